@@ -1,0 +1,59 @@
+"""What can go wrong when an event is handed over, and who acts on it.
+
+    ProducerError
+    ├── InvalidEvent        the caller mends the event; sending it again can't help
+    ├── BrokerUnavailable   not sent: Redis can't be reached or refuses; try again later
+    └── EnqueueUncertain    may have been sent; enqueue it again, the worker delivers it once
+
+Every error of redis-py, and every ``OSError``, that `FeedbackProducer` meets is translated into one of these.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from producer.event import FeedbackEvent
+
+__all__ = ["BrokerUnavailable", "EnqueueUncertain", "InvalidEvent", "ProducerError"]
+
+
+class ProducerError(Exception):
+    """An event was not, or not certainly, handed over.
+
+    Attributes:
+        taken: How many events of this call Redis had acknowledged before the error.
+        not_taken: The events of the chunk at hand that Redis did not acknowledge, in order. With
+            `EnqueueUncertain` they may have been taken all the same. What the call had not yet drawn from
+            its iterable is not among them.
+    """
+
+    def __init__(self, message: str, *, taken: int = 0, not_taken: tuple[FeedbackEvent, ...] = ()) -> None:
+        super().__init__(message)
+        self.taken = taken
+        self.not_taken = not_taken
+
+
+class InvalidEvent(ProducerError, ValueError):  # noqa: N818 - the public name says what it is, not that it is an error
+    """A field can't be carried: the message names the field, the shape of its value and what is expected.
+
+    Attributes:
+        field: The name of the field.
+    """
+
+    def __init__(
+        self, message: str, *, field: str, taken: int = 0, not_taken: tuple[FeedbackEvent, ...] = ()
+    ) -> None:
+        super().__init__(message, taken=taken, not_taken=not_taken)
+        self.field = field
+
+
+class BrokerUnavailable(ProducerError):  # noqa: N818 - the state of the broker, as the caller sees it
+    """Redis did not take the event: it can't be reached, is full, is read-only or refuses the login."""
+
+
+class EnqueueUncertain(ProducerError):  # noqa: N818 - the state of the event, as the caller sees it
+    """The event was on its way when the answer failed to come: Redis may hold it, or not.
+
+    Enqueuing it again is safe: delivery is idempotent on its request_id.
+    """

@@ -1,0 +1,136 @@
+"""One press of 👍 or 👎, validated at the door, with its own codec."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, Final, NoReturn
+from uuid import UUID
+
+from producer.errors import InvalidEvent
+
+__all__ = ["MAX_NAME_LENGTH", "FeedbackEvent"]
+
+MAX_NAME_LENGTH: Final = 128
+"""Characters that org and group may have: AquilaX's own are 24, and the dead-letter table has room for 128."""
+
+_STATUSES: Final = {True: True, False: False, "true": True, "false": False}
+_UUID: Final = re.compile(r"[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}")
+_SHOWN: Final = 40
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FeedbackEvent:
+    """A person's word on one answer of the chat.
+
+    Args:
+        request_id: The AI request that the feedback is for: a `UUID` or its text of 36 characters.
+        status: 👍 is True or "true", 👎 is False or "false".
+        org: The organization's id: 1 to 128 characters, none of them a control character.
+        group: The group's id: likewise.
+        occurred_at: When the person pressed, with an offset: an aware `datetime` or ISO 8601 text; now if
+            left out. It decides which of two words on one request_id is the later one.
+
+    Raises:
+        InvalidEvent: A field can't be carried; the message names it and says what is expected.
+    """
+
+    request_id: str
+    status: bool
+    org: str
+    group: str
+    occurred_at: datetime = field(default_factory=lambda: datetime.now(UTC))
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "request_id", _request_id(self.request_id))
+        object.__setattr__(self, "status", _status(self.status))
+        object.__setattr__(self, "org", _name("org", self.org))
+        object.__setattr__(self, "group", _name("group", self.group))
+        object.__setattr__(self, "occurred_at", _occurred_at(self.occurred_at))
+
+    def to_wire(self) -> dict[str, str]:
+        """Return the event as the keyword arguments of the task ``feedback.deliver``."""
+        return {
+            "request_id": self.request_id,
+            "status": "true" if self.status else "false",
+            "org": self.org,
+            "group": self.group,
+            "occurred_at": self.occurred_at.isoformat(),
+        }
+
+    @classmethod
+    def from_wire(cls, wire: Mapping[str, Any], *, default_occurred_at: datetime | None = None) -> FeedbackEvent:
+        """Read an event from the keyword arguments of ``feedback.deliver``, or from any mapping of the same names.
+
+        Args:
+            wire: The fields by name.
+            default_occurred_at: Stands in where the sender left ``occurred_at`` out; now if None.
+
+        Raises:
+            InvalidEvent: A field is missing, unknown, or can't be carried.
+        """
+        if not isinstance(wire, Mapping):
+            _refuse("event", wire, "a mapping with request_id, status, org and group")
+        if missing := [name for name in ("request_id", "status", "org", "group") if name not in wire]:
+            raise InvalidEvent(f"{missing[0]} is missing: expected request_id, status, org and group", field=missing[0])
+        if unknown := [name for name in wire if name not in cls.__slots__]:
+            name = _shown(unknown[0])
+            raise InvalidEvent(f"{name} is no field of an event: expected {', '.join(cls.__slots__)}", field=name)
+        fields = dict(wire)
+        if fields.get("occurred_at") is None:
+            fields["occurred_at"] = default_occurred_at or datetime.now(UTC)
+        return cls(**fields)
+
+
+def _request_id(value: object) -> str:
+    text = str(value) if isinstance(value, UUID) else value
+    if not isinstance(text, str) or not _UUID.fullmatch(text):
+        _refuse("request_id", value, "a UUID such as 77e81bbc-3e7f-47b9-87fa-681b5d2f54e6")
+    return text.lower()
+
+
+def _status(value: object) -> bool:
+    if not isinstance(value, bool | str) or value not in _STATUSES:
+        _refuse("status", value, 'True, False, "true" or "false"')
+    return _STATUSES[value]
+
+
+def _name(field_name: str, value: object) -> str:
+    expected = f"text of 1 to {MAX_NAME_LENGTH} characters without control characters"
+    if not isinstance(value, str) or not value.strip() or len(value) > MAX_NAME_LENGTH:
+        _refuse(field_name, value, expected)
+    if any(unicodedata.category(character) in {"Cc", "Cs"} for character in value):
+        _refuse(field_name, value, expected)
+    return value
+
+
+def _occurred_at(value: object) -> datetime:
+    expected = "an aware datetime, or ISO 8601 text with an offset such as 2026-01-31T12:00:00+00:00"
+    moment = value
+    if isinstance(moment, str):
+        try:
+            moment = datetime.fromisoformat(moment)
+        except ValueError:
+            _refuse("occurred_at", value, expected)
+    if not isinstance(moment, datetime) or moment.utcoffset() is None:
+        _refuse("occurred_at", value, expected)
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError:
+        _refuse("occurred_at", value, expected)
+
+
+def _refuse(field_name: str, value: object, expected: str) -> NoReturn:
+    raise InvalidEvent(f"{field_name} is {_shown(value)}: expected {expected}", field=field_name) from None
+
+
+def _shown(value: object) -> str:
+    """The value's shape: its text if that is short, else its beginning and its length."""
+    if not isinstance(value, str):
+        return "missing" if value is None else f"of type {type(value).__name__}"
+    if len(value) > _SHOWN:
+        return f"text of {len(value)} characters beginning {value[:_SHOWN]!r}"
+    return repr(value)

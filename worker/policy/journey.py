@@ -1,0 +1,120 @@
+"""What travels with an event from its first enqueue to its end, in the message header ``feedback``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime
+from typing import Any, Self
+
+from producer.message import JOURNEY_VERSION
+from worker.policy.retry import Bury, Reason
+
+__all__ = ["Journey"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Journey:
+    """An event's way so far.
+
+    Attributes:
+        enqueued_at: When it was first enqueued.
+        message_id: The delivery tag of its first message: it tells a redelivery from a second word.
+        attempts: Attempts spent.
+        holds: How often it has waited without spending one.
+        not_before: When it is due again, if it is waiting.
+        dead_letter: The id of the dead letter that is being replayed, if it is one.
+        burial: How it died, where the grave could not be written yet: it must not be sent again.
+    """
+
+    enqueued_at: datetime
+    message_id: str
+    attempts: int = 0
+    holds: int = 0
+    not_before: datetime | None = None
+    dead_letter: int | None = None
+    burial: Bury | None = None
+
+    def spent(self, *, until: datetime) -> Self:
+        """Return the journey after an attempt, waiting ``until`` then."""
+        return replace(self, attempts=self.attempts + 1, not_before=until)
+
+    def held(self, *, until: datetime) -> Self:
+        """Return the journey after a wait that spent nothing, waiting ``until`` then."""
+        return replace(self, holds=self.holds + 1, not_before=until)
+
+    def to_header(self) -> dict[str, Any]:
+        """Return the header's value, as JSON can carry it."""
+        header: dict[str, Any] = {
+            "v": JOURNEY_VERSION,
+            "enqueued_at": self.enqueued_at.isoformat(),
+            "message_id": self.message_id,
+            "attempts": self.attempts,
+            "holds": self.holds,
+        }
+        if self.not_before is not None:
+            header["not_before"] = self.not_before.isoformat()
+        if self.dead_letter is not None:
+            header["dead_letter"] = self.dead_letter
+        if self.burial is not None:
+            header["burial"] = asdict(self.burial)
+        return header
+
+    @classmethod
+    def from_header(cls, header: object, *, message_id: str, received_at: datetime) -> Self:
+        """Read the header of a message; a message of a foreign client has none, and its journey begins here.
+
+        Args:
+            header: The header's value, or None.
+            message_id: The delivery tag of this message.
+            received_at: Stands in for the first enqueue where the header does not tell it.
+
+        Raises:
+            ValueError: The header can't be read.
+        """
+        if header is None:
+            return cls(enqueued_at=received_at, message_id=message_id)
+        if not isinstance(header, Mapping) or header.get("v") != JOURNEY_VERSION:
+            raise ValueError(f"the header feedback is not of version {JOURNEY_VERSION}")
+        try:
+            return cls(
+                enqueued_at=_moment(header.get("enqueued_at")) or received_at,
+                message_id=str(header.get("message_id", message_id)),
+                attempts=_count(header.get("attempts", 0)),
+                holds=_count(header.get("holds", 0)),
+                not_before=_moment(header.get("not_before")),
+                dead_letter=None if header.get("dead_letter") is None else _count(header["dead_letter"]),
+                burial=_burial(header.get("burial")),
+            )
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+            raise ValueError(f"the header feedback can't be read: {error}") from error
+
+
+def _moment(value: object) -> datetime | None:
+    if value is None:
+        return None
+    if not isinstance(value, str):
+        raise TypeError("a time is not text")
+    moment = datetime.fromisoformat(value)
+    if moment.utcoffset() is None:
+        raise ValueError("a time has no offset")
+    return moment
+
+
+def _count(value: object) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+        raise TypeError("a count is not a whole number from 0")
+    return value
+
+
+def _burial(value: object) -> Bury | None:
+    if value is None:
+        return None
+    if not isinstance(value, Mapping):
+        raise TypeError("a burial is not a mapping")
+    status = value.get("http_status")
+    return Bury(
+        reason=Reason(value["reason"]),
+        http_status=None if status is None else _count(status),
+        answer=str(value.get("answer", "")),
+    )

@@ -1,0 +1,75 @@
+"""What an answer of AquilaX means: the event's fault and our fault are different things."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from enum import Enum
+from http import HTTPStatus
+from typing import Final
+
+__all__ = ["Answer", "Verdict", "classify"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """What came back for one request.
+
+    Attributes:
+        status: The HTTP status, or None if no answer came.
+        text: The answer's body as text, or what went wrong where no answer came; cleaned and without secrets.
+        retry_after: How long AquilaX asks us to wait, if it does.
+    """
+
+    status: int | None
+    text: str = ""
+    retry_after: timedelta | None = None
+
+    @property
+    def words(self) -> str:
+        """The answer in a few words: ``404 Request ID not found``, ``503 Service Unavailable``, ``timeout``."""
+        if self.status is None:
+            return self.text or "no answer"
+        return f"{self.status} {self.text or _phrase(self.status)}".strip()
+
+
+class Verdict(Enum):
+    """What an answer means for the event."""
+
+    DELIVERED = "delivered"
+    REJECTED = "rejected"
+    """This event is refused: it would be refused again."""
+    FORBIDDEN = "forbidden"
+    """The key may not speak for this org or group."""
+    LOCKED_OUT = "locked out"
+    """Our key or base URL is wrong: every event would fail, and none is to blame."""
+    NOT_NOW = "not now"
+    """AquilaX can't take it at the moment."""
+
+
+_BY_STATUS: Final = {
+    HTTPStatus.UNAUTHORIZED: Verdict.LOCKED_OUT,
+    HTTPStatus.FORBIDDEN: Verdict.FORBIDDEN,
+    HTTPStatus.REQUEST_TIMEOUT: Verdict.NOT_NOW,
+    HTTPStatus.TOO_EARLY: Verdict.NOT_NOW,
+    HTTPStatus.TOO_MANY_REQUESTS: Verdict.NOT_NOW,
+}
+_BY_CLASS: Final = {2: Verdict.DELIVERED, 3: Verdict.LOCKED_OUT, 4: Verdict.REJECTED, 5: Verdict.NOT_NOW}
+
+
+def classify(answer: Answer) -> Verdict:
+    """Return what an answer means.
+
+    Unknown is NOT_NOW: a needless retry costs a request, a drop costs somebody's feedback.
+    """
+    if answer.status is None:
+        return Verdict.NOT_NOW
+    by_class = _BY_CLASS.get(answer.status // 100, Verdict.NOT_NOW)
+    return _BY_STATUS.get(answer.status, by_class)  # type: ignore[call-overload, no-any-return]
+
+
+def _phrase(status: int) -> str:
+    try:
+        return HTTPStatus(status).phrase
+    except ValueError:
+        return ""

@@ -1,0 +1,167 @@
+"""Every setting, read once from the environment (and ``.env``, if there is one), validated whole."""
+
+from __future__ import annotations
+
+import ipaddress
+from datetime import timedelta
+from typing import Annotated, Any, Final
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError
+
+from worker.policy.retry import RetryPolicy
+
+__all__ = ["Settings", "SettingsError", "load_settings"]
+
+_LONGEST_SECONDS: Final = 10 * 365 * 24 * 3600
+_BROKER_SCHEMES: Final = ("redis", "rediss", "unix", "sentinel")
+
+
+class SettingsError(Exception):
+    """A setting is wrong; the message names the variable and the fix, and shows no secret."""
+
+
+def _seconds(value: object) -> object:
+    """Durations are plain seconds: ``2``, ``0.5``; not ISO 8601, not ``1:00``."""
+    if isinstance(value, timedelta):
+        return value
+    try:
+        seconds = float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        raise ValueError("expected a number of seconds") from None
+    if not 0 < seconds <= _LONGEST_SECONDS:
+        raise ValueError("expected a number of seconds above 0 and below ten years")
+    return timedelta(seconds=seconds)
+
+
+def _api_key(value: SecretStr) -> SecretStr:
+    text = value.get_secret_value().strip()
+    if not all("!" <= character <= "~" for character in text):
+        raise ValueError("expected a Personal Access Token: printable ASCII without spaces")
+    return SecretStr(text)
+
+
+def _base_url(value: str) -> str:
+    parts = urlsplit(value)
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
+        raise ValueError("expected an address such as https://aquilax.ai")
+    if parts.query or parts.fragment or parts.username or parts.password:
+        raise ValueError("expected an address without login, query and fragment")
+    if parts.scheme == "http" and not _is_loopback(parts.hostname):
+        raise ValueError("expected https: over plain http the key could be read on the way (http is for loopback)")
+    return value.rstrip("/")
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")
+
+
+def _broker_url(value: SecretStr) -> SecretStr:
+    if urlsplit(value.get_secret_value()).scheme not in _BROKER_SCHEMES:
+        raise ValueError("expected an address such as redis://127.0.0.1:6379/0 or rediss://…")
+    return value
+
+
+def _database_url(value: SecretStr) -> SecretStr:
+    try:
+        make_url(value.get_secret_value())
+    except ArgumentError:
+        raise ValueError("expected an SQLAlchemy URL such as postgresql+psycopg://user:password@host/name") from None
+    return value
+
+
+Seconds = Annotated[timedelta, BeforeValidator(_seconds)]
+
+
+class Settings(BaseSettings):
+    """The settings; `load_settings` reads them and says clearly what is wrong.
+
+    Each is the environment variable of its name in capitals. Durations are in seconds there and `timedelta` here.
+    """
+
+    model_config = SettingsConfigDict(
+        env_file=".env",
+        env_file_encoding="utf-8",
+        env_ignore_empty=True,
+        extra="ignore",
+        frozen=True,
+        hide_input_in_errors=True,
+    )
+
+    aquilax_api_key: Annotated[SecretStr, AfterValidator(_api_key)] | None = Field(
+        default=None, description="The Personal Access Token sent as X-AX-KEY. The worker needs it."
+    )
+    aquilax_base_url: Annotated[str, AfterValidator(_base_url)] = Field(
+        default="https://aquilax.ai", description="Where AquilaX is. Plain http only on loopback."
+    )
+    feedback_broker_url: Annotated[SecretStr, AfterValidator(_broker_url)] = Field(
+        default=SecretStr("redis://127.0.0.1:6379/0"), description="The Redis that holds the queue."
+    )
+    feedback_database_url: Annotated[SecretStr, AfterValidator(_database_url)] = Field(
+        default=SecretStr("sqlite:///aquilax-feedback.sqlite3"),
+        description="The database of the dead letters, as an SQLAlchemy URL.",
+    )
+    feedback_max_attempts: int = Field(
+        default=60, ge=1, le=1_000_000, description="Attempts before an event is buried as `exhausted`."
+    )
+    feedback_retry_base: Seconds = Field(
+        default=timedelta(seconds=2), description="The longest first wait before a retry; it doubles each time."
+    )
+    feedback_retry_cap: Seconds = Field(default=timedelta(hours=1), description="The longest wait before a retry.")
+    feedback_retry_horizon: Seconds = Field(
+        default=timedelta(days=3), description="How long after its first enqueue an event is still retried."
+    )
+    feedback_request_timeout: Seconds = Field(
+        default=timedelta(seconds=10), description="How long one request to AquilaX may take in all."
+    )
+    feedback_concurrency: int = Field(
+        default=50, ge=1, le=1000, description="Threads, and so requests at once, of one worker process."
+    )
+    feedback_idempotency_ttl: Seconds = Field(
+        default=timedelta(days=7), description="How long a request_id's last delivered word is remembered."
+    )
+
+    @property
+    def retry_policy(self) -> RetryPolicy:
+        """How long and how often to try."""
+        return RetryPolicy(
+            max_attempts=self.feedback_max_attempts,
+            base=self.feedback_retry_base,
+            cap=self.feedback_retry_cap,
+            horizon=self.feedback_retry_horizon,
+        )
+
+    def require_api_key(self) -> SecretStr:
+        """Return the key.
+
+        Raises:
+            SettingsError: There is none.
+        """
+        if self.aquilax_api_key is None or not self.aquilax_api_key.get_secret_value():
+            raise SettingsError("AQUILAX_API_KEY is not set: set it to a Personal Access Token of AquilaX")
+        return self.aquilax_api_key
+
+
+def load_settings(**overrides: Any) -> Settings:  # noqa: ANN401 - whatever a setting takes
+    """Read and validate the settings.
+
+    Args:
+        overrides: Settings by name, which win over the environment.
+
+    Raises:
+        SettingsError: One or more are wrong; every one is named, with the fix.
+    """
+    try:
+        return Settings(**overrides)
+    except ValidationError as error:
+        lines = [
+            f"{str(problem['loc'][0]).upper()}: {problem['msg'].removeprefix('Value error, ')}"
+            for problem in error.errors(include_url=False, include_context=False, include_input=False)
+        ]
+        raise SettingsError("\n".join(lines)) from None
