@@ -1,0 +1,125 @@
+"""The Celery app, and the only place that knows every part."""
+
+from __future__ import annotations
+
+import logging
+from datetime import timedelta
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Final
+
+from celery import Celery, bootsteps
+from celery.signals import worker_process_shutdown, worker_shutdown
+
+from producer.message import QUEUE
+from worker.aquilax import AquilaX
+from worker.deadletters import DeadLetterStore, DeadLetterStoreUnavailable, SchemaError, check_schema
+from worker.delivery import Delivery
+from worker.ledger import Ledger
+from worker.settings import SettingsError, load_settings
+from worker.tasks import LONGEST_COUNTDOWN, register
+
+if TYPE_CHECKING:
+    from worker.settings import Settings
+
+__all__ = ["create_app"]
+
+log = logging.getLogger(__name__)
+
+_LEASE_MARGIN: Final = timedelta(seconds=30)
+"""A claim outlasts the longest request by this much, for name resolution, which no timeout reaches."""
+
+
+class _Parts:
+    """The parts of one worker process, made when first needed: after a pool has forked, not before."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+
+    @cached_property
+    def delivery(self) -> Delivery:
+        settings = self.settings
+        return Delivery(
+            aquilax=AquilaX(
+                settings.aquilax_base_url,
+                settings.require_api_key(),
+                timeout=settings.feedback_request_timeout,
+                connections=settings.feedback_concurrency,
+            ),
+            ledger=Ledger.connect(
+                settings.feedback_broker_url.get_secret_value(),
+                ttl=settings.feedback_idempotency_ttl,
+                lease=settings.feedback_request_timeout + _LEASE_MARGIN,
+                connections=settings.feedback_concurrency,
+            ),
+            dead_letters=DeadLetterStore.connect(settings.feedback_database_url.get_secret_value()),
+            policy=settings.retry_policy,
+        )
+
+    def close(self, **_: object) -> None:
+        """Close what was opened in this process; a signal's receiver."""
+        if "delivery" in self.__dict__:
+            self.__dict__.pop("delivery").close()
+
+
+class _Preflight(bootsteps.Step):  # type: ignore[misc]  # Celery is untyped
+    """A worker that can't do its work refuses to start, and says what to run."""
+
+    def create(self, worker: Any) -> None:  # noqa: ANN401 - Celery's WorkController
+        settings: Settings = worker.app.feedback.settings
+        try:
+            settings.require_api_key()
+            check_schema(settings.feedback_database_url.get_secret_value())
+        except (SettingsError, SchemaError) as error:
+            raise SystemExit(f"aquilax-feedback: the worker does not start: {error}") from None
+        except DeadLetterStoreUnavailable as error:
+            log.warning(
+                "the dead-letter database is away, so its schema is not checked; events that die wait: %s", error
+            )
+
+
+def create_app(settings: Settings | None = None) -> Celery:
+    """Return the Celery app with the task ``feedback.deliver``.
+
+    Args:
+        settings: The settings; read from the environment if None.
+
+    Raises:
+        SettingsError: A setting is wrong.
+    """
+    settings = settings or load_settings()
+    app = Celery("aquilax-feedback", broker=settings.feedback_broker_url.get_secret_value(), set_as_current=False)
+    app.conf.update(_configuration(settings))
+    parts = app.feedback = _Parts(settings)
+    register(app, lambda: parts.delivery)
+    app.steps["worker"].add(_Preflight)
+    worker_shutdown.connect(parts.close)
+    worker_process_shutdown.connect(parts.close)
+    return app
+
+
+def _configuration(settings: Settings) -> dict[str, Any]:
+    return {
+        "accept_content": ["json"],
+        "task_serializer": "json",
+        "task_default_queue": QUEUE,
+        "task_ignore_result": True,
+        "task_acks_late": True,
+        "task_reject_on_worker_lost": True,
+        "worker_pool": "threads",
+        "worker_concurrency": settings.feedback_concurrency,
+        "worker_prefetch_multiplier": 2,
+        "worker_send_task_events": True,
+        "worker_redirect_stdouts": False,
+        "worker_cancel_long_running_tasks_on_connection_loss": False,
+        "broker_connection_retry_on_startup": True,
+        "broker_transport_options": {
+            "visibility_timeout": 2 * LONGEST_COUNTDOWN.total_seconds(),
+            # Kombu looks for what a killed worker left behind at each interval * throttle: 10 s here.
+            "unacked_restore_interval": 10,
+            "unacked_restore_throttle": 1,
+            "socket_connect_timeout": 5,
+            "socket_timeout": 30,
+            "socket_keepalive": True,
+            "health_check_interval": 25,
+        },
+    }

@@ -1,0 +1,170 @@
+"""The HTTP client for AquilaX: one event in, one `Answer` out; it never raises for what the network does.
+
+    GET /api/v2/ai/feedback/{request_id}/{status}?org=…&group=…        X-AX-KEY: …
+
+Redirects are never followed: `requests` takes only ``Authorization`` away on another host, so the key would leak.
+The prepared request is handed straight to the adapter, past the session's look-ups of the environment for every
+call (they cost more than the call); what they would find is looked up once.
+"""
+
+from __future__ import annotations
+
+import socket
+import ssl
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Final, Self
+from urllib.parse import quote, urlencode
+
+import requests
+import urllib3
+from requests.exceptions import Timeout as RequestsTimeout
+from urllib3.exceptions import HTTPError
+from urllib3.exceptions import TimeoutError as Urllib3TimeoutError
+
+from worker.deadline import DeadlineAdapter
+from worker.policy.verdict import Answer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from pydantic import SecretStr
+
+    from producer import FeedbackEvent
+
+__all__ = ["AquilaX"]
+
+_READ: Final = 64 * 1024
+"""Bytes of an answer that are read at the most; the dead-letter table keeps the first 4 KiB of them."""
+
+_NO_KEY: Final = "[redacted]"
+
+
+class AquilaX:
+    """One pooled session, safe for many threads.
+
+    Args:
+        base_url: Where AquilaX is, without a slash at the end.
+        api_key: The Personal Access Token; it goes into the header X-AX-KEY and nowhere else.
+        timeout: How long one request may take in all, from connect to the answer's last byte.
+        connections: How many connections are kept open at the most: as many as there are threads.
+        now: The clock, against which a Retry-After that is a date is read.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        api_key: SecretStr,
+        *,
+        timeout: timedelta,
+        connections: int,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self._base_url = base_url
+        self._key = api_key.get_secret_value()
+        self._timeout = timeout.total_seconds()
+        self._now = now
+        self._adapter = DeadlineAdapter(pool_connections=1, pool_maxsize=connections)
+        with requests.Session() as session:
+            session.headers["User-Agent"] = f"aquilax-feedback/{version('aquilax-feedback')}"
+            session.headers["Accept"] = "application/json, text/plain;q=0.9, */*;q=0.1"
+            self._headers = dict(session.headers)
+            found = session.merge_environment_settings(base_url, {}, None, None, None)
+        self._proxies = dict(found["proxies"])
+        self._verify = found["verify"] if found["verify"] is not None else True
+
+    def __repr__(self) -> str:
+        return f"AquilaX({self._base_url!r})"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the pooled connections."""
+        self._adapter.close()
+
+    def send(self, event: FeedbackEvent) -> Answer:
+        """Send one event and return what came back, or in a word why nothing did."""
+        request = requests.Request("GET", self._url(event), headers=self._headers | {"X-AX-KEY": self._key}).prepare()
+        try:
+            response = self._adapter.send(
+                request,
+                stream=True,
+                timeout=urllib3.Timeout(total=self._timeout),  # type: ignore[arg-type]  # the stubs leave it out
+                verify=self._verify,
+                proxies=self._proxies,
+            )
+        except (requests.RequestException, HTTPError, OSError) as error:
+            return Answer(status=None, text=self._why(error))
+        with closing(response):
+            return Answer(
+                status=response.status_code,
+                text=self._text(response),
+                retry_after=_retry_after(response.headers.get("Retry-After"), now=self._now()),
+            )
+
+    def _url(self, event: FeedbackEvent) -> str:
+        status = "true" if event.status else "false"
+        query = urlencode({"org": event.org, "group": event.group})
+        return f"{self._base_url}/api/v2/ai/feedback/{quote(event.request_id, safe='')}/{status}?{query}"
+
+    def _text(self, response: requests.Response) -> str:
+        """The answer's text without the key. The status has been given: a body that breaks off changes nothing."""
+        try:
+            body: bytes = response.raw.read(_READ, decode_content=True)
+        except (HTTPError, OSError):
+            body = b""
+        text = body.decode("utf-8", errors="replace").replace(self._key, _NO_KEY)
+        return "".join(character for character in text if character.isprintable() or character in "\n\t").strip()
+
+    def _why(self, error: BaseException) -> str:
+        """Why no answer came: requests' and urllib3's errors, and the system's behind them, in a few words."""
+        behind = list(_causes(error))
+        if any(isinstance(cause, RequestsTimeout | Urllib3TimeoutError | TimeoutError) for cause in behind):
+            return f"timeout: no answer within {self._timeout:g} s"
+        for cause in behind:
+            if isinstance(cause, ssl.SSLError):
+                return f"TLS failure: {getattr(cause, 'verify_message', '') or cause.reason or 'handshake failed'}"
+            if isinstance(cause, socket.gaierror):
+                return f"name resolution failed: {cause.strerror}"
+            if isinstance(cause, OSError) and cause.errno and cause.strerror:
+                return cause.strerror.lower()
+        return f"no answer: {type(behind[-1]).__name__}"
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """The error and all that it wraps: by cause, by context, as an argument, or as urllib3's ``reason``."""
+    waiting: list[object] = [error]
+    seen: set[int] = set()
+    while waiting:
+        cause = waiting.pop(0)
+        if not isinstance(cause, BaseException) or id(cause) in seen:
+            continue
+        seen.add(id(cause))
+        yield cause
+        waiting += [cause.__cause__, cause.__context__, getattr(cause, "reason", None), *cause.args]
+
+
+def _retry_after(value: str | None, *, now: datetime) -> timedelta | None:
+    """Read Retry-After, which is whole seconds or an HTTP date: https://www.rfc-editor.org/rfc/rfc9110#field.retry-after."""
+    if value is None:
+        return None
+    value = value.strip()
+    if value.isascii() and value.isdigit():
+        return timedelta(seconds=min(int(value), _LONGEST_WAIT))
+    try:
+        date = parsedate_to_datetime(value)
+    except ValueError:
+        return None
+    if date.tzinfo is None:
+        date = date.replace(tzinfo=UTC)
+    return max(date - now, timedelta(0))
+
+
+_LONGEST_WAIT: Final = 10 * 365 * 24 * 3600
+"""Seconds: ten years, beyond any horizon, and short of what `timedelta` can't hold."""

@@ -1,0 +1,14 @@
+-- AquilaX took the word: remember it, count it, give the claim back.
+-- KEYS  1 word  2 claim  3 counts (as in claim.lua)
+-- ARGV  1 status  2 occurred_at (20 digits)  3 message_id  4 token  5 ttl (ms)
+local occurred_at, message = unpack(redis.call('HMGET', KEYS[1], 'occurred_at', 'message'))
+if message ~= ARGV[3] then
+  redis.call('HINCRBY', KEYS[3], 'delivered', 1)
+  if not occurred_at or ARGV[2] > occurred_at then
+    redis.call('HSET', KEYS[1], 'status', ARGV[1], 'occurred_at', ARGV[2], 'message', ARGV[3])
+    redis.call('PEXPIRE', KEYS[1], ARGV[5])
+  end
+end
+if redis.call('GET', KEYS[2]) == ARGV[4] then
+  redis.call('DEL', KEYS[2])
+end

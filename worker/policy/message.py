@@ -1,0 +1,76 @@
+"""A task message as it is received: an event on its journey, or something that can't be read as one."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from producer import FeedbackEvent
+from worker.policy.journey import Journey
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from datetime import datetime
+
+__all__ = ["Message", "Unreadable", "read_message"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Message:
+    """An event on its journey.
+
+    Attributes:
+        event: The event.
+        journey: Its way so far.
+        timed: Whether its sender said when it occurred; if not, its first receipt stands in.
+    """
+
+    event: FeedbackEvent
+    journey: Journey
+    timed: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unreadable:
+    """Poison: what stands in the message is no event.
+
+    Attributes:
+        raw: The message's arguments and header, whole, as JSON.
+        problem: What is wrong with it.
+        journey: As much of its way as is known.
+    """
+
+    raw: bytes
+    problem: str
+    journey: Journey
+
+
+def read_message(
+    args: Sequence[Any], kwargs: Mapping[str, Any], header: object, *, delivery_tag: str, received_at: datetime
+) -> Message | Unreadable:
+    """Read a message of ``feedback.deliver``.
+
+    Args:
+        args: The task's positional arguments; there are none.
+        kwargs: The task's keyword arguments.
+        header: The message header ``feedback``, or None if a foreign client sent the message.
+        delivery_tag: The message's own, which a redelivery keeps.
+        received_at: Now. It stands in for what a foreign client leaves out.
+    """
+    try:
+        journey = Journey.from_header(header, message_id=delivery_tag, received_at=received_at)
+        event = _read_event(args, kwargs, journey)
+    except ValueError as error:  # InvalidEvent is one
+        return Unreadable(
+            raw=json.dumps({"args": args, "kwargs": kwargs, "header": header}, default=repr).encode(),
+            problem=str(error),
+            journey=Journey(enqueued_at=received_at, message_id=delivery_tag),
+        )
+    return Message(event=event, journey=journey, timed=kwargs.get("occurred_at") is not None)
+
+
+def _read_event(args: Sequence[Any], kwargs: Mapping[str, Any], journey: Journey) -> FeedbackEvent:
+    if args:
+        raise ValueError(f"{len(args)} positional arguments: expected keyword arguments only")
+    return FeedbackEvent.from_wire(kwargs, default_occurred_at=journey.enqueued_at)
