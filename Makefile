@@ -1,0 +1,49 @@
+# `make demo` and `make test` do all their own set-up: they need Python 3.11 or newer, make and the package registry.
+
+PYTHON ?= $(shell for candidate in python3 python3.14 python3.13 python3.12 python3.11; do \
+	$$candidate -c 'import ensurepip, sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
+	&& echo $$candidate && break; done)
+
+VENV := .venv
+INSTALLED := $(VENV)/.installed
+LOCK := $(VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+	--no-emit-index-url --no-emit-find-links --no-annotate --custom-compile-command "make lock"
+
+.PHONY: help install demo test check lock clean
+
+help:
+	@echo "make demo     watch feedback go the whole way, fail in every way, and be replayed"
+	@echo "make test     run every test, with branch coverage"
+	@echo "make check    lint, formatting, types, import contract"
+	@echo "make install  only make $(VENV)"
+	@echo "make lock     renew the locks in requirements/ from pyproject.toml"
+
+install: $(INSTALLED)
+
+$(INSTALLED): pyproject.toml requirements/dev.txt
+	@test -n "$(PYTHON)" || { echo "No Python 3.11 or newer with venv was found." \
+		"Install one (on Debian: apt-get install python3 python3-venv), or name it: make PYTHON=/path/to/python3"; exit 1; }
+	$(PYTHON) -m venv --clear $(VENV)
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps -e .
+	@touch $@
+
+demo: $(INSTALLED)
+	@$(VENV)/bin/aquilax-feedback demo
+
+test: $(INSTALLED)
+	$(VENV)/bin/python -m pytest --cov --cov-report=term $(ARGS)
+
+check: $(INSTALLED)
+	$(VENV)/bin/ruff check
+	$(VENV)/bin/ruff format --check
+	$(VENV)/bin/mypy
+	$(VENV)/bin/lint-imports
+
+lock: $(INSTALLED)
+	$(LOCK) $(UPGRADE) --group dev --all-extras -o requirements/dev.txt pyproject.toml
+	$(LOCK) $(UPGRADE) --extra worker --extra flower --extra postgresql --extra mysql --extra sandbox \
+		-c requirements/dev.txt -o requirements/worker.txt pyproject.toml
+
+clean:
+	rm -rf $(VENV) build dist .coverage .coverage.* .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
