@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from contextlib import closing
 from datetime import timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
@@ -12,7 +13,13 @@ from celery.signals import worker_process_shutdown, worker_shutdown
 
 from producer.message import QUEUE
 from worker.aquilax import AquilaX
-from worker.deadletters import DeadLetterStore, DeadLetterStoreUnavailable, SchemaError, check_schema
+from worker.deadletters import (
+    DatabaseUnusable,
+    DeadLetterStore,
+    DeadLetterStoreUnavailable,
+    SchemaError,
+    check_schema,
+)
 from worker.delivery import Delivery
 from worker.ledger import Ledger
 from worker.settings import SettingsError, load_settings
@@ -68,8 +75,9 @@ class _Preflight(bootsteps.Step):  # type: ignore[misc]  # Celery is untyped
         settings: Settings = worker.app.feedback.settings
         try:
             settings.require_api_key()
-            check_schema(settings.feedback_database_url.get_secret_value())
-        except (SettingsError, SchemaError) as error:
+            with closing(DeadLetterStore.connect(settings.feedback_database_url.get_secret_value())) as store:
+                check_schema(store.engine)
+        except (SettingsError, SchemaError, DatabaseUnusable) as error:
             raise SystemExit(f"aquilax-feedback: the worker does not start: {error}") from None
         except DeadLetterStoreUnavailable as error:
             log.warning(
