@@ -1,0 +1,34 @@
+"""The dead-letter table: what can't be delivered is buried here, inspected, and replayed."""
+
+from worker.deadletters.burial import Burial, key_of_event, key_of_event_without_time, key_of_raw
+from worker.deadletters.errors import (
+    DatabaseUnusable,
+    DeadLetterError,
+    DeadLetterStoreUnavailable,
+    SchemaError,
+    SchemaMissing,
+    SchemaOutdated,
+    SchemaTooNew,
+)
+from worker.deadletters.model import DeadLetter, State
+from worker.deadletters.schema import check_schema, upgrade
+from worker.deadletters.store import DeadLetterStore
+
+__all__ = [
+    "Burial",
+    "DatabaseUnusable",
+    "DeadLetter",
+    "DeadLetterError",
+    "DeadLetterStore",
+    "DeadLetterStoreUnavailable",
+    "SchemaError",
+    "SchemaMissing",
+    "SchemaOutdated",
+    "SchemaTooNew",
+    "State",
+    "check_schema",
+    "key_of_event",
+    "key_of_event_without_time",
+    "key_of_raw",
+    "upgrade",
+]

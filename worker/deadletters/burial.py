@@ -1,0 +1,117 @@
+"""What a dead letter is made of, and the key that makes burying it twice one row."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import unicodedata
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from worker.policy.retry import Reason
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from datetime import datetime
+
+    from producer.event import FeedbackEvent
+
+__all__ = [
+    "MAX_ANSWER_BYTES",
+    "MAX_RAW_BYTES",
+    "Burial",
+    "clean",
+    "key_of_event",
+    "key_of_event_without_time",
+    "key_of_raw",
+]
+
+MAX_ANSWER_BYTES: Final = 4096
+"""How much of an answer is kept: enough for any of AquilaX's errors and the head of a proxy's HTML page."""
+
+MAX_RAW_BYTES: Final = 1024 * 1024
+"""How much of an unreadable message is kept. An event is about 1 KiB; MySQL takes 16 MiB in one statement."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Burial:
+    """An event that can't be delivered, or a message that can't be read as one.
+
+    Attributes:
+        reason: Why.
+        died_at: When it was given up.
+        first_enqueued_at: When its journey began.
+        attempts: How often it was sent in vain.
+        event: The event; None only if the reason is `Reason.INVALID`.
+        event_key: What tells it from every other: from `key_of_event` and its like.
+        http_status: The status of the last answer, if one came.
+        answer: The last answer's text, or what is wrong with the message.
+        raw: The message as it came, if it is invalid.
+        dead_letter: The row that is being replayed, if it died in a replay.
+    """
+
+    reason: Reason
+    died_at: datetime
+    first_enqueued_at: datetime
+    attempts: int
+    event: FeedbackEvent | None
+    event_key: str
+    http_status: int | None = None
+    answer: str = ""
+    raw: bytes | None = None
+    dead_letter: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.event is None and self.reason is not Reason.INVALID:
+            raise ValueError(f"a burial without its event is invalid, not {self.reason.value}")
+
+
+def key_of_event(event: FeedbackEvent) -> str:
+    """Return the key of an event whose time its sender gave: the same word said once has the same key always."""
+    return _digest("event", json.dumps(event.to_wire(), sort_keys=True).encode())
+
+
+def key_of_event_without_time(event: FeedbackEvent, message_id: str) -> str:
+    """Return the key of an event of a client that gives no time.
+
+    Its time is the time of its receipt, which differs with every redelivery, so the message stands in for it.
+
+    Args:
+        event: The event.
+        message_id: The delivery tag of its first message.
+    """
+    timeless = {name: value for name, value in event.to_wire().items() if name != "occurred_at"}
+    return _digest("message", json.dumps([timeless, message_id], sort_keys=True).encode())
+
+
+def key_of_raw(raw: bytes) -> str:
+    """Return the key of a message that can't be read: its bytes are all there is."""
+    return _digest("raw", raw)
+
+
+def clean(text: str, *, max_bytes: int = MAX_ANSWER_BYTES) -> str:
+    """Return text that every database stores and every terminal shows: no control character, no half a character.
+
+    Args:
+        text: Anything. PostgreSQL refuses NUL, no UTF-8 carries a lone surrogate, and an escape sequence in a foreign
+            answer would be carried out by the terminal of whoever lists it.
+        max_bytes: How much of it is kept, in bytes of UTF-8.
+    """
+    kept = "".join(_printable(text[:max_bytes].replace("\r\n", "\n")))
+    return kept.encode()[:max_bytes].decode(errors="ignore").strip()
+
+
+def _printable(text: str) -> Iterator[str]:
+    for character in text:
+        category = unicodedata.category(character)
+        if category == "Cs":
+            yield "\N{REPLACEMENT CHARACTER}"
+        elif category == "Cc" and character not in "\n\t":
+            yield " "
+        else:
+            yield character
+
+
+def _digest(kind: str, content: bytes) -> str:
+    """A SHA-256 in hexadecimal; the kind in front keeps the three sorts of key apart."""
+    return hashlib.sha256(kind.encode() + b"\0" + content).hexdigest()

@@ -1,0 +1,111 @@
+"""From a database URL to an engine that neither hangs nor hands out a dead connection."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from sqlalchemy import URL, Engine, create_engine, event, exc, make_url
+
+from worker.deadletters.errors import DatabaseUnusable
+
+__all__ = ["connect"]
+
+_DRIVERS: Final = {
+    "postgres": "postgresql+psycopg",
+    "postgresql": "postgresql+psycopg",
+    "mysql": "mysql+pymysql",
+    "mariadb": "mariadb+pymysql",
+}
+"""The driver that a URL without one means, as the extras install it. ``postgres`` is what many hosts hand out."""
+
+_EXTRAS: Final = {"postgresql": "postgresql", "mysql": "mysql", "mariadb": "mysql"}
+
+_CONNECT_SECONDS: Final = 5
+_POOL_SECONDS: Final = 5
+_LOCK_SECONDS: Final = 10
+_ANSWER_SECONDS: Final = 30
+
+
+def connect(url: str, *, pool_size: int = 5) -> Engine:
+    """Return an engine for a database URL; it connects when it is first used.
+
+    Args:
+        url: Any SQLAlchemy URL of SQLite, PostgreSQL, MySQL or MariaDB; the driver may be left out.
+        pool_size: Connections kept open. As many again may be opened for a rush.
+
+    Raises:
+        DatabaseUnusable: The URL can't be read, or its driver is not installed.
+    """
+    address = _with_driver(url)
+    backend = address.get_backend_name()
+    options: dict[str, Any] = {"pool_size": pool_size, "max_overflow": pool_size, "pool_timeout": _POOL_SECONDS}
+    if backend != "sqlite":
+        options |= {"pool_pre_ping": True, "isolation_level": "READ COMMITTED"}
+    try:
+        engine = create_engine(
+            address,
+            connect_args=_connect_args(backend, address),
+            hide_parameters=True,  # an answer's text belongs in the table and not in a traceback
+            **options,
+        )
+    except ModuleNotFoundError as error:
+        raise DatabaseUnusable(_missing(backend, error.name)) from None
+    except (exc.NoSuchModuleError, exc.ArgumentError, TypeError):
+        raise DatabaseUnusable(
+            f"FEEDBACK_DATABASE_URL: {address.drivername} is no database that this can use: "
+            "expected sqlite, postgresql, mysql or mariadb, as a file or a server"
+        ) from None
+    if backend == "sqlite":
+        event.listen(engine, "connect", _durable)
+    return engine
+
+
+def _with_driver(url: str) -> URL:
+    try:
+        address = make_url(url)
+    except exc.ArgumentError:
+        raise DatabaseUnusable("FEEDBACK_DATABASE_URL can't be read as an SQLAlchemy URL") from None
+    return address.set(drivername=_DRIVERS.get(address.drivername, address.drivername))
+
+
+def _missing(backend: str, module: str | None) -> str:
+    extra = _EXTRAS.get(backend)
+    fix = f": pip install 'aquilax-feedback[{extra}]'" if extra else ""
+    return f"FEEDBACK_DATABASE_URL is for {backend}, whose driver {module} is not installed{fix}"
+
+
+def _connect_args(backend: str, address: URL) -> dict[str, Any]:
+    """What the driver is told; what the URL's query says already is left as it is."""
+    match backend:
+        case "sqlite":
+            wanted: dict[str, Any] = {"timeout": _LOCK_SECONDS}
+        case "postgresql":
+            wanted = {
+                "connect_timeout": _CONNECT_SECONDS,
+                # Session times in UTC: psycopg can't read the last day of year 9999 in a zone east of it.
+                "options": f"-c timezone=UTC -c lock_timeout={_LOCK_SECONDS}s",
+                # A server whose machine vanished is noticed in this time, and not after Linux's two hours.
+                "keepalives_idle": _ANSWER_SECONDS // 3,
+                "keepalives_interval": _ANSWER_SECONDS // 6,
+                "keepalives_count": 4,
+                "tcp_user_timeout": _ANSWER_SECONDS * 1000,
+            }
+        case "mysql" | "mariadb":
+            wanted = {
+                "connect_timeout": _CONNECT_SECONDS,
+                "read_timeout": _ANSWER_SECONDS,
+                "write_timeout": _ANSWER_SECONDS,
+                "charset": "utf8mb4",
+            }
+        case _:
+            wanted = {}
+    return {name: value for name, value in wanted.items() if name not in address.query}
+
+
+def _durable(connection: Any, _record: object) -> None:  # noqa: ANN401 - a driver's own connection
+    """Each commit is on the disk when it returns: only then may the message be acknowledged.
+
+    The write-ahead log, under which readers and one writer don't wait for each other, is a property of the file that
+    `upgrade` sets once.
+    """
+    connection.execute("PRAGMA synchronous = FULL")

@@ -1,0 +1,83 @@
+"""What can go wrong with the dead-letter table, and who acts on it.
+
+    DeadLetterError
+    ├── DeadLetterStoreUnavailable   the database is away or refuses: keep the event, try again later
+    ├── DatabaseUnusable             the operator mends FEEDBACK_DATABASE_URL or installs the driver
+    └── SchemaError                  the operator runs `aquilax-feedback db upgrade`, or a newer release
+        ├── SchemaMissing            the database has no dead-letter table yet
+        ├── SchemaOutdated           the table is older than this release
+        └── SchemaTooNew             the table is newer than this release
+
+Every error of a database driver, and a pool that is empty for too long, is translated by `translated`.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from sqlalchemy import exc
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = [
+    "DatabaseUnusable",
+    "DeadLetterError",
+    "DeadLetterStoreUnavailable",
+    "SchemaError",
+    "SchemaMissing",
+    "SchemaOutdated",
+    "SchemaTooNew",
+    "translated",
+]
+
+
+class DeadLetterError(Exception):
+    """The dead-letter table can't be used; the message shows no secret."""
+
+
+class DeadLetterStoreUnavailable(DeadLetterError):  # noqa: N818 - the state of the store, as the caller sees it
+    """The database did not do it: it is away, locked, full, read-only, or refuses the login."""
+
+
+class DatabaseUnusable(DeadLetterError):  # noqa: N818 - the state of the database, as the operator sees it
+    """The URL names no database that can be used, or its driver is not installed."""
+
+
+class SchemaError(DeadLetterError):
+    """The table is not the one that this release knows."""
+
+
+class SchemaMissing(SchemaError):  # noqa: N818 - the state of the schema, as the operator sees it
+    """The database has no dead-letter table yet."""
+
+
+class SchemaOutdated(SchemaError):  # noqa: N818 - the state of the schema, as the operator sees it
+    """The table is older than this release."""
+
+
+class SchemaTooNew(SchemaError):  # noqa: N818 - the state of the schema, as the operator sees it
+    """The table is newer than this release."""
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """Turn what a database driver raises into `DeadLetterStoreUnavailable`.
+
+    All of `DBAPIError`, not only the disconnects: a missing permission, a replica that is read-only after a failover
+    and a dropped table come as `ProgrammingError` and `InternalError`, and for the caller they are the same thing. The
+    event could not be written, so it is kept and tried again.
+    """
+    try:
+        yield
+    except exc.DBAPIError as error:
+        raise DeadLetterStoreUnavailable(f"the dead-letter database failed: {_first_line(error.orig)}") from error
+    except exc.TimeoutError as error:
+        raise DeadLetterStoreUnavailable("the dead-letter database has no connection free") from error
+
+
+def _first_line(error: BaseException | None) -> str:
+    """The driver's own words, without SQLAlchemy's statement around them."""
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__

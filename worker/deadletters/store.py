@@ -1,0 +1,176 @@
+"""Burying an event, and writing down what became of a replay. Both may be said twice; both give one truth."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Final, Self, cast
+
+from sqlalchemy import ColumnElement, Engine, and_, insert, or_, select, update
+from sqlalchemy.exc import IntegrityError
+
+from worker.deadletters.burial import MAX_RAW_BYTES, Burial, clean
+from worker.deadletters.cause import cause_of
+from worker.deadletters.engine import connect
+from worker.deadletters.errors import translated
+from worker.deadletters.model import DeadLetter, State
+
+if TYPE_CHECKING:
+    from producer.event import FeedbackEvent
+
+__all__ = ["DeadLetterStore"]
+
+_TRIES: Final = 3
+"""Inserting and updating can only both miss if somebody deletes the row in between; thrice in a row, nobody does."""
+
+
+class DeadLetterStore:
+    """The dead-letter table, as a worker writes it. Safe to share between threads; not across a fork.
+
+    Args:
+        engine: The database. `close` disposes of it.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine: Final = engine
+
+    @classmethod
+    def connect(cls, url: str, *, pool_size: int = 5) -> Self:
+        """Return a store for a database URL; it connects when it is first used.
+
+        Args:
+            url: Any SQLAlchemy URL of SQLite, PostgreSQL, MySQL or MariaDB; the driver may be left out.
+            pool_size: Connections kept open.
+
+        Raises:
+            DatabaseUnusable: The URL can't be read, or its driver is not installed.
+        """
+        return cls(connect(url, pool_size=pool_size))
+
+    def close(self) -> None:
+        """Close every connection."""
+        self.engine.dispose()
+
+    def bury(self, burial: Burial) -> int:
+        """Write an event down that can't be delivered, and return its row's id.
+
+        Once it returns, the row is on the disk and the message may be acknowledged. Burying the same event again
+        gives the same row:
+
+        * A row that is dead or replaying is dead, of the cause it died of now. Its first enqueue and its count of
+          replays stay. That holds too if an old copy of the message dies while the row is being replayed: the
+          replay's own end still reaches the row, and until then dead is the state in which nobody forgets it.
+        * A row that is delivered stays so: AquilaX has this very word, and a late copy's death does not unsay it.
+        * A row that is discarded stays so for every copy of the message from before. An event that was enqueued anew
+          after it had been discarded is dead again: somebody wants it delivered after all.
+
+        Raises:
+            DeadLetterStoreUnavailable: The database did not do it; keep the event and try again later.
+        """
+        with translated():
+            row_id = self._bury_again(_is_replayed(burial), burial) if burial.dead_letter is not None else None
+            return row_id or self._bury_by_key(burial)
+
+    def _bury_by_key(self, burial: Burial) -> int:
+        """Insert first: nearly every burial is the first of its event, and costs one statement in every dialect."""
+        same_event = DeadLetter.event_key == burial.event_key
+        for _ in range(_TRIES - 1):
+            try:
+                return self._insert(burial)
+            except IntegrityError:
+                if row_id := self._bury_again(same_event, burial):
+                    return row_id
+        return self._insert(burial)
+
+    def _insert(self, burial: Burial) -> int:
+        values = _identity(burial) | _death(burial) | {"replay_count": 0}
+        with self.engine.begin() as connection:
+            inserted = connection.execute(insert(DeadLetter).values(values))
+            return cast("int", inserted.inserted_primary_key[0])  # type: ignore[index] # an INSERT of one row has it
+
+    def _bury_again(self, which: ColumnElement[bool], burial: Burial) -> int | None:
+        """Bury a row that is there already; None if there is none. It comes back with its id, changed or not."""
+        with self.engine.begin() as connection:
+            connection.execute(update(DeadLetter).where(which, _may_die_again(burial)).values(_death(burial)))
+            return connection.scalar(select(DeadLetter.id).where(which))
+
+    def settle_replay(self, dead_letter_id: int, *, state: State, note: str = "") -> None:
+        """Write the outcome of a replay into its row. A row that is gone is left alone.
+
+        Delivered is the last word, also on a row that was discarded meanwhile: it is what AquilaX knows. Discarded
+        is not said over a row that has an outcome already.
+
+        Args:
+            dead_letter_id: The row, as the message's journey carries it.
+            state: `State.DELIVERED`, or `State.DISCARDED` where a later word overtook it.
+            note: Why, in words.
+
+        Raises:
+            DeadLetterStoreUnavailable: The database did not do it; try again later.
+        """
+        if state not in {State.DELIVERED, State.DISCARDED}:
+            raise ValueError(f"a replay ends delivered or discarded, not {state.value}; a death is buried")
+        open_states = [State.DEAD, State.REPLAYING]
+        if state is State.DELIVERED:
+            open_states.append(State.DISCARDED)
+        values = {"state": state, "note": clean(note), "settled_at": datetime.now(UTC)}
+        which = and_(DeadLetter.id == dead_letter_id, DeadLetter.state.in_(open_states))
+        with translated(), self.engine.begin() as connection:
+            connection.execute(update(DeadLetter).where(which).values(values))
+
+
+def _is_replayed(burial: Burial) -> ColumnElement[bool]:
+    """The row whose replay died. The event must fit: a restored database may have given its id to another one."""
+    request_id = burial.event.request_id if burial.event else None
+    return and_(DeadLetter.id == burial.dead_letter, DeadLetter.request_id == request_id)
+
+
+def _may_die_again(burial: Burial) -> ColumnElement[bool]:
+    enqueued_anew = and_(DeadLetter.state == State.DISCARDED, DeadLetter.settled_at < burial.first_enqueued_at)
+    return or_(DeadLetter.state.in_([State.DEAD, State.REPLAYING]), enqueued_anew)
+
+
+def _identity(burial: Burial) -> dict[str, Any]:
+    """The columns that are written once."""
+    raw = burial.raw
+    return {
+        "event_key": burial.event_key,
+        **_fields(burial.event),
+        "first_enqueued_at": burial.first_enqueued_at,
+        "raw": None if raw is None else raw[:MAX_RAW_BYTES],
+    }
+
+
+def _fields(event: FeedbackEvent | None) -> dict[str, Any]:
+    if event is None:
+        return {}
+    return {
+        "request_id": event.request_id,
+        "status": event.status,
+        "org": event.org,
+        "group": event.group,
+        "occurred_at": event.occurred_at,
+    }
+
+
+def _death(burial: Burial) -> dict[str, Any]:
+    """The columns that each death writes anew."""
+    answer = clean(burial.answer)
+    cause = cause_of(burial.reason, burial.http_status, answer)
+    return {
+        "reason": burial.reason,
+        "http_status": burial.http_status,
+        "answer": answer,
+        "cause": cause.fingerprint,
+        "cause_line": cause.line,
+        "attempts": burial.attempts,
+        "died_at": burial.died_at,
+        "state": State.DEAD,
+        "note": _note(burial),
+        "settled_at": None,
+    }
+
+
+def _note(burial: Burial) -> str:
+    if burial.raw is not None and len(burial.raw) > MAX_RAW_BYTES:
+        return f"the first {MAX_RAW_BYTES} of the message's {len(burial.raw)} bytes"
+    return ""
