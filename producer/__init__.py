@@ -8,7 +8,8 @@
 It needs redis-py and nothing else.
 """
 
-from producer.client import AsyncFeedbackProducer, FeedbackProducer
+from producer.async_client import AsyncFeedbackProducer
+from producer.client import FeedbackProducer
 from producer.errors import BrokerUnavailable, EnqueueUncertain, InvalidEvent, ProducerError
 from producer.event import FeedbackEvent
 

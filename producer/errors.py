@@ -41,9 +41,7 @@ class InvalidEvent(ProducerError, ValueError):  # noqa: N818 - the public name s
         field: The name of the field.
     """
 
-    def __init__(
-        self, message: str, *, field: str, taken: int = 0, not_taken: tuple[FeedbackEvent, ...] = ()
-    ) -> None:
+    def __init__(self, message: str, *, field: str, taken: int = 0, not_taken: tuple[FeedbackEvent, ...] = ()) -> None:
         super().__init__(message, taken=taken, not_taken=not_taken)
         self.field = field
 

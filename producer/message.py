@@ -13,9 +13,10 @@ import socket
 import uuid
 from base64 import b64encode
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from producer.event import FeedbackEvent
+if TYPE_CHECKING:
+    from producer.event import FeedbackEvent
 
 __all__ = ["JOURNEY", "QUEUE", "TASK", "to_message"]
 

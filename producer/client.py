@@ -1,0 +1,177 @@
+"""`FeedbackProducer`: hand feedback over to Redis from threads."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any, Self, overload
+
+from producer.configured import CHUNK, DEFAULT_URL, Configured, add_event, to_event
+from producer.errors import ProducerError
+from producer.message import QUEUE, to_message
+from producer.pool import Pool
+from producer.resp import leaves_clean, lpush, require_taken
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+    from datetime import datetime
+    from types import TracebackType
+    from uuid import UUID
+
+    from producer.event import FeedbackEvent
+
+__all__ = ["FeedbackProducer"]
+
+
+class FeedbackProducer(Configured):
+    """Enqueues feedback events; to be shared by all threads, and to be made once for a process.
+
+    Safe after a fork: a child opens connections of its own.
+
+    Args:
+        url: Redis; see `producer.address.Address` for what it may say.
+        timeout: The budget of one call, in seconds: waiting for a connection, resolving, connecting, logging in,
+            sending and the reply, all together.
+        queue: The Celery queue that the workers consume.
+        max_connections: Connections at most. A call that finds all of them busy waits, within its budget.
+
+    Raises:
+        ValueError: An argument can't be used.
+    """
+
+    def __init__(
+        self,
+        url: str = DEFAULT_URL,
+        *,
+        timeout: float = 0.25,
+        queue: str = QUEUE,
+        max_connections: int = 64,
+    ) -> None:
+        super().__init__(url, timeout=timeout, queue=queue, max_connections=max_connections)
+        self._pool = Pool(self._address, max_connections)
+
+    @overload
+    def enqueue(self, request_id: FeedbackEvent, /, *, timeout: float | None = None) -> FeedbackEvent: ...
+    @overload
+    def enqueue(
+        self,
+        request_id: str | UUID,
+        status: bool | str,
+        *,
+        org: str,
+        group: str,
+        occurred_at: datetime | str | None = None,
+        timeout: float | None = None,
+    ) -> FeedbackEvent: ...
+    def enqueue(
+        self,
+        request_id: FeedbackEvent | str | UUID,
+        status: bool | str | None = None,
+        *,
+        org: str | None = None,
+        group: str | None = None,
+        occurred_at: datetime | str | None = None,
+        timeout: float | None = None,
+    ) -> FeedbackEvent:
+        """Hand one event over, given whole or by its fields; see `FeedbackEvent` for what they may be.
+
+        Args:
+            request_id: The AI request that the feedback is for, or an event.
+            status: 👍 is True or "true", 👎 is False or "false".
+            org: The organization's id.
+            group: The group's id.
+            occurred_at: When the person pressed; now if None.
+            timeout: The budget of this call in seconds, if not the producer's own.
+
+        Returns:
+            The event that Redis has acknowledged.
+
+        Raises:
+            InvalidEvent: A field can't be carried; nothing was sent.
+            BrokerUnavailable: Not sent; try again later.
+            EnqueueUncertain: It may have been sent; enqueue it again, it is delivered once.
+        """
+        event = to_event(request_id, status, org, group, occurred_at)
+        self.enqueue_messages((to_message(event, queue=self._queue),), events=(event,), timeout=timeout)
+        return event
+
+    def enqueue_many(self, events: Iterable[FeedbackEvent | Mapping[str, Any]], *, timeout: float | None = None) -> int:
+        """Hand many events over, in one round trip for each 500.
+
+        Args:
+            events: Events, or mappings of their fields. A generator is drawn from as chunks are sent.
+            timeout: The budget of each chunk in seconds, if not the producer's own.
+
+        Returns:
+            How many events Redis has acknowledged: all of them.
+
+        Raises:
+            ProducerError: As `enqueue`. ``taken`` counts the events of the chunks before; of the chunk at hand none
+                was taken, and its events are in ``not_taken``.
+        """
+        taken = 0
+        drawn = iter(events)
+        while True:
+            chunk: list[FeedbackEvent] = []
+            try:
+                for item in drawn:
+                    add_event(chunk, item, taken)
+                    if len(chunk) == CHUNK:
+                        break
+                if not chunk:
+                    return taken
+                self.enqueue_messages(
+                    [to_message(event, queue=self._queue) for event in chunk], events=chunk, timeout=timeout
+                )
+            except ProducerError as error:
+                error.taken = taken
+                error.not_taken = tuple(chunk)
+                raise
+            taken += len(chunk)
+
+    def enqueue_messages(
+        self, messages: Sequence[bytes], *, events: Sequence[FeedbackEvent] = (), timeout: float | None = None
+    ) -> None:
+        """Hand ready-made messages over, all of them or none, in one round trip.
+
+        Args:
+            messages: What `producer.message.to_message` returned.
+            events: The events in them, for the error's ``not_taken``.
+            timeout: The budget in seconds, if not the producer's own.
+
+        Raises:
+            BrokerUnavailable: Not sent; try again later.
+            EnqueueUncertain: They may have been sent.
+        """
+        if not messages:
+            return
+        deadline = time.monotonic() + (self._timeout if timeout is None else timeout)
+        try:
+            self._put(lpush(self._queue, messages), deadline)
+        except ProducerError as error:
+            error.not_taken = tuple(events)
+            raise
+
+    def close(self) -> None:
+        """Close the connections. Calls under way end as they would; later ones raise `BrokerUnavailable`."""
+        self._pool.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _put(self, command: bytes, deadline: float) -> None:
+        connection = self._pool.take(deadline)
+        try:
+            reply = connection.ask(command, deadline)
+        except BaseException:
+            self._pool.drop(connection)
+            raise
+        if leaves_clean(reply):
+            self._pool.give_back(connection)
+        else:
+            self._pool.drop(connection)
+        require_taken(reply)

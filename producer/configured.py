@@ -1,0 +1,108 @@
+"""What both producers have in common: how they are configured, and how they take what they are given."""
+
+from __future__ import annotations
+
+import math
+import os
+from typing import TYPE_CHECKING, Any, Final, Self
+
+from producer.address import Address
+from producer.errors import InvalidEvent
+from producer.event import FeedbackEvent
+from producer.message import QUEUE
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime
+    from uuid import UUID
+
+__all__ = ["CHUNK", "DEFAULT_URL", "Configured", "add_event", "to_event"]
+
+DEFAULT_URL: Final = "redis://127.0.0.1:6379/0"
+CHUNK: Final = 500
+"""Events that `enqueue_many` sends in one command: one round trip, about half a megabyte, a few milliseconds of
+Redis's time."""
+
+_PATIENCE: Final = 1.0
+"""Seconds for which each step of connecting goes on behind the backs of calls whose time is up, so that a handshake
+slower than the budget still ends in a connection for a later call. Linux repeats a lost SYN after one second."""
+
+
+class Configured:
+    """What both producers are told: where, how long, under which name."""
+
+    def __init__(
+        self,
+        url: str = DEFAULT_URL,
+        *,
+        timeout: float = 0.25,
+        queue: str = QUEUE,
+        max_connections: int = 64,
+    ) -> None:
+        if not 0 < timeout < math.inf:
+            raise ValueError(f"timeout is {timeout}: expected a number of seconds above 0")
+        if max_connections < 1:
+            raise ValueError(f"max_connections is {max_connections}: expected at least 1")
+        if not queue:
+            raise ValueError("queue is empty: expected the name of a Celery queue")
+        self._address = Address(url, patience=max(_PATIENCE, timeout))
+        self._timeout = timeout
+        self._queue = queue
+        self._max_connections = max_connections
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str] = os.environ, **overrides: Any) -> Self:  # noqa: ANN401 - as __init__
+        """Make a producer for the broker that ``FEEDBACK_BROKER_URL`` names, as the worker does.
+
+        Args:
+            environ: The environment.
+            overrides: Any argument of the class; they win.
+
+        Raises:
+            ValueError: The URL can't be read.
+        """
+        return cls(**{"url": environ.get("FEEDBACK_BROKER_URL") or DEFAULT_URL, **overrides})
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({str(self._address)!r}, timeout={self._timeout}, queue={self._queue!r})"
+
+
+def to_event(
+    request_id: FeedbackEvent | str | UUID,
+    status: bool | str | None,
+    org: str | None,
+    group: str | None,
+    occurred_at: datetime | str | None,
+) -> FeedbackEvent:
+    """Return the event that was given, whole or by its fields.
+
+    Raises:
+        InvalidEvent: A field can't be carried.
+        TypeError: Both were given.
+    """
+    if isinstance(request_id, FeedbackEvent):
+        if (status, org, group, occurred_at) != (None, None, None, None):
+            raise TypeError("enqueue takes an event or its fields, not both")
+        return request_id
+    fields = {"request_id": request_id, "status": status, "org": org, "group": group, "occurred_at": occurred_at}
+    return FeedbackEvent.from_wire(fields)
+
+
+def add_event(chunk: list[FeedbackEvent], item: FeedbackEvent | Mapping[str, Any], before: int) -> None:
+    """Put an event, or one made of a mapping, at the end of the chunk.
+
+    Args:
+        chunk: The events of the chunk so far.
+        item: The next one.
+        before: How many events came in the chunks before.
+
+    Raises:
+        InvalidEvent: A field can't be carried. The message names the event by its place, counted from 0.
+    """
+    if isinstance(item, FeedbackEvent):
+        chunk.append(item)
+        return
+    try:
+        chunk.append(FeedbackEvent.from_wire(item))
+    except InvalidEvent as error:
+        raise InvalidEvent(f"event {before + len(chunk)}: {error}", field=error.field) from None
