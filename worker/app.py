@@ -97,6 +97,7 @@ def create_app(settings: Settings | None = None) -> Celery:
     settings = settings or load_settings()
     app = Celery("aquilax-feedback", broker=settings.feedback_broker_url.get_secret_value(), set_as_current=False)
     app.conf.update(_configuration(settings))
+    logging.getLogger("alembic").setLevel(logging.WARNING)  # it tells each worker's log how it reads the schema
     parts = app.feedback = _Parts(settings)
     register(app, lambda: parts.delivery)
     app.steps["worker"].add(_Preflight)

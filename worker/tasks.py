@@ -28,19 +28,20 @@ may be longer than that timeout, and that timeout must be short enough for what 
 """
 
 
-class _InWords(Exception):  # noqa: N818 - never an error, only Celery's way to carry words to the log and to Flower
-    """Celery shows an exception by its repr: here that is the sentence itself."""
+class DeadLettered(Exception):
+    """The event is in the dead-letter table: for Celery and Flower the task has failed."""
 
     def __repr__(self) -> str:
+        """Celery shows an exception by its repr: here that is the sentence itself."""
         return str(self)
 
 
-class DeadLettered(_InWords):
-    """The event is in the dead-letter table: for Celery and Flower the task has failed."""
-
-
-class Waiting(_InWords):
+class Waiting(Retry):  # type: ignore[misc]  # Celery is untyped
     """The event comes again later."""
+
+    def __repr__(self) -> str:
+        """As of `DeadLettered`."""
+        return str(self)
 
 
 def register(app: Celery, delivery: Callable[[], Delivery]) -> None:
@@ -84,4 +85,4 @@ def _come_again(task: Task, again: Again) -> Never:
         task.signature_from_request(request, headers=headers, eta=eta, retries=request.retries + 1).apply_async()
     except Exception as error:
         raise Reject(error, requeue=True) from error
-    raise Retry(again.words, exc=Waiting(again.words), when=at)
+    raise Waiting(again.words, when=at)

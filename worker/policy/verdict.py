@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum
 from http import HTTPStatus
@@ -30,9 +32,12 @@ class Answer:
     @property
     def words(self) -> str:
         """The answer in a few words: ``404 Request ID not found``, ``503 Service Unavailable``, ``timeout``."""
+        text = " ".join(_message(self.text).split())
+        if len(text) > _FEW_WORDS:
+            text = f"{text[:_FEW_WORDS]}…"
         if self.status is None:
-            return self.text or "no answer"
-        return f"{self.status} {self.text or _phrase(self.status)}".strip()
+            return text or "no answer"
+        return f"{self.status} {text or _phrase(self.status)}".strip()
 
 
 class Verdict(Enum):
@@ -68,6 +73,19 @@ def classify(answer: Answer) -> Verdict:
         return Verdict.NOT_NOW
     by_class = _BY_CLASS.get(answer.status // 100, Verdict.NOT_NOW)
     return _BY_STATUS.get(answer.status, by_class)  # type: ignore[call-overload, no-any-return]
+
+
+_FEW_WORDS: Final = 200
+"""Characters of an answer that a line of the log, or of Flower, has room for."""
+
+
+def _message(text: str) -> str:
+    """AquilaX's errors are JSON, ``{"code": 404, "message": "Request ID not found"}``: the message says it all."""
+    if text.startswith("{"):
+        with suppress(ValueError, RecursionError):
+            message = json.loads(text).get("message")
+            return message if isinstance(message, str) else text
+    return text
 
 
 def _phrase(status: int) -> str:

