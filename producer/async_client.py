@@ -6,9 +6,9 @@ import asyncio
 from collections.abc import AsyncIterable, Iterable
 from typing import TYPE_CHECKING, Any, Self, overload
 
-from producer.configured import CHUNK, DEFAULT_URL, Configured, add_event, to_event
+from producer.configured import CHUNK, Configured, add_event, to_event
 from producer.errors import BrokerUnavailable, ProducerError
-from producer.message import QUEUE, to_message
+from producer.message import to_message
 from producer.pipeline import Pipeline
 from producer.resp import leaves_clean, lpush, require_taken
 
@@ -41,15 +41,7 @@ class AsyncFeedbackProducer(Configured):
         ValueError: An argument can't be used.
     """
 
-    def __init__(
-        self,
-        url: str = DEFAULT_URL,
-        *,
-        timeout: float = 0.25,
-        queue: str = QUEUE,
-        max_connections: int = 64,
-    ) -> None:
-        super().__init__(url, timeout=timeout, queue=queue, max_connections=max_connections)
+    def _open(self) -> None:
         self._closed = False
         self._pipelines: dict[asyncio.AbstractEventLoop, list[Pipeline]] = {}
 
@@ -138,10 +130,14 @@ class AsyncFeedbackProducer(Configured):
     async def aclose(self) -> None:
         """Close the connections. Calls under way end with an error; later ones raise `BrokerUnavailable`."""
         self._closed = True
-        for pipelines in self._pipelines.values():
+        here = asyncio.get_running_loop()
+        while self._pipelines:
+            loop, pipelines = self._pipelines.popitem()
             for pipeline in pipelines:
-                pipeline.close()
-        self._pipelines.clear()
+                if loop is here or loop.is_closed():
+                    pipeline.close()
+                else:  # it belongs to another thread
+                    loop.call_soon_threadsafe(pipeline.close)
 
     async def __aenter__(self) -> Self:
         return self

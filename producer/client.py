@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any, Self, overload
 
-from producer.configured import CHUNK, DEFAULT_URL, Configured, add_event, to_event
+from producer.configured import CHUNK, Configured, add_event, to_event
 from producer.errors import ProducerError
-from producer.message import QUEUE, to_message
+from producer.message import to_message
 from producer.pool import Pool
 from producer.resp import leaves_clean, lpush, require_taken
 
@@ -38,16 +38,8 @@ class FeedbackProducer(Configured):
         ValueError: An argument can't be used.
     """
 
-    def __init__(
-        self,
-        url: str = DEFAULT_URL,
-        *,
-        timeout: float = 0.25,
-        queue: str = QUEUE,
-        max_connections: int = 64,
-    ) -> None:
-        super().__init__(url, timeout=timeout, queue=queue, max_connections=max_connections)
-        self._pool = Pool(self._address, max_connections)
+    def _open(self) -> None:
+        self._pool = Pool(self._address, self._max_connections)
 
     @overload
     def enqueue(self, request_id: FeedbackEvent, /, *, timeout: float | None = None) -> FeedbackEvent: ...

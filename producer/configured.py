@@ -49,6 +49,11 @@ class Configured:
         self._timeout = timeout
         self._queue = queue
         self._max_connections = max_connections
+        self._open()
+
+    def _open(self) -> None:
+        """Prepare for connections; none is made before the first event."""
+        raise NotImplementedError
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] = os.environ, **overrides: Any) -> Self:  # noqa: ANN401 - as __init__

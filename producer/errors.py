@@ -34,7 +34,7 @@ class ProducerError(Exception):
         self.not_taken = not_taken
 
 
-class InvalidEvent(ProducerError, ValueError):  # noqa: N818 - the public name says what it is, not that it is an error
+class InvalidEvent(ProducerError, ValueError):
     """A field can't be carried: the message names the field, the shape of its value and what is expected.
 
     Attributes:
@@ -46,11 +46,11 @@ class InvalidEvent(ProducerError, ValueError):  # noqa: N818 - the public name s
         self.field = field
 
 
-class BrokerUnavailable(ProducerError):  # noqa: N818 - the state of the broker, as the caller sees it
+class BrokerUnavailable(ProducerError):
     """Redis did not take the event: it can't be reached, is full, is read-only or refuses the login."""
 
 
-class EnqueueUncertain(ProducerError):  # noqa: N818 - the state of the event, as the caller sees it
+class EnqueueUncertain(ProducerError):
     """The event was on its way when the answer failed to come: Redis may hold it, or not.
 
     Enqueuing it again is safe: delivery is idempotent on its request_id.

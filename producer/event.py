@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -19,6 +18,9 @@ MAX_NAME_LENGTH: Final = 128
 
 _STATUSES: Final = {True: True, False: False, "true": True, "false": False}
 _UUID: Final = re.compile(r"[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}")
+_UNCARRIABLE: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+"""Unicode's categories Cc (control characters) and Cs (surrogates, which UTF-8 has no form for)."""
+
 _SHOWN: Final = 40
 
 
@@ -45,11 +47,12 @@ class FeedbackEvent:
     occurred_at: datetime = field(default_factory=lambda: datetime.now(UTC))
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "request_id", _request_id(self.request_id))
-        object.__setattr__(self, "status", _status(self.status))
-        object.__setattr__(self, "org", _name("org", self.org))
-        object.__setattr__(self, "group", _name("group", self.group))
-        object.__setattr__(self, "occurred_at", _occurred_at(self.occurred_at))
+        put = object.__setattr__
+        put(self, "request_id", _request_id(self.request_id))
+        put(self, "status", _status(self.status))
+        put(self, "org", _name("org", self.org))
+        put(self, "group", _name("group", self.group))
+        put(self, "occurred_at", _occurred_at(self.occurred_at))
 
     def to_wire(self) -> dict[str, str]:
         """Return the event as the keyword arguments of the task ``feedback.deliver``."""
@@ -102,13 +105,15 @@ def _name(field_name: str, value: object) -> str:
     expected = f"text of 1 to {MAX_NAME_LENGTH} characters without control characters"
     if not isinstance(value, str) or not value.strip() or len(value) > MAX_NAME_LENGTH:
         _refuse(field_name, value, expected)
-    if any(unicodedata.category(character) in {"Cc", "Cs"} for character in value):
+    if _UNCARRIABLE.search(value):
         _refuse(field_name, value, expected)
-    return value
+    return str.__str__(value)  # plain text also of a subclass, such as a member of a StrEnum
 
 
 def _occurred_at(value: object) -> datetime:
     expected = "an aware datetime, or ISO 8601 text with an offset such as 2026-01-31T12:00:00+00:00"
+    if isinstance(value, datetime) and value.tzinfo is UTC:
+        return value
     moment = value
     if isinstance(moment, str):
         try:

@@ -59,6 +59,7 @@ class Pipeline:
         self._connection: Connection | None = None
         self._queued: deque[_Call] = deque()
         self._queued_bytes = 0
+        self._flush_at = _BATCH
         self._sending = memoryview(b"")
         self._awaiting: deque[_Call] = deque()
         self._under_way = 0
@@ -114,9 +115,9 @@ class Pipeline:
     def _queue(self, call: _Call) -> None:
         self._queued.append(call)
         self._queued_bytes += len(call.command)
-        if self._connection is None or self._sending:
+        if self._connection is None:
             return
-        if not self._awaiting or self._queued_bytes >= _BATCH:
+        if not self._awaiting or self._queued_bytes >= self._flush_at:
             self._flush()
         elif not self._flush_is_due:
             # Others are under way: what they and this one's neighbours queue in this turn of the loop goes together.
@@ -143,6 +144,7 @@ class Pipeline:
 
     def _flush(self) -> None:
         self._flush_is_due = False
+        self._flush_at = self._queued_bytes + _BATCH
         if self._connection is None:
             return
         try:
@@ -213,6 +215,8 @@ class Pipeline:
                 self._loop.remove_reader(connection.socket)
                 self._loop.remove_writer(connection.socket)
             connection.close()
+        if self._loop.is_closed():  # and its tasks with it: nobody waits any more
+            return
         for call in (*self._awaiting, *self._queued):
             call.end(_cut_off(call, why))
         self._awaiting.clear()
