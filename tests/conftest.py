@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from contextlib import closing
+from typing import TYPE_CHECKING
 
 import pytest
-import redis
 
+from tests.databases import DatabaseServer, mariadb_server, postgres_server
 from tests.processes import VALKEY, RedisServer, need, redis_server
+from worker.deadletters import DeadLetterStore, upgrade
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    import redis
 
 
 @pytest.fixture(scope="session")
@@ -23,18 +31,18 @@ def _debian_redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisSer
 
 
 @pytest.fixture
-def valkey(_valkey: RedisServer) -> Iterator[RedisServer]:
+def valkey(_valkey: RedisServer) -> RedisServer:
     """A real Valkey, empty."""
     _empty(_valkey)
-    yield _valkey
+    return _valkey
 
 
 @pytest.fixture(params=["valkey", "redis"])
-def broker(request: pytest.FixtureRequest) -> Iterator[RedisServer]:
+def broker(request: pytest.FixtureRequest) -> RedisServer:
     """A real Valkey, then a real Redis, empty."""
     server: RedisServer = request.getfixturevalue("_valkey" if request.param == "valkey" else "_debian_redis")
     _empty(server)
-    yield server
+    return server
 
 
 @pytest.fixture
@@ -47,3 +55,50 @@ def broker_client(broker: RedisServer) -> Iterator[redis.Redis]:
 def _empty(server: RedisServer) -> None:
     with server.client() as client:
         client.flushall()
+
+
+@pytest.fixture(scope="session")
+def _postgres() -> Iterator[DatabaseServer]:
+    with postgres_server() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def _mariadb(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DatabaseServer]:
+    with mariadb_server(tmp_path_factory.mktemp("mariadb")) as server:
+        yield server
+
+
+@pytest.fixture
+def sqlite_url(tmp_path: Path) -> str:
+    """The URL of an SQLite file that is not there yet."""
+    return f"sqlite:///{tmp_path}/dead-letters.sqlite3"
+
+
+@pytest.fixture
+def postgres_url(_postgres: DatabaseServer) -> Iterator[str]:
+    """The URL of an empty database of a real PostgreSQL."""
+    with _postgres.fresh() as url:
+        yield url
+
+
+@pytest.fixture
+def mariadb_url(_mariadb: DatabaseServer) -> Iterator[str]:
+    """The URL of an empty database of a real MariaDB."""
+    with _mariadb.fresh() as url:
+        yield url
+
+
+@pytest.fixture(params=["sqlite", "postgres", "mariadb"])
+def database_url(request: pytest.FixtureRequest) -> str:
+    """The URL of an empty database: SQLite, then PostgreSQL, then MariaDB."""
+    url: str = request.getfixturevalue(f"{request.param}_url")
+    return url
+
+
+@pytest.fixture
+def store(database_url: str) -> Iterator[DeadLetterStore]:
+    """The dead-letter table in an up-to-date database of each kind."""
+    upgrade(database_url)
+    with closing(DeadLetterStore.connect(database_url)) as store:
+        yield store

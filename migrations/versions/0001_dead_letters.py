@@ -47,6 +47,8 @@ def upgrade() -> None:
         sqlite_autoincrement=True,
         mysql_charset="utf8mb4",
         mysql_collate="utf8mb4_bin",
+        mariadb_charset="utf8mb4",
+        mariadb_collate="utf8mb4_bin",
     )
     for name, columns in _INDICES.items():
         op.create_index(f"ix_dead_letters_{name}", "dead_letters", columns)

