@@ -37,7 +37,7 @@ _FORBIDDEN_ORG: Final = "org-not-ours"
 _MISBEHAVIOUR: Final = (
     "--error-rate=500=0.03 --error-rate=502=0.02 --error-rate=503=0.05 --error-rate=504=0.01 --error-rate=429=0.02 "
     f"--retry-after=1 --latency=0.02 --jitter=0.03 --hang-rate=0.003 --reset-rate=0.01 --close-rate=0.01 "
-    f"--unknown-share=0.03 --forbid-org={_FORBIDDEN_ORG} --seed=7"
+    f"--unknown-share=0.03 --forbidden-org={_FORBIDDEN_ORG} --seed=7"
 ).split()
 _HURRY: Final = {
     "FEEDBACK_MAX_ATTEMPTS": "5",
