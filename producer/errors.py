@@ -38,10 +38,12 @@ class InvalidEvent(ProducerError, ValueError):
     """A field can't be carried: the message names the field, the shape of its value and what is expected.
 
     Attributes:
-        field: The name of the field.
+        field: The name of the field, or ``event`` where the whole is none.
     """
 
-    def __init__(self, message: str, *, field: str, taken: int = 0, not_taken: tuple[FeedbackEvent, ...] = ()) -> None:
+    def __init__(
+        self, message: str, *, field: str = "event", taken: int = 0, not_taken: tuple[FeedbackEvent, ...] = ()
+    ) -> None:
         super().__init__(message, taken=taken, not_taken=not_taken)
         self.field = field
 

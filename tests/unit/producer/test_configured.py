@@ -1,0 +1,64 @@
+"""What both producers are told, and what they are given."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+
+from producer import AsyncFeedbackProducer, FeedbackEvent, FeedbackProducer
+
+BOTH = pytest.mark.parametrize("kind", [FeedbackProducer, AsyncFeedbackProducer])
+REQUEST_ID = "77e81bbc-3e7f-47b9-87fa-681b5d2f54e6"
+
+
+@BOTH
+def test_the_environment_names_the_broker(kind: Any) -> None:
+    """The same variable configures the worker."""
+    made = kind.from_env({"FEEDBACK_BROKER_URL": "redis://broker:7000/2"})
+
+    assert "'redis://broker:7000/2'" in repr(made)
+
+
+@BOTH
+@pytest.mark.parametrize("environ", [{}, {"FEEDBACK_BROKER_URL": ""}])
+def test_a_broker_on_this_machine_needs_no_setting(kind: Any, environ: dict[str, str]) -> None:
+    """The default is where Redis listens by itself."""
+    assert "'redis://127.0.0.1:6379/0'" in repr(kind.from_env(environ))
+
+
+@BOTH
+def test_an_argument_wins_over_the_environment(kind: Any) -> None:
+    """Tests and scripts say where to send without touching the environment."""
+    made = kind.from_env({"FEEDBACK_BROKER_URL": "redis://broker/2"}, url="redis://here/1", timeout=2, queue="q")
+
+    assert repr(made) == f"{kind.__name__}('redis://here/1', timeout=2, queue='q')"
+
+
+@BOTH
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"timeout": 0},
+        {"timeout": -1},
+        {"timeout": math.inf},
+        {"timeout": math.nan},
+        {"max_connections": 0},
+        {"queue": ""},
+    ],
+    ids=str,
+)
+def test_a_producer_that_could_never_work_is_not_made(kind: Any, wrong: dict[str, Any]) -> None:
+    """The start of a program is the time to hear of it."""
+    with pytest.raises(ValueError, match=next(iter(wrong))):
+        kind(**wrong)
+
+
+def test_an_event_and_its_fields_are_not_given_together() -> None:
+    """Which of the two statuses would be meant can't be told."""
+    event = FeedbackEvent(request_id=REQUEST_ID, status=True, org="o", group="g")
+    either: Any = FeedbackProducer().enqueue
+
+    with pytest.raises(TypeError, match="an event or its fields, not both"):
+        either(event, False)

@@ -1,0 +1,107 @@
+"""The message: what differs between two of them, and what must not."""
+
+from __future__ import annotations
+
+import json
+import os
+from ast import literal_eval
+from base64 import b64decode
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from producer import FeedbackEvent
+from producer.message import JOURNEY, JOURNEY_VERSION, to_message
+
+EVENT = FeedbackEvent(
+    request_id="77e81bbc-3e7f-47b9-87fa-681b5d2f54e6",
+    status=True,
+    org="65dd3e835a669e3347654200",
+    group="67e86d036e9921509f730483",
+    occurred_at=datetime(2026, 1, 31, 12, 0, tzinfo=UTC),
+)
+
+awkward = st.text(st.characters(exclude_categories=("Cc", "Cs")), min_size=1, max_size=128).filter(str.strip)
+
+
+def _read(message: bytes) -> dict[str, Any]:
+    read: dict[str, Any] = json.loads(message)
+    return read
+
+
+def _kwargs(message: bytes) -> dict[str, Any]:
+    args, kwargs, _ = json.loads(b64decode(_read(message)["body"]))
+    assert args == []
+    return dict(kwargs)
+
+
+@given(awkward, awkward, awkward)
+def test_no_text_breaks_out_of_the_message(org: str, group: str, queue: str) -> None:
+    """Quotes, backslashes, percent signs and braces stand in names as in any text."""
+    event = FeedbackEvent(request_id=EVENT.request_id, status=False, org=org, group=group)
+
+    message = to_message(event, queue=queue)
+
+    read = _read(message)
+    assert _kwargs(message) == event.to_wire()
+    assert literal_eval(read["headers"]["kwargsrepr"]) == event.to_wire()
+    assert read["properties"]["delivery_info"]["routing_key"] == queue
+
+
+def test_the_task_has_the_id_of_the_request() -> None:
+    """Flower finds the delivery by the id that the chat knows."""
+    read = _read(to_message(EVENT))
+
+    ids = {read["headers"]["id"], read["headers"]["root_id"], read["properties"]["correlation_id"]}
+    assert ids == {EVENT.request_id}
+
+
+def test_two_messages_of_one_event_are_told_apart() -> None:
+    """The delivery tag is the key under which a broker keeps what is being worked on."""
+    tags = {_read(to_message(EVENT))["properties"]["delivery_tag"] for _ in range(1_000)}
+
+    assert len(tags) == 1_000
+
+
+def test_a_forked_child_repeats_no_tag_of_its_parent() -> None:
+    """A web server forks after the application is loaded; the state of a generator would be copied."""
+    reading, writing = os.pipe()
+    if child := os.fork():
+        os.close(writing)
+        with os.fdopen(reading) as pipe:
+            tag_of_child = pipe.read()
+        os.waitpid(child, 0)
+    else:
+        os.write(writing, _read(to_message(EVENT))["properties"]["delivery_tag"].encode())
+        os._exit(0)
+
+    assert len(tag_of_child) == 32
+    assert tag_of_child != _read(to_message(EVENT))["properties"]["delivery_tag"]
+
+
+def test_the_journey_begins_when_the_event_is_enqueued() -> None:
+    """Age and horizon are counted from here."""
+    before = datetime.now(UTC)
+
+    journey = _read(to_message(EVENT))["headers"][JOURNEY]
+
+    assert journey["v"] == JOURNEY_VERSION
+    assert before <= datetime.fromisoformat(journey["enqueued_at"]) <= datetime.now(UTC)
+
+
+def test_a_replayed_journey_goes_on_where_it_began() -> None:
+    """A replay tells the worker which dead letter it is, and how old the event is."""
+    first = EVENT.occurred_at + timedelta(seconds=1)
+
+    journey = _read(to_message(EVENT, enqueued_at=first, journey={"dead_letter": 7}))["headers"][JOURNEY]
+
+    assert journey == {"v": JOURNEY_VERSION, "enqueued_at": first.isoformat(), "dead_letter": 7}
+
+
+def test_the_origin_names_the_process() -> None:
+    """Whoever looks for the source of a flood finds the machine and the process."""
+    origin = _read(to_message(EVENT))["headers"]["origin"]
+
+    assert origin.startswith(f"gen{os.getpid()}@")
