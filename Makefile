@@ -44,6 +44,7 @@ lock: $(INSTALLED)
 	$(LOCK) $(UPGRADE) --group dev --all-extras -o requirements/dev.txt pyproject.toml
 	$(LOCK) $(UPGRADE) --extra worker --extra flower --extra postgresql --extra mysql --extra sandbox \
 		-c requirements/dev.txt -o requirements/worker.txt pyproject.toml
+	$(LOCK) $(UPGRADE) -c requirements/dev.txt -o requirements/build.txt requirements/build.in
 
 clean:
 	rm -rf $(VENV) build dist .coverage .coverage.* .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
