@@ -9,6 +9,7 @@ import pytest
 
 from tests.databases import DatabaseServer, mariadb_server, postgres_server
 from tests.processes import VALKEY, RedisServer, need, redis_server
+from tests.sandbox import RunningSandbox, running_sandbox
 from worker.deadletters import DeadLetterStore, upgrade
 
 if TYPE_CHECKING:
@@ -102,3 +103,10 @@ def store(database_url: str) -> Iterator[DeadLetterStore]:
     upgrade(database_url)
     with closing(DeadLetterStore.connect(database_url)) as store:
         yield store
+
+
+@pytest.fixture
+def sandbox(tmp_path: Path) -> Iterator[RunningSandbox]:
+    """A local AquilaX that behaves well, until the test tells it otherwise."""
+    with running_sandbox(tmp_path) as local:
+        yield local
