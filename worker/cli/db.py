@@ -1,0 +1,41 @@
+"""``aquilax-feedback db``: the version of the dead-letter table."""
+
+from __future__ import annotations
+
+import click
+
+from worker.cli.database import explained, opened, settings
+from worker.deadletters import upgrade as upgrade_schema
+from worker.deadletters.schema import current_revision, head_revision
+
+__all__ = ["db"]
+
+
+@click.group()
+def db() -> None:
+    """Bring the dead-letter table up to date, or look at its version."""
+
+
+@db.command()
+def upgrade() -> None:
+    """Create the dead-letter table, or bring it up to date.
+
+    Running it again changes nothing; of two that run at once, one waits.
+    """
+    with explained():
+        version = upgrade_schema(settings().feedback_database_url.get_secret_value())
+    click.echo(f"the dead-letter table is at version {version}")
+
+
+@db.command()
+def current() -> None:
+    """Print the version of the table, and the version that this release needs."""
+    with opened(checked=False) as engine:
+        click.echo(f"{current_revision(engine) or 'none'} (this release needs {head_revision()})")
+
+
+@db.command()
+def check() -> None:
+    """Exit with status 0 if the table is the one that this release knows, else say what to do and exit with 1."""
+    with opened():
+        click.echo("the dead-letter table is up to date")

@@ -1,0 +1,19 @@
+"""``aquilax-feedback dead-letters``: look at what was not delivered, send it again, or let it go."""
+
+from __future__ import annotations
+
+import click
+
+from worker.cli.dead_letters.changing import discard, replay
+from worker.cli.dead_letters.looking import export, list_, show
+
+__all__ = ["dead_letters"]
+
+
+@click.group()
+def dead_letters() -> None:
+    """Look at events that were not delivered, send them again, or discard them."""
+
+
+for _command in (list_, show, replay, discard, export):
+    dead_letters.add_command(_command)

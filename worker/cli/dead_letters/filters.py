@@ -1,0 +1,99 @@
+"""The filters that every command on dead letters takes, and how a person may say a time."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime, timedelta
+from functools import wraps
+from typing import TYPE_CHECKING, Final
+
+import click
+
+from worker.deadletters import State
+from worker.deadletters.selection import Selection
+from worker.policy.retry import Reason
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["selecting", "time"]
+
+_AGO: Final = re.compile(r"(\d{1,6})([smhdw])")
+_UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+
+
+def time(value: str) -> datetime:
+    """Read a time: how long ago, as ``30m``, ``2h`` or ``7d``, or ISO 8601, in UTC unless it says otherwise."""
+    try:
+        if ago := _AGO.fullmatch(value):
+            return datetime.now(UTC) - timedelta(**{_UNITS[ago[2]]: int(ago[1])})
+        moment = datetime.fromisoformat(value)
+        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
+    except (ValueError, OverflowError):
+        expected = "a time such as 2026-01-31T12:00:00, 2026-01-31, 2h, 30m or 7d"
+        raise click.BadParameter(f"{value!r}: expected {expected}") from None
+
+
+_OPTIONS: Final = (
+    click.option(
+        "--reason",
+        "reasons",
+        multiple=True,
+        type=click.Choice([reason.value for reason in Reason]),
+        help="Why it died.",
+    ),
+    click.option("--http-status", "http_statuses", multiple=True, type=int, help="The status of the last answer."),
+    click.option("--org", "orgs", multiple=True, help="The organization's id."),
+    click.option("--group", "groups", multiple=True, help="The group's id."),
+    click.option("--since", type=time, help="Died at this time or later: ISO 8601 (UTC), or 2h, 30m, 7d ago."),
+    click.option("--until", type=time, help="Died before this time."),
+    click.option("--cause", "causes", multiple=True, help="The cause's fingerprint, as `list --by cause` prints it."),
+    click.option("--request-id", "request_ids", multiple=True, type=click.UUID, help="The AI request's id."),
+    click.option(
+        "--state",
+        "states",
+        multiple=True,
+        type=click.Choice([state.value for state in State]),
+        help="What has become of it.",
+    ),
+)
+
+
+def selecting(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the filters as options, and their values as its argument ``selection``.
+
+    An option may be given several times: any of its values fits. Different options must all fit.
+    """
+
+    @wraps(command)
+    def with_selection(
+        *,
+        reasons: tuple[str, ...],
+        states: tuple[str, ...],
+        http_statuses: tuple[int, ...],
+        orgs: tuple[str, ...],
+        groups: tuple[str, ...],
+        causes: tuple[str, ...],
+        request_ids: tuple[object, ...],
+        since: datetime | None,
+        until: datetime | None,
+        ids: tuple[int, ...] = (),
+        **others: object,
+    ) -> None:
+        selection = Selection(
+            ids=ids,
+            states=tuple(map(State, states)),
+            reasons=tuple(map(Reason, reasons)),
+            http_statuses=http_statuses,
+            orgs=orgs,
+            groups=groups,
+            causes=causes,
+            request_ids=tuple(map(str, request_ids)),
+            since=since,
+            until=until,
+        )
+        command(selection=selection, **others)
+
+    for option in reversed(_OPTIONS):
+        with_selection = option(with_selection)
+    return with_selection

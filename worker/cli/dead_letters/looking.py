@@ -1,0 +1,116 @@
+"""Looking at dead letters: ``list``, ``show``, ``export``."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from itertools import chain
+from typing import TYPE_CHECKING, Final, TextIO
+
+import click
+
+from worker.cli.database import opened
+from worker.cli.dead_letters.filters import selecting
+from worker.cli.dead_letters.progress import counting
+from worker.cli.dead_letters.tables import print_causes, print_one, print_rows
+from worker.deadletters.reading import count, count_by_cause, find, newest, stream
+from worker.deadletters.record import to_record, write_csv, write_ndjson
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from sqlalchemy import Engine
+
+    from worker.deadletters import DeadLetter
+    from worker.deadletters.selection import Selection
+
+__all__ = ["export", "list_", "show"]
+
+_WRITERS: Final = {"ndjson": write_ndjson, "csv": write_csv}
+
+
+@click.command("list")
+@selecting
+@click.option("--by", type=click.Choice(["cause"]), help="Count the rows of each cause instead.")
+@click.option("--limit", type=click.IntRange(min=1), default=50, show_default=True, help="Rows at most.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def list_(selection: Selection, by: str | None, limit: int, as_json: bool) -> None:
+    """List dead letters of every state, the newest death first."""
+    with opened() as engine:
+        if by == "cause":
+            _list_causes(engine, selection, limit, as_json=as_json)
+        else:
+            _list_rows(engine, selection, limit, as_json=as_json)
+
+
+def _list_rows(engine: Engine, selection: Selection, limit: int, *, as_json: bool) -> None:
+    rows = newest(engine, selection.clause(), limit)
+    if as_json:
+        _print_json([to_record(row) for row in rows])
+        return
+    print_rows(rows)
+    total = len(rows) if len(rows) < limit else count(engine, selection.clause())
+    click.echo(f"{len(rows):,} of {total:,} shown", err=True)
+
+
+def _list_causes(engine: Engine, selection: Selection, limit: int, *, as_json: bool) -> None:
+    causes = count_by_cause(engine, selection.clause())[:limit]
+    if as_json:
+        _print_json(
+            [
+                asdict(cause)
+                | {"first_died_at": cause.first_died_at.isoformat(), "last_died_at": cause.last_died_at.isoformat()}
+                for cause in causes
+            ]
+        )
+    else:
+        print_causes(causes)
+
+
+@click.command()
+@click.argument("name", metavar="ID|REQUEST_ID")
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON list.")
+def show(name: str, as_json: bool) -> None:
+    """Show all that is known of one dead letter, or of all those of one request_id."""
+    with opened() as engine:
+        rows = find(engine, name)
+    if not rows:
+        raise click.ClickException(f"there is no dead letter {name}")
+    if as_json:
+        _print_json([to_record(row, with_raw=True) for row in rows])
+        return
+    for number, row in enumerate(rows):
+        if number:
+            click.echo()
+        print_one(row)
+
+
+@click.command()
+@selecting
+@click.option("--format", "format_", type=click.Choice(list(_WRITERS)), default="ndjson", show_default=True)
+@click.option(
+    "--output",
+    type=click.File("w", encoding="utf-8", lazy=True, atomic=True),
+    default="-",
+    help="The file to write, whole or not at all; - is standard output.",
+)
+@click.option("--limit", type=click.IntRange(min=1), help="Rows at most.")
+def export(selection: Selection, format_: str, output: TextIO, limit: int | None) -> None:
+    """Write dead letters of every state to a file, oldest first, with their raw messages."""
+    with opened() as engine:
+        total = count(engine, selection.clause())
+        with counting("exporting", total if limit is None else min(total, limit)) as progress:
+            pages = stream(engine, selection.clause(), limit=limit, with_raw=True)
+            _WRITERS[format_](chain.from_iterable(_counted(pages, progress)), output)
+
+
+def _counted(pages: Iterator[list[DeadLetter]], progress: Callable[[int], None]) -> Iterable[list[DeadLetter]]:
+    done = 0
+    for page in pages:
+        yield page
+        done += len(page)
+        progress(done)
+
+
+def _print_json(value: object) -> None:
+    click.echo(json.dumps(value, indent=2, ensure_ascii=False))

@@ -1,0 +1,84 @@
+"""Which dead letters are meant: the filters of every command, as one value."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING
+
+from sqlalchemy import ColumnElement, and_, or_
+
+from worker.deadletters.model import DeadLetter, State
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from worker.policy.retry import Reason
+
+__all__ = ["Selection", "replayable"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Selection:
+    """Rows that fit every filter given; of the values of one filter, any.
+
+    Attributes:
+        ids: The rows' own ids.
+        states: What has become of them.
+        reasons: Why they died.
+        http_statuses: The status of the last answer.
+        orgs: Organizations.
+        groups: Groups.
+        causes: Fingerprints of causes.
+        request_ids: The answers that the feedback is for.
+        since: Died at this time or later.
+        until: Died before this time.
+    """
+
+    ids: tuple[int, ...] = ()
+    states: tuple[State, ...] = ()
+    reasons: tuple[Reason, ...] = ()
+    http_statuses: tuple[int, ...] = ()
+    orgs: tuple[str, ...] = ()
+    groups: tuple[str, ...] = ()
+    causes: tuple[str, ...] = ()
+    request_ids: tuple[str, ...] = ()
+    since: datetime | None = None
+    until: datetime | None = None
+
+    @property
+    def is_everything(self) -> bool:
+        """Whether no filter is given."""
+        return not any(getattr(self, field.name) for field in fields(self))
+
+    def clause(self) -> ColumnElement[bool]:
+        """Return the condition on `DeadLetter`."""
+        wanted = (
+            (DeadLetter.id, self.ids),
+            (DeadLetter.state, self.states),
+            (DeadLetter.reason, self.reasons),
+            (DeadLetter.http_status, self.http_statuses),
+            (DeadLetter.org, self.orgs),
+            (DeadLetter.group, self.groups),
+            (DeadLetter.cause, self.causes),
+            (DeadLetter.request_id, self.request_ids),
+        )
+        clauses: list[ColumnElement[bool]] = [column.in_(values) for column, values in wanted if values]
+        if self.since is not None:
+            clauses.append(DeadLetter.died_at >= self.since)
+        if self.until is not None:
+            clauses.append(DeadLetter.died_at < self.until)
+        return and_(DeadLetter.id > 0, *clauses)
+
+
+def replayable(states: tuple[State, ...]) -> ColumnElement[bool]:
+    """Return the condition for rows that a replay or a discard may take.
+
+    Without a choice of states these are the dead, and those that a run was cut short on: marked as replaying, but
+    never confirmed to be in the queue. A row that is confirmed has an event on its way, so its outcome is awaited,
+    unless the operator asks for `State.REPLAYING` because the broker has lost it. A delivered row is never taken.
+    """
+    chosen = tuple(state for state in states if state is not State.DELIVERED)
+    if states:
+        return DeadLetter.state.in_(chosen)
+    cut_short = and_(DeadLetter.state == State.REPLAYING, DeadLetter.replay_enqueued_at.is_(None))
+    return or_(DeadLetter.state == State.DEAD, cut_short)
