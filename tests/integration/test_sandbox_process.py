@@ -82,6 +82,14 @@ def test_any_other_key_is_refused(local: RunningSandbox) -> None:
     assert local.client.received_for(ID).recent[0].answer == 401
 
 
+def test_only_get_is_feedback(local: RunningSandbox) -> None:
+    """A HEAD is refused, and is no request for feedback: a GET is what AquilaX documents."""
+    answer = requests.head(f"{local.url}/api/v2/ai/feedback/{ID}/true?org=o&group=g", timeout=10)
+
+    assert (answer.status_code, answer.headers["Allow"]) == (405, "GET")
+    assert local.client.received().requests == 0
+
+
 @pytest.mark.parametrize("query", ["", "org=o", "group=g", "org=&group=g", "org=o&org=p&group=g"])
 def test_org_and_group_are_required_once(query: str, local: RunningSandbox) -> None:
     """Missing, empty or twice is 400."""

@@ -25,17 +25,16 @@ _OPTION_OF_FIELD: Final = {
 """Where an option is not called as its field is: those that can be given more than once."""
 
 
-class _StatusRate(click.ParamType[tuple[str, float]]):
-    """``503=0.1``: a status and the share of requests that get it."""
-
-    name = "status=rate"
-
-    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, float]:
-        status, _, rate = str(value).partition("=")
+def _rates_by_status(_ctx: click.Context, _param: click.Parameter, given: tuple[str, ...]) -> dict[str, float]:
+    """Read ``503=0.1``: a status and the share of requests that get it."""
+    rates = {}
+    for pair in given:
+        status, _, rate = pair.partition("=")
         try:
-            return status, float(rate)
+            rates[status] = float(rate)
         except ValueError:
-            self.fail(f"{value!r}: expected a status and a rate, such as 503=0.1", param, ctx)
+            raise click.BadParameter(f"{pair!r}: expected a status and a rate, such as 503=0.1") from None
+    return rates
 
 
 _SECONDS: Final[dict[str, Any]] = {"type": float, "metavar": "SECONDS", "show_default": True}
@@ -67,7 +66,8 @@ _RATE: Final[dict[str, Any]] = {"type": float, "metavar": "RATE", "default": 0.0
 @click.option(
     "--error-rate",
     "error_rates",
-    type=_StatusRate(),
+    metavar="STATUS=RATE",
+    callback=_rates_by_status,
     multiple=True,
     help="Share of requests that get this 3xx, 4xx or 5xx: 503=0.1. Repeatable.",
 )
@@ -123,7 +123,6 @@ def _announce(address: str) -> None:
 
 def _behaviour(options: dict[str, Any]) -> Behaviour:
     fields = {name: value for name, value in options.items() if not name.startswith("outage_")}
-    fields["error_rates"] = dict(options["error_rates"])
     outage = {part: options[f"outage_{part}"] for part in ("from", "for", "with")}
     if given := {part: value for part, value in outage.items() if value is not None}:
         fields["outage"] = given
