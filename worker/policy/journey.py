@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
-from datetime import datetime
-from typing import Any, Self
+from datetime import UTC, datetime
+from typing import Any, Final, Self
 
 from producer.message import JOURNEY_VERSION
 from worker.policy.retry import Bury, Reason
 
 __all__ = ["Journey"]
+
+_INTEGER: Final = 2**31 - 1
+_BIGINT: Final = 2**63 - 1
+"""What a column of the dead-letter table holds: a greater number could never be written, and the event never end."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,6 +28,7 @@ class Journey:
         holds: How often it has waited without spending one.
         not_before: When it is due again, if it is waiting.
         dead_letter: The id of the dead letter that is being replayed, if it is one.
+        delivered: Whether AquilaX took it where the ledger could not record that yet: it must not be sent again.
         burial: How it died, where the grave could not be written yet: it must not be sent again.
     """
 
@@ -33,6 +38,7 @@ class Journey:
     holds: int = 0
     not_before: datetime | None = None
     dead_letter: int | None = None
+    delivered: bool = False
     burial: Bury | None = None
 
     def spent(self, *, until: datetime) -> Self:
@@ -56,6 +62,8 @@ class Journey:
             header["not_before"] = self.not_before.isoformat()
         if self.dead_letter is not None:
             header["dead_letter"] = self.dead_letter
+        if self.delivered:
+            header["delivered"] = True
         if self.burial is not None:
             header["burial"] = asdict(self.burial)
         return header
@@ -67,7 +75,8 @@ class Journey:
         Args:
             header: The header's value, or None.
             message_id: The delivery tag of this message.
-            received_at: Stands in for the first enqueue where the header does not tell it.
+            received_at: Stands in for the first enqueue where the header does not tell it, or tells a time to come:
+                the clock of that machine is fast, and the horizon is measured by this one.
 
         Raises:
             ValueError: The header can't be read.
@@ -78,12 +87,13 @@ class Journey:
             raise ValueError(f"the header feedback is not of version {JOURNEY_VERSION}")
         try:
             return cls(
-                enqueued_at=_moment(header.get("enqueued_at")) or received_at,
-                message_id=str(header.get("message_id", message_id)),
+                enqueued_at=min(_moment(header.get("enqueued_at")) or received_at, received_at),
+                message_id=_name(header.get("message_id", message_id)),
                 attempts=_count(header.get("attempts", 0)),
                 holds=_count(header.get("holds", 0)),
                 not_before=_moment(header.get("not_before")),
-                dead_letter=None if header.get("dead_letter") is None else _count(header["dead_letter"]),
+                dead_letter=None if header.get("dead_letter") is None else _count(header["dead_letter"], most=_BIGINT),
+                delivered=header.get("delivered") is True,
                 burial=_burial(header.get("burial")),
             )
         except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
@@ -98,12 +108,20 @@ def _moment(value: object) -> datetime | None:
     moment = datetime.fromisoformat(value)
     if moment.utcoffset() is None:
         raise ValueError("a time has no offset")
-    return moment
+    return moment.astimezone(UTC)
 
 
-def _count(value: object) -> int:
-    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
-        raise TypeError("a count is not a whole number from 0")
+def _name(value: object) -> str:
+    """The ledger compares it and Redis carries it, so it must be text that UTF-8 can spell."""
+    if not isinstance(value, str):
+        raise TypeError("a message's id is not text")
+    value.encode()
+    return value
+
+
+def _count(value: object, *, most: int = _INTEGER) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= most:
+        raise TypeError("a count is not a whole number from 0 that the dead-letter table has room for")
     return value
 
 

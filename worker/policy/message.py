@@ -58,15 +58,13 @@ def read_message(
         delivery_tag: The message's own, which a redelivery keeps.
         received_at: Now. It stands in for what a foreign client leaves out.
     """
+    journey = Journey(enqueued_at=received_at, message_id=delivery_tag)
     try:
         journey = Journey.from_header(header, message_id=delivery_tag, received_at=received_at)
         event = _read_event(args, kwargs, journey)
     except ValueError as error:  # InvalidEvent is one
-        return Unreadable(
-            raw=json.dumps({"args": args, "kwargs": kwargs, "header": header}, default=repr).encode(),
-            problem=str(error),
-            journey=Journey(enqueued_at=received_at, message_id=delivery_tag),
-        )
+        raw = json.dumps({"args": args, "kwargs": kwargs, "header": header}, default=repr)
+        return Unreadable(raw=raw.encode(), problem=str(error), journey=journey)
     return Message(event=event, journey=journey, timed=kwargs.get("occurred_at") is not None)
 
 

@@ -32,7 +32,8 @@ class Answer:
     @property
     def words(self) -> str:
         """The answer in a few words: ``404 Request ID not found``, ``503 Service Unavailable``, ``timeout``."""
-        text = " ".join(_message(self.text).split())
+        printable = "".join(char if char.isprintable() else " " for char in _message(self.text))
+        text = " ".join(printable.split())
         if len(text) > _FEW_WORDS:
             text = f"{text[:_FEW_WORDS]}…"
         if self.status is None:

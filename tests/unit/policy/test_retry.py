@@ -1,0 +1,198 @@
+"""What becomes of an event after a verdict."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from worker.policy.retry import Bury, Delivered, Hold, Outcome, Reason, RetryAt, RetryPolicy, backoff, decide
+from worker.policy.verdict import Answer, Verdict
+
+NOW = datetime(2026, 1, 31, 12, tzinfo=UTC)
+POLICY = RetryPolicy(max_attempts=5, base=timedelta(seconds=2), cap=timedelta(minutes=10), horizon=timedelta(hours=1))
+BUSY = Answer(status=503, text="later")
+
+spreads = st.floats(min_value=0, max_value=1)
+policies = st.builds(
+    RetryPolicy,
+    max_attempts=st.integers(min_value=1, max_value=1_000_000),
+    base=st.timedeltas(min_value=timedelta(milliseconds=1), max_value=timedelta(days=3650)),
+    cap=st.timedeltas(min_value=timedelta(milliseconds=1), max_value=timedelta(days=3650)),
+    horizon=st.timedeltas(min_value=timedelta(milliseconds=1), max_value=timedelta(days=3650)),
+)
+retry_afters = st.none() | st.timedeltas(min_value=timedelta(0), max_value=timedelta(days=4000))
+
+
+def decision(verdict: Verdict, answer: Answer = BUSY, **changed: Any) -> Outcome:
+    """Decide on a first attempt made just now, without jitter, but for what is changed."""
+    given_: dict[str, Any] = {
+        "policy": POLICY, "attempts": 1, "holds": 1, "enqueued_at": NOW, "now": NOW, "spread": 1.0
+    }  # fmt: skip
+    return decide(verdict, answer, **(given_ | changed))
+
+
+@pytest.mark.parametrize(
+    ("tries", "seconds"), [(0, 2), (1, 2), (2, 4), (3, 8), (4, 16), (9, 512), (10, 600), (99, 600)]
+)
+def test_the_longest_wait_doubles_up_to_the_cap(tries: int, seconds: float) -> None:
+    """Exponential, capped."""
+    assert backoff(POLICY, tries=tries, spread=1) == timedelta(seconds=seconds)
+
+
+@given(policy=policies, tries=st.integers(min_value=0, max_value=10**9), spread=spreads)
+def test_a_wait_lies_between_nothing_and_the_cap(policy: RetryPolicy, tries: int, spread: float) -> None:
+    """Full jitter: anything from 0 to the longest wait, and never an overflow."""
+    wait = backoff(policy, tries=tries, spread=spread)
+
+    assert timedelta(0) <= wait <= policy.cap
+
+
+@given(tries=st.integers(min_value=1, max_value=100), spread=spreads)
+def test_full_jitter_is_a_share_of_the_longest_wait(tries: int, spread: float) -> None:
+    """Chance spreads the whole wait, not only its end."""
+    longest = backoff(POLICY, tries=tries, spread=1)
+
+    assert abs(backoff(POLICY, tries=tries, spread=spread) - longest * spread) <= timedelta(microseconds=1)
+
+
+def test_a_delivered_event_is_done() -> None:
+    """There is nothing more to say."""
+    assert decision(Verdict.DELIVERED, Answer(status=200)) == Delivered()
+
+
+def test_a_rejected_event_is_buried_at_once() -> None:
+    """It would be refused again."""
+    outcome = decision(Verdict.REJECTED, Answer(status=404, text="Request ID not found"))
+
+    assert outcome == Bury(reason=Reason.REJECTED, http_status=404, answer="Request ID not found")
+
+
+def test_a_forbidden_event_is_buried_at_once() -> None:
+    """The key may not speak for this group, however often it asks."""
+    outcome = decision(Verdict.FORBIDDEN, Answer(status=403, text="no"))
+
+    assert outcome == Bury(reason=Reason.FORBIDDEN, http_status=403, answer="no")
+
+
+def test_an_event_is_retried_after_the_backoff() -> None:
+    """The attempts spent set the wait."""
+    assert decision(Verdict.NOT_NOW, attempts=3) == RetryAt(at=NOW + timedelta(seconds=8), why="503 later")
+
+
+def test_retry_after_is_obeyed_in_full() -> None:
+    """The backoff's cap is ours; what AquilaX asks for is beyond it, and up to the horizon it is given."""
+    asked = timedelta(minutes=30)
+
+    outcome = decision(Verdict.NOT_NOW, Answer(status=429, retry_after=asked), spread=0.0)
+
+    assert isinstance(outcome, RetryAt)
+    assert outcome.at == NOW + asked
+
+
+def test_a_crowd_that_was_asked_to_wait_does_not_come_back_at_one_instant() -> None:
+    """Never before the time that was asked for, and spread over a little time after it."""
+    asked = timedelta(minutes=30)
+
+    outcome = decision(Verdict.NOT_NOW, Answer(status=429, retry_after=asked), spread=0.5)
+
+    assert isinstance(outcome, RetryAt)
+    assert outcome.at == NOW + asked + timedelta(seconds=1)
+
+
+def test_a_short_retry_after_does_not_shorten_the_backoff() -> None:
+    """Retry-After is the least to wait."""
+    outcome = decision(Verdict.NOT_NOW, Answer(status=503, retry_after=timedelta(0)), attempts=4)
+
+    assert isinstance(outcome, RetryAt)
+    assert outcome.at == NOW + timedelta(seconds=16)
+
+
+def test_the_last_attempt_is_the_last() -> None:
+    """As many attempts as the policy says, and not one more."""
+    assert isinstance(decision(Verdict.NOT_NOW, attempts=4), RetryAt)
+    assert decision(Verdict.NOT_NOW, attempts=5) == Bury(reason=Reason.EXHAUSTED, http_status=503, answer="later")
+
+
+def test_a_wait_beyond_the_horizon_becomes_one_last_try_at_the_horizon() -> None:
+    """Time that is left is used."""
+    outcome = decision(
+        Verdict.NOT_NOW,
+        Answer(status=503, retry_after=timedelta(days=2)),
+        enqueued_at=NOW - timedelta(minutes=59),
+    )
+
+    assert isinstance(outcome, RetryAt)
+    assert outcome.at == NOW + timedelta(minutes=1)
+
+
+def test_after_the_horizon_an_event_is_exhausted() -> None:
+    """Nobody waits for it any more."""
+    outcome = decision(Verdict.NOT_NOW, Answer(status=None, text="timeout"), enqueued_at=NOW - timedelta(hours=1))
+
+    assert outcome == Bury(reason=Reason.EXHAUSTED, http_status=None, answer="timeout")
+
+
+@pytest.mark.parametrize("retry_after", [timedelta(0), timedelta(days=3650), timedelta.max])
+def test_a_hostile_retry_after_is_no_longer_than_the_horizon(retry_after: timedelta) -> None:
+    """No answer can put an event to sleep for ever, or overflow the calendar."""
+    answer = Answer(status=503, retry_after=min(retry_after, timedelta(days=3650)))
+
+    outcome = decision(Verdict.NOT_NOW, answer)
+
+    assert isinstance(outcome, RetryAt)
+    assert outcome.at <= NOW + POLICY.horizon
+
+
+def test_locked_out_is_held_however_many_attempts_and_however_late() -> None:
+    """Our key is wrong: no event is to blame, and none is buried for it."""
+    outcome = decision(
+        Verdict.LOCKED_OUT,
+        Answer(status=401, text="no"),
+        attempts=10**6,
+        enqueued_at=NOW - timedelta(days=900),
+        holds=2,
+    )
+
+    assert outcome == Hold(at=NOW + timedelta(seconds=4), why="401 no")
+
+
+@given(
+    policy=policies,
+    attempts=st.integers(min_value=1, max_value=2**31),
+    age=st.timedeltas(min_value=timedelta(0), max_value=timedelta(days=365_000)),
+    retry_after=retry_afters,
+    spread=spreads,
+)
+def test_a_retry_is_never_in_the_past_and_never_beyond_the_horizon(
+    policy: RetryPolicy, attempts: int, age: timedelta, retry_after: timedelta | None, spread: float
+) -> None:
+    """Whatever AquilaX answers, the event ends: retried within its horizon, or exhausted."""
+    outcome = decision(
+        Verdict.NOT_NOW,
+        Answer(status=503, retry_after=retry_after),
+        policy=policy, attempts=attempts, enqueued_at=NOW - age, spread=spread,
+    )  # fmt: skip
+
+    if isinstance(outcome, RetryAt):
+        assert attempts < policy.max_attempts
+        assert NOW <= outcome.at <= NOW - age + policy.horizon
+    else:
+        assert isinstance(outcome, Bury)
+        assert attempts >= policy.max_attempts or age >= policy.horizon
+
+
+@given(policy=policies, holds=st.integers(min_value=1, max_value=2**31), retry_after=retry_afters, spread=spreads)
+def test_a_hold_always_looks_again_within_the_horizon(
+    policy: RetryPolicy, holds: int, retry_after: timedelta | None, spread: float
+) -> None:
+    """A key that was mended is noticed."""
+    outcome = decision(
+        Verdict.LOCKED_OUT, Answer(status=401, retry_after=retry_after), policy=policy, holds=holds, spread=spread
+    )
+
+    assert isinstance(outcome, Hold)
+    assert NOW <= outcome.at <= NOW + policy.horizon
