@@ -59,7 +59,7 @@ def count_by_cause(engine: Engine, which: ColumnElement[bool]) -> list[CauseCoun
     with translated(), engine.connect() as connection:
         return [
             CauseCount(cause=cause, line=line, rows=number, first_died_at=first, last_died_at=last)
-            for cause, line, number, first, last in connection.execute(query).tuples()
+            for cause, line, number, first, last in connection.execute(query)
         ]
 
 

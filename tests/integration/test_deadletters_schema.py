@@ -1,0 +1,199 @@
+"""The table's version on real databases: brought up to date, checked, and shipped in the wheel."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import zipfile
+from contextlib import closing
+from typing import TYPE_CHECKING
+
+import pytest
+from alembic import command
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import column, inspect, table, text, update
+
+from tests.burials import a_burial, rows_of
+from tests.processes import ROOT, free_port
+from worker.deadletters import (
+    DeadLetterStore,
+    DeadLetterStoreUnavailable,
+    SchemaMissing,
+    SchemaOutdated,
+    SchemaTooNew,
+    check_schema,
+    upgrade,
+)
+from worker.deadletters.model import Base
+from worker.deadletters.schema import VERSION_TABLE, _config, current_revision, head_revision
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+PROGRAM = [sys.executable, "-m", "worker.cli"]
+
+
+@pytest.fixture
+def empty(database_url: str) -> Iterator[DeadLetterStore]:
+    """A store over a database without a table."""
+    with closing(DeadLetterStore.connect(database_url)) as store:
+        yield store
+
+
+def _say_version(store: DeadLetterStore, version: str) -> None:
+    with store.engine.begin() as connection:
+        connection.execute(update(table(VERSION_TABLE, column("version_num"))).values(version_num=version))
+
+
+def test_the_migrations_make_the_table_that_the_code_knows(store: DeadLetterStore) -> None:
+    """A column in the model and not in a migration, or the other way round, is found here and not in production."""
+    with store.engine.connect() as connection:
+        context = MigrationContext.configure(
+            connection, opts={"version_table": VERSION_TABLE, "compare_type": True, "compare_server_default": True}
+        )
+        assert compare_metadata(context, Base.metadata) == []
+
+
+def test_an_up_to_date_table_is_accepted(store: DeadLetterStore) -> None:
+    """And upgrading it again changes nothing."""
+    store.bury(a_burial())
+
+    upgrade(store.engine.url.render_as_string(hide_password=False))
+
+    check_schema(store.engine)
+    assert len(rows_of(store)) == 1
+
+
+def test_a_database_without_the_table_says_what_to_run(empty: DeadLetterStore) -> None:
+    """A worker that finds no table refuses to start, with these words."""
+    with pytest.raises(SchemaMissing, match="aquilax-feedback db upgrade"):
+        check_schema(empty.engine)
+    assert current_revision(empty.engine) is None
+
+
+def test_a_table_from_an_older_release_says_what_to_run(
+    store: DeadLetterStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The new release was started before its migration."""
+    monkeypatch.setattr("alembic.script.ScriptDirectory.get_current_head", lambda _: "0002")
+
+    with pytest.raises(SchemaOutdated, match="aquilax-feedback db upgrade"):
+        check_schema(store.engine)
+
+
+def test_a_table_from_a_newer_release_says_so(store: DeadLetterStore) -> None:
+    """The release was rolled back, and the table was not."""
+    _say_version(store, "9999")
+
+    with pytest.raises(SchemaTooNew, match="9999"):
+        check_schema(store.engine)
+
+
+def test_the_way_back_leaves_an_empty_database(store: DeadLetterStore) -> None:
+    """`alembic downgrade base` takes the table and its indices away."""
+    config = _config()
+    with store.engine.begin() as connection:
+        config.attributes["connection"] = connection
+        command.downgrade(config, "base")
+
+    assert inspect(store.engine).get_table_names() == [VERSION_TABLE]
+
+
+def test_two_upgrades_at_once_both_succeed(database_url: str) -> None:
+    """Each replica of a release may bring its own one-shot migration; one waits for the other."""
+    environment = os.environ | {"FEEDBACK_DATABASE_URL": database_url}
+    runs = [
+        subprocess.Popen([*PROGRAM, "db", "upgrade"], env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        for _ in range(3)
+    ]
+
+    ends = [(run.communicate(timeout=60)[0].decode(), run.returncode) for run in runs]
+
+    assert ends == [(f"the dead-letter table is at version {head_revision()}\n", 0)] * 3
+
+
+@pytest.mark.parametrize(
+    "url", ["postgresql://feedback:hunter2@127.0.0.1:{port}/d", "mysql://feedback:hunter2@127.0.0.1:{port}/d"]
+)
+def test_a_database_that_is_away_is_said_to_be_away_without_its_password(url: str) -> None:
+    """Nobody listens there; the caller keeps its event, and no log shows the password."""
+    with closing(DeadLetterStore.connect(url.format(port=free_port()))) as store:
+        with pytest.raises(DeadLetterStoreUnavailable) as caught:
+            store.bury(a_burial())
+        with pytest.raises(DeadLetterStoreUnavailable):
+            check_schema(store.engine)
+
+    assert "hunter2" not in str(caught.value)
+
+
+def test_a_connection_that_the_server_has_cut_is_replaced(postgres_url: str) -> None:
+    """After a failover the first event is buried like any other."""
+    upgrade(postgres_url)
+    with closing(DeadLetterStore.connect(postgres_url, pool_size=1)) as store:
+        store.bury(a_burial())
+        with closing(DeadLetterStore.connect(postgres_url)) as other, other.engine.begin() as connection:
+            connection.execute(text(_CUT_THE_OTHERS))
+
+        store.bury(a_burial())
+
+        assert len(rows_of(store)) == 2
+
+
+def test_an_sqlite_file_is_written_ahead_and_to_the_disk(sqlite_url: str) -> None:
+    """A row is on the disk before its message is acknowledged, and readers don't hold writers up."""
+    upgrade(sqlite_url)
+    with closing(DeadLetterStore.connect(sqlite_url)) as store, store.engine.connect() as connection:
+        assert connection.execute(text("PRAGMA journal_mode")).scalar() == "wal"
+        assert connection.execute(text("PRAGMA synchronous")).scalar() == 2
+
+
+def test_processes_share_an_sqlite_file(sqlite_url: str) -> None:
+    """Two workers on one machine bury at the same time, and neither is told that the file is locked."""
+    upgrade(sqlite_url)
+    bury = (
+        "import sys; from tests.burials import a_burial; from worker.deadletters import DeadLetterStore\n"
+        "store = DeadLetterStore.connect(sys.argv[1])\n"
+        "for _ in range(100): store.bury(a_burial())\n"
+        "store.close()"
+    )
+    runs = [subprocess.Popen([sys.executable, "-c", bury, sqlite_url], cwd=ROOT) for _ in range(3)]
+
+    assert [run.wait(60) for run in runs] == [0, 0, 0]
+
+    with closing(DeadLetterStore.connect(sqlite_url)) as store:
+        assert len(rows_of(store)) == 300
+
+
+def test_the_wheel_brings_its_migrations_along(tmp_path: Path, sqlite_url: str) -> None:
+    """An installed release can upgrade a database with no checkout near it."""
+    build = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(tmp_path), str(ROOT)]
+    subprocess.run(build, check=True, capture_output=True)
+    installed = tmp_path / "site"
+    with zipfile.ZipFile(next(tmp_path.glob("*.whl"))) as wheel:
+        wheel.extractall(installed)
+
+    ended = subprocess.run(
+        [sys.executable, "-c", _FROM_THE_WHEEL, str(installed), sqlite_url],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(installed)},
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+
+    assert ended.stdout.split() == [str(installed / "worker" / "migrations"), head_revision()]
+
+
+_FROM_THE_WHEEL = """
+import sys
+import worker.deadletters.schema as schema
+print(schema._config().get_main_option("script_location"), schema.upgrade(sys.argv[2]))
+"""
+
+_CUT_THE_OTHERS = """
+SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+WHERE datname = current_database() AND pid <> pg_backend_pid()
+"""

@@ -1,0 +1,71 @@
+from __future__ import annotations
+
+import csv
+import io
+import json
+from datetime import UTC, datetime
+
+import pytest
+
+from worker.deadletters import DeadLetter, State
+from worker.deadletters.record import FIELDS, to_record, write_csv, write_ndjson
+from worker.policy.retry import Reason
+
+NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
+
+
+def _row(**changes: object) -> DeadLetter:
+    fields: dict[str, object] = {
+        "id": 7,
+        "status": False,
+        "org": "org-1",
+        "group": "group-1",
+        "reason": Reason.REJECTED,
+        "state": State.DEAD,
+        "answer": "no",
+        "died_at": NOON,
+        "raw": b"\x00\xff",
+    }
+    return DeadLetter(**(fields | changes))
+
+
+def test_a_record_has_the_names_that_others_read() -> None:
+    """They are pinned here: scripts and spreadsheets depend on them."""
+    names = (
+        "id request_id status org group occurred_at reason http_status answer cause cause_line attempts "
+        "first_enqueued_at died_at state note settled_at replay_count last_replay_at"
+    )
+
+    assert " ".join(FIELDS) == " ".join(to_record(_row())) == names
+
+
+def test_ndjson_has_one_object_a_line() -> None:
+    """A line break in an answer stays inside its line."""
+    output = io.StringIO()
+
+    write_ndjson([_row(answer="one\ntwo"), _row()], output)
+
+    first, second = map(json.loads, output.getvalue().splitlines())
+    assert (first["answer"], first["status"], first["died_at"]) == ("one\ntwo", False, "2026-03-01T12:00:00+00:00")
+    assert (second["reason"], second["state"], second["raw_base64"]) == ("rejected", "dead", "AP8=")
+
+
+@pytest.mark.parametrize("formula", ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\n=1", "＝1"])  # noqa: RUF001 - it is meant
+def test_a_csv_carries_no_formula(formula: str) -> None:
+    """A foreign answer opened in a spreadsheet is text, and nothing that it carries out."""
+    output = io.StringIO()
+
+    write_csv([_row(answer=formula, org=formula)], output)
+
+    (line,) = csv.DictReader(io.StringIO(output.getvalue(), newline=""))
+    assert line["answer"] == line["org"] == f"'{formula}"
+
+
+def test_a_csv_says_a_status_as_the_api_does() -> None:
+    """`true` and `false`, so that `aquilax-feedback send --from-file` takes it."""
+    output = io.StringIO()
+
+    write_csv([_row()], output)
+
+    (line,) = csv.DictReader(io.StringIO(output.getvalue()))
+    assert (line["status"], line["id"], line["http_status"]) == ("false", "7", "")
