@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import socket
 import time
 from datetime import UTC, datetime, timedelta
@@ -11,10 +10,8 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 import requests
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 
+from tests.certificates import self_signed
 from tests.processes import eventually, free_port
 from tests.sandbox import KEY, RunningSandbox, running_sandbox
 from worker.sandbox.answers import Reply
@@ -308,7 +305,7 @@ def test_it_listens_where_it_is_told_to(tmp_path: Path) -> None:
 
 def test_tls_is_served_with_the_certificate_that_it_is_given(tmp_path: Path) -> None:
     """A client that trusts it is answered, a client that does not refuses to speak, and a reset works there too."""
-    cert, key = certificate(tmp_path)
+    cert, key = self_signed(tmp_path)
     flags = ("--tls-cert", str(cert), "--tls-key", str(key))
     with running_sandbox(tmp_path, *flags, verify=str(cert)) as sandbox:
         trusted = send(sandbox, verify=str(cert))
@@ -321,24 +318,3 @@ def test_tls_is_served_with_the_certificate_that_it_is_given(tmp_path: Path) -> 
         assert sandbox.url.startswith("https://127.0.0.1:")
         assert trusted.status_code == 200
         assert sandbox.client.received().answers == {"200": 1, "reset": 1}
-
-
-def certificate(folder: Path) -> tuple[Path, Path]:
-    """Make a certificate for 127.0.0.1 that vouches for itself, and its key."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "sandbox")])
-    now = datetime.now(UTC)
-    signed = (
-        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
-        .not_valid_before(now - timedelta(minutes=5))
-        .not_valid_after(now + timedelta(hours=1))
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    cert_file, key_file = folder / "cert.pem", folder / "key.pem"
-    cert_file.write_bytes(signed.public_bytes(serialization.Encoding.PEM))
-    key_file.write_bytes(
-        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    )
-    return cert_file, key_file

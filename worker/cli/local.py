@@ -29,6 +29,8 @@ def demo(*, people: int, seed: int, keep: Path | None) -> None:
     Sets everything up on loopback, runs about a minute, and exits 0 only if the books balance: nothing lost.
     """
     console = Console()
+    if keep is not None and keep.is_dir() and any(keep.iterdir()):
+        raise click.BadParameter(f"{keep} is not empty: the books would not balance", param_hint="--keep")
     with tempfile.TemporaryDirectory(prefix="aquilax-feedback-") as temporary:
         sys.exit(0 if _demo(console, keep or Path(temporary), people=people, seed=seed) else 1)
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import random
-import subprocess
-import sys
 import time
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
@@ -179,9 +177,7 @@ class Demo:
     def _replay(self, look: Callable[[], Books]) -> None:
         command = ["dead-letters", "replay", "--yes"]
         self._say(f"   $ aquilax-feedback {' '.join(command)}")
-        subprocess.run(  # noqa: S603 - our own program
-            [sys.executable, "-m", "worker.cli", *command], env=self.stack.environment, check=True
-        )
+        self.stack.run(*command)
         deadline = time.monotonic() + _PATIENCE
         while not (books := look()).balance or books.dead:
             if time.monotonic() > deadline:
@@ -199,7 +195,8 @@ class Demo:
         table.add_row("retried on the way", f"{books.counts[Count.RETRIED]:,}", style="dim")
         answers = sandbox.received().answers
         words = ", ".join(f"{answer}: {number:,}" for answer, number in sorted(answers.items()))
-        self.console.print(table, f"AquilaX answered {words}", sep="\n")
+        self.console.print(table)
+        self._say(f"AquilaX answered {words}")
 
     def _conclude(self, books: Books, wrong: Sequence[str]) -> bool:
         for request_id in wrong[:10]:
@@ -215,7 +212,7 @@ class Demo:
         return Progress(*bars, console=self.console)
 
     def _say(self, words: str) -> None:
-        self.console.print(words, highlight=False)
+        self.console.print(words, highlight=False, soft_wrap=True)
 
     def _up(self, name: str, address: str, words: str) -> None:
         self._say(f"   [green]✓[/] {name:8} {address}  [dim]{words}[/]")

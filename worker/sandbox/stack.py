@@ -120,15 +120,21 @@ class LocalStack:
         self.environment["FEEDBACK_DATABASE_URL"] = url
         return url
 
-    def start_sandbox(self, flags: Sequence[str] = ()) -> SandboxClient:
-        """Start a local AquilaX, and return a client that sees into it."""
+    def start_sandbox(self, flags: Sequence[str] = (), *, certificate: Path | None = None) -> SandboxClient:
+        """Start a local AquilaX, and return a client that sees into it.
+
+        Args:
+            flags: More arguments of ``aquilax-feedback sandbox``.
+            certificate: The certificate that the flags tell it to serve https with.
+        """
         port = free_port()
-        url = f"http://127.0.0.1:{port}"
+        url = f"{'https' if certificate else 'http'}://127.0.0.1:{port}"
         command = [*_program(), "sandbox", "--port", str(port), *flags]
         self.environment |= {"AQUILAX_BASE_URL": url, "AQUILAX_API_KEY": SANDBOX_KEY}
         part = self._start("sandbox", command)
-        self._await(part, lambda: requests.get(f"{url}/_sandbox/health", timeout=1).ok, but=requests.RequestException)
-        return SandboxClient(url)
+        client = SandboxClient(url, verify=str(certificate) if certificate else True)
+        self._await(part, lambda: client.received() is not None, but=requests.RequestException)
+        return client
 
     def start_worker(self, name: str = "worker1") -> Part:
         """Start a Celery worker, and return it when it takes messages."""
@@ -138,13 +144,25 @@ class LocalStack:
         return part
 
     def start_flower(self) -> str:
-        """Start Flower on loopback, and return its address."""
+        """Start Flower on loopback, and return its address once it hears of every task."""
         port = free_port()
+        listeners = self._listeners()
         where = ["--address=127.0.0.1", f"--port={port}", f"--db={self.folder / 'flower'}"]
         part = self._start("flower", [sys.executable, "-m", "celery", "-A", "worker", "flower", *where])
         url = f"http://127.0.0.1:{port}"
         self._await(part, lambda: requests.get(f"{url}/healthcheck", timeout=1).ok, but=requests.RequestException)
+        self._await(part, lambda: self._listeners() > listeners)
         return url
+
+    def run(self, *arguments: str) -> None:
+        """Run ``aquilax-feedback`` with these arguments, in the stack's environment, to its end.
+
+        Raises:
+            StackError: It failed.
+        """
+        ended = subprocess.run([*_program(), *arguments], env=self.environment, check=False)  # noqa: S603 - ours
+        if ended.returncode != 0:
+            raise StackError(f"aquilax-feedback {' '.join(arguments)} ended with status {ended.returncode}")
 
     def watch(self) -> None:
         """Return only by an exception: Ctrl-C, or a part that ended by itself.
@@ -162,6 +180,11 @@ class LocalStack:
         """End one part."""
         part.stop()
         self.parts.remove(part)
+
+    def _listeners(self) -> int:
+        """How many subscriptions there are to Celery's events and commands: Flower answers before it has one."""
+        with closing(redis.Redis.from_url(self.environment["FEEDBACK_BROKER_URL"])) as client:
+            return int(client.pubsub_numpat())
 
     def _start(self, name: str, command: Sequence[str]) -> Part:
         log = self.folder / f"{name}.log"

@@ -1,0 +1,128 @@
+"""The whole system, on real parts: Valkey, SQLite, the sandbox, a Celery worker process and Flower."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from contextlib import closing
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import redis
+import requests
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from producer import FeedbackEvent, FeedbackProducer
+from tests.processes import eventually
+from worker.deadletters import DeadLetter, DeadLetterStore
+from worker.ledger import Ledger
+from worker.policy.retry import Reason
+from worker.sandbox.stack import LocalStack
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+    from worker.sandbox.client import SandboxClient
+
+FAST = {
+    "FEEDBACK_MAX_ATTEMPTS": "3",
+    "FEEDBACK_RETRY_BASE": "0.2",
+    "FEEDBACK_RETRY_CAP": "1",
+    "FEEDBACK_RETRY_HORIZON": "3600",
+    "FEEDBACK_REQUEST_TIMEOUT": "1",
+    "FEEDBACK_CONCURRENCY": "8",
+    "FLOWER_UNAUTHENTICATED_API": "true",
+}
+"""Three attempts in about a second."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class System:
+    """The running system, seen from all its sides."""
+
+    stack: LocalStack
+    sandbox: SandboxClient
+    producer: FeedbackProducer
+    ledger: Ledger
+    store: DeadLetterStore
+    broker: redis.Redis
+    flower: str
+
+    def enqueue(self, request_id: str | None = None, *, status: bool = True, org: str = "org-1") -> FeedbackEvent:
+        """Enqueue one event."""
+        return self.producer.enqueue(request_id or str(uuid.uuid4()), status, org=org, group="group-1")
+
+    def task(self, task_id: str, *, state: str) -> Mapping[str, Any]:
+        """What Flower's API reports of a task, once it reports this state."""
+
+        def look() -> Mapping[str, Any] | None:
+            answer = requests.get(f"{self.flower}/api/task/info/{task_id}", timeout=5)
+            info: dict[str, Any] = answer.json() if answer.ok else {}
+            return info if info.get("state") == state else None
+
+        return eventually(look, what=f"Flower reports {task_id} as {state}") or {}
+
+    def dead_letter(self, request_id: str) -> DeadLetter | None:
+        """The row of a request_id."""
+        with Session(self.store.engine) as session:
+            return session.scalars(select(DeadLetter).where(DeadLetter.request_id == request_id)).one_or_none()
+
+    def raw_of_invalid(self) -> list[bytes]:
+        """What stood in the messages that were no events."""
+        with Session(self.store.engine) as session:
+            rows = session.scalars(select(DeadLetter).where(DeadLetter.reason == Reason.INVALID)).all()
+            return [row.raw or b"" for row in rows]
+
+    def is_idle(self) -> bool:
+        """Whether nothing is queued, in flight or waiting to be retried."""
+        return not self.broker.exists("feedback", "unacked")
+
+
+def clean_environment() -> dict[str, str]:
+    """The environment without settings of whoever runs the tests."""
+    return {name: value for name, value in os.environ.items() if not name.startswith(("AQUILAX_", "FEEDBACK_"))}
+
+
+@pytest.fixture(scope="session")
+def running_system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
+    """The whole system; one for the whole run."""
+    folder = tmp_path_factory.mktemp("system")
+    with LocalStack(folder=folder, environment=clean_environment() | FAST) as stack:
+        broker = stack.start_broker()
+        database = stack.create_database()
+        with (
+            closing(stack.start_sandbox()) as sandbox,
+            FeedbackProducer(broker, timeout=5) as producer,
+            closing(Ledger.connect(broker, ttl=timedelta(1), lease=timedelta(1), connections=1)) as ledger,
+            closing(DeadLetterStore.connect(database)) as store,
+            redis.Redis.from_url(broker) as client,
+        ):
+            stack.start_worker()
+            flower = stack.start_flower()
+            yield System(
+                stack=stack,
+                sandbox=sandbox,
+                producer=producer,
+                ledger=ledger,
+                store=store,
+                broker=client,
+                flower=flower,
+            )
+
+
+@pytest.fixture
+def system(running_system: System) -> System:
+    """The whole system, with an AquilaX that behaves well."""
+    running_system.sandbox.reset()
+    return running_system
+
+
+@pytest.fixture
+def empty_stack(tmp_path: Path) -> Iterator[LocalStack]:
+    """A stack with nothing running in it yet."""
+    with LocalStack(folder=tmp_path / "stack", environment=clean_environment() | FAST) as stack:
+        yield stack

@@ -1,0 +1,55 @@
+"""The demo, as a newcomer runs it."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+from tests.acceptance.conftest import clean_environment
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def test_the_demo_balances_and_ends_by_itself(tmp_path: Path) -> None:
+    """Trouble of every kind, a worker stopped on the way, a replay; and at the end everything is accounted for."""
+    demo = subprocess.run(
+        [sys.executable, "-m", "worker.cli", "demo", "--people", "800", "--keep", str(tmp_path / "kept")],
+        env=clean_environment(),
+        capture_output=True,
+        text=True,
+        timeout=110,
+        check=False,
+    )
+
+    assert demo.returncode == 0, demo.stdout + demo.stderr
+    last = demo.stdout.strip().splitlines()[-1]
+    found = re.fullmatch(
+        r"balanced: ([\d,]+) accepted = ([\d,]+) delivered \+ ([\d,]+) duplicate \+ ([\d,]+) stale \+ 0 dead;"
+        r" nothing lost",
+        last,
+    )
+    assert found, demo.stdout
+    accepted, *ended = (int(number.replace(",", "")) for number in found.groups())
+    assert accepted > 800
+    assert accepted == sum(ended)
+    for line in ("dead: forbidden", "dead: rejected", "the worker is stopped (SIGTERM)", "AquilaX goes down for 3 s"):
+        assert line in demo.stdout
+
+
+def test_the_demo_refuses_a_folder_that_is_in_use(tmp_path: Path) -> None:
+    """Somebody's queue and dead letters are not the demo's to count."""
+    (tmp_path / "dead-letters.sqlite3").touch()
+
+    demo = subprocess.run(
+        [sys.executable, "-m", "worker.cli", "demo", "--keep", str(tmp_path)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+    assert demo.returncode == 2
+    assert "is not empty" in demo.stderr

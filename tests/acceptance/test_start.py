@@ -1,0 +1,79 @@
+"""A worker that can't do its work refuses to start, and says what to do about it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+from sqlalchemy import create_engine, text
+
+from worker.deadletters.schema import VERSION_TABLE
+
+if TYPE_CHECKING:
+    from worker.sandbox.stack import LocalStack
+
+WORKER = [sys.executable, "-m", "celery", "-A", "worker", "worker"]
+
+
+def _refusal(stack: LocalStack) -> str:
+    """What a worker says that ends with a failure, and soon."""
+    ended = subprocess.run(WORKER, env=stack.environment, capture_output=True, text=True, timeout=30, check=False)
+    assert ended.returncode == 1, ended.stdout + ended.stderr
+    assert "Traceback" not in ended.stderr
+    return ended.stderr
+
+
+@pytest.fixture
+def stack(empty_stack: LocalStack) -> LocalStack:
+    """A broker, a database and a key."""
+    empty_stack.start_broker()
+    empty_stack.create_database()
+    empty_stack.environment["AQUILAX_API_KEY"] = "secret-key-of-ours"
+    return empty_stack
+
+
+def test_a_missing_schema_is_named_with_the_command_that_makes_it(stack: LocalStack) -> None:
+    """Without the table nothing could be buried."""
+    stack.environment["FEEDBACK_DATABASE_URL"] = f"sqlite:///{stack.folder}/empty.sqlite3"
+
+    assert "run `aquilax-feedback db upgrade`" in _refusal(stack)
+
+
+def test_a_schema_of_another_release_is_named(stack: LocalStack) -> None:
+    """A table whose columns are not ours would fail at the first burial."""
+    engine = create_engine(stack.environment["FEEDBACK_DATABASE_URL"])
+    with engine.begin() as connection:
+        connection.execute(text(f"UPDATE {VERSION_TABLE} SET version_num = 'of-the-future'"))  # noqa: S608 - our name
+    engine.dispose()
+
+    assert "of-the-future" in _refusal(stack)
+
+
+def test_a_missing_key_is_named(stack: LocalStack) -> None:
+    """Every event would be held."""
+    del stack.environment["AQUILAX_API_KEY"]
+
+    assert "AQUILAX_API_KEY is not set" in _refusal(stack)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("FEEDBACK_RETRY_BASE", "soon"),
+        ("FEEDBACK_MAX_ATTEMPTS", "0"),
+        ("AQUILAX_BASE_URL", "http://aquilax.example"),
+        ("FEEDBACK_BROKER_URL", "amqp://guest:hidden-password@host"),
+        ("FEEDBACK_DATABASE_URL", "oracle://scott:hidden-password@host/db"),
+    ],
+)
+def test_a_wrong_setting_is_named_without_its_value(stack: LocalStack, name: str, value: str) -> None:
+    """The variable and the fix, and never a password."""
+    stack.environment[name] = value
+
+    refusal = _refusal(stack)
+
+    assert name in refusal
+    assert "hidden-password" not in refusal
+    assert "secret-key-of-ours" not in refusal

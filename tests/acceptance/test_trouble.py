@@ -1,0 +1,131 @@
+"""Trouble on the way: a certificate that can't be trusted, a database that is away, a worker that is replaced."""
+
+from __future__ import annotations
+
+import shutil
+import uuid
+from contextlib import closing
+from typing import TYPE_CHECKING
+
+import pytest
+from sqlalchemy import func, select
+
+from producer import FeedbackEvent, FeedbackProducer
+from tests.certificates import self_signed
+from tests.processes import eventually
+from worker.deadletters import DeadLetter, DeadLetterStore
+from worker.policy.retry import Reason
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from worker.sandbox.client import SandboxClient
+    from worker.sandbox.stack import LocalStack
+
+
+@pytest.fixture
+def stack(empty_stack: LocalStack) -> LocalStack:
+    """A broker and a database."""
+    empty_stack.start_broker()
+    empty_stack.create_database()
+    return empty_stack
+
+
+@pytest.fixture
+def store(stack: LocalStack) -> Iterator[DeadLetterStore]:
+    """The dead letters."""
+    with closing(DeadLetterStore.connect(stack.environment["FEEDBACK_DATABASE_URL"])) as opened:
+        yield opened
+
+
+@pytest.fixture
+def producer(stack: LocalStack) -> Iterator[FeedbackProducer]:
+    """A chat backend."""
+    with FeedbackProducer(stack.environment["FEEDBACK_BROKER_URL"], timeout=5) as opened:
+        yield opened
+
+
+def event() -> FeedbackEvent:
+    """Somebody's 👍."""
+    return FeedbackEvent(request_id=str(uuid.uuid4()), status=True, org="org-1", group="group-1")
+
+
+def test_a_certificate_that_cannot_be_trusted_gets_no_key(
+    stack: LocalStack, store: DeadLetterStore, producer: FeedbackProducer, tmp_path: Path
+) -> None:
+    """A TLS failure is "not now": retried, then kept as exhausted, with the reason; nothing was sent."""
+    certificate, key = self_signed(tmp_path)
+    flags = ["--tls-cert", str(certificate), "--tls-key", str(key)]
+    with closing(stack.start_sandbox(flags, certificate=certificate)) as sandbox:
+        stack.start_worker()
+
+        taken = producer.enqueue(event())
+        eventually(lambda: _dead(store) == 1, what="it is exhausted")
+
+        with store.engine.connect() as connection:
+            row = connection.execute(select(DeadLetter.reason, DeadLetter.http_status, DeadLetter.answer)).one()
+        assert (row.reason, row.http_status) == (Reason.EXHAUSTED, None)
+        assert row.answer.startswith("TLS failure: ")
+        assert sandbox.received_for(taken.request_id).received == 0
+
+
+def test_a_database_that_is_away_delays_a_dead_letter_and_sends_nothing_twice(
+    stack: LocalStack, store: DeadLetterStore, producer: FeedbackProducer
+) -> None:
+    """The verdict travels with the event until the grave can be written."""
+    database = stack.folder / "dead-letters.sqlite3"
+    with closing(stack.start_sandbox()) as sandbox:
+        worker = stack.start_worker()
+        _take_away(database)
+        taken = event()
+        sandbox.script(taken.request_id, [404], repeat_last=True)
+
+        producer.enqueue(taken)
+        eventually(lambda: worker.said().count("the dead-letter database is away") >= 3, what="it waits")
+        _bring_back(database)
+
+        eventually(lambda: _dead(store) == 1, what="the grave is written")
+        assert sandbox.received_for(taken.request_id).received == 1
+
+
+def test_a_worker_that_is_replaced_under_load_loses_nothing(
+    stack: LocalStack, store: DeadLetterStore, producer: FeedbackProducer
+) -> None:
+    """SIGTERM in the middle: what runs is finished, what waits goes back, and the next worker delivers it."""
+    events = [event() for _ in range(600)]
+    with closing(stack.start_sandbox(["--latency=0.02", "--error-rate=503=0.1"])) as sandbox:
+        worker = stack.start_worker("worker-1")
+        producer.enqueue_many(events)
+        eventually(lambda: sandbox.received().delivered > 100, what="a hundred are delivered")
+
+        stack.stop(worker)
+        at_the_stop = sandbox.received().delivered
+        stack.start_worker("worker-2")
+        eventually(lambda: _delivered_or_dead(sandbox, store) == len(events), what="all are delivered, or dead")
+
+        assert at_the_stop < len(events)
+        assert sandbox.received().max_in_flight == 1
+
+
+def _take_away(database: Path) -> None:
+    """A file that can't be opened as a database: what it was is kept aside."""
+    for name in (database.name, f"{database.name}-wal", f"{database.name}-shm"):
+        if (path := database.with_name(name)).exists():
+            path.rename(path.with_name(f"away-{name}"))
+    database.mkdir()
+
+
+def _bring_back(database: Path) -> None:
+    shutil.rmtree(database)
+    for path in database.parent.glob(f"away-{database.name}*"):
+        path.rename(path.with_name(path.name.removeprefix("away-")))
+
+
+def _dead(store: DeadLetterStore) -> int:
+    with store.engine.connect() as connection:
+        return connection.execute(select(func.count()).select_from(DeadLetter)).scalar_one()
+
+
+def _delivered_or_dead(sandbox: SandboxClient, store: DeadLetterStore) -> int:
+    return sandbox.received().delivered + _dead(store)
