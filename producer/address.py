@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import re
 from typing import TYPE_CHECKING, Any, Final, Protocol
 from urllib.parse import SplitResult, parse_qs, urlencode, urlsplit
@@ -10,7 +11,7 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Callable
 
-__all__ = ["Address", "RedisConnection"]
+__all__ = ["Address", "RedisConnection", "redis_url"]
 
 _SCHEMES: Final = ("redis", "rediss", "unix", "redis+socket")
 _SOCKET_SCHEMES: Final = ("unix", "redis+socket")
@@ -50,6 +51,9 @@ class Address:
         # need not wait for it.
         from redis.connection import Connection, SSLConnection  # noqa: PLC0415 - see above
 
+        # The first look-up of a host imports this codec, in a thread: a process that forks just then would leave its
+        # child a lock on the import that nobody will ever release.
+        codecs.lookup("idna")
         parts = _split(url)
         options = _parsed(parts)
         self._connection_class: Any = options.pop("connection_class", Connection)
@@ -77,6 +81,15 @@ class Address:
 
     def __str__(self) -> str:
         return self._shown
+
+
+def redis_url(url: str) -> str:
+    """Return a broker's URL as redis-py spells it, from its own spelling or Kombu's.
+
+    Raises:
+        ValueError: As of `Address`.
+    """
+    return _in_redis_spelling(_split(url))
 
 
 def _split(url: str) -> SplitResult:

@@ -3,6 +3,10 @@
 For each request_id Redis holds the last word that AquilaX took (`word`, for the idempotency TTL) and, while a worker
 is sending, a claim with that worker's token (`claim`, until the lease ends). Each step is one script, so it happens
 whole or not at all; a repeat of the message that was already recorded changes nothing.
+
+A word that was sent and not recorded (no answer came, or the worker died) may have reached AquilaX all the same. From
+its claim on the record is therefore marked `unsure`, and the word that it holds counts as a duplicate no longer: said
+again later, it is sent again, so that AquilaX ends with the last word whichever way the lost one went.
 """
 
 from __future__ import annotations
@@ -17,6 +21,8 @@ from typing import TYPE_CHECKING, Final, Self, cast
 import redis
 from redis.backoff import ExponentialBackoff
 from redis.retry import Retry
+
+from producer.address import redis_url
 
 if TYPE_CHECKING:
     from producer import FeedbackEvent
@@ -96,7 +102,7 @@ class Ledger:
             connections: At the most; as many as there are threads.
         """
         pool = redis.BlockingConnectionPool.from_url(
-            url,
+            redis_url(url),
             max_connections=connections,
             timeout=_PATIENCE,
             socket_timeout=_PATIENCE,

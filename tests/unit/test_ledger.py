@@ -1,0 +1,419 @@
+"""One suite for the ledger, over fakeredis, a real Valkey and a real Redis."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from enum import Enum
+from typing import TYPE_CHECKING, Final
+
+import fakeredis
+import pytest
+import redis
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from producer import FeedbackEvent
+from tests.processes import RedisServer, eventually
+from worker.ledger import Busy, Claim, Claimed, Count, Ledger, Seen
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+NOON = datetime(2026, 1, 31, 12, tzinfo=UTC)
+REQUEST_ID = "77e81bbc-3e7f-47b9-87fa-681b5d2f54e6"
+OTHER_ID = "11111111-3e7f-47b9-87fa-681b5d2f54e6"
+TTL = timedelta(days=7)
+LEASE = timedelta(seconds=40)
+SECOND = timedelta(seconds=1)
+
+
+def word(status: bool, at: datetime = NOON, *, request_id: str = REQUEST_ID) -> FeedbackEvent:
+    """A person's word."""
+    return FeedbackEvent(request_id=request_id, status=status, org="acme", group="chat", occurred_at=at)
+
+
+@pytest.fixture(params=["fakeredis", "valkey", "redis"])
+def client(request: pytest.FixtureRequest) -> Iterator[redis.Redis]:
+    """A connection to each kind of Redis, empty."""
+    if request.param == "fakeredis":
+        fake: redis.Redis = fakeredis.FakeRedis()
+        yield fake
+        fake.close()
+        return
+    server: RedisServer = request.getfixturevalue("_valkey" if request.param == "valkey" else "_debian_redis")
+    with redis.Redis(port=server.port) as real:
+        real.flushall()
+        yield real
+
+
+@pytest.fixture
+def ledger(client: redis.Redis) -> Ledger:
+    """A ledger with the default times."""
+    return Ledger(client, ttl=TTL, lease=LEASE)
+
+
+def claimed(claim: Claim) -> Claimed:
+    """The claim, which must have been granted."""
+    assert isinstance(claim, Claimed)
+    return claim
+
+
+def deliver(ledger: Ledger, event: FeedbackEvent, message_id: str) -> None:
+    """Claim, and record as if AquilaX had taken it."""
+    ledger.record(event, claimed(ledger.claim(event, message_id=message_id)), message_id=message_id)
+
+
+def test_a_first_word_is_claimed(ledger: Ledger) -> None:
+    """Nothing is known of its request_id."""
+    assert isinstance(ledger.claim(word(True), message_id="m1"), Claimed)
+
+
+def test_a_repeat_is_delivered_once(ledger: Ledger) -> None:
+    """The same press enqueued twice."""
+    deliver(ledger, word(True), "m1")
+
+    assert ledger.claim(word(True), message_id="m2") is Seen.DUPLICATE
+
+
+def test_a_changed_mind_is_delivered_again(ledger: Ledger) -> None:
+    """👍, and later 👎."""
+    deliver(ledger, word(True), "m1")
+
+    deliver(ledger, word(False, NOON + SECOND), "m2")
+
+    assert ledger.claim(word(False, NOON + SECOND), message_id="m3") is Seen.DUPLICATE
+
+
+def test_a_stale_word_is_dropped(ledger: Ledger) -> None:
+    """An older word that arrives late."""
+    deliver(ledger, word(False, NOON + SECOND), "m1")
+
+    assert ledger.claim(word(True, NOON), message_id="m2") is Seen.STALE
+
+
+def test_a_tie_is_stale(ledger: Ledger) -> None:
+    """Of two opposite words at one instant the first that arrives stays: nobody can say which is the later."""
+    deliver(ledger, word(True), "m1")
+
+    assert ledger.claim(word(False), message_id="m2") is Seen.STALE
+
+
+def test_the_same_word_said_again_makes_an_opposite_one_in_between_stale(ledger: Ledger) -> None:
+    """👍 at 12:00, 👎 at 12:01, 👍 at 12:02; the 👎 arrives last."""
+    deliver(ledger, word(True), "m1")
+    assert ledger.claim(word(True, NOON + 2 * SECOND), message_id="m3") is Seen.DUPLICATE
+
+    assert ledger.claim(word(False, NOON + SECOND), message_id="m2") is Seen.STALE
+
+
+def test_an_older_repeat_does_not_make_the_word_older(ledger: Ledger) -> None:
+    """👍 at 12:02, then late the 👍 of 12:00: the 👎 of 12:01 is stale still."""
+    deliver(ledger, word(True, NOON + 2 * SECOND), "m3")
+    assert ledger.claim(word(True), message_id="m1") is Seen.DUPLICATE
+
+    assert ledger.claim(word(False, NOON + SECOND), message_id="m2") is Seen.STALE
+
+
+def test_two_words_on_one_answer_are_never_in_flight_together(ledger: Ledger) -> None:
+    """Otherwise nobody could say which one AquilaX took last."""
+    ledger.claim(word(True), message_id="m1")
+
+    claim = ledger.claim(word(False, NOON + SECOND), message_id="m2")
+
+    assert isinstance(claim, Busy)
+    assert timedelta(0) < claim.remaining <= LEASE
+
+
+def test_a_repeat_waits_while_the_first_is_in_flight(ledger: Ledger) -> None:
+    """The first may fail yet."""
+    ledger.claim(word(True), message_id="m1")
+
+    assert isinstance(ledger.claim(word(True), message_id="m2"), Busy)
+
+
+def test_answers_do_not_wait_for_each_other(ledger: Ledger) -> None:
+    """A claim is on one request_id."""
+    ledger.claim(word(True), message_id="m1")
+
+    assert isinstance(ledger.claim(word(True, request_id=OTHER_ID), message_id="m2"), Claimed)
+
+
+def test_a_crashed_holders_claim_expires(client: redis.Redis) -> None:
+    """A worker that was killed does not keep the word for ever."""
+    ledger = Ledger(client, ttl=TTL, lease=timedelta(milliseconds=60))
+    ledger.claim(word(True), message_id="m1")
+
+    claim = eventually(lambda: _granted(ledger.claim(word(True), message_id="m1")), timeout=5)
+
+    assert isinstance(claim, Claimed)
+
+
+def _granted(claim: Claim) -> Claim | None:
+    return claim if isinstance(claim, Claimed) else None
+
+
+def test_only_the_holder_gives_a_claim_back(ledger: Ledger) -> None:
+    """A worker whose lease has ended can't end another's."""
+    holder = claimed(ledger.claim(word(True), message_id="m1"))
+
+    ledger.release(word(True), Claimed(token="another"))
+    assert isinstance(ledger.claim(word(True), message_id="m2"), Busy)
+
+    ledger.release(word(True), holder)
+    assert isinstance(ledger.claim(word(True), message_id="m2"), Claimed)
+
+
+def test_only_the_holders_record_gives_the_claim_back(ledger: Ledger, client: redis.Redis) -> None:
+    """A late record counts, and the claim of whoever is sending now stays."""
+    late = claimed(ledger.claim(word(True), message_id="m1"))
+    ledger.release(word(True), late)
+    ledger.claim(word(False, NOON + SECOND), message_id="m2")
+
+    ledger.record(word(True), late, message_id="m1")
+
+    assert client.exists(f"feedback:claim:{REQUEST_ID}")
+    assert ledger.counts()[Count.DELIVERED] == 1
+
+
+def test_a_redelivery_of_the_recorded_message_is_settled(ledger: Ledger) -> None:
+    """A worker killed between its record and its acknowledgement: nothing is left to do, and nothing to count."""
+    deliver(ledger, word(True), "m1")
+
+    assert ledger.claim(word(True), message_id="m1") is Seen.SETTLED
+    assert ledger.counts() == {
+        Count.DELIVERED: 1,
+        Count.DUPLICATE: 0,
+        Count.STALE: 0,
+        Count.RETRIED: 0,
+        Count.HELD: 0,
+    }
+
+
+def test_recording_twice_counts_once(ledger: Ledger) -> None:
+    """The answer of the first got lost on its way, and the client asked again."""
+    claim = claimed(ledger.claim(word(True), message_id="m1"))
+
+    ledger.record(word(True), claim, message_id="m1")
+    ledger.record(word(True), claim, message_id="m1")
+
+    assert ledger.counts()[Count.DELIVERED] == 1
+
+
+def test_a_claim_whose_answer_got_lost_is_granted_to_the_same_token_again(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """redis-py asks again by itself; the worker must not find itself in its own way."""
+    monkeypatch.setattr("worker.ledger.uuid.uuid4", lambda: type("Same", (), {"hex": "token"}))
+
+    assert isinstance(ledger.claim(word(True), message_id="m1"), Claimed)
+    assert isinstance(ledger.claim(word(True), message_id="m1"), Claimed)
+
+
+def test_each_kind_is_counted(ledger: Ledger) -> None:
+    """The counts prove that nothing was lost."""
+    deliver(ledger, word(True), "m1")
+    ledger.claim(word(True), message_id="m2")
+    ledger.claim(word(False, NOON - SECOND), message_id="m3")
+    for count in (Count.RETRIED, Count.HELD, None):
+        later = word(False, NOON + SECOND)
+        ledger.release(later, claimed(ledger.claim(later, message_id="m4")), count=count)
+
+    assert ledger.counts() == dict.fromkeys(Count, 1)
+
+
+def test_nothing_counted_is_nothing(ledger: Ledger) -> None:
+    """A new Redis."""
+    assert ledger.counts() == dict.fromkeys(Count, 0)
+
+
+def test_a_word_is_forgotten_after_its_time(ledger: Ledger, client: redis.Redis) -> None:
+    """Redis does not fill up with the words of years."""
+    deliver(ledger, word(True), "m1")
+
+    remaining = client.pttl(f"feedback:word:{REQUEST_ID}")
+
+    assert 0 < remaining <= TTL / timedelta(milliseconds=1)
+
+
+def test_a_word_said_again_is_remembered_from_then_on(ledger: Ledger, client: redis.Redis) -> None:
+    """It is the same person's last word, and it is new."""
+    deliver(ledger, word(True), "m1")
+    client.pexpire(f"feedback:word:{REQUEST_ID}", 1000)
+
+    ledger.claim(word(True, NOON + SECOND), message_id="m2")
+
+    assert client.pttl(f"feedback:word:{REQUEST_ID}") > 1000
+
+
+def test_a_claim_has_an_end(ledger: Ledger, client: redis.Redis) -> None:
+    """The lease."""
+    ledger.claim(word(True), message_id="m1")
+
+    assert 0 < client.pttl(f"feedback:claim:{REQUEST_ID}") <= 40_000
+
+
+@pytest.mark.parametrize(
+    ("earlier", "later"),
+    [
+        (datetime.min.replace(tzinfo=UTC), NOON),
+        (NOON, datetime.max.replace(tzinfo=UTC)),
+        (datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)),
+        (NOON, NOON + timedelta(microseconds=1)),
+        (datetime(1969, 12, 31, 23, tzinfo=UTC), datetime(1970, 1, 1, tzinfo=UTC)),
+        (datetime.fromisoformat("2026-01-31T13:30:00+02:00"), NOON),
+        (NOON, datetime.fromisoformat("2026-01-31T11:30:00-01:00")),
+    ],
+)
+def test_times_order_right_to_the_microsecond_and_in_any_year(
+    ledger: Ledger, earlier: datetime, later: datetime
+) -> None:
+    """Lua's numbers would lose the microseconds, and text with offsets would not compare."""
+    deliver(ledger, word(True, later), "m2")
+    assert ledger.claim(word(False, earlier), message_id="m1") is Seen.STALE
+
+    deliver(ledger, word(True, earlier, request_id=OTHER_ID), "m3")
+    assert isinstance(ledger.claim(word(False, later, request_id=OTHER_ID), message_id="m4"), Claimed)
+
+
+def test_a_word_is_no_duplicate_while_the_opposite_is_in_flight(ledger: Ledger) -> None:
+    """👍 recorded, 👎 on its way, 👍 said again: AquilaX is about to forget the first 👍."""
+    deliver(ledger, word(True), "m1")
+    opposite = claimed(ledger.claim(word(False, NOON + SECOND), message_id="m2"))
+
+    assert isinstance(ledger.claim(word(True, NOON + 2 * SECOND), message_id="m3"), Busy)
+
+    ledger.record(word(False, NOON + SECOND), opposite, message_id="m2")
+    assert isinstance(ledger.claim(word(True, NOON + 2 * SECOND), message_id="m3"), Claimed)
+
+
+def test_a_word_is_no_duplicate_after_an_opposite_that_may_have_arrived(ledger: Ledger) -> None:
+    """👍 recorded, 👎 sent and timed out, 👍 said again: AquilaX may have the 👎, so the 👍 is sent again."""
+    deliver(ledger, word(True), "m1")
+    opposite = word(False, NOON + SECOND)
+    ledger.release(opposite, claimed(ledger.claim(opposite, message_id="m2")), count=Count.RETRIED)
+
+    deliver(ledger, word(True, NOON + 2 * SECOND), "m3")
+
+    assert ledger.claim(opposite, message_id="m2") is Seen.STALE
+    assert ledger.claim(word(True, NOON + 3 * SECOND), message_id="m4") is Seen.DUPLICATE
+
+
+def test_a_record_after_the_end_of_the_lease_leaves_the_word_unsure(ledger: Ledger) -> None:
+    """A slow 👍 may have reached AquilaX after the 👎 that overtook it, so the next 👎 is sent again."""
+    slow = claimed(ledger.claim(word(True), message_id="m1"))
+    ledger.release(word(True), slow)  # stands for the end of its lease
+    deliver(ledger, word(False, NOON + SECOND), "m2")
+
+    ledger.record(word(True), slow, message_id="m1")
+
+    assert ledger.claim(word(True), message_id="m1") is Seen.STALE
+    assert isinstance(ledger.claim(word(False, NOON + 2 * SECOND), message_id="m3"), Claimed)
+
+
+class Fate(Enum):
+    """How a send goes."""
+
+    ANSWERED = "AquilaX takes it, and says so"
+    UNHEARD = "AquilaX takes it, and the answer gets lost"
+    FAILED = "it never arrives"
+    KILLED = "AquilaX takes it, and the worker is killed before it can record that"
+
+
+@dataclass(frozen=True)
+class Step:
+    """A message is taken up, or, if it is in flight, its send goes one way."""
+
+    message: int
+    fate: Fate
+
+
+class Race:
+    """Messages on their way to an AquilaX that remembers the last word it took."""
+
+    def __init__(self, words: list[FeedbackEvent]) -> None:
+        self._redis = fakeredis.FakeRedis(server=_FAKE)
+        self._redis.flushall()
+        self._ledger = Ledger(self._redis, ttl=TTL, lease=LEASE)
+        self.waiting = dict(enumerate(words))
+        self._in_flight: dict[int, Claimed] = {}
+        self.took: list[bool] = []
+
+    def take(self, step: Step) -> None:
+        """Bring one message one step further."""
+        event = self.waiting.get(step.message)
+        if event is None:
+            return
+        if step.message in self._in_flight:
+            self._send(event, step)
+            return
+        claim = self._ledger.claim(event, message_id=f"m{step.message}")
+        if isinstance(claim, Claimed):
+            self._in_flight[step.message] = claim
+        elif isinstance(claim, Seen):
+            del self.waiting[step.message]
+
+    def _send(self, event: FeedbackEvent, step: Step) -> None:
+        claim = self._in_flight.pop(step.message)
+        if step.fate is not Fate.FAILED:
+            self.took.append(event.status)
+        match step.fate:
+            case Fate.ANSWERED:
+                self._ledger.record(event, claim, message_id=f"m{step.message}")
+                del self.waiting[step.message]
+            case Fate.UNHEARD | Fate.FAILED:
+                self._ledger.release(event, claim, count=Count.RETRIED)
+            case Fate.KILLED:
+                self._redis.delete(f"feedback:claim:{event.request_id}")  # its lease ends
+
+    def finish(self) -> None:
+        """Bring every message to its end."""
+        for _ in range(3 * len(self.waiting)):
+            for message in list(self.waiting):
+                self.take(Step(message, Fate.ANSWERED))
+        self._redis.close()
+
+
+_FAKE: Final = fakeredis.FakeServer()
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    statuses=st.lists(st.booleans(), min_size=1, max_size=4),
+    steps=st.lists(st.builds(Step, message=st.integers(0, 3), fate=st.sampled_from(Fate)), max_size=20),
+)
+def test_aquilax_ends_with_the_last_word_whatever_gets_lost(statuses: list[bool], steps: list[Step]) -> None:
+    """Words come in any order and in each other's way; sends fail, answers get lost, workers are killed.
+
+    Once every message has come to its end, what AquilaX took last is the word with the greatest occurred_at.
+    """
+    race = Race([word(status, NOON + index * SECOND) for index, status in enumerate(statuses)])
+
+    for step in steps:
+        race.take(step)
+    race.finish()
+
+    assert not race.waiting
+    assert race.took[-1] == statuses[-1]
+
+
+def test_a_redis_that_is_away_is_an_error() -> None:
+    """The caller keeps the event."""
+    server = fakeredis.FakeServer()
+    ledger = Ledger(fakeredis.FakeRedis(server=server), ttl=TTL, lease=LEASE)
+    server.connected = False
+
+    with pytest.raises(redis.RedisError):
+        ledger.claim(word(True), message_id="m1")
+    ledger.close()
+
+
+def test_a_ledger_connects_to_a_brokers_url(broker: RedisServer) -> None:
+    """Its scripts load themselves, also after the Redis was emptied of them."""
+    ledger = Ledger.connect(broker.url, ttl=TTL, lease=LEASE, connections=2)
+    with redis.Redis(port=broker.port) as client:
+        deliver(ledger, word(True), "m1")
+        client.script_flush()
+
+        assert ledger.claim(word(True), message_id="m2") is Seen.DUPLICATE
+    ledger.close()
