@@ -7,17 +7,21 @@ from datetime import timedelta
 from typing import Annotated, Any, Final
 from urllib.parse import urlsplit
 
+import requests
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
+from producer.address import Address
 from worker.policy.retry import RetryPolicy
 
 __all__ = ["Settings", "SettingsError", "load_settings"]
 
+_SHORTEST_SECONDS: Final = 0.001
 _LONGEST_SECONDS: Final = 10 * 365 * 24 * 3600
-_BROKER_SCHEMES: Final = ("redis", "rediss", "unix", "sentinel")
+_BROKER_SCHEMES: Final = ("redis", "rediss", "redis+socket")
+"""What Kombu and redis-py both understand, once `producer.address` has translated."""
 
 
 class SettingsError(Exception):
@@ -26,14 +30,12 @@ class SettingsError(Exception):
 
 def _seconds(value: object) -> object:
     """Durations are plain seconds: ``2``, ``0.5``; not ISO 8601, not ``1:00``."""
-    if isinstance(value, timedelta):
-        return value
     try:
-        seconds = float(value)  # type: ignore[arg-type]
+        seconds = value.total_seconds() if isinstance(value, timedelta) else float(value)  # type: ignore[arg-type]
     except (TypeError, ValueError):
         raise ValueError("expected a number of seconds") from None
-    if not 0 < seconds <= _LONGEST_SECONDS:
-        raise ValueError("expected a number of seconds above 0 and below ten years")
+    if not _SHORTEST_SECONDS <= seconds <= _LONGEST_SECONDS:  # as NaN is, too
+        raise ValueError("expected a number of seconds from 0.001 to ten years")
     return timedelta(seconds=seconds)
 
 
@@ -45,7 +47,12 @@ def _api_key(value: SecretStr) -> SecretStr:
 
 
 def _base_url(value: str) -> str:
-    parts = urlsplit(value)
+    try:
+        parts = urlsplit(value)
+        _ = parts.port
+        requests.Request("GET", value).prepare()
+    except (ValueError, requests.RequestException):
+        raise ValueError("expected an address such as https://aquilax.ai") from None
     if parts.scheme not in {"http", "https"} or not parts.hostname:
         raise ValueError("expected an address such as https://aquilax.ai")
     if parts.query or parts.fragment or parts.username or parts.password:
@@ -63,15 +70,17 @@ def _is_loopback(host: str) -> bool:
 
 
 def _broker_url(value: SecretStr) -> SecretStr:
-    if urlsplit(value.get_secret_value()).scheme not in _BROKER_SCHEMES:
-        raise ValueError("expected an address such as redis://127.0.0.1:6379/0 or rediss://…")
+    url = value.get_secret_value()
+    Address(url, patience=1)
+    if urlsplit(url).scheme not in _BROKER_SCHEMES:
+        raise ValueError("expected an address such as redis://127.0.0.1:6379/0, rediss://… or redis+socket:///path")
     return value
 
 
 def _database_url(value: SecretStr) -> SecretStr:
     try:
         make_url(value.get_secret_value())
-    except ArgumentError:
+    except (ArgumentError, ValueError):
         raise ValueError("expected an SQLAlchemy URL such as postgresql+psycopg://user:password@host/name") from None
     return value
 

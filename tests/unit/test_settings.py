@@ -1,0 +1,275 @@
+"""Settings: read once from the environment, validated whole, silent about secrets."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from pydantic import SecretStr
+from pydantic_core import PydanticUndefined
+
+from worker.policy.retry import RetryPolicy
+from worker.settings import Settings, SettingsError, load_settings
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+DEFAULTS: dict[str, Any] = {
+    "AQUILAX_API_KEY": None,
+    "AQUILAX_BASE_URL": "https://aquilax.ai",
+    "FEEDBACK_BROKER_URL": SecretStr("redis://127.0.0.1:6379/0"),
+    "FEEDBACK_DATABASE_URL": SecretStr("sqlite:///aquilax-feedback.sqlite3"),
+    "FEEDBACK_MAX_ATTEMPTS": 60,
+    "FEEDBACK_RETRY_BASE": timedelta(seconds=2),
+    "FEEDBACK_RETRY_CAP": timedelta(hours=1),
+    "FEEDBACK_RETRY_HORIZON": timedelta(days=3),
+    "FEEDBACK_REQUEST_TIMEOUT": timedelta(seconds=10),
+    "FEEDBACK_CONCURRENCY": 50,
+    "FEEDBACK_IDEMPOTENCY_TTL": timedelta(days=7),
+}
+DURATIONS = [name for name, default in DEFAULTS.items() if isinstance(default, timedelta)]
+SECRET = "t0p-s3cret"
+
+
+@pytest.fixture(autouse=True)
+def _bare_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """No setting is set, and no .env is near."""
+    for name in DEFAULTS:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.chdir(tmp_path)
+
+
+def load(monkeypatch: pytest.MonkeyPatch, **environment: str) -> Settings:
+    """Load the settings from an environment."""
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    return load_settings()
+
+
+def complaint(monkeypatch: pytest.MonkeyPatch, **environment: str) -> str:
+    """Return what is wrong with an environment."""
+    with pytest.raises(SettingsError) as refused:
+        load(monkeypatch, **environment)
+    return str(refused.value)
+
+
+def test_the_names_and_the_defaults_are_these() -> None:
+    """People and other programs rely on them."""
+    found = {name.upper(): field.default for name, field in Settings.model_fields.items()}
+
+    assert found == DEFAULTS
+    assert PydanticUndefined not in found.values()
+
+
+def test_every_setting_says_what_it_is_for() -> None:
+    """The reference table is made of it."""
+    assert [name for name, field in Settings.model_fields.items() if not field.description] == []
+
+
+def test_the_defaults_are_valid() -> None:
+    """A worker needs a key, and nothing else."""
+    assert load_settings().feedback_concurrency == 50
+
+
+def test_each_setting_is_read_from_its_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All of them, at once."""
+    settings = load(
+        monkeypatch,
+        AQUILAX_API_KEY="key",
+        AQUILAX_BASE_URL="https://eu.aquilax.ai/",
+        FEEDBACK_BROKER_URL="rediss://:pw@redis:6380/1",
+        FEEDBACK_DATABASE_URL="postgresql+psycopg://u:p@db/feedback",
+        FEEDBACK_MAX_ATTEMPTS="3",
+        FEEDBACK_RETRY_BASE="0.5",
+        FEEDBACK_RETRY_CAP="60",
+        FEEDBACK_RETRY_HORIZON="3600",
+        FEEDBACK_REQUEST_TIMEOUT="2.25",
+        FEEDBACK_CONCURRENCY="7",
+        FEEDBACK_IDEMPOTENCY_TTL="86400",
+    )
+
+    assert settings.require_api_key().get_secret_value() == "key"
+    assert settings.aquilax_base_url == "https://eu.aquilax.ai"
+    assert settings.feedback_broker_url.get_secret_value() == "rediss://:pw@redis:6380/1"
+    assert settings.feedback_database_url.get_secret_value() == "postgresql+psycopg://u:p@db/feedback"
+    assert settings.retry_policy == RetryPolicy(
+        max_attempts=3,
+        base=timedelta(milliseconds=500),
+        cap=timedelta(minutes=1),
+        horizon=timedelta(hours=1),
+    )
+    assert settings.feedback_request_timeout == timedelta(seconds=2.25)
+    assert settings.feedback_concurrency == 7
+    assert settings.feedback_idempotency_ttl == timedelta(days=1)
+
+
+def test_a_variable_that_is_empty_is_not_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    """docker-compose hands on `NAME: ${NAME:-}` as an empty text."""
+    settings = load(monkeypatch, **dict.fromkeys(DEFAULTS, ""))
+
+    assert settings == load_settings(_env_file=None)
+
+
+@pytest.mark.parametrize("name", DURATIONS)
+@pytest.mark.parametrize(
+    "value", ["0", "-1", "nan", "NaN", "inf", "-inf", "1e400", "1e-9", "10 s", "PT5S", "1:00", "x"]
+)
+def test_a_duration_is_a_number_of_seconds(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
+    """Neither nothing nor for ever, and no other unit."""
+    said = complaint(monkeypatch, **{name: value})
+
+    assert said.startswith(f"{name}: expected a number of seconds")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "fix"),
+    [
+        ("AQUILAX_API_KEY", "two words", "printable ASCII without spaces"),
+        ("AQUILAX_API_KEY", "line\nbreak", "printable ASCII without spaces"),
+        ("AQUILAX_API_KEY", "clé", "printable ASCII without spaces"),
+        ("AQUILAX_BASE_URL", "aquilax.ai", "https://aquilax.ai"),
+        ("AQUILAX_BASE_URL", "ftp://aquilax.ai", "https://aquilax.ai"),
+        ("AQUILAX_BASE_URL", "https://", "https://aquilax.ai"),
+        ("AQUILAX_BASE_URL", "https://[::1", "https://aquilax.ai"),
+        ("AQUILAX_BASE_URL", "https://aquilax.ai:99999", "https://aquilax.ai"),
+        ("AQUILAX_BASE_URL", "https://aqui lax.ai", "https://aquilax.ai"),
+        ("AQUILAX_BASE_URL", "https://aquilax.ai?x=1", "without login, query and fragment"),
+        ("AQUILAX_BASE_URL", "https://aquilax.ai#x", "without login, query and fragment"),
+        ("AQUILAX_BASE_URL", "https://u:p@aquilax.ai", "without login, query and fragment"),
+        ("AQUILAX_BASE_URL", "http://aquilax.ai", "expected https"),
+        ("AQUILAX_BASE_URL", "http://10.0.0.1", "expected https"),
+        ("AQUILAX_BASE_URL", "http://127.0.0.1.evil.example", "expected https"),
+        ("FEEDBACK_BROKER_URL", "amqp://localhost", "redis://"),
+        ("FEEDBACK_BROKER_URL", "sentinel://localhost", "redis://"),
+        ("FEEDBACK_BROKER_URL", "unix:///redis.sock", "redis+socket:///"),
+        ("FEEDBACK_BROKER_URL", "localhost:6379", "redis://"),
+        ("FEEDBACK_BROKER_URL", "redis://localhost:port", "host and port"),
+        ("FEEDBACK_DATABASE_URL", "feedback.sqlite3", "SQLAlchemy URL"),
+        ("FEEDBACK_DATABASE_URL", "postgresql://u:p@host:port/name", "SQLAlchemy URL"),
+        ("FEEDBACK_MAX_ATTEMPTS", "0", "greater than or equal to 1"),
+        ("FEEDBACK_MAX_ATTEMPTS", "many", "valid integer"),
+        ("FEEDBACK_MAX_ATTEMPTS", "1.5", "valid integer"),
+        ("FEEDBACK_CONCURRENCY", "0", "greater than or equal to 1"),
+        ("FEEDBACK_CONCURRENCY", "100000", "less than or equal to 1000"),
+    ],
+)
+def test_a_wrong_value_is_refused_with_its_name_and_the_fix(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str, fix: str
+) -> None:
+    """The operator who reads it at start knows what to change, and to what."""
+    said = complaint(monkeypatch, **{name: value})
+
+    assert said.startswith(f"{name}: ")
+    assert fix in said
+
+
+def test_every_wrong_value_is_named_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody mends one setting per start."""
+    said = complaint(monkeypatch, FEEDBACK_RETRY_CAP="soon", FEEDBACK_CONCURRENCY="x", AQUILAX_BASE_URL="http://a.b")
+
+    assert {line.partition(":")[0] for line in said.splitlines()} == {
+        "FEEDBACK_RETRY_CAP",
+        "FEEDBACK_CONCURRENCY",
+        "AQUILAX_BASE_URL",
+    }
+
+
+@pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "127.8.8.8", "[::1]", "api.localhost"])
+def test_plain_http_is_for_loopback(monkeypatch: pytest.MonkeyPatch, host: str) -> None:
+    """There nobody listens on the way."""
+    assert load(monkeypatch, AQUILAX_BASE_URL=f"http://{host}:8080").aquilax_base_url == f"http://{host}:8080"
+
+
+def test_the_key_is_asked_for_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Commands that send nothing run without it; the worker does not start."""
+    settings = load(monkeypatch, AQUILAX_API_KEY="   ")
+
+    with pytest.raises(SettingsError, match="AQUILAX_API_KEY is not set"):
+        settings.require_api_key()
+    with pytest.raises(SettingsError, match="AQUILAX_API_KEY is not set"):
+        load_settings(aquilax_api_key=None).require_api_key()
+
+
+def test_a_newline_after_the_key_is_no_part_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Secrets that are mounted as files often end with one."""
+    assert load(monkeypatch, AQUILAX_API_KEY="key\n").require_api_key().get_secret_value() == "key"
+
+
+def test_no_secret_shows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not in the repr, not in the text, not in a dump for a log."""
+    settings = load(
+        monkeypatch,
+        AQUILAX_API_KEY=SECRET,
+        FEEDBACK_BROKER_URL=f"redis://:{SECRET}@127.0.0.1/0",
+        FEEDBACK_DATABASE_URL=f"postgresql://u:{SECRET}@db/x",
+    )
+
+    assert SECRET not in f"{settings!r} {settings} {settings.model_dump()} {settings.model_dump_json()}"
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("AQUILAX_API_KEY", f"{SECRET} {SECRET}"),
+        ("FEEDBACK_BROKER_URL", f"amqp://:{SECRET}@host"),
+        ("FEEDBACK_BROKER_URL", f"redis://:{SECRET}/x@host/0"),
+        ("FEEDBACK_BROKER_URL", f"redis://:{SECRET}#x@host/0"),
+        ("FEEDBACK_BROKER_URL", f"redis://:{SECRET}\N{ACCOUNT OF}@host/0"),
+        ("FEEDBACK_DATABASE_URL", f":{SECRET}@db/x"),
+        ("FEEDBACK_DATABASE_URL", f"postgresql://host:{SECRET}/x"),
+        ("AQUILAX_BASE_URL", f"https://u:{SECRET}@aquilax.ai"),
+        ("AQUILAX_BASE_URL", f"https://u:{SECRET}@aquilax.ai:x"),
+        ("AQUILAX_BASE_URL", f"https://u:{SECRET}\N{ACCOUNT OF}@aquilax.ai"),
+        ("FEEDBACK_MAX_ATTEMPTS", SECRET),
+        ("FEEDBACK_RETRY_CAP", SECRET),
+    ],
+)
+def test_a_complaint_shows_no_value(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
+    """Whatever was set, a password may be in it, in the wrong place; the complaint ends up in a log."""
+    with pytest.raises(SettingsError) as refused:
+        load(monkeypatch, **{name: value})
+
+    assert str(refused.value).startswith(f"{name}: ")
+    assert SECRET not in f"{refused.value} {refused.value!r}"
+    assert refused.value.__suppress_context__
+
+
+def test_a_dot_env_is_read(tmp_path: Path) -> None:
+    """A newcomer writes one file."""
+    (tmp_path / ".env").write_text("AQUILAX_API_KEY=from-file\nFEEDBACK_CONCURRENCY=3\nSOMETHING_ELSE=1\n")
+
+    settings = load_settings()
+
+    assert settings.require_api_key().get_secret_value() == "from-file"
+    assert settings.feedback_concurrency == 3
+
+
+def test_the_environment_wins_over_the_dot_env(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """As with every twelve-factor program."""
+    (tmp_path / ".env").write_text("FEEDBACK_CONCURRENCY=3\nFEEDBACK_MAX_ATTEMPTS=9\n")
+
+    settings = load(monkeypatch, FEEDBACK_CONCURRENCY="4")
+
+    assert (settings.feedback_concurrency, settings.feedback_max_attempts) == (4, 9)
+
+
+def test_an_override_wins_over_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tests and the local stack say what they mean."""
+    monkeypatch.setenv("FEEDBACK_CONCURRENCY", "4")
+
+    assert load_settings(feedback_concurrency=5).feedback_concurrency == 5
+
+
+def test_an_overriding_duration_is_held_to_the_same_limits() -> None:
+    """A `timedelta` can be negative as well."""
+    with pytest.raises(SettingsError, match="FEEDBACK_RETRY_CAP: expected a number of seconds"):
+        load_settings(feedback_retry_cap=timedelta(seconds=-1))
+
+
+def test_settings_do_not_change() -> None:
+    """They were validated whole."""
+    settings = load_settings()
+
+    with pytest.raises(ValueError, match="frozen"):
+        setattr(settings, "feedback_concurrency", 1)  # noqa: B010 - mypy knows that it is frozen
