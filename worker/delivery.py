@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import random
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final, assert_never
@@ -27,6 +26,7 @@ from worker.policy.verdict import Answer, classify
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from producer import FeedbackEvent
     from worker.aquilax import AquilaX
     from worker.deadletters import DeadLetterStore
     from worker.policy.journey import Journey
@@ -99,13 +99,8 @@ class Delivery:
             if isinstance(message, Unreadable):
                 return self._bury_unreadable(message)
             return self._deliver(message)
-        except redis.RedisError as error:
-            return self._hold(message.journey, f"Redis is away: {type(error).__name__}")
-        except DeadLetterStoreUnavailable as error:
-            return self._hold(message.journey, f"the dead-letter database is away: {error}")
-        except Exception as error:
-            log.exception("an event waits because of a fault of ours")
-            return self._hold(message.journey, f"a fault of ours: {type(error).__name__}")
+        except Exception as error:  # noqa: BLE001 - no fault of ours may cost somebody's feedback; `_fault` logs it
+            return self._hold(message.journey, _fault(error))
 
     def close(self) -> None:
         """Close every connection."""
@@ -121,12 +116,14 @@ class Delivery:
         if not isinstance(claim, Claimed):
             return self._turned_away(message, claim)
         try:
-            outcome = journey.burial or self._send(message)
-            return self._settle(message, claim, outcome)
+            return self._settle(message, claim, self._known_outcome(journey) or self._send(message))
         except Exception:
-            with suppress(redis.RedisError):
-                self._ledger.release(event, claim)
+            self._give_back(event, claim)
             raise
+
+    def _known_outcome(self, journey: Journey) -> Outcome | None:
+        """What became of it when it was sent, where that could not be written down yet: it is not sent again."""
+        return Delivered() if journey.delivered else journey.burial
 
     def _turned_away(self, message: Message, claim: Busy | Seen) -> Ending:
         match claim:
@@ -162,21 +159,36 @@ class Delivery:
         event, journey = message.event, message.journey
         match outcome:
             case Delivered():
-                self._ledger.record(event, claim, message_id=journey.message_id)
-                self._settle_replay(journey, State.DELIVERED)
-                return Done(words="delivered")
+                return self._record(message, claim)
             case RetryAt(at=at, why=why):
-                self._ledger.release(event, claim, count=Count.RETRIED)
+                self._give_back(event, claim, count=Count.RETRIED)
                 return Again(journey=journey.spent(until=at), words=f"retry in {self._until(at)}: {why}")
             case Hold(at=at, why=why):
-                self._ledger.release(event, claim, count=Count.HELD)
+                self._give_back(event, claim, count=Count.HELD)
                 return Again(journey=journey.held(until=at), words=f"hold, retry in {self._until(at)}: {why}")
             case Bury():
                 ending = self._bury(message, outcome)
-                self._ledger.release(event, claim)
+                self._give_back(event, claim)
                 return ending
             case _:
                 assert_never(outcome)
+
+    def _record(self, message: Message, claim: Claimed) -> Ending:
+        """Record the word; if it can't be recorded now, never send again for it."""
+        event, journey = message.event, message.journey
+        try:
+            self._ledger.record(event, claim, message_id=journey.message_id)
+        except redis.RedisError as error:
+            return self._hold(replace(journey, delivered=True), f"{_fault(error)}; then delivered")
+        self._settle_replay(journey, State.DELIVERED)
+        return Done(words="delivered")
+
+    def _give_back(self, event: FeedbackEvent, claim: Claimed, *, count: Count | None = None) -> None:
+        """Give the claim back. If Redis is away it ends by itself, and what was decided stays decided."""
+        try:
+            self._ledger.release(event, claim, count=count)
+        except redis.RedisError as error:
+            log.warning("a claim on %s is left to its end: %s", event.request_id, _fault(error))
 
     def _bury(self, message: Message, outcome: Bury) -> Ending:
         """Write the grave before the message is acknowledged; if it can't be written now, never send again for it."""
@@ -197,8 +209,8 @@ class Delivery:
         words = _dead(outcome)
         try:
             self._dead_letters.bury(burial)
-        except DeadLetterStoreUnavailable as error:
-            return self._hold(journey, f"the dead-letter database is away ({error}); then {words}")
+        except Exception as error:  # noqa: BLE001 - as in `deliver`; here the journey knows that it was sent
+            return self._hold(journey, f"{_fault(error)}; then {words}")
         return Buried(words=words)
 
     def _bury_unreadable(self, message: Unreadable) -> Buried:
@@ -231,6 +243,18 @@ class Delivery:
     def _until(self, at: datetime) -> str:
         seconds = (at - self._now()).total_seconds()
         return f"{seconds:.0f} s" if seconds >= _TEN_SECONDS else f"{max(seconds, 0):.1f} s"
+
+
+def _fault(error: Exception) -> str:
+    """Why an event waits that is not to blame, in words."""
+    match error:
+        case redis.RedisError():
+            return f"Redis is away: {type(error).__name__}"
+        case DeadLetterStoreUnavailable():
+            return f"the dead-letter database is away: {error}"
+        case _:
+            log.error("an event waits because of a fault of ours", exc_info=error)
+            return f"a fault of ours: {type(error).__name__}"
 
 
 def _dead(outcome: Bury) -> str:

@@ -1,0 +1,478 @@
+"""The story of one delivery, on a real ledger, with an AquilaX and a dead-letter table that do as they are told."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, cast
+
+import fakeredis
+import pytest
+import redis
+
+from producer import FeedbackEvent
+from worker.deadletters import Burial, DeadLetterStore, DeadLetterStoreUnavailable, State, key_of_event
+from worker.delivery import Again, Buried, Delivery, Done, Ending
+from worker.ledger import Claimed, Count, Ledger, Seen
+from worker.policy.journey import Journey
+from worker.policy.message import Message, Unreadable
+from worker.policy.retry import Bury, Reason, RetryPolicy
+from worker.policy.verdict import Answer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from worker.aquilax import AquilaX
+
+NOW = datetime(2026, 1, 31, 12, tzinfo=UTC)
+REQUEST_ID = "77e81bbc-3e7f-47b9-87fa-681b5d2f54e6"
+POLICY = RetryPolicy(max_attempts=3, base=timedelta(seconds=2), cap=timedelta(minutes=10), horizon=timedelta(hours=1))
+SECOND = timedelta(seconds=1)
+OK = Answer(status=200)
+NOT_FOUND = Answer(status=404, text="Request ID not found")
+BUSY = Answer(status=503, text="Service Unavailable")
+EVENT = FeedbackEvent(request_id=REQUEST_ID, status=True, org="acme", group="chat", occurred_at=NOW)
+JOURNEY = Journey(enqueued_at=NOW, message_id="m1")
+MESSAGE = Message(event=EVENT, journey=JOURNEY)
+
+
+@dataclass
+class FakeAquilaX:
+    """Answers as it is told, and remembers what it received."""
+
+    answers: list[Answer | Exception] = field(default_factory=list)
+    received: list[FeedbackEvent] = field(default_factory=list)
+    closed: bool = False
+
+    def send(self, event: FeedbackEvent) -> Answer:
+        """Take an event."""
+        self.received.append(event)
+        answer = self.answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    def close(self) -> None:
+        """As of AquilaX."""
+        self.closed = True
+
+
+@dataclass
+class FakeDeadLetters:
+    """Keeps burials, unless it is told to fail."""
+
+    fails: Exception | None = None
+    burials: list[Burial] = field(default_factory=list)
+    settled: list[tuple[int, State, str]] = field(default_factory=list)
+    closed: bool = False
+
+    def bury(self, burial: Burial) -> int:
+        """As of DeadLetterStore."""
+        self._do()
+        self.burials.append(burial)
+        return len(self.burials)
+
+    def settle_replay(self, dead_letter_id: int, *, state: State, note: str = "") -> None:
+        """As of DeadLetterStore."""
+        self._do()
+        self.settled.append((dead_letter_id, state, note))
+
+    def close(self) -> None:
+        """As of DeadLetterStore."""
+        self.closed = True
+
+    def _do(self) -> None:
+        if self.fails:
+            raise self.fails
+
+
+class Scene:
+    """A delivery, and all that it touches."""
+
+    def __init__(self) -> None:
+        self.redis = fakeredis.FakeServer()
+        self.aquilax = FakeAquilaX()
+        self.dead_letters = FakeDeadLetters()
+        self.now = NOW
+        self.ledger = Ledger(fakeredis.FakeRedis(server=self.redis), ttl=timedelta(days=7), lease=timedelta(seconds=40))
+        self.delivery = Delivery(
+            aquilax=cast("AquilaX", self.aquilax),
+            ledger=self.ledger,
+            dead_letters=cast("DeadLetterStore", self.dead_letters),
+            policy=POLICY,
+            now=lambda: self.now,
+            spread=lambda: 1.0,
+        )
+
+    def deliver(self, *answers: Answer | Exception, message: Message | Unreadable = MESSAGE) -> Ending:
+        """Deliver a message to an AquilaX that answers so."""
+        self.aquilax.answers = list(answers)
+        return self.delivery.deliver(message)
+
+    def again(self, *answers: Answer | Exception, message: Message | Unreadable = MESSAGE) -> Again:
+        """Deliver a message that must come again."""
+        ending = self.deliver(*answers, message=message)
+        assert isinstance(ending, Again)
+        return ending
+
+    def come_again(self, again: Again, *answers: Answer | Exception, message: Message = MESSAGE) -> Ending:
+        """Let the message come again when it is due."""
+        assert again.journey.not_before is not None
+        self.now = max(self.now, again.journey.not_before)
+        return self.deliver(*answers, message=replace(message, journey=again.journey))
+
+    def claim_is_free(self) -> bool:
+        """Whether somebody else may send now."""
+        later = replace(EVENT, status=not EVENT.status, occurred_at=EVENT.occurred_at + timedelta(days=1))
+        return isinstance(self.ledger.claim(later, message_id="another"), Claimed)
+
+
+@pytest.fixture
+def scene() -> Iterator[Scene]:
+    """A scene at noon, without chance."""
+    scene = Scene()
+    yield scene
+    scene.redis.connected = True
+    scene.delivery.close()
+
+
+def test_an_event_is_delivered(scene: Scene) -> None:
+    """It is sent once, recorded, and counted."""
+    assert scene.deliver(OK) == Done(words="delivered")
+
+    assert scene.aquilax.received == [EVENT]
+    assert scene.ledger.claim(EVENT, message_id="m1") is Seen.SETTLED
+    assert scene.ledger.counts()[Count.DELIVERED] == 1
+
+
+def test_a_redelivery_of_a_delivered_message_is_not_sent_again(scene: Scene) -> None:
+    """The worker was killed before it could acknowledge."""
+    scene.deliver(OK)
+
+    assert scene.deliver() == Done(words="delivered")
+    assert len(scene.aquilax.received) == 1
+
+
+def test_a_repeat_is_a_duplicate(scene: Scene) -> None:
+    """The same press in a second message."""
+    scene.deliver(OK)
+
+    ending = scene.deliver(message=replace(MESSAGE, journey=replace(JOURNEY, message_id="m2")))
+
+    assert ending == Done(words="duplicate")
+    assert len(scene.aquilax.received) == 1
+
+
+def test_an_older_opposite_word_is_stale(scene: Scene) -> None:
+    """The person has changed their mind since."""
+    scene.deliver(OK)
+    older = replace(EVENT, status=False, occurred_at=NOW - SECOND)
+
+    ending = scene.deliver(message=Message(event=older, journey=replace(JOURNEY, message_id="m0")))
+
+    assert ending == Done(words="stale")
+    assert len(scene.aquilax.received) == 1
+
+
+def test_not_now_is_retried_and_spends_an_attempt(scene: Scene) -> None:
+    """The words say when, and why."""
+    again = scene.again(Answer(status=503, text="later", retry_after=timedelta(seconds=10)))
+
+    assert again == Again(
+        journey=replace(JOURNEY, attempts=1, not_before=NOW + 12 * SECOND), words="retry in 12 s: 503 later"
+    )
+    assert scene.ledger.counts()[Count.RETRIED] == 1
+    assert scene.claim_is_free()
+
+
+def test_a_short_wait_shows_its_tenths(scene: Scene) -> None:
+    """A wait of 0 s would look like none."""
+    assert scene.again(Answer(status=None, text="timeout")).words == "retry in 2.0 s: timeout"
+
+
+def test_locked_out_is_held_and_spends_none(scene: Scene) -> None:
+    """Our key is wrong: the event waits, however often."""
+    again = scene.again(Answer(status=401, text="Unauthorized"), message=_after(attempts=2, holds=7))
+
+    assert again.words == "hold, retry in 256 s: 401 Unauthorized"
+    assert (again.journey.attempts, again.journey.holds) == (2, 8)
+    assert scene.ledger.counts()[Count.HELD] == 1
+    assert scene.claim_is_free()
+
+
+def _after(**journey: Any) -> Message:
+    return replace(MESSAGE, journey=replace(JOURNEY, **journey))
+
+
+def test_a_rejected_event_is_buried(scene: Scene) -> None:
+    """With all that an operator needs."""
+    assert scene.deliver(NOT_FOUND) == Buried(words="dead letter: rejected 404 Request ID not found")
+
+    assert scene.dead_letters.burials == [
+        Burial(
+            reason=Reason.REJECTED,
+            died_at=NOW,
+            first_enqueued_at=NOW,
+            attempts=1,
+            event=EVENT,
+            event_key=key_of_event(EVENT),
+            http_status=404,
+            answer="Request ID not found",
+        )
+    ]
+    assert scene.claim_is_free()
+
+
+def test_a_forbidden_event_is_buried(scene: Scene) -> None:
+    """The key may not speak for its group."""
+    ending = scene.deliver(Answer(status=403, text="no"))
+
+    assert ending == Buried(words="dead letter: forbidden 403 no")
+
+
+def test_an_exhausted_event_is_buried_with_its_last_answer(scene: Scene) -> None:
+    """As many attempts as the policy has, and not one more."""
+    ending = scene.deliver(Answer(status=None, text="timeout"), message=_after(attempts=2))
+
+    assert ending == Buried(words="dead letter: exhausted timeout")
+    assert scene.dead_letters.burials[0].attempts == 3
+
+
+def test_an_untimed_event_is_buried_by_its_message(scene: Scene) -> None:
+    """Its time is that of its receipt, which is another one for a second press."""
+    scene.deliver(NOT_FOUND, message=replace(MESSAGE, timed=False))
+    scene.deliver(NOT_FOUND, message=replace(_after(message_id="m2"), timed=False))
+
+    keys = [burial.event_key for burial in scene.dead_letters.burials]
+    assert len({*keys, key_of_event(EVENT)}) == 3
+
+
+POISON = Unreadable(raw=b'{"args": []}', problem="request_id is missing", journey=replace(JOURNEY, holds=3))
+
+
+def test_poison_is_buried_with_its_raw_message(scene: Scene) -> None:
+    """And the worker goes on."""
+    assert scene.deliver(message=POISON) == Buried(words="dead letter: invalid request_id is missing")
+
+    burial = scene.dead_letters.burials[0]
+    assert (burial.reason, burial.raw, burial.event) == (Reason.INVALID, POISON.raw, None)
+
+
+def test_poison_waits_for_a_database_that_is_away(scene: Scene) -> None:
+    """It is kept as any other event."""
+    scene.dead_letters.fails = DeadLetterStoreUnavailable("gone")
+
+    again = scene.again(message=POISON)
+
+    assert again.words == "hold, retry in 16 s: the dead-letter database is away: gone"
+    assert again.journey.holds == 4
+
+
+def test_an_event_that_cannot_be_buried_waits_and_is_never_sent_again(scene: Scene) -> None:
+    """A dead letter is written before the message is acknowledged; the answer is not asked for twice."""
+    scene.dead_letters.fails = DeadLetterStoreUnavailable("gone")
+    first = scene.again(NOT_FOUND)
+    second = scene.come_again(first)
+    scene.dead_letters.fails = None
+
+    assert first.words == (
+        "hold, retry in 2.0 s: the dead-letter database is away: gone; "
+        "then dead letter: rejected 404 Request ID not found"
+    )
+    assert isinstance(second, Again)
+    assert scene.come_again(second) == Buried(words="dead letter: rejected 404 Request ID not found")
+    assert len(scene.aquilax.received) == 1
+    assert scene.dead_letters.burials[0].attempts == 1
+
+
+def test_a_wait_for_the_grave_survives_the_header(scene: Scene) -> None:
+    """The journey is all that travels."""
+    scene.dead_letters.fails = DeadLetterStoreUnavailable("gone")
+    again = scene.again(NOT_FOUND)
+
+    header = again.journey.to_header()
+
+    travelled = Journey.from_header(header, message_id="tag of the second message", received_at=NOW)
+    assert travelled == again.journey
+    assert travelled.burial == Bury(reason=Reason.REJECTED, http_status=404, answer="Request ID not found")
+
+
+def test_a_bug_in_the_grave_does_not_send_again(scene: Scene) -> None:
+    """Whatever is wrong with the table, AquilaX has answered."""
+    scene.dead_letters.fails = RuntimeError("bug")
+    again = scene.again(NOT_FOUND)
+    scene.dead_letters.fails = None
+
+    assert isinstance(scene.come_again(again), Buried)
+    assert len(scene.aquilax.received) == 1
+
+
+REPLAY = _after(dead_letter=7)
+
+
+def test_a_replays_delivery_comes_back_to_its_row(scene: Scene) -> None:
+    """The operator sees that AquilaX has it."""
+    scene.deliver(OK, message=REPLAY)
+
+    assert scene.dead_letters.settled == [(7, State.DELIVERED, "")]
+
+
+def test_a_replay_that_aquilax_had_already_is_delivered(scene: Scene) -> None:
+    """The note says how."""
+    scene.deliver(OK)
+
+    scene.deliver(message=_after(dead_letter=7, message_id="m2"))
+
+    assert scene.dead_letters.settled == [(7, State.DELIVERED, "duplicate: AquilaX has this word")]
+
+
+def test_a_replay_that_a_later_word_overtook_is_discarded(scene: Scene) -> None:
+    """It must not undo what the person said since."""
+    scene.deliver(OK, message=replace(MESSAGE, event=replace(EVENT, status=False, occurred_at=NOW + SECOND)))
+
+    assert scene.deliver(message=_after(dead_letter=7, message_id="m2")) == Done(words="stale")
+    assert scene.dead_letters.settled == [(7, State.DISCARDED, "stale: AquilaX has a later word")]
+
+
+def test_a_replay_that_dies_again_names_its_row(scene: Scene) -> None:
+    """It is one row with a count, not two."""
+    scene.deliver(NOT_FOUND, message=REPLAY)
+
+    assert scene.dead_letters.burials[0].dead_letter == 7
+
+
+def test_a_replay_delivered_while_the_database_is_away_is_settled_later(scene: Scene) -> None:
+    """And not sent again for it."""
+    scene.dead_letters.fails = DeadLetterStoreUnavailable("gone")
+    again = scene.again(OK, message=REPLAY)
+    scene.dead_letters.fails = None
+
+    assert scene.come_again(again) == Done(words="delivered")
+    assert len(scene.aquilax.received) == 1
+    assert scene.dead_letters.settled == [(7, State.DELIVERED, "")]
+    assert scene.ledger.counts()[Count.DELIVERED] == 1
+
+
+def test_a_bug_of_ours_loses_nothing(scene: Scene, caplog: pytest.LogCaptureFixture) -> None:
+    """The event waits, no attempt is spent, the claim is given back, and the log has the traceback."""
+    again = scene.again(ZeroDivisionError("bug"))
+
+    assert again.words == "hold, retry in 2.0 s: a fault of ours: ZeroDivisionError"
+    assert (again.journey.attempts, again.journey.holds) == (0, 1)
+    assert scene.claim_is_free()
+    assert [record.exc_info is not None for record in caplog.records if record.levelno == logging.ERROR] == [True]
+
+
+def test_a_redis_that_is_away_sends_nothing(scene: Scene) -> None:
+    """Without a claim somebody else may be sending."""
+    scene.redis.connected = False
+
+    again = scene.again()
+
+    assert again.words == "hold, retry in 2.0 s: Redis is away: ConnectionError"
+    assert again.journey == replace(JOURNEY, holds=1, not_before=NOW + 2 * SECOND)
+    assert scene.aquilax.received == []
+
+
+def losing_redis(scene: Scene, answer: Answer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let Redis go away while AquilaX gives this answer."""
+
+    def send(event: FeedbackEvent) -> Answer:
+        scene.redis.connected = False
+        scene.aquilax.received.append(event)
+        return answer
+
+    monkeypatch.setattr(scene.aquilax, "send", send)
+
+
+def test_a_delivery_that_cannot_be_recorded_is_recorded_later_and_not_sent_again(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Retry the recording; never send again to repair it."""
+    losing_redis(scene, OK, monkeypatch)
+    again = scene.again()
+    scene.redis.connected = True
+    fakeredis.FakeRedis(server=scene.redis).delete(f"feedback:claim:{REQUEST_ID}")  # its lease has ended
+
+    assert again.words == "hold, retry in 2.0 s: Redis is away: ConnectionError; then delivered"
+    assert scene.come_again(again) == Done(words="delivered")
+    assert len(scene.aquilax.received) == 1
+    assert scene.ledger.claim(EVENT, message_id="m1") is Seen.SETTLED
+    assert scene.ledger.counts()[Count.DELIVERED] == 1
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        (BUSY, "retry in 2.0 s: 503 Service Unavailable"),
+        (Answer(status=401), "hold, retry in 2.0 s: 401 Unauthorized"),
+        (NOT_FOUND, "dead letter: rejected 404 Request ID not found"),
+    ],
+)
+def test_a_claim_that_cannot_be_given_back_changes_no_decision(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch, answer: Answer, words: str
+) -> None:
+    """The lease ends by itself; what is buried stays buried, and is not sent again."""
+    losing_redis(scene, answer, monkeypatch)
+
+    ending = scene.deliver()
+
+    assert ending.words == words
+    assert len(scene.dead_letters.burials) == int(answer is NOT_FOUND)
+
+
+def test_a_message_waits_while_another_of_its_request_id_is_sent(scene: Scene) -> None:
+    """Two are never in flight together, and waiting is not failing."""
+    scene.ledger.claim(EVENT, message_id="another")
+
+    again = scene.again(message=_after(holds=1))
+
+    assert again.words == "hold, retry in 4.0 s: another message of this request_id is being sent"
+    assert (again.journey.attempts, again.journey.holds) == (0, 2)
+    assert scene.aquilax.received == []
+
+
+def test_it_waits_no_longer_than_the_others_lease(scene: Scene) -> None:
+    """Then its turn has come, however often it has waited."""
+    scene.ledger.claim(EVENT, message_id="another")
+
+    again = scene.again(message=_after(holds=20))
+
+    assert again.journey.not_before is not None
+    assert again.journey.not_before - NOW <= timedelta(seconds=40)
+
+
+def test_a_message_that_comes_early_waits_on(scene: Scene) -> None:
+    """A long wait is cut into short ones by the broker: nothing is spent, and nothing is sent."""
+    early = _after(attempts=1, not_before=NOW + timedelta(minutes=20))
+
+    assert scene.deliver(message=early) == Again(journey=early.journey, words="waiting until 2026-01-31 12:20:00 UTC")
+    assert scene.aquilax.received == []
+
+
+def test_a_message_that_comes_a_little_early_is_on_time(scene: Scene) -> None:
+    """Two machines' clocks differ."""
+    assert scene.deliver(OK, message=_after(not_before=NOW + SECOND)) == Done(words="delivered")
+
+
+def test_closing_closes_every_part(scene: Scene) -> None:
+    """No connection stays open behind a worker that has ended."""
+    scene.delivery.close()
+
+    assert scene.aquilax.closed
+    assert scene.dead_letters.closed
+
+
+def test_redis_errors_are_all_one_to_the_event(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Full, read-only, loading or gone: it waits."""
+    for error in (redis.ReadOnlyError, redis.OutOfMemoryError, redis.BusyLoadingError, redis.TimeoutError):
+        monkeypatch.setattr(scene.ledger, "_claim", _raising(error("x")))
+        assert scene.again().words.endswith(f"Redis is away: {error.__name__}")
+
+
+def _raising(error: Exception) -> Any:
+    def call(**_: object) -> None:
+        raise error
+
+    return call
