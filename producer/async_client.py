@@ -117,7 +117,7 @@ class AsyncFeedbackProducer(Configured):
             return
         try:
             loop = asyncio.get_running_loop()
-            deadline = loop.time() + (self._timeout if timeout is None else timeout)
+            deadline = loop.time() + self._budget(timeout)
             pipeline = self._pipeline(loop)
             reply = await pipeline.ask(lpush(self._queue, messages), deadline)
             if not leaves_clean(reply):

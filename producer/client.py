@@ -136,7 +136,7 @@ class FeedbackProducer(Configured):
         """
         if not messages:
             return
-        deadline = time.monotonic() + (self._timeout if timeout is None else timeout)
+        deadline = time.monotonic() + self._budget(timeout)
         try:
             self._put(lpush(self._queue, messages), deadline)
         except ProducerError as error:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 from typing import TYPE_CHECKING, Any, Final, Self
 
@@ -23,6 +22,9 @@ CHUNK: Final = 500
 """Events that `enqueue_many` sends in one command: one round trip, about half a megabyte, a few milliseconds of
 Redis's time."""
 
+MAX_TIMEOUT: Final = 86_400.0
+"""Seconds that a budget may have: a day, which every clock and every system call can express."""
+
 _PATIENCE: Final = 1.0
 """Seconds for which each step of connecting goes on behind the backs of calls whose time is up, so that a handshake
 slower than the budget still ends in a connection for a later call. Linux repeats a lost SYN after one second."""
@@ -39,14 +41,12 @@ class Configured:
         queue: str = QUEUE,
         max_connections: int = 64,
     ) -> None:
-        if not 0 < timeout < math.inf:
-            raise ValueError(f"timeout is {timeout}: expected a number of seconds above 0")
+        self._timeout = _in_range(timeout)
         if max_connections < 1:
             raise ValueError(f"max_connections is {max_connections}: expected at least 1")
         if not queue:
             raise ValueError("queue is empty: expected the name of a Celery queue")
         self._address = Address(url, patience=max(_PATIENCE, timeout))
-        self._timeout = timeout
         self._queue = queue
         self._max_connections = max_connections
         self._open()
@@ -54,6 +54,9 @@ class Configured:
     def _open(self) -> None:
         """Prepare for connections; none is made before the first event."""
         raise NotImplementedError
+
+    def _budget(self, timeout: float | None) -> float:
+        return self._timeout if timeout is None else _in_range(timeout)
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] = os.environ, **overrides: Any) -> Self:  # noqa: ANN401 - as __init__
@@ -70,6 +73,12 @@ class Configured:
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({str(self._address)!r}, timeout={self._timeout}, queue={self._queue!r})"
+
+
+def _in_range(timeout: float) -> float:
+    if not 0 < timeout <= MAX_TIMEOUT:
+        raise ValueError(f"timeout is {timeout}: expected seconds, above 0 and up to {MAX_TIMEOUT:.0f}")
+    return timeout
 
 
 def to_event(

@@ -55,6 +55,15 @@ def test_a_producer_that_could_never_work_is_not_made(kind: Any, wrong: dict[str
         kind(**wrong)
 
 
+@pytest.mark.parametrize("timeout", [0, -0.25, math.inf, math.nan])
+def test_a_budget_that_is_none_is_refused_before_anything_is_sent(timeout: float) -> None:
+    """For ever is not a budget."""
+    event = FeedbackEvent(request_id=REQUEST_ID, status=True, org="o", group="g")
+
+    with pytest.raises(ValueError, match="timeout is"):
+        FeedbackProducer().enqueue(event, timeout=timeout)
+
+
 def test_an_event_and_its_fields_are_not_given_together() -> None:
     """Which of the two statuses would be meant can't be told."""
     event = FeedbackEvent(request_id=REQUEST_ID, status=True, org="o", group="g")

@@ -1,0 +1,170 @@
+"""Both producers against real servers: what returning means, and what becomes of many events."""
+
+from __future__ import annotations
+
+import json
+from base64 import b64decode
+from itertools import count
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from producer import BrokerUnavailable, InvalidEvent
+from producer.message import to_message
+from tests.producers import EVENT, attempt, produce
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import redis
+
+    from tests.processes import RedisServer
+
+both = pytest.mark.parametrize("kind", ["threads", "asyncio"])
+
+
+def _queued(client: redis.Redis, queue: str = "feedback") -> list[dict[str, Any]]:
+    """The events in the list, the oldest first."""
+    messages = [json.loads(message) for message in client.lrange(queue, 0, -1)]
+    return [json.loads(b64decode(message["body"]))[1] for message in reversed(messages)]
+
+
+def _numbered(number: int) -> dict[str, Any]:
+    return {"request_id": f"77e81bbc-3e7f-47b9-87fa-{number:012d}", "status": True, "org": "o", "group": "g"}
+
+
+@both
+def test_returning_means_that_redis_has_it(kind: str, broker: RedisServer, broker_client: redis.Redis) -> None:
+    """What is returned is what was taken, with the moment filled in."""
+    with produce(kind, broker.url, timeout=5) as producer:
+        event = producer.enqueue(EVENT.request_id, "true", org="o", group="g")
+
+        assert _queued(broker_client) == [event.to_wire()]
+
+
+@both
+def test_an_event_is_given_whole_or_by_its_fields(kind: str, broker: RedisServer, broker_client: redis.Redis) -> None:
+    """All by keyword too."""
+    with produce(kind, broker.url, timeout=5) as producer:
+        producer.enqueue(EVENT)
+        fields: dict[str, Any] = EVENT.to_wire()
+        producer.enqueue(**fields)
+
+    assert _queued(broker_client) == [EVENT.to_wire(), EVENT.to_wire()]
+
+
+@both
+def test_many_events_go_in_chunks_and_keep_their_order(
+    kind: str, broker: RedisServer, broker_client: redis.Redis
+) -> None:
+    """Workers take from the other end of the list: first in, first out."""
+    before = broker_client.info("commandstats").get("cmdstat_lpush", {"calls": 0})["calls"]
+    with produce(kind, broker.url, timeout=5) as producer:
+        taken = producer.enqueue_many(_numbered(number) for number in range(1_201))
+
+    assert taken == 1_201
+    assert [event["request_id"] for event in _queued(broker_client)] == [
+        _numbered(number)["request_id"] for number in range(1_201)
+    ]
+    assert broker_client.info("commandstats")["cmdstat_lpush"]["calls"] - before == 3
+
+
+@both
+def test_no_events_are_no_round_trip(kind: str) -> None:
+    """Nothing listens there."""
+    with produce(kind, "redis://127.0.0.1:1/0") as producer:
+        assert producer.enqueue_many([]) == 0
+        producer.enqueue_messages([])
+
+
+@both
+def test_events_are_drawn_as_they_are_sent(kind: str, broker: RedisServer, broker_client: redis.Redis) -> None:
+    """A generator over millions of rows is never held in memory."""
+    drawn = count()
+
+    def rows() -> Iterator[dict[str, Any]]:
+        for number in range(1_500):
+            if number == 1_000:
+                assert broker_client.llen("feedback") == 1_000
+            next(drawn)
+            yield _numbered(number)
+
+    with produce(kind, broker.url, timeout=5) as producer:
+        producer.enqueue_many(rows())
+
+    assert next(drawn) == 1_500
+
+
+@both
+def test_an_invalid_event_keeps_its_chunk_from_being_sent(
+    kind: str, broker: RedisServer, broker_client: redis.Redis
+) -> None:
+    """The error says which one, how many are taken, and which were to go with it."""
+    events = [_numbered(number) for number in range(600)]
+    events[502]["status"] = "maybe"
+
+    with produce(kind, broker.url, timeout=5) as producer, pytest.raises(InvalidEvent) as refusal:
+        producer.enqueue_many(events)
+
+    assert str(refusal.value).startswith("event 502: status is 'maybe'")
+    assert refusal.value.field == "status"
+    assert refusal.value.taken == 500
+    assert [event.request_id for event in refusal.value.not_taken] == [
+        events[number]["request_id"] for number in (500, 501)
+    ]
+    assert broker_client.llen("feedback") == 500
+
+
+@both
+def test_a_chunk_that_is_refused_is_returned_to_its_sender(
+    kind: str, broker: RedisServer, broker_client: redis.Redis
+) -> None:
+    """Whoever sends many knows where to go on."""
+
+    def rows() -> Iterator[dict[str, Any]]:
+        for number in range(700):
+            if number == 500:
+                broker_client.delete("feedback")
+                broker_client.set("feedback", "in the way")
+            yield _numbered(number)
+
+    with produce(kind, broker.url, timeout=5) as producer, pytest.raises(BrokerUnavailable) as refusal:
+        producer.enqueue_many(rows())
+
+    assert refusal.value.taken == 500
+    assert [event.request_id for event in refusal.value.not_taken] == [
+        _numbered(number)["request_id"] for number in range(500, 700)
+    ]
+
+
+@both
+def test_ready_made_messages_are_sent_as_they_are(kind: str, broker: RedisServer, broker_client: redis.Redis) -> None:
+    """A replay makes its own."""
+    messages = [to_message(EVENT, journey={"dead_letter": number}) for number in range(2)]
+
+    with produce(kind, broker.url, timeout=5) as producer:
+        producer.enqueue_messages(messages)
+
+    assert broker_client.lrange("feedback", 0, -1) == [message.decode() for message in reversed(messages)]
+
+
+@both
+def test_another_queue_is_another_list(kind: str, broker: RedisServer, broker_client: redis.Redis) -> None:
+    """As Celery names them."""
+    with produce(kind, broker.url, timeout=5, queue="résumé") as producer:
+        producer.enqueue(EVENT)
+
+    assert _queued(broker_client, "résumé") == [EVENT.to_wire()]
+
+
+@both
+def test_a_closed_producer_sends_nothing(kind: str, broker: RedisServer, broker_client: redis.Redis) -> None:
+    """A request that is still running while the application stops gets an error that it knows."""
+    with produce(kind, broker.url, timeout=5) as producer:
+        producer.enqueue(EVENT)
+        producer.close()
+
+        outcome = attempt(producer)
+
+    assert type(outcome.error) is BrokerUnavailable
+    assert broker_client.llen("feedback") == 1

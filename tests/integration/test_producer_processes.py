@@ -1,0 +1,65 @@
+"""One producer, many threads, and processes that fork."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from subprocess import run
+from threading import Thread
+from typing import TYPE_CHECKING
+
+import pytest
+
+from producer import BrokerUnavailable, FeedbackProducer
+from tests.processes import ROOT, VALKEY, RedisServer, redis_server
+from tests.producers import EVENT, InThreads, attempt
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import redis
+
+
+def test_threads_share_few_connections(broker: RedisServer, broker_client: redis.Redis) -> None:
+    """32 threads on 4 connections: each waits its turn within its budget, and none gets another's answer."""
+    made = broker_client.info("stats")["total_connections_received"]
+    with FeedbackProducer(broker.url, timeout=10, max_connections=4) as producer:
+        threads = [Thread(target=lambda: [producer.enqueue(EVENT) for _ in range(100)]) for _ in range(32)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+
+        assert broker_client.llen("feedback") == 3_200
+        assert broker_client.info("stats")["total_connections_received"] - made <= 4
+
+
+def test_a_call_that_gets_no_turn_is_not_sent(broker: RedisServer) -> None:
+    """More calls than connections: who waits in vain learns that nothing was sent."""
+    with InThreads(broker.url, max_connections=1) as producer:
+        busy = producer._pool.take(time.monotonic() + 5)
+
+        outcome = attempt(producer)
+
+        producer._pool.give_back(busy)
+        producer.enqueue(EVENT, timeout=5)
+    assert type(outcome.error) is BrokerUnavailable
+    assert "all 1 connections to Redis were busy" in str(outcome.error)
+    assert outcome.seconds < 0.25 + 0.15
+
+
+@pytest.mark.parametrize("scheme", ["redis", "unix"])
+def test_a_forked_backend_never_shares_a_socket(scheme: str, tmp_path: Path) -> None:
+    """Gunicorn preloads the application and forks, while its threads are enqueuing."""
+    path = tmp_path / "valkey.sock"
+    with redis_server(VALKEY, tmp_path, "--unixsocket", str(path)) as server, server.client() as client:
+        url = server.url if scheme == "redis" else f"unix://{path}"
+        command = [sys.executable, "-m", "tests.integration.forking_backend", url]
+
+        backend = run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+
+        assert backend.returncode == 0, backend.stderr
+        ids = [json.loads(message)["headers"]["id"] for message in client.lrange("feedback", 0, -1)]
+        assert len(ids) == int(backend.stdout)
+        assert len(set(ids)) == len(ids)
