@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING
 
-from sqlalchemy import ColumnElement, and_, or_
+from sqlalchemy import ColumnElement, and_, or_, true
 
 from worker.deadletters.model import DeadLetter, State
 
@@ -67,7 +67,7 @@ class Selection:
             clauses.append(DeadLetter.died_at >= self.since)
         if self.until is not None:
             clauses.append(DeadLetter.died_at < self.until)
-        return and_(DeadLetter.id > 0, *clauses)
+        return and_(true(), *clauses)
 
 
 def replayable(states: tuple[State, ...]) -> ColumnElement[bool]:

@@ -1,0 +1,399 @@
+"""`aquilax-feedback dead-letters`, as an operator uses it: real processes, a real Valkey, a real database."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import pty
+import signal
+import subprocess
+import sys
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from tests.burials import NOON, REQUEST_ID, a_burial, an_event, rows_of
+from tests.processes import ROOT, RedisServer, eventually, free_port
+from worker.cli import main
+from worker.deadletters import DeadLetterStore, State, upgrade
+from worker.policy.retry import Reason
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    import redis
+
+PROGRAM = [sys.executable, "-m", "worker.cli", "dead-letters"]
+
+
+@pytest.fixture
+def table(sqlite_url: str, valkey: RedisServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[DeadLetterStore]:
+    """The dead-letter table and the queue that the command line's settings name."""
+    monkeypatch.setenv("FEEDBACK_DATABASE_URL", sqlite_url)
+    monkeypatch.setenv("FEEDBACK_BROKER_URL", valkey.url)
+    upgrade(sqlite_url)
+    with closing(DeadLetterStore.connect(sqlite_url)) as store:
+        yield store
+
+
+@pytest.fixture
+def queue(valkey: RedisServer) -> Iterator[redis.Redis]:
+    """A look into the queue."""
+    with valkey.client() as client:
+        yield client
+
+
+def _say(*arguments: object) -> Result:
+    """Run a command in this process, with nobody to ask."""
+    return CliRunner().invoke(main, ["dead-letters", *map(str, arguments)])
+
+
+def _bury(table: DeadLetterStore, number: int, **changes: Any) -> list[int]:
+    return [table.bury(a_burial(**changes)) for _ in range(number)]
+
+
+def _queued(queue: redis.Redis) -> list[int]:
+    """The dead letters whose events are in the queue, in the order in which a worker takes them."""
+    messages = map(json.loads, reversed(queue.lrange("feedback", 0, -1)))
+    return [message["headers"]["feedback"]["dead_letter"] for message in messages]
+
+
+def _states(table: DeadLetterStore) -> list[State]:
+    return [row.state for row in rows_of(table)]
+
+
+def test_a_list_in_a_pipe_has_one_line_a_row(table: DeadLetterStore) -> None:
+    """Tabs between the columns, the newest death first, and a line break in an answer breaks no line."""
+    _bury(table, 1, answer="first")
+    _bury(table, 1, answer="two\nlines", died_at=NOON + timedelta(hours=1))
+
+    ended = _say("list")
+
+    head, newest, oldest = (line.split("\t") for line in ended.stdout.splitlines())
+    assert head[0] == "id"
+    assert (newest[0], newest[1], newest[2], newest[-1]) == (
+        "2",
+        "2026-03-01 13:00:00",
+        "dead",
+        "rejected 404: two lines",
+    )
+    assert oldest[0] == "1"
+    assert ended.stderr == "2 of 2 shown\n"
+
+
+def test_a_list_says_how_many_more_there_are(table: DeadLetterStore) -> None:
+    """A page is not all there is."""
+    _bury(table, 3)
+
+    assert _say("list", "--limit", 2).stderr == "2 of 3 shown\n"
+
+
+def test_a_list_as_json_has_the_fields_names_of_the_api(table: DeadLetterStore) -> None:
+    """For programs."""
+    table.bury(a_burial(an_event(request_id=REQUEST_ID, status=False, group="group-7")))
+
+    (row,) = json.loads(_say("list", "--json").stdout)
+
+    assert (row["request_id"], row["status"], row["group"]) == (REQUEST_ID, False, "group-7")
+
+
+def test_a_list_by_cause_counts(table: DeadLetterStore) -> None:
+    """And the fingerprint that it prints is what the filter takes."""
+    _bury(table, 3)
+    _bury(table, 1, http_status=400, answer="bad")
+
+    _, first, second = (line.split("\t") for line in _say("list", "--by", "cause").stdout.splitlines())
+
+    assert (first[0], second[0]) == ("3", "1")
+    assert len(json.loads(_say("list", "--json", "--cause", second[1]).stdout)) == 1
+    assert json.loads(_say("list", "--by", "cause", "--json").stdout)[0]["rows"] == 3
+
+
+@pytest.mark.parametrize(
+    ("filters", "found"),
+    [
+        (["--reason", "exhausted"], [1]),
+        (["--http-status", "404", "--org", "org-1"], [2]),
+        (["--group", "group-9"], [1]),
+        (["--request-id", REQUEST_ID.upper()], [2]),
+        (["--state", "dead", "--state", "delivered"], [2, 1]),
+        (["--since", "1h"], [2]),
+        (["--until", "1h"], [1]),
+        (["--since", "2026-03-01T12:00:00", "--until", "2026-03-01T13:00:00+01:00"], []),
+        (["--since", "2026-03-01T13:00:00+01:00", "--until", "2026-03-02"], [1]),
+    ],
+)
+def test_filters_are_said_as_a_person_says_them(table: DeadLetterStore, filters: list[str], found: list[int]) -> None:
+    """By name, by how long ago, by a day or by an instant."""
+    table.bury(a_burial(an_event(group="group-9"), reason=Reason.EXHAUSTED, http_status=503))
+    table.bury(a_burial(an_event(request_id=REQUEST_ID), died_at=datetime.now(UTC)))
+
+    assert [row["id"] for row in json.loads(_say("list", "--json", *filters).stdout)] == found
+
+
+def test_a_time_that_nobody_understands_is_refused(table: DeadLetterStore) -> None:  # noqa: ARG001 - the settings
+    """With what is expected instead."""
+    ended = _say("list", "--since", "yesterday")
+
+    assert ended.exit_code == 2
+    assert "2h, 30m or 7d" in ended.stderr
+
+
+def test_one_dead_letter_is_shown_whole(table: DeadLetterStore) -> None:
+    """By its id or by its request_id, for people and for programs; one that is not there is said not to be."""
+    table.bury(a_burial(an_event(request_id=REQUEST_ID)))
+
+    assert "answer:             Request ID not found" in _say("show", 1).stdout
+    assert "status:             true" in _say("show", REQUEST_ID).stdout
+    assert json.loads(_say("show", 1, "--json").stdout)[0]["raw_base64"] is None
+    assert _say("show", 2).stderr == "Error: there is no dead letter 2\n"
+
+
+def test_a_replay_puts_the_events_into_the_queue(table: DeadLetterStore, queue: redis.Redis) -> None:
+    """Those that fit; the others stay dead."""
+    wanted = _bury(table, 2, http_status=404)
+    _bury(table, 1, http_status=400)
+
+    ended = _say("replay", "--http-status", 404)
+
+    assert (ended.exit_code, ended.stdout) == (0, "enqueued 2 of 2\n")
+    assert _queued(queue) == wanted
+    assert _states(table) == [State.REPLAYING, State.REPLAYING, State.DEAD]
+
+
+def test_a_replay_of_some_ids_takes_those(table: DeadLetterStore, queue: redis.Redis) -> None:
+    """As `list` prints them."""
+    ids = _bury(table, 3)
+
+    _say("replay", ids[2], ids[0])
+
+    assert _queued(queue) == [ids[0], ids[2]]
+
+
+def test_a_dry_run_changes_nothing(table: DeadLetterStore, queue: redis.Redis) -> None:
+    """It says what would be done, and needs no confirmation."""
+    _bury(table, 20)
+
+    assert _say("replay", "--dry-run").stdout.endswith("would replay 20\n")
+    assert json.loads(_say("replay", "--dry-run", "--json").stdout) == {"would_replay": 20, "invalid": 0}
+    assert _say("discard", "--dry-run", "--note", "x").stdout == "would discard 20\n"
+    assert _queued(queue) == []
+    assert _states(table) == [State.DEAD] * 20
+
+
+@pytest.mark.parametrize(
+    ("rows", "arguments"),
+    [(11, ["replay", "--org", "org-1"]), (1, ["replay"]), (1, ["discard", "--note", "x"])],
+    ids=["many rows", "no filter", "no filter to discard"],
+)
+def test_where_nobody_can_be_asked_many_rows_need_a_yes(
+    table: DeadLetterStore, rows: int, arguments: list[str]
+) -> None:
+    """A script that forgot its filter replays nothing, and is told what to add."""
+    _bury(table, rows)
+
+    ended = _say(*arguments)
+
+    assert ended.exit_code == 2
+    assert "--yes" in ended.stderr
+    assert _states(table) == [State.DEAD] * rows
+    assert _say(*arguments, "--yes").exit_code == 0
+
+
+@pytest.mark.parametrize(("answer", "states"), [("y", {State.REPLAYING}), ("n", {State.DEAD})])
+def test_on_a_terminal_many_rows_are_asked_about(table: DeadLetterStore, answer: str, states: set[State]) -> None:
+    """The question names how many; no means that nothing is done."""
+    _bury(table, 11)
+    controller, terminal = pty.openpty()
+    with closing(os.fdopen(controller, "r+b", buffering=0)) as person:
+        asked = subprocess.Popen([*PROGRAM, "replay"], stdin=terminal, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        os.close(terminal)
+        person.write(f"{answer}\n".encode())
+        _, said = asked.communicate(timeout=30)
+
+    assert b"Replay 11 rows?" in said
+    assert set(_states(table)) == states
+
+
+def test_a_broker_that_is_away_is_said_and_changes_nothing(
+    table: DeadLetterStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Exit status 1, what to do next, and no password."""
+    _bury(table, 3)
+    monkeypatch.setenv("FEEDBACK_BROKER_URL", f"redis://:hunter2@127.0.0.1:{free_port()}/0")
+
+    ended = _say("replay", "--yes")
+
+    assert (ended.exit_code, ended.stdout) == (1, "enqueued 0 of 3\n")
+    assert "run the same command again" in ended.stderr
+    assert "hunter2" not in ended.output
+    assert _states(table) == [State.DEAD] * 3
+
+
+def test_an_invalid_message_is_left_out_and_said_to_be(table: DeadLetterStore) -> None:
+    """The operator knows why the numbers differ."""
+    _bury(table, 1, reason=Reason.INVALID)
+
+    ended = _say("replay", "--yes")
+
+    assert ended.stdout.startswith("enqueued 0 of 0; 1 invalid left out")
+
+
+def test_a_discard_keeps_the_reason(table: DeadLetterStore) -> None:
+    """For whoever reads the row later; a discarded row is not discarded twice."""
+    ids = _bury(table, 2)
+
+    assert _say("discard", ids[0], "--note", "load test").stdout == "discarded 1\n"
+    assert json.loads(_say("discard", *ids, "--note", "another", "--json").stdout) == {"discarded": 1}
+    assert [row.note for row in rows_of(table)] == ["load test", "another"]
+
+
+def test_a_replay_that_is_killed_is_finished_by_the_next_one(table: DeadLetterStore, queue: redis.Redis) -> None:
+    """Kill -9 at any moment: after the next run every event has been in the queue, and no row is left behind."""
+    ids = _bury(table, 600)
+    for _ in range(3):
+        _kill_a_replay(queue)
+
+    assert State.DEAD in _states(table), "it was killed before its end"
+    assert _say("replay", "--yes").exit_code == 0
+
+    assert set(_queued(queue)) == set(ids)
+    assert _states(table) == [State.REPLAYING] * 600
+    assert all(row.replay_enqueued_at and row.replay_count == 1 for row in rows_of(table))
+
+
+def _kill_a_replay(queue: redis.Redis) -> None:
+    """Start one, and kill it at the instant at which it has put something into the queue."""
+    before = queue.llen("feedback")
+    run = subprocess.Popen([*PROGRAM, "replay", "--yes", "--rate", "100"], stdout=subprocess.DEVNULL)
+    eventually(lambda: queue.llen("feedback") != before, what="the replay is under way")
+    run.kill()
+    assert run.wait(10) == -signal.SIGKILL
+
+
+def test_ctrl_c_ends_a_replay_in_order(table: DeadLetterStore, queue: redis.Redis) -> None:
+    """It says what is done and how to go on, and leaves no row half replayed."""
+    _bury(table, 50)
+    command = [*PROGRAM, "replay", "--yes", "--rate", "5", "--json"]
+    run = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    eventually(lambda: queue.llen("feedback"), what="the replay is under way")
+
+    run.send_signal(signal.SIGINT)
+    said, said_besides = run.communicate(timeout=20)
+
+    result = json.loads(said)
+    assert run.returncode == 130
+    assert result["interrupted"]
+    assert b"run the same command again" in said_besides
+    confirmed = [row for row in rows_of(table) if row.replay_enqueued_at]
+    assert result["enqueued"] == len(_queued(queue)) == len(confirmed) == _states(table).count(State.REPLAYING)
+
+
+def test_an_export_writes_every_row(table: DeadLetterStore, tmp_path: Path) -> None:
+    """As NDJSON or CSV, to a file or to standard output."""
+    ids = _bury(table, 3)
+
+    assert [json.loads(line)["id"] for line in _say("export").stdout.splitlines()] == ids
+    _say("export", "--format", "csv", "--output", tmp_path / "dead.csv", "--limit", 2)
+    with (tmp_path / "dead.csv").open(newline="") as file:
+        assert [int(line["id"]) for line in csv.DictReader(file)] == ids[:2]
+
+
+def test_an_export_that_fails_leaves_the_old_file(table: DeadLetterStore, tmp_path: Path) -> None:
+    """Whole or not at all: half a file would look like all there is."""
+    (tmp_path / "dead.ndjson").write_text("before")
+    with table.engine.begin() as connection:
+        connection.exec_driver_sql("ALTER TABLE dead_letters RENAME TO gone")
+
+    ended = _say("export", "--output", tmp_path / "dead.ndjson")
+
+    assert ended.exit_code == 1
+    assert (tmp_path / "dead.ndjson").read_text() == "before"
+
+
+_PEAK = """
+import re, sys
+from pathlib import Path
+from worker.cli import main
+try:
+    main(sys.argv[1:], prog_name="aquilax-feedback")
+finally:  # not getrusage: its maximum counts the parent's memory of before the exec
+    print(re.search(r"VmHWM:\\s+(\\d+) kB", Path("/proc/self/status").read_text())[1], file=sys.stderr)
+"""
+
+
+def test_an_export_needs_no_more_memory_for_more_rows(table: DeadLetterStore, tmp_path: Path) -> None:
+    """20,000 rows go through as 100 do; so would a million."""
+
+    def peak(*arguments: str) -> int:
+        command = [sys.executable, "-c", _PEAK, "dead-letters", *arguments]
+        ended = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True)
+        return int(ended.stderr.splitlines()[-1])
+
+    _fill(table, 20_000)
+    output = str(tmp_path / "dead.ndjson")
+
+    few = peak("export", "--output", output, "--limit", "100")
+    many = peak("export", "--output", output)
+
+    assert (tmp_path / "dead.ndjson").read_bytes().count(b"\n") == 20_000
+    assert many - few < 15_000, "KiB; all rows at once would be 100,000 and more"
+    assert peak("list", "--limit", "10") < few + 15_000
+
+
+def _fill(table: DeadLetterStore, rows: int) -> None:
+    """Many copies of one row, quickly, each with an answer of full length."""
+    table.bury(a_burial(answer="x" * 4096))
+    columns = (
+        "request_id, status, org, org_group, occurred_at, reason, http_status, answer, cause, cause_line, attempts, "
+        "first_enqueued_at, died_at, state, note, replay_count"
+    )
+    with table.engine.begin() as connection:
+        connection.exec_driver_sql(
+            f"WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {rows - 1}) "  # noqa: S608 - no foreign text
+            f"INSERT INTO dead_letters (event_key, {columns}) SELECT i, {columns} FROM dead_letters, n"
+        )
+
+
+@pytest.mark.parametrize("command", [["list"], ["show", "1"], ["replay", "--yes"], ["export"]])
+def test_without_a_table_every_command_says_what_to_run(
+    sqlite_url: str, monkeypatch: pytest.MonkeyPatch, command: list[str]
+) -> None:
+    """And exits with 1."""
+    monkeypatch.setenv("FEEDBACK_DATABASE_URL", sqlite_url)
+
+    ended = _say(*command)
+
+    assert ended.exit_code == 1
+    assert "aquilax-feedback db upgrade" in ended.stderr
+
+
+def test_a_wrong_setting_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Exit status 2, the variable, and not its value."""
+    monkeypatch.setenv("FEEDBACK_DATABASE_URL", "oracle+nonsense://u:hunter2@h/d")
+
+    ended = _say("list")
+
+    assert ended.exit_code == 2
+    assert "FEEDBACK_DATABASE_URL" in ended.stderr
+    assert "hunter2" not in ended.output
+
+
+def test_the_version_of_the_table_can_be_seen_and_checked(sqlite_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`db check` is for scripts, `db current` for people."""
+    monkeypatch.setenv("FEEDBACK_DATABASE_URL", sqlite_url)
+
+    def db(command: str) -> tuple[int, str]:
+        ended = CliRunner().invoke(main, ["db", command])
+        return ended.exit_code, ended.stdout
+
+    assert db("check") == (1, "")
+    assert db("current") == (0, "none (this release needs 0001)\n")
+    assert db("upgrade") == (0, "the dead-letter table is at version 0001\n")
+    assert db("check") == (0, "the dead-letter table is up to date\n")
+    assert db("current") == (0, "0001 (this release needs 0001)\n")
