@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING
 import click
 from rich.console import Console
 
+from worker.sandbox.demo import Demo, DemoFailed
+from worker.sandbox.stack import LocalStack, StackError
 from worker.settings import SettingsError, load_settings
 
 if TYPE_CHECKING:
-    from worker.sandbox.stack import LocalStack
+    from worker.settings import Settings
 
 __all__ = ["demo", "up"]
 
@@ -49,48 +51,40 @@ def up(folder: Path) -> None:
     Valkey, SQLite, a worker and Flower, on loopback; against the real AquilaX if AQUILAX_API_KEY is set, and against
     the sandbox otherwise.
     """
-    console = Console()
     try:
         settings = load_settings()
     except SettingsError as error:
         raise click.UsageError(str(error)) from None
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    with _stack(folder) as stack:
-        try:
-            stack.start_broker()
-            stack.create_database()
-            if settings.aquilax_api_key is None:
-                stack.start_sandbox()
-            else:
-                stack.environment["AQUILAX_API_KEY"] = settings.aquilax_api_key.get_secret_value()
-                stack.environment["AQUILAX_BASE_URL"] = settings.aquilax_base_url
-            stack.start_worker()
-            flower = stack.start_flower()
-            for name in ("FEEDBACK_BROKER_URL", "FEEDBACK_DATABASE_URL", "AQUILAX_BASE_URL"):
-                console.print(f"export {name}={stack.environment[name]}", highlight=False, soft_wrap=True)
-            console.print(f"Flower is at {flower}; logs are in {folder}. Ctrl-C ends it all.", highlight=False)
+    try:
+        with LocalStack(folder=folder) as stack:
+            _start(stack, settings)
             stack.watch()
-        except KeyboardInterrupt:
-            console.print("stopping: what is queued stays in the folder", highlight=False)
+    except StackError as error:
+        raise click.ClickException(str(error)) from None
+    except KeyboardInterrupt:
+        click.echo(f"stopped; what is queued stays in {folder}")
+
+
+def _start(stack: LocalStack, settings: Settings) -> None:
+    stack.start_broker()
+    stack.create_database()
+    if settings.aquilax_api_key is None:
+        stack.start_sandbox()
+    else:
+        stack.environment["AQUILAX_API_KEY"] = settings.aquilax_api_key.get_secret_value()
+        stack.environment["AQUILAX_BASE_URL"] = settings.aquilax_base_url
+    stack.start_worker()
+    flower = stack.start_flower()
+    for name in ("FEEDBACK_BROKER_URL", "FEEDBACK_DATABASE_URL", "AQUILAX_BASE_URL"):
+        click.echo(f"export {name}={stack.environment[name]}")
+    click.echo(f"Flower is at {flower}; logs are in {stack.folder}. Ctrl-C ends it all.")
 
 
 def _demo(console: Console, folder: Path, *, people: int, seed: int) -> bool:
-    from worker.sandbox.demo import Demo, DemoFailed  # noqa: PLC0415 - part of the extra `local`, not of the worker
-    from worker.sandbox.stack import StackError  # noqa: PLC0415 - likewise
-
-    with _stack(folder) as stack:
-        try:
-            return Demo(stack=stack, console=console, people=people, seed=seed).run()
-        except (DemoFailed, StackError) as error:
-            console.print(f"[bold red]{error}[/]", highlight=False)
-            return False
-
-
-def _stack(folder: Path) -> LocalStack:
     try:
-        from worker.sandbox.stack import LocalStack  # noqa: PLC0415 - part of the extra `local`, not of the worker
-    except ModuleNotFoundError as error:
-        raise click.ClickException(
-            f"{error.name} is not installed: pip install 'aquilax-feedback[local]' installs what this needs"
-        ) from None
-    return LocalStack(folder=folder)
+        with LocalStack(folder=folder) as stack:
+            return Demo(stack=stack, console=console, people=people, seed=seed).run()
+    except (DemoFailed, StackError) as error:
+        console.print(error, style="bold red", highlight=False, markup=False)
+        return False

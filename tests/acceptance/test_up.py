@@ -1,0 +1,106 @@
+"""``aquilax-feedback up``: the whole system until Ctrl-C, and again where it left off."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import uuid
+from typing import TYPE_CHECKING
+
+import requests
+
+from producer import FeedbackProducer
+from tests.acceptance.conftest import clean_environment
+from tests.processes import Running, eventually, running
+from tests.sandbox import PROGRAM
+from worker.sandbox.client import SandboxClient
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def test_the_stack_runs_until_ctrl_c_and_leaves_nothing_running(tmp_path: Path) -> None:
+    """Its addresses are printed as they would be exported; Ctrl-C ends every part."""
+    with running(_up(tmp_path), log=tmp_path / "up.log", env=clean_environment()) as up:
+        addresses = _addresses(up)
+        event = _press(addresses["FEEDBACK_BROKER_URL"])
+        with SandboxClient(addresses["AQUILAX_BASE_URL"]) as sandbox:
+            eventually(lambda: sandbox.received_for(event).status == "true", what="the press is delivered")
+        flower = re.search(r"Flower is at (\S+);", up.output())
+        assert flower
+        assert requests.get(f"{flower[1]}/tasks", timeout=10).ok
+        parts = _children(up.process.pid)
+
+        up.process.send_signal(signal.SIGINT)
+
+        assert up.process.wait(30) == 0
+        assert len(parts) >= 4
+        assert not [part for part in parts if _runs(part)]
+
+
+def test_what_waits_when_it_ends_is_delivered_when_it_starts_again(tmp_path: Path) -> None:
+    """The folder keeps the queue; here the key is revoked when the press comes, and good at the next start."""
+    command = _up(tmp_path)
+    with running(command, log=tmp_path / "first.log", env=clean_environment()) as first:
+        addresses = _addresses(first)
+        with SandboxClient(addresses["AQUILAX_BASE_URL"]) as sandbox:
+            sandbox.behave(revoked_key=True)
+            event = _press(addresses["FEEDBACK_BROKER_URL"])
+            eventually(lambda: sandbox.received_for(event).received, what="the press is tried")
+        assert first.stop() == 0
+
+    with (
+        running(command, log=tmp_path / "second.log", env=clean_environment()) as second,
+        SandboxClient(_addresses(second)["AQUILAX_BASE_URL"]) as sandbox,
+    ):
+        eventually(lambda: sandbox.received_for(event).status == "true", what="the press is delivered after all")
+
+
+def test_a_part_that_ends_by_itself_ends_the_stack_and_is_named(tmp_path: Path) -> None:
+    """With the end of what it printed, so that nobody has to look for the log."""
+    with running(_up(tmp_path), log=tmp_path / "up.log", env=clean_environment()) as up:
+        _addresses(up)
+
+        os.kill(_child_named(up.process.pid, "celery -A worker worker"), signal.SIGKILL)
+
+        assert up.process.wait(60) == 1
+        assert "worker1 has ended" in up.output()
+        assert "Traceback" not in up.output()
+
+
+def _up(folder: Path) -> list[str]:
+    return [PROGRAM, "up", "--folder", str(folder / "var")]
+
+
+def _press(broker: str) -> str:
+    with FeedbackProducer(broker, timeout=5) as producer:
+        return producer.enqueue(str(uuid.uuid4()), status=True, org="org-1", group="group-1").request_id
+
+
+def _addresses(up: Running) -> dict[str, str]:
+    eventually(lambda: "Flower is at" in up.output() or up.process.poll() is not None, timeout=60)
+    assert up.process.poll() is None, up.output()
+    return dict(re.findall(r"^export (\w+)=(\S+)$", up.output(), re.MULTILINE))
+
+
+def _children(pid: int) -> list[int]:
+    listed = subprocess.run(["ps", "-o", "pid=", "--ppid", str(pid)], capture_output=True, text=True, check=True)
+    return [int(child) for child in listed.stdout.split()]
+
+
+def _child_named(pid: int, words: str) -> int:
+    for child in _children(pid):
+        shown = subprocess.run(["ps", "-o", "args=", "-p", str(child)], capture_output=True, text=True, check=True)
+        if words in shown.stdout:
+            return child
+    raise AssertionError(f"{pid} has no child {words}")
+
+
+def _runs(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
