@@ -21,7 +21,7 @@ from urllib.parse import quote, urlencode
 import requests
 import urllib3
 from requests.exceptions import Timeout as RequestsTimeout
-from urllib3.exceptions import HTTPError
+from urllib3.exceptions import HTTPError, NewConnectionError, ProxySchemeUnsupported
 from urllib3.exceptions import TimeoutError as Urllib3TimeoutError
 
 from worker.deadline import DeadlineAdapter
@@ -72,7 +72,8 @@ class AquilaX:
             session.headers["Accept"] = "application/json, text/plain;q=0.9, */*;q=0.1"
             self._headers = dict(session.headers)
             found = session.merge_environment_settings(base_url, {}, None, None, None)
-        self._proxies = dict(found["proxies"])
+        # Plain http is for loopback: through a proxy the key would leave the machine in the clear.
+        self._proxies = dict(found["proxies"]) if base_url.startswith("https:") else {}
         self._verify = found["verify"] if found["verify"] is not None else True
 
     def __repr__(self) -> str:
@@ -95,11 +96,11 @@ class AquilaX:
             response = self._adapter.send(
                 request,
                 stream=True,
-                timeout=urllib3.Timeout(total=self._timeout),  # type: ignore[arg-type]  # the stubs leave it out
+                timeout=self._limits(),  # type: ignore[arg-type]  # the stubs leave urllib3's own out
                 verify=self._verify,
                 proxies=self._proxies,
             )
-        except (requests.RequestException, HTTPError, OSError) as error:
+        except (requests.RequestException, HTTPError, ProxySchemeUnsupported, OSError) as error:
             return Answer(status=None, text=self._why(error))
         with closing(response):
             return Answer(
@@ -107,6 +108,10 @@ class AquilaX:
                 text=self._text(response),
                 retry_after=_retry_after(response.headers.get("Retry-After"), now=self._now()),
             )
+
+    def _limits(self) -> urllib3.Timeout:
+        """A third of the time for each address of the host: behind one that is dead there is time for the next."""
+        return urllib3.Timeout(connect=self._timeout / 3, total=self._timeout)
 
     def _url(self, event: FeedbackEvent) -> str:
         status = "true" if event.status else "false"
@@ -119,13 +124,14 @@ class AquilaX:
             body: bytes = response.raw.read(_READ, decode_content=True)
         except (HTTPError, OSError):
             body = b""
-        text = body.decode("utf-8", errors="replace").replace(self._key, _NO_KEY)
-        return "".join(character for character in text if character.isprintable() or character in "\n\t").strip()
+        text = body.decode("utf-8", errors="replace")
+        clean = "".join(character for character in text if character.isprintable() or character in "\n\t")
+        return clean.replace(self._key, _NO_KEY).strip()
 
     def _why(self, error: BaseException) -> str:
         """Why no answer came: requests' and urllib3's errors, and the system's behind them, in a few words."""
         behind = list(_causes(error))
-        if any(isinstance(cause, RequestsTimeout | Urllib3TimeoutError | TimeoutError) for cause in behind):
+        if any(_is_timeout(cause) for cause in behind):
             return f"timeout: no answer within {self._timeout:g} s"
         for cause in behind:
             if isinstance(cause, ssl.SSLError):
@@ -135,6 +141,12 @@ class AquilaX:
             if isinstance(cause, OSError) and cause.errno and cause.strerror:
                 return cause.strerror.lower()
         return f"no answer: {type(behind[-1]).__name__}"
+
+
+def _is_timeout(cause: BaseException) -> bool:
+    """Urllib3 derives its error for a refused connection and an unknown host from the one for a timeout."""
+    timeouts = RequestsTimeout | Urllib3TimeoutError | TimeoutError
+    return isinstance(cause, timeouts) and not isinstance(cause, NewConnectionError)
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
@@ -156,7 +168,8 @@ def _retry_after(value: str | None, *, now: datetime) -> timedelta | None:
         return None
     value = value.strip()
     if value.isascii() and value.isdigit():
-        return timedelta(seconds=min(int(value), _LONGEST_WAIT))
+        digits = value.lstrip("0") or "0"  # Python refuses to read a number of more than 4300 digits
+        return timedelta(seconds=_LONGEST_WAIT if len(digits) > _MOST_DIGITS else min(int(digits), _LONGEST_WAIT))
     try:
         date = parsedate_to_datetime(value)
     except ValueError:
@@ -168,3 +181,6 @@ def _retry_after(value: str | None, *, now: datetime) -> timedelta | None:
 
 _LONGEST_WAIT: Final = 10 * 365 * 24 * 3600
 """Seconds: ten years, beyond any horizon, and short of what `timedelta` can't hold."""
+
+_MOST_DIGITS: Final = 9
+"""As many as ten years of seconds have."""
