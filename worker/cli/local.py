@@ -55,7 +55,8 @@ def up(folder: Path) -> None:
         settings = load_settings()
     except SettingsError as error:
         raise click.UsageError(str(error)) from None
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for ending in (signal.SIGINT, signal.SIGTERM):  # a shell starts what it puts in the background deaf to Ctrl-C
+        signal.signal(ending, signal.default_int_handler)
     try:
         with LocalStack(folder=folder) as stack:
             _start(stack, settings)
