@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import logging
+import threading
 from contextlib import closing
 from datetime import timedelta
-from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 
 from celery import Celery, bootsteps
@@ -41,9 +41,18 @@ class _Parts:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
+        self._delivery: Delivery | None = None
+        self._one_at_a_time = threading.Lock()
 
-    @cached_property
+    @property
     def delivery(self) -> Delivery:
+        """The process's delivery; many threads ask for the first one at once."""
+        with self._one_at_a_time:
+            if self._delivery is None:
+                self._delivery = self._make_delivery()
+            return self._delivery
+
+    def _make_delivery(self) -> Delivery:
         settings = self.settings
         return Delivery(
             aquilax=AquilaX(
@@ -64,8 +73,10 @@ class _Parts:
 
     def close(self, **_: object) -> None:
         """Close what was opened in this process; a signal's receiver."""
-        if "delivery" in self.__dict__:
-            self.__dict__.pop("delivery").close()
+        with self._one_at_a_time:
+            delivery, self._delivery = self._delivery, None
+        if delivery is not None:
+            delivery.close()
 
 
 class _Preflight(bootsteps.Step):  # type: ignore[misc]  # Celery is untyped
@@ -121,6 +132,7 @@ def _configuration(settings: Settings) -> dict[str, Any]:
         "worker_redirect_stdouts": False,
         "worker_cancel_long_running_tasks_on_connection_loss": False,
         "broker_connection_retry_on_startup": True,
+        "broker_connection_max_retries": None,  # for ever: Celery's 100 are used up within the hour
         "broker_transport_options": {
             "visibility_timeout": 2 * LONGEST_COUNTDOWN.total_seconds(),
             # Kombu looks for what a killed worker left behind at each interval * throttle: 10 s here.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final, Never
 
@@ -15,10 +16,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from celery import Celery, Task
+    from celery.app.task import Context
 
     from worker.delivery import Delivery
+    from worker.policy.message import Message, Unreadable
 
-__all__ = ["LONGEST_COUNTDOWN", "DeadLettered", "register"]
+__all__ = ["LONGEST_COUNTDOWN", "DeadLettered", "Waiting", "register"]
+
+log = logging.getLogger(__name__)
 
 LONGEST_COUNTDOWN: Final = timedelta(minutes=5)
 """A message that waits longer comes back in between, and waits on.
@@ -53,15 +58,13 @@ def register(app: Celery, delivery: Callable[[], Delivery]) -> None:
     """
 
     def deliver(task: Task, /, *args: Any, **kwargs: Any) -> str:  # noqa: ANN401 - whatever stands in the message
-        request = task.request
-        message = read_message(
-            args,
-            kwargs,
-            (request.headers or {}).get(JOURNEY),
-            delivery_tag=(request.properties or {}).get("delivery_tag") or request.id,
-            received_at=datetime.now(UTC),
-        )
-        match delivery().deliver(message):
+        try:
+            ending = delivery().deliver(_message(task, args, kwargs))
+        except Exception as error:
+            # Celery acknowledges a task that fails: here the message goes back, behind all others.
+            log.exception("a message goes back to the queue because of a fault of ours")
+            raise Reject(error, requeue=True) from error
+        match ending:
             case Done(words=words):
                 return words
             case Buried(words=words):
@@ -69,7 +72,24 @@ def register(app: Celery, delivery: Callable[[], Delivery]) -> None:
             case Again() as again:
                 _come_again(task, again)
 
-    app.task(name=TASK, bind=True, acks_late=True, throws=(DeadLettered,), typing=False)(deliver)
+    # Not shared: a second app in this process would otherwise run the first one's delivery.
+    app.task(name=TASK, bind=True, shared=False, acks_late=True, throws=(DeadLettered,), typing=False)(deliver)
+
+
+def _message(task: Task, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Message | Unreadable:
+    request = task.request
+    return read_message(
+        args,
+        kwargs,
+        _headers(request).get(JOURNEY),
+        delivery_tag=str((request.properties or {}).get("delivery_tag") or request.id),
+        received_at=datetime.now(UTC),
+    )
+
+
+def _headers(request: Context) -> dict[str, Any]:
+    """The message's own headers; a foreign client may have put anything there, and it is no reason to fail."""
+    return request.headers if isinstance(request.headers, dict) else {}
 
 
 def _come_again(task: Task, again: Again) -> Never:
@@ -80,9 +100,9 @@ def _come_again(task: Task, again: Again) -> Never:
     request = task.request
     at = again.journey.not_before or datetime.now(UTC)
     eta = min(at, datetime.now(UTC) + LONGEST_COUNTDOWN)
-    headers = {**(request.headers or {}), JOURNEY: again.journey.to_header()}
+    request.headers = {**_headers(request), JOURNEY: again.journey.to_header()}
     try:
-        task.signature_from_request(request, headers=headers, eta=eta, retries=request.retries + 1).apply_async()
+        task.signature_from_request(request, eta=eta, retries=request.retries + 1).apply_async()
     except Exception as error:
         raise Reject(error, requeue=True) from error
     raise Waiting(again.words, when=at)
