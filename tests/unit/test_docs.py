@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import shlex
+import tomllib
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -124,6 +125,18 @@ def _check_call(words: list[str]) -> None:
         command, words = found, words[1:]
     known = {option for parameter in command.params for option in parameter.opts} | {"--help"}
     assert {word.partition("=")[0] for word in words if word.startswith("--")} <= known, words
+
+
+def test_every_extra_exists() -> None:
+    """`pip` only warns about an extra that it does not know, and installs too little."""
+    named = {
+        extra
+        for document in DOCUMENTS
+        for extras in re.findall(r"aquilax-feedback\[([a-z,]+)\]", document.read_text())
+        for extra in extras.split(",")
+    }
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert named == set(project["optional-dependencies"])
 
 
 def test_the_code_for_threads_enqueues(valkey: RedisServer, monkeypatch: pytest.MonkeyPatch) -> None:
