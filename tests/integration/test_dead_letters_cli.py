@@ -6,10 +6,11 @@ import csv
 import json
 import os
 import pty
+import re
 import signal
 import subprocess
 import sys
-from contextlib import closing
+from contextlib import closing, suppress
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -209,15 +210,48 @@ def test_where_nobody_can_be_asked_many_rows_need_a_yes(
 def test_on_a_terminal_many_rows_are_asked_about(table: DeadLetterStore, answer: str, states: set[State]) -> None:
     """The question names how many; no means that nothing is done."""
     _bury(table, 11)
-    controller, terminal = pty.openpty()
-    with closing(os.fdopen(controller, "r+b", buffering=0)) as person:
-        asked = subprocess.Popen([*PROGRAM, "replay"], stdin=terminal, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-        os.close(terminal)
-        person.write(f"{answer}\n".encode())
-        _, said = asked.communicate(timeout=30)
 
-    assert b"Replay 11 rows?" in said
+    said = _on_a_terminal("replay", answers=f"{answer}\n")
+
+    assert "Replay 11 rows?" in said
     assert set(_states(table)) == states
+
+
+def test_on_a_terminal_long_work_has_a_bar(table: DeadLetterStore) -> None:
+    """In a pipe or a log it has none."""
+    _bury(table, 11)
+
+    assert "11/11" in _on_a_terminal("replay", "--yes")
+    assert _say("replay", "--yes", "--state", "replaying").output == "enqueued 11 of 11\n"
+
+
+def test_on_a_terminal_a_list_fits_the_screen(table: DeadLetterStore) -> None:
+    """One line a row, cut where the screen ends."""
+    _bury(table, 1, answer="no " + "x" * 100)
+
+    head, row, *_ = _on_a_terminal("list").splitlines()
+
+    assert head.split()[0] == "id"
+    assert "rejected 404: no" in row
+    assert len(row) <= 120
+    assert row.endswith("…")
+
+
+def _on_a_terminal(*arguments: str, answers: str = "") -> str:
+    """Run a command for a person in front of a screen, and return what the person sees, without the colours."""
+    controller, terminal = pty.openpty()
+    environment = os.environ | {"COLUMNS": "120", "TERM": "xterm"}
+    command = subprocess.Popen(
+        [*PROGRAM, *arguments], stdin=terminal, stdout=terminal, stderr=terminal, env=environment
+    )
+    os.close(terminal)
+    os.write(controller, answers.encode())
+    screen = b""
+    with closing(os.fdopen(controller, "rb", buffering=0)) as output, suppress(OSError):  # the end of a terminal
+        while seen := output.read(4096):
+            screen += seen
+    assert command.wait(30) in {0, 1}
+    return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", screen.decode())
 
 
 def test_a_broker_that_is_away_is_said_and_changes_nothing(

@@ -10,7 +10,7 @@ from threading import Event
 from typing import TYPE_CHECKING
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import text, update
 
 from producer.errors import BrokerUnavailable, EnqueueUncertain
 from tests.burials import NOON, REQUEST_ID, a_burial, an_event, row_of, rows_of
@@ -169,6 +169,20 @@ def test_a_broker_that_is_away_leaves_the_rows_dead(store: DeadLetterStore) -> N
     assert _states(store) == [(State.DEAD, 0)] * 3
 
 
+def test_a_database_that_goes_away_ends_the_run_and_loses_nothing(store: DeadLetterStore) -> None:
+    """What was done before is told; the chunk at hand is in the queue and not confirmed, so the next run takes it."""
+    first, second, third = (store.bury(a_burial()) for _ in range(3))
+    queue = Queue(lambda: None, lambda: _rename(store, "dead_letters", "away"))
+
+    report = _replay(store, queue, rate=1.9)
+
+    assert report.enqueued == 1
+    assert report.failure is not None
+    _rename(store, "away", "dead_letters")
+    assert _replay(store, queue).enqueued == 2
+    assert queue.dead_letters == [first, second, second, third]
+
+
 def test_an_uncertain_answer_is_asked_for_again(store: DeadLetterStore) -> None:
     """The chunk is enqueued once more: what Redis took twice is delivered once."""
     row_id = store.bury(a_burial())
@@ -229,6 +243,11 @@ def test_an_invalid_message_can_not_be_replayed(store: DeadLetterStore) -> None:
     assert (planned.rows, planned.invalid) == (1, 1)
     assert report == Report(enqueued=1)
     assert _states(store)[0] == (State.DEAD, 0)
+
+
+def _rename(store: DeadLetterStore, old: str, new: str) -> None:
+    with store.engine.begin() as connection:
+        connection.execute(text(f"ALTER TABLE {old} RENAME TO {new}"))
 
 
 def _invalid() -> Burial:

@@ -15,7 +15,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from datetime import datetime
 
-__all__ = ["CauseCount", "count", "count_by_cause", "find", "last_id", "newest", "stream"]
+__all__ = ["LARGEST_ID", "CauseCount", "count", "count_by_cause", "find", "last_id", "newest", "stream"]
+
+LARGEST_ID: Final = 2**63 - 1
+"""What a BIGINT holds."""
 
 _PAGE: Final = 100
 """Rows fetched at a time. Each may hold a raw message of 1 MiB, so this also bounds the memory."""
@@ -73,7 +76,7 @@ def newest(engine: Engine, which: ColumnElement[bool], limit: int) -> list[DeadL
 def find(engine: Engine, name: str) -> list[DeadLetter]:
     """Return the row of an id, or the rows of a request_id, oldest first."""
     if name.isascii() and name.isdecimal():
-        which: ColumnElement[bool] = DeadLetter.id == min(int(name), _LARGEST_ID)
+        which: ColumnElement[bool] = DeadLetter.id == min(int(name), LARGEST_ID)
     else:
         which = DeadLetter.request_id == name.lower()
     with translated(), Session(engine) as session:
@@ -121,4 +124,3 @@ def stream(
 
 
 _NO_RAW: Final = defer(DeadLetter.raw, raiseload=True)
-_LARGEST_ID: Final = 2**63 - 1

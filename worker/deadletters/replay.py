@@ -25,7 +25,7 @@ from sqlalchemy import ColumnElement, Engine, and_, case, select, update
 from producer.errors import BrokerUnavailable, EnqueueUncertain, InvalidEvent
 from producer.event import FeedbackEvent
 from producer.message import to_message
-from worker.deadletters.errors import translated
+from worker.deadletters.errors import DeadLetterStoreUnavailable, translated
 from worker.deadletters.model import DeadLetter, State
 from worker.deadletters.reading import count, stream
 from worker.deadletters.selection import Selection, replayable
@@ -140,22 +140,21 @@ class Replay:
             limit: How many at most.
             progress: Called with the number of events enqueued after each chunk.
 
-        Raises:
-            DeadLetterStoreUnavailable: The database is away; run it again later.
+        Returns:
+            What was done. A database or broker that goes away ends the run, and is its ``failure``.
         """
         report, seen, started = Report(), 0, time.monotonic()
-        for rows in stream(self._engine, which, limit=limit, page=self._page()):
-            if self._stop.wait(max(0.0, started + seen / self._rate - time.monotonic())):
-                return replace(report, interrupted=True)
-            seen += len(rows)
-            events, refused = _events(rows)
-            report = replace(report, refused=(*report.refused, *refused))
-            try:
-                done = self._replay(which, events)
-            except (BrokerUnavailable, EnqueueUncertain) as error:
-                return replace(report, failure=str(error))
-            report = replace(report, enqueued=report.enqueued + done)
-            progress(report.enqueued)
+        try:
+            for rows in stream(self._engine, which, limit=limit, page=self._page()):
+                if self._stop.wait(max(0.0, started + seen / self._rate - time.monotonic())):
+                    return replace(report, interrupted=True)
+                seen += len(rows)
+                events, refused = _events(rows)
+                report = replace(report, refused=(*report.refused, *refused))
+                report = replace(report, enqueued=report.enqueued + self._replay(which, events))
+                progress(report.enqueued)
+        except (BrokerUnavailable, EnqueueUncertain, DeadLetterStoreUnavailable) as error:
+            return replace(report, failure=str(error))
         return report
 
     def _page(self) -> int:

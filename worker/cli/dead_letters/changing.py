@@ -15,7 +15,7 @@ from worker.cli.dead_letters.filters import selecting
 from worker.cli.dead_letters.progress import counting, stopping
 from worker.cli.dead_letters.tables import print_causes
 from worker.deadletters.discard import discard as discard_rows
-from worker.deadletters.reading import count, count_by_cause
+from worker.deadletters.reading import LARGEST_ID, count, count_by_cause
 from worker.deadletters.replay import Plan, Replay, Report, plan
 from worker.deadletters.selection import replayable
 
@@ -37,7 +37,7 @@ _INTERRUPTED: Final = 128 + 2
 
 
 @click.command()
-@click.argument("ids", type=int, nargs=-1)
+@click.argument("ids", type=click.IntRange(1, LARGEST_ID), nargs=-1)
 @selecting
 @click.option("--rate", type=click.FloatRange(min=0, min_open=True), help="Events per second at most.")
 @click.option("--limit", type=click.IntRange(min=1), help="Rows at most; the oldest first.")
@@ -72,7 +72,7 @@ def replay(
 
 
 @click.command()
-@click.argument("ids", type=int, nargs=-1)
+@click.argument("ids", type=click.IntRange(1, LARGEST_ID), nargs=-1)
 @selecting
 @click.option("--note", required=True, help="Why, for whoever reads the row later.")
 @click.option("--limit", type=click.IntRange(min=1), help="Rows at most; the oldest first.")

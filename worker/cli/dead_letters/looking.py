@@ -54,7 +54,8 @@ def _list_rows(engine: Engine, selection: Selection, limit: int, *, as_json: boo
 
 
 def _list_causes(engine: Engine, selection: Selection, limit: int, *, as_json: bool) -> None:
-    causes = count_by_cause(engine, selection.clause())[:limit]
+    every = count_by_cause(engine, selection.clause())
+    causes = every[:limit]
     if as_json:
         _print_json(
             [
@@ -65,6 +66,7 @@ def _list_causes(engine: Engine, selection: Selection, limit: int, *, as_json: b
         )
     else:
         print_causes(causes)
+        click.echo(f"{len(causes):,} of {len(every):,} causes shown", err=True)
 
 
 @click.command()

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from typing import TYPE_CHECKING, Final
 
 import click
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from worker.deadletters.record import to_record
 
@@ -22,40 +20,43 @@ if TYPE_CHECKING:
 
 __all__ = ["print_causes", "print_one", "print_rows"]
 
-_ROW: Final = ("id", "died at (UTC)", "state", "attempts", "replays", "request_id", "org", "group", "cause", "why")
-_CAUSE: Final = ("rows", "cause", "first died (UTC)", "last died (UTC)", "why")
+_NARROW: Final = ("id", "died at (UTC)", "state", "request_id", "why", "rows", "cause")
+"""The columns that a terminal has room for; `show` has the rest, and so has a pipe."""
 
 
 def print_rows(rows: Iterable[DeadLetter]) -> None:
     """Print one line a row."""
-    _print(
-        _ROW,
-        [
-            (
-                str(row.id),
-                _short(row.died_at),
-                row.state.value,
-                str(row.attempts),
-                str(row.replay_count),
-                row.request_id or "",
-                row.org or "",
-                row.group or "",
-                row.cause,
-                row.cause_line,
-            )
-            for row in rows
-        ],
-    )
+    _print([_line(row) for row in rows])
+
+
+def _line(row: DeadLetter) -> dict[str, str]:
+    return {
+        "id": str(row.id),
+        "died at (UTC)": _short(row.died_at),
+        "state": row.state.value,
+        "attempts": str(row.attempts),
+        "replays": str(row.replay_count),
+        "request_id": row.request_id or "",
+        "org": row.org or "",
+        "group": row.group or "",
+        "fingerprint": row.cause,
+        "why": row.cause_line,
+    }
 
 
 def print_causes(causes: Iterable[CauseCount]) -> None:
     """Print one line a cause."""
     _print(
-        _CAUSE,
         [
-            (str(cause.rows), cause.cause, _short(cause.first_died_at), _short(cause.last_died_at), cause.line)
+            {
+                "rows": str(cause.rows),
+                "cause": cause.cause,
+                "first died (UTC)": _short(cause.first_died_at),
+                "last died (UTC)": _short(cause.last_died_at),
+                "why": cause.line,
+            }
             for cause in causes
-        ],
+        ]
     )
 
 
@@ -68,15 +69,25 @@ def print_one(row: DeadLetter) -> None:
         click.echo(f"{'raw:':<20}{row.raw!r}")
 
 
-def _print(head: Sequence[str], lines: Sequence[Sequence[str]]) -> None:
-    if not sys.stdout.isatty():
-        for line in (head, *lines):
-            click.echo("\t".join(" ".join(cell.split()) for cell in line))
+def _print(lines: Sequence[dict[str, str]]) -> None:
+    if not lines:
         return
-    table = Table(*head, box=None, header_style="bold", pad_edge=False)
+    if not sys.stdout.isatty():
+        for cells in (lines[0], *(line.values() for line in lines)):
+            click.echo("\t".join(" ".join(cell.split()) for cell in cells))
+        return
+    columns = [name for name in lines[0] if name in _NARROW]
+    widths = {name: max(len(name), *(len(line[name]) for line in lines)) for name in columns}
+    screen = shutil.get_terminal_size().columns
+    click.secho(_fit("  ".join(name.ljust(widths[name]) for name in columns), screen), bold=True)
     for line in lines:
-        table.add_row(*map(Text, line))  # text, not markup: an answer in square brackets is no colour
-    Console().print(table)
+        click.echo(_fit("  ".join(line[name].ljust(widths[name]) for name in columns), screen))
+
+
+def _fit(line: str, screen: int) -> str:
+    """The line as far as the screen goes: the last column, the cause, is the one that may be long."""
+    line = line.rstrip()
+    return line if len(line) <= screen else f"{line[: screen - 1]}…"
 
 
 def _short(moment: datetime) -> str:
