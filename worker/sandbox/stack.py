@@ -142,9 +142,14 @@ class LocalStack:
         self._await(part, lambda: client.received() is not None, but=requests.RequestException)
         return client
 
-    def start_worker(self, name: str = "worker1") -> Part:
-        """Start a Celery worker, and return it when it takes messages."""
-        command = [sys.executable, "-m", "celery", "-A", "worker", "worker", "-n", f"{name}@%h", "-l", "INFO"]
+    def start_worker(self, name: str = "worker1", options: Sequence[str] = ()) -> Part:
+        """Start a Celery worker, and return it when it takes messages.
+
+        Args:
+            name: Its node name.
+            options: More options of ``celery worker``.
+        """
+        command = [sys.executable, "-m", "celery", "-A", "worker", "worker", "-n", f"{name}@%h", "-l", "INFO", *options]
         part = self._start(name, command)
         self._await(part, lambda: " ready." in part.said())
         return part
