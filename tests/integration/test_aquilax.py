@@ -145,6 +145,7 @@ def test_a_redirect_is_not_followed(status: int) -> None:
         ("  7 ", timedelta(seconds=7)),
         ("Sat, 31 Jan 2026 12:05:00 GMT", timedelta(minutes=5)),
         ("Sat, 31 Jan 2026 11:00:00 GMT", timedelta(0)),
+        ("Sat, 31 Jan 2026 12:05:00 -0000", timedelta(minutes=5)),
         ("-5", None),
         ("1.5", None),
         ("soon", None),
