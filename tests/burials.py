@@ -10,7 +10,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session, undefer
 
 from producer.event import FeedbackEvent
-from worker.deadletters import Burial, DeadLetter, DeadLetterStore, key_of_event
+from worker.deadletters import Burial, DeadLetter, DeadLetterStore, State, key_of_event
 from worker.policy.retry import Reason
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -55,3 +55,10 @@ def row_of(store: DeadLetterStore, row_id: int) -> DeadLetter:
     """The row of an id."""
     (row,) = (row for row in rows_of(store) if row.id == row_id)
     return row
+
+
+def settle(store: DeadLetterStore, row_id: int, state: State, *, note: str = "") -> None:
+    """Write the outcome of a replay into its row, as the worker does that had its event."""
+    request_id = row_of(store, row_id).request_id
+    assert request_id is not None
+    store.settle_replay(row_id, request_id=request_id, state=state, note=note)

@@ -131,13 +131,13 @@ class Delivery:
                 wait = min(self._backoff(message.journey), remaining)
                 return self._hold(message.journey, "another message of this request_id is being sent", wait=wait)
             case Seen.SETTLED:
-                self._settle_replay(message.journey, State.DELIVERED)
+                self._settle_replay(message, State.DELIVERED)
                 return Done(words="delivered")
             case Seen.DUPLICATE:
-                self._settle_replay(message.journey, State.DELIVERED, note="duplicate: AquilaX has this word")
+                self._settle_replay(message, State.DELIVERED, note="duplicate: AquilaX has this word")
                 return Done(words="duplicate")
             case Seen.STALE:
-                self._settle_replay(message.journey, State.DISCARDED, note="stale: AquilaX has a later word")
+                self._settle_replay(message, State.DISCARDED, note="stale: AquilaX has a later word")
                 return Done(words="stale")
             case _:
                 assert_never(claim)
@@ -180,7 +180,7 @@ class Delivery:
             self._ledger.record(event, claim, message_id=journey.message_id)
         except redis.RedisError as error:
             return self._hold(replace(journey, delivered=True), f"{_fault(error)}; then delivered")
-        self._settle_replay(journey, State.DELIVERED)
+        self._settle_replay(message, State.DELIVERED)
         return Done(words="delivered")
 
     def _give_back(self, event: FeedbackEvent, claim: Claimed, *, count: Count | None = None) -> None:
@@ -229,9 +229,9 @@ class Delivery:
         )
         return Buried(words=_dead(outcome))
 
-    def _settle_replay(self, journey: Journey, state: State, *, note: str = "") -> None:
-        if journey.dead_letter is not None:
-            self._dead_letters.settle_replay(journey.dead_letter, state=state, note=note)
+    def _settle_replay(self, message: Message, state: State, *, note: str = "") -> None:
+        if (row := message.journey.dead_letter) is not None:
+            self._dead_letters.settle_replay(row, request_id=message.event.request_id, state=state, note=note)
 
     def _hold(self, journey: Journey, why: str, *, wait: timedelta | None = None) -> Again:
         at = self._now() + (self._backoff(journey) if wait is None else wait)

@@ -13,7 +13,7 @@ import pytest
 from sqlalchemy import text, update
 
 from producer.errors import BrokerUnavailable, EnqueueUncertain
-from tests.burials import NOON, REQUEST_ID, a_burial, an_event, row_of, rows_of
+from tests.burials import NOON, REQUEST_ID, a_burial, an_event, row_of, rows_of, settle
 from worker.deadletters import Burial, DeadLetter, DeadLetterStore, State, key_of_raw
 from worker.deadletters.discard import discard
 from worker.deadletters.reading import count_by_cause, find, newest, stream
@@ -209,7 +209,7 @@ def test_an_outcome_that_is_faster_than_the_confirmation_stays(store: DeadLetter
     delivered_id, dead_id = store.bury(delivered), store.bury(dead)
 
     def outcomes() -> None:
-        store.settle_replay(delivered_id, state=State.DELIVERED)
+        settle(store, delivered_id, State.DELIVERED)
         store.bury(replace(dead, dead_letter=dead_id))
 
     _replay(store, Queue(outcomes))
@@ -348,7 +348,7 @@ def test_filters_choose_the_rows_that_fit_all_of_them(
         a_burial(an_event(org="org-2"), reason=Reason.EXHAUSTED, http_status=503, died_at=NOON + timedelta(hours=1))
     )
     third = store.bury(a_burial(an_event(group="group-3"), died_at=NOON + timedelta(hours=2)))
-    store.settle_replay(third, state=State.DISCARDED)
+    settle(store, third, State.DISCARDED)
 
     pages = stream(store.engine, selection.clause(), page=1)
 
@@ -395,6 +395,6 @@ def test_discarded_rows_say_why_and_are_not_replayed(store: DeadLetterStore) -> 
 
 def test_a_delivered_row_is_never_taken(store: DeadLetterStore) -> None:
     """Not even on request: AquilaX has it."""
-    store.settle_replay(store.bury(a_burial()), state=State.DELIVERED)
+    settle(store, store.bury(a_burial()), State.DELIVERED)
 
     assert plan(store.engine, Selection(states=(State.DELIVERED,))).rows == 0

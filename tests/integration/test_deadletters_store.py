@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import delete, select, text, update
 from sqlalchemy.orm import Session
 
-from tests.burials import NOON, REQUEST_ID, a_burial, an_event, row_of, rows_of
+from tests.burials import NOON, REQUEST_ID, a_burial, an_event, row_of, rows_of, settle
 from worker.deadletters import (
     Burial,
     DeadLetter,
@@ -158,7 +158,7 @@ def test_a_delivered_row_is_not_dead_again(store: DeadLetterStore) -> None:
     """AquilaX has the word; the death of a late copy of its message does not unsay it."""
     event = an_event()
     row_id = store.bury(a_burial(event))
-    store.settle_replay(row_id, state=State.DELIVERED)
+    settle(store, row_id, State.DELIVERED)
 
     again = store.bury(a_burial(event, dead_letter=row_id))
 
@@ -170,7 +170,7 @@ def test_a_discarded_row_stays_discarded_for_a_message_from_before(store: DeadLe
     """What an operator has thrown away does not come back by itself."""
     event = an_event()
     row_id = store.bury(a_burial(event))
-    store.settle_replay(row_id, state=State.DISCARDED, note="a test of ours")
+    settle(store, row_id, State.DISCARDED, note="a test of ours")
 
     assert store.bury(a_burial(event)) == row_id
 
@@ -182,7 +182,7 @@ def test_a_discarded_event_that_is_enqueued_anew_is_dead_again(store: DeadLetter
     """Whoever enqueues it after it was thrown away wants it delivered; it must not vanish without a trace."""
     event = an_event()
     row_id = store.bury(a_burial(event))
-    store.settle_replay(row_id, state=State.DISCARDED)
+    settle(store, row_id, State.DISCARDED)
 
     store.bury(a_burial(event, first_enqueued_at=datetime.now(UTC) + timedelta(seconds=1)))
 
@@ -196,7 +196,7 @@ def test_the_outcome_of_a_replay_comes_back_to_its_row(store: DeadLetterStore, o
     row_id = store.bury(a_burial())
     _replaying(store, row_id)
 
-    store.settle_replay(row_id, state=outcome, note="stale: AquilaX has a later word")
+    settle(store, row_id, outcome, note="stale: AquilaX has a later word")
 
     row = row_of(store, row_id)
     assert (row.state, row.note) == (outcome, "stale: AquilaX has a later word")
@@ -207,8 +207,8 @@ def test_a_replay_that_ends_twice_ends_as_it_ended_first(store: DeadLetterStore)
     """A redelivered message that is stale by now does not turn a delivered row into a discarded one."""
     row_id = store.bury(a_burial())
 
-    store.settle_replay(row_id, state=State.DELIVERED)
-    store.settle_replay(row_id, state=State.DISCARDED)
+    settle(store, row_id, State.DELIVERED)
+    settle(store, row_id, State.DISCARDED)
 
     assert row_of(store, row_id).state is State.DELIVERED
 
@@ -216,24 +216,33 @@ def test_a_replay_that_ends_twice_ends_as_it_ended_first(store: DeadLetterStore)
 def test_delivered_is_the_last_word_also_on_a_discarded_row(store: DeadLetterStore) -> None:
     """A row that was thrown away while its event was on its way says what AquilaX knows."""
     row_id = store.bury(a_burial())
-    store.settle_replay(row_id, state=State.DISCARDED)
+    settle(store, row_id, State.DISCARDED)
 
-    store.settle_replay(row_id, state=State.DELIVERED)
+    settle(store, row_id, State.DELIVERED)
 
     assert row_of(store, row_id).state is State.DELIVERED
 
 
 def test_the_outcome_of_a_row_that_is_gone_is_nobodys_business(store: DeadLetterStore) -> None:
     """The event is settled; only its row was deleted meanwhile."""
-    store.settle_replay(4711, state=State.DELIVERED)
+    store.settle_replay(4711, request_id=REQUEST_ID, state=State.DELIVERED)
 
     assert rows_of(store) == []
+
+
+def test_the_outcome_of_another_event_under_the_same_id_is_not_this_ones(store: DeadLetterStore) -> None:
+    """A restored database may have given the id anew; an event marked delivered by mistake would be lost."""
+    row_id = store.bury(a_burial())
+
+    store.settle_replay(row_id, request_id=REQUEST_ID, state=State.DELIVERED)
+
+    assert row_of(store, row_id).state is State.DEAD
 
 
 def test_a_death_is_no_outcome_of_a_replay(store: DeadLetterStore) -> None:
     """A death is buried, with its cause."""
     with pytest.raises(ValueError, match="not dead"):
-        store.settle_replay(1, state=State.DEAD)
+        store.settle_replay(1, request_id=REQUEST_ID, state=State.DEAD)
 
 
 def test_an_unreadable_message_is_kept_byte_by_byte(store: DeadLetterStore) -> None:
@@ -309,4 +318,4 @@ def test_a_table_that_is_gone_means_that_the_event_waits(store: DeadLetterStore)
     with pytest.raises(DeadLetterStoreUnavailable):
         store.bury(a_burial())
     with pytest.raises(DeadLetterStoreUnavailable):
-        store.settle_replay(1, state=State.DELIVERED)
+        store.settle_replay(1, request_id=REQUEST_ID, state=State.DELIVERED)

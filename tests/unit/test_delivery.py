@@ -73,7 +73,7 @@ class FakeDeadLetters:
         self.burials.append(burial)
         return len(self.burials)
 
-    def settle_replay(self, dead_letter_id: int, *, state: State, note: str = "") -> None:
+    def settle_replay(self, dead_letter_id: int, *, request_id: str, state: State, note: str = "") -> None:  # noqa: ARG002 - the store's signature
         """As of DeadLetterStore."""
         self._do()
         self.settled.append((dead_letter_id, state, note))

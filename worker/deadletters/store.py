@@ -67,8 +67,12 @@ class DeadLetterStore:
             DeadLetterStoreUnavailable: The database did not do it; keep the event and try again later.
         """
         with translated():
-            row_id = self._bury_again(_is_replayed(burial), burial) if burial.dead_letter is not None else None
-            return row_id or self._bury_by_key(burial)
+            return self._bury_replayed(burial) or self._bury_by_key(burial)
+
+    def _bury_replayed(self, burial: Burial) -> int | None:
+        if burial.dead_letter is None or burial.event is None:
+            return None
+        return self._bury_again(_is_replayed(burial.dead_letter, burial.event.request_id), burial)
 
     def _bury_by_key(self, burial: Burial) -> int:
         """Insert first: nearly every burial is the first of its event, and costs one statement in every dialect."""
@@ -93,14 +97,16 @@ class DeadLetterStore:
             connection.execute(update(DeadLetter).where(which, _may_die_again(burial)).values(_death(burial)))
             return connection.scalar(select(DeadLetter.id).where(which))
 
-    def settle_replay(self, dead_letter_id: int, *, state: State, note: str = "") -> None:
-        """Write the outcome of a replay into its row. A row that is gone is left alone.
+    def settle_replay(self, dead_letter_id: int, *, request_id: str, state: State, note: str = "") -> None:
+        """Write the outcome of a replay into its row. Nothing happens if the row is gone.
 
         Delivered is the last word, also on a row that was discarded meanwhile: it is what AquilaX knows. Discarded
         is not said over a row that has an outcome already.
 
         Args:
             dead_letter_id: The row, as the message's journey carries it.
+            request_id: The event's. A row of another one is left alone: in a database that was restored, or changed
+                for another while the event was on its way, the id may have been given anew.
             state: `State.DELIVERED`, or `State.DISCARDED` where a later word overtook it.
             note: Why, in words.
 
@@ -113,15 +119,13 @@ class DeadLetterStore:
         if state is State.DELIVERED:
             open_states.append(State.DISCARDED)
         values = {"state": state, "note": clean(note), "settled_at": datetime.now(UTC)}
-        which = and_(DeadLetter.id == dead_letter_id, DeadLetter.state.in_(open_states))
+        row = _is_replayed(dead_letter_id, request_id)
         with translated(), self.engine.begin() as connection:
-            connection.execute(update(DeadLetter).where(which).values(values))
+            connection.execute(update(DeadLetter).where(row, DeadLetter.state.in_(open_states)).values(values))
 
 
-def _is_replayed(burial: Burial) -> ColumnElement[bool]:
-    """The row whose replay died. The event must fit: a restored database may have given its id to another one."""
-    request_id = burial.event.request_id if burial.event else None
-    return and_(DeadLetter.id == burial.dead_letter, DeadLetter.request_id == request_id)
+def _is_replayed(dead_letter_id: int, request_id: str) -> ColumnElement[bool]:
+    return and_(DeadLetter.id == dead_letter_id, DeadLetter.request_id == request_id)
 
 
 def _may_die_again(burial: Burial) -> ColumnElement[bool]:
