@@ -9,6 +9,7 @@ call (they cost more than the call); what they would find is looked up once.
 
 from __future__ import annotations
 
+import json
 import socket
 import ssl
 from contextlib import closing
@@ -64,6 +65,7 @@ class AquilaX:
     ) -> None:
         self._base_url = base_url
         self._key = api_key.get_secret_value()
+        self._key_written = sorted({self._key, quote(self._key, safe=""), json.dumps(self._key)[1:-1]}, key=len)
         self._timeout = timeout.total_seconds()
         self._now = now
         self._adapter = DeadlineAdapter(pool_connections=1, pool_maxsize=connections)
@@ -126,7 +128,9 @@ class AquilaX:
             body = b""
         text = body.decode("utf-8", errors="replace")
         clean = "".join(character for character in text if character.isprintable() or character in "\n\t")
-        return clean.replace(self._key, _NO_KEY).strip()
+        for written in reversed(self._key_written):  # plain, in a URL, in JSON; the longest first
+            clean = clean.replace(written, _NO_KEY)
+        return clean.strip()
 
     def _why(self, error: BaseException) -> str:
         """Why no answer came: requests' and urllib3's errors, and the system's behind them, in a few words."""

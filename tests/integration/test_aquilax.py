@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import inspect
+import json
 import logging
 import socket
 import time
@@ -12,6 +13,7 @@ from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
 from itertools import repeat
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 import pytest
 import requests.exceptions
@@ -50,22 +52,22 @@ def _direct(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @contextmanager
-def client(url: str, *, timeout: float = 5.0, connections: int = 4) -> Iterator[AquilaX]:
+def client(url: str, *, key: str = KEY, timeout: float = 5.0, connections: int = 4) -> Iterator[AquilaX]:
     """A client for a server."""
     with AquilaX(
-        url, SecretStr(KEY), timeout=timedelta(seconds=timeout), connections=connections, now=lambda: NOW
+        url, SecretStr(key), timeout=timedelta(seconds=timeout), connections=connections, now=lambda: NOW
     ) as aquilax:
         yield aquilax
 
 
-def answer_to(said: bytes, *, event: FeedbackEvent = EVENT) -> tuple[Answer, str]:
+def answer_to(said: bytes, *, event: FeedbackEvent = EVENT, key: str = KEY) -> tuple[Answer, str]:
     """Send an event to a server that says this and closes; return the answer, and the request's head."""
 
     def say(peer: Peer, _: str) -> None:
         peer.say(said)
         peer.socket.close()
 
-    with raw_http(say) as server, client(server.url) as aquilax:
+    with raw_http(say) as server, client(server.url, key=key) as aquilax:
         return aquilax.send(event), server.requests[0]
 
 
@@ -227,6 +229,16 @@ def test_a_key_that_is_echoed_is_redacted(body: str) -> None:
 
     assert KEY not in answer.text
     assert "[redacted]" in answer.text
+
+
+def test_a_key_that_is_echoed_in_another_writing_is_redacted() -> None:
+    """In a URL and in JSON a key with such characters looks otherwise, and opens as much."""
+    key = 'half/of"a+key=='
+    body = json.dumps({"message": f"bad key {key}", "url": f"/?key={quote(key, safe='')}"})
+
+    answer, _ = answer_to(response("400 x", body.encode()), key=key)
+
+    assert answer.text == '{"message": "bad key [redacted]", "url": "/?key=[redacted]"}'
 
 
 def test_the_key_shows_nowhere(caplog: pytest.LogCaptureFixture) -> None:

@@ -7,6 +7,8 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from worker.policy.verdict import message_of
+
 if TYPE_CHECKING:
     from worker.policy.retry import Reason
 
@@ -51,7 +53,7 @@ def cause_of(reason: Reason, http_status: int | None, answer: str) -> Cause:
         answer: The last answer's text, cleaned.
     """
     head = reason.value if http_status is None else f"{reason.value} {http_status}"
-    words = _without_what_varies(answer)
+    words = _without_what_varies(message_of(answer))
     return Cause((f"{head}: {words}" if words else head)[:MAX_CAUSE_LENGTH])
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from datetime import timedelta
 
-__all__ = ["Answer", "Verdict", "classify"]
+__all__ = ["Answer", "Verdict", "classify", "message_of"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,7 +32,7 @@ class Answer:
     @property
     def words(self) -> str:
         """The answer in a few words: ``404 Request ID not found``, ``503 Service Unavailable``, ``timeout``."""
-        printable = "".join(char if char.isprintable() else " " for char in _message(self.text))
+        printable = "".join(char if char.isprintable() else " " for char in message_of(self.text))
         text = " ".join(printable.split())
         if len(text) > _FEW_WORDS:
             text = f"{text[:_FEW_WORDS]}…"
@@ -80,7 +80,7 @@ _FEW_WORDS: Final = 200
 """Characters of an answer that a line of the log, or of Flower, has room for."""
 
 
-def _message(text: str) -> str:
+def message_of(text: str) -> str:
     """AquilaX's errors are JSON, ``{"code": 404, "message": "Request ID not found"}``: the message says it all."""
     if text.startswith("{"):
         with suppress(ValueError, RecursionError):
