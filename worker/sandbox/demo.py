@@ -175,9 +175,9 @@ class Demo:
         asyncio.run(enqueue())
 
     def _replay(self, look: Callable[[], Books]) -> None:
-        command = ["dead-letters", "replay", "--yes"]
-        self._say(f"   $ aquilax-feedback {' '.join(command)}")
-        self.stack.run(*command)
+        for command in (["dead-letters", "list", "--by", "cause"], ["dead-letters", "replay", "--yes"]):
+            self._say(f"   $ aquilax-feedback {' '.join(command)}")
+            self.stack.run(*command)
         deadline = time.monotonic() + _PATIENCE
         while not (books := look()).balance or books.dead:
             if time.monotonic() > deadline:
