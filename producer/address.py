@@ -42,6 +42,9 @@ class Address:
         url: ``redis://``, ``rediss://``, ``unix://`` or ``redis+socket://``, with redis-py's options as its query.
         patience: How long each step of connecting may take, in seconds.
 
+    Attributes:
+        tls: Whether the connections are encrypted.
+
     Raises:
         ValueError: The URL can't be read. The message never repeats any of it: a password may be anywhere in it.
     """
@@ -58,7 +61,8 @@ class Address:
         options = _parsed(parts)
         self._connection_class: Any = options.pop("connection_class", Connection)
         self._options = options | _how_to_connect(patience)
-        if self._connection_class is SSLConnection and options.get("ssl_cert_reqs") != "none":
+        self.tls = self._connection_class is SSLConnection
+        if self.tls and options.get("ssl_cert_reqs") != "none":
             self._options.setdefault("ssl_check_hostname", True)  # redis-py 5 does not unless it is told to
         self._shown = _masked(parts)
         self.patience = patience

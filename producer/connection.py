@@ -1,23 +1,22 @@
-"""One connection to Redis: opened in a thread of its own, used by one call at a time, never past its deadline."""
+"""One connection to Redis, used by one call at a time and never past its deadline."""
 
 from __future__ import annotations
 
 import select
 import ssl
 import time
-from concurrent.futures import Future
-from threading import Thread
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Final
 
 from producer.errors import BrokerUnavailable, EnqueueUncertain
-from producer.resp import PING
+from producer.forks import OPENSSL
 
 if TYPE_CHECKING:
     import socket
 
-    from producer.address import Address, RedisConnection
+    from producer.address import RedisConnection
 
-__all__ = ["WOULD_BLOCK", "Connection", "dial"]
+__all__ = ["WOULD_BLOCK", "Connection", "said"]
 
 WOULD_BLOCK: Final = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 """What a socket that does not block raises, plain or TLS, when there is nothing to do now."""
@@ -39,12 +38,13 @@ class Connection:
         owner: redis-py's connection, connected. Its socket is switched to non-blocking for good.
     """
 
-    __slots__ = ("_owner", "_poller", "_used_at", "socket")
+    __slots__ = ("_inside", "_owner", "_poller", "_used_at", "socket")
 
     def __init__(self, owner: RedisConnection) -> None:
         self._owner = owner
         self.socket: socket.socket = owner._sock  # noqa: SLF001 - redis-py has no other way to it
         self.socket.setblocking(False)
+        self._inside = OPENSSL if isinstance(self.socket, ssl.SSLSocket) else nullcontext()
         # poll, because select can't watch a file descriptor above 1023.
         self._poller = select.poll()
         self._poller.register(self.socket, select.POLLIN)
@@ -70,17 +70,27 @@ class Connection:
         try:
             self._send(command, deadline)
         except OSError as error:
-            raise BrokerUnavailable(f"Redis does not take what is sent to it: {_said(error)}") from error
+            raise BrokerUnavailable(f"Redis does not take what is sent to it: {said(error)}") from error
         try:
             reply = self._receive(deadline)
         except OSError as error:
-            raise EnqueueUncertain(f"no answer from Redis: {_said(error)}") from error
+            raise EnqueueUncertain(f"no answer from Redis: {said(error)}") from error
         self.touch()
         return reply
 
     def touch(self) -> None:
         """Note that Redis has just answered on it."""
         self._used_at = time.monotonic()
+
+    def send(self, data: memoryview) -> int:
+        """Send what the socket takes now, and return how many bytes that was; raises `WOULD_BLOCK` if none."""
+        with self._inside:
+            return self.socket.send(data)
+
+    def receive(self) -> bytes:
+        """Return what has come; nothing if the connection is at its end. Raises `WOULD_BLOCK` if nothing has."""
+        with self._inside:
+            return self.socket.recv(_READ_SIZE)
 
     def close(self) -> None:
         """Close the socket; in a forked child without a word to Redis, as the parent goes on using its own."""
@@ -90,7 +100,7 @@ class Connection:
         left = memoryview(command)
         while left:
             try:
-                left = left[self.socket.send(left) :]
+                left = left[self.send(left) :]
             except ssl.SSLWantReadError:
                 self._wait(select.POLLIN, deadline)
             except WOULD_BLOCK:
@@ -101,7 +111,7 @@ class Connection:
         while not reply.endswith(b"\r\n"):
             self._wait(select.POLLIN, deadline)
             try:
-                piece = self.socket.recv(_READ_SIZE)
+                piece = self.receive()
             except WOULD_BLOCK:
                 continue
             if not piece:
@@ -121,41 +131,6 @@ class Connection:
             raise TimeoutError("the time is up")
 
 
-def dial(address: Address) -> Future[Connection]:
-    """Connect in a thread: resolving a name can't be given a deadline, so whoever waits must be able to walk away.
-
-    Returns:
-        The connection to come, or its `BrokerUnavailable`.
-    """
-    future: Future[Connection] = Future()
-    try:
-        Thread(target=_dial, args=(address, future), name="feedback-dial", daemon=True).start()
-    except RuntimeError as error:  # no more threads, or the interpreter is on its way out
-        future.set_exception(BrokerUnavailable(f"can't connect: {error}"))
-    return future
-
-
-def _dial(address: Address, future: Future[Connection]) -> None:
-    try:
-        future.set_result(_connect(address))
-    except BaseException as error:  # noqa: BLE001 - whoever waits for the future must hear of it
-        unavailable = BrokerUnavailable(f"can't connect to {address}: {_said(error)}")
-        unavailable.__cause__ = error
-        future.set_exception(unavailable)
-
-
-def _connect(address: Address) -> Connection:
-    owner = address.connection()
-    try:
-        owner.connect()
-        connection = Connection(owner)
-        # A frozen server accepts connections all the same: only one that has answered is worth an event.
-        connection.ask(PING, time.monotonic() + address.patience)
-    except BaseException:
-        owner.disconnect()
-        raise
-    return connection
-
-
-def _said(error: BaseException) -> str:
+def said(error: BaseException) -> str:
+    """Return what an error says, or at least its kind."""
     return str(error) or type(error).__name__

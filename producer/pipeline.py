@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, Final
 
-from producer.connection import WOULD_BLOCK, Connection, dial
+from producer.connection import WOULD_BLOCK, Connection
+from producer.dialling import dial
 from producer.errors import BrokerUnavailable, EnqueueUncertain, ProducerError
 
 if TYPE_CHECKING:
@@ -23,8 +24,6 @@ __all__ = ["Pipeline"]
 
 _BATCH: Final = 262_144
 """Bytes that are handed to the socket in one go: about what it buffers."""
-
-_READ_SIZE: Final = 65_536
 
 
 class _Call:
@@ -149,7 +148,7 @@ class Pipeline:
             return
         try:
             while self._sending or self._next_batch():
-                self._sending = self._sending[self._connection.socket.send(self._sending) :]
+                self._sending = self._sending[self._connection.send(self._sending) :]
         except WOULD_BLOCK:
             self._waits_to_write = True
             self._loop.add_writer(self._connection.socket, self._flush)
@@ -178,7 +177,7 @@ class Pipeline:
         if self._connection is None:
             return
         try:
-            piece = self._connection.socket.recv(_READ_SIZE)
+            piece = self._connection.receive()
         except WOULD_BLOCK:
             return
         except OSError as error:

@@ -9,13 +9,14 @@ from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Final
 from weakref import WeakSet
 
-from producer.connection import Connection, dial
+from producer.dialling import dial
 from producer.errors import BrokerUnavailable
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
 
     from producer.address import Address
+    from producer.connection import Connection
 
 __all__ = ["Pool"]
 

@@ -15,7 +15,7 @@ __all__ = ["full_backlog", "impostor"]
 
 @contextmanager
 def impostor(
-    on_lpush: Callable[[socket.socket], None], *, before_greeting: Callable[[], object] = lambda: None
+    on_lpush: Callable[[socket.socket], object], *, before_greeting: Callable[[], object] = lambda: None
 ) -> Iterator[str]:
     """Serve the handshake as Redis does, and each LPUSH as told, in a thread for each connection.
 
@@ -72,7 +72,7 @@ def full_backlog() -> Iterator[str]:
 
 
 def _serve(
-    peer: socket.socket, on_lpush: Callable[[socket.socket], None], before_greeting: Callable[[], object]
+    peer: socket.socket, on_lpush: Callable[[socket.socket], object], before_greeting: Callable[[], object]
 ) -> None:
     with suppress(OSError, ValueError), peer.makefile("rb") as reading:  # until either side hangs up
         while counted := reading.readline():

@@ -12,7 +12,8 @@ import pytest
 import redis.exceptions
 
 from producer import BrokerUnavailable, EnqueueUncertain, FeedbackEvent, InvalidEvent, ProducerError
-from producer.connection import Connection, dial
+from producer.connection import Connection
+from producer.dialling import dial
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -69,6 +70,7 @@ class _Address:
     """An address where connecting fails."""
 
     patience = 1.0
+    tls = False
 
     def __init__(self, error: BaseException) -> None:
         self._error = error

@@ -1,0 +1,140 @@
+"""Both producers over TLS, on Debian's Redis."""
+
+from __future__ import annotations
+
+import datetime as dt
+import ipaddress
+import sys
+from subprocess import run
+from typing import TYPE_CHECKING
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+from producer import BrokerUnavailable
+from tests.processes import ROOT, RedisServer, free_port, need, redis_server
+from tests.producers import EVENT, attempt, produce
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+both = pytest.mark.parametrize("kind", ["threads", "asyncio"])
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a certificate for 127.0.0.1, which is its own authority, and its key."""
+    folder = tmp_path_factory.mktemp("certificate")
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "redis of a test")])
+    now = dt.datetime.now(dt.UTC)
+    signed = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - dt.timedelta(minutes=1))
+        .not_valid_after(now + dt.timedelta(hours=1))
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    pem, unencrypted = serialization.Encoding.PEM, serialization.NoEncryption()
+    (folder / "cert.pem").write_bytes(signed.public_bytes(pem))
+    (folder / "key.pem").write_bytes(key.private_bytes(pem, serialization.PrivateFormat.PKCS8, unencrypted))
+    return folder
+
+
+@pytest.fixture
+def tls_server(certificate: Path, tmp_path: Path) -> Iterator[tuple[RedisServer, str]]:
+    """Debian's Redis, and its address over TLS."""
+    port = free_port()
+    options = ["--tls-port", str(port), "--tls-auth-clients", "no"]
+    for option, file in (("cert", "cert"), ("key", "key"), ("ca-cert", "cert")):
+        options += [f"--tls-{option}-file", str(certificate / f"{file}.pem")]
+    with redis_server(need("redis-server"), tmp_path, *options) as server:
+        yield server, f"rediss://127.0.0.1:{port}/0"
+
+
+@both
+@pytest.mark.parametrize("spelt", ["required", "CERT_REQUIRED"])
+def test_events_go_over_tls(kind: str, spelt: str, certificate: Path, tls_server: tuple[RedisServer, str]) -> None:
+    """With the option as redis-py spells it and as Kombu does; a large chunk takes more than one record."""
+    server, url = tls_server
+    with (
+        server.client() as client,
+        produce(kind, f"{url}?ssl_cert_reqs={spelt}&ssl_ca_certs={certificate / 'cert.pem'}", timeout=5) as producer,
+    ):
+        producer.enqueue(EVENT)
+        made = client.info("stats")["total_connections_received"]
+        producer.enqueue_many([EVENT] * 1_000)
+        for _ in range(10):
+            producer.enqueue(EVENT)
+
+        assert client.llen("feedback") == 1_011
+        assert client.info("stats")["total_connections_received"] == made
+
+
+def test_a_forked_backend_never_shares_a_session(certificate: Path, tls_server: tuple[RedisServer, str]) -> None:
+    """A child that wrote on its parent's session would garble it for both."""
+    server, url = tls_server
+    url = f"{url}?ssl_ca_certs={certificate / 'cert.pem'}"
+    command = [sys.executable, "-m", "tests.integration.forking_backend", url]
+
+    backend = run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+
+    assert backend.returncode == 0, backend.stderr
+    with server.client() as client:
+        assert client.llen("feedback") == int(backend.stdout)
+
+
+@both
+def test_a_certificate_of_a_stranger_is_refused(kind: str, tls_server: tuple[RedisServer, str]) -> None:
+    """Verification is on unless it is turned off by name."""
+    with produce(kind, tls_server[1], timeout=5) as producer:
+        outcome = attempt(producer)
+
+    assert type(outcome.error) is BrokerUnavailable
+    assert "certificate" in str(outcome.error).lower()
+
+
+@both
+def test_a_certificate_for_another_name_is_refused(
+    kind: str, certificate: Path, tls_server: tuple[RedisServer, str]
+) -> None:
+    """It is good for 127.0.0.1 and not for localhost."""
+    url = tls_server[1].replace("127.0.0.1", "localhost")
+    with produce(kind, f"{url}?ssl_ca_certs={certificate / 'cert.pem'}", timeout=5) as producer:
+        outcome = attempt(producer)
+
+    assert type(outcome.error) is BrokerUnavailable
+    assert "certificate" in str(outcome.error).lower()
+
+
+@both
+@pytest.mark.parametrize("spelt", ["none", "CERT_NONE"])
+def test_verification_is_off_when_it_is_turned_off(kind: str, spelt: str, tls_server: tuple[RedisServer, str]) -> None:
+    """A laboratory has no certificates."""
+    with produce(kind, f"{tls_server[1]}?ssl_cert_reqs={spelt}", timeout=5) as producer:
+        assert attempt(producer).error is None
+
+
+@both
+def test_a_frozen_server_is_not_waited_for_over_tls_either(
+    kind: str, certificate: Path, tls_server: tuple[RedisServer, str]
+) -> None:
+    """Neither for an answer, nor for a handshake."""
+    server, url = tls_server
+    with produce(kind, f"{url}?ssl_ca_certs={certificate / 'cert.pem'}") as producer:
+        producer.enqueue(EVENT, timeout=5)
+        server.run.pause()
+        outcomes = [attempt(producer) for _ in range(3)]
+        server.run.thaw()
+
+    assert all(outcome.error for outcome in outcomes)
+    assert max(outcome.seconds for outcome in outcomes) < 0.25 + 0.15
