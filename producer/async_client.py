@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterable, Iterable
-from typing import TYPE_CHECKING, Any, Self, overload
+from typing import TYPE_CHECKING, Self, overload
 
-from producer.configured import CHUNK, Configured, add_event, to_event
+from producer.chunks import Item, async_chunks
+from producer.configured import Configured, to_event
 from producer.errors import BrokerUnavailable, ProducerError
 from producer.message import to_message
 from producer.pipeline import Pipeline
 from producer.resp import leaves_clean, lpush, require_taken
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping, Sequence
+    from collections.abc import AsyncIterable, Iterable, Sequence
     from datetime import datetime
     from types import TracebackType
     from uuid import UUID
@@ -81,29 +81,21 @@ class AsyncFeedbackProducer(Configured):
 
     async def enqueue_many(
         self,
-        events: Iterable[FeedbackEvent | Mapping[str, Any]] | AsyncIterable[FeedbackEvent | Mapping[str, Any]],
+        events: Iterable[Item] | AsyncIterable[Item],
         *,
         timeout: float | None = None,  # noqa: ASYNC109 - of each chunk, and see enqueue
     ) -> int:
         """Hand many events over; as `FeedbackProducer.enqueue_many`."""
         taken = 0
-        drawn = _drawn(events)
-        while True:
-            chunk: list[FeedbackEvent] = []
-            try:
-                async for item in drawn:
-                    add_event(chunk, item, taken)
-                    if len(chunk) == CHUNK:
-                        break
-                if not chunk:
-                    return taken
+        try:
+            async for chunk in async_chunks(events):
                 messages = [to_message(event, queue=self._queue) for event in chunk]
                 await self.enqueue_messages(messages, events=chunk, timeout=timeout)
-            except ProducerError as error:
-                error.taken = taken
-                error.not_taken = tuple(chunk)
-                raise
-            taken += len(chunk)
+                taken += len(chunk)
+        except ProducerError as error:
+            error.taken = taken
+            raise
+        return taken
 
     async def enqueue_messages(
         self,
@@ -166,14 +158,3 @@ class AsyncFeedbackProducer(Configured):
         for loop in [loop for loop in self._pipelines if loop.is_closed()]:
             for pipeline in self._pipelines.pop(loop):
                 pipeline.close()
-
-
-async def _drawn(
-    events: Iterable[FeedbackEvent | Mapping[str, Any]] | AsyncIterable[FeedbackEvent | Mapping[str, Any]],
-) -> AsyncIterator[FeedbackEvent | Mapping[str, Any]]:
-    if isinstance(events, AsyncIterable):
-        async for item in events:
-            yield item
-    else:
-        for item in events:
-            yield item

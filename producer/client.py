@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any, Self, overload
+from typing import TYPE_CHECKING, Self, overload
 
-from producer.configured import CHUNK, Configured, add_event, to_event
+from producer.chunks import Item, chunks
+from producer.configured import Configured, to_event
 from producer.errors import ProducerError
 from producer.message import to_message
 from producer.pool import Pool
 from producer.resp import leaves_clean, lpush, require_taken
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Sequence
     from datetime import datetime
     from types import TracebackType
     from uuid import UUID
@@ -86,7 +87,7 @@ class FeedbackProducer(Configured):
         self.enqueue_messages((to_message(event, queue=self._queue),), events=(event,), timeout=timeout)
         return event
 
-    def enqueue_many(self, events: Iterable[FeedbackEvent | Mapping[str, Any]], *, timeout: float | None = None) -> int:
+    def enqueue_many(self, events: Iterable[Item], *, timeout: float | None = None) -> int:
         """Hand many events over, in one round trip for each 500.
 
         Args:
@@ -98,27 +99,18 @@ class FeedbackProducer(Configured):
 
         Raises:
             ProducerError: As `enqueue`. ``taken`` counts the events of the chunks before; of the chunk at hand none
-                was taken, and its events are in ``not_taken``.
+                was taken, and its events so far are in ``not_taken``.
         """
         taken = 0
-        drawn = iter(events)
-        while True:
-            chunk: list[FeedbackEvent] = []
-            try:
-                for item in drawn:
-                    add_event(chunk, item, taken)
-                    if len(chunk) == CHUNK:
-                        break
-                if not chunk:
-                    return taken
-                self.enqueue_messages(
-                    [to_message(event, queue=self._queue) for event in chunk], events=chunk, timeout=timeout
-                )
-            except ProducerError as error:
-                error.taken = taken
-                error.not_taken = tuple(chunk)
-                raise
-            taken += len(chunk)
+        try:
+            for chunk in chunks(events):
+                messages = [to_message(event, queue=self._queue) for event in chunk]
+                self.enqueue_messages(messages, events=chunk, timeout=timeout)
+                taken += len(chunk)
+        except ProducerError as error:
+            error.taken = taken
+            raise
+        return taken
 
     def enqueue_messages(
         self, messages: Sequence[bytes], *, events: Sequence[FeedbackEvent] = (), timeout: float | None = None

@@ -6,7 +6,6 @@ import os
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from producer.address import Address
-from producer.errors import InvalidEvent
 from producer.event import FeedbackEvent
 from producer.message import QUEUE
 
@@ -15,13 +14,9 @@ if TYPE_CHECKING:
     from datetime import datetime
     from uuid import UUID
 
-__all__ = ["CHUNK", "DEFAULT_URL", "Configured", "add_event", "to_event"]
+__all__ = ["DEFAULT_URL", "Configured", "to_event"]
 
 DEFAULT_URL: Final = "redis://127.0.0.1:6379/0"
-CHUNK: Final = 500
-"""Events that `enqueue_many` sends in one command: one round trip, about half a megabyte, a few milliseconds of
-Redis's time."""
-
 MAX_TIMEOUT: Final = 86_400.0
 """Seconds that a budget may have: a day, which every clock and every system call can express."""
 
@@ -100,23 +95,3 @@ def to_event(
         return request_id
     fields = {"request_id": request_id, "status": status, "org": org, "group": group, "occurred_at": occurred_at}
     return FeedbackEvent.from_wire(fields)
-
-
-def add_event(chunk: list[FeedbackEvent], item: FeedbackEvent | Mapping[str, Any], before: int) -> None:
-    """Put an event, or one made of a mapping, at the end of the chunk.
-
-    Args:
-        chunk: The events of the chunk so far.
-        item: The next one.
-        before: How many events came in the chunks before.
-
-    Raises:
-        InvalidEvent: A field can't be carried. The message names the event by its place, counted from 0.
-    """
-    if isinstance(item, FeedbackEvent):
-        chunk.append(item)
-        return
-    try:
-        chunk.append(FeedbackEvent.from_wire(item))
-    except InvalidEvent as error:
-        raise InvalidEvent(f"event {before + len(chunk)}: {error}", field=error.field) from None
