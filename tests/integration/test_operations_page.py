@@ -1,0 +1,107 @@
+"""The session on the page for operators, typed in as it stands there: every command prints what the page says."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import subprocess
+import sys
+import uuid
+from contextlib import closing
+from typing import TYPE_CHECKING
+
+import pytest
+from sqlalchemy import func, select
+
+from tests.processes import ROOT, eventually
+from worker.deadletters import DeadLetter, DeadLetterStore, State
+from worker.sandbox.stack import LocalStack
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+PAGE = (ROOT / "docs" / "operations.md").read_text()
+MOMENT = re.compile(r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d(\.\d+\+00:00)?")
+
+PRESSES = [
+    {
+        "request_id": str(uuid.uuid5(uuid.UUID(int=0), str(number))),
+        "status": "true" if number % 3 else "false",
+        "org": "65dd3e835a669e3347654200" if number % 4 else "org-not-ours",
+        "group": "67e86d036e9921509f730483",
+    }
+    for number in range(12)
+]
+UNKNOWN = [PRESSES[2]["request_id"], PRESSES[5]["request_id"]]
+
+
+@pytest.fixture
+def stack(tmp_path: Path) -> Iterator[LocalStack]:
+    """A system whose AquilaX refuses three presses as forbidden and two as unknown, one after the other."""
+    (tmp_path / "presses.ndjson").write_text(
+        "\n".join(map(json.dumps, [*PRESSES, PRESSES[0] | {"request_id": "not-a-uuid"}]))
+    )
+    with LocalStack(folder=tmp_path / "stack") as stack:
+        stack.environment["FEEDBACK_CONCURRENCY"] = "1"
+        stack.start_broker()
+        stack.create_database()
+        unknown = [flag for request_id in UNKNOWN for flag in ("--unknown-request-id", request_id)]
+        with closing(stack.start_sandbox(["--forbidden-org", "org-not-ours", *unknown])):
+            stack.start_worker()
+            yield stack
+
+
+@pytest.fixture
+def store(stack: LocalStack) -> Iterator[DeadLetterStore]:
+    """The dead letters of the system."""
+    with closing(DeadLetterStore.connect(stack.environment["FEEDBACK_DATABASE_URL"])) as store:
+        yield store
+
+
+def test_the_session_on_the_page_is_what_one_sees(stack: LocalStack, store: DeadLetterStore, tmp_path: Path) -> None:
+    """Sending first, which is further down on the page; then the dead letters that it leaves; then the versions."""
+    for heading in ("Sending by hand", "Dead letters", "Upgrading"):
+        for command, expected in _session(heading):
+            printed = _type(command, stack, tmp_path)
+            if expected:
+                assert _plain(printed) == _plain(expected), command
+            eventually(lambda: _count(store, State.REPLAYING) == 0, what=f"the outcome of {command}")
+        eventually(lambda: _count(store, *State) == 5, what="a row for each press that AquilaX refuses")
+
+
+def _session(heading: str) -> list[tuple[str, str]]:
+    """The commands under a heading, each with what the page shows that it prints."""
+    section = PAGE.split(f"\n## {heading}\n")[1].split("\n## ")[0]
+    blocks = re.findall(r"^```console\n(.*?)^```$", section, re.MULTILINE | re.DOTALL)
+    commands = [part.partition("\n") for block in blocks for part in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]]
+    assert commands
+    return [(command, expected) for command, _, expected in commands]
+
+
+def _type(command: str, stack: LocalStack, folder: Path) -> str:
+    program, *arguments = shlex.split(command)
+    assert program == "aquilax-feedback"
+    run = subprocess.run(
+        [sys.executable, "-m", "worker.cli", *arguments],
+        env=stack.environment | {"COLUMNS": "200"},
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    assert run.returncode in {0, 1}, run.stdout
+    return run.stdout
+
+
+def _plain(text: str) -> list[list[str]]:
+    """What a person reads: without times, and however wide the columns are."""
+    return [MOMENT.sub("<time>", line).split() for line in text.strip().splitlines()]
+
+
+def _count(store: DeadLetterStore, *states: State) -> int:
+    with store.engine.connect() as connection:
+        rows = select(func.count()).select_from(DeadLetter).where(DeadLetter.state.in_(states))
+        return connection.scalar(rows) or 0
