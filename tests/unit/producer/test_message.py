@@ -9,6 +9,7 @@ from base64 import b64decode
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -65,6 +66,7 @@ def test_two_messages_of_one_event_are_told_apart() -> None:
     assert len(tags) == 1_000
 
 
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")  # the child only makes a message
 def test_a_forked_child_repeats_no_tag_of_its_parent() -> None:
     """A web server forks after the application is loaded; the state of a generator would be copied."""
     reading, writing = os.pipe()
