@@ -13,7 +13,7 @@ import click
 import pytest
 from pydantic import SecretStr
 
-from producer import AsyncFeedbackProducer, FeedbackEvent
+from producer import FeedbackEvent
 from tests.processes import ROOT, RedisServer
 from worker.cli import main
 from worker.settings import Settings
@@ -158,10 +158,16 @@ def test_the_code_for_asyncio_enqueues(valkey: RedisServer, monkeypatch: pytest.
     """The second thing that is pasted."""
     monkeypatch.setenv("FEEDBACK_BROKER_URL", valkey.url)
     pasted = _run(_code(ROOT / "README.md", "python")[1])
-    events = [FeedbackEvent(request_id=REQUEST_ID, status=False, org="my-org", group="my-group")] * 3
-    assert asyncio.run(pasted["import_presses"](events)) == 3
+    event = FeedbackEvent(request_id=REQUEST_ID, status=False, org="my-org", group="my-group")
+
+    async def use() -> int:
+        async with pasted["producer"]:
+            await pasted["pressed"](event)
+            imported: int = await pasted["imported"]([event] * 3)
+            return imported
+
+    assert asyncio.run(use()) == 3
     assert _queued(valkey) == 4
-    assert pasted["AsyncFeedbackProducer"] is AsyncFeedbackProducer
 
 
 def test_the_code_for_other_celery_clients_enqueues(valkey: RedisServer) -> None:
