@@ -20,7 +20,7 @@ DEFAULTS: dict[str, Any] = {
     "AQUILAX_BASE_URL": "https://aquilax.ai",
     "FEEDBACK_BROKER_URL": SecretStr("redis://127.0.0.1:6379/0"),
     "FEEDBACK_DATABASE_URL": SecretStr("sqlite:///aquilax-feedback.sqlite3"),
-    "FEEDBACK_MAX_ATTEMPTS": 60,
+    "FEEDBACK_MAX_ATTEMPTS": 200,
     "FEEDBACK_RETRY_BASE": timedelta(seconds=2),
     "FEEDBACK_RETRY_CAP": timedelta(hours=1),
     "FEEDBACK_RETRY_HORIZON": timedelta(days=3),

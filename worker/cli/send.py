@@ -108,6 +108,7 @@ def _send_file(producer: FeedbackProducer, file: TextIO, lines: Iterable[Line]) 
                     style="red",
                     highlight=False,
                     markup=False,
+                    soft_wrap=True,
                 )
                 return 1
             tally.sent += len(chunk)
@@ -120,7 +121,7 @@ def _good(lines: Iterable[Line], tally: _Tally, console: Console) -> Iterator[Go
     for line in lines:
         if isinstance(line, BadLine):
             tally.bad += 1
-            console.print(f"line {line.number}: {line.problem}", highlight=False, markup=False)
+            console.print(f"line {line.number}: {line.problem}", highlight=False, markup=False, soft_wrap=True)
         else:
             yield line
 
