@@ -20,7 +20,7 @@ from worker.deadletters import (
 )
 from worker.ledger import Busy, Claimed, Count, Ledger, Seen
 from worker.policy.message import Message, Unreadable
-from worker.policy.retry import Bury, Delivered, Hold, Outcome, Reason, RetryAt, RetryPolicy, backoff, decide
+from worker.policy.retry import Bury, Delivered, Hold, Outcome, Reason, RetryAt, RetryPolicy, decide, pause
 from worker.policy.verdict import Answer, classify
 
 if TYPE_CHECKING:
@@ -128,8 +128,8 @@ class Delivery:
     def _turned_away(self, message: Message, claim: Busy | Seen) -> Ending:
         match claim:
             case Busy(remaining=remaining):
-                wait = min(self._backoff(message.journey), remaining)
-                return self._hold(message.journey, "another message of this request_id is being sent", wait=wait)
+                why = "another message of this request_id is being sent"
+                return self._hold(message.journey, why, at_most=remaining)
             case Seen.SETTLED:
                 self._settle_replay(message, State.DELIVERED)
                 return Done(words="delivered")
@@ -233,12 +233,10 @@ class Delivery:
         if (row := message.journey.dead_letter) is not None:
             self._dead_letters.settle_replay(row, request_id=message.event.request_id, state=state, note=note)
 
-    def _hold(self, journey: Journey, why: str, *, wait: timedelta | None = None) -> Again:
-        at = self._now() + (self._backoff(journey) if wait is None else wait)
+    def _hold(self, journey: Journey, why: str, *, at_most: timedelta = timedelta.max) -> Again:
+        wait = pause(self._policy, holds=journey.holds + 1, spread=self._spread())
+        at = self._now() + min(wait, at_most)
         return Again(journey=journey.held(until=at), words=f"hold, retry in {self._until(at)}: {why}")
-
-    def _backoff(self, journey: Journey) -> timedelta:
-        return backoff(self._policy, tries=journey.holds + 1, spread=self._spread())
 
     def _until(self, at: datetime) -> str:
         seconds = (at - self._now()).total_seconds()

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Final, assert_never
 
 from worker.policy.verdict import Answer, Verdict
 
-__all__ = ["Bury", "Delivered", "Hold", "Outcome", "Reason", "RetryAt", "RetryPolicy", "backoff", "decide"]
+__all__ = ["Bury", "Delivered", "Hold", "Outcome", "Reason", "RetryAt", "RetryPolicy", "backoff", "decide", "pause"]
 
 
 class Reason(StrEnum):
@@ -97,6 +97,22 @@ def backoff(policy: RetryPolicy, *, tries: int, spread: float) -> timedelta:
     return timedelta(seconds=longest * spread)
 
 
+def pause(policy: RetryPolicy, *, holds: int, spread: float) -> timedelta:
+    """Return the wait before a held event looks again: as `backoff`, but never long.
+
+    A hold ends when somebody mends what is ours: then the held events shall not sleep on for an hour.
+
+    Args:
+        policy: The limits.
+        holds: How often the event has been held, from 1.
+        spread: Chance, from 0 to 1.
+    """
+    return backoff(replace(policy, cap=min(policy.cap, _LONGEST_PAUSE)), tries=holds, spread=spread)
+
+
+_LONGEST_PAUSE: Final = timedelta(minutes=5)
+
+
 def decide(
     verdict: Verdict,
     answer: Answer,
@@ -128,23 +144,24 @@ def decide(
         case Verdict.FORBIDDEN:
             return Bury(reason=Reason.FORBIDDEN, http_status=answer.status, answer=answer.text)
         case Verdict.LOCKED_OUT:
-            return Hold(at=now + _wait(policy, answer, tries=holds, spread=spread), why=answer.words)
+            wait = pause(policy, holds=holds, spread=spread)
+            return Hold(at=now + _asked(wait, answer, policy=policy, spread=spread), why=answer.words)
         case Verdict.NOT_NOW:
             deadline = enqueued_at + policy.horizon
             if attempts >= policy.max_attempts or now >= deadline:
                 return Bury(reason=Reason.EXHAUSTED, http_status=answer.status, answer=answer.text)
-            due = now + _wait(policy, answer, tries=attempts, spread=spread)
+            wait = backoff(policy, tries=attempts, spread=spread)
+            due = now + _asked(wait, answer, policy=policy, spread=spread)
             return RetryAt(at=min(due, deadline), why=answer.words)
         case _:
             assert_never(verdict)
 
 
-def _wait(policy: RetryPolicy, answer: Answer, *, tries: int, spread: float) -> timedelta:
-    """The backoff, or what AquilaX asks for, with a little jitter so that not all come back at the same instant.
+def _asked(wait: timedelta, answer: Answer, *, policy: RetryPolicy, spread: float) -> timedelta:
+    """The wait, or what AquilaX asks for, with a little jitter so that not all come back at the same instant.
 
     No wait is longer than the horizon, which also keeps a hostile Retry-After from overflowing the calendar.
     """
-    wait = backoff(policy, tries=tries, spread=spread)
     if answer.retry_after is not None:
         wait = max(wait, answer.retry_after + policy.base * spread)
     return min(wait, policy.horizon)

@@ -196,3 +196,5 @@ def test_a_hold_always_looks_again_within_the_horizon(
 
     assert isinstance(outcome, Hold)
     assert NOW <= outcome.at <= NOW + policy.horizon
+    if retry_after is None:
+        assert outcome.at <= NOW + min(policy.cap, timedelta(minutes=5))
