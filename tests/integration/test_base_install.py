@@ -54,14 +54,24 @@ def _python(python: Path | str, *arguments: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def base_install(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The Python of a fresh environment with the wheel of this tree in it, and what the wheel itself asks for."""
-    folder = tmp_path_factory.mktemp("install")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The wheel of this tree."""
+    folder = tmp_path_factory.mktemp("wheel")
     _python(sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(folder), str(ROOT))
-    (wheel,) = folder.glob("*.whl")
-    _python(sys.executable, "-m", "venv", str(folder / "venv"))
-    python = folder / "venv" / "bin" / "python"
-    _python(python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", str(wheel))
+    (built,) = folder.glob("*.whl")
+    return built
+
+
+@pytest.fixture(scope="module")
+def base_install(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The Python of a fresh environment with the wheel in it, and what the wheel itself asks for."""
+    return _install(str(wheel), tmp_path_factory.mktemp("base"))
+
+
+def _install(requirement: str, folder: Path) -> Path:
+    _python(sys.executable, "-m", "venv", str(folder))
+    python = folder / "bin" / "python"
+    _python(python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", requirement)
     return python
 
 
@@ -96,3 +106,30 @@ def test_importing_it_is_light(base_install: Path) -> None:
     assert {"producer"} <= set(imported)
     assert not {"redis", "worker", "celery", "kombu", "requests", "sqlalchemy", "pydantic"} & set(imported)
     assert float(seconds) < 0.5
+
+
+def test_its_command_says_what_else_to_install(base_install: Path) -> None:
+    """The wheel brings the command, and the base install not what the command needs."""
+    done = run([base_install.with_name("aquilax-feedback")], capture_output=True, text=True, timeout=100, check=False)
+
+    assert done.returncode == 1
+    assert done.stderr == "aquilax-feedback: its commands need more: pip install 'aquilax-feedback[worker]'\n"
+
+
+def test_the_worker_extra_brings_all_that_a_worker_needs(wheel: Path, valkey: RedisServer, tmp_path: Path) -> None:
+    """No more than `pip install aquilax-feedback[worker]`, away from this tree: the table, the app and its broker."""
+    python = _install(f"{wheel}[worker]", tmp_path / "venv")
+    environment = {"FEEDBACK_BROKER_URL": valkey.url, "FEEDBACK_DATABASE_URL": f"sqlite:///{tmp_path}/dead.sqlite3"}
+
+    for command in (["aquilax-feedback", "db", "upgrade"], ["celery", "-A", "worker", "purge", "-f"]):
+        program, *arguments = command
+        done = run(
+            [python.with_name(program), *arguments],
+            env=environment,
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=100,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr

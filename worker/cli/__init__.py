@@ -6,7 +6,10 @@ from importlib import import_module
 from importlib.metadata import version
 from typing import Final
 
-import click
+try:
+    import click
+except ModuleNotFoundError:  # a chat backend has the producer alone
+    raise SystemExit("aquilax-feedback: its commands need more: pip install 'aquilax-feedback[worker]'") from None
 
 __all__ = ["main"]
 
