@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+from importlib.util import find_spec
 from typing import Any, Final
 
 import click
@@ -105,6 +106,8 @@ def sandbox(*, host: str, port: int, tls_cert: str | None, tls_key: str | None, 
     runs, with GET, PUT or PATCH /_sandbox/behaviour. GET /_sandbox/received says what it received, and
     GET /_sandbox/received/REQUEST_ID of one request_id. It stops with Ctrl-C.
     """
+    if find_spec("aiohttp") is None:
+        raise click.ClickException("aiohttp is not installed: pip install 'aquilax-feedback[sandbox]'")
     local = Sandbox(key=options.pop("key"), seed=options.pop("seed"), behaviour=_behaviour(options))
     tls = _tls(tls_cert, tls_key)
     from worker.sandbox.server import run  # noqa: PLC0415 - aiohttp takes a third of a second, and --help needs none

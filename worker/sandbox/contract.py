@@ -33,7 +33,7 @@ class Ask:
     """A request for feedback, as it came.
 
     Attributes:
-    XX
+        request_id: From the path, in small letters: any text.
         status: From the path: any text.
         org: From the query; empty if it is missing or there twice.
         group: Likewise.
