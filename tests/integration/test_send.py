@@ -126,3 +126,16 @@ def test_a_file_says_where_to_go_on_when_redis_is_full(valkey: RedisServer, tmp_
     assert ended.returncode == 1
     assert "go on with --from-line 2" in ended.stderr
     assert queued(valkey) == []
+
+
+@pytest.mark.parametrize("name", ["presses.csv", "presses.ndjson"])
+def test_a_file_with_a_byte_order_mark_is_read(valkey: RedisServer, tmp_path: Path, name: str) -> None:
+    """Excel writes one in front of its CSV."""
+    fields = {"request_id": ID, "status": "true", "org": "o", "group": "g"}
+    lines = {"presses.csv": f"{','.join(fields)}\n{','.join(fields.values())}\n", "presses.ndjson": json.dumps(fields)}
+    file = tmp_path / name
+    file.write_text(lines[name], encoding="utf-8-sig")
+
+    ended = send(valkey, "--from-file", str(file))
+
+    assert ended.stdout == "enqueued 1, refused 0\n", ended.stderr

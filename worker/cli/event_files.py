@@ -46,7 +46,7 @@ def read_ndjson(lines: Iterable[str], defaults: Mapping[str, str]) -> Iterator[L
             continue
         try:
             fields = json.loads(line)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             yield BadLine(number=number, problem=f"this is not JSON: {error}")
             continue
         if isinstance(fields, dict):
@@ -69,8 +69,9 @@ def read_csv(lines: Iterable[str], defaults: Mapping[str, str]) -> Iterator[Line
         except StopIteration:
             return
         except csv.Error as error:
-            yield BadLine(number=reader.line_num, problem=f"this is not CSV: {error}")
-            return
+            # DictReader's own count stays at the line before.
+            yield BadLine(number=reader.reader.line_num, problem=f"this is not CSV: {error}")
+            continue
         if None in row:
             yield BadLine(number=reader.line_num, problem="there are more cells than columns")
             continue

@@ -36,7 +36,7 @@ _PATIENCE: Final = 5.0
 @click.option(
     "--from-file",
     "file",
-    type=click.File("r", encoding="utf-8", errors="surrogateescape"),
+    type=click.File("r", encoding="utf-8-sig", errors="surrogateescape"),
     help="Send every event of a file: NDJSON, or CSV with a header; - is standard input.",
 )
 @click.option(

@@ -111,3 +111,21 @@ def test_csv_that_breaks_off_inside_quotes_is_told() -> None:
 
     assert isinstance(bad, BadLine)
     assert "this is not CSV" in bad.problem
+
+
+def test_a_line_that_is_no_csv_is_named_and_the_rest_is_read() -> None:
+    """A stray quote spoils its own line only."""
+    lines = ["request_id,status,org,group\n", f'{ID},true,"o"x,g\n', f"{ID},false,o,g\n"]
+
+    assert told(read_csv(lines, {})) == [(2, "this is not CSV: ',' expected after '\"'"), (3, "false")]
+
+
+def test_a_line_nested_too_deep_is_named_and_the_rest_is_read() -> None:
+    """Python's JSON reader gives up on it in a way of its own."""
+    event = f'{{"request_id": "{ID}", "status": true, "org": "o", "group": "g"}}\n'
+
+    bad, good = read_ndjson(["[" * 200_000 + "\n", event], {})
+
+    assert isinstance(bad, BadLine)
+    assert "this is not JSON" in bad.problem
+    assert isinstance(good, GoodLine)
