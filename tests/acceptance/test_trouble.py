@@ -5,9 +5,10 @@ from __future__ import annotations
 import shutil
 import uuid
 from contextlib import closing
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
+import requests
 from sqlalchemy import func, select
 
 from producer import FeedbackEvent, FeedbackProducer
@@ -59,14 +60,17 @@ def test_a_certificate_that_cannot_be_trusted_gets_no_key(
     flags = ["--tls-cert", str(certificate), "--tls-key", str(key)]
     with closing(stack.start_sandbox(flags, certificate=certificate)) as sandbox:
         stack.start_worker()
+        task_info = f"{stack.start_flower()}/api/task/info"
 
         taken = producer.enqueue(event())
         eventually(lambda: _dead(store) == 1, what="it is exhausted")
+        task = eventually(lambda: _failed(f"{task_info}/{taken.request_id}"), what="Flower reports it as failed")
 
         with store.engine.connect() as connection:
             row = connection.execute(select(DeadLetter.reason, DeadLetter.http_status, DeadLetter.answer)).one()
         assert (row.reason, row.http_status) == (Reason.EXHAUSTED, None)
         assert row.answer.startswith("TLS failure: ")
+        assert task["exception"].startswith("dead letter: exhausted TLS failure: ")
         assert sandbox.received_for(taken.request_id).received == 0
 
 
@@ -106,6 +110,13 @@ def test_a_worker_that_is_replaced_under_load_loses_nothing(
 
         assert at_the_stop < len(events)
         assert sandbox.received().max_in_flight == 1
+
+
+def _failed(task_info: str) -> dict[str, Any] | None:
+    """What Flower's API reports of a task, once it has failed."""
+    answer = requests.get(task_info, timeout=5)
+    task: dict[str, Any] = answer.json() if answer.ok else {}
+    return task if task.get("state") == "FAILURE" else None
 
 
 def _take_away(database: Path) -> None:
