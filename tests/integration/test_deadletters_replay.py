@@ -143,6 +143,23 @@ def test_a_kill_before_the_enqueue_loses_nothing(store: DeadLetterStore) -> None
     assert _states(store) == [(State.REPLAYING, 1)] * 3, "finishing a replay is no second one"
 
 
+@pytest.mark.parametrize("state", [State.DEAD, State.DISCARDED])
+def test_the_same_command_finishes_what_was_cut_short(store: DeadLetterStore, state: State) -> None:
+    """Also one that names the state that the rows had before: they are marked now, and have it no longer."""
+    row_id = store.bury(a_burial(an_event(org="org-2")))
+    if state is State.DISCARDED:
+        settle(store, row_id, state)
+    selection = Selection(states=(state,), orgs=("org-2",))
+    with pytest.raises(KilledError):
+        _replay(store, Queue(_killed), selection)
+    queue = Queue()
+
+    _replay(store, queue, replace(selection, orgs=("org-1",)))
+    _replay(store, queue, selection)
+
+    assert queue.dead_letters == [row_id]
+
+
 def test_a_kill_after_the_enqueue_enqueues_again(store: DeadLetterStore, monkeypatch: pytest.MonkeyPatch) -> None:
     """Twice in the queue is once at AquilaX; not at all would be a loss."""
     row_id = store.bury(a_burial())
@@ -382,7 +399,7 @@ def test_a_dead_letter_is_found_by_its_id_and_by_its_request_id(store: DeadLette
 def test_discarded_rows_say_why_and_are_not_replayed(store: DeadLetterStore) -> None:
     """Unless they are asked for by their state: a discard can be taken back."""
     ids = [store.bury(a_burial()) for _ in range(3)]
-    which = replayable(()) & Selection(ids=tuple(ids[:2])).clause()
+    which = replayable(Selection(ids=tuple(ids[:2])))
 
     assert discard(store.engine, which, note="load test") == 2
 

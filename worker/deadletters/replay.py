@@ -93,7 +93,7 @@ def plan(engine: Engine, selection: Selection, *, limit: int | None = None) -> P
     Raises:
         DeadLetterStoreUnavailable: The database can't be asked.
     """
-    which = and_(selection.clause(), replayable(selection.states))
+    which = replayable(selection)
     invalid = count(engine, and_(which, DeadLetter.reason == Reason.INVALID))
     rows = count(engine, which) - invalid
     return Plan(

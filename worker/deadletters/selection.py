@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING
 
-from sqlalchemy import ColumnElement, and_, or_, true
+from sqlalchemy import ColumnElement, and_, false, or_, true
 
 from worker.deadletters.model import DeadLetter, State
 
@@ -70,15 +70,16 @@ class Selection:
         return and_(true(), *clauses)
 
 
-def replayable(states: tuple[State, ...]) -> ColumnElement[bool]:
-    """Return the condition for rows that a replay or a discard may take.
+def replayable(selection: Selection) -> ColumnElement[bool]:
+    """Return the condition for the rows of a selection that a replay or a discard may take.
 
-    Without a choice of states these are the dead, and those that a run was cut short on: marked as replaying, but
-    never confirmed to be in the queue. A row that is confirmed has an event on its way, so its outcome is awaited,
-    unless the operator asks for `State.REPLAYING` because the broker has lost it. A delivered row is never taken.
+    Without a choice of states these are the dead. Rows that a run was cut short on, which are marked as replaying but
+    were never confirmed to be in the queue, are taken whichever states are chosen, so that the same command finishes
+    what it began. A row that is confirmed has an event on its way, so its outcome is awaited, unless the operator asks
+    for `State.REPLAYING` because the broker has lost it. A delivered row is never taken.
     """
-    chosen = tuple(state for state in states if state is not State.DELIVERED)
-    if states:
-        return DeadLetter.state.in_(chosen)
+    chosen = set(selection.states or (State.DEAD,)) - {State.DELIVERED}
+    if not chosen:
+        return false()
     cut_short = and_(DeadLetter.state == State.REPLAYING, DeadLetter.replay_enqueued_at.is_(None))
-    return or_(DeadLetter.state == State.DEAD, cut_short)
+    return and_(replace(selection, states=()).clause(), or_(DeadLetter.state.in_(chosen), cut_short))

@@ -7,7 +7,6 @@ import sys
 from typing import TYPE_CHECKING, Final
 
 import click
-from sqlalchemy import and_
 
 from producer import FeedbackProducer
 from worker.cli.database import opened, settings
@@ -82,7 +81,7 @@ def replay(
 def discard(*, selection: Selection, note: str, limit: int | None, dry_run: bool, yes: bool, as_json: bool) -> None:
     """Decide that dead letters shall not be delivered. The rows stay, and can be replayed with --state discarded."""
     with opened() as engine:
-        which = and_(selection.clause(), replayable(selection.states))
+        which = replayable(selection)
         fitting = count(engine, which)
         rows = fitting if limit is None else min(fitting, limit)
         if not dry_run:
