@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["DEFAULT_URL", "Configured", "to_event"]
 
 DEFAULT_URL: Final = "redis://127.0.0.1:6379/0"
-MAX_TIMEOUT: Final = 86_400.0
+_LONGEST_TIMEOUT: Final = 86_400.0
 """Seconds that a budget may have: a day, which every clock and every system call can express."""
 
 _PATIENCE: Final = 1.0
@@ -71,8 +71,8 @@ class Configured:
 
 
 def _in_range(timeout: float) -> float:
-    if not 0 < timeout <= MAX_TIMEOUT:
-        raise ValueError(f"timeout is {timeout}: expected seconds, above 0 and up to {MAX_TIMEOUT:.0f}")
+    if not 0 < timeout <= _LONGEST_TIMEOUT:
+        raise ValueError(f"timeout is {timeout}: expected seconds, above 0 and up to {_LONGEST_TIMEOUT:.0f}")
     return timeout
 
 

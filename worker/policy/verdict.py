@@ -10,6 +10,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from datetime import timedelta
 
 __all__ = ["Answer", "Verdict", "classify", "message_of"]
@@ -55,14 +56,19 @@ class Verdict(Enum):
     """AquilaX can't take it at the moment."""
 
 
-_BY_STATUS: Final = {
+_BY_STATUS: Final[Mapping[int, Verdict]] = {
     HTTPStatus.UNAUTHORIZED: Verdict.LOCKED_OUT,
     HTTPStatus.FORBIDDEN: Verdict.FORBIDDEN,
     HTTPStatus.REQUEST_TIMEOUT: Verdict.NOT_NOW,
     HTTPStatus.TOO_EARLY: Verdict.NOT_NOW,
     HTTPStatus.TOO_MANY_REQUESTS: Verdict.NOT_NOW,
 }
-_BY_CLASS: Final = {2: Verdict.DELIVERED, 3: Verdict.LOCKED_OUT, 4: Verdict.REJECTED, 5: Verdict.NOT_NOW}
+_BY_CLASS: Final[Mapping[int, Verdict]] = {
+    2: Verdict.DELIVERED,
+    3: Verdict.LOCKED_OUT,
+    4: Verdict.REJECTED,
+    5: Verdict.NOT_NOW,
+}
 
 
 def classify(answer: Answer) -> Verdict:
@@ -73,7 +79,7 @@ def classify(answer: Answer) -> Verdict:
     if answer.status is None:
         return Verdict.NOT_NOW
     by_class = _BY_CLASS.get(answer.status // 100, Verdict.NOT_NOW)
-    return _BY_STATUS.get(answer.status, by_class)  # type: ignore[call-overload, no-any-return]
+    return _BY_STATUS.get(answer.status, by_class)
 
 
 _FEW_WORDS: Final = 200
