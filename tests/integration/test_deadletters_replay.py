@@ -186,6 +186,32 @@ def test_a_broker_that_is_away_leaves_the_rows_dead(store: DeadLetterStore) -> N
     assert _states(store) == [(State.DEAD, 0)] * 3
 
 
+def test_a_broker_that_is_away_leaves_a_discarded_row_discarded(store: DeadLetterStore) -> None:
+    """An operator's word is not unsaid by a replay that did not happen; the same command finds the row again."""
+    row_id = store.bury(a_burial())
+    settle(store, row_id, State.DISCARDED)
+    before = row_of(store, row_id)
+    discarded = Selection(states=(State.DISCARDED,))
+
+    _replay(store, Queue(BrokerUnavailable("connection refused")), discarded)
+
+    after = row_of(store, row_id)
+    assert (after.state, after.settled_at, after.replay_count) == (State.DISCARDED, before.settled_at, 0)
+    assert plan(store.engine, discarded).rows == 1
+
+
+def test_a_broker_that_is_away_leaves_what_was_cut_short_marked(store: DeadLetterStore) -> None:
+    """Its event may be in the queue all the same, from the run before."""
+    store.bury(a_burial())
+    with pytest.raises(KilledError):
+        _replay(store, Queue(_killed))
+
+    _replay(store, Queue(BrokerUnavailable("connection refused")))
+
+    assert _states(store) == [(State.REPLAYING, 1)]
+    assert plan(store.engine, EVERYTHING).rows == 1
+
+
 def test_a_database_that_goes_away_ends_the_run_and_loses_nothing(store: DeadLetterStore) -> None:
     """What was done before is told; the chunk at hand is in the queue and not confirmed, so the next run takes it."""
     first, second, third = (store.bury(a_burial()) for _ in range(3))

@@ -151,7 +151,7 @@ class Replay:
                 seen += len(rows)
                 events, refused = _events(rows)
                 report = replace(report, refused=(*report.refused, *refused))
-                report = replace(report, enqueued=report.enqueued + self._replay(which, events))
+                report = replace(report, enqueued=report.enqueued + self._replay(which, rows, events))
                 progress(report.enqueued)
         except (BrokerUnavailable, EnqueueUncertain, DeadLetterStoreUnavailable) as error:
             return replace(report, failure=str(error))
@@ -161,14 +161,14 @@ class Replay:
         """At most a second's worth, so that a low rate is kept evenly."""
         return int(max(1, min(_CHUNK, self._rate)))
 
-    def _replay(self, which: ColumnElement[bool], events: dict[int, FeedbackEvent]) -> int:
+    def _replay(self, which: ColumnElement[bool], rows: list[DeadLetter], events: dict[int, FeedbackEvent]) -> int:
         marked = self._mark(which, list(events))
         if not marked:
             return 0
         try:
             self._enqueue({row_id: events[row_id] for row_id in marked})
         except BrokerUnavailable:
-            self._unmark(marked)
+            self._unmark(rows)
             raise
         self._change(marked, {"replay_enqueued_at": self._now()})
         return len(marked)
@@ -183,7 +183,6 @@ class Replay:
             (DeadLetter.last_replay_at, self._now()),
             (DeadLetter.replay_run, self._run),
             (DeadLetter.replay_enqueued_at, None),
-            (DeadLetter.settled_at, None),
         )
         with translated(), self._engine.begin() as connection:
             connection.execute(update(DeadLetter).where(which, DeadLetter.id.in_(ids)).ordered_values(*changes))
@@ -203,8 +202,11 @@ class Replay:
                 continue  # what Redis took twice is delivered once
         return self._publisher.enqueue_messages(messages, events=list(events.values()))
 
-    def _unmark(self, ids: list[int]) -> None:
-        self._change(ids, {"state": State.DEAD, "replay_count": DeadLetter.replay_count - 1})
+    def _unmark(self, rows: list[DeadLetter]) -> None:
+        """Give rows their state back. One that was marked before stays so: its event may be in the queue."""
+        for state in (State.DEAD, State.DISCARDED):
+            ids = [row.id for row in rows if row.state is state]
+            self._change(ids, {"state": state, "replay_count": DeadLetter.replay_count - 1})
 
     def _change(self, ids: list[int], values: dict[str, Any]) -> None:
         """Change the rows that this run holds; one whose outcome has come already is left alone."""
