@@ -112,11 +112,11 @@ def test_a_worker_that_is_replaced_under_load_loses_nothing(
         assert sandbox.received().max_in_flight == 1
 
 
-def _failed(task_info: str) -> dict[str, Any] | None:
-    """What Flower's API reports of a task, once it has failed."""
+def _failed(task_info: str) -> dict[str, Any]:
+    """What Flower's API reports of a task, once it has failed; nothing before."""
     answer = requests.get(task_info, timeout=5)
     task: dict[str, Any] = answer.json() if answer.ok else {}
-    return task if task.get("state") == "FAILURE" else None
+    return task if task.get("state") == "FAILURE" else {}
 
 
 def _take_away(database: Path) -> None:
