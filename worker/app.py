@@ -125,6 +125,7 @@ def _configuration(settings: Settings) -> dict[str, Any]:
         "task_ignore_result": True,
         "task_acks_late": True,
         "task_reject_on_worker_lost": True,
+        "worker_consumer": "worker.consumer:Consumer",
         "worker_pool": "threads",
         "worker_concurrency": settings.feedback_concurrency,
         "worker_prefetch_multiplier": 2,

@@ -14,9 +14,9 @@ from worker.deadletters import (
     Burial,
     DeadLetterStoreUnavailable,
     State,
+    burial_of_unreadable,
     key_of_event,
     key_of_event_without_time,
-    key_of_raw,
 )
 from worker.ledger import Busy, Claimed, Count, Ledger, Seen
 from worker.policy.message import Message, Unreadable
@@ -112,7 +112,7 @@ class Delivery:
         event, journey = message.event, message.journey
         if journey.not_before is not None and self._now() < journey.not_before - _PUNCTUAL:
             return Again(journey=journey, words=f"waiting until {journey.not_before:%Y-%m-%d %H:%M:%S} UTC")
-        claim = self._ledger.claim(event, message_id=journey.message_id)
+        claim = self._ledger.claim(message.word, message_id=journey.message_id)
         if not isinstance(claim, Claimed):
             return self._turned_away(message, claim)
         try:
@@ -175,9 +175,9 @@ class Delivery:
 
     def _record(self, message: Message, claim: Claimed) -> Ending:
         """Record the word; if it can't be recorded now, never send again for it."""
-        event, journey = message.event, message.journey
+        journey = message.journey
         try:
-            self._ledger.record(event, claim, message_id=journey.message_id)
+            self._ledger.record(message.word, claim, message_id=journey.message_id)
         except redis.RedisError as error:
             return self._hold(replace(journey, delivered=True), f"{_fault(error)}; then delivered")
         self._settle_replay(message, State.DELIVERED)
@@ -214,20 +214,8 @@ class Delivery:
         return Buried(words=words)
 
     def _bury_unreadable(self, message: Unreadable) -> Buried:
-        outcome = Bury(reason=Reason.INVALID, answer=message.problem)
-        self._dead_letters.bury(
-            Burial(
-                reason=outcome.reason,
-                died_at=self._now(),
-                first_enqueued_at=message.journey.enqueued_at,
-                attempts=0,
-                event=None,
-                event_key=key_of_raw(message.raw),
-                answer=message.problem,
-                raw=message.raw,
-            )
-        )
-        return Buried(words=_dead(outcome))
+        self._dead_letters.bury(burial_of_unreadable(message, died_at=self._now()))
+        return Buried(words=_dead(Bury(reason=Reason.INVALID, answer=message.problem)))
 
     def _settle_replay(self, message: Message, state: State, *, note: str = "") -> None:
         if (row := message.journey.dead_letter) is not None:

@@ -1,6 +1,12 @@
 """The dead-letter table: what can't be delivered is buried here, inspected, and replayed."""
 
-from worker.deadletters.burial import Burial, key_of_event, key_of_event_without_time, key_of_raw
+from worker.deadletters.burial import (
+    Burial,
+    burial_of_unreadable,
+    key_of_event,
+    key_of_event_without_time,
+    key_of_raw,
+)
 from worker.deadletters.errors import (
     DatabaseUnusable,
     DeadLetterError,
@@ -26,6 +32,7 @@ __all__ = [
     "SchemaOutdated",
     "SchemaTooNew",
     "State",
+    "burial_of_unreadable",
     "check_schema",
     "key_of_event",
     "key_of_event_without_time",

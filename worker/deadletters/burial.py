@@ -15,11 +15,13 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from producer.event import FeedbackEvent
+    from worker.policy.message import Unreadable
 
 __all__ = [
     "MAX_ANSWER_BYTES",
     "MAX_RAW_BYTES",
     "Burial",
+    "burial_of_unreadable",
     "clean",
     "key_of_event",
     "key_of_event_without_time",
@@ -64,6 +66,25 @@ class Burial:
     def __post_init__(self) -> None:
         if self.event is None and self.reason is not Reason.INVALID:
             raise ValueError(f"a burial without its event is invalid, not {self.reason.value}")
+
+
+def burial_of_unreadable(message: Unreadable, *, died_at: datetime) -> Burial:
+    """Return the burial of a message that can't be read as an event.
+
+    Args:
+        message: What stood in the queue, and what is wrong with it.
+        died_at: Now.
+    """
+    return Burial(
+        reason=Reason.INVALID,
+        died_at=died_at,
+        first_enqueued_at=message.journey.enqueued_at,
+        attempts=0,
+        event=None,
+        event_key=key_of_raw(message.raw),
+        answer=message.problem,
+        raw=message.raw,
+    )
 
 
 def key_of_event(event: FeedbackEvent) -> str:

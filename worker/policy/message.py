@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Final
 
 from producer import FeedbackEvent
 from worker.policy.journey import Journey
@@ -14,6 +15,9 @@ if TYPE_CHECKING:
     from datetime import datetime
 
 __all__ = ["Message", "Unreadable", "read_message"]
+
+_CLOCKS_APART: Final = timedelta(minutes=5)
+"""How much two honest clocks may differ: as Kerberos has it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,6 +33,17 @@ class Message:
     event: FeedbackEvent
     journey: Journey
     timed: bool = True
+
+    @property
+    def word(self) -> FeedbackEvent:
+        """The event with the time by which words are ordered.
+
+        Nobody presses after the press was enqueued. A clock that is far ahead would make every later word on the
+        answer a stale one, for as long as it is ahead: then the time of the first enqueue stands in.
+        """
+        if self.event.occurred_at <= self.journey.enqueued_at + _CLOCKS_APART:
+            return self.event
+        return replace(self.event, occurred_at=self.journey.enqueued_at)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,0 +1,158 @@
+"""Poison in the queue: whatever a Celery message may hold, the worker goes on, and what it held is kept whole."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from base64 import b64encode
+from contextlib import closing
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import redis
+from celery import Celery
+from sqlalchemy import create_engine, select
+from sqlalchemy.orm import Session
+
+from producer import FeedbackProducer
+from tests.processes import eventually
+from worker.deadletters import DeadLetter
+from worker.policy.retry import Reason
+from worker.sandbox.stack import LocalStack
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from sqlalchemy import Engine
+
+    from worker.sandbox.client import SandboxClient
+    from worker.sandbox.stack import Part
+
+ID = "77e81bbc-3e7f-47b9-87fa-681b5d2f54e6"
+KWARGS = {"request_id": ID, "status": "true", "org": "o", "group": "g"}
+
+
+def message(payload: object, **changes: Any) -> str:
+    """A Celery message with this body, but for what is changed."""
+    headers = {"task": "feedback.deliver", "id": str(uuid.uuid4()), "lang": "py", "retries": 0}
+    envelope = {
+        "body": b64encode(json.dumps(payload).encode()).decode(),
+        "content-type": "application/json",
+        "content-encoding": "utf-8",
+        "headers": headers | changes.pop("headers", {}),
+        "properties": {
+            "delivery_tag": str(uuid.uuid4()),
+            "delivery_info": {"exchange": "", "routing_key": "feedback"},
+            "body_encoding": "base64",
+        },
+    }
+    return json.dumps(envelope | changes)
+
+
+POISON = {
+    "a body that is no base64": message(None, body="!!!"),
+    "a body that is no JSON": message(None, body=b64encode(b"{not json").decode()),
+    "a body that is no text": message(None, body=b64encode(b"\xff\xfe").decode()),
+    "a body that is a number": message(5),
+    "a body that is an empty list": message([]),
+    "a body that is an object": message({"a": 1}),
+    "args that are null": message([None, KWARGS, {}]),
+    "kwargs that are a list": message([[], [1], {}]),
+    "kwargs that are text": message([[], "x", {}]),
+    "an embed that is text": message([[], KWARGS, "x"]),
+    "a task that is not ours": message([[], KWARGS, {}], headers={"task": "feedback.delivr"}),
+    "a pickle": message(None, **{"content-type": "application/x-python-serialize"}),
+    "an unknown content type": message([[], KWARGS, {}], **{"content-type": "application/x-unheard-of"}),
+    "an eta that is no time": message([[], KWARGS, {}], headers={"eta": "soon"}),
+    "a time limit that is text": message([[], KWARGS, {}], headers={"timelimit": "x"}),
+    "headers that name no task, and a body that names none": json.dumps(
+        json.loads(message({"args": [], "kwargs": KWARGS})) | {"headers": {}}
+    ),
+}
+
+
+@dataclass
+class Running:
+    """A system with a worker of its own: poison must not end the other tests' worker."""
+
+    stack: LocalStack
+    worker: Part
+    sandbox: SandboxClient
+    broker: redis.Redis
+    engine: Engine
+    seen: set[int] = field(default_factory=set)
+
+    def buried(self) -> DeadLetter | None:
+        """A dead letter `invalid` that has not been seen yet."""
+        with Session(self.engine) as session:
+            for row in session.scalars(select(DeadLetter).where(DeadLetter.reason == Reason.INVALID)):
+                if row.id not in self.seen:
+                    self.seen.add(row.id)
+                    return row
+        return None
+
+    def deliver(self, **options: Any) -> None:
+        """Enqueue an event with a plain Celery client, and wait until it is delivered."""
+        request_id = str(uuid.uuid4())
+        with Celery(broker=self.stack.environment["FEEDBACK_BROKER_URL"], set_as_current=False) as app:
+            fields = KWARGS | {"request_id": request_id}
+            app.send_task("feedback.deliver", kwargs=fields, queue="feedback", **options)
+        eventually(lambda: self.sandbox.received_for(request_id).status == "true", what="it is delivered")
+
+
+@pytest.fixture(scope="module")
+def poisoned(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """A worker that all of these tests poison."""
+    from tests.acceptance.conftest import FAST, clean_environment  # noqa: PLC0415 - a fixture of this folder
+
+    with LocalStack(folder=tmp_path_factory.mktemp("poison"), environment=clean_environment() | FAST) as stack:
+        broker = stack.start_broker()
+        engine = create_engine(stack.create_database())
+        with closing(stack.start_sandbox()) as sandbox, redis.Redis.from_url(broker) as client:
+            yield Running(stack, stack.start_worker(), sandbox, client, engine)
+        engine.dispose()
+
+
+@pytest.mark.parametrize("poison", POISON.values(), ids=POISON.keys())
+def test_poison_is_kept_whole_and_the_worker_goes_on(poisoned: Running, poison: str) -> None:
+    """One dead letter `invalid`, with all that stood in the message; and the next event is delivered."""
+    poisoned.broker.lpush("feedback", poison)
+
+    row = eventually(poisoned.buried, what="a dead letter")
+
+    assert row is not None
+    kept = json.loads(row.raw or b"")
+    assert kept["properties"]["delivery_tag"] == json.loads(poison)["properties"]["delivery_tag"]
+    assert row.answer
+    poisoned.deliver()
+    assert poisoned.worker.is_running
+    eventually(lambda: not poisoned.broker.exists("unacked"), what="it is acknowledged")
+
+
+def test_an_event_that_has_expired_is_delivered_all_the_same(poisoned: Running) -> None:
+    """Celery would drop it without a word; a person's feedback does not go stale by the clock."""
+    poisoned.deliver(expires=-1)
+
+
+def test_poison_waits_for_the_database(poisoned: Running) -> None:
+    """While the grave can't be written the message stays unacknowledged: Redis has it, and gives it back."""
+    database = poisoned.stack.folder / "dead-letters.sqlite3"
+    hidden = database.rename(database.with_name("hidden"))
+    database.mkdir()
+    try:
+        poisoned.broker.lpush("feedback", message(5))
+        eventually(lambda: "waits for the dead-letter database" in poisoned.worker.said(), what="it waits")
+
+        assert poisoned.broker.hlen("unacked") == 1
+        with FeedbackProducer(poisoned.stack.environment["FEEDBACK_BROKER_URL"], timeout=5) as producer:
+            event = producer.enqueue(str(uuid.uuid4()), status=True, org="o", group="g")
+        eventually(lambda: poisoned.sandbox.received_for(event.request_id).status == "true", what="work goes on")
+    finally:
+        database.rmdir()
+        hidden.rename(database)
+    poisoned.stack.stop(poisoned.worker)
+
+    assert poisoned.broker.llen("feedback") == 1
+    poisoned.worker = poisoned.stack.start_worker("worker2")
+    assert eventually(poisoned.buried, what="a dead letter") is not None

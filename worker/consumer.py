@@ -1,0 +1,145 @@
+"""A Celery consumer that loses no message: what Celery would drop, or die of, becomes a dead letter `invalid`.
+
+Celery acknowledges what it can't decode and tasks that it does not know, drops what has expired, and ends the worker,
+again at each start, over a message whose parts have the wrong types. Feedback has no other copy: whatever stands in the
+queue is kept whole in the dead-letter table, and the worker goes on.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from base64 import b64encode
+from collections.abc import Mapping
+from contextlib import closing
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Final
+
+from celery.worker.consumer import Consumer as CeleryConsumer
+
+from worker.deadletters import DeadLetterError, DeadLetterStore, burial_of_unreadable
+from worker.policy.journey import Journey
+from worker.policy.message import Unreadable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from kombu.message import Message
+
+__all__ = ["Consumer"]
+
+log = logging.getLogger(__name__)
+
+_MALFORMED: Final = (AttributeError, KeyError, TypeError, ValueError)
+"""What Celery's own code raises over parts of the wrong type. A lost connection is none of these."""
+
+
+class Consumer(CeleryConsumer):  # type: ignore[misc]  # Celery is untyped
+    """Celery's consumer, but for the messages that it would not bring to a task."""
+
+    def create_task_handler(self, *args: Any, **kwargs: Any) -> Callable[[Message], None]:  # noqa: ANN401 - Celery's own
+        """Return the function that is called with each message."""
+        receive = super().create_task_handler(*args, **kwargs)
+
+        def on_task_received(message: Message) -> None:
+            try:
+                if problem := _problem(message):
+                    self._bury(message, problem)
+                else:
+                    receive(message)
+            except _MALFORMED as error:
+                self._bury(message, f"Celery can't take it: {error!r}")
+
+        return on_task_received
+
+    def on_unknown_message(self, body: object, message: Message) -> None:  # noqa: ARG002 - Celery's signature
+        """Keep a message that names no task."""
+        self._bury(message, "it names no task")
+
+    def on_unknown_task(self, body: object, message: Message, exc: Exception) -> None:  # noqa: ARG002 - likewise
+        """Keep a message for a task that is not ours."""
+        self._bury(message, f"there is no task {exc}")
+
+    def on_invalid_task(self, body: object, message: Message, exc: Exception) -> None:  # noqa: ARG002 - likewise
+        """Keep a message that Celery refuses."""
+        self._bury(message, f"Celery refuses it: {exc}")
+
+    def on_decode_error(self, message: Message, exc: Exception) -> None:
+        """Keep a message whose body can't be read."""
+        self._bury(message, f"its body can't be read: {exc!r}")
+
+    def _bury(self, message: Message, problem: str) -> None:
+        """Write the grave, then acknowledge. While the database is away it is not: the message comes back later.
+
+        The store is opened for this one message: it is a rare one, and a pool may fork this process at any time.
+        """
+        now = datetime.now(UTC)
+        journey = Journey(enqueued_at=now, message_id=str(message.delivery_tag))
+        unreadable = Unreadable(raw=_raw(message), problem=problem, journey=journey)
+        try:
+            url = self.app.feedback.settings.feedback_database_url.get_secret_value()
+            with closing(DeadLetterStore.connect(url, pool_size=1)) as store:
+                store.bury(burial_of_unreadable(unreadable, died_at=now))
+        except DeadLetterError as error:
+            log.error("a message that is no event waits for the dead-letter database: %s", error)  # noqa: TRY400 - in words
+        else:
+            log.warning("dead letter: invalid %s", problem)
+            message.ack_log_error(log, self.connection_errors)  # type: ignore[no-untyped-call]  # Kombu is untyped
+
+
+def _problem(message: Message) -> str:
+    """What is wrong with a message, if Celery would not notice before it is too late.
+
+    Its expiry is taken away: feedback has none, and Celery would drop what has expired.
+    """
+    try:
+        payload = message.payload  # decoded once, here or by Celery
+    except Exception as error:  # noqa: BLE001 - whatever a decoder raises
+        return f"its body can't be read: {error!r}"
+    if not isinstance(message.headers, dict):
+        return "its headers are not an object"
+    if "task" not in message.headers:  # protocol 1, in which the body says it all
+        parts = payload if isinstance(payload, dict) else {}
+        parts["expires"] = None
+        args, kwargs, embed = parts.get("args", []), parts.get("kwargs", {}), None
+    else:
+        message.headers["expires"] = None
+        if not isinstance(payload, list) or len(payload) != _PARTS:
+            return "its body is not a list of args, kwargs and embed"
+        args, kwargs, embed = payload
+    if not isinstance(args, list) or not isinstance(kwargs, Mapping) or not isinstance(embed, Mapping | None):
+        return "its args are not a list, its kwargs not an object, or its embed is none"
+    return ""
+
+
+_PARTS: Final = 3
+
+
+def _raw(message: Message) -> bytes:
+    """The whole message as JSON, but for the mark of a redelivery: redelivered it is the same message."""
+    return json.dumps(
+        {
+            "headers": _without_mark(message.headers),
+            "properties": _without_mark(message.properties),
+            "content-type": message.content_type,
+            "content-encoding": message.content_encoding,
+            "body": _text(message.body),
+        },
+        default=repr,
+    ).encode()
+
+
+def _without_mark(value: object) -> object:
+    if not isinstance(value, dict):
+        return value
+    return {name: _without_mark(inner) for name, inner in value.items() if name != "redelivered"}
+
+
+def _text(body: object) -> object:
+    """A body that is no text stands in base64."""
+    if not isinstance(body, bytes):
+        return body
+    try:
+        return body.decode()
+    except UnicodeDecodeError:
+        return {"base64": b64encode(body).decode()}
