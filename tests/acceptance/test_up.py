@@ -9,6 +9,7 @@ import subprocess
 import uuid
 from typing import TYPE_CHECKING
 
+import pytest
 import requests
 
 from producer import FeedbackProducer
@@ -66,8 +67,35 @@ def test_a_part_that_ends_by_itself_ends_the_stack_and_is_named(tmp_path: Path) 
         os.kill(_child_named(up.process.pid, "celery -A worker worker"), signal.SIGKILL)
 
         assert up.process.wait(60) == 1
-        assert "worker1 has ended" in up.output()
+        assert "worker1 has ended by SIGKILL" in up.output()
         assert "Traceback" not in up.output()
+
+
+@pytest.mark.parametrize("ending", [signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
+def test_however_the_stack_ends_nothing_is_left_running(tmp_path: Path, ending: signal.Signals) -> None:
+    """`kill`, a terminal that is closed, and even `kill -9`, after which the kernel ends the parts."""
+    with running(_up(tmp_path), log=tmp_path / "up.log", env=clean_environment()) as up:
+        _addresses(up)
+        parts = _children(up.process.pid)
+
+        up.process.send_signal(ending)
+
+        up.process.wait(30)
+        assert len(parts) == 4
+        eventually(lambda: not [part for part in parts if _runs(part)], what="every part has ended")
+
+
+def test_a_folder_serves_one_stack_at_a_time(tmp_path: Path) -> None:
+    """Two Valkeys would write to one append-only file."""
+    with running(_up(tmp_path), log=tmp_path / "up.log", env=clean_environment()) as up:
+        _addresses(up)
+
+        second = subprocess.run(
+            _up(tmp_path), env=clean_environment(), capture_output=True, text=True, timeout=30, check=False
+        )
+
+        assert second.returncode == 1
+        assert f"is in use by process {up.process.pid}" in second.stderr
 
 
 def _up(folder: Path) -> list[str]:
@@ -99,8 +127,6 @@ def _child_named(pid: int, words: str) -> int:
 
 
 def _runs(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return True
+    """Whether it runs; one that has ended and that nobody has asked for yet (Z) does not."""
+    shown = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True, check=False)
+    return shown.stdout.strip()[:1] not in {"", "Z"}

@@ -33,6 +33,7 @@ def demo(*, people: int, seed: int, keep: Path | None) -> None:
     console = Console()
     if keep is not None and keep.is_dir() and any(keep.iterdir()):
         raise click.BadParameter(f"{keep} is not empty: the books would not balance", param_hint="--keep")
+    _end_in_order()
     with tempfile.TemporaryDirectory(prefix="aquilax-feedback-") as temporary:
         sys.exit(0 if _demo(console, keep or Path(temporary), people=people, seed=seed) else 1)
 
@@ -55,8 +56,7 @@ def up(folder: Path) -> None:
         settings = load_settings()
     except SettingsError as error:
         raise click.UsageError(str(error)) from None
-    for ending in (signal.SIGINT, signal.SIGTERM):  # a shell starts what it puts in the background deaf to Ctrl-C
-        signal.signal(ending, signal.default_int_handler)
+    _end_in_order()
     try:
         with LocalStack(folder=folder) as stack:
             _start(stack, settings)
@@ -65,6 +65,15 @@ def up(folder: Path) -> None:
         raise click.ClickException(str(error)) from None
     except KeyboardInterrupt:
         click.echo(f"stopped; what is queued stays in {folder}")
+
+
+def _end_in_order() -> None:
+    """End alike by Ctrl-C, by `kill`, and when the terminal is closed: every part is ended.
+
+    SIGINT is among them because a shell starts what it puts in the background deaf to it.
+    """
+    for ending in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(ending, signal.default_int_handler)
 
 
 def _start(stack: LocalStack, settings: Settings) -> None:
@@ -79,6 +88,7 @@ def _start(stack: LocalStack, settings: Settings) -> None:
     flower = stack.start_flower()
     for name in ("FEEDBACK_BROKER_URL", "FEEDBACK_DATABASE_URL", "AQUILAX_BASE_URL"):
         click.echo(f"export {name}={stack.environment[name]}")
+    click.echo("With these set, try: aquilax-feedback send $(uuidgen) true --org my-org --group my-group")
     click.echo(f"Flower is at {flower}; logs are in {stack.folder}. Ctrl-C ends it all.")
 
 

