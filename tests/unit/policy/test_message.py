@@ -125,3 +125,25 @@ def test_what_kombu_decodes_to_more_than_json_is_kept_too() -> None:
 def test_nothing_that_comes_raises(args: list[Any], kwargs: dict[str, Any], header: object) -> None:
     """Celery acknowledges a task that raises: the message would be lost."""
     assert isinstance(read(kwargs, header, tuple(args)), Message | Unreadable)
+
+
+@pytest.mark.parametrize("ahead", [timedelta(0), timedelta(minutes=5), -timedelta(days=9)])
+def test_words_are_ordered_by_when_they_occurred(ahead: timedelta) -> None:
+    """A press from last week, and one whose clock is a little ahead, count as they say."""
+    message = read(
+        {**WORDS, "occurred_at": (NOW + ahead).isoformat()}, Journey(enqueued_at=NOW, message_id="m").to_header()
+    )
+
+    assert isinstance(message, Message)
+    assert message.word == message.event
+
+
+def test_a_press_from_the_future_counts_from_when_it_was_enqueued() -> None:
+    """Else one browser with a wrong clock would make every later press on the answer stale, for years."""
+    future = {**WORDS, "occurred_at": (NOW + timedelta(days=900)).isoformat()}
+
+    message = read(future, Journey(enqueued_at=NOW, message_id="m").to_header())
+
+    assert isinstance(message, Message)
+    assert message.word.occurred_at == NOW
+    assert message.event.occurred_at == NOW + timedelta(days=900)
