@@ -95,6 +95,9 @@ class AsyncFeedbackProducer(Configured):
         except ProducerError as error:
             error.taken = taken
             raise
+        except Exception as error:
+            error.add_note(f"{taken} events were taken before")
+            raise
         return taken
 
     async def enqueue_messages(

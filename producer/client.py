@@ -100,6 +100,7 @@ class FeedbackProducer(Configured):
         Raises:
             ProducerError: As `enqueue`. ``taken`` counts the events of the chunks before; of the chunk at hand none
                 was taken, and its events so far are in ``not_taken``.
+            Exception: What ``events`` raises of its own comes through, with a note that says how many were taken.
         """
         taken = 0
         try:
@@ -109,6 +110,9 @@ class FeedbackProducer(Configured):
                 taken += len(chunk)
         except ProducerError as error:
             error.taken = taken
+            raise
+        except Exception as error:
+            error.add_note(f"{taken} events were taken before")
             raise
         return taken
 

@@ -116,6 +116,23 @@ def test_an_invalid_event_keeps_its_chunk_from_being_sent(
 
 
 @both
+def test_an_error_of_the_source_comes_through_with_how_many_were_taken(
+    kind: str, broker: RedisServer, broker_client: redis.Redis
+) -> None:
+    """It is not ours to translate, and the caller knows where to go on."""
+
+    def rows() -> Iterator[dict[str, Any]]:
+        yield from (_numbered(number) for number in range(502))
+        raise OSError("the file is gone")
+
+    with produce(kind, broker.url, timeout=5) as producer, pytest.raises(OSError, match="the file is gone") as caught:
+        producer.enqueue_many(rows())
+
+    assert caught.value.__notes__ == ["500 events were taken before"]
+    assert broker_client.llen("feedback") == 500
+
+
+@both
 def test_a_chunk_that_is_refused_is_returned_to_its_sender(
     kind: str, broker: RedisServer, broker_client: redis.Redis
 ) -> None:
