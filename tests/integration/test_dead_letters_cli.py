@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from click.testing import CliRunner, Result
 
-from tests.burials import NOON, REQUEST_ID, a_burial, an_event, rows_of
+from tests.burials import NOON, REQUEST_ID, a_burial, an_event, rows_of, settle
 from tests.processes import ROOT, RedisServer, eventually, free_port
 from worker.cli import main
 from worker.deadletters import DeadLetterStore, State, upgrade
@@ -104,15 +104,18 @@ def test_a_list_as_json_has_the_fields_names_of_the_api(table: DeadLetterStore) 
 
 
 def test_a_list_by_cause_counts(table: DeadLetterStore) -> None:
-    """And the fingerprint that it prints is what the filter takes."""
+    """And the cause that it prints is what the filter takes; it is called so wherever it stands."""
     _bury(table, 3)
     _bury(table, 1, http_status=400, answer="bad")
 
-    _, first, second = (line.split("\t") for line in _say("list", "--by", "cause").stdout.splitlines())
+    head, first, second = (line.split("\t") for line in _say("list", "--by", "cause").stdout.splitlines())
 
     assert (first[0], second[0]) == ("3", "1")
     assert len(json.loads(_say("list", "--json", "--cause", second[1]).stdout)) == 1
-    assert json.loads(_say("list", "--by", "cause", "--json").stdout)[0]["rows"] == 3
+    (row,) = json.loads(_say("list", "--by", "cause", "--json", "--cause", second[1]).stdout)
+    assert (row["rows"], row["cause"], row["cause_line"]) == (1, second[1], "rejected 400: bad")
+    assert "cause" in head
+    assert "cause" in _say("list").stdout.splitlines()[0].split("\t")
 
 
 @pytest.mark.parametrize(
@@ -174,6 +177,55 @@ def test_a_replay_of_some_ids_takes_those(table: DeadLetterStore, queue: redis.R
     _say("replay", ids[2], ids[0])
 
     assert _queued(queue) == [ids[0], ids[2]]
+
+
+def test_ids_that_can_not_be_replayed_are_told_and_the_others_are(table: DeadLetterStore, queue: redis.Redis) -> None:
+    """Each with what to do; the exit status says that not everything asked for was done."""
+    dead, discarded, delivered, replaying = _bury(table, 4)
+    (elsewhere,) = _bury(table, 1, event=an_event(org="org-2"))
+    _say("discard", discarded, "--note", "x")
+    settle(table, delivered, State.DELIVERED)
+    _say("replay", replaying)
+
+    ended = _say("replay", *range(1, 6), 999, "--org", "org-1")
+
+    assert (ended.exit_code, ended.stdout) == (1, "enqueued 1 of 1\n")
+    assert ended.stderr.splitlines() == [
+        f"{discarded} is discarded: add --state discarded",
+        f"{delivered} is delivered: AquilaX has it",
+        f"{replaying} is replaying: its outcome has not come yet; add --state replaying if Redis has lost its queue",
+        f"{elsewhere} does not fit the other filters",
+        "there is no dead letter 999",
+    ]
+    assert _queued(queue) == [replaying, dead]
+
+
+@pytest.mark.parametrize("arguments", [["replay"], ["replay", "--dry-run"], ["discard", "--note", "x"]])
+def test_an_id_that_is_not_there_is_told(table: DeadLetterStore, arguments: list[str]) -> None:  # noqa: ARG001 - the settings
+    """Also by a dry run."""
+    ended = _say(*arguments, 999)
+
+    assert (ended.exit_code, ended.stderr) == (1, "there is no dead letter 999\n")
+
+
+def test_an_invalid_row_that_is_asked_for_by_its_id_is_a_failure(table: DeadLetterStore) -> None:
+    """Among many it is left out; alone it is what was wanted."""
+    _bury(table, 1, reason=Reason.INVALID)
+
+    ended = _say("replay", 1)
+
+    assert ended.exit_code == 1
+    assert "1 invalid left out" in ended.stdout
+
+
+@pytest.mark.parametrize("wrong", ["abc", "0", "9" * 19, "9" * 5000, REQUEST_ID])
+def test_what_is_no_id_is_refused_with_what_is_one(wrong: str) -> None:
+    """A request_id has an option of its own."""
+    ended = _say("replay", wrong)
+
+    assert ended.exit_code == 2
+    assert f"'{wrong}' is no dead letter's id" in ended.stderr
+    assert "--request-id" in ended.stderr
 
 
 def test_a_dry_run_changes_nothing(table: DeadLetterStore, queue: redis.Redis) -> None:
@@ -264,9 +316,41 @@ def test_a_broker_that_is_away_is_said_and_changes_nothing(
     ended = _say("replay", "--yes")
 
     assert (ended.exit_code, ended.stdout) == (1, "enqueued 0 of 3\n")
+    assert "stopped: FEEDBACK_BROKER_URL: can't connect to redis://:***@127.0.0.1" in ended.stderr
     assert "run the same command again" in ended.stderr
     assert "hunter2" not in ended.output
     assert _states(table) == [State.DEAD] * 3
+
+
+def test_a_database_that_is_away_is_told_with_its_setting(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Which database that is, and no password, for every command that needs it."""
+    url = f"postgresql://feedback:hunter2@127.0.0.1:{free_port()}/d"
+    monkeypatch.setenv("FEEDBACK_DATABASE_URL", url)
+
+    for arguments in (["dead-letters", "list"], ["dead-letters", "replay", "--yes"], ["db", "upgrade"]):
+        ended = CliRunner().invoke(main, arguments)
+
+        assert ended.exit_code == 1
+        assert f"FEEDBACK_DATABASE_URL is {url.replace('hunter2', '***')}: the dead-letter database" in ended.stderr
+        assert "hunter2" not in ended.output
+
+
+def test_a_database_that_goes_away_under_a_replay_is_told_with_its_setting(
+    table: DeadLetterStore, queue: redis.Redis
+) -> None:
+    """The table is taken away while the replay waits for its next chunk."""
+    _bury(table, 3)
+    command = [*PROGRAM, "replay", "--yes", "--rate", "1"]
+    run = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    eventually(lambda: queue.llen("feedback"), what="the replay is under way")
+    eventually(lambda: any(row.replay_enqueued_at for row in rows_of(table)), what="its first chunk is confirmed")
+
+    with table.engine.begin() as connection:
+        connection.exec_driver_sql("ALTER TABLE dead_letters RENAME TO gone")
+
+    _, said = run.communicate(timeout=20)
+    assert run.returncode == 1
+    assert f"stopped: FEEDBACK_DATABASE_URL is {table.engine.url}: the dead-letter database failed" in said
 
 
 def test_an_invalid_message_is_left_out_and_said_to_be(table: DeadLetterStore) -> None:
@@ -333,7 +417,8 @@ def test_an_export_writes_every_row(table: DeadLetterStore, tmp_path: Path) -> N
     ids = _bury(table, 3)
 
     assert [json.loads(line)["id"] for line in _say("export").stdout.splitlines()] == ids
-    _say("export", "--format", "csv", "--output", tmp_path / "dead.csv", "--limit", 2)
+    ended = _say("export", "--format", "csv", "--output", tmp_path / "dead.csv", "--limit", 2)
+    assert (ended.stdout, ended.stderr) == ("", f"2 rows written to {tmp_path / 'dead.csv'}\n")
     with (tmp_path / "dead.csv").open(newline="") as file:
         assert [int(line["id"]) for line in csv.DictReader(file)] == ids[:2]
 
@@ -394,17 +479,20 @@ def _fill(table: DeadLetterStore, rows: int) -> None:
         )
 
 
-@pytest.mark.parametrize("command", [["list"], ["show", "1"], ["replay", "--yes"], ["export"]])
+@pytest.mark.parametrize(
+    "command", [["list"], ["show", "1"], ["replay", "--yes"], ["discard", "1", "--note", "x"], ["export"]]
+)
 def test_without_a_table_every_command_says_what_to_run(
-    sqlite_url: str, monkeypatch: pytest.MonkeyPatch, command: list[str]
+    sqlite_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: list[str]
 ) -> None:
-    """And exits with 1."""
+    """And exits with 1, and makes no empty file in the wrong folder."""
     monkeypatch.setenv("FEEDBACK_DATABASE_URL", sqlite_url)
 
     ended = _say(*command)
 
     assert ended.exit_code == 1
     assert "aquilax-feedback db upgrade" in ended.stderr
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_wrong_setting_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -418,7 +506,9 @@ def test_a_wrong_setting_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "hunter2" not in ended.output
 
 
-def test_the_version_of_the_table_can_be_seen_and_checked(sqlite_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_version_of_the_table_can_be_seen_and_checked(
+    sqlite_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """`db check` is for scripts, `db current` for people."""
     monkeypatch.setenv("FEEDBACK_DATABASE_URL", sqlite_url)
 
@@ -427,6 +517,9 @@ def test_the_version_of_the_table_can_be_seen_and_checked(sqlite_url: str, monke
         return ended.exit_code, ended.stdout
 
     assert db("check") == (1, "")
+    assert db("current") == (1, "")
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "dead-letters.sqlite3").touch()
     assert db("current") == (0, "none (this release needs 0001)\n")
     assert db("upgrade") == (0, "the dead-letter table is at version 0001\n")
     assert db("check") == (0, "the dead-letter table is up to date\n")

@@ -14,7 +14,14 @@ from sqlalchemy import text, update
 
 from producer.errors import BrokerUnavailable, EnqueueUncertain
 from tests.burials import NOON, REQUEST_ID, a_burial, an_event, row_of, rows_of, settle
-from worker.deadletters import Burial, DeadLetter, DeadLetterStore, State, key_of_raw
+from worker.deadletters import (
+    Burial,
+    DeadLetter,
+    DeadLetterStore,
+    DeadLetterStoreUnavailable,
+    State,
+    key_of_raw,
+)
 from worker.deadletters.discard import discard
 from worker.deadletters.reading import count_by_cause, find, newest, stream
 from worker.deadletters.replay import Replay, Report, plan
@@ -180,9 +187,11 @@ def test_a_broker_that_is_away_leaves_the_rows_dead(store: DeadLetterStore) -> N
     for _ in range(3):
         store.bury(a_burial())
 
-    report = _replay(store, Queue(BrokerUnavailable("connection refused")))
+    away = BrokerUnavailable("connection refused")
 
-    assert report == Report(failure="connection refused")
+    report = _replay(store, Queue(away))
+
+    assert report == Report(failure=away)
     assert _states(store) == [(State.DEAD, 0)] * 3
 
 
@@ -220,7 +229,7 @@ def test_a_database_that_goes_away_ends_the_run_and_loses_nothing(store: DeadLet
     report = _replay(store, queue, rate=1.9)
 
     assert report.enqueued == 1
-    assert report.failure is not None
+    assert isinstance(report.failure, DeadLetterStoreUnavailable)
     _rename(store, "away", "dead_letters")
     assert _replay(store, queue).enqueued == 2
     assert queue.dead_letters == [first, second, second, third]
@@ -239,9 +248,11 @@ def test_after_many_uncertain_answers_the_rows_are_left_for_the_next_run(store: 
     """They may be in the queue, so they are not dead; they are not confirmed, so the next run takes them."""
     store.bury(a_burial())
 
-    report = _replay(store, Queue(*[EnqueueUncertain("no reply")] * 3))
+    uncertain = EnqueueUncertain("no reply")
 
-    assert report == Report(failure="no reply")
+    report = _replay(store, Queue(*[uncertain] * 3))
+
+    assert report == Report(failure=uncertain)
     assert _states(store) == [(State.REPLAYING, 1)]
     assert _replay(store, Queue()) == Report(enqueued=1)
 
@@ -344,14 +355,24 @@ def test_a_run_that_is_asked_to_stop_ends_after_its_chunk(store: DeadLetterStore
 
 
 def test_a_rate_is_not_exceeded(store: DeadLetterStore) -> None:
-    """Fifteen events at ten a second: the second ten may begin after the first ten have had their second."""
-    for _ in range(15):
+    """Eleven events at ten a second: the last one may begin when the ten before it have had their second."""
+    for _ in range(11):
         store.bury(a_burial())
     started = datetime.now(UTC)
 
     _replay(store, Queue(), rate=10)
 
     assert datetime.now(UTC) - started >= timedelta(seconds=1)
+
+
+@pytest.mark.parametrize(("rate", "first"), [(1, 1), (50, 5), (999, 60), (None, 60)])
+def test_a_rate_does_not_begin_with_a_burst(store: DeadLetterStore, rate: float | None, first: int) -> None:
+    """A tenth of a second's worth at once is even enough; without a rate a chunk is as large as it may be."""
+    for _ in range(60):
+        store.bury(a_burial())
+    stop = Event()
+
+    assert _replay(store, Queue(stop.set), rate=rate, stop=stop).enqueued == first
 
 
 def test_two_runs_at_once_lose_nothing(store: DeadLetterStore) -> None:
@@ -407,9 +428,9 @@ def test_causes_are_counted_the_most_frequent_first(store: DeadLetterStore) -> N
 
     first, second = count_by_cause(store.engine, EVERYTHING.clause())
 
-    assert (first.line, first.rows) == ("rejected 404: job <n> not found", 2)
+    assert (first.cause_line, first.rows) == ("rejected 404: job <n> not found", 2)
     assert (first.first_died_at, first.last_died_at) == (NOON + timedelta(hours=1), NOON + timedelta(hours=2))
-    assert (second.line, second.rows) == ("rejected 400: boom <n>", 1)
+    assert (second.cause_line, second.rows) == ("rejected 400: boom <n>", 1)
 
 
 def test_a_dead_letter_is_found_by_its_id_and_by_its_request_id(store: DeadLetterStore) -> None:

@@ -40,6 +40,7 @@ PROGRAM = [sys.executable, "-m", "worker.cli"]
 def empty(database_url: str) -> Iterator[DeadLetterStore]:
     """A store over a database without a table."""
     with closing(DeadLetterStore.connect(database_url)) as store:
+        store.engine.connect().close()  # an SQLite file comes into being so
         yield store
 
 
@@ -72,6 +73,21 @@ def test_a_database_without_the_table_says_what_to_run(empty: DeadLetterStore) -
     with pytest.raises(SchemaMissing, match="aquilax-feedback db upgrade"):
         check_schema(empty.engine)
     assert current_revision(empty.engine) is None
+
+
+def test_a_missing_sqlite_file_is_not_made_by_looking(tmp_path: Path) -> None:
+    """Whoever is in the wrong folder is told which file was looked for, and leaves no empty one behind."""
+    file = tmp_path / "elsewhere.sqlite3"
+    with closing(DeadLetterStore.connect(f"sqlite:///{file}")) as store:
+        for look in (check_schema, current_revision):
+            with pytest.raises(SchemaMissing) as caught:
+                look(store.engine)
+
+            assert str(caught.value) == (
+                f"there is no file {file}: run `aquilax-feedback db upgrade` to create it, "
+                "or set FEEDBACK_DATABASE_URL to where it is"
+            )
+    assert not file.exists()
 
 
 def test_a_table_from_an_older_release_says_what_to_run(

@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from worker.deadletters import DatabaseUnusable, DeadLetterError, DeadLetterStore, check_schema
+from worker.deadletters import (
+    DatabaseUnusable,
+    DeadLetterError,
+    DeadLetterStore,
+    DeadLetterStoreUnavailable,
+    check_schema,
+)
+from worker.deadletters.engine import shown
 from worker.settings import Settings, SettingsError, load_settings
 
 if TYPE_CHECKING:
@@ -15,7 +22,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Engine
 
-__all__ = ["explained", "opened", "settings"]
+__all__ = ["explained", "opened", "outage", "settings"]
 
 
 def settings() -> Settings:
@@ -26,13 +33,24 @@ def settings() -> Settings:
         raise click.UsageError(str(error)) from None
 
 
+def outage(url: str, error: DeadLetterStoreUnavailable) -> str:
+    """Say that the database at a URL can't be used, and which setting names it."""
+    return f"FEEDBACK_DATABASE_URL is {shown(url)}: {error}"
+
+
 @contextmanager
-def explained() -> Iterator[None]:
-    """End the command where the database can't be used: status 2 if a setting is wrong, else 1."""
+def explained(url: str) -> Iterator[None]:
+    """End the command where the database can't be used: status 2 if a setting is wrong, else 1.
+
+    Args:
+        url: The database.
+    """
     try:
         yield
     except DatabaseUnusable as error:
         raise click.UsageError(str(error)) from None
+    except DeadLetterStoreUnavailable as error:
+        raise click.ClickException(outage(url, error)) from None
     except DeadLetterError as error:
         raise click.ClickException(str(error)) from None
 
@@ -45,7 +63,7 @@ def opened(*, checked: bool = True) -> Iterator[Engine]:
         checked: Whether its table must be the one that this release knows.
     """
     url = settings().feedback_database_url.get_secret_value()
-    with explained():
+    with explained(url):
         store = DeadLetterStore.connect(url)
         try:
             if checked:

@@ -22,8 +22,9 @@ def upgrade() -> None:
 
     Running it again changes nothing; of two that run at once, one waits.
     """
-    with explained():
-        version = upgrade_schema(settings().feedback_database_url.get_secret_value())
+    url = settings().feedback_database_url.get_secret_value()
+    with explained(url):
+        version = upgrade_schema(url)
     click.echo(f"the dead-letter table is at version {version}")
 
 

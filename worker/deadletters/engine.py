@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, Final
 
 from sqlalchemy import URL, Engine, create_engine, event, exc, make_url
 
 from worker.deadletters.errors import DatabaseUnusable
 
-__all__ = ["connect"]
+__all__ = ["connect", "missing_file", "shown"]
 
 _DRIVERS: Final = {
     "postgres": "postgresql+psycopg",
@@ -58,6 +59,20 @@ def connect(url: str, *, pool_size: int = 5) -> Engine:
     if backend == "sqlite":
         event.listen(engine, "connect", _durable)
     return engine
+
+
+def missing_file(engine: Engine) -> Path | None:
+    """Return the SQLite file of an engine if it is not there; to connect would make an empty one."""
+    file = engine.url.database
+    if engine.dialect.name != "sqlite" or file is None or file.startswith("file:"):  # a URI's own mode decides
+        return None
+    path = Path(file).absolute()
+    return None if path.exists() else path
+
+
+def shown(url: str) -> str:
+    """Return a database URL as a message may show it: without its password, or its options, which may hold one."""
+    return make_url(url).set(query={}).render_as_string(hide_password=True)
 
 
 def _with_driver(url: str) -> URL:

@@ -50,7 +50,7 @@ class SchemaError(DeadLetterError):
 
 
 class SchemaMissing(SchemaError):
-    """The database has no dead-letter table yet."""
+    """The database has no dead-letter table yet, or is an SQLite file that is not there."""
 
 
 class SchemaOutdated(SchemaError):

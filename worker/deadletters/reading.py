@@ -29,15 +29,15 @@ class CauseCount:
     """How many died of one cause.
 
     Attributes:
-        cause: The fingerprint.
-        line: The cause in words.
+        cause: What filters take: the fingerprint of ``cause_line``.
+        cause_line: The cause in words.
         rows: How many.
         first_died_at: When the first of them died.
         last_died_at: When the last of them died.
     """
 
     cause: str
-    line: str
+    cause_line: str
     rows: int
     first_died_at: datetime
     last_died_at: datetime
@@ -61,7 +61,7 @@ def count_by_cause(engine: Engine, which: ColumnElement[bool]) -> list[CauseCoun
     )
     with translated(), engine.connect() as connection:
         return [
-            CauseCount(cause=cause, line=line, rows=number, first_died_at=first, last_died_at=last)
+            CauseCount(cause=cause, cause_line=line, rows=number, first_died_at=first, last_died_at=last)
             for cause, line, number, first, last in connection.execute(query)
         ]
 

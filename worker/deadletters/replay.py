@@ -78,13 +78,13 @@ class Report:
         enqueued: Rows whose events are in the queue again.
         refused: Rows that make no event, each with the reason; they are left as they are.
         interrupted: Whether it was asked to stop before its end.
-        failure: Why it stopped before its end, if it was not asked to.
+        failure: What stopped it before its end, if it was not asked to.
     """
 
     enqueued: int = 0
     refused: tuple[str, ...] = ()
     interrupted: bool = False
-    failure: str | None = None
+    failure: BrokerUnavailable | EnqueueUncertain | DeadLetterStoreUnavailable | None = None
 
 
 def plan(engine: Engine, selection: Selection, *, limit: int | None = None) -> Plan:
@@ -154,12 +154,12 @@ class Replay:
                 report = replace(report, enqueued=report.enqueued + self._replay(which, rows, events))
                 progress(report.enqueued)
         except (BrokerUnavailable, EnqueueUncertain, DeadLetterStoreUnavailable) as error:
-            return replace(report, failure=str(error))
+            return replace(report, failure=error)
         return report
 
     def _page(self) -> int:
-        """At most a second's worth, so that a low rate is kept evenly."""
-        return int(max(1, min(_CHUNK, self._rate)))
+        """At most a tenth of a second's worth, so that a rate is kept evenly from the start."""
+        return int(max(1, min(_CHUNK, self._rate / 10)))
 
     def _replay(self, which: ColumnElement[bool], rows: list[DeadLetter], events: dict[int, FeedbackEvent]) -> int:
         marked = self._mark(which, list(events))

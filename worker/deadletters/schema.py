@@ -12,7 +12,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine, text
 
 import worker
-from worker.deadletters.engine import connect
+from worker.deadletters.engine import connect, missing_file
 from worker.deadletters.errors import SchemaMissing, SchemaOutdated, SchemaTooNew, translated
 
 __all__ = ["VERSION_TABLE", "check_schema", "current_revision", "head_revision", "upgrade"]
@@ -27,16 +27,15 @@ _LOCK_SECONDS: Final = 300
 
 
 def check_schema(engine: Engine) -> None:
-    """Make sure that the table is the one that this release knows.
+    """Make sure that the table is the one that this release knows. A database that is not there is not made.
 
     Raises:
-        SchemaMissing: There is none.
+        SchemaMissing: There is none, or not even the SQLite file that it would be in.
         SchemaOutdated: It is older.
         SchemaTooNew: It is newer.
         DeadLetterStoreUnavailable: The database can't be asked.
     """
-    with translated(), engine.connect() as connection:
-        current = _current(connection)
+    current = current_revision(engine)
     scripts = ScriptDirectory.from_config(_config())
     if current is None:
         raise SchemaMissing("the database has no dead-letter table: run `aquilax-feedback db upgrade`")
@@ -57,10 +56,17 @@ def current_revision(engine: Engine) -> str | None:
     """Return the version of the table, or None if there is none.
 
     Raises:
+        SchemaMissing: There is not even the SQLite file that it would be in.
         DeadLetterStoreUnavailable: The database can't be asked.
     """
+    if (file := missing_file(engine)) is not None:
+        raise SchemaMissing(
+            f"there is no file {file}: run `aquilax-feedback db upgrade` to create it, "
+            "or set FEEDBACK_DATABASE_URL to where it is"
+        )
     with translated(), engine.connect() as connection:
-        return _current(connection)
+        context = MigrationContext.configure(connection, opts={"version_table": VERSION_TABLE})
+        return context.get_current_revision()
 
 
 def head_revision() -> str:
@@ -95,10 +101,6 @@ def upgrade(url: str) -> str:
     finally:
         engine.dispose()
     return head_revision()
-
-
-def _current(connection: Connection) -> str | None:
-    return MigrationContext.configure(connection, opts={"version_table": VERSION_TABLE}).get_current_revision()
 
 
 def _config() -> Config:

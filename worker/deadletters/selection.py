@@ -28,7 +28,7 @@ class Selection:
         http_statuses: The status of the last answer.
         orgs: Organizations.
         groups: Groups.
-        causes: Fingerprints of causes.
+        causes: Causes, as their fingerprints.
         request_ids: The answers that the feedback is for.
         since: Died at this time or later.
         until: Died before this time.

@@ -1,12 +1,15 @@
 from __future__ import annotations
 
 import builtins
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from worker.deadletters import DatabaseUnusable, DeadLetterStore
-from worker.deadletters.engine import connect
+from worker.deadletters.engine import connect, missing_file, shown
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 @pytest.mark.parametrize(
@@ -64,4 +67,33 @@ def test_what_the_url_says_wins_over_our_own_options() -> None:
     engine = connect("postgresql://h/d?connect_timeout=1")
 
     assert engine.dialect.create_connect_args(engine.url)[1]["connect_timeout"] == "1"
+    engine.dispose()
+
+
+def test_a_url_is_shown_without_what_may_be_a_secret() -> None:
+    """A password may stand before the host or among the options."""
+    url = "postgresql://feedback:secret@h:5432/d?password=secret&sslmode=require"
+
+    assert shown(url) == "postgresql://feedback:***@h:5432/d"
+
+
+def test_a_missing_file_is_known_before_it_is_made(tmp_path: Path) -> None:
+    """SQLite makes the file when it connects, which hides that somebody is in the wrong folder."""
+    file = tmp_path / "dead-letters.sqlite3"
+    engine = connect(f"sqlite:///{file}")
+
+    assert missing_file(engine) == file
+    engine.connect().close()
+    assert missing_file(engine) is None
+
+    engine.dispose()
+
+
+@pytest.mark.parametrize("url", ["postgresql://h/d", "sqlite:///file:elsewhere?mode=ro&uri=true"])
+def test_only_a_plain_file_can_be_missing(url: str) -> None:
+    """A server is asked, and a URI says itself whether its file may be made."""
+    engine = connect(url)
+
+    assert missing_file(engine) is None
+
     engine.dispose()

@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from worker.deadletters import State
+from worker.deadletters.reading import LARGEST_ID
 from worker.deadletters.selection import Selection
 from worker.policy.retry import Reason
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["selecting", "time"]
+__all__ = ["row_id", "selecting", "time"]
 
 _AGO: Final = re.compile(r"(\d{1,6})([smhdw])")
 _UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
@@ -32,6 +33,17 @@ def time(value: str) -> datetime:
     except (ValueError, OverflowError):
         expected = "a time such as 2026-01-31T12:00:00, 2026-01-31, 2h, 30m or 7d"
         raise click.BadParameter(f"{value!r}: expected {expected}") from None
+
+
+def row_id(value: str) -> int:
+    """Read the id of a dead letter."""
+    digits = value.isascii() and value.isdecimal() and len(value) <= len(str(LARGEST_ID))
+    if not digits or not 1 <= int(value) <= LARGEST_ID:
+        raise click.BadParameter(
+            f"{value!r} is no dead letter's id: expected a number as `dead-letters list` prints it; "
+            "a request_id goes with --request-id"
+        )
+    return int(value)
 
 
 _OPTIONS: Final = (
@@ -53,7 +65,7 @@ _OPTIONS: Final = (
     click.option("--group", "groups", multiple=True, help="The group's id."),
     click.option("--since", type=time, help="Died at this time or later: ISO 8601 (UTC), or 2h, 30m, 7d ago."),
     click.option("--until", type=time, help="Died before this time."),
-    click.option("--cause", "causes", multiple=True, help="The cause's fingerprint, as `list --by cause` prints it."),
+    click.option("--cause", "causes", multiple=True, help="The cause, as `list --by cause` prints it."),
     click.option("--request-id", "request_ids", multiple=True, type=click.UUID, help="The AI request's id."),
     click.option(
         "--state",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
-from itertools import chain
 from typing import TYPE_CHECKING, Final, TextIO
 
 import click
@@ -102,16 +101,26 @@ def export(selection: Selection, format_: str, output: TextIO, limit: int | None
     with opened() as engine:
         total = count(engine, selection.clause())
         with counting("exporting", total if limit is None else min(total, limit)) as progress:
-            pages = stream(engine, selection.clause(), limit=limit, with_raw=True)
-            _WRITERS[format_](chain.from_iterable(_counted(pages, progress)), output)
+            rows = _Counted(stream(engine, selection.clause(), limit=limit, with_raw=True), progress)
+            _WRITERS[format_](rows, output)
+    if output.name != "-":
+        output.close()  # only now is the file in its place
+        click.echo(f"{rows.passed:,} rows written to {output.name}", err=True)
 
 
-def _counted(pages: Iterator[list[DeadLetter]], progress: Callable[[int], None]) -> Iterable[list[DeadLetter]]:
-    done = 0
-    for page in pages:
-        yield page
-        done += len(page)
-        progress(done)
+class _Counted:
+    """Rows, page by page, that are counted as they pass."""
+
+    def __init__(self, pages: Iterable[list[DeadLetter]], progress: Callable[[int], None]) -> None:
+        self.passed = 0
+        self._pages = pages
+        self._progress = progress
+
+    def __iter__(self) -> Iterator[DeadLetter]:
+        for page in self._pages:
+            yield from page
+            self.passed += len(page)
+            self._progress(self.passed)
 
 
 def _print_json(value: object) -> None:

@@ -20,13 +20,14 @@ if TYPE_CHECKING:
 
 __all__ = ["print_causes", "print_one", "print_rows"]
 
-_NARROW: Final = ("id", "died at (UTC)", "state", "request_id", "why", "rows", "cause")
+_NARROW_ROW: Final = ("id", "died at (UTC)", "state", "request_id", "why")
+_NARROW_CAUSE: Final = ("rows", "cause", "why")
 """The columns that a terminal has room for; `show` has the rest, and so has a pipe."""
 
 
 def print_rows(rows: Iterable[DeadLetter]) -> None:
     """Print one line a row."""
-    _print([_line(row) for row in rows])
+    _print([_line(row) for row in rows], narrow=_NARROW_ROW)
 
 
 def _line(row: DeadLetter) -> dict[str, str]:
@@ -39,7 +40,7 @@ def _line(row: DeadLetter) -> dict[str, str]:
         "request_id": row.request_id or "",
         "org": row.org or "",
         "group": row.group or "",
-        "fingerprint": row.cause,
+        "cause": row.cause,
         "why": row.cause_line,
     }
 
@@ -53,10 +54,11 @@ def print_causes(causes: Iterable[CauseCount]) -> None:
                 "cause": cause.cause,
                 "first died (UTC)": _short(cause.first_died_at),
                 "last died (UTC)": _short(cause.last_died_at),
-                "why": cause.line,
+                "why": cause.cause_line,
             }
             for cause in causes
-        ]
+        ],
+        narrow=_NARROW_CAUSE,
     )
 
 
@@ -69,19 +71,18 @@ def print_one(row: DeadLetter) -> None:
         click.echo(f"{'raw:':<20}{row.raw!r}")
 
 
-def _print(lines: Sequence[dict[str, str]]) -> None:
+def _print(lines: Sequence[dict[str, str]], *, narrow: Sequence[str]) -> None:
     if not lines:
         return
     if not sys.stdout.isatty():
         for cells in (lines[0], *(line.values() for line in lines)):
             click.echo("\t".join(" ".join(cell.split()) for cell in cells))
         return
-    columns = [name for name in lines[0] if name in _NARROW]
-    widths = {name: max(len(name), *(len(line[name]) for line in lines)) for name in columns}
+    widths = {name: max(len(name), *(len(line[name]) for line in lines)) for name in narrow}
     screen = shutil.get_terminal_size().columns
-    click.secho(_fit("  ".join(name.ljust(widths[name]) for name in columns), screen), bold=True)
+    click.secho(_fit("  ".join(name.ljust(widths[name]) for name in narrow), screen), bold=True)
     for line in lines:
-        click.echo(_fit("  ".join(line[name].ljust(widths[name]) for name in columns), screen))
+        click.echo(_fit("  ".join(line[name].ljust(widths[name]) for name in narrow), screen))
 
 
 def _fit(line: str, screen: int) -> str:
