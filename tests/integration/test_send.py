@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.processes import free_port
 from tests.sandbox import PROGRAM
 
 if TYPE_CHECKING:
@@ -59,6 +60,7 @@ def test_one_event_is_enqueued(valkey: RedisServer) -> None:
         ([ID, "--org", "o", "--group", "g"], "status is missing"),
         ([ID, "maybe", "--org", "o", "--group", "g"], "'maybe' is not one of"),
         ([], "expected REQUEST_ID and true or false, or --from-file"),
+        (["--from-file", "-", ID, "true"], "expected REQUEST_ID and true or false, or --from-file, and not both"),
     ],
 )
 def test_a_wrong_event_is_refused_with_the_field_and_the_fix(
@@ -126,6 +128,44 @@ def test_a_file_says_where_to_go_on_when_redis_is_full(valkey: RedisServer, tmp_
     assert ended.returncode == 1
     assert "go on with --from-line 2" in ended.stderr
     assert queued(valkey) == []
+
+
+@pytest.mark.parametrize("from_line", ["1", "2"])
+def test_a_csv_file_without_a_header_is_refused(valkey: RedisServer, tmp_path: Path, from_line: str) -> None:
+    """Not a word about how much of nothing was enqueued: exit status 1, and what is expected."""
+    path = tmp_path / "presses.csv"
+    path.write_text(f"{ID},true,o,g\n")
+
+    ended = send(valkey, "--from-file", str(path), "--from-line", from_line)
+
+    assert (ended.returncode, ended.stdout) == (1, "")
+    assert "line 1: expected a header with request_id,status,org,group, separated by commas" in ended.stderr
+
+
+def test_a_moment_stands_in_for_lines_that_name_none(valkey: RedisServer) -> None:
+    """As an org or a group does; what the line says wins."""
+    own = "2026-01-31T12:00:00+00:00"
+    lines = f"request_id,status,org,group,occurred_at\n{ID},true,o,g,\n{ID},true,o,g,{own}\n"
+
+    send(valkey, "--from-file", "-", "--format", "csv", "--occurred-at", "2026-01-01T00:00:00+00:00", stdin=lines)
+
+    assert [event["occurred_at"] for event in queued(valkey)] == ["2026-01-01T00:00:00+00:00", own]
+
+
+def test_a_broker_that_is_away_is_told_with_its_setting(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """For one event and for a file, and without the password."""
+    monkeypatch.setenv("FEEDBACK_BROKER_URL", f"redis://:hunter2@127.0.0.1:{free_port()}/0")
+    path = tmp_path / "presses.csv"
+    path.write_text(f"request_id,status,org,group\n{ID},true,o,g\n")
+
+    for arguments in ([ID, "true", "--org", "o", "--group", "g"], ["--from-file", str(path)]):
+        assert subprocess.run([PROGRAM, "send", *arguments], check=False).returncode == 1
+
+        said = capfd.readouterr().err
+        assert "FEEDBACK_BROKER_URL: can't connect to redis://:***@127.0.0.1" in said
+        assert "hunter2" not in said
 
 
 @pytest.mark.parametrize("name", ["presses.csv", "presses.ndjson"])

@@ -12,7 +12,10 @@ from producer import FeedbackEvent, InvalidEvent
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
-__all__ = ["READERS", "BadLine", "GoodLine", "Line", "read_csv", "read_ndjson"]
+__all__ = ["READERS", "BadHeader", "BadLine", "GoodLine", "Line", "read_csv", "read_ndjson"]
+
+_REQUIRED: Final = ("request_id", "status", "org", "group")
+"""The fields that every event has."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,6 +32,10 @@ class BadLine:
 
     number: int
     problem: str
+
+
+class BadHeader(ValueError):
+    """The first line of a CSV file names no columns that events could be read from."""
 
 
 Line: TypeAlias = GoodLine | BadLine
@@ -60,9 +67,13 @@ def read_csv(lines: Iterable[str], defaults: Mapping[str, str]) -> Iterator[Line
 
     Args:
         lines: The file.
-        defaults: Fields that a line may leave out.
+        defaults: Fields that a line, and the header, may leave out.
+
+    Raises:
+        BadHeader: The first line does not name a column for each field without a default.
     """
     reader = csv.DictReader(lines, strict=True)
+    _check_header(reader, defaults)
     while True:
         try:
             row = next(reader)
@@ -83,6 +94,18 @@ READERS: Final[Mapping[str, Callable[[Iterable[str], Mapping[str, str]], Iterato
     "csv": read_csv,
 }
 """The reader of each format, by its name on the command line."""
+
+
+def _check_header(reader: csv.DictReader[str], defaults: Mapping[str, str]) -> None:
+    try:
+        columns = reader.fieldnames or ()
+    except csv.Error:
+        columns = ()
+    if missing := [name for name in _REQUIRED if name not in columns and name not in defaults]:
+        raise BadHeader(
+            f"line 1: expected a header with {','.join(_REQUIRED)}, separated by commas; "
+            f"{', '.join(missing)} {'is' if len(missing) == 1 else 'are'} missing"
+        )
 
 
 def _line(number: int, fields: Mapping[str, Any], defaults: Mapping[str, str]) -> Line:

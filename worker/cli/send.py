@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from producer import FeedbackEvent, FeedbackProducer, InvalidEvent, ProducerError
-from worker.cli.event_files import READERS, BadLine, GoodLine, Line
+from worker.cli.event_files import READERS, BadHeader, BadLine, GoodLine, Line
 from worker.settings import SettingsError, load_settings
 
 if TYPE_CHECKING:
@@ -25,14 +25,26 @@ _CHUNK: Final = 500
 _PATIENCE: Final = 5.0
 """Seconds for a chunk: a person waits longer than a chat backend may."""
 
+# click keeps the lines of a paragraph as they are if it begins with a backspace.
+_EXAMPLES: Final = """\b
+Examples:
+  aquilax-feedback send 77e81bbc-3e7f-47b9-87fa-681b5d2f54e6 true \\
+    --org 65dd3e835a669e3347654200 --group 67e86d036e9921509f730483
+  aquilax-feedback send --from-file presses.ndjson
+  aquilax-feedback send --from-file presses.csv --org 65dd3e835a669e3347654200
+"""
 
-@click.command()
+
+@click.command(epilog=_EXAMPLES)
 @click.argument("request_id", required=False)
 @click.argument("status", required=False, type=click.Choice(["true", "false"]))
 # --org, --group and --occurred-at arrive as `fields`, under the names that an event has for them.
 @click.option("--org", help="The organization's id; with --from-file, for lines that name none.")
 @click.option("--group", help="The group's id; with --from-file, for lines that name none.")
-@click.option("--occurred-at", help="When the person pressed, ISO 8601 with an offset; now if left out.")
+@click.option(
+    "--occurred-at",
+    help="When the person pressed, ISO 8601 with an offset; now if left out. With --from-file, for lines without it.",
+)
 @click.option(
     "--from-file",
     "file",
@@ -51,17 +63,15 @@ def send(
     from_line: int,
     **fields: str | None,
 ) -> None:
-    r"""Enqueue feedback by hand: one event, or all of a file.
+    """Enqueue feedback by hand: one event, or all of a file.
 
-    \b
-        aquilax-feedback send 77e81bbc-3e7f-47b9-87fa-681b5d2f54e6 true --org 65dd3e83 --group 67e86d03
-        aquilax-feedback send --from-file presses.ndjson
-
+    A file has the fields request_id, status, org, group and, if known, occurred_at; in CSV the first line names them.
     A line that is no event is reported with its number and the reason, and the rest is sent; the exit status is then 1.
     """
     given = {name: value for name, value in fields.items() if value is not None}
     if (file is None) == (request_id is None):
-        raise click.UsageError("expected REQUEST_ID and true or false, or --from-file")
+        both = "" if file is None else ", and not both"
+        raise click.UsageError(f"expected REQUEST_ID and true or false, or --from-file{both}")
     try:
         url = load_settings().feedback_broker_url.get_secret_value()
     except SettingsError as error:
@@ -71,7 +81,10 @@ def send(
             _send_one(producer, {"request_id": request_id, "status": status, **given})
         else:
             lines = READERS[format_ or _format(file)](file, given)
-            sys.exit(_send_file(producer, file, (line for line in lines if line.number >= from_line)))
+            try:
+                sys.exit(_send_file(producer, file, (line for line in lines if line.number >= from_line)))
+            except BadHeader as error:
+                raise click.ClickException(str(error)) from None
 
 
 def _send_one(producer: FeedbackProducer, fields: dict[str, str | None]) -> None:
@@ -81,7 +94,7 @@ def _send_one(producer: FeedbackProducer, fields: dict[str, str | None]) -> None
     except InvalidEvent as error:
         raise click.UsageError(str(error)) from None
     except ProducerError as error:
-        raise click.ClickException(str(error)) from None
+        raise click.ClickException(f"FEEDBACK_BROKER_URL: {error}") from None
     click.echo(f"enqueued {event.request_id} {event.to_wire()['status']}")
 
 
@@ -103,7 +116,8 @@ def _send_file(producer: FeedbackProducer, file: TextIO, lines: Iterable[Line]) 
                 producer.enqueue_many(line.event for line in chunk)
             except ProducerError as error:
                 console.print(
-                    f"stopped: {error}\n{tally.sent} sent; go on with --from-line {chunk[0].number} "
+                    f"stopped: FEEDBACK_BROKER_URL: {error}\n"
+                    f"{tally.sent} sent; go on with --from-line {chunk[0].number} "
                     "(what is sent twice is delivered once)",
                     style="red",
                     highlight=False,

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from worker.cli.event_files import BadLine, GoodLine, read_csv, read_ndjson
+from worker.cli.event_files import BadHeader, BadLine, GoodLine, read_csv, read_ndjson
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -129,3 +129,34 @@ def test_a_line_nested_too_deep_is_named_and_the_rest_is_read() -> None:
     assert isinstance(bad, BadLine)
     assert "this is not JSON" in bad.problem
     assert isinstance(good, GoodLine)
+
+
+@pytest.mark.parametrize(
+    ("header", "defaults", "missing"),
+    [
+        ([f"{ID},true,o,g\n"], {}, "request_id, status, org, group are missing"),
+        (["request_id;status;org;group\n", f"{ID};true;o;g\n"], {}, "request_id, status, org, group are missing"),
+        (["request_id,org,group\n", f"{ID},o,g\n"], {}, "status is missing"),
+        (["request_id,status\n", f"{ID},true\n"], {"org": "o"}, "group is missing"),
+        (['"request_id"x,status\n', f"{ID},true\n"], {"org": "o", "group": "g"}, "request_id, status are missing"),
+        ([], {"org": "o", "group": "g"}, "request_id, status are missing"),
+    ],
+    ids=["no header", "semicolons", "no status", "no group", "no CSV", "empty"],
+)
+def test_csv_without_a_usable_header_is_refused(header: list[str], defaults: dict[str, str], missing: str) -> None:
+    """Without it no line can be read; what is missing is named."""
+    with pytest.raises(BadHeader) as caught:
+        list(read_csv(header, defaults))
+
+    expected = "line 1: expected a header with request_id,status,org,group, separated by commas"
+    assert str(caught.value) == f"{expected}; {missing}"
+
+
+def test_a_huge_cell_is_named_and_the_rest_is_read() -> None:
+    """Python's CSV reader takes 128 KiB in a cell; no field of an event is so long."""
+    lines = ["request_id,status,org,group\n", f"{ID},true,{'o' * 200_000},g\n", f"{ID},false,o,g\n"]
+
+    assert told(read_csv(lines, {})) == [
+        (2, "this is not CSV: field larger than field limit (131072)"),
+        (3, "false"),
+    ]
