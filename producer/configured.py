@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from producer.address import Address
@@ -25,7 +26,7 @@ _PATIENCE: Final = 1.0
 slower than the budget still ends in a connection for a later call. Linux repeats a lost SYN after one second."""
 
 
-class Configured:
+class Configured(ABC):
     """What both producers are told: where, how long, under which name."""
 
     def __init__(
@@ -46,9 +47,9 @@ class Configured:
         self._max_connections = max_connections
         self._open()
 
+    @abstractmethod
     def _open(self) -> None:
         """Prepare for connections; none is made before the first event."""
-        raise NotImplementedError
 
     def _budget(self, timeout: float | None) -> float:
         return self._timeout if timeout is None else _in_range(timeout)

@@ -44,7 +44,7 @@ _NO_KEY: Final = "[redacted]"
 
 
 class AquilaX:
-    """One pooled session, safe for many threads.
+    """One pool of connections, safe for many threads.
 
     Args:
         base_url: Where AquilaX is, without a slash at the end.
