@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Self, overload
 
-from producer.chunks import Item, async_chunks
+from producer.chunks import Item, Taken, async_chunks
 from producer.configured import Configured, to_event
 from producer.errors import BrokerUnavailable, ProducerError
 from producer.message import to_message
@@ -86,19 +86,12 @@ class AsyncFeedbackProducer(Configured):
         timeout: float | None = None,  # noqa: ASYNC109 - of each chunk, and see enqueue
     ) -> int:
         """Hand many events over; as `FeedbackProducer.enqueue_many`."""
-        taken = 0
-        try:
+        with Taken() as taken:
             async for chunk in async_chunks(events):
                 messages = [to_message(event, queue=self._queue) for event in chunk]
                 await self.enqueue_messages(messages, events=chunk, timeout=timeout)
-                taken += len(chunk)
-        except ProducerError as error:
-            error.taken = taken
-            raise
-        except Exception as error:
-            error.add_note(f"{taken} events were taken before")
-            raise
-        return taken
+                taken.count += len(chunk)
+        return taken.count
 
     async def enqueue_messages(
         self,

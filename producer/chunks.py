@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator, Mapping
-from typing import Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, Self, TypeAlias
 
-from producer.errors import InvalidEvent
+from producer.errors import InvalidEvent, ProducerError
 from producer.event import FeedbackEvent
 
-__all__ = ["CHUNK", "Item", "async_chunks", "chunks"]
+if TYPE_CHECKING:
+    from types import TracebackType
+
+__all__ = ["CHUNK", "Item", "Taken", "async_chunks", "chunks"]
 
 CHUNK: Final = 500
 """Events of one command: one round trip, about half a megabyte, a few milliseconds of Redis's time."""
@@ -58,6 +61,24 @@ async def async_chunks(items: Iterable[Item] | AsyncIterable[Item]) -> AsyncIter
         raise _placed(error, before, chunk) from error
     if chunk:
         yield chunk
+
+
+class Taken:
+    """Counts the events that Redis has acknowledged, and tells it to the error that ends its ``with`` block."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if isinstance(error, ProducerError):
+            error.taken = self.count
+        elif isinstance(error, Exception):
+            error.add_note(f"{self.count} events were taken before")
 
 
 def _event(item: Item) -> FeedbackEvent:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Self, overload
 
-from producer.chunks import Item, chunks
+from producer.chunks import Item, Taken, chunks
 from producer.configured import Configured, to_event
 from producer.errors import ProducerError
 from producer.message import to_message
@@ -102,19 +102,12 @@ class FeedbackProducer(Configured):
                 was taken, and its events so far are in ``not_taken``.
             Exception: What ``events`` raises of its own comes through, with a note that says how many were taken.
         """
-        taken = 0
-        try:
+        with Taken() as taken:
             for chunk in chunks(events):
                 messages = [to_message(event, queue=self._queue) for event in chunk]
                 self.enqueue_messages(messages, events=chunk, timeout=timeout)
-                taken += len(chunk)
-        except ProducerError as error:
-            error.taken = taken
-            raise
-        except Exception as error:
-            error.add_note(f"{taken} events were taken before")
-            raise
-        return taken
+                taken.count += len(chunk)
+        return taken.count
 
     def enqueue_messages(
         self, messages: Sequence[bytes], *, events: Sequence[FeedbackEvent] = (), timeout: float | None = None
