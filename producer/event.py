@@ -54,11 +54,16 @@ class FeedbackEvent:
         put(self, "group", _name("group", self.group))
         put(self, "occurred_at", _occurred_at(self.occurred_at))
 
+    @property
+    def status_text(self) -> str:
+        """The status as AquilaX and the task spell it: ``true`` or ``false``."""
+        return "true" if self.status else "false"
+
     def to_wire(self) -> dict[str, str]:
         """Return the event as the keyword arguments of the task ``feedback.deliver``."""
         return {
             "request_id": self.request_id,
-            "status": "true" if self.status else "false",
+            "status": self.status_text,
             "org": self.org,
             "group": self.group,
             "occurred_at": self.occurred_at.isoformat(),

@@ -72,7 +72,7 @@ class AquilaX:
         with requests.Session() as session:
             session.headers["User-Agent"] = f"aquilax-feedback/{version('aquilax-feedback')}"
             session.headers["Accept"] = "application/json, text/plain;q=0.9, */*;q=0.1"
-            self._headers = dict(session.headers)
+            self._headers = {**session.headers, "X-AX-KEY": self._key}
             found = session.merge_environment_settings(base_url, {}, None, None, None)
         # Plain http is for loopback: through a proxy the key would leave the machine in the clear.
         self._proxies = dict(found["proxies"]) if base_url.startswith("https:") else {}
@@ -93,7 +93,7 @@ class AquilaX:
 
     def send(self, event: FeedbackEvent) -> Answer:
         """Send one event and return what came back, or in a word why nothing did."""
-        request = requests.Request("GET", self._url(event), headers=self._headers | {"X-AX-KEY": self._key}).prepare()
+        request = requests.Request("GET", self._url(event), headers=self._headers).prepare()
         try:
             response = self._adapter.send(
                 request,
@@ -116,9 +116,8 @@ class AquilaX:
         return urllib3.Timeout(connect=self._timeout / 3, total=self._timeout)
 
     def _url(self, event: FeedbackEvent) -> str:
-        status = "true" if event.status else "false"
         query = urlencode({"org": event.org, "group": event.group})
-        return f"{self._base_url}/api/v2/ai/feedback/{quote(event.request_id, safe='')}/{status}?{query}"
+        return f"{self._base_url}/api/v2/ai/feedback/{quote(event.request_id, safe='')}/{event.status_text}?{query}"
 
     def _text(self, response: requests.Response) -> str:
         """The answer's text without the key. The status has been given: a body that breaks off changes nothing."""

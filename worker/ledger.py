@@ -167,7 +167,7 @@ def _keys(event: FeedbackEvent) -> list[str]:
 
 def _word(event: FeedbackEvent, message_id: str) -> list[str]:
     """Status, time and message. Times compare as text: microseconds since year one, in 20 digits."""
-    return ["true" if event.status else "false", f"{(event.occurred_at - _YEAR_ONE) // _MICROSECOND:020d}", message_id]
+    return [event.status_text, f"{(event.occurred_at - _YEAR_ONE) // _MICROSECOND:020d}", message_id]
 
 
 def _milliseconds(duration: timedelta) -> int:
