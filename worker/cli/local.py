@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 import click
 from rich.console import Console
 
+from worker.cli.database import settings
 from worker.sandbox.demo import Demo, DemoFailed
 from worker.sandbox.stack import LocalStack, StackError
-from worker.settings import SettingsError, load_settings
 
 if TYPE_CHECKING:
     from worker.settings import Settings
@@ -52,14 +52,11 @@ def up(folder: Path) -> None:
     Valkey, SQLite, a worker and Flower, on loopback; against the real AquilaX if AQUILAX_API_KEY is set, and against
     the sandbox otherwise.
     """
-    try:
-        settings = load_settings()
-    except SettingsError as error:
-        raise click.UsageError(str(error)) from None
+    given = settings()
     _end_in_order()
     try:
         with LocalStack(folder=folder) as stack:
-            _start(stack, settings)
+            _start(stack, given)
             stack.watch()
     except StackError as error:
         raise click.ClickException(str(error)) from None
@@ -76,14 +73,14 @@ def _end_in_order() -> None:
         signal.signal(ending, signal.default_int_handler)
 
 
-def _start(stack: LocalStack, settings: Settings) -> None:
+def _start(stack: LocalStack, given: Settings) -> None:
     stack.start_broker()
     stack.create_database()
-    if settings.aquilax_api_key is None:
+    if given.aquilax_api_key is None:
         stack.start_sandbox()
     else:
-        stack.environment["AQUILAX_API_KEY"] = settings.aquilax_api_key.get_secret_value()
-        stack.environment["AQUILAX_BASE_URL"] = settings.aquilax_base_url
+        stack.environment["AQUILAX_API_KEY"] = given.aquilax_api_key.get_secret_value()
+        stack.environment["AQUILAX_BASE_URL"] = given.aquilax_base_url
     stack.start_worker()
     flower = stack.start_flower()
     for name in ("FEEDBACK_BROKER_URL", "FEEDBACK_DATABASE_URL", "AQUILAX_BASE_URL"):

@@ -13,8 +13,8 @@ from rich.console import Console
 from rich.progress import Progress
 
 from producer import FeedbackEvent, FeedbackProducer, InvalidEvent, ProducerError
+from worker.cli.database import settings
 from worker.cli.event_files import READERS, BadHeader, BadLine, GoodLine, Line
-from worker.settings import SettingsError, load_settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -72,10 +72,7 @@ def send(
     if (file is None) == (request_id is None):
         both = "" if file is None else ", and not both"
         raise click.UsageError(f"expected REQUEST_ID and true or false, or --from-file{both}")
-    try:
-        url = load_settings().feedback_broker_url.get_secret_value()
-    except SettingsError as error:
-        raise click.UsageError(str(error)) from None
+    url = settings().feedback_broker_url.get_secret_value()
     with FeedbackProducer(url, timeout=_PATIENCE) as producer:
         if file is None:
             _send_one(producer, {"request_id": request_id, "status": status, **given})
@@ -95,7 +92,7 @@ def _send_one(producer: FeedbackProducer, fields: dict[str, str | None]) -> None
         raise click.UsageError(str(error)) from None
     except ProducerError as error:
         raise click.ClickException(f"FEEDBACK_BROKER_URL: {error}") from None
-    click.echo(f"enqueued {event.request_id} {event.to_wire()['status']}")
+    click.echo(f"enqueued {event.request_id} {event.status_text}")
 
 
 @dataclass
