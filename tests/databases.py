@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import URL, create_engine, exc, make_url, text
 
-from tests.processes import eventually, free_port, need, running
+from tests.processes import eventually, need, running
+from worker.sandbox.stack import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

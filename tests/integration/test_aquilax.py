@@ -25,10 +25,10 @@ from urllib3.connection import HTTPConnection
 
 from producer import FeedbackEvent
 from tests.certificates import self_signed
-from tests.processes import free_port
 from tests.raw_http import Peer, raw_http, response
 from worker.aquilax import AquilaX, _retry_after
 from worker.policy.verdict import Answer
+from worker.sandbox.stack import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -24,8 +24,9 @@ from sqlalchemy import make_url
 
 from producer import FeedbackProducer
 from tests.compose import Compose
-from tests.processes import Running, eventually, free_port, need, running
+from tests.processes import Running, eventually, need, running
 from worker.sandbox.client import SandboxClient
+from worker.sandbox.stack import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

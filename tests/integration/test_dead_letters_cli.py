@@ -18,10 +18,11 @@ import pytest
 from click.testing import CliRunner, Result
 
 from tests.burials import NOON, REQUEST_ID, a_burial, an_event, rows_of, settle
-from tests.processes import ROOT, RedisServer, eventually, free_port
+from tests.processes import ROOT, RedisServer, eventually
 from worker.cli import main
 from worker.deadletters import DeadLetterStore, State, upgrade
 from worker.policy.retry import Reason
+from worker.sandbox.stack import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

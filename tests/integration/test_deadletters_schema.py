@@ -16,7 +16,7 @@ from alembic.migration import MigrationContext
 from sqlalchemy import column, inspect, table, text, update
 
 from tests.burials import a_burial, rows_of
-from tests.processes import ROOT, free_port
+from tests.processes import ROOT
 from worker.deadletters import (
     DeadLetterStore,
     DeadLetterStoreUnavailable,
@@ -28,6 +28,7 @@ from worker.deadletters import (
 )
 from worker.deadletters.model import Base
 from worker.deadletters.schema import VERSION_TABLE, _config, current_revision, head_revision
+from worker.sandbox.stack import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -10,8 +10,9 @@ import pytest
 from redis import ConnectionError as RedisConnectionError
 
 from producer import BrokerUnavailable, FeedbackProducer
-from tests.processes import VALKEY, RedisServer, eventually, free_port, need, redis_server, running
+from tests.processes import VALKEY, RedisServer, eventually, need, redis_server, running
 from tests.producers import EVENT, attempt, produce
+from worker.sandbox.stack import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

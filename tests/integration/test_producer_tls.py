@@ -15,8 +15,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from producer import BrokerUnavailable
-from tests.processes import ROOT, RedisServer, free_port, need, redis_server
+from tests.processes import ROOT, RedisServer, need, redis_server
 from tests.producers import EVENT, attempt, produce
+from worker.sandbox.stack import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

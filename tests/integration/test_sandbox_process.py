@@ -12,10 +12,11 @@ import pytest
 import requests
 
 from tests.certificates import self_signed
-from tests.processes import eventually, free_port
+from tests.processes import eventually
 from tests.sandbox import KEY, RunningSandbox, running_sandbox
 from worker.sandbox.answers import Reply
 from worker.sandbox.client import SandboxError
+from worker.sandbox.stack import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

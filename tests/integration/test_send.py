@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.processes import free_port
 from tests.sandbox import PROGRAM
+from worker.sandbox.stack import free_port
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-__all__ = ["LocalStack", "Part", "StackError"]
+__all__ = ["LocalStack", "Part", "StackError", "free_port"]
 
 SANDBOX_KEY: Final = "sandbox-key"
 """The key that the local sandbox accepts. It opens nothing else."""
