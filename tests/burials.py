@@ -45,6 +45,16 @@ def a_burial(event: FeedbackEvent | None = None, **changes: Any) -> Burial:
     return Burial(**(fields | changes))
 
 
+def bury(store: DeadLetterStore, burial: Burial) -> int:
+    """Bury, and return the id of the row: by the event's key, or that of the replay it died in."""
+    store.bury(burial)
+    with store.engine.connect() as connection:
+        row_id = connection.scalar(select(DeadLetter.id).where(DeadLetter.event_key == burial.event_key))
+    found = row_id or burial.dead_letter
+    assert found is not None
+    return found
+
+
 def rows_of(store: DeadLetterStore) -> list[DeadLetter]:
     """Every row, by id."""
     with Session(store.engine) as session:

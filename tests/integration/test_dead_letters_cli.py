@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from click.testing import CliRunner, Result
 
-from tests.burials import NOON, REQUEST_ID, a_burial, an_event, rows_of, settle
+from tests.burials import NOON, REQUEST_ID, a_burial, an_event, bury, rows_of, settle
 from tests.processes import ROOT, RedisServer, eventually
 from worker.cli import main
 from worker.deadletters import DeadLetterStore, State, upgrade
@@ -56,7 +56,7 @@ def _say(*arguments: object) -> Result:
 
 
 def _bury(table: DeadLetterStore, number: int, **changes: Any) -> list[int]:
-    return [table.bury(a_burial(**changes)) for _ in range(number)]
+    return [bury(table, a_burial(**changes)) for _ in range(number)]
 
 
 def _queued(queue: redis.Redis) -> list[int]:
@@ -521,7 +521,7 @@ def test_the_version_of_the_table_can_be_seen_and_checked(
     assert db("current") == (1, "")
     assert list(tmp_path.iterdir()) == []
     (tmp_path / "dead-letters.sqlite3").touch()
-    assert db("current") == (0, "none (this release needs 0001)\n")
-    assert db("upgrade") == (0, "the dead-letter table is at version 0001\n")
+    assert db("current") == (0, "none (this release needs 0002)\n")
+    assert db("upgrade") == (0, "the dead-letter table is at version 0002\n")
     assert db("check") == (0, "the dead-letter table is up to date\n")
-    assert db("current") == (0, "0001 (this release needs 0001)\n")
+    assert db("current") == (0, "0002 (this release needs 0002)\n")

@@ -13,7 +13,7 @@ import pytest
 from sqlalchemy import text, update
 
 from producer.errors import BrokerUnavailable, EnqueueUncertain
-from tests.burials import NOON, REQUEST_ID, a_burial, an_event, row_of, rows_of, settle
+from tests.burials import NOON, REQUEST_ID, a_burial, an_event, bury, row_of, rows_of, settle
 from worker.deadletters import (
     Burial,
     DeadLetter,
@@ -90,7 +90,7 @@ def _states(store: DeadLetterStore) -> list[tuple[State, int]]:
 def test_a_replay_is_a_new_journey_of_the_same_event(store: DeadLetterStore) -> None:
     """The event is word for word the one that died; its attempts and its horizon begin anew."""
     event = an_event(request_id=REQUEST_ID, status=False)
-    row_id = store.bury(a_burial(event, reason=Reason.EXHAUSTED, attempts=60, first_enqueued_at=NOON))
+    row_id = bury(store, a_burial(event, reason=Reason.EXHAUSTED, attempts=60, first_enqueued_at=NOON))
     queue, before = Queue(), datetime.now(UTC)
 
     report = _replay(store, queue)
@@ -104,7 +104,7 @@ def test_a_replay_is_a_new_journey_of_the_same_event(store: DeadLetterStore) -> 
 
 def test_a_replayed_row_is_on_its_way_until_its_outcome_comes(store: DeadLetterStore) -> None:
     """It is counted and timed, and keeps its first enqueue."""
-    row_id = store.bury(a_burial())
+    row_id = bury(store, a_burial())
 
     _replay(store, Queue())
 
@@ -126,7 +126,7 @@ def test_a_row_that_is_on_its_way_is_not_replayed_again(store: DeadLetterStore) 
 
 def test_a_row_whose_event_the_broker_has_lost_is_replayed_on_request(store: DeadLetterStore) -> None:
     """After Redis came back empty, no outcome will come: the operator names the state."""
-    row_id = store.bury(a_burial())
+    row_id = bury(store, a_burial())
     _replay(store, Queue())
     queue = Queue()
 
@@ -138,7 +138,7 @@ def test_a_row_whose_event_the_broker_has_lost_is_replayed_on_request(store: Dea
 
 def test_a_kill_before_the_enqueue_loses_nothing(store: DeadLetterStore) -> None:
     """The rows are marked, and nobody knows whether their events are in the queue: the next run takes them."""
-    ids = [store.bury(a_burial()) for _ in range(3)]
+    ids = [bury(store, a_burial()) for _ in range(3)]
     with pytest.raises(KilledError):
         _replay(store, Queue(_killed))
     queue = Queue()
@@ -153,7 +153,7 @@ def test_a_kill_before_the_enqueue_loses_nothing(store: DeadLetterStore) -> None
 @pytest.mark.parametrize("state", [State.DEAD, State.DISCARDED])
 def test_the_same_command_finishes_what_was_cut_short(store: DeadLetterStore, state: State) -> None:
     """Also one that names the state that the rows had before: they are marked now, and have it no longer."""
-    row_id = store.bury(a_burial(an_event(org="org-2")))
+    row_id = bury(store, a_burial(an_event(org="org-2")))
     if state is State.DISCARDED:
         settle(store, row_id, state)
     selection = Selection(states=(state,), orgs=("org-2",))
@@ -169,7 +169,7 @@ def test_the_same_command_finishes_what_was_cut_short(store: DeadLetterStore, st
 
 def test_a_kill_after_the_enqueue_enqueues_again(store: DeadLetterStore, monkeypatch: pytest.MonkeyPatch) -> None:
     """Twice in the queue is once at AquilaX; not at all would be a loss."""
-    row_id = store.bury(a_burial())
+    row_id = bury(store, a_burial())
     queue = Queue()
 
     run = Replay(store.engine, queue)
@@ -197,7 +197,7 @@ def test_a_broker_that_is_away_leaves_the_rows_dead(store: DeadLetterStore) -> N
 
 def test_a_broker_that_is_away_leaves_a_discarded_row_discarded(store: DeadLetterStore) -> None:
     """An operator's word is not unsaid by a replay that did not happen; the same command finds the row again."""
-    row_id = store.bury(a_burial())
+    row_id = bury(store, a_burial())
     settle(store, row_id, State.DISCARDED)
     before = row_of(store, row_id)
     discarded = Selection(states=(State.DISCARDED,))
@@ -223,7 +223,7 @@ def test_a_broker_that_is_away_leaves_what_was_cut_short_marked(store: DeadLette
 
 def test_a_database_that_goes_away_ends_the_run_and_loses_nothing(store: DeadLetterStore) -> None:
     """What was done before is told; the chunk at hand is in the queue and not confirmed, so the next run takes it."""
-    first, second, third = (store.bury(a_burial()) for _ in range(3))
+    first, second, third = (bury(store, a_burial()) for _ in range(3))
     queue = Queue(lambda: None, lambda: _rename(store, "dead_letters", "away"))
 
     report = _replay(store, queue, rate=1.9)
@@ -237,7 +237,7 @@ def test_a_database_that_goes_away_ends_the_run_and_loses_nothing(store: DeadLet
 
 def test_an_uncertain_answer_is_asked_for_again(store: DeadLetterStore) -> None:
     """The chunk is enqueued once more: what Redis took twice is delivered once."""
-    row_id = store.bury(a_burial())
+    row_id = bury(store, a_burial())
     queue = Queue(EnqueueUncertain("no reply"), EnqueueUncertain("no reply"))
 
     assert _replay(store, queue) == Report(enqueued=1)
@@ -260,7 +260,7 @@ def test_after_many_uncertain_answers_the_rows_are_left_for_the_next_run(store: 
 def test_an_outcome_that_is_faster_than_the_confirmation_stays(store: DeadLetterStore) -> None:
     """A worker may deliver the event, or bury it, before the replay has written its time of enqueue."""
     delivered, dead = a_burial(), a_burial()
-    delivered_id, dead_id = store.bury(delivered), store.bury(dead)
+    delivered_id, dead_id = bury(store, delivered), bury(store, dead)
 
     def outcomes() -> None:
         settle(store, delivered_id, State.DELIVERED)
@@ -273,7 +273,7 @@ def test_an_outcome_that_is_faster_than_the_confirmation_stays(store: DeadLetter
 
 def test_an_event_that_dies_again_is_not_replayed_twice_in_one_run(store: DeadLetterStore) -> None:
     """Each row has its turn once: a run over rows that die at once still ends."""
-    burials = {store.bury(burial): burial for burial in (a_burial() for _ in range(3))}
+    burials = {bury(store, burial): burial for burial in (a_burial() for _ in range(3))}
     queue = Queue()
 
     def dies(done: int) -> None:
@@ -310,7 +310,7 @@ def _invalid() -> Burial:
 
 def test_a_row_that_makes_no_event_is_reported_and_the_rest_goes_on(store: DeadLetterStore) -> None:
     """Somebody mended a row by hand, and broke it."""
-    broken, sound = store.bury(a_burial()), store.bury(a_burial())
+    broken, sound = bury(store, a_burial()), bury(store, a_burial())
     with store.engine.begin() as connection:
         connection.execute(update(DeadLetter).where(DeadLetter.id == broken).values(org=""))
     queue = Queue()
@@ -325,7 +325,7 @@ def test_a_row_that_makes_no_event_is_reported_and_the_rest_goes_on(store: DeadL
 
 def test_a_limit_takes_the_oldest_rows(store: DeadLetterStore) -> None:
     """And no more than that, also over several chunks."""
-    ids = [store.bury(a_burial()) for _ in range(5)]
+    ids = [bury(store, a_burial()) for _ in range(5)]
     queue = Queue()
 
     _replay(store, queue, limit=3, rate=2000)
@@ -335,7 +335,7 @@ def test_a_limit_takes_the_oldest_rows(store: DeadLetterStore) -> None:
 
 def test_more_rows_than_one_chunk_holds_are_all_replayed(store: DeadLetterStore) -> None:
     """Chunk by chunk, each row once."""
-    ids = [store.bury(a_burial()) for _ in range(250)]
+    ids = [bury(store, a_burial()) for _ in range(250)]
     queue = Queue()
 
     assert _replay(store, queue).enqueued == 250
@@ -411,7 +411,7 @@ def test_filters_choose_the_rows_that_fit_all_of_them(
     store.bury(
         a_burial(an_event(org="org-2"), reason=Reason.EXHAUSTED, http_status=503, died_at=NOON + timedelta(hours=1))
     )
-    third = store.bury(a_burial(an_event(group="group-3"), died_at=NOON + timedelta(hours=2)))
+    third = bury(store, a_burial(an_event(group="group-3"), died_at=NOON + timedelta(hours=2)))
     settle(store, third, State.DISCARDED)
 
     pages = stream(store.engine, selection.clause(), page=1)
@@ -435,7 +435,7 @@ def test_causes_are_counted_the_most_frequent_first(store: DeadLetterStore) -> N
 
 def test_a_dead_letter_is_found_by_its_id_and_by_its_request_id(store: DeadLetterStore) -> None:
     """Whichever the operator has at hand."""
-    row_id = store.bury(a_burial(an_event(request_id=REQUEST_ID)))
+    row_id = bury(store, a_burial(an_event(request_id=REQUEST_ID)))
 
     for name in (str(row_id), REQUEST_ID, REQUEST_ID.upper()):
         assert [row.id for row in find(store.engine, name)] == [row_id]
@@ -445,7 +445,7 @@ def test_a_dead_letter_is_found_by_its_id_and_by_its_request_id(store: DeadLette
 
 def test_discarded_rows_say_why_and_are_not_replayed(store: DeadLetterStore) -> None:
     """Unless they are asked for by their state: a discard can be taken back."""
-    ids = [store.bury(a_burial()) for _ in range(3)]
+    ids = [bury(store, a_burial()) for _ in range(3)]
     which = replayable(Selection(ids=tuple(ids[:2])))
 
     assert discard(store.engine, which, note="load test") == 2
@@ -459,6 +459,6 @@ def test_discarded_rows_say_why_and_are_not_replayed(store: DeadLetterStore) -> 
 
 def test_a_delivered_row_is_never_taken(store: DeadLetterStore) -> None:
     """Not even on request: AquilaX has it."""
-    settle(store, store.bury(a_burial()), State.DELIVERED)
+    settle(store, bury(store, a_burial()), State.DELIVERED)
 
     assert plan(store.engine, Selection(states=(State.DELIVERED,))).rows == 0

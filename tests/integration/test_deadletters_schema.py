@@ -13,11 +13,12 @@ import pytest
 from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import column, inspect, table, text, update
+from sqlalchemy import column, insert, inspect, table, text, update
 
 from tests.burials import a_burial, rows_of
 from tests.processes import ROOT
 from worker.deadletters import (
+    DeadLetter,
     DeadLetterStore,
     DeadLetterStoreUnavailable,
     SchemaMissing,
@@ -28,6 +29,7 @@ from worker.deadletters import (
 )
 from worker.deadletters.model import Base
 from worker.deadletters.schema import VERSION_TABLE, _config, current_revision, head_revision
+from worker.deadletters.store import _death, _identity
 from worker.sandbox.stack import free_port
 
 if TYPE_CHECKING:
@@ -91,14 +93,39 @@ def test_a_missing_sqlite_file_is_not_made_by_looking(tmp_path: Path) -> None:
     assert not file.exists()
 
 
-def test_a_table_from_an_older_release_says_what_to_run(
-    store: DeadLetterStore, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_table_from_an_older_release_says_what_to_run(database_url: str) -> None:
     """The new release was started before its migration."""
-    monkeypatch.setattr("alembic.script.ScriptDirectory.get_current_head", lambda _: "0002")
+    _upgrade_to("0001", database_url)
+    with closing(DeadLetterStore.connect(database_url)) as store:
+        with pytest.raises(SchemaOutdated, match="aquilax-feedback db upgrade"):
+            check_schema(store.engine)
 
-    with pytest.raises(SchemaOutdated, match="aquilax-feedback db upgrade"):
+        upgrade(database_url)
+
         check_schema(store.engine)
+
+
+def test_rows_of_the_first_version_are_taken_along(database_url: str) -> None:
+    """They say nothing of the message that made them, and a message that comes again has not made them."""
+    _upgrade_to("0001", database_url)
+    burial = a_burial(message_id="tag-1")
+    with closing(DeadLetterStore.connect(database_url)) as store:
+        values = _identity(burial) | _death(burial) | {"replay_count": 0}
+        del values["message_id"]
+        with store.engine.begin() as connection:
+            connection.execute(insert(DeadLetter).values(values))
+
+        upgrade(database_url)
+
+        assert store.bury(burial) is False
+        assert [(row.message_id, row.event_key) for row in rows_of(store)] == [(None, burial.event_key)]
+
+
+def _upgrade_to(version: str, url: str) -> None:
+    config = _config()
+    with closing(DeadLetterStore.connect(url)) as store, store.engine.begin() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, version)
 
 
 def test_a_table_from_a_newer_release_says_so(store: DeadLetterStore) -> None:

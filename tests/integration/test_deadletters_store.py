@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import delete, select, text, update
 from sqlalchemy.orm import Session
 
-from tests.burials import NOON, REQUEST_ID, a_burial, an_event, row_of, rows_of, settle
+from tests.burials import NOON, REQUEST_ID, a_burial, an_event, bury, row_of, rows_of, settle
 from worker.deadletters import (
     Burial,
     DeadLetter,
@@ -36,7 +36,7 @@ def test_a_dead_letter_tells_all_that_is_known_of_the_event(store: DeadLetterSto
     """Every field of the event and of its death comes back as it went in."""
     event = an_event(request_id=REQUEST_ID, status=False, org="org-1", group="group-1")
 
-    row = row_of(store, store.bury(a_burial(event, attempts=3, died_at=LATER)))
+    row = row_of(store, bury(store, a_burial(event, attempts=3, died_at=LATER)))
 
     assert (row.request_id, row.status, row.org, row.group) == (REQUEST_ID, False, "org-1", "group-1")
     assert (row.occurred_at, row.first_enqueued_at, row.died_at) == (NOON, NOON, LATER)
@@ -50,29 +50,81 @@ def test_burying_an_event_twice_gives_one_row(store: DeadLetterStore) -> None:
     """A message that is delivered again after its burial finds its own grave."""
     event = an_event()
 
-    first, second = store.bury(a_burial(event)), store.bury(a_burial(event))
+    first, second = bury(store, a_burial(event)), bury(store, a_burial(event))
 
     assert first == second
     assert len(rows_of(store)) == 1
 
 
+def test_the_message_that_made_a_row_is_told_so_as_often_as_it_asks(store: DeadLetterStore) -> None:
+    """Its worker may have died after the burial and before anybody had counted the row."""
+    burial = a_burial(message_id="tag-1")
+
+    assert [store.bury(burial), store.bury(replace(burial, died_at=LATER))] == [True, True]
+
+    (row,) = rows_of(store)
+    assert (row.message_id, row.died_at) == ("tag-1", LATER)
+
+
+@pytest.mark.parametrize("second", ["tag-2", "TAG-1", ""])
+def test_another_message_of_the_event_has_made_no_row(store: DeadLetterStore, second: str) -> None:
+    """The row is counted already, and stays its maker's."""
+    event = an_event()
+
+    made = [store.bury(a_burial(event, message_id=message_id)) for message_id in ("tag-1", second)]
+
+    assert made == [True, False]
+    assert [row.message_id for row in rows_of(store)] == ["tag-1"]
+
+
+def test_without_a_message_id_a_row_is_made_once(store: DeadLetterStore) -> None:
+    """Two burials of nobody's are not of one message."""
+    burial = a_burial()
+
+    assert [store.bury(burial), store.bury(burial)] == [True, False]
+
+
+def test_a_death_in_a_replay_has_made_no_row(store: DeadLetterStore) -> None:
+    """The row was made by the message that died first; where it is gone meanwhile, the replay's makes a new one."""
+    event = an_event()
+    row_id = bury(store, a_burial(event, message_id="tag-1"))
+    replayed = a_burial(event, message_id="tag-2", dead_letter=row_id)
+
+    assert store.bury(replayed) is False
+
+    with store.engine.begin() as connection:
+        connection.execute(delete(DeadLetter))
+    assert [store.bury(replayed), store.bury(replayed)] == [True, True]
+    assert [row.message_id for row in rows_of(store)] == ["tag-2"]
+
+
+@pytest.mark.parametrize("message_id", ["t" * 65, "a\x00b", "\ud83d", "trailing ", "👎" * 64])
+def test_a_message_id_that_no_column_would_take_is_known_again(store: DeadLetterStore, message_id: str) -> None:
+    """A foreign client may call its message anything; its event must not wait for ever because of that."""
+    burial = a_burial(message_id=message_id)
+
+    assert [store.bury(burial), store.bury(burial)] == [True, True]
+    assert store.bury(replace(burial, message_id=message_id[:-1])) is False
+
+
 def test_burying_at_the_same_time_gives_one_row(store: DeadLetterStore) -> None:
-    """Workers that bury one event at once all succeed, and all get the same row."""
-    burials = [a_burial(an_event(request_id=REQUEST_ID)) for _ in range(16)]
+    """Workers that bury one event at once all succeed, and one of them has made its row."""
+    burials = [a_burial(an_event(request_id=REQUEST_ID), message_id=str(number)) for number in range(16)]
 
     with ThreadPoolExecutor(8) as threads:
-        ids = set(threads.map(store.bury, burials))
+        made = list(threads.map(store.bury, burials))
 
-    assert ids == {rows_of(store)[0].id}
-    assert len(rows_of(store)) == 1
+    assert sum(made) == 1
+    assert [row.message_id for row in rows_of(store)] == [str(made.index(True))]
 
 
 def test_many_threads_bury_many_events(store: DeadLetterStore) -> None:
     """A rush of deaths from every thread of a worker waits for its turn and loses none."""
     with ThreadPoolExecutor(16) as threads:
-        ids = set(threads.map(store.bury, [a_burial() for _ in range(200)]))
+        made = list(threads.map(store.bury, [a_burial() for _ in range(200)]))
 
-    assert len(ids) == len(rows_of(store)) == 200
+    assert all(made)
+    assert len(rows_of(store)) == 200
 
 
 def test_two_words_on_one_answer_are_two_dead_letters(store: DeadLetterStore) -> None:
@@ -86,7 +138,7 @@ def test_two_words_on_one_answer_are_two_dead_letters(store: DeadLetterStore) ->
 def test_a_second_death_tells_the_newest_cause_and_keeps_the_first_enqueue(store: DeadLetterStore) -> None:
     """What an operator reads is why it is dead now, and since when it has been on its way."""
     event = an_event()
-    row_id = store.bury(a_burial(event))
+    row_id = bury(store, a_burial(event))
 
     store.bury(
         a_burial(
@@ -109,10 +161,10 @@ def test_a_second_death_tells_the_newest_cause_and_keeps_the_first_enqueue(store
 def test_an_event_that_dies_in_its_replay_is_dead_again_and_keeps_its_count(store: DeadLetterStore) -> None:
     """The count of replays belongs to whoever replays; a death leaves it."""
     event = an_event()
-    row_id = store.bury(a_burial(event))
+    row_id = bury(store, a_burial(event))
     _replaying(store, row_id)
 
-    again = store.bury(a_burial(event, dead_letter=row_id, http_status=403, reason=Reason.FORBIDDEN, died_at=LATER))
+    again = bury(store, a_burial(event, dead_letter=row_id, http_status=403, reason=Reason.FORBIDDEN, died_at=LATER))
 
     row = row_of(store, row_id)
     assert again == row_id
@@ -122,10 +174,10 @@ def test_an_event_that_dies_in_its_replay_is_dead_again_and_keeps_its_count(stor
 def test_a_replayed_event_finds_its_row_by_id_where_its_key_has_changed(store: DeadLetterStore) -> None:
     """An event of a client that gives no time is keyed by its message; its replay has a time and another message."""
     event = an_event()
-    row_id = store.bury(a_burial(event, event_key=key_of_event_without_time(event, "tag-1")))
+    row_id = bury(store, a_burial(event, event_key=key_of_event_without_time(event, "tag-1")))
     _replaying(store, row_id)
 
-    again = store.bury(a_burial(event, event_key=key_of_event(event), dead_letter=row_id))
+    again = bury(store, a_burial(event, event_key=key_of_event(event), dead_letter=row_id))
 
     assert again == row_id
     assert len(rows_of(store)) == 1
@@ -134,7 +186,7 @@ def test_a_replayed_event_finds_its_row_by_id_where_its_key_has_changed(store: D
 def test_an_event_whose_row_is_gone_gets_a_new_one(store: DeadLetterStore) -> None:
     """A table that was emptied during a replay loses no event that dies in it."""
     event = an_event()
-    row_id = store.bury(a_burial(event))
+    row_id = bury(store, a_burial(event))
     with store.engine.begin() as connection:
         connection.execute(delete(DeadLetter))
 
@@ -146,9 +198,9 @@ def test_an_event_whose_row_is_gone_gets_a_new_one(store: DeadLetterStore) -> No
 def test_a_row_of_another_event_under_the_same_id_is_left_alone(store: DeadLetterStore) -> None:
     """A database restored from a backup may have given the id to another event."""
     other = a_burial()
-    other_id = store.bury(other)
+    other_id = bury(store, other)
 
-    row_id = store.bury(a_burial(dead_letter=other_id, http_status=400))
+    row_id = bury(store, a_burial(dead_letter=other_id, http_status=400))
 
     assert row_id != other_id
     assert row_of(store, other_id).http_status == 404
@@ -157,10 +209,10 @@ def test_a_row_of_another_event_under_the_same_id_is_left_alone(store: DeadLette
 def test_a_delivered_row_is_not_dead_again(store: DeadLetterStore) -> None:
     """AquilaX has the word; the death of a late copy of its message does not unsay it."""
     event = an_event()
-    row_id = store.bury(a_burial(event))
+    row_id = bury(store, a_burial(event))
     settle(store, row_id, State.DELIVERED)
 
-    again = store.bury(a_burial(event, dead_letter=row_id))
+    again = bury(store, a_burial(event, dead_letter=row_id))
 
     assert again == row_id
     assert row_of(store, row_id).state is State.DELIVERED
@@ -169,10 +221,10 @@ def test_a_delivered_row_is_not_dead_again(store: DeadLetterStore) -> None:
 def test_a_discarded_row_stays_discarded_for_a_message_from_before(store: DeadLetterStore) -> None:
     """What an operator has thrown away does not come back by itself."""
     event = an_event()
-    row_id = store.bury(a_burial(event))
+    row_id = bury(store, a_burial(event))
     settle(store, row_id, State.DISCARDED, note="a test of ours")
 
-    assert store.bury(a_burial(event)) == row_id
+    assert bury(store, a_burial(event)) == row_id
 
     row = row_of(store, row_id)
     assert (row.state, row.note) == (State.DISCARDED, "a test of ours")
@@ -181,7 +233,7 @@ def test_a_discarded_row_stays_discarded_for_a_message_from_before(store: DeadLe
 def test_a_discarded_event_that_is_enqueued_anew_is_dead_again(store: DeadLetterStore) -> None:
     """Whoever enqueues it after it was thrown away wants it delivered; it must not vanish without a trace."""
     event = an_event()
-    row_id = store.bury(a_burial(event))
+    row_id = bury(store, a_burial(event))
     settle(store, row_id, State.DISCARDED)
 
     store.bury(a_burial(event, first_enqueued_at=datetime.now(UTC) + timedelta(seconds=1)))
@@ -193,7 +245,7 @@ def test_a_discarded_event_that_is_enqueued_anew_is_dead_again(store: DeadLetter
 @pytest.mark.parametrize("outcome", [State.DELIVERED, State.DISCARDED])
 def test_the_outcome_of_a_replay_comes_back_to_its_row(store: DeadLetterStore, outcome: State) -> None:
     """Delivered, or overtaken by a later word; with the time and the reason."""
-    row_id = store.bury(a_burial())
+    row_id = bury(store, a_burial())
     _replaying(store, row_id)
 
     settle(store, row_id, outcome, note="stale: AquilaX has a later word")
@@ -205,7 +257,7 @@ def test_the_outcome_of_a_replay_comes_back_to_its_row(store: DeadLetterStore, o
 
 def test_a_replay_that_ends_twice_ends_as_it_ended_first(store: DeadLetterStore) -> None:
     """A redelivered message that is stale by now does not turn a delivered row into a discarded one."""
-    row_id = store.bury(a_burial())
+    row_id = bury(store, a_burial())
 
     settle(store, row_id, State.DELIVERED)
     settle(store, row_id, State.DISCARDED)
@@ -215,7 +267,7 @@ def test_a_replay_that_ends_twice_ends_as_it_ended_first(store: DeadLetterStore)
 
 def test_delivered_is_the_last_word_also_on_a_discarded_row(store: DeadLetterStore) -> None:
     """A row that was thrown away while its event was on its way says what AquilaX knows."""
-    row_id = store.bury(a_burial())
+    row_id = bury(store, a_burial())
     settle(store, row_id, State.DISCARDED)
 
     settle(store, row_id, State.DELIVERED)
@@ -232,7 +284,7 @@ def test_the_outcome_of_a_row_that_is_gone_is_nobodys_business(store: DeadLetter
 
 def test_the_outcome_of_another_event_under_the_same_id_is_not_this_ones(store: DeadLetterStore) -> None:
     """A restored database may have given the id anew; an event marked delivered by mistake would be lost."""
-    row_id = store.bury(a_burial())
+    row_id = bury(store, a_burial())
 
     store.settle_replay(row_id, request_id=REQUEST_ID, state=State.DELIVERED)
 
@@ -249,7 +301,7 @@ def test_an_unreadable_message_is_kept_byte_by_byte(store: DeadLetterStore) -> N
     """There is no event to keep, so the message itself is, whatever bytes it has."""
     raw = b'{"body": "\x00\xff\xfe"} \\ \' " % \x1a'
 
-    row = row_of(store, store.bury(_unreadable(raw)))
+    row = row_of(store, bury(store, _unreadable(raw)))
 
     assert (row.raw, row.request_id, row.status, row.org) == (raw, None, None, None)
     assert row.reason is Reason.INVALID
@@ -259,7 +311,7 @@ def test_of_a_monstrous_message_the_beginning_is_kept(store: DeadLetterStore) ->
     """A message that no database takes in one statement must not come back for ever."""
     raw = b"\x00" * (20 * 1024 * 1024)
 
-    row = row_of(store, store.bury(_unreadable(raw)))
+    row = row_of(store, bury(store, _unreadable(raw)))
 
     assert row.raw == raw[: 1024 * 1024]
     assert row.note == "the first 1048576 of the message's 20971520 bytes"
@@ -271,7 +323,7 @@ def _unreadable(raw: bytes) -> Burial:
 
 def test_an_answer_that_no_database_would_take_is_taken(store: DeadLetterStore) -> None:
     """NUL, escape sequences, half a surrogate pair, emoji and ten megabytes."""
-    row = row_of(store, store.bury(a_burial(answer="\x00\x1b[31m\ud83d 👎 ünïcode\r\n" + "x" * 10_000_000)))
+    row = row_of(store, bury(store, a_burial(answer="\x00\x1b[31m\ud83d 👎 ünïcode\r\n" + "x" * 10_000_000)))
 
     assert row.answer.startswith("[31m\N{REPLACEMENT CHARACTER} 👎 ünïcode\nxxx")
     assert 4000 < len(row.answer.encode()) <= 4096
@@ -281,7 +333,7 @@ def test_names_are_kept_to_the_last_character(store: DeadLetterStore) -> None:
     """128 characters of any script fit, and quotes are nothing special."""
     org, group = "🦉" * 128, "O'Reilly\\\"%_;--"
 
-    row = row_of(store, store.bury(a_burial(an_event(org=org, group=group))))
+    row = row_of(store, bury(store, a_burial(an_event(org=org, group=group))))
 
     assert (row.org, row.group) == (org, group)
 
@@ -304,7 +356,7 @@ def test_names_are_told_apart_by_case(store: DeadLetterStore) -> None:
 )
 def test_times_come_back_to_the_microsecond_in_utc(store: DeadLetterStore, moment: datetime) -> None:
     """Whatever offset they came with, and however far they are away."""
-    row = row_of(store, store.bury(a_burial(an_event(occurred_at=moment))))
+    row = row_of(store, bury(store, a_burial(an_event(occurred_at=moment))))
 
     assert row.occurred_at == moment
     assert row.occurred_at.tzinfo is UTC

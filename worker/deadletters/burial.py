@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "MAX_ANSWER_BYTES",
+    "MAX_MESSAGE_ID_LENGTH",
     "MAX_RAW_BYTES",
     "Burial",
     "burial_of_unreadable",
@@ -26,6 +27,7 @@ __all__ = [
     "key_of_event",
     "key_of_event_without_time",
     "key_of_raw",
+    "stored_message_id",
 ]
 
 MAX_ANSWER_BYTES: Final = 4096
@@ -33,6 +35,9 @@ MAX_ANSWER_BYTES: Final = 4096
 
 MAX_RAW_BYTES: Final = 1024 * 1024
 """How much of an unreadable message is kept. An event is about 1 KiB; MySQL takes 16 MiB in one statement."""
+
+MAX_MESSAGE_ID_LENGTH: Final = 64
+"""Room for a UUID, for 32 characters of hexadecimal, and for a SHA-256."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +55,7 @@ class Burial:
         answer: The last answer's text, or what is wrong with the message.
         raw: The message as it came, if it is invalid.
         dead_letter: The row that is being replayed, if it died in a replay.
+        message_id: The id of the message (`Journey.message_id`), which a redelivery keeps; '' if it is not known.
     """
 
     reason: Reason
@@ -62,6 +68,7 @@ class Burial:
     answer: str = ""
     raw: bytes | None = None
     dead_letter: int | None = None
+    message_id: str = ""
 
     def __post_init__(self) -> None:
         if self.event is None and self.reason is not Reason.INVALID:
@@ -84,6 +91,7 @@ def burial_of_unreadable(message: Unreadable, *, died_at: datetime) -> Burial:
         event_key=key_of_raw(message.raw),
         answer=message.problem,
         raw=message.raw,
+        message_id=message.journey.message_id,
     )
 
 
@@ -108,6 +116,18 @@ def key_of_event_without_time(event: FeedbackEvent, message_id: str) -> str:
 def key_of_raw(raw: bytes) -> str:
     """Return the key of a message that can't be read: its bytes are all there is."""
     return _digest("raw", raw)
+
+
+def stored_message_id(message_id: str) -> str | None:
+    """Return a message's id as its column holds it: None if there is none.
+
+    Ours are 32 characters of hexadecimal. A foreign client may write any text, which is kept by its digest where the
+    column has no room for it, or some database would not take it.
+    """
+    if not message_id:
+        return None
+    fits = len(message_id) <= MAX_MESSAGE_ID_LENGTH and all("!" <= character <= "~" for character in message_id)
+    return message_id if fits else hashlib.sha256(message_id.encode(errors="surrogatepass")).hexdigest()
 
 
 def clean(text: str, *, max_bytes: int = MAX_ANSWER_BYTES) -> str:

@@ -12,6 +12,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
 from producer.event import MAX_NAME_LENGTH
+from worker.deadletters.burial import MAX_MESSAGE_ID_LENGTH
 from worker.deadletters.cause import MAX_CAUSE_LENGTH
 from worker.policy.retry import Reason
 
@@ -90,6 +91,9 @@ class DeadLetter(Base):
     id: Mapped[int] = mapped_column(BigInteger().with_variant(Integer, "sqlite"), primary_key=True)
     event_key: Mapped[str] = mapped_column(String(64), unique=True)
     """SHA-256 of the event's identity: burying it twice gives one row."""
+
+    message_id: Mapped[str | None] = mapped_column(String(MAX_MESSAGE_ID_LENGTH))
+    """The message whose burial made this row, as `stored_message_id` has it."""
 
     request_id: Mapped[str | None] = mapped_column(String(36))
     status: Mapped[bool | None]

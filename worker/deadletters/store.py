@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Final, Self, cast
+from typing import TYPE_CHECKING, Any, Final, Self
 
 from sqlalchemy import ColumnElement, Engine, and_, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
-from worker.deadletters.burial import MAX_RAW_BYTES, Burial, clean
+from worker.deadletters.burial import MAX_RAW_BYTES, Burial, clean, stored_message_id
 from worker.deadletters.cause import cause_of
 from worker.deadletters.engine import connect
 from worker.deadletters.errors import translated
@@ -50,8 +50,11 @@ class DeadLetterStore:
         """Close every connection."""
         self.engine.dispose()
 
-    def bury(self, burial: Burial) -> int:
-        """Write an event down that can't be delivered, and return its row's id.
+    def bury(self, burial: Burial) -> bool:
+        """Write an event down that can't be delivered, and return whether this message's burial made a new row.
+
+        A message that comes again, because its worker died between its burial and its acknowledgement, finds the row
+        that it made, and is told so again: whoever counts rows counts it then, and once.
 
         Once it returns, the row is on the disk and the message may be acknowledged. Burying the same event again
         gives the same row:
@@ -67,35 +70,38 @@ class DeadLetterStore:
             DeadLetterStoreUnavailable: The database did not do it; keep the event and try again later.
         """
         with translated():
-            return self._bury_replayed(burial) or self._bury_by_key(burial)
+            made = self._bury_replayed(burial)
+            return self._bury_by_key(burial) if made is None else made
 
-    def _bury_replayed(self, burial: Burial) -> int | None:
+    def _bury_replayed(self, burial: Burial) -> bool | None:
         if burial.dead_letter is None or burial.event is None:
             return None
         return self._bury_again(_is_replayed(burial.dead_letter, burial.event.request_id), burial)
 
-    def _bury_by_key(self, burial: Burial) -> int:
+    def _bury_by_key(self, burial: Burial) -> bool:
         """Insert first: nearly every burial is the first of its event, and costs one statement in every dialect."""
         same_event = DeadLetter.event_key == burial.event_key
         for _ in range(_TRIES - 1):
             try:
                 return self._insert(burial)
             except IntegrityError:
-                if row_id := self._bury_again(same_event, burial):
-                    return row_id
+                if (made := self._bury_again(same_event, burial)) is not None:
+                    return made
         return self._insert(burial)
 
-    def _insert(self, burial: Burial) -> int:
+    def _insert(self, burial: Burial) -> bool:
         values = _identity(burial) | _death(burial) | {"replay_count": 0}
         with self.engine.begin() as connection:
-            inserted = connection.execute(insert(DeadLetter).values(values))
-            return cast("int", inserted.inserted_primary_key[0])  # type: ignore[index] # an INSERT of one row has it
+            connection.execute(insert(DeadLetter).values(values))
+        return True
 
-    def _bury_again(self, which: ColumnElement[bool], burial: Burial) -> int | None:
-        """Bury a row that is there already; None if there is none. It comes back with its id, changed or not."""
+    def _bury_again(self, which: ColumnElement[bool], burial: Burial) -> bool | None:
+        """Bury a row that is there already, and return whether this message made it; None if there is no row."""
         with self.engine.begin() as connection:
             connection.execute(update(DeadLetter).where(which, _may_die_again(burial)).values(_death(burial)))
-            return connection.scalar(select(DeadLetter.id).where(which))
+            row = connection.execute(select(DeadLetter.message_id).where(which)).first()
+        this = stored_message_id(burial.message_id)
+        return None if row is None else this is not None and row.message_id == this
 
     def settle_replay(self, dead_letter_id: int, *, request_id: str, state: State, note: str = "") -> None:
         """Write the outcome of a replay into its row. Nothing happens if the row is gone.
@@ -138,6 +144,7 @@ def _identity(burial: Burial) -> dict[str, Any]:
     raw = burial.raw
     return {
         "event_key": burial.event_key,
+        "message_id": stored_message_id(burial.message_id),
         **_fields(burial.event),
         "first_enqueued_at": burial.first_enqueued_at,
         "raw": None if raw is None else raw[:MAX_RAW_BYTES],
