@@ -4,33 +4,26 @@ from __future__ import annotations
 
 import logging
 import threading
-from contextlib import closing
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
-from celery import Celery, bootsteps
+from celery import Celery
 from celery.signals import worker_process_shutdown, worker_shutdown
 
 from producer.message import QUEUE
 from worker.aquilax import AquilaX
-from worker.deadletters import (
-    DatabaseUnusable,
-    DeadLetterStore,
-    DeadLetterStoreUnavailable,
-    SchemaError,
-    check_schema,
-)
+from worker.bootsteps import BrokerCheck, Leave, Preflight
+from worker.broker import install
+from worker.deadletters import DeadLetterStore
 from worker.delivery import Delivery
 from worker.ledger import Ledger
-from worker.settings import SettingsError, load_settings
-from worker.tasks import LONGEST_COUNTDOWN, register
+from worker.settings import load_settings
+from worker.tasks import register
 
 if TYPE_CHECKING:
     from worker.settings import Settings
 
 __all__ = ["create_app"]
-
-log = logging.getLogger(__name__)
 
 _LEASE_MARGIN: Final = timedelta(seconds=30)
 """A claim outlasts the longest request by this much, for name resolution, which no timeout reaches."""
@@ -79,23 +72,6 @@ class _Parts:
             delivery.close()
 
 
-class _Preflight(bootsteps.Step):  # type: ignore[misc]  # Celery is untyped
-    """A worker that can't do its work refuses to start, and says what to run."""
-
-    def create(self, worker: Any) -> None:  # noqa: ANN401 - Celery's WorkController
-        settings: Settings = worker.app.feedback.settings
-        try:
-            settings.require_api_key()
-            with closing(DeadLetterStore.connect(settings.feedback_database_url.get_secret_value())) as store:
-                check_schema(store.engine)
-        except (SettingsError, SchemaError, DatabaseUnusable) as error:
-            raise SystemExit(f"aquilax-feedback: the worker does not start: {error}") from None
-        except DeadLetterStoreUnavailable as error:
-            log.warning(
-                "the dead-letter database is away, so its schema is not checked; events that die wait: %s", error
-            )
-
-
 def create_app(settings: Settings | None = None) -> Celery:
     """Return the Celery app with the task ``feedback.deliver``.
 
@@ -106,12 +82,14 @@ def create_app(settings: Settings | None = None) -> Celery:
         SettingsError: A setting is wrong.
     """
     settings = settings or load_settings()
+    install()
     app = Celery("aquilax-feedback", broker=settings.feedback_broker_url.get_secret_value(), set_as_current=False)
     app.conf.update(_configuration(settings))
     logging.getLogger("alembic").setLevel(logging.WARNING)  # it tells each worker's log how it reads the schema
     parts = app.feedback = _Parts(settings)
     register(app, lambda: parts.delivery)
-    app.steps["worker"].add(_Preflight)
+    app.steps["worker"].update((Preflight, Leave))
+    app.steps["consumer"].add(BrokerCheck)
     worker_shutdown.connect(parts.close)
     worker_process_shutdown.connect(parts.close)
     return app
@@ -126,7 +104,7 @@ def _configuration(settings: Settings) -> dict[str, Any]:
         "task_acks_late": True,
         "task_reject_on_worker_lost": True,
         "worker_consumer": "worker.consumer:Consumer",
-        "worker_pool": "threads",
+        "worker_pool": "worker.pool:TaskPool",
         "worker_concurrency": settings.feedback_concurrency,
         "worker_prefetch_multiplier": 2,
         "worker_send_task_events": True,
@@ -135,12 +113,12 @@ def _configuration(settings: Settings) -> dict[str, Any]:
         "broker_connection_retry_on_startup": True,
         "broker_connection_max_retries": None,  # for ever: Celery's 100 are used up within the hour
         "broker_transport_options": {
-            "visibility_timeout": 2 * LONGEST_COUNTDOWN.total_seconds(),
-            # Kombu looks for what a killed worker left behind at each interval * throttle: 10 s here.
-            "unacked_restore_interval": 10,
-            "unacked_restore_throttle": 1,
+            "lease": settings.feedback_lease.total_seconds(),
+            "counts": {QUEUE: f"{QUEUE}:counts"},
+            "holds": {QUEUE: f"{QUEUE}:hold"},
+            "heartbeat_file": settings.feedback_heartbeat_file,
             "socket_connect_timeout": 5,
-            "socket_timeout": 30,
+            "socket_timeout": 10,
             "socket_keepalive": True,
             "health_check_interval": 25,
         },

@@ -1,5 +1,7 @@
 """A Celery consumer that loses no message: what Celery would drop, or die of, becomes a dead letter `invalid`.
 
+And one that keeps what it works on when it loses Redis, and is soon back when Redis is.
+
 Celery acknowledges what it can't decode and tasks that it does not know, drops what has expired, and ends the worker,
 again at each start, over a message whose parts have the wrong types. Feedback has no other copy: whatever stands in the
 queue is kept whole in the dead-letter table, and the worker goes on.
@@ -13,13 +15,17 @@ from base64 import b64encode
 from collections.abc import Mapping
 from contextlib import closing
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from celery.worker.consumer import Consumer as CeleryConsumer
 
+from worker.broker.payload import POISON
 from worker.deadletters import DeadLetterError, DeadLetterStore, burial_of_unreadable
 from worker.policy.journey import Journey
 from worker.policy.message import Unreadable
+from worker.policy.retry import Reason
+from worker.pool import TaskPool
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,6 +35,13 @@ if TYPE_CHECKING:
 __all__ = ["Consumer"]
 
 log = logging.getLogger(__name__)
+
+_FIRST_PAUSE: Final = 0.5
+_LONGEST_PAUSE: Final = 3.0
+"""Seconds between tries to reach Redis."""
+
+_DATABASE_PAUSE: Final = 5.0
+"""Seconds after which a message that is no event tries to be buried again."""
 
 _MALFORMED: Final = (AttributeError, KeyError, TypeError, ValueError)
 """What Celery's own code raises over parts of the wrong type. A lost connection is none of these."""
@@ -51,6 +64,19 @@ class Consumer(CeleryConsumer):  # type: ignore[misc]  # Celery is untyped
                 self._bury(message, f"Celery can't take it: {error!r}")
 
         return on_task_received
+
+    def ensure_connected(self, conn: Any) -> Any:  # noqa: ANN401 - Celery's own
+        """Connect, however long it takes; Celery's tries come ever more seldom, up to 30 s apart."""
+        conn.ensure_connection = partial(
+            conn.ensure_connection, interval_start=_FIRST_PAUSE, interval_max=_LONGEST_PAUSE
+        )
+        return super().ensure_connected(conn)
+
+    def on_connection_error_after_connected(self, exc: Exception) -> None:
+        """Keep in hand what is being worked on: it will be acknowledged on another connection. The rest goes back."""
+        if isinstance(self.pool, TaskPool) and self.task_consumer is not None:
+            self.task_consumer.channel.kept = self.pool.drop_unstarted()
+        super().on_connection_error_after_connected(exc)
 
     def on_unknown_message(self, body: object, message: Message) -> None:  # noqa: ARG002 - Celery's signature
         """Keep a message that names no task."""
@@ -75,16 +101,20 @@ class Consumer(CeleryConsumer):  # type: ignore[misc]  # Celery is untyped
         """
         now = datetime.now(UTC)
         journey = Journey(enqueued_at=now, message_id=str(message.delivery_tag))
+        if POISON in message.headers:
+            problem = str(message.headers[POISON])
         unreadable = Unreadable(raw=_raw(message), problem=problem, journey=journey)
         try:
             url = self.app.feedback.settings.feedback_database_url.get_secret_value()
             with closing(DeadLetterStore.connect(url, pool_size=1)) as store:
-                store.bury(burial_of_unreadable(unreadable, died_at=now))
+                new = store.bury(burial_of_unreadable(unreadable, died_at=now))
         except DeadLetterError as error:
             log.error("a message that is no event waits for the dead-letter database: %s", error)  # noqa: TRY400 - in words
+            message.channel.qos.defer(message.delivery_tag, wait=_DATABASE_PAUSE)
         else:
             log.warning("dead letter: invalid %s", problem)
-            message.ack_log_error(log, self.connection_errors)  # type: ignore[no-untyped-call]  # Kombu is untyped
+            label = f"dead,dead:{Reason.INVALID}{',graves' if new else ''}"
+            message.channel.qos.ack(message.delivery_tag, label)
 
 
 def _problem(message: Message) -> str:
@@ -116,7 +146,12 @@ _PARTS: Final = 3
 
 
 def _raw(message: Message) -> bytes:
-    """The whole message as JSON, but for the mark of a redelivery: redelivered it is the same message."""
+    """The whole message as JSON, but for the mark of a redelivery: redelivered it is the same message.
+
+    What was no message at all stands there as it stood in the queue.
+    """
+    if POISON in message.headers and isinstance(message.body, bytes):
+        return message.body
     return json.dumps(
         {
             "headers": _without_mark(message.headers),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 from datetime import timedelta
+from pathlib import Path
 from typing import Annotated, Any, Final
 from urllib.parse import urlsplit
 
@@ -20,6 +21,7 @@ __all__ = ["Settings", "SettingsError", "load_settings"]
 
 _SHORTEST_SECONDS: Final = 0.001
 _LONGEST_SECONDS: Final = 10 * 365 * 24 * 3600
+_SHORTEST_LEASE: Final = timedelta(seconds=3)
 _BROKER_SCHEMES: Final = ("redis", "rediss", "redis+socket")
 """What Kombu and redis-py both understand, once `producer.address` has translated."""
 
@@ -37,6 +39,15 @@ def _seconds(value: object) -> object:
     if not _SHORTEST_SECONDS <= seconds <= _LONGEST_SECONDS:  # as NaN is, too
         raise ValueError("expected a number of seconds from 0.001 to ten years")
     return timedelta(seconds=seconds)
+
+
+def _lease(value: timedelta) -> timedelta:
+    if value < _SHORTEST_LEASE:
+        raise ValueError(
+            "expected at least 3 seconds: a lease is renewed four times while it lasts, and if one renewal is late, "
+            "what is being delivered must not be handed out again"
+        )
+    return value
 
 
 def _api_key(value: SecretStr) -> SecretStr:
@@ -134,6 +145,19 @@ class Settings(BaseSettings):
     )
     feedback_idempotency_ttl: Seconds = Field(
         default=timedelta(days=7), description="How long a request_id's last delivered word is remembered."
+    )
+
+    feedback_lease: Annotated[timedelta, BeforeValidator(_seconds), AfterValidator(_lease)] = Field(
+        default=timedelta(seconds=20),
+        description="How long a worker that is not heard of keeps what it holds; then others deliver it.",
+    )
+    feedback_shutdown_timeout: Seconds = Field(
+        default=timedelta(seconds=20),
+        description="How long a worker that is asked to stop waits for what it is sending; a container has 30 s.",
+    )
+    feedback_heartbeat_file: Path | None = Field(
+        default=None,
+        description="A file that a worker touches while it consumes, for `aquilax-feedback health`.",
     )
 
     @property

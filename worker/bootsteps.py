@@ -1,0 +1,144 @@
+"""What a worker process does beside its tasks: it looks around before it starts, and takes leave in order."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import time
+from contextlib import closing
+from typing import TYPE_CHECKING, Any, Final, Never
+
+import redis
+from celery import bootsteps
+from celery.exceptions import WorkerShutdown
+from celery.signals import worker_shutting_down
+from celery.worker import state
+
+from worker.deadletters import (
+    DatabaseUnusable,
+    DeadLetterStore,
+    DeadLetterStoreUnavailable,
+    SchemaError,
+    check_schema,
+)
+from worker.pool import TaskPool
+from worker.settings import SettingsError
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from worker.settings import Settings
+
+__all__ = ["BrokerCheck", "Leave", "Preflight"]
+
+log = logging.getLogger(__name__)
+
+_LOOK_EVERY: Final = 0.05
+
+
+class Preflight(bootsteps.Step):  # type: ignore[misc]  # Celery is untyped
+    """A worker that can't do its work refuses to start, and says what to run."""
+
+    def create(self, worker: Any) -> None:  # noqa: ANN401 - Celery's WorkController
+        """Check the settings and the database."""
+        settings: Settings = worker.app.feedback.settings
+        try:
+            settings.require_api_key()
+            with closing(DeadLetterStore.connect(settings.feedback_database_url.get_secret_value())) as store:
+                check_schema(store.engine)
+        except (SettingsError, SchemaError, DatabaseUnusable) as error:
+            raise SystemExit(_refusal(error)) from None
+        except DeadLetterStoreUnavailable as error:
+            log.warning(
+                "the dead-letter database is away, so its schema is not checked; events that die wait: %s", error
+            )
+
+
+class BrokerCheck(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery is untyped
+    """Whether Redis keeps what it is given: looked at with each new connection, since Redis may have been restarted."""
+
+    requires = ("celery.worker.consumer.connection:Connection",)
+
+    def start(self, consumer: Any) -> None:  # noqa: ANN401 - Celery's Consumer
+        """Refuse a Redis that throws messages away, and warn of one that forgets them when it restarts."""
+        try:
+            info = consumer.connection.default_channel.client.info()
+        except redis.ResponseError as error:
+            log.warning("Redis does not tell whether it keeps its data (INFO: %s): see docs/guarantees.md", error)
+            return
+        policy = info.get("maxmemory_policy", "noeviction")
+        if policy != "noeviction":
+            problem = (
+                f"Redis has maxmemory-policy {policy}, with which it throws queued feedback away when its memory is "
+                "full: set it to noeviction (CONFIG SET maxmemory-policy noeviction, and in redis.conf)"
+            )
+            if consumer.restart_count > 1:
+                log.critical("%s", problem)
+            else:
+                sys.stderr.write(f"{_refusal(problem)}\n")
+                raise WorkerShutdown(1)
+        if not info.get("aof_enabled"):
+            log.warning(
+                "Redis has no append-only file: what it holds is gone if it dies. Set appendonly yes "
+                "(and appendfsync always, if not even the last second may be lost)"
+            )
+
+
+def _refusal(problem: object) -> str:
+    return f"aquilax-feedback: the worker does not start: {problem}"
+
+
+class Leave(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery is untyped
+    """How a worker stops: nothing new is begun, what was not begun goes back at once, what runs has a deadline.
+
+    Celery's warm shutdown has none on a pool of threads. A second SIGTERM ends the wait, as the deadline does.
+    """
+
+    requires = ("celery.worker.components:Pool",)
+
+    def __init__(self, worker: Any, **kwargs: Any) -> None:  # noqa: ANN401 - Celery's WorkController
+        super().__init__(worker, **kwargs)
+        self._asked_to_stop = 0
+
+    def start(self, worker: Any) -> None:  # noqa: ANN401, ARG002 - Celery's signature
+        """Count how often the worker is asked to stop."""
+        worker_shutting_down.connect(self._asked)
+
+    def _asked(self, **_: object) -> None:
+        self._asked_to_stop += 1
+
+    def stop(self, worker: Any) -> None:  # noqa: ANN401 - Celery's signature
+        """Let what runs end. By now Celery has stopped consuming."""
+        if not isinstance(worker.pool, TaskPool):
+            return  # the other pools of Celery stop in their own ways; what they leave goes back as the channel closes
+        _give_back(worker, keep=worker.pool.drop_unstarted())
+        deadline = time.monotonic() + worker.app.feedback.settings.feedback_shutdown_timeout.total_seconds()
+        while running := worker.pool.drop_unstarted():
+            if time.monotonic() >= deadline or self._asked_to_stop > 1:
+                _leave(worker, running)
+            time.sleep(_LOOK_EVERY)
+
+    def terminate(self, worker: Any) -> None:  # noqa: ANN401 - Celery's signature
+        """Let nothing end: everything goes back."""
+        if isinstance(worker.pool, TaskPool) and (running := worker.pool.drop_unstarted()):
+            _leave(worker, running)
+
+
+def _give_back(worker: Any, *, keep: Collection[str]) -> None:  # noqa: ANN401 - Celery's WorkController
+    consumer = worker.consumer.task_consumer
+    if consumer is not None and consumer.channel is not None:
+        consumer.channel.let_go(keep)
+
+
+def _leave(worker: Any, running: Collection[str]) -> Never:  # noqa: ANN401 - Celery's WorkController
+    """End the process although threads are at work: Python itself would wait for them."""
+    log.warning("%d tasks are still running: their messages go back to the queue", len(running))
+    _give_back(worker, keep=())
+    state.should_stop = True
+    if worker.pidlock:
+        worker.pidlock.release()
+    logging.shutdown()
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    os._exit(os.EX_OK)

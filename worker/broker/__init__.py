@@ -1,0 +1,22 @@
+"""A Redis transport for Celery that loses nothing: Kombu's own, with another way to hand messages over.
+
+It keeps Kombu's keys and Kombu's behaviour, so plain Celery workers, clients and Flower share the Redis. What differs:
+a message moves from its queue into a worker's hand in one step (`lua/fetch.lua`), the worker holds it by a lease that
+it renews (`holder.py`), and a message that is not due yet waits in Redis, not in a worker's memory.
+"""
+
+from __future__ import annotations
+
+from kombu.transport import TRANSPORT_ALIASES
+
+__all__ = ["install"]
+
+
+def install() -> None:
+    """Let this process's ``redis://``, ``rediss://`` and ``sentinel://`` connections take this transport.
+
+    The names stay what they are: Flower and Celery know ``redis`` by its name.
+    """
+    TRANSPORT_ALIASES["redis"] = "worker.broker.transport:Transport"
+    TRANSPORT_ALIASES["rediss"] = "worker.broker.transport:Transport"
+    TRANSPORT_ALIASES["sentinel"] = "worker.broker.transport:SentinelTransport"

@@ -1,0 +1,261 @@
+"""Who holds messages, and for how long: a lease in Redis that a thread of its own renews.
+
+A holder belongs to one consuming channel. Its thread renews the lease, writes down what has ended, and returns what
+dead holders left. It outlives its channel as long as something it holds is still being worked on: the connection may be
+lost and made anew meanwhile, and what ends then is still acknowledged, once.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import secrets
+import socket
+import threading
+import time
+from itertools import islice
+from typing import TYPE_CHECKING, Final
+
+import redis
+
+from worker.broker.keys import DELAYED
+from worker.broker.scripts import ACK, BEAT, DEFER, GIVE_BACK
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterable
+
+    from worker.broker.keys import Keys
+
+__all__ = ["RENEWALS", "Holder"]
+
+log = logging.getLogger(__name__)
+
+RENEWALS: Final = 4
+"""A lease is renewed this many times before it would end: three renewals may fail."""
+
+_AT_ONCE: Final = 1000
+"""Messages that one script ends: it shall not keep Redis from others for long."""
+
+_SHORTEST_PAUSE: Final = 0.05
+_LONGEST_PAUSE: Final = 1.0
+"""Seconds between tries while Redis is away."""
+
+
+class Holder:
+    """Holds messages for one channel; safe for many threads.
+
+    Args:
+        pool: Connections of its own. They are closed when nothing is held any more.
+        keys: The keys.
+        lease: Seconds after which a holder that is not heard of is dead.
+    """
+
+    def __init__(self, pool: redis.ConnectionPool, keys: Keys, *, lease: float) -> None:
+        self.id = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
+        self.lease_ms = max(1, round(lease * 1000))
+        self.held_key = keys.held_prefix + self.id
+        self.grouped = False
+        """Whether what ends is written down together with what ends meanwhile; else at once, before `ack` returns."""
+        self.on_flushed: Callable[[], None] = lambda: None
+        """Called, by the thread, after something was written down: there is room for more."""
+        self._pool = pool
+        self._client = redis.Redis(connection_pool=pool)
+        self._keys = keys
+        self._counts = json.dumps({queue: keys.counts_of(queue) for queue in keys.counts})
+        self._renew_every = lease / RENEWALS
+        self._held: dict[str, None] = {}
+        self._ended: dict[str, str] = {}
+        self._returned: dict[str, str] = {}
+        self._deferred: dict[str, str] = {}
+        self._keep: frozenset[str] | None = None
+        self._renewed = False
+        self._renew_at = 0.0
+        self._done = False
+        self._changed = threading.Condition()
+        self._one_at_a_time = threading.RLock()
+        self._thread: threading.Thread | None = None
+
+    def __contains__(self, tag: object) -> bool:
+        """Whether it holds this message."""
+        return tag in self._held
+
+    def start(self) -> None:
+        """See to the lease from now on."""
+        with self._changed:
+            if self._thread is None and not self._done:
+                self._renew_at = time.monotonic()
+                self._thread = threading.Thread(target=self._run, name=f"lease {self.id}", daemon=True)
+                self._thread.start()
+
+    def hold(self, tags: Iterable[str]) -> None:
+        """Note what was handed over to it."""
+        self.start()
+        with self._changed:
+            self._held.update(dict.fromkeys(tags))
+
+    def ack(self, tag: str, label: str = "") -> None:
+        """End a message.
+
+        Args:
+            tag: Its delivery tag.
+            label: What to count, as `field` or `field,field`, if it was not settled before.
+
+        Raises:
+            redis.RedisError: Redis is away, and it is not `grouped`. The message is ended all the same when it is back.
+        """
+        self._note(self._ended, tag, label)
+
+    def give_back(self, tag: str) -> None:
+        """Return a message to the end of its queue; raises as `ack`."""
+        self._note(self._returned, tag)
+
+    def defer(self, tag: str, *, due: int | None = None, wait: float = 0) -> None:
+        """Let a message wait in Redis; raises as `ack`.
+
+        Args:
+            tag: Its delivery tag.
+            due: When it is due, in ms of Redis' clock.
+            wait: Or in how many seconds.
+        """
+        self._note(self._deferred, tag, f"+{round(wait * 1000)}" if due is None else str(due))
+
+    def give_back_first(self, tags: Collection[str]) -> None:
+        """Return messages to the heads of their queues, in their order, at once.
+
+        Raises:
+            redis.RedisError: Redis is away.
+        """
+        with self._one_at_a_time:
+            self._give_back(list(tags), end="head")
+        self._drop(tags)
+
+    def release(self, keep: Collection[str] = ()) -> int:
+        """Hold nothing any more but ``keep``: return the rest to the heads of the queues, first what came first.
+
+        While Redis is away the thread goes on trying. The holder ends once it holds nothing.
+
+        Args:
+            keep: What is still being worked on.
+
+        Returns:
+            How many messages went back, as far as that is known at once.
+        """
+        with self._changed:
+            self._keep = frozenset(keep)
+        try:
+            self._write_down()
+            return self._let_go()
+        except redis.RedisError as error:
+            log.warning("what is held goes back once Redis is there again, or when the lease ends: %s", error)
+            return 0
+        finally:
+            with self._changed:
+                self._changed.notify()
+
+    def forget(self) -> None:
+        """Leave everything to the process that this one was forked from."""
+        self._done = True
+        self._held.clear()
+
+    def _note(self, notes: dict[str, str], tag: str, what: str = "") -> None:
+        with self._changed:
+            notes[tag] = what
+            if self.grouped:
+                self._changed.notify()
+        if not self.grouped:
+            self._write_down()
+
+    def _drop(self, tags: Iterable[str]) -> None:
+        with self._changed:
+            for tag in tags:
+                self._held.pop(tag, None)
+
+    @property
+    def _pending(self) -> bool:
+        return bool(self._ended or self._returned or self._deferred)
+
+    def _write_down(self) -> None:
+        """Write down what has ended and what goes back. What fails stays noted, and is tried again."""
+        keys = self._keys
+        with self._one_at_a_time:
+            while self._pending:
+                with self._changed:
+                    ended = dict(islice(self._ended.items(), _AT_ONCE))
+                    returned = dict(islice(self._returned.items(), _AT_ONCE))
+                    deferred = dict(islice(self._deferred.items(), _AT_ONCE))
+                if ended:
+                    parts = [part for pair in ended.items() for part in pair]
+                    ACK(self._client, [keys.unacked, keys.index, self.held_key], [self._counts, *parts])
+                if returned:
+                    self._give_back(list(returned), end="back")
+                if deferred:
+                    parts = [part for pair in deferred.items() for part in pair]
+                    lists = [keys.prefix, keys.sep, keys.steps_text, DELAYED]
+                    DEFER(self._client, [keys.unacked, keys.index, self.held_key], [*lists, *parts])
+                with self._changed:
+                    for notes, done in ((self._ended, ended), (self._returned, returned), (self._deferred, deferred)):
+                        for tag in done:
+                            notes.pop(tag, None)
+                self._drop((*ended, *returned, *deferred))
+                self.on_flushed()
+
+    def _give_back(self, tags: list[str], *, end: str, keep: Collection[str] | None = None) -> int:
+        keys = self._keys
+        pushed = reversed(tags) if end == "head" else tags
+        lists = [self.id, keys.prefix, keys.sep, keys.steps_text]
+        what = [end, "0" if keep is None else "1", len(tags), *pushed, *(keep or ())]
+        return int(GIVE_BACK(self._client, [keys.unacked, keys.index, keys.holders, self.held_key], [*lists, *what]))
+
+    def _let_go(self) -> int:
+        with self._one_at_a_time:
+            keep = self._keep
+            if keep is None or self._done:
+                return 0
+            with self._changed:
+                tags = [tag for tag in self._held if tag not in keep]
+            returned = self._give_back(tags, end="head", keep=keep)
+            self._drop(tags)
+            if not self._held:
+                self._done = True
+                self._pool.disconnect()
+            return returned
+
+    def _renew(self) -> None:
+        keys = self._keys
+        with self._one_at_a_time:
+            if self._done:
+                return
+            self._renew_at = time.monotonic() + self._renew_every
+            lived, returned, dead = BEAT(
+                self._client,
+                [keys.unacked, keys.index, keys.holders, self.held_key, keys.pulse],
+                [self.id, self.lease_ms, keys.prefix, keys.sep, keys.steps_text, keys.held_prefix],
+            )
+        if self._renewed and not lived:
+            log.warning("the lease of %s ended before it was renewed: others may have what it holds", self.id)
+        self._renewed = True
+        if returned:
+            names = ", ".join(name.decode() if isinstance(name, bytes) else str(name) for name in dead)
+            log.warning("%d messages went back to their queues: their holders are dead: %s", returned, names)
+
+    def _run(self) -> None:
+        pause = 0.0
+        while not self._done:
+            with self._changed:
+                if pause:
+                    self._changed.wait(pause)
+                elif not self._pending:
+                    self._changed.wait(max(self._renew_at - time.monotonic(), 0))
+            try:
+                if time.monotonic() >= self._renew_at:
+                    self._renew()
+                self._write_down()
+                self._let_go()
+                pause = 0.0
+            except redis.RedisError as error:
+                pause = min(max(pause * 2, _SHORTEST_PAUSE), _LONGEST_PAUSE)
+                log.debug("the lease of %s waits for Redis: %s", self.id, error)
+            except Exception:
+                pause = _LONGEST_PAUSE
+                log.exception("a fault of ours in the lease of %s", self.id)

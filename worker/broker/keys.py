@@ -1,0 +1,79 @@
+"""The names of the keys in Redis: Kombu's own, and those beside them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+__all__ = ["DELAYED", "Keys"]
+
+DELAYED: Final = ":delayed"
+"""What follows a list's name in the name of its delayed messages."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Keys:
+    """The keys of one broker.
+
+    Attributes:
+        prefix: Stands before every key (Kombu's ``global_keyprefix``).
+        sep: Stands between a queue and a priority (Kombu's).
+        steps: The priorities that have a list of their own (Kombu's ``priority_steps``).
+        unacked_name: The messages in hand (Kombu's ``unacked_key``), without the prefix.
+        index_name: Their index (Kombu's ``unacked_index_key``), without the prefix.
+        counts: The queues that are counted, and the hash of their counts; without the prefix.
+        holds: The queues that can be held, and the hash of their hold; without the prefix.
+    """
+
+    prefix: str
+    sep: str
+    steps: Sequence[int]
+    unacked_name: str = "unacked"
+    index_name: str = "unacked_index"
+    counts: Mapping[str, str] = field(default_factory=dict)
+    holds: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def unacked(self) -> str:
+        """The messages in hand: delivery tag -> message, exchange and queue."""
+        return self.prefix + self.unacked_name
+
+    @property
+    def index(self) -> str:
+        """Since when each message is in hand, or when that was last confirmed."""
+        return self.prefix + self.index_name
+
+    @property
+    def holders(self) -> str:
+        """Until when each holder's lease lasts."""
+        return f"{self.unacked}_holders"
+
+    @property
+    def held_prefix(self) -> str:
+        """What stands before a holder in the name of the set of what it holds."""
+        return f"{self.unacked}_held:"
+
+    @property
+    def pulse(self) -> str:
+        """When anybody last renewed a lease."""
+        return f"{self.unacked}_pulse"
+
+    def lists(self, queue: str) -> list[str]:
+        """The lists of a queue, the most urgent first, as Kombu empties them."""
+        return [self.prefix + (f"{queue}{self.sep}{step}" if step else queue) for step in self.steps]
+
+    def counts_of(self, queue: str) -> str:
+        """The counts of a queue, or ''."""
+        return self.prefix + self.counts[queue] if queue in self.counts else ""
+
+    def hold_of(self, queue: str) -> str:
+        """The hold of a queue, or ''."""
+        return self.prefix + self.holds[queue] if queue in self.holds else ""
+
+    @property
+    def steps_text(self) -> str:
+        """The priority steps as the scripts take them."""
+        return ",".join(map(str, self.steps))

@@ -1,0 +1,43 @@
+-- Renew a holder's lease, and return what dead holders held.
+-- KEYS  1 unacked  2 unacked_index  3 unacked_holders  4 unacked_held:<holder>  5 unacked_pulse
+-- ARGV  1 holder  2 lease (ms)  3 prefix of all keys  4 separator  5 priority steps  6 prefix of the held sets
+-- Returns {1 if the lease had not been lost, messages returned, holders found dead}
+local now, lease = now_ms(), tonumber(ARGV[2])
+redis.call('ZREM', KEYS[3], '') -- frees nothing, but comes before the first write that needs memory
+
+-- If nobody renewed anything for a while, Redis itself was away, and every lease that ended meanwhile ended unfairly.
+local pulse, grace = unpack(redis.call('HMGET', KEYS[5], 'at', 'grace'))
+grace = tonumber(grace or 0)
+if not pulse or now - tonumber(pulse) > lease / 2 then
+  grace = now + math.floor(lease / 2)
+  redis.call('HSET', KEYS[5], 'grace', grace)
+end
+redis.call('HSET', KEYS[5], 'at', now)
+
+local lives = redis.call('ZSCORE', KEYS[3], ARGV[1]) and 1 or 0
+redis.call('ZADD', KEYS[3], now + lease, ARGV[1])
+for _, tag in ipairs(redis.call('SMEMBERS', KEYS[4])) do
+  redis.call('ZADD', KEYS[2], 'XX', string.format('%.3f', now / 1000), tag)
+end
+
+local returned, dead = 0, {}
+if now >= grace then
+  dead = redis.call('ZRANGEBYSCORE', KEYS[3], '-inf', now)
+  for _, holder in ipairs(dead) do
+    local held = ARGV[6] .. holder
+    for _, tag in ipairs(redis.call('SMEMBERS', held)) do
+      redis.call('SREM', held, tag)
+      local row = redis.call('HGET', KEYS[1], tag)
+      local message = row and message_of(row)
+      if message then
+        redis.call('HDEL', KEYS[1], tag)
+        redis.call('ZREM', KEYS[2], tag)
+        local list = list_of(ARGV[3], queue_of(row), ARGV[4], ARGV[5], message)
+        redis.call('RPUSH', list, redelivered(message))
+        returned = returned + 1
+      end
+    end
+    redis.call('ZREM', KEYS[3], holder)
+  end
+end
+return {lives, returned, dead}

@@ -1,0 +1,120 @@
+-- Hand messages over: from the lists of queues to the holder, in one step.
+-- KEYS  1 unacked  2 unacked_index  3 unacked_holders  4 unacked_held:<holder>
+--       then four for each list, in the order in which they are emptied:
+--       the list, its delayed messages, the queue's counts and the queue's hold ('' where there is none)
+-- ARGV  1 holder  2 lease (ms)  3 how many at most
+--       then two for each list: the queue's name, and '1' if its messages are acknowledged
+-- Returns {now (ms), when to look again (ms; 0: not before something changes),
+--          {{number of the list, delivery tag, message, 1 if it is a hold's probe}, …}}
+local HEAD, PER_LIST, FIRST_ARGUMENT = 4, 4, 3
+local DUE_AT_ONCE = 1000
+local PROBE_LASTS = 60000
+local now = now_ms()
+local room = tonumber(ARGV[3])
+local taken, look_again, allowed = {}, 0, {}
+local leased = false
+
+local function sooner(moment)
+  moment = tonumber(moment)
+  if moment and (look_again == 0 or moment < look_again) then
+    look_again = moment
+  end
+end
+
+-- How many of a queue's messages may be handed out, and whether it is as a probe.
+local function allowance(hold)
+  if hold == '' or redis.call('EXISTS', hold) == 0 then
+    return room, false
+  end
+  local probe_at = tonumber(redis.call('HGET', hold, 'probe_at') or '')
+  if probe_at and probe_at <= now then
+    return math.min(room, 1), true
+  end
+  sooner(probe_at)
+  return 0, false
+end
+
+local function in_hex(text)
+  return (string.gsub(text, '.', function(char) return string.format('%02x', string.byte(char)) end))
+end
+
+-- Whether an entry is a message that any Kombu can put back. (Celery's and Kombu's own code fail on all others.)
+local function usable(message)
+  local properties = field(message, 'properties')
+  return type(field(message, 'headers')) == 'table' and type(field(properties, 'delivery_info')) == 'table'
+end
+
+-- Whether a message is counted as accepted: by its producer, or when it was handed out before.
+local function counted(message)
+  local headers = field(message, 'headers')
+  if field(headers, 'redelivered') == true or field(headers, 'poison') ~= nil then
+    return true
+  end
+  local version = field(field(headers, 'feedback'), 'v')
+  return type(version) == 'number' and version >= 2
+end
+
+local function hold_in_hand(entry, message, queue)
+  local tag = field(field(message, 'properties'), 'delivery_tag')
+  if type(tag) ~= 'string' or tag == '' or redis.call('HEXISTS', KEYS[1], tag) == 1 then
+    local time = redis.call('TIME')
+    tag = string.format('%s-%s-%06d-%d', ARGV[1], time[1], time[2], #taken)
+  end
+  if not usable(message) then
+    entry = '{"body": "", "content-encoding": "binary", "content-type": "application/octet-stream", "headers": {"poison": "'
+      .. in_hex(entry) .. '"}, "properties": {"delivery_tag": ' .. quoted(tag)
+      .. ', "delivery_info": {"exchange": "", "routing_key": ' .. quoted(queue) .. '}, "priority": 0}}'
+  end
+  redis.call('HSET', KEYS[1], tag, '[' .. entry .. ', "", ' .. quoted(queue) .. ']')
+  redis.call('ZADD', KEYS[2], string.format('%.3f', now / 1000), tag)
+  redis.call('SADD', KEYS[4], tag)
+  if not leased then
+    redis.call('ZADD', KEYS[3], now + tonumber(ARGV[2]), ARGV[1])
+    leased = true
+  end
+  return tag
+end
+
+for number = 1, (#KEYS - HEAD) / PER_LIST do
+  local at = HEAD + (number - 1) * PER_LIST
+  local list, delayed, counts, hold = KEYS[at + 1], KEYS[at + 2], KEYS[at + 3], KEYS[at + 4]
+  local queue, acknowledged = ARGV[FIRST_ARGUMENT + number * 2 - 1], ARGV[FIRST_ARGUMENT + number * 2] == '1'
+
+  local due = redis.call('ZRANGEBYSCORE', delayed, '-inf', now, 'LIMIT', 0, DUE_AT_ONCE)
+  for index = #due, 1, -1 do -- what was due first is the next to go
+    redis.call('ZREM', delayed, due[index])
+    redis.call('RPUSH', list, due[index])
+  end
+
+  -- The lists of one queue share its allowance.
+  if hold == '' or allowed[hold] == nil then
+    local free, probing = allowance(hold)
+    allowed[hold] = {free = free, probing = probing}
+  end
+  local share = allowed[hold]
+  while room > 0 and share.free > 0 do
+    local entry = redis.call('RPOP', list)
+    if not entry then
+      break
+    end
+    local message = decode(entry)
+    local tag = ''
+    if acknowledged then
+      tag = hold_in_hand(entry, message, queue)
+    end
+    if counts ~= '' and not counted(message) then
+      redis.call('HINCRBY', counts, 'accepted', 1)
+    end
+    if share.probing then
+      redis.call('HSET', hold, 'probe_at', now + PROBE_LASTS)
+      redis.call('HINCRBY', hold, 'probes', 1)
+    end
+    taken[#taken + 1] = {number, tag, entry, share.probing and 1 or 0}
+    room, share.free = room - 1, share.free - 1
+    if not acknowledged then
+      share.free = 0 -- nothing brings it back if the consumer leaves: one at a time
+    end
+  end
+  sooner(redis.call('ZRANGE', delayed, 0, 0, 'WITHSCORES')[2])
+end
+return {now, look_again, taken}

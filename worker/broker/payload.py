@@ -1,0 +1,109 @@
+"""From the bytes of a list's entry to a message that Kombu can take; whatever the bytes are, there is one."""
+
+from __future__ import annotations
+
+import binascii
+from base64 import b64decode
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from kombu.utils.json import loads
+
+__all__ = ["POISON", "PROBE", "due_at", "to_payload"]
+
+POISON: Final = "poison"
+"""The header of an entry that is no message: what is wrong with it. The entry itself is the body, as bytes.
+
+In Redis the header's value is the entry in hex (`lua/fetch.lua`).
+"""
+
+PROBE: Final = "feedback_probe"
+"""The header of the one message that is handed out to see whether a hold can end."""
+
+
+def to_payload(entry: bytes, *, tag: str, queue: str) -> dict[str, Any]:
+    """Read an entry.
+
+    Args:
+        entry: The entry.
+        tag: The delivery tag under which it is in hand; '' if it is not, because nobody will acknowledge it.
+        queue: The queue that it comes from.
+
+    Returns:
+        A message as Kombu's virtual transports have it. An entry that is none is the body of one with the header
+        `POISON`, of a content type that no task takes.
+    """
+    try:
+        payload = _checked(loads(entry.decode()))
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        return _poison(entry, f"it is no message: {error!r}", tag=tag, queue=queue)
+    headers = payload["headers"]
+    if isinstance(wrapped := headers.get(POISON), str):
+        try:
+            raw = bytes.fromhex(wrapped)
+        except ValueError:
+            return _poison(entry, "it has the header of an entry that is no message", tag=tag, queue=queue)
+        return to_payload(raw, tag=tag, queue=queue)
+    properties = payload["properties"]
+    if tag:
+        properties["delivery_tag"] = tag
+    return payload
+
+
+def _checked(payload: Any) -> dict[str, Any]:  # noqa: ANN401 - whatever stands there
+    """Raise over whatever Kombu's own code would fail on."""
+    if not isinstance(payload, dict):
+        raise TypeError("not an object")
+    payload.setdefault("headers", {})
+    for name in ("headers", "properties"):
+        if not isinstance(payload.get(name), dict):
+            raise TypeError(f"{name} is not an object")
+    properties = payload["properties"]
+    if not isinstance(properties.get("delivery_info"), dict):
+        raise TypeError("properties.delivery_info is not an object")
+    properties.setdefault("delivery_tag", "")
+    encoding = properties.get("body_encoding")
+    body = payload.get("body")
+    if encoding is not None and not isinstance(encoding, str):
+        raise TypeError("properties.body_encoding is no text")
+    if encoding and encoding.lower() == "base64":
+        if not isinstance(body, str):
+            raise TypeError("the body is no text")
+        b64decode(body)
+    elif encoding and encoding.lower() != "utf-8":
+        raise ValueError(f"properties.body_encoding is {encoding}")
+    return payload
+
+
+def _poison(entry: bytes, problem: str, *, tag: str, queue: str) -> dict[str, Any]:
+    return {
+        "body": entry,
+        "content-type": "application/octet-stream",
+        "content-encoding": "binary",
+        "headers": {POISON: problem},
+        "properties": {
+            "delivery_tag": tag or binascii.hexlify(entry[:16]).decode(),
+            "delivery_info": {"exchange": "", "routing_key": queue},
+            "priority": 0,
+        },
+    }
+
+
+def due_at(headers: Any) -> int | None:  # noqa: ANN401 - whatever stands there
+    """When a task message is due by its header ``eta``, in ms since 1970; None if it has none that can be read."""
+    eta = headers.get("eta") if isinstance(headers, dict) else None
+    if isinstance(eta, datetime):
+        moment = eta
+    elif isinstance(eta, str):
+        try:
+            moment = datetime.fromisoformat(eta)
+        except ValueError:
+            return None
+    else:
+        return None
+    if moment.utcoffset() is None:
+        moment = moment.replace(tzinfo=UTC)
+    try:
+        return round(moment.timestamp() * 1000)
+    except (OverflowError, ValueError):
+        return None

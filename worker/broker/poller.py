@@ -1,0 +1,73 @@
+"""Waiting for messages of several channels at once: Kombu's poller, but for how it waits."""
+
+from __future__ import annotations
+
+import time
+from queue import Empty
+from typing import TYPE_CHECKING, Any, Final
+
+from kombu.transport.redis import MultiChannelPoller
+from kombu.utils.eventio import ERR, READ
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["Poller"]
+
+_LONGEST_POLL: Final = 1.0
+"""Seconds after which a waiting loop looks at its channels again."""
+
+
+class Poller(MultiChannelPoller):  # type: ignore[misc]  # Kombu is untyped
+    """Polls the connections of channels that wait for news, and makes them ask again in time."""
+
+    eventflags = READ | ERR
+
+    def _register_BRPOP(self, channel: Any) -> None:  # noqa: ANN401, N802 - Kombu's name
+        """Let a channel ask, unless it has asked or waits for news."""
+        if channel.armed_until is not None and channel.armed_until <= time.monotonic():
+            channel.disarm()
+        super()._register_BRPOP(channel)
+
+    def maybe_check_brpop_health(self) -> None:
+        """Give up connections that have not answered for long."""
+        for channel in self._channels:
+            connection = channel._in_poll  # noqa: SLF001 - Kombu's
+            if connection and channel.is_overdue():
+                connection.disconnect()
+
+    def get(self, callback: Callable[..., Any], timeout: float | None = None) -> None:  # noqa: ARG002 - Kombu's signature
+        """Wait for one message, and deliver it.
+
+        Raises:
+            queue.Empty: None came within the timeout, or within a second.
+        """
+        self._in_protected_read = True
+        try:
+            self.maybe_refresh_binding_expiry()
+            self.on_poll_start()
+            wait = self._patience(timeout)
+            if self._paused_brpop and not self.fds:
+                time.sleep(wait)
+                events = []
+            else:
+                events = self.poller.poll(wait)
+            for fileno, event in events or ():
+                if self.handle_event(fileno, event):
+                    return
+            if not events:
+                self.maybe_check_brpop_health()
+                self.maybe_restore_messages()
+            raise Empty
+        finally:
+            self._in_protected_read = False
+            while self.after_read:
+                self.after_read.pop()()
+
+    def _patience(self, timeout: float | None) -> float:
+        now = time.monotonic()
+        moments: list[float] = [
+            channel.armed_until - now for channel in self._channels if channel.armed_until is not None
+        ]
+        wait = min([_LONGEST_POLL, *moments])
+        return max(wait if timeout is None else min(wait, timeout), 0)

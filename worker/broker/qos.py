@@ -1,0 +1,106 @@
+"""What a channel has in hand: Kombu's bookkeeping of it, with the lease of a `Holder` behind it."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any
+
+from kombu.transport import redis as kombu_redis
+from kombu.transport.virtual import QoS as VirtualQoS
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from worker.broker.holder import Holder
+
+__all__ = ["QoS"]
+
+log = logging.getLogger(__name__)
+
+
+class QoS(kombu_redis.QoS):  # type: ignore[misc]  # Kombu is untyped
+    """Kombu's, but for where acknowledgements go, and for who brings back what the dead leave."""
+
+    @property
+    def holder(self) -> Holder:
+        """The holder of the channel's messages."""
+        holder: Holder = self.channel.holder
+        return holder
+
+    def append(self, message: Any, delivery_tag: str) -> None:  # noqa: ANN401 - Kombu's message
+        """Note a message that was delivered. One that came by another way than ours is laid in Redis by Kombu."""
+        if delivery_tag in self.holder:
+            VirtualQoS.append(self, message, delivery_tag)
+        else:
+            super().append(message, delivery_tag)
+            self.channel.adopt(delivery_tag)
+
+    def ack(self, delivery_tag: str, label: str = "") -> None:
+        """Acknowledge a message; from any thread.
+
+        Args:
+            delivery_tag: Its delivery tag.
+            label: What to count, if its queue is counted and nobody settled it before; `revoked` if nothing is said.
+        """
+        self._quick_ack(delivery_tag)
+        self.holder.ack(delivery_tag, label)
+
+    def reject(self, delivery_tag: str, requeue: bool = False) -> None:
+        """Acknowledge a message, or return it to the end of its queue."""
+        self._quick_ack(delivery_tag)
+        if requeue:
+            self.holder.give_back(delivery_tag)
+        else:
+            self.holder.ack(delivery_tag)
+
+    def defer(self, delivery_tag: str, *, wait: float) -> None:
+        """Let a message come again in ``wait`` seconds."""
+        self._quick_ack(delivery_tag)
+        self.holder.defer(delivery_tag, wait=wait)
+
+    def restore_unacked(self, client: Any = None) -> None:  # noqa: ANN401, ARG002 - Kombu's signature
+        """Return everything that is in hand to the heads of the queues."""
+        self._flush()
+        tags = [tag for tag in self._delivered if tag in self.holder]
+        self.holder.give_back_first(tags)
+        self._delivered.clear()
+
+    def restore_unacked_once(self, stderr: Any = None) -> None:  # noqa: ANN401 - Kombu's signature
+        """Return everything that is in hand as the channel closes, but for what is still being worked on."""
+        self._on_collect.cancel()
+        self._flush()
+        if self._delivered.restored:
+            return
+        self._delivered.restored = True
+        if (holder := self.channel.current_holder) is not None:
+            keep: Collection[str] = self.channel.kept
+            if not (self.restore_at_shutdown and self.channel.do_restore):
+                keep = tuple(self._delivered)
+            if left := len(self._delivered.keys() - set(keep)):
+                words = f"Restoring {left} unacknowledged message(s)"
+                if stderr is None:
+                    log.info(words)
+                else:
+                    print(words, file=stderr)
+            holder.release(keep)
+
+    def restore_visible(self, start: int = 0, num: int | None = 10, interval: int = 10) -> None:
+        """Return what a plain Celery worker left in hand: its visibility timeout has passed by Redis' clock.
+
+        What our own workers leave comes back by their leases.
+        """
+        self._vrestore_count += 1
+        if (self._vrestore_count - 1) % (interval or 1):
+            return
+        with self.channel.conn_or_acquire() as client:
+            seconds, _ = client.time()
+            overdue = client.zrange(
+                self.unacked_index_key,
+                "-inf",
+                seconds - self.visibility_timeout,
+                byscore=True,
+                offset=start if num else None,
+                num=num,
+            )
+            for tag in overdue:
+                self.restore_by_tag(tag.decode() if isinstance(tag, bytes) else tag, client)

@@ -1,0 +1,60 @@
+"""The Lua scripts of the transport: each is one step in Redis, which happens whole or not at all."""
+
+from __future__ import annotations
+
+from functools import cache
+from hashlib import sha1
+from importlib.resources import files
+from typing import TYPE_CHECKING, Any, Final
+
+from redis.exceptions import NoScriptError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import redis
+
+__all__ = ["ACK", "BEAT", "DEFER", "FETCH", "GIVE_BACK", "PURGE", "PUT", "Script"]
+
+
+@cache
+def _text(name: str) -> str:
+    return files("worker.broker").joinpath("lua", f"{name}.lua").read_text("utf-8")
+
+
+class Script:
+    """One script.
+
+    Attributes:
+        source: Its text.
+        sha: What Redis calls it by.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.source = _text("common") + _text(name)
+        self.sha = sha1(self.source.encode(), usedforsecurity=False).hexdigest()
+
+    def __call__(self, client: redis.Redis, keys: Sequence[str], args: Sequence[Any]) -> Any:  # noqa: ANN401 - each its own
+        """Run it.
+
+        Args:
+            client: A client that puts no prefix before keys.
+            keys: The whole names of the keys.
+            args: The arguments.
+
+        Raises:
+            redis.RedisError: Redis is away or refuses.
+        """
+        try:
+            return client.evalsha(self.sha, len(keys), *keys, *args)
+        except NoScriptError:  # Redis has restarted
+            return client.eval(self.source, len(keys), *keys, *args)
+
+
+FETCH: Final = Script("fetch")
+ACK: Final = Script("ack")
+GIVE_BACK: Final = Script("give_back")
+BEAT: Final = Script("beat")
+DEFER: Final = Script("defer")
+PUT: Final = Script("put")
+PURGE: Final = Script("purge")

@@ -1,0 +1,31 @@
+"""Which message in hand a published one takes over from."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from celery import current_task
+
+__all__ = ["taken_over"]
+
+
+def taken_over(headers: Any) -> str:  # noqa: ANN401 - whatever stands in the message
+    """Return the delivery tag of the message in hand that a published message goes on for; '' if there is none.
+
+    It is one that a task publishes about itself to be tried again (`celery.app.task.Task.retry`): the same id, one
+    retry more. If the task acknowledges late, its own message is still in hand, and ends in the moment in which the new
+    one is there: not before, or a crash would lose it, and not after, or a crash would double it.
+    """
+    if not isinstance(headers, dict) or "id" not in headers or "task" not in headers:
+        return ""
+    task = current_task._get_current_object() if current_task else None  # noqa: SLF001 - a proxy's only way
+    if task is None or not task.acks_late or task.name != headers["task"]:
+        return ""
+    request = task.request
+    if request.called_directly or request.is_eager or request.id != headers["id"]:
+        return ""
+    if headers.get("retries") != (request.retries or 0) + 1:
+        return ""
+    properties = request.properties
+    tag = properties.get("delivery_tag") if isinstance(properties, dict) else None
+    return tag if isinstance(tag, str) else ""

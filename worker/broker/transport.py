@@ -1,0 +1,124 @@
+"""The transport: Kombu's Redis transport over the safe channel."""
+
+from __future__ import annotations
+
+import os
+import time
+from contextlib import suppress
+from pathlib import Path
+from queue import Empty
+from typing import TYPE_CHECKING, Any, Final
+
+from kombu.transport import redis as kombu_redis
+
+from worker.broker.channel import Channel, SentinelChannel
+from worker.broker.poller import Poller
+
+if TYPE_CHECKING:
+    from kombu.asynchronous.hub import Hub
+
+__all__ = ["SentinelTransport", "Transport"]
+
+_HEARTBEAT_EVERY: Final = 1.0
+
+
+class Transport(kombu_redis.Transport):  # type: ignore[misc]  # Kombu is untyped
+    """The transport for ``redis://`` and ``rediss://``.
+
+    Transport options beside Kombu's: those of `worker.broker.channel.SafeChannel`, and ``heartbeat_file``, a path that
+    is touched whenever messages were taken, or Redis said that there are none.
+    """
+
+    Channel = Channel
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - Kombu's own
+        super().__init__(*args, **kwargs)
+        self.cycle = Poller()
+        self.has_loop = False
+        """Whether an event loop consumes; if not, somebody drains by hand."""
+        self._loop: Hub | None = None
+        self._bell: tuple[int, int] | None = None
+        self._heartbeat_file = self.client.transport_options.get("heartbeat_file")
+        self._beat_at = 0.0
+
+    def register_with_event_loop(self, connection: Any, loop: Hub) -> None:  # noqa: ANN401 - Kombu's signature
+        """Let an event loop consume."""
+        super().register_with_event_loop(connection, loop)
+        self.has_loop, self._loop = True, loop
+        for channel in self.channels:
+            if channel.current_holder is not None:
+                channel.current_holder.grouped = True
+        if self._bell is None:
+            self._bell = os.pipe()
+            for end in self._bell:
+                os.set_blocking(end, False)
+        loop.add_reader(self._bell[0], self._silence)
+        self.cycle._brpop_health_tref.cancel()  # noqa: SLF001 - Kombu's own look at it comes too seldom
+        self.cycle._brpop_health_tref = loop.call_repeatedly(1, self.cycle.maybe_check_brpop_health)  # noqa: SLF001 - likewise
+
+    def wake(self) -> None:
+        """Wake the event loop, from any thread: there is room for more messages."""
+        if self._bell is not None:
+            with suppress(OSError):  # it is full, and so it rings; or the connection is closed
+                os.write(self._bell[1], b"!")
+
+    def _silence(self) -> None:
+        if self._bell is not None:
+            with suppress(OSError):
+                os.read(self._bell[0], 4096)
+
+    def look_again(self, wait: float) -> None:
+        """See to it that the event loop turns again in ``wait`` seconds."""
+        if self._loop is not None:
+            self._loop.call_later(wait, _nothing)
+
+    def asked(self) -> None:
+        """Note that Redis answered a channel that asked for messages."""
+        now = time.monotonic()
+        if self._heartbeat_file and now >= self._beat_at:
+            self._beat_at = now + _HEARTBEAT_EVERY
+            with suppress(OSError):
+                Path(self._heartbeat_file).touch()
+
+    def drain_events(self, connection: Any, timeout: float | None = None) -> None:  # noqa: ANN401, ARG002 - Kombu's signature
+        """Wait for one event.
+
+        Raises:
+            TimeoutError: None came within ``timeout`` seconds (it is `socket.timeout`, too).
+        """
+        deadline = None if timeout is None else time.monotonic() + timeout
+        left = timeout
+        while True:
+            try:
+                self.cycle.get(self._deliver, timeout=left)
+            except Empty:
+                if deadline is not None:
+                    left = deadline - time.monotonic()
+                    if left <= 0:
+                        raise TimeoutError from None
+                if self.polling_interval is not None:
+                    time.sleep(self.polling_interval)
+            else:
+                return
+
+    def close_connection(self, connection: Any) -> None:  # noqa: ANN401 - Kombu's signature
+        """Close every channel."""
+        super().close_connection(connection)
+        bell, self._bell = self._bell, None
+        if bell is not None:
+            if self._loop is not None:
+                self._loop.remove_reader(bell[0])
+            for end in bell:
+                os.close(end)
+        self._loop = None
+
+
+def _nothing() -> None:
+    """A turn of the loop is all that is wanted."""
+
+
+class SentinelTransport(Transport, kombu_redis.SentinelTransport):  # type: ignore[misc]  # Kombu is untyped
+    """The transport for ``sentinel://``."""
+
+    default_port = 26379
+    Channel = SentinelChannel
