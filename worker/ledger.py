@@ -18,13 +18,11 @@ from enum import StrEnum
 from importlib.resources import files
 from typing import TYPE_CHECKING, Final, Self, cast
 
-import redis
-from redis.backoff import ExponentialBackoff
-from redis.retry import Retry
-
-from producer.address import redis_url
+from worker.redis_clients import redis_client
 
 if TYPE_CHECKING:
+    import redis
+
     from producer import FeedbackEvent
 
 __all__ = ["Busy", "Claim", "Claimed", "Count", "Ledger", "Seen"]
@@ -92,26 +90,20 @@ class Ledger:
         self._release = client.register_script(_script("release"))
 
     @classmethod
-    def connect(cls, url: str, *, ttl: timedelta, lease: timedelta, connections: int) -> Self:
+    def connect(
+        cls, url: str, *, sentinel_master: str | None = None, ttl: timedelta, lease: timedelta, connections: int
+    ) -> Self:
         """Open the ledger in the broker's Redis.
 
         Args:
-            url: The Redis' address.
+            url: The broker's URL.
+            sentinel_master: The master's name, if the URL names its sentinels.
             ttl: As of the class.
             lease: As of the class.
             connections: At the most; as many as there are threads.
         """
-        pool = redis.BlockingConnectionPool.from_url(
-            redis_url(url),
-            max_connections=connections,
-            timeout=_PATIENCE,
-            socket_timeout=_PATIENCE,
-            socket_connect_timeout=_PATIENCE,
-            health_check_interval=30,
-            retry=Retry(ExponentialBackoff(cap=1, base=0.05), retries=3),
-            retry_on_error=[redis.ConnectionError, redis.TimeoutError],
-        )
-        return cls(redis.Redis.from_pool(pool), ttl=ttl, lease=lease)
+        client = redis_client(url, sentinel_master=sentinel_master, connections=connections)
+        return cls(client, ttl=ttl, lease=lease)
 
     def close(self) -> None:
         """Close the connections."""
@@ -155,10 +147,6 @@ class Ledger:
         """Return how many events there have been of each kind."""
         found = cast("dict[bytes, bytes]", self._client.hgetall(_COUNTS))
         return {count: int(found.get(count.encode(), 0)) for count in Count}
-
-
-_PATIENCE: Final = 5.0
-"""Seconds to wait for Redis, or for a free connection, before the event goes back to wait its turn."""
 
 
 def _keys(event: FeedbackEvent) -> list[str]:
