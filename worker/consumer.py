@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import logging
+import warnings
 from base64 import b64encode
 from collections.abc import Mapping
 from contextlib import closing
@@ -18,6 +19,7 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
+from celery.exceptions import CPendingDeprecationWarning
 from celery.worker.consumer import Consumer as CeleryConsumer
 
 from worker.broker.payload import POISON
@@ -76,7 +78,10 @@ class Consumer(CeleryConsumer):  # type: ignore[misc]  # Celery is untyped
         """Keep in hand what is being worked on: it will be acknowledged on another connection. The rest goes back."""
         if isinstance(self.pool, TaskPool) and self.task_consumer is not None:
             self.task_consumer.channel.kept = self.pool.drop_unstarted()
-        super().on_connection_error_after_connected(exc)
+        with warnings.catch_warnings():
+            # What Celery 6 will do by default is what must not be done here: ending the tasks that are running.
+            warnings.simplefilter("ignore", CPendingDeprecationWarning)
+            super().on_connection_error_after_connected(exc)
 
     def on_unknown_message(self, body: object, message: Message) -> None:  # noqa: ARG002 - Celery's signature
         """Keep a message that names no task."""

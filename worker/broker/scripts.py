@@ -18,23 +18,27 @@ __all__ = ["ACK", "BEAT", "DEFER", "FETCH", "GIVE_BACK", "PURGE", "PUT", "Script
 
 
 @cache
-def _text(name: str) -> str:
-    return files("worker.broker").joinpath("lua", f"{name}.lua").read_text("utf-8")
+def _text(name: str, package: str = "worker.broker") -> str:
+    return files(package).joinpath("lua", f"{name}.lua").read_text("utf-8")
 
 
 class Script:
     """One script.
+
+    Args:
+        names: The files that it is made of, after `common.lua`.
+        package: Where they are, in the folder `lua`.
 
     Attributes:
         source: Its text.
         sha: What Redis calls it by.
     """
 
-    def __init__(self, name: str) -> None:
-        self.source = _text("common") + _text(name)
+    def __init__(self, *names: str, package: str = "worker.broker") -> None:
+        self.source = _text("common") + "".join(_text(name, package) for name in names)
         self.sha = sha1(self.source.encode(), usedforsecurity=False).hexdigest()
 
-    def __call__(self, client: redis.Redis, keys: Sequence[str], args: Sequence[Any]) -> Any:  # noqa: ANN401 - each its own
+    def __call__(self, client: redis.Redis, keys: Sequence[str | bytes], args: Sequence[Any]) -> Any:  # noqa: ANN401 - each its own
         """Run it.
 
         Args:
