@@ -1,9 +1,9 @@
-"""What `enqueue` costs beside a bare LPUSH of the same bytes by redis-py, in one run on one server.
+"""What `enqueue`, which also counts, costs beside a bare LPUSH of the same bytes by redis-py, in one run on one server.
 
     python benchmarks/enqueue.py [redis://127.0.0.1:6379/15]
 
-Rounds alternate, so that whatever else the machine does hits both alike; the medians are printed. The list ``bench:…``
-is deleted afterwards.
+Rounds alternate, so that whatever else the machine does hits both alike; the medians are printed. The keys ``bench:…``
+are deleted afterwards.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import redis
 
 from producer import AsyncFeedbackProducer, FeedbackEvent, FeedbackProducer
-from producer.message import to_message
+from producer.message import counts_of, to_message
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -68,7 +68,7 @@ def main(url: str) -> None:
             for name, (call, events) in subjects.items():
                 times.setdefault(name, []).append(_microseconds(call, events=events))
             times.setdefault(f"asyncio, {TASKS} tasks at once", []).append(asyncio.run(_burst(url)))
-            bare.delete(QUEUE)
+            bare.delete(QUEUE, counts_of(QUEUE))
     base = statistics.median(times["redis-py: lpush"])
     print(f"{'':32}{'µs/event':>10}{'ratio':>8}")  # noqa: T201 - its result
     for name, measured in times.items():

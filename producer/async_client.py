@@ -10,7 +10,7 @@ from producer.configured import Configured, to_event
 from producer.errors import BrokerUnavailable, ProducerError
 from producer.message import to_message
 from producer.pipeline import Pipeline
-from producer.resp import leaves_clean, lpush, require_taken
+from producer.resp import enqueuing, leaves_clean, require_taken
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, Iterable, Sequence
@@ -107,7 +107,7 @@ class AsyncFeedbackProducer(Configured):
             loop = asyncio.get_running_loop()
             deadline = loop.time() + self._budget(timeout)
             pipeline = self._pipeline(loop)
-            reply = await pipeline.ask(lpush(self._queue, messages), deadline)
+            reply = await pipeline.ask(enqueuing(self._queue, messages), deadline)
             if not leaves_clean(reply):
                 pipeline.retire()
             require_taken(reply)

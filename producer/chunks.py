@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 __all__ = ["CHUNK", "Item", "Taken", "async_chunks", "chunks"]
 
 CHUNK: Final = 500
-"""Events of one command: one round trip, about half a megabyte, a few milliseconds of Redis's time."""
+"""Events of one command: one round trip, about half a megabyte, a few milliseconds of Redis's time. It must not exceed
+`producer.resp.MOST_MESSAGES`, which is what Lua's unpack can take."""
 
 Item: TypeAlias = FeedbackEvent | Mapping[str, Any]
 """An event, or its fields by name."""

@@ -10,7 +10,7 @@ from producer.configured import Configured, to_event
 from producer.errors import ProducerError
 from producer.message import to_message
 from producer.pool import Pool
-from producer.resp import leaves_clean, lpush, require_taken
+from producer.resp import enqueuing, leaves_clean, require_taken
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -115,19 +115,20 @@ class FeedbackProducer(Configured):
         """Hand ready-made messages over, all of them or none, in one round trip.
 
         Args:
-            messages: What `producer.message.to_message` returned.
+            messages: What `producer.message.to_message` returned; up to 5,000.
             events: The events in them, for the error's ``not_taken``.
             timeout: The budget in seconds, if not the producer's own.
 
         Raises:
             BrokerUnavailable: Not sent; try again later.
             EnqueueUncertain: They may have been sent.
+            ValueError: They are too many for one command.
         """
         if not messages:
             return
         deadline = time.monotonic() + self._budget(timeout)
         try:
-            self._put(lpush(self._queue, messages), deadline)
+            self._put(enqueuing(self._queue, messages), deadline)
         except ProducerError as error:
             error.not_taken = tuple(events)
             raise

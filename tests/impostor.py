@@ -15,12 +15,12 @@ __all__ = ["full_backlog", "impostor"]
 
 @contextmanager
 def impostor(
-    on_lpush: Callable[[socket.socket], object], *, before_greeting: Callable[[], object] = lambda: None
+    on_enqueue: Callable[[socket.socket], object], *, before_greeting: Callable[[], object] = lambda: None
 ) -> Iterator[str]:
-    """Serve the handshake as Redis does, and each LPUSH as told, in a thread for each connection.
+    """Serve the handshake as Redis does, and each enqueue as told, in a thread for each connection.
 
     Args:
-        on_lpush: Answers one LPUSH on the socket that it gets.
+        on_enqueue: Answers one enqueue on the socket that it gets.
         before_greeting: Is called before each command of the handshake is answered.
 
     Yields:
@@ -35,7 +35,7 @@ def impostor(
                 while True:
                     peer = opened.enter_context(listener.accept()[0])
                     opened.callback(_hang_up, peer)
-                    threads.append(Thread(target=_serve, args=(peer, on_lpush, before_greeting)))
+                    threads.append(Thread(target=_serve, args=(peer, on_enqueue, before_greeting)))
                     threads[-1].start()
 
         accepting = Thread(target=accept)
@@ -72,13 +72,13 @@ def full_backlog() -> Iterator[str]:
 
 
 def _serve(
-    peer: socket.socket, on_lpush: Callable[[socket.socket], object], before_greeting: Callable[[], object]
+    peer: socket.socket, on_enqueue: Callable[[socket.socket], object], before_greeting: Callable[[], object]
 ) -> None:
     with suppress(OSError, ValueError), peer.makefile("rb") as reading:  # until either side hangs up
         while counted := reading.readline():
             parts = [reading.read(int(reading.readline()[1:]) + 2)[:-2] for _ in range(int(counted[1:]))]
-            if parts[0] == b"LPUSH":
-                on_lpush(peer)
+            if parts[0] == b"EVAL":
+                on_enqueue(peer)
             else:
                 before_greeting()
                 peer.sendall(b"+OK\r\n")

@@ -11,6 +11,7 @@ import pytest
 
 from producer import BrokerUnavailable, InvalidEvent
 from producer.message import to_message
+from producer.resp import MOST_MESSAGES
 from tests.producers import EVENT, attempt, produce
 
 if TYPE_CHECKING:
@@ -31,6 +32,11 @@ def _queued(client: redis.Redis, queue: str = "feedback") -> list[dict[str, Any]
 
 def _numbered(number: int) -> dict[str, Any]:
     return {"request_id": f"77e81bbc-3e7f-47b9-87fa-{number:012d}", "status": True, "org": "o", "group": "g"}
+
+
+def _evals(client: redis.Redis) -> int:
+    calls: int = client.info("commandstats").get("cmdstat_eval", {"calls": 0})["calls"]
+    return calls
 
 
 @both
@@ -58,7 +64,7 @@ def test_many_events_go_in_chunks_and_keep_their_order(
     kind: str, broker: RedisServer, broker_client: redis.Redis
 ) -> None:
     """Workers take from the other end of the list: first in, first out."""
-    before = broker_client.info("commandstats").get("cmdstat_lpush", {"calls": 0})["calls"]
+    before = _evals(broker_client)
     with produce(kind, broker.url, timeout=5) as producer:
         taken = producer.enqueue_many(_numbered(number) for number in range(1_201))
 
@@ -66,7 +72,51 @@ def test_many_events_go_in_chunks_and_keep_their_order(
     assert [event["request_id"] for event in _queued(broker_client)] == [
         _numbered(number)["request_id"] for number in range(1_201)
     ]
-    assert broker_client.info("commandstats")["cmdstat_lpush"]["calls"] - before == 3
+    assert _evals(broker_client) - before == 3
+
+
+@both
+def test_what_is_taken_is_counted_in_the_same_step(kind: str, broker: RedisServer, broker_client: redis.Redis) -> None:
+    """One by one, many, and ready-made: no event is in the queue that was not counted as accepted."""
+    with produce(kind, broker.url, timeout=5) as producer:
+        producer.enqueue(EVENT)
+        producer.enqueue_many(_numbered(number) for number in range(600))
+        producer.enqueue_messages([to_message(EVENT)] * 2)
+
+    assert broker_client.llen("feedback") == 603
+    assert broker_client.hgetall("feedback:counts") == {"accepted": "603"}
+
+
+@both
+def test_the_most_messages_that_one_command_carries_are_taken_at_once(
+    kind: str, broker: RedisServer, broker_client: redis.Redis
+) -> None:
+    """The script can unpack them; one more is refused before anything is sent."""
+    with produce(kind, broker.url, timeout=30) as producer:
+        producer.enqueue_messages([b"x"] * MOST_MESSAGES)
+        with pytest.raises(ValueError, match="expected at most 5000"):
+            producer.enqueue_messages([b"x"] * (MOST_MESSAGES + 1))
+
+    assert broker_client.llen("feedback") == MOST_MESSAGES
+    assert broker_client.hget("feedback:counts", "accepted") == str(MOST_MESSAGES)
+
+
+@both
+@pytest.mark.parametrize("in_the_way", ["feedback", "feedback:counts"])
+def test_what_is_not_taken_is_not_counted(
+    kind: str, in_the_way: str, broker: RedisServer, broker_client: redis.Redis
+) -> None:
+    """Redis undoes nothing of a script that fails half-way: ours leaves no half."""
+    broker_client.set(in_the_way, "something else")
+
+    with produce(kind, broker.url, timeout=5) as producer:
+        outcome = attempt(producer)
+
+    assert type(outcome.error) is BrokerUnavailable
+    assert str(outcome.error).startswith("Redis refused the event: WRONGTYPE ")
+    broker_client.delete(in_the_way)
+    assert broker_client.exists("feedback") == 0
+    assert broker_client.hget("feedback:counts", "accepted") in {None, "0"}
 
 
 @both
@@ -172,6 +222,7 @@ def test_another_queue_is_another_list(kind: str, broker: RedisServer, broker_cl
         producer.enqueue(EVENT)
 
     assert _queued(broker_client, "résumé") == [EVENT.to_wire()]
+    assert broker_client.hgetall("résumé:counts") == {"accepted": "1"}
 
 
 @both

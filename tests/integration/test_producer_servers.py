@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 both = pytest.mark.parametrize("kind", ["threads", "asyncio"])
 servers = pytest.mark.parametrize("binary", ["valkey", "redis"])
 
+RIGHTS = ("resetkeys", "~feedback", "~feedback:counts", "-@all", "+ping", "+eval", "+lpush", "+hincrby")
+"""All that a producer needs; as docs/settings.md says."""
+
 
 def _binary(name: str) -> str:
     return VALKEY if name == "valkey" else need("redis-server")
@@ -57,9 +60,10 @@ def test_a_full_server_refuses_and_the_connection_lives_on(kind: str, own_client
         producer.enqueue(EVENT)
         assert _connections_made(own_client) == made
     assert own_client.llen("feedback") == 2
+    assert own_client.hgetall("feedback:counts") == {"accepted": "2"}
     for outcome in outcomes:
         assert type(outcome.error) is BrokerUnavailable
-        assert "OOM" in str(outcome.error)
+        assert str(outcome.error).startswith("Redis refused the event: OOM ")
 
 
 @both
@@ -77,7 +81,56 @@ def test_a_replica_refuses_until_it_is_the_master(kind: str, own_client: redis.R
         assert _connections_made(own_client) == made + 2
     for outcome in refused:
         assert type(outcome.error) is BrokerUnavailable
-        assert "READONLY" in str(outcome.error)
+        assert str(outcome.error).startswith("Redis refused the event: READONLY ")
+
+
+@both
+def test_a_master_that_has_lost_its_replicas_refuses_until_it_has_them(kind: str, own_client: redis.Redis) -> None:
+    """One of them may be the master by now, so the connection is not kept."""
+    with produce(kind, _url(own_client), timeout=5) as producer:
+        producer.enqueue(EVENT)
+        own_client.config_set("min-replicas-to-write", "1")
+        made = _connections_made(own_client)
+
+        refused = [attempt(producer) for _ in range(2)]
+
+        own_client.config_set("min-replicas-to-write", "0")
+        producer.enqueue(EVENT)
+        assert _connections_made(own_client) == made + 2
+    assert own_client.hgetall("feedback:counts") == {"accepted": "2"}
+    for outcome in refused:
+        assert type(outcome.error) is BrokerUnavailable
+        assert str(outcome.error).startswith("Redis refused the event: NOREPLICAS ")
+
+
+def _let(client: redis.Redis, *rules: str) -> None:
+    """Give the login ``chat`` its rights."""
+    client.execute_command("ACL", "SETUSER", "chat", *rules)  # type: ignore[no-untyped-call] # redis-py's
+
+
+@both
+@pytest.mark.parametrize(
+    "rights",
+    ["~feedback* +@all -eval", "~feedback* +@all -lpush", "~feedback* +@all -hincrby", "~feedback +@all"],
+)
+def test_a_login_that_lacks_a_right_enqueues_nothing(kind: str, rights: str, own_client: redis.Redis) -> None:
+    """Nothing is counted, either; the connection is good for when the right is given."""
+    _let(own_client, "on", ">p", *rights.split())
+
+    with produce(kind, _url(own_client, "chat:p@"), timeout=5) as producer:
+        outcome = attempt(producer)
+        made = _connections_made(own_client)
+        assert own_client.exists("feedback") == 0
+        assert own_client.hget("feedback:counts", "accepted") in {None, "0"}
+        _let(own_client, *RIGHTS)
+        producer.enqueue(EVENT)
+        assert _connections_made(own_client) == made
+    with produce(kind, _url(own_client, "chat:p@"), timeout=5) as producer:
+        producer.enqueue(EVENT)
+
+    assert type(outcome.error) is BrokerUnavailable
+    assert "Redis refused the event: " in str(outcome.error)
+    assert "permission" in str(outcome.error) or "can't run this command" in str(outcome.error)
 
 
 @both

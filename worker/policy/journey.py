@@ -12,6 +12,10 @@ from worker.policy.retry import Bury, Reason
 
 __all__ = ["Journey"]
 
+_VERSIONS: Final = (1, JOURNEY_VERSION)
+"""What is read. They differ in when the message was counted as accepted, which is the transport's business: when it was
+enqueued, or, with version 1, when it was first fetched. What a worker writes has been counted by then."""
+
 _INTEGER: Final = 2**31 - 1
 _BIGINT: Final = 2**63 - 1
 """What a column of the dead-letter table holds: a greater number could never be written, and the event never end."""
@@ -83,8 +87,8 @@ class Journey:
         """
         if header is None:
             return cls(enqueued_at=received_at, message_id=message_id)
-        if not isinstance(header, Mapping) or header.get("v") != JOURNEY_VERSION:
-            raise ValueError(f"the header feedback is not of version {JOURNEY_VERSION}")
+        if not isinstance(header, Mapping) or header.get("v") not in _VERSIONS:
+            raise ValueError("the header feedback is not of version " + " or ".join(map(str, _VERSIONS)))
         try:
             return cls(
                 enqueued_at=min(_moment(header.get("enqueued_at")) or received_at, received_at),
