@@ -1,0 +1,178 @@
+"""How a worker comes and goes: it refuses a Redis that loses data, shows that it consumes, and leaves nothing behind."""
+
+from __future__ import annotations
+
+import signal
+import time
+import uuid
+from contextlib import closing
+from typing import TYPE_CHECKING
+
+import pytest
+import redis
+
+from producer import FeedbackEvent, FeedbackProducer
+from tests.processes import eventually
+from worker.sandbox.stack import StackError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from worker.sandbox.stack import LocalStack, Part
+
+HANGS = ["--latency=60"]
+
+
+@pytest.fixture
+def stack(empty_stack: LocalStack) -> LocalStack:
+    """A broker and a database, and a worker's patience that outlasts these tests."""
+    empty_stack.start_broker()
+    empty_stack.create_database()
+    empty_stack.environment |= {"FEEDBACK_REQUEST_TIMEOUT": "100", "FEEDBACK_CONCURRENCY": "4"}
+    return empty_stack
+
+
+@pytest.fixture
+def broker(stack: LocalStack) -> Iterator[redis.Redis]:
+    """What stands in Redis."""
+    with closing(redis.Redis.from_url(stack.environment["FEEDBACK_BROKER_URL"])) as client:
+        yield client
+
+
+def send(stack: LocalStack, count: int) -> list[str]:
+    """Press so many times, and return the request_ids in their order."""
+    events = [FeedbackEvent(request_id=str(uuid.uuid4()), status=True, org="o", group="g") for _ in range(count)]
+    with FeedbackProducer(stack.environment["FEEDBACK_BROKER_URL"], timeout=5) as producer:
+        producer.enqueue_many(events)
+    return [event.request_id for event in events]
+
+
+def queued(broker: redis.Redis) -> list[str]:
+    """The request_ids in the queue, the next one first."""
+    entries = broker.lrange("feedback", 0, -1)
+    return [entry.split(b'"id": "')[1][:36].decode() for entry in reversed(entries)]
+
+
+def ended(part: Part, within: float) -> float:
+    """Wait for a worker's end; return the seconds it took."""
+    since = time.monotonic()
+    part.process.wait(within)
+    return time.monotonic() - since
+
+
+def nothing_is_held(broker: redis.Redis) -> bool:
+    """Whether no lease has to bring anything back."""
+    return not broker.exists("unacked", "unacked_index", "unacked_holders")
+
+
+def test_what_runs_is_finished_and_the_rest_goes_back_in_order(stack: LocalStack, broker: redis.Redis) -> None:
+    """SIGTERM: four are being sent, and arrive; what was only fetched is the next in the queue again."""
+    with closing(stack.start_sandbox(["--latency=3"])) as sandbox:
+        sent = send(stack, 20)
+        worker = stack.start_worker()
+        eventually(lambda: sandbox.received().requests == 4, what="four are being sent")
+
+        worker.process.terminate()
+        took = ended(worker, within=20)
+
+        assert sandbox.received().delivered == 4
+        assert sandbox.received().requests == 4
+        assert queued(broker) == [name for name in sent if sandbox.received_for(name).received == 0]
+        assert nothing_is_held(broker)
+        assert took < 15
+
+
+def test_the_deadline_returns_what_still_runs(stack: LocalStack, broker: redis.Redis) -> None:
+    """AquilaX hangs: the worker does not wait for it longer than it may."""
+    stack.environment["FEEDBACK_SHUTDOWN_TIMEOUT"] = "2"
+    with closing(stack.start_sandbox(HANGS)) as sandbox:
+        sent = send(stack, 20)
+        worker = stack.start_worker()
+        eventually(lambda: sandbox.received().requests == 4, what="four are being sent")
+
+        worker.process.terminate()
+        took = ended(worker, within=20)
+
+        assert worker.process.returncode == 0
+        assert sorted(queued(broker)) == sorted(sent)
+        assert nothing_is_held(broker)
+        assert 2 <= took < 12
+
+
+def test_a_second_sigterm_ends_the_wait(stack: LocalStack, broker: redis.Redis) -> None:
+    """Whoever asks twice means it."""
+    with closing(stack.start_sandbox(HANGS)) as sandbox:
+        sent = send(stack, 20)
+        worker = stack.start_worker()
+        eventually(lambda: sandbox.received().requests == 4, what="four are being sent")
+
+        worker.process.terminate()
+        eventually(lambda: broker.llen("feedback") == 16, what="what was not begun is back")
+        worker.process.terminate()
+        took = ended(worker, within=15)
+
+        assert sorted(queued(broker)) == sorted(sent)
+        assert nothing_is_held(broker)
+        assert took < 10
+
+
+@pytest.mark.parametrize("again", [signal.SIGQUIT, signal.SIGTERM])
+def test_a_worker_that_waits_for_redis_can_be_stopped(stack: LocalStack, again: signal.Signals) -> None:
+    """SIGTERM is heard while it tries to reconnect."""
+    stack.start_sandbox().close()
+    worker = stack.start_worker()
+    stack.stop(stack.parts[0])
+    eventually(lambda: "Trying again" in worker.said(), what="it tries to reconnect")
+
+    worker.process.terminate()
+    time.sleep(1)
+    if worker.process.poll() is None:
+        worker.process.send_signal(again)
+
+    assert ended(worker, within=20) < 15
+
+
+def test_a_redis_that_evicts_is_refused(stack: LocalStack, broker: redis.Redis) -> None:
+    """Feedback that waits would be thrown away."""
+    stack.start_sandbox().close()
+    broker.config_set("maxmemory-policy", "allkeys-lru")
+
+    with pytest.raises(StackError) as refused:
+        stack.start_worker()
+
+    assert "CONFIG SET maxmemory-policy noeviction" in str(refused.value) + _said(stack, "worker1")
+
+
+def test_a_redis_that_forgets_is_warned_of(stack: LocalStack, broker: redis.Redis) -> None:
+    """Without an append-only file a crash of Redis loses what it holds."""
+    stack.start_sandbox().close()
+    broker.config_set("appendonly", "no")
+
+    worker = stack.start_worker()
+
+    eventually(lambda: "no append-only file" in worker.said(), what="the warning")
+
+
+def test_the_heartbeat_stops_with_the_consumption(stack: LocalStack) -> None:
+    """The file is touched while the worker consumes or is told that there is nothing, and not while Redis is away."""
+    beat = stack.folder / "heartbeat"
+    stack.environment["FEEDBACK_HEARTBEAT_FILE"] = str(beat)
+    stack.start_sandbox().close()
+    stack.start_worker()
+
+    eventually(beat.exists, what="a heartbeat")
+    first = beat.stat().st_mtime
+    eventually(lambda: beat.stat().st_mtime > first, timeout=10, what="another")
+    stack.parts[0].process.send_signal(signal.SIGSTOP)
+    try:
+        time.sleep(1.5)
+        last = beat.stat().st_mtime
+        time.sleep(3)
+        assert beat.stat().st_mtime == last
+    finally:
+        stack.parts[0].process.send_signal(signal.SIGCONT)
+    eventually(lambda: beat.stat().st_mtime > last, timeout=20, what="it consumes again")
+
+
+def _said(stack: LocalStack, name: str) -> str:
+    return (stack.folder / f"{name}.log").read_text()
