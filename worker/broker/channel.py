@@ -61,7 +61,7 @@ class SafeChannel(FetchingChannel):
                 keys, arguments, lists = self._fetch_arguments([queue], 1)
             finally:
                 (self._no_ack.add if known else self._no_ack.discard)(queue)
-            now, _, taken = FETCH(self._scripting(), keys, arguments)
+            now, _, taken = FETCH(self.scripting(), keys, arguments)
             with self.conn_or_acquire() as client:
                 self._maybe_update_queues_expire(client, queue)
             if not taken:
@@ -84,7 +84,7 @@ class SafeChannel(FetchingChannel):
             return
         name = self.keys.prefix + key
         published = PUT(
-            self._scripting(),
+            self.scripting(),
             [name, name + DELAYED, self.keys.unacked, self.keys.index],
             [dumps(message), "" if due is None else due, instead_of],
         )
@@ -103,7 +103,7 @@ class SafeChannel(FetchingChannel):
 
     def _purge(self, queue: str) -> int:
         names = [part for name in self.keys.lists(queue) for part in (name, name + DELAYED)]
-        return int(PURGE(self._scripting(), [self.keys.counts_of(queue), *names], []))
+        return int(PURGE(self.scripting(), [self.keys.counts_of(queue), *names], []))
 
     def _delete(self, queue: str, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - Kombu's signature
         self._purge(queue)

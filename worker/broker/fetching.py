@@ -167,14 +167,14 @@ class FetchingChannel(kombu_redis.Channel):  # type: ignore[misc]  # Kombu is un
             self.current_holder = None
         super()._after_fork()
 
-    def _scripting(self) -> redis.Redis:
+    def scripting(self) -> redis.Redis:
         """A client that puts no prefix before keys: the scripts are given whole names."""
         return redis.Redis(connection_pool=self.pool)
 
     def adopt(self, tag: str) -> None:
         """Hold a message that Kombu's own code laid in `unacked`."""
         holder = self.holder
-        self._scripting().sadd(holder.held_key, tag)
+        self.scripting().sadd(holder.held_key, tag)
         holder.hold([tag])
 
     # Fetching
