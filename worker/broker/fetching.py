@@ -196,8 +196,9 @@ class FetchingChannel(kombu_redis.Channel):  # type: ignore[misc]  # Kombu is un
 
     def _fetch_arguments(self, queues: list[str], credit: int) -> tuple[list[str], list[Any], list[tuple[str, bool]]]:
         holder = self.holder
-        holder.start()
         keys, arguments, lists = self._queue_keys(queues)
+        if any(acknowledged for _, acknowledged in lists):
+            holder.start()
         own = [self.keys.unacked, self.keys.index, self.keys.holders, holder.held_key]
         return [*own, *keys], [holder.id, holder.lease_ms, credit, *arguments], lists
 
@@ -313,7 +314,8 @@ class FetchingChannel(kombu_redis.Channel):  # type: ignore[misc]  # Kombu is un
             if probe:
                 payload["headers"][PROBE] = True
             fetched.append(Fetched(queue, tag if acknowledged else "", payload, due_at(payload["headers"])))
-        self.holder.hold(message.tag for message in fetched if message.tag)
+        if tags := [message.tag for message in fetched if message.tag]:
+            self.holder.hold(tags)
         return [message for message in fetched if not self._waits(message, now)]
 
     def _waits(self, message: Fetched, now: int) -> bool:

@@ -126,9 +126,10 @@ class Holder:
         Raises:
             redis.RedisError: Redis is away.
         """
-        with self._one_at_a_time:
-            self._give_back(list(tags), end="head")
-        self._drop(tags)
+        if tags:
+            with self._one_at_a_time:
+                self._give_back(list(tags), end="head")
+            self._drop(tags)
 
     def release(self, keep: Collection[str] = ()) -> int:
         """Hold nothing any more but ``keep``: return the rest to the heads of the queues, first what came first.
@@ -143,6 +144,9 @@ class Holder:
         """
         with self._changed:
             self._keep = frozenset(keep)
+            if self._thread is None:
+                self._done = True  # it never held anything
+                return 0
         try:
             self._write_down()
             return self._let_go()
