@@ -17,7 +17,7 @@ import redis
 from kombu.transport import redis as kombu_redis
 from kombu.utils.json import dumps
 
-from worker.broker.holder import Holder
+from worker.broker.holder import RENEWALS, Holder
 from worker.broker.keys import DELAYED, Keys
 from worker.broker.payload import PROBE, due_at, to_payload
 from worker.broker.scripts import FETCH
@@ -39,11 +39,12 @@ BRPOP does, with its timeout of a second), and that this channel consumes."""
 _ASK_WITHOUT_TRACKING: Final = 0.05
 """The same, where Redis (or a proxy before it) can't tell of changes: client tracking, since Redis 6."""
 
-_OVERDUE: Final = 10.0
+_OVERDUE: Final = 5.0
 """Seconds without an answer after which the connection is given up."""
 
 _HOLDER_TIMEOUT: Final = 5.0
-"""Seconds that a holder's command may take, where the transport's options set no socket timeout."""
+_SHORTEST_TIMEOUT: Final = 0.5
+"""Seconds that a holder's command may take, where the transport's options set no socket timeout, and at least."""
 
 _LAST_ANSWER: Final = 1.0
 """Seconds that a closing channel waits for the answer that is under way."""
@@ -131,8 +132,9 @@ class FetchingChannel(kombu_redis.Channel):  # type: ignore[misc]  # Kombu is un
         """The holder of what this channel has in hand."""
         if self.current_holder is None:
             pool = self._get_pool()
-            if pool.connection_kwargs.get("socket_timeout") is None:
-                pool.connection_kwargs["socket_timeout"] = _HOLDER_TIMEOUT
+            # A command that hangs must not cost the lease: there has to be time for another on a new connection.
+            patience = max(min(self.socket_timeout or _HOLDER_TIMEOUT, self.lease / RENEWALS), _SHORTEST_TIMEOUT)
+            pool.connection_kwargs |= {"socket_timeout": patience, "socket_connect_timeout": patience}
             holder = Holder(pool, self.keys, lease=self.lease)
             holder.grouped = bool(self.connection and self.connection.has_loop)
             if self.connection is not None:
