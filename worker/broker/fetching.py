@@ -134,7 +134,9 @@ class FetchingChannel(kombu_redis.Channel):  # type: ignore[misc]  # Kombu is un
             pool = self._get_pool()
             # A command that hangs must not cost the lease: there has to be time for another on a new connection.
             patience = max(min(self.socket_timeout or _HOLDER_TIMEOUT, self.lease / RENEWALS), _SHORTEST_TIMEOUT)
-            pool.connection_kwargs |= {"socket_timeout": patience, "socket_connect_timeout": patience}
+            pool.connection_kwargs["socket_timeout"] = patience
+            if "socket_connect_timeout" in pool.connection_kwargs:  # a Unix socket has none
+                pool.connection_kwargs["socket_connect_timeout"] = patience
             holder = Holder(pool, self.keys, lease=self.lease)
             holder.grouped = bool(self.connection and self.connection.has_loop)
             if self.connection is not None:
