@@ -1,0 +1,341 @@
+"""One run of one scenario: the system, the load, what was hurt when, and the end of it all."""
+
+from __future__ import annotations
+
+import time
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
+
+import redis
+
+from tests.chaos.load import Load, Numbers
+from tests.chaos.logs import unexplained
+from tests.chaos.outcome import Outcome, compare, dead_request_ids, examples
+from tests.chaos.system import System
+from tests.chaos.watch import Progress
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from tests.chaos.scenario import Scenario
+    from tests.chaos.system import Server
+    from worker.sandbox.client import SandboxClient
+    from worker.sandbox.stack import Part
+
+__all__ = ["GaveUp", "Run", "execute"]
+
+PLAIN_APP: Final = "tests.chaos.plain"
+_PRIORITIES: Final = ("", "\x06\x163", "\x06\x166", "\x06\x169")
+_ENDS: Final = ("delivered", "duplicate", "stale", "dead", "revoked", "purged", "written_off")
+_ENDLESS: Final = 10**9
+_BACKLOG: Final = 500
+_LOOKS_EVERY: Final = 0.2
+T = TypeVar("T")
+
+
+class GaveUp(Exception):
+    """Something did not happen in time."""
+
+
+@dataclass(kw_only=True)
+class Run:
+    """What a scenario has in its hands.
+
+    Attributes:
+        system: Nothing runs in it but the Redis, the database and the local AquilaX.
+        server: The Redis that the producers and workers use.
+        sandbox: The local AquilaX.
+        events: How many events to send, for this scale.
+        short: Whether this is the short form.
+        plain: Whether plain Celery is hurt.
+        patience: Seconds that the rest may take once the scenario has ended.
+        numbers: Makes request_ids.
+        acknowledged: Request_ids of events that Redis acknowledged, other than those of the loads.
+        gave_up: Whether workers give up waiting for answers here.
+        words: How many words were said on a request_id, where it is more than one.
+        failures: What the scenario found wrong, in words.
+        notes: What it found worth knowing.
+    """
+
+    system: System
+    server: Server
+    sandbox: SandboxClient
+    progress: Progress
+    events: int
+    short: bool
+    plain: bool
+    patience: float
+    numbers: Numbers = field(default_factory=Numbers)
+    acknowledged: list[str] = field(default_factory=list)
+    gave_up: bool = False
+    words: dict[str, int] = field(default_factory=dict)
+    failures: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    in_flight: set[str] = field(default_factory=set)
+    faults: int = 0
+    over_at: float | None = None
+    wanted: int = 0
+    worker_options: list[str] = field(default_factory=list)
+    outlasting: ExitStack
+    _loads: list[Load] = field(default_factory=list)
+    _has_drained: bool = False
+    _drained: float | None = None
+
+    # What runs
+
+    def keep(self, context: AbstractContextManager[T]) -> T:
+        """Enter a context that lasts until every part has ended."""
+        return self.outlasting.enter_context(context)
+
+    def start_workers(self, number: int) -> list[Part]:
+        """Start workers, wait until they take messages, and see to it from now on that as many run."""
+        started = [self.launch_worker() for _ in range(number)]
+        self.wanted += number
+        return [self.system.await_worker(part) for part in started]
+
+    def launch_worker(self, *launcher: str) -> Part:
+        """Start a worker, and don't wait for it; see `System.launch_worker`."""
+        if self.plain:
+            return self.system.launch_worker(PLAIN_APP, options=self.worker_options)
+        return self.system.launch_worker(options=self.worker_options, launcher=launcher)
+
+    def load(self, count: int | None = None, **options: Any) -> Load:
+        """Return a load that is not started yet.
+
+        Args:
+            count: Events; those of the scenario if None.
+            options: As `Load` has them; also ``url``.
+        """
+        url = options.pop("url", self.server.url)
+        request_ids = self.numbers.take(self.events if count is None else count)
+        load = Load(url, request_ids, look_in=self.client, **options)
+        self._loads.append(load)
+        return load
+
+    @contextmanager
+    def full_load(self, **options: Any) -> Iterator[None]:
+        """Keep the workers busy in this block: there is always more queued than they can deliver in a second."""
+        with self.load(_ENDLESS, backlog=_BACKLOG, **options) as load:
+            yield
+            load.end()
+
+    def take(self, count: int) -> list[str]:
+        """Return request_ids of events that the scenario itself lays into Redis."""
+        taken = list(self.numbers.take(count))
+        self.acknowledged += taken
+        return taken
+
+    def client(self) -> redis.Redis:
+        """A connection to the Redis that the system uses; the caller closes it."""
+        return self.server.client()
+
+    # What is hurt
+
+    @contextmanager
+    def fault(self) -> Iterator[None]:
+        """The harm is done in this block. What is on its way to AquilaX at its beginning may arrive twice.
+
+        The workers stand still meanwhile: what they have claimed can be read, and does not change before the harm.
+        """
+        with self.system.frozen(*self.system.workers()):
+            time.sleep(0.01)  # commands that are in sockets get to Redis
+            self.note_in_flight()
+            yield
+        self.faults += 1
+        self.over()
+
+    def over(self) -> None:
+        """The harm has ended just now."""
+        self.over_at = time.monotonic()
+
+    def note_in_flight(self) -> None:
+        """Take what is claimed just now to be in flight at a fault."""
+        with closing(self.client()) as client:
+            claims = client.scan_iter("feedback:claim:*", count=1000)
+            self.in_flight.update(claim.decode().rpartition(":")[2] for claim in claims)
+
+    def kill_worker(self, part: Part) -> None:
+        """End a worker with kill -9."""
+        with self.fault():
+            self.system.kill(part)
+
+    def require(self, condition: object, words: str) -> None:
+        """Let the run fail with these words if the condition is false."""
+        if not condition:
+            self.failures.append(words)
+
+    def eventually(self, look: Callable[[], object], *, within: float = 60, what: str) -> None:
+        """Wait for something to be true; meanwhile as many workers run as are wanted.
+
+        Raises:
+            GaveUp: It did not happen in time.
+        """
+        deadline = time.monotonic() + within
+        while not look():
+            if time.monotonic() > deadline:
+                raise GaveUp(f"not within {within:.0f} s: {what}")
+            self.supervise()
+            time.sleep(_LOOKS_EVERY)
+
+    def pause(self, seconds: float) -> None:
+        """Let so many seconds pass; meanwhile as many workers run as are wanted."""
+        deadline = time.monotonic() + seconds
+        while (left := deadline - time.monotonic()) > 0:
+            self.supervise()
+            time.sleep(min(_LOOKS_EVERY, left))
+
+    def supervise(self) -> None:
+        """Start as many workers as are wanted, in place of those that ended by themselves."""
+        self.system.collect()
+        for _ in range(self.wanted - len(self.system.workers())):
+            self.launch_worker()
+
+    # How it ends
+
+    @property
+    def all_acknowledged(self) -> list[str]:
+        """Every event that Redis has acknowledged."""
+        return [*self.acknowledged, *(each for load in self._loads for each in load.acknowledged)]
+
+    def left(self) -> dict[str, int]:
+        """How many messages there are in Redis, by where they are; only what is not empty."""
+        with closing(self.client()) as client:
+            pipe = client.pipeline(transaction=True)
+            for suffix in _PRIORITIES:
+                pipe.llen(f"feedback{suffix}")
+                pipe.zcard(f"feedback{suffix}:delayed")
+            pipe.hlen("unacked")
+            *lists, unacked = pipe.execute()
+        left = {"queued": sum(lists[::2]), "waiting": sum(lists[1::2]), "in flight": unacked}
+        return {where: number for where, number in left.items() if number}
+
+    def drain(self) -> float | None:
+        """Wait until nothing is left in Redis, once; return how many seconds after the last fault that was."""
+        if self._has_drained:
+            return self._drained
+        self._has_drained = True
+        for load in self._loads:
+            load.join(self.patience)
+        began = self.over_at or time.monotonic()
+        left: dict[str, int] = {}
+
+        def is_empty() -> bool:
+            nonlocal left
+            left = self._left_if_there()
+            return not left
+
+        try:
+            self.eventually(is_empty, within=self.patience, what="drained")
+        except GaveUp as error:
+            self.failures.append(f"{error}: {left}")
+            return None
+        self._drained = time.monotonic() - began
+        return self._drained
+
+    def _left_if_there(self) -> dict[str, int]:
+        try:
+            return self.left()
+        except redis.RedisError as error:
+            return {type(error).__name__: 1}
+
+    def counts(self) -> dict[str, int]:
+        """The system's own counts."""
+        with closing(self.client()) as client:
+            found = cast("dict[bytes, bytes]", client.hgetall("feedback:counts"))
+        return {name.decode(): int(count) for name, count in found.items()}
+
+    def books(self) -> None:
+        """Let the run fail if the system's own counts do not add up."""
+        counts = self.counts()
+        if "accepted" not in counts:
+            return
+        ended = sum(counts.get(name, 0) for name in _ENDS)
+        words = ", ".join(f"{name} {counts[name]}" for name in ("accepted", *_ENDS) if name in counts)
+        self.require(counts["accepted"] == ended, f"the books do not balance: {words}")
+
+
+def execute(scenario: Scenario, make: str, *, folder: Path, short: bool, plain: bool) -> Outcome:
+    """Run a scenario, and return what it came to.
+
+    Args:
+        scenario: What is done.
+        make: ``valkey`` or ``redis``.
+        folder: A new one, for everything that is written.
+        short: The short form.
+        plain: Hurt plain Celery instead.
+    """
+    began = time.monotonic()
+    outcome = Outcome(scenario=scenario.name, server=make, plain=plain, folder=str(folder))
+    run: Run | None = None
+    try:
+        with ExitStack() as outlasting, System(folder=folder) as system, ExitStack() as opened:
+            system.environment |= scenario.environment
+            server = system.start_server(make, options=scenario.server_options)
+            outcome.server = _version(server, make)
+            system.create_database()
+            sandbox = opened.enter_context(closing(system.start_sandbox(scenario.sandbox_flags)))
+            progress = opened.enter_context(Progress(system.environment["AQUILAX_BASE_URL"]))
+            run = Run(
+                system=system,
+                server=server,
+                sandbox=sandbox,
+                progress=progress,
+                events=scenario.short_events if short else scenario.events,
+                short=short,
+                plain=plain,
+                patience=scenario.patience,
+                outlasting=outlasting,
+            )
+            try:
+                scenario.play(run)
+            except GaveUp as error:
+                run.failures.append(str(error))
+            outcome.drained = run.drain()
+            _settle(run, outcome)
+    except Exception as error:  # noqa: BLE001 - whatever it was, it is this run's result
+        outcome.failures.append(f"{type(error).__name__}: {error}")
+    if run is not None:
+        outcome.failures += run.failures
+        outcome.notes += run.notes
+        _read_logs(run, outcome)
+    outcome.seconds = time.monotonic() - began
+    return outcome
+
+
+def _settle(run: Run, outcome: Outcome) -> None:
+    acknowledged = run.all_acknowledged
+    dead = dead_request_ids(run.system.environment["FEEDBACK_DATABASE_URL"])
+    found = compare(acknowledged, dead, run.sandbox, gave_up=run.gave_up, words=run.words)
+    outcome.events = len(acknowledged)
+    outcome.dead = len(dead.intersection(acknowledged))
+    outcome.faults = run.faults
+    outcome.lost = [*found.lost, *found.wrong]
+    outcome.duplicates = len(found.repeated)
+    outcome.allowed = len(run.in_flight)
+    if run.over_at is not None:
+        outcome.first = run.progress.first_after(run.over_at)
+    run.require(not found.lost, f"{len(found.lost)} lost: {examples(found.lost)}")
+    run.require(not found.wrong, f"{len(found.wrong)} arrived as the other word: {examples(found.wrong)}")
+    too_many = [each for each in found.repeated if each not in run.in_flight]
+    run.require(not too_many, f"{len(too_many)} arrived twice that were not in flight at a fault: {examples(too_many)}")
+    run.require(acknowledged, "nothing was enqueued")
+    if not run.plain:
+        run.books()
+
+
+def _read_logs(run: Run, outcome: Outcome) -> None:
+    if run.system.ended:
+        words = f"{len(run.system.ended)} workers ended by themselves"
+        (outcome.notes if run.plain else outcome.failures).append(words)
+    if not run.plain:
+        strange = unexplained(run.system.folder)
+        if strange:
+            outcome.failures.append(f"{len(strange)} errors in the logs that nothing explains, such as: {strange[0]}")
+
+
+def _version(server: Server, make: str) -> str:
+    with closing(server.client()) as client:
+        info = client.info("server")
+    return f"{make} {info.get('valkey_version') or info['redis_version']}"

@@ -1,0 +1,32 @@
+"""Every scenario, in the order in which they are run."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from tests.chaos.scenarios import (
+    aquilax,
+    backends,
+    clocks,
+    database_away,
+    poison,
+    redis_away,
+    workers_killed,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tests.chaos.scenario import Scenario
+
+__all__ = ["SCENARIOS"]
+
+SCENARIOS: Final[Sequence[Scenario]] = (
+    *workers_killed.SCENARIOS,
+    *redis_away.SCENARIOS,
+    *database_away.SCENARIOS,
+    *aquilax.SCENARIOS,
+    *poison.SCENARIOS,
+    *clocks.SCENARIOS,
+    *backends.SCENARIOS,
+)
