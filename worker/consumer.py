@@ -83,6 +83,11 @@ class Consumer(CeleryConsumer):  # type: ignore[misc]  # Celery is untyped
             warnings.simplefilter("ignore", CPendingDeprecationWarning)
             super().on_connection_error_after_connected(exc)
 
+    def cancel_active_requests(self) -> None:
+        """Cancel what runs, in a cold shutdown. Threads can't be cancelled: `worker.bootsteps.Leave` leaves them."""
+        if not isinstance(self.pool, TaskPool):
+            super().cancel_active_requests()
+
     def on_unknown_message(self, body: object, message: Message) -> None:  # noqa: ARG002 - Celery's signature
         """Keep a message that names no task."""
         self._bury(message, "it names no task")

@@ -30,6 +30,10 @@ class TaskPool(CeleryTaskPool):  # type: ignore[misc]  # Celery is untyped
         result.f.add_done_callback(self._ended)
         return result
 
+    def on_stop(self) -> None:
+        """Begin nothing more. How long to wait for what runs is not the pool's to decide (`worker.bootsteps.Leave`)."""
+        self.executor.shutdown(wait=False, cancel_futures=True)
+
     def drop_unstarted(self) -> frozenset[str]:
         """Begin nothing of what waits for a thread; return the delivery tags of what is running."""
         with self._one_at_a_time:

@@ -116,6 +116,25 @@ def test_a_second_sigterm_ends_the_wait(stack: LocalStack, broker: redis.Redis) 
         assert took < 10
 
 
+@pytest.mark.parametrize("name", ["SIGQUIT", "SIGINT"])
+def test_a_cold_shutdown_waits_for_nothing(stack: LocalStack, broker: redis.Redis, name: str) -> None:
+    """SIGQUIT, or Ctrl-C twice: everything goes back at once."""
+    with closing(stack.start_sandbox(HANGS)) as sandbox:
+        sent = send(stack, 20)
+        worker = stack.start_worker()
+        eventually(lambda: sandbox.received().requests == 4, what="four are being sent")
+
+        worker.process.send_signal(signal.Signals[name])
+        time.sleep(1)
+        if worker.process.poll() is None:
+            worker.process.send_signal(signal.Signals[name])
+        took = ended(worker, within=15)
+
+        assert sorted(queued(broker)) == sorted(sent)
+        assert nothing_is_held(broker)
+        assert took < 10
+
+
 @pytest.mark.parametrize("again", [signal.SIGQUIT, signal.SIGTERM])
 def test_a_worker_that_waits_for_redis_can_be_stopped(stack: LocalStack, again: signal.Signals) -> None:
     """SIGTERM is heard while it tries to reconnect."""
