@@ -42,6 +42,8 @@ USER 10001:10001
 WORKDIR /var/lib/feedback
 
 # SIGTERM is Celery's warm shutdown: finish what is being sent, give the rest back to the queue. The exec form below
-# lets it reach Celery itself. How long that may take is the service's `stop_grace_period`; health checks are there too.
+# lets it reach Celery itself. How long that may take is the service's `stop_grace_period`.
 STOPSIGNAL SIGTERM
+# The worker's: other services have their own in docker-compose.yml. Run by hand, they need `--no-healthcheck`.
+HEALTHCHECK --interval=30s --timeout=10s --start-period=30s --retries=3 CMD ["aquilax-feedback", "health"]
 CMD ["celery", "-A", "worker", "worker", "--loglevel=INFO", "-n", "worker@%h"]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import os
+import socket
 import threading
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
@@ -12,10 +14,12 @@ from celery.signals import worker_process_shutdown, worker_shutdown
 
 from producer.message import QUEUE
 from worker.aquilax import AquilaX
-from worker.bootsteps import BrokerCheck, Leave, Preflight
+from worker.bootsteps import BrokerCheck, HoldWatch, Leave, Preflight
 from worker.broker import install
+from worker.clock import RedisClock
 from worker.deadletters import DeadLetterStore
 from worker.delivery import Delivery
+from worker.hold import HOLD, Hold
 from worker.ledger import Ledger
 from worker.settings import load_settings
 from worker.tasks import register
@@ -47,6 +51,12 @@ class _Parts:
 
     def _make_delivery(self) -> Delivery:
         settings = self.settings
+        ledger = Ledger.connect(
+            settings.feedback_broker_url.get_secret_value(),
+            ttl=settings.feedback_idempotency_ttl,
+            lease=settings.feedback_request_timeout + _LEASE_MARGIN,
+            connections=settings.feedback_concurrency,
+        )
         return Delivery(
             aquilax=AquilaX(
                 settings.aquilax_base_url,
@@ -54,14 +64,11 @@ class _Parts:
                 timeout=settings.feedback_request_timeout,
                 connections=settings.feedback_concurrency,
             ),
-            ledger=Ledger.connect(
-                settings.feedback_broker_url.get_secret_value(),
-                ttl=settings.feedback_idempotency_ttl,
-                lease=settings.feedback_request_timeout + _LEASE_MARGIN,
-                connections=settings.feedback_concurrency,
-            ),
+            ledger=ledger,
+            hold=Hold(ledger.client, by=f"{socket.gethostname()}:{os.getpid()}"),
             dead_letters=DeadLetterStore.connect(settings.feedback_database_url.get_secret_value()),
             policy=settings.retry_policy,
+            now=RedisClock(ledger.client).now,
         )
 
     def close(self, **_: object) -> None:
@@ -89,7 +96,7 @@ def create_app(settings: Settings | None = None) -> Celery:
     parts = app.feedback = _Parts(settings)
     register(app, lambda: parts.delivery)
     app.steps["worker"].update((Preflight, Leave))
-    app.steps["consumer"].add(BrokerCheck)
+    app.steps["consumer"].update((BrokerCheck, HoldWatch))
     worker_shutdown.connect(parts.close)
     worker_process_shutdown.connect(parts.close)
     return app
@@ -115,11 +122,10 @@ def _configuration(settings: Settings) -> dict[str, Any]:
         "broker_transport_options": {
             "lease": settings.feedback_lease.total_seconds(),
             "counts": {QUEUE: f"{QUEUE}:counts"},
-            "holds": {QUEUE: f"{QUEUE}:hold"},
-            "heartbeat_file": settings.feedback_heartbeat_file,
+            "holds": {QUEUE: HOLD},
             "socket_connect_timeout": 5,
-            "socket_timeout": 10,
+            "socket_timeout": 5,
             "socket_keepalive": True,
-            "health_check_interval": 25,
+            "health_check_interval": 10,
         },
     }

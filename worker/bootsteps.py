@@ -14,6 +14,7 @@ from celery import bootsteps
 from celery.exceptions import WorkerShutdown
 from celery.signals import worker_shutting_down
 from celery.worker import state
+from celery.worker.control import inspect_command
 
 from worker.deadletters import (
     DatabaseUnusable,
@@ -22,6 +23,7 @@ from worker.deadletters import (
     SchemaError,
     check_schema,
 )
+from worker.hold import Hold
 from worker.pool import TaskPool
 from worker.settings import SettingsError
 
@@ -30,7 +32,7 @@ if TYPE_CHECKING:
 
     from worker.settings import Settings
 
-__all__ = ["BrokerCheck", "Leave", "Preflight"]
+__all__ = ["BrokerCheck", "HoldWatch", "Leave", "Preflight", "feedback_hold", "shown_hold"]
 
 log = logging.getLogger(__name__)
 
@@ -43,6 +45,8 @@ class Preflight(bootsteps.Step):  # type: ignore[misc]  # Celery is untyped
     def create(self, worker: Any) -> None:  # noqa: ANN401 - Celery's WorkController
         """Check the settings and the database."""
         settings: Settings = worker.app.feedback.settings
+        # Not in the app's own configuration: Flower and `celery inspect` are no workers, and would touch it as well.
+        worker.app.conf.broker_transport_options["heartbeat_file"] = str(settings.heartbeat_file)
         try:
             settings.require_api_key()
             with closing(DeadLetterStore.connect(settings.feedback_database_url.get_secret_value())) as store:
@@ -87,6 +91,42 @@ class BrokerCheck(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery is u
 
 def _refusal(problem: object) -> str:
     return f"aquilax-feedback: the worker does not start: {problem}"
+
+
+class HoldWatch(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery is untyped
+    """The hold, as a worker sees it: it tries at once whether a hold can end, and shows one in ``inspect stats``."""
+
+    requires = (BrokerCheck,)
+
+    def start(self, consumer: Any) -> None:  # noqa: ANN401 - Celery's Consumer
+        """Let the next probe be sent at once: this worker may have another key, or another URL."""
+        hold = _hold(consumer)
+        hold.probe_soon()
+        if (state := hold.state()) is not None:
+            log.warning("nothing is sent to AquilaX but a probe now and then: %s", state.reason)
+
+    def info(self, consumer: Any) -> dict[str, Any]:  # noqa: ANN401 - Celery's Consumer
+        """What ``celery inspect stats`` shows, and Flower's page of the worker."""
+        return {"feedback_hold": shown_hold(consumer)}
+
+
+def shown_hold(consumer: Any) -> dict[str, Any] | str:  # noqa: ANN401 - Celery's Consumer
+    """The hold as a worker shows it: its fields; or in words, if there is none or nobody knows."""
+    try:
+        state = _hold(consumer).state()
+    except (redis.RedisError, AttributeError):  # the connection is being made anew
+        return "unknown: Redis is away"
+    return "none" if state is None else state.as_dict()
+
+
+def _hold(consumer: Any) -> Hold:  # noqa: ANN401 - Celery's Consumer
+    return Hold(consumer.connection.default_channel.scripting(), by=consumer.hostname)
+
+
+@inspect_command()  # type: ignore[untyped-decorator]  # Celery is untyped
+def feedback_hold(state: Any) -> dict[str, Any] | str:  # noqa: ANN401 - Celery's
+    """Whether delivery is held, and why."""
+    return shown_hold(state.consumer)
 
 
 class Leave(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery is untyped

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ipaddress
+import os
+import tempfile
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any, Final
@@ -157,8 +159,15 @@ class Settings(BaseSettings):
     )
     feedback_heartbeat_file: Path | None = Field(
         default=None,
-        description="A file that a worker touches while it consumes, for `aquilax-feedback health`.",
+        description="The file that a worker touches while it consumes, for `aquilax-feedback health`. "
+        "Without it, one of the user's in the folder for temporary files.",
     )
+
+    @property
+    def heartbeat_file(self) -> Path:
+        """The file that a worker touches while it consumes."""
+        shared = Path(tempfile.gettempdir(), f"aquilax-feedback-{os.getuid()}.heartbeat")
+        return self.feedback_heartbeat_file or shared
 
     @property
     def retry_policy(self) -> RetryPolicy:

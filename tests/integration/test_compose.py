@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 import uuid
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -41,6 +42,7 @@ SECRETS = {
     "FLOWER_USER": "operator",
     "FLOWER_PASSWORD": "a flower:password @ %",
 }
+FLOWER = (SECRETS["FLOWER_USER"], SECRETS["FLOWER_PASSWORD"])
 OUTSIDE = ("PATH", "HOME", "COVERAGE_PROCESS_CONFIG", "COVERAGE_PROCESS_START")
 """What a process needs of this machine besides its service's environment."""
 
@@ -59,6 +61,7 @@ class Stack:
         """What the service's processes see."""
         outside = {name: os.environ[name] for name in OUTSIDE if name in os.environ}
         outside["PATH"] = f"{Path(sys.executable).parent}:{outside['PATH']}"
+        outside["TMPDIR"] = str(self.folder)  # a container has a /tmp of its own
         inside: dict[str, str] = self.compose.services[service].get("environment", {})
         return outside | inside
 
@@ -144,9 +147,34 @@ def test_an_event_goes_from_a_backend_on_the_host_to_aquilax(stack: Stack, worke
         eventually(lambda: sandbox.received_for(request_id).delivered == 1, what=f"delivery; {worker.output()}")
 
 
-def test_a_worker_ends_when_it_is_told_to(stack: Stack, worker: Running) -> None:
-    """SIGTERM is a warm shutdown, well within the file's grace; afterwards the health check fails."""
+def test_a_worker_ends_when_it_is_told_to(worker: Running) -> None:
+    """SIGTERM is a warm shutdown, well within the file's grace."""
     assert worker.stop(timeout=30) == 0
+
+
+def test_a_worker_that_hangs_is_unhealthy(stack: Stack, worker: Running) -> None:
+    """It says nothing any more, and a minute later its health check says so; until it goes on."""
+    worker.pause()
+    (heartbeat,) = stack.folder.glob("*.heartbeat")
+    a_minute_ago = time.time() - 61
+    os.utime(heartbeat, (a_minute_ago, a_minute_ago))
+
+    assert not stack.is_healthy("worker")
+
+    worker.thaw()
+    eventually(lambda: stack.is_healthy("worker"), what="the worker is healthy again")
+
+
+def test_flower_is_no_worker(stack: Stack) -> None:
+    """It has a connection to Redis as well, and asks all workers how they are; that is no sign that one lives."""
+    heartbeats = list(stack.folder.glob("*.heartbeat"))
+    for heartbeat in heartbeats:
+        heartbeat.unlink()
+    asked = [str(Path(sys.executable).with_name("celery")), "-A", "worker", "inspect", "ping", "--timeout", "2"]
+
+    assert "No nodes replied" in stack.call("flower", asked).stderr
+    requests.get(f"{stack.url('flower')}/api/workers", params={"refresh": 1}, auth=FLOWER, timeout=30)
+
     assert not stack.is_healthy("worker")
 
 
@@ -155,7 +183,7 @@ def test_flower_lets_nobody_in_without_the_login(stack: Stack) -> None:
     url = f"{stack.url('flower')}/api/workers"
     assert requests.get(url, timeout=10).status_code == 401
     assert requests.get(url, auth=("operator", "wrong"), timeout=10).status_code == 401
-    assert requests.get(url, auth=("operator", SECRETS["FLOWER_PASSWORD"]), timeout=10).status_code == 200
+    assert requests.get(url, auth=FLOWER, timeout=10).status_code == 200
 
 
 def test_redis_lets_nobody_in_without_the_password(stack: Stack) -> None:

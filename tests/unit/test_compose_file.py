@@ -215,6 +215,15 @@ def test_signals_reach_the_process(dockerfile: list[list[str]]) -> None:
     assert json.loads(_final(dockerfile, "CMD")) == Compose.read().services["worker"]["command"]
 
 
+def test_the_worker_is_watched_in_the_same_way_with_and_without_compose(dockerfile: list[list[str]]) -> None:
+    """By what it does, and not by whether its process exists."""
+    check = Compose.read().services["worker"]["healthcheck"]
+    options, _, command = _final(dockerfile, "HEALTHCHECK").partition(" CMD ")
+    assert ["CMD", *json.loads(command)] == check["test"]
+    names = ("interval", "timeout", "start_period", "retries")
+    assert options.split() == [f"--{name.replace('_', '-')}={check[name]}" for name in names]
+
+
 def test_what_the_image_copies_exists_and_is_sent_to_the_builder(dockerfile: list[list[str]]) -> None:
     """.dockerignore leaves everything out that it does not name."""
     sent = {line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")}

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 from pydantic import SecretStr
@@ -11,9 +13,6 @@ from pydantic_core import PydanticUndefined
 
 from worker.policy.retry import RetryPolicy
 from worker.settings import Settings, SettingsError, load_settings
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 DEFAULTS: dict[str, Any] = {
     "AQUILAX_API_KEY": None,
@@ -27,6 +26,9 @@ DEFAULTS: dict[str, Any] = {
     "FEEDBACK_REQUEST_TIMEOUT": timedelta(seconds=10),
     "FEEDBACK_CONCURRENCY": 50,
     "FEEDBACK_IDEMPOTENCY_TTL": timedelta(days=7),
+    "FEEDBACK_LEASE": timedelta(seconds=20),
+    "FEEDBACK_SHUTDOWN_TIMEOUT": timedelta(seconds=20),
+    "FEEDBACK_HEARTBEAT_FILE": None,
 }
 DURATIONS = [name for name, default in DEFAULTS.items() if isinstance(default, timedelta)]
 SECRET = "t0p-s3cret"
@@ -87,6 +89,9 @@ def test_each_setting_is_read_from_its_variable(monkeypatch: pytest.MonkeyPatch)
         FEEDBACK_REQUEST_TIMEOUT="2.25",
         FEEDBACK_CONCURRENCY="7",
         FEEDBACK_IDEMPOTENCY_TTL="86400",
+        FEEDBACK_LEASE="5",
+        FEEDBACK_SHUTDOWN_TIMEOUT="60",
+        FEEDBACK_HEARTBEAT_FILE="/run/feedback/heartbeat",
     )
 
     assert settings.require_api_key().get_secret_value() == "key"
@@ -102,6 +107,16 @@ def test_each_setting_is_read_from_its_variable(monkeypatch: pytest.MonkeyPatch)
     assert settings.feedback_request_timeout == timedelta(seconds=2.25)
     assert settings.feedback_concurrency == 7
     assert settings.feedback_idempotency_ttl == timedelta(days=1)
+    assert settings.feedback_lease == timedelta(seconds=5)
+    assert settings.feedback_shutdown_timeout == timedelta(minutes=1)
+    assert settings.heartbeat_file == Path("/run/feedback/heartbeat")
+
+
+def test_without_a_heartbeat_file_the_user_has_one(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The worker and `aquilax-feedback health` agree on it without being told; another user's worker has its own."""
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+
+    assert load_settings().heartbeat_file == tmp_path / f"aquilax-feedback-{os.getuid()}.heartbeat"
 
 
 def test_a_variable_that_is_empty_is_not_set(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -152,6 +167,7 @@ def test_a_duration_is_a_number_of_seconds(monkeypatch: pytest.MonkeyPatch, name
         ("FEEDBACK_MAX_ATTEMPTS", "1.5", "valid integer"),
         ("FEEDBACK_CONCURRENCY", "0", "greater than or equal to 1"),
         ("FEEDBACK_CONCURRENCY", "100000", "less than or equal to 1000"),
+        ("FEEDBACK_LEASE", "2.9", "at least 3 seconds"),
     ],
 )
 def test_a_wrong_value_is_refused_with_its_name_and_the_fix(

@@ -17,8 +17,11 @@ _COMMANDS: Final = {
     "db": "worker.cli.db:db",
     "dead-letters": "worker.cli.dead_letters:dead_letters",
     "demo": "worker.cli.local:demo",
+    "health": "worker.cli.health:health",
+    "reconcile": "worker.cli.reconcile:reconcile",
     "sandbox": "worker.cli.sandbox:sandbox",
     "send": "worker.cli.send:send",
+    "status": "worker.cli.status:status",
     "up": "worker.cli.local:up",
 }
 
