@@ -1,0 +1,70 @@
+"""The equation: what was accepted is somewhere, or has ended; each message once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["ENDS", "PLACES", "Balance"]
+
+ENDS: Final = ("delivered", "duplicate", "stale", "dead", "revoked", "purged", "written_off")
+"""The counts of messages that have ended; each message is counted in one of them, in the step in which it ends."""
+
+PLACES: Final = ("queued", "in_flight", "scheduled")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Balance:
+    """The equation of one moment.
+
+    Attributes:
+        counts: What was counted so far.
+        queued: Messages that wait for a worker.
+        in_flight: Messages that a worker has in hand.
+        scheduled: Messages that wait for their time.
+        uncounted: How many of these are not counted as accepted yet: a foreign client's message is, when the first
+            worker takes it.
+    """
+
+    counts: Mapping[str, int]
+    queued: int
+    in_flight: int
+    scheduled: int
+    uncounted: int = 0
+
+    @property
+    def accepted(self) -> int:
+        """How many messages there have been, as far as they are counted."""
+        return self.counts.get("accepted", 0)
+
+    @property
+    def ended(self) -> int:
+        """How many have come to an end."""
+        return sum(self.counts.get(end, 0) for end in ENDS)
+
+    @property
+    def missing(self) -> int:
+        """How many are nowhere; negative if there are more than were accepted."""
+        return self.accepted + self.uncounted - self.ended - self.queued - self.in_flight - self.scheduled
+
+    def to_record(self) -> dict[str, int]:
+        """Return every number of the equation, under the names that programs of others read."""
+        ends = {end: self.counts.get(end, 0) for end in ENDS}
+        places = {place: getattr(self, place) for place in PLACES}
+        return {"accepted": self.accepted, "uncounted": self.uncounted, **ends, **places, "missing": self.missing}
+
+    def equation(self) -> str:
+        """Return the equation in words, on one line."""
+        record = self.to_record()
+        accepted = f"{self.accepted:,} accepted"
+        if self.uncounted:
+            accepted += f" + {self.uncounted:,} not counted yet"
+        parts = " + ".join(f"{record[name]:,} {name.replace('_', ' ')}" for name in (*ENDS, *PLACES))
+        if self.missing > 0:
+            parts += f" + {self.missing:,} missing"
+        elif self.missing < 0:
+            parts += f" - {-self.missing:,} surplus"
+        return f"{accepted} = {parts}"

@@ -1,0 +1,49 @@
+-- What the scripts of the accounts share; it stands before each of them, after the transport's `common.lua`.
+
+-- Whether an entry is counted as accepted already, as `fetch.lua` of the transport sees it, and whether it is a message.
+local function judge(entry)
+  if string.find(entry, '"feedback": {"v": 2,', 1, true) then
+    return true, true -- as our producers spell it, which saves decoding it
+  end
+  local message = decode(entry)
+  local headers = field(message, 'headers')
+  local properties = field(message, 'properties')
+  local usable = type(headers) == 'table' and type(field(properties, 'delivery_info')) == 'table'
+  if field(headers, 'redelivered') == true or field(headers, 'poison') ~= nil then
+    return true, usable
+  end
+  local version = field(field(headers, 'feedback'), 'v')
+  return type(version) == 'number' and version >= 2, usable
+end
+
+-- The dead letter that a message replays, as text; nil if it is no replay.
+local function replayed(entry)
+  local at = string.find(entry, '"dead_letter"', 1, true) -- a pattern alone would take ten times as long
+  return at and string.match(entry, '^"dead_letter"%s*:%s*(%d+)', at)
+end
+
+-- When an event was first enqueued, as text; in UTC, as we write it, the least is the oldest.
+local function enqueued_at(entry)
+  local at = string.find(entry, '"enqueued_at"', 1, true)
+  return at and string.match(entry, '^"enqueued_at"%s*:%s*"([^"]+%+00:00)"', at)
+end
+
+-- The queue and the message of a row of `unacked`; nil, nil if it is none.
+local function read_row(row)
+  local ok, queue = pcall(queue_of, row)
+  local message = message_of(row)
+  if not ok or not queue or not message then
+    return nil, nil
+  end
+  return queue, message
+end
+
+-- The holders, each with the end of its lease and its set.
+local function holders_of(holders, held_prefix)
+  local found = {}
+  local flat = redis.call('ZRANGE', holders, 0, -1, 'WITHSCORES')
+  for at = 1, #flat, 2 do
+    found[#found + 1] = {name = flat[at], until_ms = flat[at + 1], held = held_prefix .. flat[at]}
+  end
+  return found
+end

@@ -1,0 +1,2 @@
+-- KEYS, ARGV and what it returns: see `moment.lua`.
+return moment()

@@ -1,0 +1,134 @@
+"""Reconciling: does it add up, and if not, what exactly is wrong?
+
+Everything is looked at in one step in Redis, so a system at work is no excuse. A message that a worker has ended and
+not let go of yet looks odd for a moment, though, and so does a row that was just marked: what is wrong has to be wrong
+for a while before it is said.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from typing import TYPE_CHECKING, Final
+
+from worker.accounts.check import Check, check, find_replays
+from worker.accounts.table import Replaying, Table, look_at_table, replaying
+from worker.deadletters import DeadLetterError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import redis
+    from sqlalchemy import Engine
+
+    from worker.accounts.balance import Balance
+
+__all__ = ["PATIENCE", "Report", "reconcile"]
+
+PATIENCE: Final = timedelta(seconds=5)
+"""How long something must be wrong: ten times as long as a worker takes to let go of what has ended."""
+
+_LOOK_EVERY: Final = 0.5
+_OUTCOME_WITHIN: Final = 1.0
+"""Seconds in which the outcome of a message that has just ended is in its row."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """What a reconciliation found.
+
+    Attributes:
+        check: What Redis says.
+        table: What the dead-letter table says; None if it can't be asked.
+        table_problem: Why it can't.
+        stuck: Rows that wait for the outcome of a replay that is nowhere.
+    """
+
+    check: Check
+    table: Table | None = None
+    table_problem: str = ""
+    stuck: tuple[Replaying, ...] = ()
+
+    @property
+    def balance(self) -> Balance:
+        """The equation."""
+        return self.check.balance
+
+    @property
+    def rows_missing(self) -> int:
+        """How many dead letters were buried and are not in the table; negative if it has more than were counted."""
+        return 0 if self.table is None else self.check.snapshot.counts.get("graves", 0) - self.table.made
+
+    @property
+    def balances(self) -> bool | None:
+        """Whether the equation holds; None if that can't be told."""
+        if not self.balance.missing:
+            return True
+        return False if self.check.exact else None
+
+    @property
+    def is_wrong(self) -> bool:
+        """Whether anything has to be mended."""
+        in_redis = self.balances is False or not self.check.hangs_together
+        return in_redis or self.rows_missing > 0 or bool(self.stuck)
+
+    @property
+    def is_certain(self) -> bool:
+        """Whether everything could be asked."""
+        return self.balances is not None and self.table is not None
+
+
+def reconcile(
+    client: redis.Redis,
+    open_table: Callable[[], Engine],
+    *,
+    patience: timedelta = PATIENCE,
+    sleep: Callable[[float], None] = time.sleep,
+) -> Report:
+    """Compare what was accepted with where it is, and with the dead-letter table.
+
+    Args:
+        client: A client that answers in bytes.
+        open_table: Returns the database, or raises what is wrong with it.
+        patience: How long something must be wrong before it is said to be.
+        sleep: Waits.
+
+    Raises:
+        redis.RedisError: Redis is away, or refuses.
+    """
+    found = _settled(client, patience, sleep)
+    report = Report(check=found)
+    try:
+        engine = open_table()
+        # Redis first: a row is there before it is counted.
+        report = replace(report, table=look_at_table(engine))
+        return replace(report, stuck=_stuck(client, engine, sleep))
+    except DeadLetterError as error:
+        return replace(report, table=None, table_problem=str(error))
+
+
+def _settled(client: redis.Redis, patience: timedelta, sleep: Callable[[float], None]) -> Check:
+    """Check until nothing is wrong, or the same has been for long enough."""
+    found = check(client)
+    since = found.snapshot.at
+    while not _is_in_order(found) and found.snapshot.at - since < patience:
+        sleep(_LOOK_EVERY)
+        found = found.and_then(check(client))
+    return found
+
+
+def _is_in_order(found: Check) -> bool:
+    return found.hangs_together and not found.balance.missing
+
+
+def _stuck(client: redis.Redis, engine: Engine, sleep: Callable[[float], None]) -> tuple[Replaying, ...]:
+    """Return the rows whose replay is nowhere."""
+    waiting = replaying(engine)
+    if waiting:
+        found = find_replays(client, {row.row_id for row in waiting})
+        waiting = {row for row in waiting if row.row_id not in found}
+    if waiting:
+        sleep(_OUTCOME_WITHIN)
+        waiting &= replaying(engine)
+    return tuple(sorted(waiting, key=lambda row: row.row_id))

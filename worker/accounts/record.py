@@ -1,0 +1,180 @@
+"""The accounts in plain values, under the names that programs of others read: add to them, don't rename them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from worker.accounts.balance import ENDS, PLACES
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from datetime import datetime
+
+    from worker.accounts.check import Check
+    from worker.accounts.rates import Rates
+    from worker.accounts.reconcile import Report
+    from worker.accounts.snapshot import Hold, Snapshot
+
+__all__ = ["RECONCILE_KEYS", "reconcile_record", "status_record"]
+
+_COUNTS: Final = ("accepted", *ENDS, "retried", "held")
+
+RECONCILE_KEYS: Final = (
+    "at",
+    "balances",
+    "accepted",
+    "uncounted",
+    *ENDS,
+    *PLACES,
+    "missing",
+    "no_messages",
+    "orphaned",
+    "unreadable",
+    "dangling_index",
+    "dangling_held",
+    "dead_letters",
+    "database",
+    "status",
+    "redis",
+    "repaired",
+)
+"""The keys of a reconciliation, also of one that could ask nobody."""
+
+
+def status_record(
+    snapshot: Snapshot | None,
+    rates: Rates | None,
+    states: Mapping[str, int] | None,
+    *,
+    redis_problem: str,
+    table_problem: str,
+) -> dict[str, Any]:
+    """Return the status as JSON can carry it. What can't be asked is null.
+
+    Args:
+        snapshot: The queue; None if Redis is away.
+        rates: How fast it goes, if that is known.
+        states: The rows of the dead-letter table by state; None if the database is away.
+        redis_problem: Why Redis can't be asked; '' if it was.
+        table_problem: Why the database can't be asked; '' if it was.
+    """
+    return {
+        "at": None if snapshot is None else snapshot.at.isoformat(),
+        "redis": _server(redis_problem),
+        "database": _server(table_problem),
+        **_waiting(snapshot),
+        **{name: None if snapshot is None else snapshot.counts.get(name, 0) for name in _COUNTS},
+        "dead_by_reason": None if snapshot is None else snapshot.dead_by_reason,
+        "dead_letters": None if states is None else dict(states),
+        "hold": None if snapshot is None else _hold(snapshot.hold),
+        "holders": None if snapshot is None else _holders(snapshot),
+        "rates": None if rates is None else _rates(rates),
+        "drained_in_seconds": None if snapshot is None or rates is None else _drained_in(snapshot, rates),
+    }
+
+
+def reconcile_record(
+    report: Report | None, *, redis_problem: str, repaired: Sequence[str], status: int
+) -> dict[str, Any]:
+    """Return a reconciliation as JSON can carry it. What can't be asked is null.
+
+    Args:
+        report: What was found; None if Redis is away.
+        redis_problem: Why Redis could not be asked, or mended; '' if it could.
+        repaired: What was repaired, in words.
+        status: The exit status.
+    """
+    ends = {"status": status, "redis": _server(redis_problem), "repaired": list(repaired)}
+    if report is None:
+        return dict.fromkeys(RECONCILE_KEYS) | ends
+    return {
+        "at": report.check.snapshot.at.isoformat(),
+        "balances": report.balances,
+        **report.balance.to_record(),
+        "no_messages": report.check.no_messages,
+        **_astray(report.check),
+        "dead_letters": _table(report),
+        "database": _server(report.table_problem),
+        **ends,
+    }
+
+
+def _astray(found: Check) -> dict[str, Any]:
+    orphaned = sorted(found.orphaned.items())
+    return {
+        "orphaned": [{"delivery_tag": _text(tag), "request_id": request_id} for tag, request_id in orphaned],
+        "unreadable": [{"delivery_tag": _text(tag)} for tag in sorted(found.unreadable)],
+        "dangling_index": [{"delivery_tag": _text(tag)} for tag in sorted(found.index)],
+        "dangling_held": [{"delivery_tag": _text(tag), "holder": _text(holder)} for holder, tag in sorted(found.held)],
+    }
+
+
+def _table(report: Report) -> dict[str, Any] | None:
+    table = report.table
+    if table is None:
+        return None
+    return {
+        "buried": report.check.snapshot.counts.get("graves", 0),
+        "rows": table.made,
+        "missing": report.rows_missing,
+        "by_state": dict(table.by_state),
+        "by_reason": dict(table.by_reason),
+        "stuck_replaying": [row.row_id for row in report.stuck],
+    }
+
+
+def _server(problem: str) -> dict[str, Any]:
+    return {"up": not problem, "problem": problem or None}
+
+
+def _waiting(snapshot: Snapshot | None) -> dict[str, Any]:
+    oldest = None if snapshot is None else snapshot.oldest
+    return {
+        "queued": None if snapshot is None else snapshot.queued,
+        "in_flight": None if snapshot is None else snapshot.in_flight,
+        "scheduled": None if snapshot is None else snapshot.scheduled,
+        "oldest_enqueued_at": _iso(oldest),
+        "oldest_age_seconds": None if snapshot is None or oldest is None else (snapshot.at - oldest).total_seconds(),
+    }
+
+
+def _hold(hold: Hold | None) -> dict[str, Any] | None:
+    if hold is None:
+        return None
+    return {
+        "kind": hold.kind,
+        "reason": hold.reason,
+        "since": _iso(hold.since),
+        "by": hold.by,
+        "probes": hold.probes,
+        "next_probe_at": _iso(hold.next_probe),
+    }
+
+
+def _holders(snapshot: Snapshot) -> list[dict[str, Any]]:
+    return [
+        {"name": holder.name, "holds": holder.holds, "lease_left_seconds": holder.lease_left.total_seconds()}
+        for holder in snapshot.holders
+    ]
+
+
+def _rates(rates: Rates) -> dict[str, float]:
+    return {
+        "accepted_per_second": rates.accepted,
+        "ended_per_second": rates.ended,
+        "delivered_per_second": rates.delivered,
+        "over_seconds": rates.over.total_seconds(),
+    }
+
+
+def _drained_in(snapshot: Snapshot, rates: Rates) -> float | None:
+    drained_in = rates.drained_in(snapshot)
+    return None if drained_in is None else drained_in.total_seconds()
+
+
+def _iso(moment: datetime | None) -> str | None:
+    return None if moment is None else moment.isoformat()
+
+
+def _text(raw: bytes) -> str:
+    return raw.decode(errors="backslashreplace")

@@ -1,0 +1,167 @@
+"""One moment of the queue, taken in one step in Redis, however much is queued."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, Final
+
+from producer.message import QUEUE
+from worker.accounts.balance import Balance
+from worker.accounts.keys import KEYS, moment_keys
+from worker.broker.scripts import Script
+from worker.policy.retry import Reason
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    import redis
+
+__all__ = ["Hold", "Holder", "Snapshot", "moment_arguments", "read_moment", "take_snapshot"]
+
+_SNAPSHOT: Final = Script("entries", "moment", "snapshot", package="worker.accounts")
+
+_LOOKED_AT: Final = 20
+"""Entries at each end of each list that are looked at for the oldest event: more would make Redis wait, and what comes
+last in a list is what has waited longest."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Holder:
+    """A worker's consuming channel, as Redis knows it.
+
+    Attributes:
+        name: ``host:process:…``.
+        holds: How many messages it has in hand.
+        lease_left: How long it keeps them if nothing is heard of it; negative if its lease has ended.
+    """
+
+    name: str
+    holds: int
+    lease_left: timedelta
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hold:
+    """Why nothing is being delivered.
+
+    Attributes:
+        kind: ``locked_out``, ``breaker`` or ``operator``.
+        reason: In words.
+        since: When it began.
+        by: Who began it.
+        probes: How many events have been sent since, to see whether it can end.
+        next_probe: When the next one is due; None if there will be none.
+    """
+
+    kind: str
+    reason: str
+    since: datetime | None
+    by: str
+    probes: int
+    next_probe: datetime | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Snapshot:
+    """One moment.
+
+    Attributes:
+        at: When, by Redis' clock.
+        counts: What was counted so far.
+        queued: Messages that wait for a worker.
+        in_flight: Messages that a worker has in hand.
+        scheduled: Messages that wait for their time.
+        oldest: When the oldest event of these was first enqueued, as far as was looked; None if there is none.
+        hold: Why nothing is being delivered, if so.
+        holders: Who has messages in hand, or may have.
+    """
+
+    at: datetime
+    counts: Mapping[str, int]
+    queued: int
+    in_flight: int
+    scheduled: int
+    oldest: datetime | None
+    hold: Hold | None
+    holders: tuple[Holder, ...]
+
+    @property
+    def balance(self) -> Balance:
+        """Whether it adds up, but for messages that are not counted yet."""
+        return Balance(counts=self.counts, queued=self.queued, in_flight=self.in_flight, scheduled=self.scheduled)
+
+    @property
+    def dead_by_reason(self) -> dict[str, int]:
+        """How many messages ended as dead letters, by the reason."""
+        return {reason.value: self.counts.get(f"dead:{reason}", 0) for reason in Reason}
+
+
+def take_snapshot(client: redis.Redis) -> Snapshot:
+    """Take a snapshot of the queue.
+
+    Args:
+        client: A client that answers in bytes.
+
+    Raises:
+        redis.RedisError: Redis is away, or refuses.
+    """
+    return read_moment(_SNAPSHOT(client, moment_keys(), moment_arguments()))
+
+
+def moment_arguments() -> list[Any]:
+    """Return the arguments of `lua/moment.lua`."""
+    return [QUEUE, KEYS.held_prefix, _LOOKED_AT]
+
+
+def read_moment(answer: Sequence[Any]) -> Snapshot:
+    """Read what `lua/moment.lua` returns."""
+    now, counts, hold, queued, scheduled, in_flight, oldest, holders = answer
+    at = datetime.fromtimestamp(now / 1000, UTC)
+    return Snapshot(
+        at=at,
+        counts={name: int(number) for name, number in _pairs(counts).items()},
+        queued=queued,
+        in_flight=in_flight,
+        scheduled=scheduled,
+        oldest=_iso(oldest),
+        hold=_hold(_pairs(hold)),
+        holders=tuple(
+            Holder(name=_text(name), holds=holds, lease_left=timedelta(milliseconds=float(until) - now))
+            for name, until, holds in holders
+        ),
+    )
+
+
+def _hold(fields: Mapping[str, str]) -> Hold | None:
+    if not fields:
+        return None
+    return Hold(
+        kind=fields.get("kind", ""),
+        reason=fields.get("reason", ""),
+        since=_moment(fields.get("since")),
+        by=fields.get("by", ""),
+        probes=int(fields.get("probes", 0)),
+        next_probe=_moment(fields.get("probe_at")),
+    )
+
+
+def _pairs(flat: Sequence[bytes]) -> dict[str, str]:
+    texts = [_text(part) for part in flat]
+    return dict(zip(texts[::2], texts[1::2], strict=True))
+
+
+def _text(value: bytes) -> str:
+    return value.decode(errors="backslashreplace")
+
+
+def _moment(milliseconds: str | None) -> datetime | None:
+    return None if milliseconds is None else datetime.fromtimestamp(float(milliseconds) / 1000, UTC)
+
+
+def _iso(value: bytes) -> datetime | None:
+    """A foreign client may have written anything there: then nobody knows."""
+    try:
+        return datetime.fromisoformat(_text(value))
+    except ValueError:
+        return None

@@ -1,0 +1,128 @@
+"""What the dead-letter table says that the accounts compare with Redis."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from itertools import groupby
+from typing import TYPE_CHECKING, Any, Final
+
+from sqlalchemy import and_, func, or_, select, update
+
+from worker.deadletters import DeadLetter, State
+from worker.deadletters.errors import translated
+from worker.policy.retry import Reason
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from enum import StrEnum
+
+    from sqlalchemy import Connection, Engine
+    from sqlalchemy.orm import InstrumentedAttribute
+
+__all__ = ["Replaying", "Table", "count_by_state", "look_at_table", "put_back_to_dead", "replaying"]
+
+_GRACE: Final = timedelta(minutes=1)
+"""A row is marked before its event is in the queue: for so long nobody asks where that is."""
+
+_AT_ONCE: Final = 500
+"""Rows in one statement: SQLite takes 32,766 values, other databases more."""
+
+_NOTE: Final = "reconcile: its replay was nowhere to be found"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Table:
+    """The dead-letter table in numbers.
+
+    Attributes:
+        made: Those that a counted burial made: the others are older than the counts.
+        by_state: How many are in each state.
+        by_reason: How many died of each reason, whatever has become of them.
+    """
+
+    made: int
+    by_state: Mapping[str, int]
+    by_reason: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Replaying:
+    """A row whose outcome has not come yet, and when it was marked."""
+
+    row_id: int
+    since: datetime | None
+
+
+def look_at_table(engine: Engine) -> Table:
+    """Count the rows.
+
+    Raises:
+        DeadLetterStoreUnavailable: The database can't be asked.
+    """
+    with translated(), engine.connect() as connection:
+        made = select(func.count()).select_from(DeadLetter).where(DeadLetter.message_id.is_not(None))
+        return Table(
+            made=connection.scalar(made) or 0,
+            by_state=_numbers(connection, DeadLetter.state, State),
+            by_reason=_numbers(connection, DeadLetter.reason, Reason),
+        )
+
+
+def count_by_state(engine: Engine) -> dict[str, int]:
+    """Return how many rows are in each state.
+
+    Raises:
+        DeadLetterStoreUnavailable: The database can't be asked.
+    """
+    with translated(), engine.connect() as connection:
+        return _numbers(connection, DeadLetter.state, State)
+
+
+def _numbers(connection: Connection, column: InstrumentedAttribute[Any], words: Iterable[StrEnum]) -> dict[str, int]:
+    rows = connection.execute(select(column, func.count()).group_by(column))
+    found: dict[StrEnum, int] = dict(row._tuple() for row in rows)  # noqa: SLF001 - SQLAlchemy's own, for types
+    return {word.value: found.get(word, 0) for word in words}
+
+
+def replaying(engine: Engine) -> set[Replaying]:
+    """Return the rows that have been replaying for more than a minute.
+
+    Raises:
+        DeadLetterStoreUnavailable: The database can't be asked.
+    """
+    marked_before = datetime.now(UTC) - _GRACE
+    long_ago = or_(DeadLetter.last_replay_at.is_(None), DeadLetter.last_replay_at < marked_before)
+    query = select(DeadLetter.id, DeadLetter.last_replay_at).where(DeadLetter.state == State.REPLAYING, long_ago)
+    with translated(), engine.connect() as connection:
+        return {Replaying(row.id, row.last_replay_at) for row in connection.execute(query)}
+
+
+def put_back_to_dead(engine: Engine, rows: Iterable[Replaying]) -> list[int]:
+    """Give rows that wait for an outcome in vain the state dead, and return their ids.
+
+    A row that has changed since it was looked at is left alone.
+
+    Raises:
+        DeadLetterStoreUnavailable: The database did not do it.
+    """
+    back: list[int] = []
+    for since, group in groupby(sorted(rows, key=_by_mark), key=lambda row: row.since):
+        ids = [row.row_id for row in group]
+        for start in range(0, len(ids), _AT_ONCE):
+            back += _put_back(engine, ids[start : start + _AT_ONCE], since)
+    return sorted(back)
+
+
+def _by_mark(row: Replaying) -> tuple[datetime, int]:
+    return row.since or datetime.min.replace(tzinfo=UTC), row.row_id
+
+
+def _put_back(engine: Engine, ids: list[int], since: datetime | None) -> list[int]:
+    """Put rows back that one run marked together."""
+    these = DeadLetter.id.in_(ids)
+    marked = DeadLetter.last_replay_at.is_(None) if since is None else DeadLetter.last_replay_at == since
+    with translated(), engine.begin() as connection:
+        still = and_(these, marked, DeadLetter.state == State.REPLAYING)
+        connection.execute(update(DeadLetter).where(still).values(state=State.DEAD, note=_NOTE))
+        return list(connection.scalars(select(DeadLetter.id).where(these, marked, DeadLetter.note == _NOTE)))

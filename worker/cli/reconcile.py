@@ -1,0 +1,182 @@
+"""``aquilax-feedback reconcile``: does everything that was accepted add up? And if not, what is wrong?"""
+
+from __future__ import annotations
+
+import json
+import sys
+from contextlib import ExitStack, closing
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import TYPE_CHECKING, Final
+
+import click
+import redis
+
+from worker.accounts.reconcile import PATIENCE, Report
+from worker.accounts.reconcile import reconcile as take_stock
+from worker.accounts.record import reconcile_record
+from worker.accounts.repair import repair_redis, repair_table
+from worker.cli.broker import broker, broker_outage
+from worker.cli.database import settings
+from worker.deadletters import DeadLetterError, DeadLetterStore, check_schema
+from worker.deadletters.burial import clean
+from worker.deadletters.engine import shown
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from sqlalchemy import Engine
+
+__all__ = ["reconcile"]
+
+_IN_ORDER: Final = 0
+_WRONG: Final = 1
+_UNKNOWN: Final = 2
+
+_NAMED: Final = 20
+"""How many of one kind are named one by one; --json names all."""
+
+
+@click.command()
+@click.option("--repair", is_flag=True, help="Mend what is wrong, and say what was mended.")
+@click.option(
+    "--patience",
+    type=click.FloatRange(min=0),
+    default=PATIENCE.total_seconds(),
+    show_default=True,
+    metavar="SECONDS",
+    help="How long something must be wrong before it is said to be.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON object.")
+def reconcile(patience: float, *, repair: bool, as_json: bool) -> None:
+    """Prove that nothing was lost: everything that was accepted has ended, or is in a place from which it goes on.
+
+    It may run while everything is at work. The exit status is 0 if all is in order; 1 if something was wrong, also if
+    it was mended (the next run says 0); 2 if that can't be told, because Redis or the database is away.
+    """
+    with ExitStack() as stack:
+        run = _Run(stack)
+        run.go(timedelta(seconds=patience), repair=repair)
+        if as_json:
+            record = reconcile_record(
+                run.report, redis_problem=run.redis_problem, repaired=run.repaired, status=run.status
+            )
+            click.echo(json.dumps(record, ensure_ascii=False, indent=2))
+        else:
+            for line in _lines(run):
+                click.echo(line)
+        sys.exit(run.status)
+
+
+@dataclass
+class _Run:
+    """One run of the command."""
+
+    stack: ExitStack
+    report: Report | None = None
+    repaired: list[str] = field(default_factory=list)
+    redis_problem: str = ""
+    repair_problem: str = ""
+    _engine: Engine | None = None
+
+    def go(self, patience: timedelta, *, repair: bool) -> None:
+        """Look, and mend if that is wanted."""
+        client = self.stack.enter_context(broker())
+        try:
+            self.report = take_stock(client, self._open_table, patience=patience)
+            if repair:
+                self._mend(client, self.report)
+        except redis.RedisError as error:
+            self.redis_problem = broker_outage(error)
+
+    def _mend(self, client: redis.Redis, report: Report) -> None:
+        self.repaired.extend(repair_redis(client, report))
+        if report.table is None or self._engine is None:
+            return
+        try:
+            self.repaired.extend(repair_table(client, self._engine, report))
+        except DeadLetterError as error:
+            self.repair_problem = str(error)
+
+    def _open_table(self) -> Engine:
+        url = settings().feedback_database_url.get_secret_value()
+        store = self.stack.enter_context(closing(DeadLetterStore.connect(url, pool_size=1)))
+        check_schema(store.engine)
+        self._engine = store.engine
+        return store.engine
+
+    @property
+    def status(self) -> int:
+        """The exit status."""
+        if self.report is not None and self.report.is_wrong:
+            return _WRONG
+        if self.report is None or not self.report.is_certain or self.redis_problem:
+            return _UNKNOWN
+        return _IN_ORDER
+
+
+def _lines(run: _Run) -> Iterator[str]:
+    report = run.report
+    if report is not None:
+        yield _verdict(report)
+        yield from _wrong_in_redis(report)
+        yield from _wrong_in_table(report)
+        for repair in run.repaired:
+            yield f"repaired: {clean(repair)}"
+    if run.redis_problem:
+        yield f"can't tell: {run.redis_problem}"
+    if run.repair_problem:
+        yield f"not all was repaired: {run.repair_problem}"
+    if run.repaired:
+        yield "run it again to see that everything is in order"
+
+
+def _verdict(report: Report) -> str:
+    equation = report.balance.equation()
+    match report.balances:
+        case True:
+            return f"balanced: {equation}; nothing lost"
+        case False:
+            return f"does not balance: {equation}"
+        case None:
+            return f"can't tell, as foreign messages come and go meanwhile: {equation}"
+
+
+def _wrong_in_redis(report: Report) -> Iterator[str]:
+    found = report.check
+    if found.no_messages:
+        yield f"{found.no_messages:,} entries of the queue are no messages: a worker will bury them as invalid"
+    orphans = [f"{_text(tag)} (request_id {name or 'unknown'})" for tag, name in sorted(found.orphaned.items())]
+    yield from _named("in hand of nobody (--repair returns them to the queue)", orphans)
+    yield from _named("in hand of nobody and unreadable", [_text(tag) for tag in sorted(found.unreadable)])
+    yield from _named("in the index without a message", [_text(tag) for tag in sorted(found.index)])
+    held = [f"{_text(tag)} (by {_text(holder)})" for holder, tag in sorted(found.held)]
+    yield from _named("held without a message", held)
+
+
+def _wrong_in_table(report: Report) -> Iterator[str]:
+    table = report.table
+    if table is None:
+        where = shown(settings().feedback_database_url.get_secret_value())
+        yield f"can't tell about dead letters: FEEDBACK_DATABASE_URL is {where}: {report.table_problem}"
+        return
+    buried, missing = report.check.snapshot.counts.get("graves", 0), report.rows_missing
+    states = ", ".join(f"{number:,} {state}" for state, number in table.by_state.items())
+    yield f"dead letters: {buried:,} buried, {table.made:,} of these in the table; in all {states}"
+    if missing > 0:
+        reasons = ", ".join(f"{number:,} {reason}" for reason, number in table.by_reason.items())
+        yield f"{missing:,} dead letters are not in the table any more; in it are {reasons}"
+    elif missing < 0:
+        yield f"the table has {-missing:,} more than were counted: Redis was emptied, or serves a table of another's"
+    stuck = [str(row.row_id) for row in report.stuck]
+    yield from _named("replaying, but nowhere in Redis (--repair puts them back to dead): dead letters", stuck)
+
+
+def _named(what: str, names: list[str]) -> Iterator[str]:
+    if names:
+        more = f" and {len(names) - _NAMED:,} more (--json names all)" if len(names) > _NAMED else ""
+        yield f"{len(names):,} {what}: {', '.join(map(clean, names[:_NAMED]))}{more}"
+
+
+def _text(raw: bytes) -> str:
+    return raw.decode(errors="backslashreplace")

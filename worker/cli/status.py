@@ -1,0 +1,199 @@
+"""``aquilax-feedback status``: what is waiting, what became of the rest, and how fast it goes."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from contextlib import ExitStack, closing
+from typing import TYPE_CHECKING, Final
+
+import click
+import redis
+
+from worker.accounts.rates import Rates
+from worker.accounts.record import status_record
+from worker.accounts.snapshot import Snapshot, take_snapshot
+from worker.accounts.table import count_by_state
+from worker.cli.broker import broker, broker_outage
+from worker.cli.database import settings
+from worker.cli.durations import span
+from worker.deadletters import DeadLetterError, DeadLetterStore, check_schema
+from worker.deadletters.burial import clean
+from worker.deadletters.engine import shown
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from datetime import datetime
+    from typing import Any
+
+    from worker.accounts.snapshot import Hold
+
+__all__ = ["status"]
+
+_MEASURED: Final = 1.0
+"""Seconds over which the rates are measured where there is no earlier look."""
+
+_INTERRUPTED: Final = 128 + 2
+
+_COLUMN: Final = 14
+
+
+@click.command()
+@click.option(
+    "--watch",
+    type=click.FloatRange(min=0.1),
+    is_flag=False,
+    flag_value=2.0,
+    metavar="[SECONDS]",
+    help="Look again and again, every 2 seconds if it is not said, until Ctrl-C.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON object; with --watch, one a line.")
+def status(watch: float | None, *, as_json: bool) -> None:
+    """Say what is queued, in flight and scheduled, what became of the rest, who works, and how fast.
+
+    It costs Redis the same however much is queued. The exit status is 1 if Redis can't be asked.
+    """
+    with ExitStack() as stack:
+        look = _Look(stack)
+        if watch is None:
+            _print(look.take(), as_json=as_json, again=False)
+            sys.exit(1 if look.redis_problem else 0)
+        try:
+            while True:
+                _print(look.take(), as_json=as_json, again=True)
+                time.sleep(watch)
+        except KeyboardInterrupt:
+            sys.exit(_INTERRUPTED)
+
+
+class _Look:
+    """Looks at Redis and the database, as often as it is asked to; either may be away, and may come back."""
+
+    def __init__(self, stack: ExitStack) -> None:
+        self._client = stack.enter_context(broker())
+        self._stack = stack
+        self._store: DeadLetterStore | None = None
+        self.snapshot: Snapshot | None = None
+        self.rates: Rates | None = None
+        self.states: dict[str, int] | None = None
+        self.redis_problem = ""
+        self.table_problem = ""
+
+    def take(self) -> _Look:
+        """Look once more."""
+        before = self.snapshot
+        try:
+            if before is None:
+                before = take_snapshot(self._client)
+                time.sleep(_MEASURED)
+            self.snapshot = take_snapshot(self._client)
+            self.rates = Rates.between(before, self.snapshot)
+            self.redis_problem = ""
+        except redis.RedisError as error:
+            self.snapshot, self.rates, self.redis_problem = None, None, broker_outage(error)
+        try:
+            self.states, self.table_problem = self._count_rows(), ""
+        except DeadLetterError as error:
+            self.states, self.table_problem = None, f"FEEDBACK_DATABASE_URL is {shown(_database_url())}: {error}"
+        return self
+
+    def _count_rows(self) -> dict[str, int]:
+        if self._store is None:
+            self._store = self._stack.enter_context(closing(DeadLetterStore.connect(_database_url(), pool_size=1)))
+        check_schema(self._store.engine)
+        return count_by_state(self._store.engine)
+
+    def to_record(self) -> dict[str, Any]:
+        """What was seen, as JSON can carry it."""
+        return status_record(
+            self.snapshot,
+            self.rates,
+            self.states,
+            redis_problem=self.redis_problem,
+            table_problem=self.table_problem,
+        )
+
+
+def _database_url() -> str:
+    return settings().feedback_database_url.get_secret_value()
+
+
+def _print(look: _Look, *, as_json: bool, again: bool) -> None:
+    if as_json:
+        click.echo(json.dumps(look.to_record(), ensure_ascii=False, indent=None if again else 2))
+        return
+    if again:
+        click.clear()  # where somebody watches; a pipe gets one look after the other
+    for label, words in _lines(look):
+        click.echo(f"{label:<{_COLUMN}}{words}")
+    if again:
+        click.echo()
+
+
+def _lines(look: _Look) -> Iterator[tuple[str, str]]:
+    if look.snapshot is None:
+        yield "redis", f"away: {look.redis_problem}"
+    else:
+        yield from _of_queue(look.snapshot)
+    yield from _of_table(look)
+    if look.snapshot is not None:
+        yield from _of_work(look.snapshot, look.rates)
+
+
+def _of_queue(snapshot: Snapshot) -> Iterator[tuple[str, str]]:
+    counts = snapshot.counts
+    yield "at", _moment(snapshot.at)
+    yield (
+        "waiting",
+        f"{snapshot.queued:,} queued, {snapshot.in_flight:,} in flight, {snapshot.scheduled:,} scheduled",
+    )
+    if snapshot.oldest is not None:
+        yield "oldest", f"enqueued {span(snapshot.at - snapshot.oldest)} ago, at {_moment(snapshot.oldest)}"
+    yield "accepted", f"{snapshot.balance.accepted:,}"
+    ends = ("delivered", "duplicate", "stale", "dead", "revoked", "purged", "written_off")
+    yield "ended", ", ".join(f"{counts.get(end, 0):,} {end.replace('_', ' ')}" for end in ends)
+    if counts.get("dead"):
+        reasons = [f"{number:,} {reason}" for reason, number in snapshot.dead_by_reason.items() if number]
+        yield "died of", ", ".join(reasons)
+
+
+def _of_table(look: _Look) -> Iterator[tuple[str, str]]:
+    if look.states is None:
+        yield "dead letters", f"not known: {look.table_problem}"
+    else:
+        yield "dead letters", ", ".join(f"{number:,} {state}" for state, number in look.states.items())
+
+
+def _of_work(snapshot: Snapshot, rates: Rates | None) -> Iterator[tuple[str, str]]:
+    if snapshot.hold is not None:
+        yield "hold", _hold(snapshot.hold, snapshot.at)
+    holders = snapshot.holders
+    yield "workers", f"{len(holders)}, which hold {sum(holder.holds for holder in holders):,}" if holders else "none"
+    for holder in holders:
+        left = holder.lease_left
+        lease = f"lease for {span(left)}" if left.total_seconds() > 0 else f"lease ended {span(left)} ago"
+        yield "", f"{clean(holder.name)} holds {holder.holds:,}, {lease}"
+    if rates is not None:
+        ended = f"{rates.ended:,.1f}/s ended, of these {rates.delivered:,.1f}/s delivered"
+        yield "rates", f"{rates.accepted:,.1f}/s accepted, {ended} (over {span(rates.over)})"
+        if (drained_in := rates.drained_in(snapshot)) is not None:
+            yield "drained", f"in about {span(drained_in)}"
+
+
+def _hold(hold: Hold, now: datetime) -> str:
+    words = [f"{clean(hold.kind)}: {clean(hold.reason)}"]
+    if hold.since is not None:
+        words.append(f"for {span(now - hold.since)}, since {_moment(hold.since)}")
+    if hold.by:
+        words.append(f"by {clean(hold.by)}")
+    if hold.next_probe is None:
+        words.append("`aquilax-feedback resume` ends it")
+    else:
+        due = f"in {span(hold.next_probe - now)}" if hold.next_probe > now else "now"
+        words.append(f"{hold.probes:,} probes, the next one {due}")
+    return "; ".join(words)
+
+
+def _moment(moment: datetime) -> str:
+    return f"{moment:%Y-%m-%d %H:%M:%S} UTC"
