@@ -18,15 +18,16 @@ from worker.deadletters import (
     key_of_event,
     key_of_event_without_time,
 )
-from worker.ledger import Busy, Claimed, Count, Ledger, Seen
+from worker.hold import Hold, HoldKind
+from worker.ledger import Busy, Claimed, Count, Held, Ledger, Seen
 from worker.policy.message import Message, Unreadable
-from worker.policy.retry import Bury, Delivered, Hold, Outcome, Reason, RetryAt, RetryPolicy, decide, pause
-from worker.policy.verdict import Answer, classify
+from worker.policy.retry import Bury, Delivered, Outcome, Reason, RetryAt, RetryPolicy, decide, pause
+from worker.policy.retry import Hold as HoldOutcome
+from worker.policy.verdict import Answer, Verdict, classify
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from producer import FeedbackEvent
     from worker.aquilax import AquilaX
     from worker.deadletters import DeadLetterStore
     from worker.policy.journey import Journey
@@ -45,10 +46,11 @@ class Done:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Again:
-    """The message comes again, with this journey, when ``journey.not_before`` says."""
+    """The message comes again, with this journey: when it is ``due``, or at the end of its queue."""
 
     journey: Journey
     words: str
+    due: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,6 +69,7 @@ class Delivery:
     Args:
         aquilax: Sends.
         ledger: Keeps a word from being sent twice.
+        hold: Keeps everything in the queue while nothing can be sent.
         dead_letters: Keeps what can't be delivered.
         policy: How long and how often to try.
         now: The clock.
@@ -78,6 +81,7 @@ class Delivery:
         *,
         aquilax: AquilaX,
         ledger: Ledger,
+        hold: Hold,
         dead_letters: DeadLetterStore,
         policy: RetryPolicy,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
@@ -85,6 +89,7 @@ class Delivery:
     ) -> None:
         self._aquilax = aquilax
         self._ledger = ledger
+        self._hold = hold
         self._dead_letters = dead_letters
         self._policy = policy
         self._now = now
@@ -100,7 +105,11 @@ class Delivery:
                 return self._bury_unreadable(message)
             return self._deliver(message)
         except Exception as error:  # noqa: BLE001 - no fault of ours may cost somebody's feedback; `_fault` logs it
-            return self._hold(message.journey, _fault(error))
+            return self._keep_back(message.journey, _fault(error))
+
+    def now(self) -> datetime:
+        """Return the time by the clock that decides."""
+        return self._now()
 
     def close(self) -> None:
         """Close every connection."""
@@ -109,66 +118,87 @@ class Delivery:
         self._dead_letters.close()
 
     def _deliver(self, message: Message) -> Ending:
-        event, journey = message.event, message.journey
-        if journey.not_before is not None and self._now() < journey.not_before - _PUNCTUAL:
-            return Again(journey=journey, words=f"waiting until {journey.not_before:%Y-%m-%d %H:%M:%S} UTC")
-        claim = self._ledger.claim(message.word, message_id=journey.message_id)
+        journey = message.journey
+        claim = self._ledger.claim(message.word, message_id=journey.message_id, probe=message.probe)
         if not isinstance(claim, Claimed):
             return self._turned_away(message, claim)
         try:
             return self._settle(message, claim, self._known_outcome(journey) or self._send(message))
         except Exception:
-            self._give_back(event, claim)
+            self._give_back(message, claim)
             raise
 
     def _known_outcome(self, journey: Journey) -> Outcome | None:
         """What became of it when it was sent, where that could not be written down yet: it is not sent again."""
         return Delivered() if journey.delivered else journey.burial
 
-    def _turned_away(self, message: Message, claim: Busy | Seen) -> Ending:
+    def _turned_away(self, message: Message, claim: Busy | Held | Seen) -> Ending:
         match claim:
+            case Held(reason=reason):
+                return Again(journey=message.journey.held(), words=f"hold: {reason}")
             case Busy(remaining=remaining):
                 why = "another message of this request_id is being sent"
-                return self._hold(message.journey, why, at_most=remaining)
+                return self._keep_back(message.journey, why, at_most=remaining)
             case Seen.SETTLED:
-                self._settle_replay(message, State.DELIVERED)
-                return Done(words="delivered")
+                return self._done(message, Count.DELIVERED, State.DELIVERED)
             case Seen.DUPLICATE:
-                self._settle_replay(message, State.DELIVERED, note="duplicate: AquilaX has this word")
-                return Done(words="duplicate")
+                return self._done(message, Count.DUPLICATE, State.DELIVERED, note="duplicate: AquilaX has this word")
             case Seen.STALE:
-                self._settle_replay(message, State.DISCARDED, note="stale: AquilaX has a later word")
-                return Done(words="stale")
+                return self._done(message, Count.STALE, State.DISCARDED, note="stale: AquilaX has a later word")
             case _:
                 assert_never(claim)
 
+    def _done(self, message: Message, count: Count, state: State, *, note: str = "") -> Done:
+        """Let a message end with nothing sent. A probe that had nothing to send leaves the next one to be the probe."""
+        self._settle_replay(message, state, note=note)
+        self._ledger.settle(message.delivery_tag, count)
+        if message.probe:
+            self._hold.probe_soon()
+        return Done(words=count.value)
+
     def _send(self, message: Message) -> Outcome:
         answer = self._aquilax.send(message.event)
-        return decide(
-            classify(answer),
+        verdict, now = classify(answer), self._now()
+        lasting = self._hold.note(verdict, now)
+        outcome = decide(
+            verdict,
             answer,
             policy=self._policy,
             attempts=message.journey.attempts + 1,
-            holds=message.journey.holds + 1,
+            held=verdict is Verdict.NOT_NOW and (lasting or message.probe or self._hold.state() is not None),
             enqueued_at=message.journey.enqueued_at,
-            now=self._now(),
+            now=now,
             spread=self._spread(),
         )
+        if isinstance(outcome, HoldOutcome):
+            kind = HoldKind.LOCKED_OUT if verdict is Verdict.LOCKED_OUT else HoldKind.BREAKER
+            asked = min(answer.retry_after or timedelta(), self._policy.horizon)
+            self._hold.begin(kind, outcome.why, asked=asked, probe=message.probe)
+        elif message.probe:
+            self._end_hold()
+        return outcome
+
+    def _end_hold(self) -> None:
+        """AquilaX answered a probe. Whatever comes of Redis, that answer stays."""
+        try:
+            self._hold.end()
+        except redis.RedisError as error:
+            log.warning("the hold is left to the next probe: %s", _fault(error))
 
     def _settle(self, message: Message, claim: Claimed, outcome: Outcome) -> Ending:
-        event, journey = message.event, message.journey
+        journey = message.journey
         match outcome:
             case Delivered():
                 return self._record(message, claim)
             case RetryAt(at=at, why=why):
-                self._give_back(event, claim, count=Count.RETRIED)
-                return Again(journey=journey.spent(until=at), words=f"retry in {self._until(at)}: {why}")
-            case Hold(at=at, why=why):
-                self._give_back(event, claim, count=Count.HELD)
-                return Again(journey=journey.held(until=at), words=f"hold, retry in {self._until(at)}: {why}")
+                self._give_back(message, claim, count=Count.RETRIED)
+                return Again(journey=journey.spent(), words=f"retry in {self._until(at)}: {why}", due=at)
+            case HoldOutcome(why=why):
+                self._give_back(message, claim, count=Count.HELD)
+                return Again(journey=journey.held(), words=f"hold: {why}")
             case Bury():
                 ending = self._bury(message, outcome)
-                self._give_back(event, claim)
+                self._give_back(message, claim)
                 return ending
             case _:
                 assert_never(outcome)
@@ -176,19 +206,26 @@ class Delivery:
     def _record(self, message: Message, claim: Claimed) -> Ending:
         """Record the word; if it can't be recorded now, never send again for it."""
         journey = message.journey
+        replayed = journey.dead_letter is not None  # then the row comes first, and the message ends after it
         try:
-            self._ledger.record(message.word, claim, message_id=journey.message_id)
+            self._ledger.record(
+                message.word,
+                claim,
+                message_id=journey.message_id,
+                delivery_tag="" if replayed else message.delivery_tag,
+            )
         except redis.RedisError as error:
-            return self._hold(replace(journey, delivered=True), f"{_fault(error)}; then delivered")
-        self._settle_replay(message, State.DELIVERED)
+            return self._keep_back(replace(journey, delivered=True), f"{_fault(error)}; then delivered")
+        if replayed:
+            return self._done(replace(message, probe=False), Count.DELIVERED, State.DELIVERED)
         return Done(words="delivered")
 
-    def _give_back(self, event: FeedbackEvent, claim: Claimed, *, count: Count | None = None) -> None:
+    def _give_back(self, message: Message, claim: Claimed, *, count: Count | None = None) -> None:
         """Give the claim back. If Redis is away it ends by itself, and what was decided stays decided."""
         try:
-            self._ledger.release(event, claim, count=count)
+            self._ledger.release(message.event, claim, message_id=message.journey.message_id, count=count)
         except redis.RedisError as error:
-            log.warning("a claim on %s is left to its end: %s", event.request_id, _fault(error))
+            log.warning("a claim on %s is left to its end: %s", message.event.request_id, _fault(error))
 
     def _bury(self, message: Message, outcome: Bury) -> Ending:
         """Write the grave before the message is acknowledged; if it can't be written now, never send again for it."""
@@ -205,26 +242,33 @@ class Delivery:
             http_status=outcome.http_status,
             answer=outcome.answer,
             dead_letter=journey.dead_letter,
+            message_id=journey.message_id,
         )
         words = _dead(outcome)
         try:
-            self._dead_letters.bury(burial)
+            new = self._dead_letters.bury(burial)
+            self._settle_dead(message, outcome.reason, new=new)
         except Exception as error:  # noqa: BLE001 - as in `deliver`; here the journey knows that it was sent
-            return self._hold(journey, f"{_fault(error)}; then {words}")
+            return self._keep_back(journey, f"{_fault(error)}; then {words}")
         return Buried(words=words)
 
     def _bury_unreadable(self, message: Unreadable) -> Buried:
-        self._dead_letters.bury(burial_of_unreadable(message, died_at=self._now()))
+        new = self._dead_letters.bury(burial_of_unreadable(message, died_at=self._now()))
+        self._settle_dead(message, Reason.INVALID, new=new)
         return Buried(words=_dead(Bury(reason=Reason.INVALID, answer=message.problem)))
+
+    def _settle_dead(self, message: Message | Unreadable, reason: Reason, *, new: bool) -> None:
+        counts = [Count.DEAD, f"{Count.DEAD}:{reason}", *(["graves"] if new else [])]
+        self._ledger.settle(message.delivery_tag, *counts)
 
     def _settle_replay(self, message: Message, state: State, *, note: str = "") -> None:
         if (row := message.journey.dead_letter) is not None:
             self._dead_letters.settle_replay(row, request_id=message.event.request_id, state=state, note=note)
 
-    def _hold(self, journey: Journey, why: str, *, at_most: timedelta = timedelta.max) -> Again:
+    def _keep_back(self, journey: Journey, why: str, *, at_most: timedelta = timedelta.max) -> Again:
         wait = pause(self._policy, holds=journey.holds + 1, spread=self._spread())
         at = self._now() + min(wait, at_most)
-        return Again(journey=journey.held(until=at), words=f"hold, retry in {self._until(at)}: {why}")
+        return Again(journey=journey.held(), words=f"kept back, again in {self._until(at)}: {why}", due=at)
 
     def _until(self, at: datetime) -> str:
         seconds = (at - self._now()).total_seconds()
@@ -246,8 +290,5 @@ def _fault(error: Exception) -> str:
 def _dead(outcome: Bury) -> str:
     return f"dead letter: {outcome.reason} {Answer(status=outcome.http_status, text=outcome.answer).words}"
 
-
-_PUNCTUAL: Final = timedelta(seconds=1)
-"""A message that comes this much early, by the clocks of two machines, is on time."""
 
 _TEN_SECONDS: Final = 10

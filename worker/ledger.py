@@ -4,6 +4,9 @@ For each request_id Redis holds the last word that AquilaX took (`word`, for the
 is sending, a claim with that worker's token (`claim`, until the lease ends). Each step is one script, so it happens
 whole or not at all; a repeat of the message that was already recorded changes nothing.
 
+A message ends in the moment in which it leaves the worker's hand, and is counted in the same step: once, however often
+it was delivered.
+
 A word that was sent and not recorded (no answer came, or the worker died) may have reached AquilaX all the same. From
 its claim on the record is therefore marked `unsure`, and the word that it holds counts as a duplicate no longer: said
 again later, it is sent again, so that AquilaX ends with the last word whichever way the lost one went.
@@ -15,17 +18,18 @@ import uuid
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
-from importlib.resources import files
-from typing import TYPE_CHECKING, Final, Self, cast
+from typing import TYPE_CHECKING, Any, Final, Self, cast
 
+from worker.hold import HOLD
 from worker.redis_clients import redis_client
+from worker.scripts import script
 
 if TYPE_CHECKING:
     import redis
 
     from producer import FeedbackEvent
 
-__all__ = ["Busy", "Claim", "Claimed", "Count", "Ledger", "Seen"]
+__all__ = ["Busy", "Claim", "Claimed", "Count", "Held", "Ledger", "Seen"]
 
 
 class Count(StrEnum):
@@ -34,6 +38,7 @@ class Count(StrEnum):
     DELIVERED = "delivered"
     DUPLICATE = "duplicate"
     STALE = "stale"
+    DEAD = "dead"
     RETRIED = "retried"
     HELD = "held"
 
@@ -52,6 +57,13 @@ class Busy:
     remaining: timedelta
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Held:
+    """Nothing is sent just now, for this ``reason``."""
+
+    reason: str
+
+
 class Seen(StrEnum):
     """Nothing to send: AquilaX has this word, or a later one."""
 
@@ -61,11 +73,13 @@ class Seen(StrEnum):
     STALE = "stale"
 
 
-Claim = Claimed | Busy | Seen
+Claim = Claimed | Busy | Held | Seen
 
 _WORD: Final = "feedback:word:"
 _CLAIM: Final = "feedback:claim:"
 _COUNTS: Final = "feedback:counts"
+_UNACKED: Final = ["unacked", "unacked_index"]
+"""The transport's keys (`worker.broker.keys`): what is in a worker's hand."""
 _MICROSECOND: Final = timedelta(microseconds=1)
 _YEAR_ONE: Final = datetime.min.replace(tzinfo=UTC)
 
@@ -85,9 +99,10 @@ class Ledger:
         self._client = client
         self._ttl = _milliseconds(ttl)
         self._lease = _milliseconds(lease)
-        self._claim = client.register_script(_script("claim"))
-        self._record = client.register_script(_script("record"))
-        self._release = client.register_script(_script("release"))
+        self._claim = client.register_script(script("claim"))
+        self._record = client.register_script(script("record"))
+        self._release = client.register_script(script("release"))
+        self._settle = client.register_script(script("settle"))
 
     @classmethod
     def connect(
@@ -109,39 +124,69 @@ class Ledger:
         """Close the connections."""
         self._client.close()
 
-    def claim(self, event: FeedbackEvent, *, message_id: str) -> Claim:
+    @property
+    def client(self) -> redis.Redis:
+        """The connection; it is the ledger's to close."""
+        return self._client
+
+    def claim(self, event: FeedbackEvent, *, message_id: str, probe: bool = False) -> Claim:
         """Ask to send an event.
 
         Args:
             event: The event.
             message_id: Tells a redelivery of one message from a second message with the same word.
+            probe: Whether it is sent to see whether a hold can end.
 
         Returns:
-            The claim, or why there is nothing to send (which is counted), or that it is another's turn.
+            The claim, or why there is nothing to send, or that it is another's turn, or nobody's.
         """
         token = uuid.uuid4().hex
         answer, remaining = cast(
-            "tuple[bytes, int]",
-            self._claim(keys=_keys(event), args=[*_word(event, message_id), token, self._lease, self._ttl]),
+            "tuple[bytes, Any]",
+            self._claim(
+                keys=[*_keys(event), HOLD],
+                args=[*_word(event, message_id), token, self._lease, self._ttl, int(probe)],
+            ),
         )
         match answer:
             case b"claimed":
                 return Claimed(token=token)
+            case b"held":
+                return Held(reason=remaining.decode(errors="replace"))
             case b"busy":
                 return Busy(remaining=timedelta(milliseconds=max(remaining, 0)))
             case _:
                 return Seen(answer.decode())
 
-    def record(self, event: FeedbackEvent, claimed: Claimed, *, message_id: str) -> None:
-        """Record that AquilaX took the event, count it, and give the claim back.
+    def record(self, event: FeedbackEvent, claimed: Claimed, *, message_id: str, delivery_tag: str = "") -> None:
+        """Record that AquilaX took the event, and give the claim back.
 
         It was sent, so it is recorded even if the lease has ended; a later word stays.
-        """
-        self._record(keys=_keys(event), args=[*_word(event, message_id), claimed.token, self._ttl])
 
-    def release(self, event: FeedbackEvent, claimed: Claimed, *, count: Count | None = None) -> None:
+        Args:
+            event: The event.
+            claimed: The claim.
+            message_id: As of `claim`.
+            delivery_tag: The message that ends with it; '' if it does not end yet.
+        """
+        word: list[Any] = [*_word(event, message_id), claimed.token, self._ttl]
+        self._record(keys=[*_keys(event), *_UNACKED, _COUNTS], args=[*word, delivery_tag])
+
+    def settle(self, delivery_tag: str, *counts: str) -> bool:
+        """End a message, and count how.
+
+        Args:
+            delivery_tag: The message.
+            counts: What to count.
+
+        Returns:
+            Whether it was in hand. If not, its lease has ended, and it is counted where it comes to its end again.
+        """
+        return bool(self._settle(keys=[*_UNACKED, _COUNTS], args=[delivery_tag, *counts]))
+
+    def release(self, event: FeedbackEvent, claimed: Claimed, *, message_id: str, count: Count | None = None) -> None:
         """Give the claim back without a word delivered, and count why if ``count`` says so."""
-        self._release(keys=_keys(event), args=[claimed.token, count or ""])
+        self._release(keys=[_CLAIM + event.request_id, _COUNTS], args=[message_id, claimed.token, count or ""])
 
     def counts(self) -> dict[Count, int]:
         """Return how many events there have been of each kind."""
@@ -150,7 +195,7 @@ class Ledger:
 
 
 def _keys(event: FeedbackEvent) -> list[str]:
-    return [_WORD + event.request_id, _CLAIM + event.request_id, _COUNTS]
+    return [_WORD + event.request_id, _CLAIM + event.request_id]
 
 
 def _word(event: FeedbackEvent, message_id: str) -> list[str]:
@@ -160,7 +205,3 @@ def _word(event: FeedbackEvent, message_id: str) -> list[str]:
 
 def _milliseconds(duration: timedelta) -> int:
     return max(1, duration // timedelta(milliseconds=1))
-
-
-def _script(name: str) -> str:
-    return files("worker").joinpath("lua", f"{name}.lua").read_text("utf-8")

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
-from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, Final, Never
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Never
 
 from celery.exceptions import Reject, Retry
 
 from producer.message import JOURNEY, TASK
+from worker.broker.payload import PROBE
 from worker.delivery import Again, Buried, Done
 from worker.policy.message import read_message
 
@@ -21,16 +22,9 @@ if TYPE_CHECKING:
     from worker.delivery import Delivery
     from worker.policy.message import Message, Unreadable
 
-__all__ = ["LONGEST_COUNTDOWN", "DeadLettered", "Waiting", "register"]
+__all__ = ["DeadLettered", "Waiting", "register"]
 
 log = logging.getLogger(__name__)
-
-LONGEST_COUNTDOWN: Final = timedelta(minutes=5)
-"""A message that waits longer comes back in between, and waits on.
-
-A waiting message is unacknowledged, and Kombu delivers it again once the visibility timeout has passed; so no wait
-may be longer than that timeout, and that timeout must be short enough for what a killed worker leaves behind.
-"""
 
 
 class DeadLettered(Exception):
@@ -59,7 +53,8 @@ def register(app: Celery, delivery: Callable[[], Delivery]) -> None:
 
     def deliver(task: Task, /, *args: Any, **kwargs: Any) -> str:  # noqa: ANN401 - whatever stands in the message
         try:
-            ending = delivery().deliver(_message(task, args, kwargs))
+            worker = delivery()
+            ending = worker.deliver(_message(task, args, kwargs, received_at=worker.now()))
         except Exception as error:
             # Celery acknowledges a task that fails: here the message goes back, behind all others.
             log.exception("a message goes back to the queue because of a fault of ours")
@@ -76,14 +71,18 @@ def register(app: Celery, delivery: Callable[[], Delivery]) -> None:
     app.task(name=TASK, bind=True, shared=False, acks_late=True, throws=(DeadLettered,), typing=False)(deliver)
 
 
-def _message(task: Task, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Message | Unreadable:
+def _message(
+    task: Task, args: tuple[Any, ...], kwargs: dict[str, Any], *, received_at: datetime
+) -> Message | Unreadable:
     request = task.request
+    headers = _headers(request)
     return read_message(
         args,
         kwargs,
-        _headers(request).get(JOURNEY),
+        headers.get(JOURNEY),
         delivery_tag=str((request.properties or {}).get("delivery_tag") or request.id),
-        received_at=datetime.now(UTC),
+        received_at=received_at,
+        probe=headers.get(PROBE) is True,
     )
 
 
@@ -93,16 +92,15 @@ def _headers(request: Context) -> dict[str, Any]:
 
 
 def _come_again(task: Task, again: Again) -> Never:
-    """Publish the message anew before the old one is acknowledged: a crash in between gives two, never none.
+    """Publish the message anew; the transport puts it in the place of the old one, in one step.
 
     `Task.retry` would reject the message for good if Redis were away just now: here it goes back.
     """
     request = task.request
-    at = again.journey.not_before or datetime.now(UTC)
-    eta = min(at, datetime.now(UTC) + LONGEST_COUNTDOWN)
     request.headers = {**_headers(request), JOURNEY: again.journey.to_header()}
+    request.headers.pop(PROBE, None)
     try:
-        task.signature_from_request(request, eta=eta, retries=request.retries + 1).apply_async()
+        task.signature_from_request(request, eta=again.due, retries=request.retries + 1).apply_async()
     except Exception as error:
         raise Reject(error, requeue=True) from error
-    raise Waiting(again.words, when=at)
+    raise Waiting(again.words, when=again.due or datetime.now(UTC))

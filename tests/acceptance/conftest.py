@@ -116,8 +116,11 @@ def running_system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]
 
 @pytest.fixture
 def system(running_system: System) -> System:
-    """The whole system, with an AquilaX that behaves well."""
+    """The whole system, with an AquilaX that behaves well, and a worker that has seen that it does."""
     running_system.sandbox.reset()
+    running_system.broker.delete("feedback:hold")
+    seen = running_system.enqueue().request_id
+    eventually(lambda: running_system.sandbox.received_for(seen).delivered, what="AquilaX answers")
     return running_system
 
 

@@ -1,7 +1,8 @@
-"""How a worker comes and goes: it refuses a Redis that loses data, shows that it consumes, and leaves nothing behind."""
+"""How a worker comes and goes: it refuses a Redis that loses data, shows that it consumes, leaves nothing behind."""
 
 from __future__ import annotations
 
+import json
 import signal
 import time
 import uuid
@@ -50,7 +51,7 @@ def send(stack: LocalStack, count: int) -> list[str]:
 def queued(broker: redis.Redis) -> list[str]:
     """The request_ids in the queue, the next one first."""
     entries = broker.lrange("feedback", 0, -1)
-    return [entry.split(b'"id": "')[1][:36].decode() for entry in reversed(entries)]
+    return [json.loads(entry)["headers"]["id"] for entry in reversed(entries)]
 
 
 def ended(part: Part, within: float) -> float:

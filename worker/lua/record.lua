@@ -1,20 +1,26 @@
--- AquilaX took the word: remember it, count it, give the claim back.
--- KEYS  1 word  2 claim  3 counts (as in claim.lua)
+-- AquilaX took the word: remember it, give the claim back, and let the message come to its end.
+-- KEYS  1 word  2 claim (as in claim.lua)  3 unacked  4 unacked_index  5 counts
 -- ARGV  1 status  2 occurred_at (20 digits)  3 message_id  4 token  5 ttl (ms)
+--       6 delivery tag of the message; '' if it does not end yet
+redis.call('HDEL', KEYS[1], '') -- as in claim.lua
 local occurred_at, message = unpack(redis.call('HMGET', KEYS[1], 'occurred_at', 'message'))
+local claim = ARGV[3] .. ' ' .. ARGV[4]
 local holder = redis.call('GET', KEYS[2])
 if message ~= ARGV[3] then
-  redis.call('HINCRBY', KEYS[3], 'delivered', 1)
   if not occurred_at or ARGV[2] > occurred_at then
     redis.call('HSET', KEYS[1], 'status', ARGV[1], 'occurred_at', ARGV[2], 'message', ARGV[3])
     redis.call('HDEL', KEYS[1], 'unsure')
     redis.call('PEXPIRE', KEYS[1], ARGV[5])
   end
-  if holder ~= ARGV[4] then
+  if holder ~= claim then
     -- The lease ended before the answer came: another word may have overtaken this one, or be on its way.
     redis.call('HSET', KEYS[1], 'unsure', 1)
   end
 end
-if holder == ARGV[4] then
+if holder == claim then
   redis.call('DEL', KEYS[2])
+end
+if ARGV[6] ~= '' and redis.call('HDEL', KEYS[3], ARGV[6]) == 1 then
+  redis.call('ZREM', KEYS[4], ARGV[6])
+  redis.call('HINCRBY', KEYS[5], 'delivered', 1)
 end

@@ -1,9 +1,9 @@
 -- Give a claim back; only its holder can.
--- KEYS  1 word  2 claim  3 counts (as in claim.lua)
--- ARGV  1 token  2 what to count, or ''
-if ARGV[2] ~= '' then
-  redis.call('HINCRBY', KEYS[3], ARGV[2], 1)
+-- KEYS  1 claim (as in claim.lua)  2 counts
+-- ARGV  1 message_id  2 token  3 what to count, or ''
+if redis.call('GET', KEYS[1]) == ARGV[1] .. ' ' .. ARGV[2] then
+  redis.call('DEL', KEYS[1])
 end
-if redis.call('GET', KEYS[2]) == ARGV[1] then
-  redis.call('DEL', KEYS[2])
+if ARGV[3] ~= '' then
+  redis.call('HINCRBY', KEYS[2], ARGV[3], 1)
 end

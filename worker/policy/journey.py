@@ -29,8 +29,7 @@ class Journey:
         enqueued_at: When it was first enqueued.
         message_id: The delivery tag of its first message: it tells a redelivery from a second word.
         attempts: Attempts spent.
-        holds: How often it has waited without spending one.
-        not_before: When it is due again, if it is waiting.
+        holds: How often it has come again without spending one.
         dead_letter: The id of the dead letter that is being replayed, if it is one.
         delivered: Whether AquilaX took it where the ledger could not record that yet: it must not be sent again.
         burial: How it died, where the grave could not be written yet: it must not be sent again.
@@ -40,18 +39,17 @@ class Journey:
     message_id: str
     attempts: int = 0
     holds: int = 0
-    not_before: datetime | None = None
     dead_letter: int | None = None
     delivered: bool = False
     burial: Bury | None = None
 
-    def spent(self, *, until: datetime) -> Self:
-        """Return the journey after an attempt, waiting ``until`` then."""
-        return replace(self, attempts=self.attempts + 1, not_before=until)
+    def spent(self) -> Self:
+        """Return the journey after an attempt."""
+        return replace(self, attempts=self.attempts + 1)
 
-    def held(self, *, until: datetime) -> Self:
-        """Return the journey after a wait that spent nothing, waiting ``until`` then."""
-        return replace(self, holds=self.holds + 1, not_before=until)
+    def held(self) -> Self:
+        """Return the journey after a turn that spent nothing."""
+        return replace(self, holds=self.holds + 1)
 
     def to_header(self) -> dict[str, Any]:
         """Return the header's value, as JSON can carry it."""
@@ -62,8 +60,6 @@ class Journey:
             "attempts": self.attempts,
             "holds": self.holds,
         }
-        if self.not_before is not None:
-            header["not_before"] = self.not_before.isoformat()
         if self.dead_letter is not None:
             header["dead_letter"] = self.dead_letter
         if self.delivered:
@@ -95,7 +91,6 @@ class Journey:
                 message_id=_name(header.get("message_id", message_id)),
                 attempts=_count(header.get("attempts", 0)),
                 holds=_count(header.get("holds", 0)),
-                not_before=_moment(header.get("not_before")),
                 dead_letter=None if header.get("dead_letter") is None else _count(header["dead_letter"], most=_BIGINT),
                 delivered=header.get("delivered") is True,
                 burial=_burial(header.get("burial")),

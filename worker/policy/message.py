@@ -27,12 +27,16 @@ class Message:
     Attributes:
         event: The event.
         journey: Its way so far.
+        delivery_tag: The message's own, by which it is in this worker's hand.
         timed: Whether its sender said when it occurred; if not, its first receipt stands in.
+        probe: Whether it is sent to see whether a hold can end.
     """
 
     event: FeedbackEvent
     journey: Journey
+    delivery_tag: str = ""
     timed: bool = True
+    probe: bool = False
 
     @property
     def word(self) -> FeedbackEvent:
@@ -54,15 +58,23 @@ class Unreadable:
         raw: The message's arguments and header, whole, as JSON.
         problem: What is wrong with it.
         journey: As much of its way as is known.
+        delivery_tag: As of `Message`.
     """
 
     raw: bytes
     problem: str
     journey: Journey
+    delivery_tag: str = ""
 
 
 def read_message(
-    args: Sequence[Any], kwargs: Mapping[str, Any], header: object, *, delivery_tag: str, received_at: datetime
+    args: Sequence[Any],
+    kwargs: Mapping[str, Any],
+    header: object,
+    *,
+    delivery_tag: str,
+    received_at: datetime,
+    probe: bool = False,
 ) -> Message | Unreadable:
     """Read a message of ``feedback.deliver``.
 
@@ -72,6 +84,7 @@ def read_message(
         header: The message header ``feedback``, or None if a foreign client sent the message.
         delivery_tag: The message's own, which a redelivery keeps.
         received_at: Now. It stands in for what a foreign client leaves out.
+        probe: Whether it was handed out to see whether a hold can end.
     """
     journey = Journey(enqueued_at=received_at, message_id=delivery_tag)
     try:
@@ -79,8 +92,9 @@ def read_message(
         event = _read_event(args, kwargs, journey)
     except ValueError as error:  # InvalidEvent is one
         raw = json.dumps({"args": args, "kwargs": kwargs, "header": header}, default=repr)
-        return Unreadable(raw=raw.encode(), problem=str(error), journey=journey)
-    return Message(event=event, journey=journey, timed=kwargs.get("occurred_at") is not None)
+        return Unreadable(raw=raw.encode(), problem=str(error), journey=journey, delivery_tag=delivery_tag)
+    timed = kwargs.get("occurred_at") is not None
+    return Message(event=event, journey=journey, delivery_tag=delivery_tag, timed=timed, probe=probe)
 
 
 def _read_event(args: Sequence[Any], kwargs: Mapping[str, Any], journey: Journey) -> FeedbackEvent:

@@ -36,9 +36,8 @@ class RetryAt:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hold:
-    """Waiting is not failing: look again at ``at``; no attempt is spent."""
+    """Nothing can be sent just now, and the event is not to blame: it goes back, and no attempt is spent."""
 
-    at: datetime
     why: str
 
 
@@ -98,13 +97,13 @@ def backoff(policy: RetryPolicy, *, tries: int, spread: float) -> timedelta:
 
 
 def pause(policy: RetryPolicy, *, holds: int, spread: float) -> timedelta:
-    """Return the wait before a held event looks again: as `backoff`, but never long.
+    """Return the wait before an event that something of ours keeps back looks again: as `backoff`, but never long.
 
-    A hold ends when somebody mends what is ours: then the held events shall not sleep on for an hour.
+    A database that is away, say, will be mended: then the events that wait for it shall not sleep on for an hour.
 
     Args:
         policy: The limits.
-        holds: How often the event has been held, from 1.
+        holds: How often the event has been kept back, from 1.
         spread: Chance, from 0 to 1.
     """
     return backoff(replace(policy, cap=min(policy.cap, _LONGEST_PAUSE)), tries=holds, spread=spread)
@@ -119,7 +118,7 @@ def decide(
     *,
     policy: RetryPolicy,
     attempts: int,
-    holds: int,
+    held: bool,
     enqueued_at: datetime,
     now: datetime,
     spread: float,
@@ -131,7 +130,7 @@ def decide(
         answer: The answer itself.
         policy: How long and how often to try.
         attempts: Attempts spent, this one included.
-        holds: How often the event has been held, this time included.
+        held: Whether "not now" is AquilaX' state rather than this event's luck: then it spends no attempt.
         enqueued_at: When the event was first enqueued.
         now: The time.
         spread: Chance, from 0 to 1.
@@ -139,13 +138,13 @@ def decide(
     match verdict:
         case Verdict.DELIVERED:
             return Delivered()
-        case Verdict.REJECTED:
-            return Bury(reason=Reason.REJECTED, http_status=answer.status, answer=answer.text)
-        case Verdict.FORBIDDEN:
-            return Bury(reason=Reason.FORBIDDEN, http_status=answer.status, answer=answer.text)
+        case Verdict.REJECTED | Verdict.FORBIDDEN:
+            reason = Reason.REJECTED if verdict is Verdict.REJECTED else Reason.FORBIDDEN
+            return Bury(reason=reason, http_status=answer.status, answer=answer.text)
         case Verdict.LOCKED_OUT:
-            wait = pause(policy, holds=holds, spread=spread)
-            return Hold(at=now + _asked(wait, answer, policy=policy, spread=spread), why=answer.words)
+            return Hold(why=answer.words)
+        case Verdict.NOT_NOW if held:
+            return Hold(why=answer.words)
         case Verdict.NOT_NOW:
             deadline = enqueued_at + policy.horizon
             if attempts >= policy.max_attempts or now >= deadline:

@@ -43,6 +43,7 @@ _HURRY: Final = {
     "FEEDBACK_RETRY_CAP": "2",
     "FEEDBACK_REQUEST_TIMEOUT": "2",
     "FEEDBACK_CONCURRENCY": "30",
+    "FEEDBACK_LEASE": "5",
 }
 """A day of trouble in half a minute: the defaults are far more patient."""
 
@@ -86,7 +87,7 @@ class Demo:
             def look() -> Books:
                 return audit(sum(self.accepted), ledger, store.engine)
 
-            self._say("\n[bold]1. People press[/], AquilaX misbehaves, and the worker is stopped on the way")
+            self._say("\n[bold]1. People press[/], AquilaX misbehaves, and the worker is killed on the way")
             self._deliver(crowd, look, worker, sandbox)
             self._show(look(), sandbox)
             self._say("\n[bold]2. AquilaX is mended[/], and the dead letters are replayed")
@@ -121,7 +122,7 @@ class Demo:
         ]
         turns: list[tuple[float, str, Callable[[], object]]] = [
             (0.25, "AquilaX goes down for 3 s", lambda: _outage(sandbox)),
-            (0.5, "the worker is stopped (SIGTERM) …", lambda: self.stack.stop(worker)),
+            (0.5, "the worker is killed (SIGKILL) …", lambda: self.stack.kill(worker)),
             (0.5, "… and another one is started", lambda: self.stack.start_worker("worker-2")),
         ]
         total = len(crowd.events)

@@ -208,6 +208,12 @@ class LocalStack:
         part.stop()
         self.parts.remove(part)
 
+    def kill(self, part: Part) -> None:
+        """End one part without a word, as the kernel does when memory runs out."""
+        part.process.kill()
+        part.process.wait()
+        self.parts.remove(part)
+
     def _lock(self) -> None:
         """Keep others out: two Valkeys on one append-only file would spoil it."""
         lock = self._locked.enter_context((self.folder / "lock").open("a+"))

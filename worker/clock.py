@@ -1,0 +1,75 @@
+"""The time by Redis' clock: one clock for all workers."""
+
+from __future__ import annotations
+
+import threading
+import time
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Final
+
+import redis
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["RedisClock"]
+
+_TRUSTED: Final = 60.0
+"""Seconds for which one look at Redis' clock serves; by then this machine's has drifted by less than a ms."""
+
+_AGAIN: Final = 5.0
+"""Seconds before another look while Redis is away."""
+
+
+class RedisClock:
+    """Tells the time by Redis' clock; safe for many threads.
+
+    A worker whose own clock is wrong would take a later word for an earlier one, and retry too early or too late. While
+    Redis is away the last look serves; before the first look, this machine's clock.
+
+    Args:
+        client: Redis. It is not closed here.
+        monotonic: What tells how long ago something was.
+        local: This machine's clock.
+    """
+
+    def __init__(
+        self,
+        client: redis.Redis,
+        *,
+        monotonic: Callable[[], float] = time.monotonic,
+        local: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self._client = client
+        self._monotonic = monotonic
+        self._local = local
+        self._zero: datetime | None = None
+        self._look_at = float("-inf")
+        self._one_at_a_time = threading.Lock()
+
+    def now(self) -> datetime:
+        """Return the time, in UTC."""
+        if self._monotonic() >= self._look_at:
+            self._look()
+        if self._zero is None:
+            return self._local()
+        return self._zero + timedelta(seconds=self._monotonic())
+
+    def _look(self) -> None:
+        """Look at Redis' clock, once for all who ask meanwhile."""
+        if not self._one_at_a_time.acquire(blocking=self._zero is None):
+            return
+        try:
+            if self._monotonic() < self._look_at:
+                return
+            asked_at = self._monotonic()
+            try:
+                seconds, microseconds = self._client.time()
+            except redis.RedisError:
+                self._look_at = self._monotonic() + _AGAIN
+                return
+            then = datetime.fromtimestamp(seconds, UTC) + timedelta(microseconds=microseconds)
+            self._zero = then - timedelta(seconds=(asked_at + self._monotonic()) / 2)
+            self._look_at = self._monotonic() + _TRUSTED
+        finally:
+            self._one_at_a_time.release()

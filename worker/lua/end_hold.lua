@@ -1,0 +1,7 @@
+-- A probe was answered: hand out again, unless an operator holds.
+-- KEYS  1 hold (as in begin_hold.lua)
+-- Returns 1 if a hold ends with this.
+if redis.call('HGET', KEYS[1], 'kind') == 'operator' then
+  return 0
+end
+return redis.call('DEL', KEYS[1])

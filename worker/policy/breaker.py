@@ -1,0 +1,43 @@
+"""When a run of "not now" means that AquilaX is down, and not that one event is unlucky."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Final, Self
+
+from worker.policy.verdict import Verdict
+
+__all__ = ["Breaker"]
+
+_RUN: Final = 20
+"""Answers in a row. Resilience4j looks at 100 calls, and asks half of them to fail; Envoy ejects a host after 5 in a
+row. All of 20 is a surer sign than half of 100, and comes sooner."""
+
+_LASTING: Final = timedelta(seconds=5)
+"""A worker with 50 threads gets 50 answers at once: one hiccup is no outage, however many it hits."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Breaker:
+    """The run of "not now" that a process sees: a value.
+
+    A worker that sends little opens late or never. It does no harm: each of its events is retried by itself.
+
+    Attributes:
+        run: Answers "not now" in a row.
+        since: When the first of them came.
+    """
+
+    run: int = 0
+    since: datetime | None = None
+
+    def after(self, verdict: Verdict, now: datetime) -> Self:
+        """Return the run after one more answer: any answer but "not now" ends it."""
+        if verdict is not Verdict.NOT_NOW:
+            return replace(self, run=0, since=None)
+        return replace(self, run=self.run + 1, since=self.since or now)
+
+    def is_open(self, now: datetime) -> bool:
+        """Whether the run is long enough, in number and in time."""
+        return self.run >= _RUN and self.since is not None and now - self.since >= _LASTING
