@@ -61,14 +61,14 @@ def _return(client: redis.Redis, tags: list[bytes]) -> Iterator[bytes]:
 def _drop_all(client: redis.Redis, found: Check) -> Iterator[str]:
     dropped = sum(_drop(client, KEYS.index, few) for few in _few(list(found.index)))
     if dropped:
-        yield f"dropped {dropped:,} entries of {KEYS.index} without a message"
+        yield f"dropped from {KEYS.index} what is not in hand: {dropped:,}"
     by_holder: dict[bytes, list[bytes]] = {}
     for holder, tag in found.held:
         by_holder.setdefault(holder, []).append(tag)
     for holder, tags in by_holder.items():
         key = KEYS.held_prefix.encode() + holder
         if dropped := sum(_drop(client, key, few) for few in _few(tags)):
-            yield f"dropped {dropped:,} entries of {_name(key)} without a message"
+            yield f"dropped from {_name(key)} what is not in hand: {dropped:,}"
 
 
 def _drop(client: redis.Redis, key: bytes | str, tags: list[bytes]) -> int:
@@ -82,9 +82,9 @@ def _book_balance(client: redis.Redis, report: Report) -> Iterator[str]:
         return
     if missing > 0:
         if _book(client, "written_off", missing, tell=("written_off", counts.get("written_off", 0))):
-            yield f"wrote off {missing:,} missing messages"
+            yield f"wrote off missing messages: {missing:,}"
     elif _book(client, "accepted", -missing, tell=(SURPLUS_BOOKED, counts.get(SURPLUS_BOOKED, 0))):
-        yield f"counted {-missing:,} surplus messages as accepted"
+        yield f"counted surplus messages as accepted: {-missing:,}"
 
 
 def repair_table(client: redis.Redis, engine: Engine, report: Report) -> Iterator[str]:
@@ -105,7 +105,7 @@ def repair_table(client: redis.Redis, engine: Engine, report: Report) -> Iterato
     if missing > 0:
         told = (GRAVES_BOOKED, report.check.snapshot.counts.get(GRAVES_BOOKED, 0))
         if _book(client, "graves", -missing, tell=told):
-            yield f"wrote off {missing:,} dead letters that are not in the table any more"
+            yield f"wrote off dead letters that are not in the table any more: {missing:,}"
 
 
 def _book(client: redis.Redis, field: str, by: int, *, tell: tuple[str, int]) -> bool:

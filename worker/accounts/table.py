@@ -81,7 +81,7 @@ def count_by_state(engine: Engine) -> dict[str, int]:
 
 def _numbers(connection: Connection, column: InstrumentedAttribute[Any], words: Iterable[StrEnum]) -> dict[str, int]:
     rows = connection.execute(select(column, func.count()).group_by(column))
-    found: dict[StrEnum, int] = dict(row._tuple() for row in rows)  # noqa: SLF001 - SQLAlchemy's own, for types
+    found = {row[0]: row[1] for row in rows}
     return {word.value: found.get(word, 0) for word in words}
 
 

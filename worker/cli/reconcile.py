@@ -23,7 +23,7 @@ from worker.deadletters.burial import clean
 from worker.deadletters.engine import shown
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from sqlalchemy import Engine
 
@@ -145,13 +145,13 @@ def _verdict(report: Report) -> str:
 def _wrong_in_redis(report: Report) -> Iterator[str]:
     found = report.check
     if found.no_messages:
-        yield f"{found.no_messages:,} entries of the queue are no messages: a worker will bury them as invalid"
-    orphans = [f"{_text(tag)} (request_id {name or 'unknown'})" for tag, name in sorted(found.orphaned.items())]
-    yield from _named("in hand of nobody (--repair returns them to the queue)", orphans)
-    yield from _named("in hand of nobody and unreadable", [_text(tag) for tag in sorted(found.unreadable)])
-    yield from _named("in the index without a message", [_text(tag) for tag in sorted(found.index)])
-    held = [f"{_text(tag)} (by {_text(holder)})" for holder, tag in sorted(found.held)]
-    yield from _named("held without a message", held)
+        yield f"no messages in the queue, which a worker will bury as invalid: {found.no_messages:,}"
+    orphaned = [f"{_text(tag)}, request_id {name or 'unknown'}" for tag, name in sorted(found.orphaned.items())]
+    yield from _named("in nobody's hand, and not in the queue (--repair returns them)", orphaned)
+    yield from _named("in nobody's hand, and unreadable (--repair returns them)", sorted(map(_text, found.unreadable)))
+    yield from _named("in the index, but not in hand (--repair drops them)", sorted(map(_text, found.index)))
+    held = [f"{_text(tag)}, held by {_text(holder)}" for holder, tag in sorted(found.held)]
+    yield from _named("held, but not in hand (--repair drops them)", held)
 
 
 def _wrong_in_table(report: Report) -> Iterator[str]:
@@ -161,21 +161,28 @@ def _wrong_in_table(report: Report) -> Iterator[str]:
         yield f"can't tell about dead letters: FEEDBACK_DATABASE_URL is {where}: {report.table_problem}"
         return
     buried, missing = report.check.snapshot.counts.get("graves", 0), report.rows_missing
-    states = ", ".join(f"{number:,} {state}" for state, number in table.by_state.items())
-    yield f"dead letters: {buried:,} buried, {table.made:,} of these in the table; in all {states}"
+    yield f"dead letters: {buried:,} buried, {table.made:,} of these in the table; in all {_numbers(table.by_state)}"
     if missing > 0:
-        reasons = ", ".join(f"{number:,} {reason}" for reason, number in table.by_reason.items())
-        yield f"{missing:,} dead letters are not in the table any more; in it are {reasons}"
+        yield f"dead letters that are not in the table any more: {missing:,}; in it are {_numbers(table.by_reason)}"
     elif missing < 0:
-        yield f"the table has {-missing:,} more than were counted: Redis was emptied, or serves a table of another's"
+        yield (
+            f"dead letters in the table that were not counted: {-missing:,}; Redis was emptied, "
+            "or workers of another Redis write to this table too"
+        )
     stuck = [str(row.row_id) for row in report.stuck]
-    yield from _named("replaying, but nowhere in Redis (--repair puts them back to dead): dead letters", stuck)
+    yield from _named("dead letters whose replay is nowhere (--repair puts them back to dead)", stuck)
+
+
+def _numbers(numbers: Mapping[str, int]) -> str:
+    return ", ".join(f"{number:,} {name}" for name, number in numbers.items())
 
 
 def _named(what: str, names: list[str]) -> Iterator[str]:
     if names:
-        more = f" and {len(names) - _NAMED:,} more (--json names all)" if len(names) > _NAMED else ""
-        yield f"{len(names):,} {what}: {', '.join(map(clean, names[:_NAMED]))}{more}"
+        yield f"{what}: {len(names):,}"
+        yield from (f"  {clean(name)}" for name in names[:_NAMED])
+        if len(names) > _NAMED:
+            yield f"  and {len(names) - _NAMED:,} more: --json names all"
 
 
 def _text(raw: bytes) -> str:
