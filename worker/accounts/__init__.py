@@ -2,6 +2,6 @@
 
 from worker.accounts.balance import Balance
 from worker.accounts.keys import KEYS
-from worker.accounts.snapshot import Hold, Holder, Snapshot, take_snapshot
+from worker.accounts.snapshot import Holder, Snapshot, take_snapshot
 
-__all__ = ["KEYS", "Balance", "Hold", "Holder", "Snapshot", "take_snapshot"]
+__all__ = ["KEYS", "Balance", "Holder", "Snapshot", "take_snapshot"]

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from worker.accounts.check import Check
     from worker.accounts.rates import Rates
     from worker.accounts.reconcile import Report
-    from worker.accounts.snapshot import Hold, Snapshot
+    from worker.accounts.snapshot import Snapshot
 
 __all__ = ["RECONCILE_KEYS", "reconcile_record", "status_record"]
 
@@ -66,7 +66,7 @@ def status_record(
         **{name: None if snapshot is None else snapshot.counts.get(name, 0) for name in _COUNTS},
         "dead_by_reason": None if snapshot is None else snapshot.dead_by_reason,
         "dead_letters": None if states is None else dict(states),
-        "hold": None if snapshot is None else _hold(snapshot.hold),
+        "hold": None if snapshot is None or snapshot.hold is None else snapshot.hold.as_dict(),
         "holders": None if snapshot is None else _holders(snapshot),
         "rates": None if rates is None else _rates(rates),
         "drained_in_seconds": None if snapshot is None or rates is None else _drained_in(snapshot, rates),
@@ -135,19 +135,6 @@ def _waiting(snapshot: Snapshot | None) -> dict[str, Any]:
         "scheduled": None if snapshot is None else snapshot.scheduled,
         "oldest_enqueued_at": _iso(oldest),
         "oldest_age_seconds": None if snapshot is None or oldest is None else (snapshot.at - oldest).total_seconds(),
-    }
-
-
-def _hold(hold: Hold | None) -> dict[str, Any] | None:
-    if hold is None:
-        return None
-    return {
-        "kind": hold.kind,
-        "reason": hold.reason,
-        "since": _iso(hold.since),
-        "by": hold.by,
-        "probes": hold.probes,
-        "next_probe_at": _iso(hold.next_probe),
     }
 
 

@@ -10,6 +10,7 @@ from producer.message import QUEUE
 from worker.accounts.balance import Balance
 from worker.accounts.keys import KEYS, moment_keys
 from worker.broker.scripts import Script
+from worker.hold import HoldState
 from worker.policy.retry import Reason
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
     import redis
 
-__all__ = ["Hold", "Holder", "Snapshot", "moment_arguments", "read_moment", "take_snapshot"]
+__all__ = ["Holder", "Snapshot", "moment_arguments", "read_moment", "take_snapshot"]
 
 _SNAPSHOT: Final = Script("entries", "moment", "snapshot", package="worker.accounts")
 
@@ -42,27 +43,6 @@ class Holder:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Hold:
-    """Why nothing is being delivered.
-
-    Attributes:
-        kind: ``locked_out``, ``breaker`` or ``operator``.
-        reason: In words.
-        since: When it began.
-        by: Who began it.
-        probes: How many events have been sent since, to see whether it can end.
-        next_probe: When the next one is due; None if there will be none.
-    """
-
-    kind: str
-    reason: str
-    since: datetime | None
-    by: str
-    probes: int
-    next_probe: datetime | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Snapshot:
     """One moment.
 
@@ -83,7 +63,7 @@ class Snapshot:
     in_flight: int
     scheduled: int
     oldest: datetime | None
-    hold: Hold | None
+    hold: HoldState | None
     holders: tuple[Holder, ...]
 
     @property
@@ -120,12 +100,12 @@ def read_moment(answer: Sequence[Any]) -> Snapshot:
     at = datetime.fromtimestamp(now / 1000, UTC)
     return Snapshot(
         at=at,
-        counts={name: int(number) for name, number in _pairs(counts).items()},
+        counts={_text(name): int(number) for name, number in _pairs(counts).items()},
         queued=queued,
         in_flight=in_flight,
         scheduled=scheduled,
         oldest=_iso(oldest),
-        hold=_hold(_pairs(hold)),
+        hold=HoldState.read(_pairs(hold)),
         holders=tuple(
             Holder(name=_text(name), holds=holds, lease_left=timedelta(milliseconds=float(until) - now))
             for name, until, holds in holders
@@ -133,30 +113,12 @@ def read_moment(answer: Sequence[Any]) -> Snapshot:
     )
 
 
-def _hold(fields: Mapping[str, str]) -> Hold | None:
-    if not fields:
-        return None
-    return Hold(
-        kind=fields.get("kind", ""),
-        reason=fields.get("reason", ""),
-        since=_moment(fields.get("since")),
-        by=fields.get("by", ""),
-        probes=int(fields.get("probes", 0)),
-        next_probe=_moment(fields.get("probe_at")),
-    )
-
-
-def _pairs(flat: Sequence[bytes]) -> dict[str, str]:
-    texts = [_text(part) for part in flat]
-    return dict(zip(texts[::2], texts[1::2], strict=True))
+def _pairs(flat: Sequence[bytes]) -> dict[bytes, bytes]:
+    return dict(zip(flat[::2], flat[1::2], strict=True))
 
 
 def _text(value: bytes) -> str:
     return value.decode(errors="backslashreplace")
-
-
-def _moment(milliseconds: str | None) -> datetime | None:
-    return None if milliseconds is None else datetime.fromtimestamp(float(milliseconds) / 1000, UTC)
 
 
 def _iso(value: bytes) -> datetime | None:

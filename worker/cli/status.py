@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from datetime import datetime
     from typing import Any
 
-    from worker.accounts.snapshot import Hold
+    from worker.hold import HoldState
 
 __all__ = ["status"]
 
@@ -181,18 +181,14 @@ def _of_work(snapshot: Snapshot, rates: Rates | None) -> Iterator[tuple[str, str
             yield "drained", f"in about {span(drained_in)}"
 
 
-def _hold(hold: Hold, now: datetime) -> str:
-    words = [f"{clean(hold.kind)}: {clean(hold.reason)}"]
-    if hold.since is not None:
-        words.append(f"for {span(now - hold.since)}, since {_moment(hold.since)}")
-    if hold.by:
-        words.append(f"by {clean(hold.by)}")
-    if hold.next_probe is None:
-        words.append("`aquilax-feedback resume` ends it")
+def _hold(hold: HoldState, now: datetime) -> str:
+    words = [f"{clean(hold.reason)} ({hold.kind.value})", f"for {span(now - hold.since)}", f"by {clean(hold.by)}"]
+    if hold.probe_at is None:
+        words.append("no probes: `aquilax-feedback resume` ends it")
     else:
-        due = f"in {span(hold.next_probe - now)}" if hold.next_probe > now else "now"
+        due = f"in {span(hold.probe_at - now)}" if hold.probe_at > now else "now"
         words.append(f"{hold.probes:,} probes, the next one {due}")
-    return "; ".join(words)
+    return ", ".join(words)
 
 
 def _moment(moment: datetime) -> str:
