@@ -78,8 +78,8 @@ class System:
             return [row.raw or b"" for row in rows]
 
     def is_idle(self) -> bool:
-        """Whether nothing is queued, in flight or waiting to be retried."""
-        return not self.broker.exists("feedback", "unacked")
+        """Whether nothing is queued, scheduled or in flight."""
+        return not self.broker.exists("feedback", "feedback:delayed", "unacked")
 
 
 def clean_environment() -> dict[str, str]:

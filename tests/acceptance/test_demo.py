@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def test_the_demo_balances_and_ends_by_itself(tmp_path: Path) -> None:
-    """Trouble of every kind, a worker stopped on the way, a replay; and at the end everything is accounted for."""
+    """Trouble of every kind, a worker killed on the way, a replay; and at the end everything is accounted for."""
     demo = subprocess.run(
         [sys.executable, "-m", "worker.cli", "demo", "--people", "800", "--keep", str(tmp_path / "kept")],
         env=clean_environment(),
@@ -35,7 +35,7 @@ def test_the_demo_balances_and_ends_by_itself(tmp_path: Path) -> None:
     accepted, *ended = (int(number.replace(",", "")) for number in found.groups())
     assert accepted > 800
     assert accepted == sum(ended)
-    for line in ("dead: forbidden", "dead: rejected", "the worker is stopped (SIGTERM)", "AquilaX goes down for 3 s"):
+    for line in ("dead: forbidden", "dead: rejected", "the worker is killed (SIGKILL)", "AquilaX goes down for 3 s"):
         assert line in demo.stdout
 
 
