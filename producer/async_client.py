@@ -36,6 +36,8 @@ class AsyncFeedbackProducer(Configured):
         queue: The Celery queue that the workers consume.
         max_connections: Connections at most in one event loop. There is one while Redis answers; those that have left
             a call without an answer stay until the last call on them has ended.
+        sentinel_master: The name of the master that the sentinels watch, if ``url`` names sentinels. They are asked for
+            it each time that a connection is made: after one was lost, or led to a server that is not the master.
 
     Raises:
         ValueError: An argument can't be used.

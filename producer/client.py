@@ -34,6 +34,8 @@ class FeedbackProducer(Configured):
             sending and the reply, all together.
         queue: The Celery queue that the workers consume.
         max_connections: Connections at most. A call that finds all of them busy waits, within its budget.
+        sentinel_master: The name of the master that the sentinels watch, if ``url`` names sentinels. They are asked for
+            it each time that a connection is made: after one was lost, or led to a server that is not the master.
 
     Raises:
         ValueError: An argument can't be used.
@@ -147,13 +149,14 @@ class FeedbackProducer(Configured):
 
     def _put(self, command: bytes, deadline: float) -> None:
         connection = self._pool.take(deadline)
+        asked_at = time.monotonic()
         try:
             reply = connection.ask(command, deadline)
         except BaseException:
-            self._pool.drop(connection)
+            self._pool.drop(connection, asked_at)
             raise
         if leaves_clean(reply):
             self._pool.give_back(connection)
         else:
-            self._pool.drop(connection)
+            self._pool.drop(connection, asked_at)
         require_taken(reply)

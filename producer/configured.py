@@ -36,13 +36,14 @@ class Configured(ABC):
         timeout: float = 0.25,
         queue: str = QUEUE,
         max_connections: int = 64,
+        sentinel_master: str | None = None,
     ) -> None:
         self._timeout = _in_range(timeout)
         if max_connections < 1:
             raise ValueError(f"max_connections is {max_connections}: expected at least 1")
         if not queue:
             raise ValueError("queue is empty: expected the name of a Celery queue")
-        self._address = Address(url, patience=max(_PATIENCE, timeout))
+        self._address = Address(url, patience=max(_PATIENCE, timeout), sentinel_master=sentinel_master)
         self._queue = queue
         self._max_connections = max_connections
         self._open()
@@ -58,14 +59,20 @@ class Configured(ABC):
     def from_env(cls, environ: Mapping[str, str] = os.environ, **overrides: Any) -> Self:  # noqa: ANN401 - as __init__
         """Make a producer for the broker that ``FEEDBACK_BROKER_URL`` names, as the worker does.
 
+        Where that names sentinels, ``FEEDBACK_SENTINEL_MASTER`` names the master that they watch.
+
         Args:
             environ: The environment.
-            overrides: Any argument of the class; they win.
+            overrides: Any argument of the class; they win. A ``url`` comes with its own ``sentinel_master``, or none.
 
         Raises:
             ValueError: The URL can't be read.
         """
-        return cls(**{"url": environ.get("FEEDBACK_BROKER_URL") or DEFAULT_URL, **overrides})
+        found = {
+            "url": environ.get("FEEDBACK_BROKER_URL") or DEFAULT_URL,
+            "sentinel_master": environ.get("FEEDBACK_SENTINEL_MASTER") or None,
+        }
+        return cls(**({} if "url" in overrides else found) | overrides)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({str(self._address)!r}, timeout={self._timeout}, queue={self._queue!r})"

@@ -14,7 +14,7 @@ from producer.forks import OPENSSL
 if TYPE_CHECKING:
     import socket
 
-    from producer.address import RedisConnection
+    from producer.redis_connection import RedisConnection
 
 __all__ = ["WOULD_BLOCK", "Connection", "said"]
 
@@ -49,6 +49,11 @@ class Connection:
         self._poller = select.poll()
         self._poller.register(self.socket, select.POLLIN)
         self.touch()
+
+    @property
+    def used_at(self) -> float:
+        """When Redis answered on it last, on the clock of `time.monotonic`."""
+        return self._used_at
 
     def usable(self) -> bool:
         """Tell whether an idle connection may be used: still open, nothing unread, and not idle for too long."""

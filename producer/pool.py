@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from collections import deque
@@ -36,6 +37,7 @@ class Pool:
         self._address = address
         self._size = size
         self._closed = False
+        self._trusted_from = -math.inf
         self._start_afresh()
         _POOLS.add(self)
 
@@ -64,8 +66,17 @@ class Pool:
             self._idle.append(connection)
         self._turns.put(None)
 
-    def drop(self, connection: Connection) -> None:
-        """Close a connection that must not be used again."""
+    def drop(self, connection: Connection, asked_at: float) -> None:
+        """Close a connection that must not be used again.
+
+        The others lead to the same server. Those on which it has answered nothing since are not trusted either: each
+        would cost another call its event, after a machine has vanished or has lost its place to another.
+
+        Args:
+            connection: The connection.
+            asked_at: When its last call began, on the clock of `time.monotonic`.
+        """
+        self._trusted_from = max(self._trusted_from, asked_at)
         connection.close()
         self._turns.put(None)
 
@@ -77,7 +88,7 @@ class Pool:
 
     def _idle_one(self) -> Connection | None:
         while connection := self._pop():
-            if connection.usable():
+            if connection.used_at >= self._trusted_from and connection.usable():
                 return connection
             connection.close()
         return None
@@ -106,6 +117,7 @@ class Pool:
             self._turns.put(None)
 
     def _start_afresh(self) -> None:
+        self._trusted_from = -math.inf
         self._idle: deque[Connection] = deque()
         self._turns: SimpleQueue[None] = SimpleQueue()
         for _ in range(self._size):

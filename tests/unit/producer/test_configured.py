@@ -29,6 +29,30 @@ def test_a_broker_on_this_machine_needs_no_setting(kind: Any, environ: dict[str,
 
 
 @BOTH
+def test_the_environment_names_the_sentinels_and_their_master(kind: Any) -> None:
+    """The same two variables configure the worker."""
+    url = "sentinel://one;sentinel://two/2"
+
+    made = kind.from_env({"FEEDBACK_BROKER_URL": url, "FEEDBACK_SENTINEL_MASTER": "mymaster"})
+
+    assert f"'{url}'" in repr(made)
+    with pytest.raises(ValueError, match="FEEDBACK_SENTINEL_MASTER"):
+        kind.from_env({"FEEDBACK_BROKER_URL": url, "FEEDBACK_SENTINEL_MASTER": ""})
+    with pytest.raises(ValueError, match="FEEDBACK_SENTINEL_MASTER"):
+        kind.from_env({"FEEDBACK_SENTINEL_MASTER": "mymaster"})
+
+
+@BOTH
+def test_a_url_that_is_given_does_not_take_its_masters_name_from_the_environment(kind: Any) -> None:
+    """It may name Redis itself, or sentinels that watch another."""
+    environ = {"FEEDBACK_BROKER_URL": "sentinel://one", "FEEDBACK_SENTINEL_MASTER": "mymaster"}
+
+    assert "'redis://here/1'" in repr(kind.from_env(environ, url="redis://here/1"))
+    assert "'sentinel://here'" in repr(kind.from_env(environ, url="sentinel://here", sentinel_master="another"))
+    assert "'sentinel://one'" in repr(kind.from_env(environ, sentinel_master="another"))
+
+
+@BOTH
 def test_an_argument_wins_over_the_environment(kind: Any) -> None:
     """Tests and scripts say where to send without touching the environment."""
     made = kind.from_env({"FEEDBACK_BROKER_URL": "redis://broker/2"}, url="redis://here/1", timeout=2, queue="q")
