@@ -150,7 +150,7 @@ class FetchingChannel(kombu_redis.Channel):  # type: ignore[misc]  # Kombu is un
         pool = self._get_pool(asynchronous=True)
         pool.connection_kwargs["protocol"] = 3
         self._waiting_pool = pool
-        return self.Client(connection_pool=pool)
+        return self.Client(connection_pool=pool, credential_provider=pool.connection_kwargs.get("credential_provider"))
 
     _waiting_pool: redis.ConnectionPool | None = None
 
@@ -253,6 +253,8 @@ class FetchingChannel(kombu_redis.Channel):  # type: ignore[misc]  # Kombu is un
             self.disarm()
             connection.disconnect()
             raise
+        finally:
+            self._flush_brpop_reauth()
         if not self._deliver_all(fetched):
             raise Empty
         return True
@@ -336,6 +338,8 @@ class FetchingChannel(kombu_redis.Channel):  # type: ignore[misc]  # Kombu is un
 
     def _deliver_all(self, fetched: list[Fetched]) -> bool:
         """Deliver messages; what can't be delivered goes back."""
+        for queue in dict.fromkeys(message.queue for message in fetched):
+            self._queue_cycle.rotate(queue)  # it has had its turn: a queue that is never empty must not starve others
         delivered = 0
         try:
             for message in fetched:

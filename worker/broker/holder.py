@@ -60,7 +60,8 @@ class Holder:
         self.on_flushed: Callable[[], None] = lambda: None
         """Called, by the thread, after something was written down: there is room for more."""
         self._pool = pool
-        self._client = redis.Redis(connection_pool=pool)
+        credentials = pool.connection_kwargs.get("credential_provider")
+        self._client = redis.Redis(connection_pool=pool, credential_provider=credentials)
         self._keys = keys
         self._counts = json.dumps({queue: keys.counts_of(queue) for queue in keys.counts})
         self._renew_every = lease / RENEWALS

@@ -27,6 +27,7 @@ class Poller(MultiChannelPoller):  # type: ignore[misc]  # Kombu is untyped
         """Let a channel ask, unless it has asked or waits for news."""
         if channel.armed_until is not None and channel.armed_until <= time.monotonic():
             channel.disarm()
+            channel._flush_brpop_reauth()  # noqa: SLF001 - Kombu's, for a moment in which nothing is asked
         super()._register_BRPOP(channel)
 
     def maybe_check_brpop_health(self) -> None:

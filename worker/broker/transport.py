@@ -96,8 +96,6 @@ class Transport(kombu_redis.Transport):  # type: ignore[misc]  # Kombu is untype
                     left = deadline - time.monotonic()
                     if left <= 0:
                         raise TimeoutError from None
-                if self.polling_interval is not None:
-                    time.sleep(self.polling_interval)
             else:
                 return
 
