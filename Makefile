@@ -9,11 +9,13 @@ INSTALLED := $(VENV)/.installed
 LOCK := $(VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-emit-find-links --no-annotate --custom-compile-command "make lock"
 
-.PHONY: help install demo test check lock clean
+.PHONY: help install demo test chaos soak check lock clean
 
 help:
 	@echo "make demo     watch feedback go the whole way, fail in every way, and be replayed"
 	@echo "make test     run every test, with branch coverage"
+	@echo "make chaos    hurt the system in every way, and count what is lost; under 25 minutes"
+	@echo "make soak     full load and a random fault every 20 s; for 20 minutes, or MINUTES=…"
 	@echo "make check    lint, formatting, types, import contract"
 	@echo "make install  only make $(VENV)"
 	@echo "make lock     renew the locks in requirements/ from pyproject.toml"
@@ -33,6 +35,12 @@ demo: $(INSTALLED)
 
 test: $(INSTALLED)
 	$(VENV)/bin/python -m pytest --cov --cov-report=term $(ARGS)
+
+chaos: $(INSTALLED)
+	$(VENV)/bin/python -m tests.chaos --jobs 2 $(if $(ARGS),$(ARGS),--page)
+
+soak: $(INSTALLED)
+	$(VENV)/bin/python -m tests.chaos --soak $(or $(MINUTES),20) $(ARGS)
 
 check: $(INSTALLED)
 	$(VENV)/bin/ruff check

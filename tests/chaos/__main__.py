@@ -13,8 +13,10 @@ import click
 from rich.console import Console
 
 from tests.chaos import report
+from tests.chaos.page import WORDS
 from tests.chaos.run import execute
 from tests.chaos.scenarios import SCENARIOS
+from tests.chaos.soak import soak
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -37,8 +39,8 @@ def runs(names: tuple[str, ...], *, short: bool, plain: bool) -> Iterator[tuple[
             continue
         for make in scenario.makes[: 1 if short else None]:
             yield scenario, make, False
-            if plain and scenario.plain:
-                yield scenario, make, True
+        if plain and scenario.plain:
+            yield scenario, scenario.makes[0], True
 
 
 @click.command()
@@ -50,6 +52,7 @@ def runs(names: tuple[str, ...], *, short: bool, plain: bool) -> Iterator[tuple[
 @click.option("--jobs", type=click.IntRange(1), default=1, show_default=True, help="Runs at once.")
 @click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write every result into this file.")
 @click.option("--page", is_flag=True, help="Write docs/chaos.md.")
+@click.option("--soak", "soak_minutes", type=float, help="Only this: full load for so many minutes, a fault each 20 s.")
 @click.option("--folder", type=click.Path(path_type=Path), help="Where runs write their data and logs.")
 def main(
     names: tuple[str, ...],
@@ -61,6 +64,7 @@ def main(
     jobs: int,
     json_file: Path | None,
     page: bool,
+    soak_minutes: float | None,
     folder: Path | None,
 ) -> None:
     """Hurt the system in every way, and compare what Redis acknowledged with what AquilaX and the dead letters have.
@@ -70,6 +74,8 @@ def main(
     console = Console(width=None if sys.stdout.isatty() else _WIDTH)
     chosen = list(runs(names, short=short, plain=(plain or only_plain) and not short))
     chosen = [each for each in chosen if each[2] or not only_plain]
+    if soak_minutes is not None:
+        chosen = [(soak(soak_minutes), "valkey", False)]
     if only_list:
         for scenario, make, is_plain in chosen:
             click.echo(f"{scenario.name} ({make}{', plain Celery' if is_plain else ''})")
@@ -93,7 +99,7 @@ def main(
     if json_file:
         report.write_json(json_file, outcomes)
     if page:
-        report.write_page(PAGE, outcomes, words=(__doc__ or ""))
+        report.write_page(PAGE, outcomes, words=WORDS)
     sys.exit(any(outcome.failed for outcome in outcomes))
 
 

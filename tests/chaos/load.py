@@ -55,6 +55,7 @@ class Load(threading.Thread):
     Args:
         url: Redis.
         request_ids: Of the events.
+        rate: Events per second at the most; no limit if None.
         look_in: Opens a connection for looking how long the queue is.
         backlog: Messages in the queue at the most: more are handed over as workers take them; no limit if None.
         confirm: Called after each chunk: whether what Redis has acknowledged counts. Else it is handed over again.
@@ -71,6 +72,7 @@ class Load(threading.Thread):
         *,
         look_in: Callable[[], redis.Redis],
         backlog: int | None = None,
+        rate: float | None = None,
         confirm: Callable[[], bool] = lambda: True,
         **options: object,
     ) -> None:
@@ -79,6 +81,7 @@ class Load(threading.Thread):
         self._producer = FeedbackProducer(url, timeout=_PATIENCE, **options)  # type: ignore[arg-type]  # the caller's
         self._request_ids = request_ids
         self._backlog = backlog
+        self._pause = _CHUNK / rate if rate else 0.0
         self._look_in = look_in
         self._confirm = confirm
         self._ending = threading.Event()
@@ -89,9 +92,11 @@ class Load(threading.Thread):
             number = 0
             while not self._ending.is_set() and (chunk := list(islice(self._request_ids, _CHUNK))):
                 number += 1
+                due = time.monotonic() + self._pause
                 self._hand_over(producer, chunk, one_by_one=number % 2 == 0)
                 while self._is_ahead(client):
                     self._ending.wait(0.05)
+                self._ending.wait(max(due - time.monotonic(), 0))
 
     def end(self) -> None:
         """Hand over no more."""

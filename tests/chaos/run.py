@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar, cast
 
 import redis
 
@@ -35,6 +35,17 @@ _LOOKS_EVERY: Final = 0.2
 T = TypeVar("T")
 
 
+class Broker(Protocol):
+    """A Redis, seen from its users."""
+
+    @property
+    def url(self) -> str:
+        """Its address."""
+
+    def client(self) -> redis.Redis:
+        """A connection for looking at it; the caller closes it."""
+
+
 class GaveUp(Exception):
     """Something did not happen in time."""
 
@@ -45,7 +56,8 @@ class Run:
 
     Attributes:
         system: Nothing runs in it but the Redis, the database and the local AquilaX.
-        server: The Redis that the producers and workers use.
+        server: The Redis that was started for it.
+        broker: What producers and workers use: that Redis, or what a scenario put in its place.
         sandbox: The local AquilaX.
         events: How many events to send, for this scale.
         short: Whether this is the short form.
@@ -61,6 +73,7 @@ class Run:
 
     system: System
     server: Server
+    broker: Broker
     sandbox: SandboxClient
     progress: Progress
     events: int
@@ -108,7 +121,7 @@ class Run:
             count: Events; those of the scenario if None.
             options: As `Load` has them; also ``url``.
         """
-        url = options.pop("url", self.server.url)
+        url = options.pop("url", self.broker.url)
         request_ids = self.numbers.take(self.events if count is None else count)
         load = Load(url, request_ids, look_in=self.client, **options)
         self._loads.append(load)
@@ -117,7 +130,8 @@ class Run:
     @contextmanager
     def full_load(self, **options: Any) -> Iterator[None]:
         """Keep the workers busy in this block: there is always more queued than they can deliver in a second."""
-        with self.load(_ENDLESS, backlog=_BACKLOG, **options) as load:
+        options = {"count": _ENDLESS, "backlog": _BACKLOG, **options}
+        with self.load(**options) as load:
             yield
             load.end()
 
@@ -129,7 +143,7 @@ class Run:
 
     def client(self) -> redis.Redis:
         """A connection to the Redis that the system uses; the caller closes it."""
-        return self.server.client()
+        return self.broker.client()
 
     # What is hurt
 
@@ -153,7 +167,7 @@ class Run:
     def note_in_flight(self) -> None:
         """Take what is claimed just now to be in flight at a fault."""
         with closing(self.client()) as client:
-            claims = client.scan_iter("feedback:claim:*", count=1000)
+            claims = client.scan_iter("feedback:claim:*", count=10_000)
             self.in_flight.update(claim.decode().rpartition(":")[2] for claim in claims)
 
     def kill_worker(self, part: Part) -> None:
@@ -280,6 +294,7 @@ def execute(scenario: Scenario, make: str, *, folder: Path, short: bool, plain: 
             run = Run(
                 system=system,
                 server=server,
+                broker=server,
                 sandbox=sandbox,
                 progress=progress,
                 events=scenario.short_events if short else scenario.events,

@@ -19,7 +19,7 @@ from worker.sandbox.stack import LocalStack, Part, StackError, free_port
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-__all__ = ["DEFAULTS", "THREADS", "Server", "System", "clean_environment"]
+__all__ = ["DEFAULTS", "SYNCED", "THREADS", "Server", "System", "clean_environment"]
 
 THREADS: Final = 16
 """Of one worker: how many events it has on their way to AquilaX at once."""
@@ -36,7 +36,7 @@ DEFAULTS: Final = {
 
 _ONE_AT_A_TIME: Final = threading.Lock()
 
-_SYNCED: Final = ("--appendonly", "yes", "--appendfsync", "always", "--maxmemory-policy", "noeviction", "--save", "")
+SYNCED: Final = ("--appendonly", "yes", "--appendfsync", "always", "--maxmemory-policy", "noeviction", "--save", "")
 """What Redis has acknowledged is on the disk."""
 
 
@@ -99,7 +99,7 @@ class System(LocalStack):
         data = self.folder / f"{name}-data"
         data.mkdir(exist_ok=True)
         where = ["--port", str(port), "--bind", "127.0.0.1", "--dir", str(data)]
-        command = [binary, *where, *_SYNCED, *options]
+        command = [binary, *where, *SYNCED, *options]
         server = Server(name=name, command=command, port=port, part=self._start(name, command))
         self._await_server(server)
         self.environment.setdefault("FEEDBACK_BROKER_URL", server.url)

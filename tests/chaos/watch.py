@@ -18,6 +18,9 @@ __all__ = ["MIB", "Memory", "Progress", "resident"]
 
 MIB: Final = 1024 * 1024
 _LOOKS_EVERY: Final = 0.2
+_SPARING: Final = 20
+"""The more there is to count, the more seldom it is asked: counting shall not keep AquilaX from answering."""
+
 _SAMPLES_EVERY: Final = 1.0
 
 
@@ -55,12 +58,16 @@ class Progress:
 
     def _watch(self) -> None:
         with SandboxClient(self._address) as sandbox:
-            while not self._ending.wait(_LOOKS_EVERY):
+            pause = _LOOKS_EVERY
+            while not self._ending.wait(pause):
+                asked = time.monotonic()
                 try:
                     delivered = sandbox.received().delivered
                 except (requests.RequestException, SandboxError):
                     continue
-                self._seen.append((time.monotonic(), delivered))
+                answered = time.monotonic()
+                self._seen.append((answered, delivered))
+                pause = max(_LOOKS_EVERY, _SPARING * (answered - asked))
 
 
 class Memory:

@@ -9,6 +9,7 @@ from tests.chaos.scenarios import (
     backends,
     clocks,
     database_away,
+    failover,
     poison,
     redis_away,
     workers_killed,
@@ -24,6 +25,7 @@ __all__ = ["SCENARIOS"]
 SCENARIOS: Final[Sequence[Scenario]] = (
     *workers_killed.SCENARIOS,
     *redis_away.SCENARIOS,
+    *failover.SCENARIOS,
     *database_away.SCENARIOS,
     *aquilax.SCENARIOS,
     *poison.SCENARIOS,

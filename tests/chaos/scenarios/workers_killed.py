@@ -21,7 +21,7 @@ def _killed_at_full_load(run: Run) -> None:
     chance = random.Random(1)
     workers = run.start_workers(2)
     with run.full_load():
-        for _ in range(2 if run.short else 20):
+        for _ in range(2 if run.short else 15):
             run.pause(chance.uniform(0.2, 1))
             run.kill_worker(workers.pop(0))
             workers.append(run.system.await_worker(run.launch_worker()))
@@ -55,6 +55,19 @@ def _killed_with_a_full_hand(run: Run) -> None:
         _await_deliveries(run)
         run.kill_worker(worker)
     run.start_workers(2)
+
+
+def _frozen(run: Run) -> None:
+    """A worker stands still for 30 s, longer than its lease, and goes on: others have taken over what it held."""
+    run.start_workers(2)
+    with run.full_load():
+        run.pause(2)
+        with run.fault():
+            worker = run.system.workers()[0]
+        with run.system.frozen(worker):
+            run.note_in_flight()
+            run.pause(30)
+        run.over()
 
 
 def _await_deliveries(run: Run) -> None:
@@ -100,6 +113,7 @@ SCENARIOS: Final[Sequence[Scenario]] = (
         plain=True,
         sandbox_flags=("--latency=0.2",),
     ),
+    Scenario(name="a worker frozen for 30 s, longer than its lease", play=_frozen),
     Scenario(
         name="rolling restarts (SIGTERM) under load",
         play=_rolling_restart,

@@ -1,0 +1,46 @@
+"""What stands in docs/chaos.md around the table."""
+
+from __future__ import annotations
+
+from typing import Final
+
+__all__ = ["WORDS"]
+
+WORDS: Final = """\
+# Chaos
+
+`make chaos` hurts the system in every way that we could think of, and counts. Each run starts real processes: Valkey or
+Redis with `appendfsync always`, Celery workers, the local AquilaX, and PostgreSQL or sentinels where they are what is
+hurt. It sends uniquely numbered events through the producer, kills, freezes, fills or cuts off a part under load, mends
+it, waits until nothing is queued, in flight or waiting, and compares what Redis acknowledged with what AquilaX received
+and what the dead-letter table has.
+
+A run fails if
+
+- an acknowledged event is neither at AquilaX nor in the table, or AquilaX has another word of it than was said;
+- AquilaX received an event twice that was not on its way there at the moment of a fault, and that no answer asked to
+  send again;
+- a worker of ours ended by itself, or the system's own counts do not add up in the end;
+- a worker's log has an error that nothing explains (`tests/chaos/logs.py` lists what does).
+
+```console
+$ make chaos                              # all of it, under 25 minutes; it writes this page
+$ make chaos ARGS="--list"                # what there is
+$ make chaos ARGS="'kill -9' --no-plain"  # what has these words in its name, without plain Celery
+$ make chaos ARGS="--json result.json"    # every result whole, with the ids of what was lost
+$ make soak                               # 20 minutes of full load, and a fault by chance every 20 s
+$ make soak MINUTES=120
+```
+
+`make test` has a short form of the quick ones (`tests/chaos/test_short.py`).
+
+How to read the table: `lost` are acknowledged events that nobody has any more; `twice` are events that AquilaX received
+more often than its answers asked for, `allowed` how many were on their way there at the moments of the faults;
+`first after` and `drained after` count from the end of the last fault to the next delivery, and until nothing was left
+to do. `plain Celery` is the same done to Celery's own Redis transport with `acks_late`, `reject_on_worker_lost`,
+retries with backoff and a visibility timeout of 30 s (`tests/chaos/plain.py`), fed by the same producer.
+
+A failover by sentinels is counted by what a replica has acknowledged too: Redis replicates asynchronously, and what a
+dying master acknowledged last may be on no replica. The clock of a worker is moved inside Python
+(`tests/chaos/wrong_clock.py`), which needs no other program.\
+"""
