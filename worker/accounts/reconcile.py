@@ -41,13 +41,13 @@ class Report:
     Attributes:
         check: What Redis says.
         table: What the dead-letter table says; None if it can't be asked.
-        table_problem: Why it can't.
+        table_error: Why it can't.
         stuck: Rows that wait for the outcome of a replay that is nowhere.
     """
 
     check: Check
     table: Table | None = None
-    table_problem: str = ""
+    table_error: DeadLetterError | None = None
     stuck: tuple[Replaying, ...] = ()
 
     @property
@@ -105,7 +105,7 @@ def reconcile(
         report = replace(report, table=look_at_table(engine))
         return replace(report, stuck=_stuck(client, engine, sleep))
     except DeadLetterError as error:
-        return replace(report, table=None, table_problem=str(error))
+        return replace(report, table=None, table_error=error)
 
 
 def _settled(client: redis.Redis, patience: timedelta, sleep: Callable[[float], None]) -> Check:

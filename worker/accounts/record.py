@@ -94,7 +94,7 @@ def reconcile_record(
         "no_messages": report.check.no_messages,
         **_astray(report.check),
         "dead_letters": _table(report),
-        "database": _server(report.table_problem),
+        "database": _server(str(report.table_error or "")),
         **ends,
     }
 

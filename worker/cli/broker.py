@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from producer.address import Address
+from producer.broker_url import BrokerUrl
 from worker.cli.database import settings
 from worker.redis_clients import redis_client
 
@@ -20,7 +20,10 @@ __all__ = ["broker", "broker_outage"]
 @contextmanager
 def broker() -> Iterator[redis.Redis]:
     """Open the Redis of the settings; it answers in bytes, and connects when it is first used."""
-    client = redis_client(settings().feedback_broker_url.get_secret_value(), connections=2)
+    given = settings()
+    client = redis_client(
+        given.feedback_broker_url.get_secret_value(), sentinel_master=given.feedback_sentinel_master, connections=2
+    )
     try:
         yield client
     finally:
@@ -29,5 +32,6 @@ def broker() -> Iterator[redis.Redis]:
 
 def broker_outage(error: redis.RedisError) -> str:
     """Say that Redis can't be asked, and which setting names it."""
-    address = Address(settings().feedback_broker_url.get_secret_value(), patience=1)
-    return f"FEEDBACK_BROKER_URL is {address}: {error}"
+    given = settings()
+    broker = BrokerUrl.read(given.feedback_broker_url.get_secret_value(), given.feedback_sentinel_master)
+    return f"FEEDBACK_BROKER_URL is {broker.shown}: {error}"

@@ -33,9 +33,11 @@ def settings() -> Settings:
         raise click.UsageError(str(error)) from None
 
 
-def outage(url: str, error: DeadLetterStoreUnavailable) -> str:
-    """Say that the database at a URL can't be used, and which setting names it."""
-    return f"FEEDBACK_DATABASE_URL is {shown(url)}: {error}"
+def outage(url: str, error: DeadLetterError) -> str:
+    """Say why the database at a URL can't be used. Other errors than its absence say themselves what to do."""
+    if isinstance(error, DeadLetterStoreUnavailable):
+        return f"FEEDBACK_DATABASE_URL is {shown(url)}: {error}"
+    return str(error)
 
 
 @contextmanager
@@ -49,10 +51,8 @@ def explained(url: str) -> Iterator[None]:
         yield
     except DatabaseUnusable as error:
         raise click.UsageError(str(error)) from None
-    except DeadLetterStoreUnavailable as error:
-        raise click.ClickException(outage(url, error)) from None
     except DeadLetterError as error:
-        raise click.ClickException(str(error)) from None
+        raise click.ClickException(outage(url, error)) from None
 
 
 @contextmanager

@@ -17,10 +17,9 @@ from worker.accounts.reconcile import reconcile as take_stock
 from worker.accounts.record import reconcile_record
 from worker.accounts.repair import repair_redis, repair_table
 from worker.cli.broker import broker, broker_outage
-from worker.cli.database import settings
+from worker.cli.database import outage, settings
 from worker.deadletters import DeadLetterError, DeadLetterStore, check_schema
 from worker.deadletters.burial import clean
-from worker.deadletters.engine import shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -84,23 +83,29 @@ class _Run:
         client = self.stack.enter_context(broker())
         try:
             self.report = take_stock(client, self._open_table, patience=patience)
-            if repair:
-                self._mend(client, self.report)
         except redis.RedisError as error:
             self.redis_problem = broker_outage(error)
+            return
+        if repair:
+            self._mend(client, self.report)
 
     def _mend(self, client: redis.Redis, report: Report) -> None:
-        self.repaired.extend(repair_redis(client, report))
-        if report.table is None or self._engine is None:
-            return
+        """Mend what can be mended, and note each repair that is done."""
         try:
-            self.repaired.extend(repair_table(client, self._engine, report))
+            for repair in self._repairs(client, report):
+                self.repaired.append(repair)
+        except redis.RedisError as error:
+            self.repair_problem = broker_outage(error)
         except DeadLetterError as error:
-            self.repair_problem = str(error)
+            self.repair_problem = outage(_database_url(), error)
+
+    def _repairs(self, client: redis.Redis, report: Report) -> Iterator[str]:
+        yield from repair_redis(client, report)
+        if report.table is not None and self._engine is not None:
+            yield from repair_table(client, self._engine, report)
 
     def _open_table(self) -> Engine:
-        url = settings().feedback_database_url.get_secret_value()
-        store = self.stack.enter_context(closing(DeadLetterStore.connect(url, pool_size=1)))
+        store = self.stack.enter_context(closing(DeadLetterStore.connect(_database_url(), pool_size=1)))
         check_schema(store.engine)
         self._engine = store.engine
         return store.engine
@@ -110,9 +115,13 @@ class _Run:
         """The exit status."""
         if self.report is not None and self.report.is_wrong:
             return _WRONG
-        if self.report is None or not self.report.is_certain or self.redis_problem:
+        if self.report is None or not self.report.is_certain:
             return _UNKNOWN
         return _IN_ORDER
+
+
+def _database_url() -> str:
+    return settings().feedback_database_url.get_secret_value()
 
 
 def _lines(run: _Run) -> Iterator[str]:
@@ -156,9 +165,9 @@ def _wrong_in_redis(report: Report) -> Iterator[str]:
 
 def _wrong_in_table(report: Report) -> Iterator[str]:
     table = report.table
+    if report.table_error is not None:
+        yield f"can't tell about dead letters: {outage(_database_url(), report.table_error)}"
     if table is None:
-        where = shown(settings().feedback_database_url.get_secret_value())
-        yield f"can't tell about dead letters: FEEDBACK_DATABASE_URL is {where}: {report.table_problem}"
         return
     buried, missing = report.check.snapshot.counts.get("graves", 0), report.rows_missing
     yield f"dead letters: {buried:,} buried, {table.made:,} of these in the table; in all {_numbers(table.by_state)}"

@@ -72,8 +72,9 @@ def send(
     if (file is None) == (request_id is None):
         both = "" if file is None else ", and not both"
         raise click.UsageError(f"expected REQUEST_ID and true or false, or --from-file{both}")
-    url = settings().feedback_broker_url.get_secret_value()
-    with FeedbackProducer(url, timeout=_PATIENCE) as producer:
+    broker = settings()
+    url = broker.feedback_broker_url.get_secret_value()
+    with FeedbackProducer(url, sentinel_master=broker.feedback_sentinel_master, timeout=_PATIENCE) as producer:
         if file is None:
             _send_one(producer, {"request_id": request_id, "status": status, **given})
         else:

@@ -16,11 +16,10 @@ from worker.accounts.record import status_record
 from worker.accounts.snapshot import Snapshot, take_snapshot
 from worker.accounts.table import count_by_state
 from worker.cli.broker import broker, broker_outage
-from worker.cli.database import settings
+from worker.cli.database import outage, settings
 from worker.cli.durations import span
 from worker.deadletters import DeadLetterError, DeadLetterStore, check_schema
 from worker.deadletters.burial import clean
-from worker.deadletters.engine import shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -95,7 +94,7 @@ class _Look:
         try:
             self.states, self.table_problem = self._count_rows(), ""
         except DeadLetterError as error:
-            self.states, self.table_problem = None, f"FEEDBACK_DATABASE_URL is {shown(_database_url())}: {error}"
+            self.states, self.table_problem = None, outage(_database_url(), error)
         return self
 
     def _count_rows(self) -> dict[str, int]:

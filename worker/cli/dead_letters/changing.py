@@ -55,7 +55,8 @@ def replay(
     is delivered once. With --state replaying it also takes rows whose outcome has not come, for when Redis has lost
     its queue.
     """
-    url = settings().feedback_broker_url.get_secret_value()
+    given = settings()
+    url = given.feedback_broker_url.get_secret_value()
     with opened() as engine:
         planned = plan(engine, selection, limit=limit)
         complete = _tell_passed_over(engine, selection) and not (selection.ids and planned.invalid)
@@ -64,7 +65,7 @@ def replay(
             sys.exit(0 if complete else 1)
         _confirm("replay", planned.rows, selection, yes=yes)
         with (
-            FeedbackProducer(url, timeout=_PATIENCE) as producer,
+            FeedbackProducer(url, sentinel_master=given.feedback_sentinel_master, timeout=_PATIENCE) as producer,
             stopping() as stop,
             counting("replaying", planned.rows) as progress,
         ):
