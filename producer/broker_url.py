@@ -29,7 +29,8 @@ class BrokerUrl:
             the master's.
         sentinels: Where the sentinels are, if they tell where Redis is.
         sentinel_login: What the sentinels want for a login, as redis-py's options ``username`` and ``password``.
-        kombu: The URL as Kombu spells it, which takes all but the places from the first of several.
+        kombu: The URL as Kombu spells it. Of several sentinels it names the first alone: of several URLs Kombu shows
+            the passwords to whoever inspects a worker.
         shown: The URL without passwords, and without its query, where redis-py takes passwords as well.
     """
 
@@ -74,12 +75,12 @@ class BrokerUrl:
         database = _same("databases", [parts.path.strip("/") for parts in every])
         query = _options(_same("options", [parts.query for parts in every]))
         sentinel_login = {option: query.pop(name) for name, option in _SENTINEL_LOGIN.items() if name in query}
-        first, *others = [parts.netloc.rpartition("@")[2] for parts in every]
+        first = every[0].netloc.rpartition("@")[2]
         rest = f"{login and login + '@'}{first}/{database or 0}?{urlencode(query)}"
         tls = any(name.startswith("ssl_") for name in query)
         return cls(
             redis=f"{'rediss' if tls else 'redis'}://{rest}",
-            kombu=";".join(f"{_SENTINEL}://{one}" for one in (rest.removesuffix("?"), *others)),
+            kombu=f"{_SENTINEL}://{rest.removesuffix('?')}",
             shown=";".join(_masked(parts) for parts in every),
             sentinels=tuple((parts.hostname or "", parts.port or _SENTINEL_PORT) for parts in every),
             sentinel_login=sentinel_login,

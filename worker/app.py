@@ -21,6 +21,7 @@ from worker.deadletters import DeadLetterStore
 from worker.delivery import Delivery
 from worker.hold import HOLD, Hold
 from worker.ledger import Ledger
+from worker.redis_clients import kombu_broker
 from worker.settings import load_settings
 from worker.tasks import register
 
@@ -53,6 +54,7 @@ class _Parts:
         settings = self.settings
         ledger = Ledger.connect(
             settings.feedback_broker_url.get_secret_value(),
+            sentinel_master=settings.feedback_sentinel_master,
             ttl=settings.feedback_idempotency_ttl,
             lease=settings.feedback_request_timeout + _LEASE_MARGIN,
             connections=settings.feedback_concurrency,
@@ -90,8 +92,12 @@ def create_app(settings: Settings | None = None) -> Celery:
     """
     settings = settings or load_settings()
     install()
-    app = Celery("aquilax-feedback", broker=settings.feedback_broker_url.get_secret_value(), set_as_current=False)
+    url, of_sentinels = kombu_broker(
+        settings.feedback_broker_url.get_secret_value(), sentinel_master=settings.feedback_sentinel_master
+    )
+    app = Celery("aquilax-feedback", broker=url, set_as_current=False)
     app.conf.update(_configuration(settings))
+    app.conf.broker_transport_options.update(of_sentinels)
     logging.getLogger("alembic").setLevel(logging.WARNING)  # it tells each worker's log how it reads the schema
     parts = app.feedback = _Parts(settings)
     register(app, lambda: parts.delivery)

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Final
 from urllib.parse import urlsplit
 
 import requests
-from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError, ValidationInfo
 from pydantic_settings import BaseSettings, SettingsConfigDict
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
@@ -24,7 +24,7 @@ __all__ = ["Settings", "SettingsError", "load_settings"]
 _SHORTEST_SECONDS: Final = 0.001
 _LONGEST_SECONDS: Final = 10 * 365 * 24 * 3600
 _SHORTEST_LEASE: Final = timedelta(seconds=3)
-_BROKER_SCHEMES: Final = ("redis", "rediss", "redis+socket")
+_BROKER_SCHEMES: Final = ("redis", "rediss", "redis+socket", "sentinel")
 """What Kombu and redis-py both understand, once `producer.address` has translated."""
 
 
@@ -82,11 +82,13 @@ def _is_loopback(host: str) -> bool:
         return host == "localhost" or host.endswith(".localhost")
 
 
-def _broker_url(value: SecretStr) -> SecretStr:
+def _broker_url(value: SecretStr, given: ValidationInfo) -> SecretStr:
     url = value.get_secret_value()
-    Address(url, patience=1)
+    Address(url, patience=1, sentinel_master=given.data.get("feedback_sentinel_master"))
     if urlsplit(url).scheme not in _BROKER_SCHEMES:
-        raise ValueError("expected an address such as redis://127.0.0.1:6379/0, rediss://… or redis+socket:///path")
+        raise ValueError(
+            "expected an address such as redis://127.0.0.1:6379/0, rediss://…, redis+socket:///path or sentinel://…"
+        )
     return value
 
 
@@ -122,8 +124,13 @@ class Settings(BaseSettings):
     aquilax_base_url: Annotated[str, AfterValidator(_base_url)] = Field(
         default="https://aquilax.ai", description="Where AquilaX is. Plain http only on loopback."
     )
+    feedback_sentinel_master: str | None = Field(
+        default=None, description="The name of the master, where the broker's URL names the sentinels that watch it."
+    )
     feedback_broker_url: Annotated[SecretStr, AfterValidator(_broker_url)] = Field(
-        default=SecretStr("redis://127.0.0.1:6379/0"), description="The Redis that holds the queue."
+        default=SecretStr("redis://127.0.0.1:6379/0"),
+        validate_default=True,  # it must fit to the setting above, as what is given must
+        description="The Redis that holds the queue.",
     )
     feedback_database_url: Annotated[SecretStr, AfterValidator(_database_url)] = Field(
         default=SecretStr("sqlite:///aquilax-feedback.sqlite3"),

@@ -6,17 +6,22 @@ import time
 from contextlib import closing, contextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
+from unittest.mock import patch
 
 import pytest
 import redis
+from kombu import Connection
+from kombu.transport import TRANSPORT_ALIASES
+from kombu.utils.json import dumps
 
 from producer import BrokerUnavailable
 from tests.certificates import self_signed
 from tests.processes import VALKEY, eventually, need, redis_server, running
 from tests.producers import EVENT, attempt, produce
 from tests.sentinels import MASTER, SentinelGroup, sentinel_group
+from worker.broker import install
 from worker.ledger import Ledger
-from worker.redis_clients import redis_client
+from worker.redis_clients import kombu_broker, redis_client
 from worker.sandbox.stack import free_port
 
 if TYPE_CHECKING:
@@ -247,6 +252,43 @@ def test_a_client_leaves_a_master_that_was_demoted(group: SentinelGroup) -> None
 
         with group.client(new.port) as looking:
             assert looking.get("key") == "after"
+
+
+@pytest.fixture
+def _our_transport() -> Iterator[None]:
+    """Celery's broker connections take ours, until the test ends."""
+    with patch.dict(TRANSPORT_ALIASES):
+        install()
+        yield
+
+
+@servers
+@pytest.mark.usefixtures("_our_transport")
+def test_the_transport_follows_the_master(binary: str, tmp_path: Path) -> None:
+    """What the producer enqueued at the old one is fetched from the new one, and no password is told."""
+    with (
+        sentinel_group(_binary(binary), tmp_path / "group", password="s3cr3t", sentinel_password="own-s3cr3t") as group,
+        _producing("threads", group, timeout=5) as producer,
+    ):
+        url, options = kombu_broker(group.url, sentinel_master=MASTER)
+        with Connection(url, transport_options=options) as connection:
+            queue = connection.SimpleQueue("feedback")
+            producer.enqueue(EVENT)
+            queue.get(timeout=10).ack()
+            producer.enqueue(EVENT)
+            with group.client(group.master().port) as client:
+                eventually(lambda: client.hlen("unacked") == 0, what="the ack is in Redis")
+                assert client.wait(1, 10_000) == 1
+            old = group.kill_master()
+            group.await_successor(old)
+            told = {name: value for name, value in connection.info().items() if name != "password"}
+
+        with Connection(url, transport_options=options) as connection:
+            message = connection.SimpleQueue("feedback").get(timeout=10)
+            message.ack()
+
+    assert message.headers["id"] == EVENT.request_id
+    assert "s3cr3t" not in dumps(told)
 
 
 def _fill_pool(producer: Any, size: int) -> None:

@@ -17,6 +17,7 @@ from worker.settings import Settings, SettingsError, load_settings
 DEFAULTS: dict[str, Any] = {
     "AQUILAX_API_KEY": None,
     "AQUILAX_BASE_URL": "https://aquilax.ai",
+    "FEEDBACK_SENTINEL_MASTER": None,
     "FEEDBACK_BROKER_URL": SecretStr("redis://127.0.0.1:6379/0"),
     "FEEDBACK_DATABASE_URL": SecretStr("sqlite:///aquilax-feedback.sqlite3"),
     "FEEDBACK_MAX_ATTEMPTS": 200,
@@ -119,6 +120,25 @@ def test_without_a_heartbeat_file_the_user_has_one(monkeypatch: pytest.MonkeyPat
     assert load_settings().heartbeat_file == tmp_path / f"aquilax-feedback-{os.getuid()}.heartbeat"
 
 
+def test_sentinels_come_with_their_masters_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither means anything without the other."""
+    url = "sentinel://:pw@one;sentinel://:pw@two:7000/1"
+
+    settings = load(monkeypatch, FEEDBACK_BROKER_URL=url, FEEDBACK_SENTINEL_MASTER="mymaster")
+
+    assert settings.feedback_broker_url.get_secret_value() == url
+    assert settings.feedback_sentinel_master == "mymaster"
+
+
+@pytest.mark.parametrize("url", ["redis://:pw@one/0", ""])
+def test_a_masters_name_beside_a_redis_is_refused(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    """Whoever sets it believes that somebody watches; the default is a Redis, too."""
+    said = complaint(monkeypatch, FEEDBACK_BROKER_URL=url, FEEDBACK_SENTINEL_MASTER="mymaster")
+
+    assert said.startswith("FEEDBACK_BROKER_URL: the broker's URL can't be read: it names no sentinels, and ")
+    assert "pw" not in said
+
+
 def test_a_variable_that_is_empty_is_not_set(monkeypatch: pytest.MonkeyPatch) -> None:
     """docker-compose hands on `NAME: ${NAME:-}` as an empty text."""
     settings = load(monkeypatch, **dict.fromkeys(DEFAULTS, ""))
@@ -156,7 +176,7 @@ def test_a_duration_is_a_number_of_seconds(monkeypatch: pytest.MonkeyPatch, name
         ("AQUILAX_BASE_URL", "http://10.0.0.1", "expected https"),
         ("AQUILAX_BASE_URL", "http://127.0.0.1.evil.example", "expected https"),
         ("FEEDBACK_BROKER_URL", "amqp://localhost", "redis://"),
-        ("FEEDBACK_BROKER_URL", "sentinel://localhost", "redis://"),
+        ("FEEDBACK_BROKER_URL", "sentinel://localhost", "FEEDBACK_SENTINEL_MASTER"),
         ("FEEDBACK_BROKER_URL", "unix:///redis.sock", "redis+socket:///"),
         ("FEEDBACK_BROKER_URL", "localhost:6379", "redis://"),
         ("FEEDBACK_BROKER_URL", "redis://localhost:port", "host and port"),
