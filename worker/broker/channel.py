@@ -141,7 +141,17 @@ class Channel(SafeChannel):
 class SentinelChannel(SafeChannel, kombu_redis.SentinelChannel):  # type: ignore[misc]  # Kombu is untyped
     """The channel for ``sentinel://``."""
 
+    master: Any = None
+    """Who tells the connections where the master is (`worker.redis_clients.Master`), if not Kombu's own way does."""
+
     from_transport_options: ClassVar[tuple[str, ...]] = (
         *SafeChannel.from_transport_options,
         *kombu_redis.SentinelChannel.from_transport_options,
+        "master",
     )
+
+    def _sentinel_managed_pool(self, asynchronous: bool = False) -> Any:  # noqa: ANN401 - redis-py's pool, or Kombu's
+        if self.master is None:
+            return super()._sentinel_managed_pool(asynchronous)
+        options = self._connparams(asynchronous)
+        return redis.ConnectionPool(**options | {"connection_pool": self.master})
