@@ -286,7 +286,8 @@ class FetchingChannel(kombu_redis.Channel):  # type: ignore[misc]  # Kombu is un
         self._loaded = socket
         self.connection.asked()
         now, look_again, taken = answer
-        if not taken and self._watch:
+        # News that came together with the answer has been read from the socket, which will not be readable for it.
+        if not taken and self._watch and not connection.can_read(timeout=0):
             wait = _ASK_AGAIN if self._tracking else _ASK_WITHOUT_TRACKING
             if look_again:
                 wait = min(wait, max(look_again - now, 0) / 1000 + _CLOCK_STEP)
