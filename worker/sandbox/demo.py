@@ -95,6 +95,8 @@ class Demo:
             self._replay(look)
             books = look()
             self._show(books, sandbox)
+            self._say("\n[bold]3. The books of Redis and of the database[/] are compared")
+            self._run("reconcile")
             return self._conclude(books, wrong_words(crowd.last_words, sandbox.received_by_request_id()))
 
     def _set_up(self, open_parts: ExitStack) -> tuple[SandboxClient, Ledger, DeadLetterStore, Part]:
@@ -176,14 +178,17 @@ class Demo:
         asyncio.run(enqueue())
 
     def _replay(self, look: Callable[[], Books]) -> None:
-        for command in (["dead-letters", "list", "--by", "cause"], ["dead-letters", "replay", "--yes"]):
-            self._say(f"   $ aquilax-feedback {' '.join(command)}")
-            self.stack.run(*command)
+        self._run("dead-letters", "list", "--by", "cause")
+        self._run("dead-letters", "replay", "--yes")
         deadline = time.monotonic() + _PATIENCE
         while not (books := look()).balance or books.dead:
             if time.monotonic() > deadline:
                 raise DemoFailed(f"the replay did not end within {_PATIENCE:.0f} s: {books.equation}")
             time.sleep(0.2)
+
+    def _run(self, *command: str) -> None:
+        self._say(f"   $ aquilax-feedback {' '.join(command)}")
+        self.stack.run(*command)
 
     def _show(self, books: Books, sandbox: SandboxClient) -> None:
         table = Table("events", "count", title="What happened", title_justify="left", title_style="bold")
