@@ -244,7 +244,7 @@ class FetchingChannel(kombu_redis.Channel):  # type: ignore[misc]  # Kombu is un
         """Read what came: the answers to what was asked, or the news that something changed."""
         connection = self.client.connection
         try:
-            if self.armed_until is not None:
+            if self._brpop_sent_at is None:  # nothing was asked: it waits for news, or has no queue or no room left
                 connection.read_response(push_request=True)
                 self.disarm()
                 raise Empty

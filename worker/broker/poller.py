@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from queue import Empty
 from typing import TYPE_CHECKING, Any, Final
 
@@ -29,6 +30,19 @@ class Poller(MultiChannelPoller):  # type: ignore[misc]  # Kombu is untyped
             channel.disarm()
             channel._flush_brpop_reauth()  # noqa: SLF001 - Kombu's, for a moment in which nothing is asked
         super()._register_BRPOP(channel)
+
+    def on_readable(self, fileno: int) -> None:
+        """Let a channel read what came. One without room for messages may still hear that there are some.
+
+        Raises:
+            queue.Empty: No message came.
+        """
+        channel, kind = self._fd_to_chan.get(fileno, (None, ""))
+        if kind == "BRPOP" and not channel._in_poll and not channel.qos.can_consume():  # noqa: SLF001 - Kombu's
+            with suppress(*channel.connection_errors):  # it is connected anew once there is room
+                channel.handlers[kind]()
+            raise Empty
+        super().on_readable(fileno)
 
     def maybe_check_brpop_health(self) -> None:
         """Give up connections that have not answered for long."""
