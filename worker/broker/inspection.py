@@ -35,13 +35,15 @@ def scheduled(state: Any) -> list[dict[str, Any]]:  # noqa: ANN401 - Celery's
     consumer = state.consumer.task_consumer
     if consumer is not None and hasattr(consumer.channel, "keys"):
         try:
-            listed += [entry for queue in consumer.queues for entry in _waiting(consumer.channel, queue.name)]
+            listed += [
+                entry for queue in consumer.queues for entry in _waiting(consumer.channel, queue.name, state.hostname)
+            ]
         except RedisError as error:
             log.warning("what waits in Redis can't be listed: %s", error)
     return listed
 
 
-def _waiting(channel: Any, queue: str) -> Iterator[dict[str, Any]]:  # noqa: ANN401 - a channel of Kombu's
+def _waiting(channel: Any, queue: str, hostname: str) -> Iterator[dict[str, Any]]:  # noqa: ANN401 - a channel of Kombu's
     with channel.scripting() as client:
         for name in channel.keys.lists(queue):
             for entry, due in client.zrange(name + DELAYED, 0, _SHOWN - 1, withscores=True):
@@ -49,13 +51,14 @@ def _waiting(channel: Any, queue: str) -> Iterator[dict[str, Any]]:  # noqa: ANN
                 headers = payload["headers"]
                 if "id" in headers:
                     eta = headers.get("eta") or datetime.fromtimestamp(due / 1000, UTC).isoformat()
-                    yield {"eta": eta, "priority": _PRIORITY, "request": _request(channel, payload)}
+                    yield {"eta": eta, "priority": _PRIORITY, "request": _request(channel, payload, hostname)}
 
 
-def _request(channel: Any, payload: dict[str, Any]) -> dict[str, Any]:  # noqa: ANN401 - a channel of Kombu's
+def _request(channel: Any, payload: dict[str, Any], hostname: str) -> dict[str, Any]:  # noqa: ANN401 - a channel of Kombu's
     """What Celery tells of a request (`celery.worker.request.Request.info`)."""
     headers = payload["headers"]
     message = channel.Message(payload, channel=channel)
+    info = message.delivery_info
     try:
         args, kwargs, _ = message.decode()
     except Exception:  # noqa: BLE001 - whatever a decoder raises over whatever stands there
@@ -66,9 +69,14 @@ def _request(channel: Any, payload: dict[str, Any]) -> dict[str, Any]:  # noqa: 
         "args": args,
         "kwargs": kwargs,
         "type": headers.get("task"),
-        "hostname": None,
+        "hostname": hostname,
         "time_start": None,
         "acknowledged": False,
-        "delivery_info": message.delivery_info,
+        "delivery_info": {
+            "exchange": info.get("exchange"),
+            "routing_key": info.get("routing_key"),
+            "priority": message.properties.get("priority"),
+            "redelivered": info.get("redelivered", False),
+        },
         "worker_pid": None,
     }
