@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from queue import Empty
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 import redis
 from kombu.transport import redis as kombu_redis
@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 __all__ = ["Channel", "SentinelChannel"]
 
 log = logging.getLogger(__name__)
+
+_PURGED_AT_ONCE: Final = 1000
+"""Messages that one script throws away: it shall not keep Redis from others for long."""
 
 
 class SafeChannel(FetchingChannel):
@@ -103,7 +106,10 @@ class SafeChannel(FetchingChannel):
 
     def _purge(self, queue: str) -> int:
         names = [part for name in self.keys.lists(queue) for part in (name, name + DELAYED)]
-        return int(PURGE(self.scripting(), [self.keys.counts_of(queue), *names], []))
+        purged = 0
+        while some := PURGE(self.scripting(), [self.keys.counts_of(queue), *names], [_PURGED_AT_ONCE]):
+            purged += some
+        return purged
 
     def _delete(self, queue: str, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - Kombu's signature
         self._purge(queue)
@@ -124,8 +130,8 @@ class SafeChannel(FetchingChannel):
             keep: The delivery tags of what is still being worked on.
         """
         self.finish_asking()
-        if self.current_holder is not None:
-            self.current_holder.release(keep)
+        for holder in self.holders:
+            holder.release(keep)
 
     def close(self) -> None:
         """Close the channel: what is in hand goes back to the heads of its queues, but for what is `kept`."""

@@ -97,6 +97,7 @@ class FetchingChannel(kombu_redis.Channel):  # type: ignore[misc]  # Kombu is un
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - Kombu's own
         self.current_holder: Holder | None = None
+        self._retired: list[Holder] = []
         self.kept: Collection[str] = ()
         """What is still being worked on as the channel closes: it stays in hand."""
         self._no_ack: set[str] = set()
@@ -144,6 +145,34 @@ class FetchingChannel(kombu_redis.Channel):  # type: ignore[misc]  # Kombu is un
             self.current_holder = holder
         return self.current_holder
 
+    def holder_of(self, tag: str) -> Holder:
+        """The holder of a message that this channel has in hand."""
+        for holder in self.holders:
+            if tag in holder:
+                return holder
+        return self.holders[-1] if self.holders else self.holder  # it has ended before
+
+    @property
+    def holders(self) -> list[Holder]:
+        """All that hold something for this channel."""
+        return [*self._retired, *([] if self.current_holder is None else [self.current_holder])]
+
+    def _on_connection_disconnect(self, connection: Any) -> None:  # noqa: ANN401 - redis-py's
+        """Change hands if an answer is lost with the connection."""
+        if self._in_poll is connection:
+            if self.armed_until is None:
+                self._change_hands()
+            self.disarm()
+            self._brpop_sent_at = None
+        super()._on_connection_disconnect(connection)
+
+    def _change_hands(self) -> None:
+        """Let another holder take what comes from now on: Redis may yet hand over to this one what nobody will read."""
+        if self.current_holder is not None:
+            self.current_holder.retire()
+            self._retired = [holder for holder in self.holders if not holder.done]
+            self.current_holder = None
+
     @cached_property
     def client(self) -> Any:  # noqa: ANN401 - its connection is one of `_connparams`
         """The connection that waits for messages; it speaks RESP3, in which Redis can tell of changes."""
@@ -166,9 +195,9 @@ class FetchingChannel(kombu_redis.Channel):  # type: ignore[misc]  # Kombu is un
         super()._disconnect_pools()
 
     def _after_fork(self) -> None:
-        if self.current_holder is not None:
-            self.current_holder.forget()
-            self.current_holder = None
+        for holder in self.holders:
+            holder.forget()
+        self._retired, self.current_holder = [], None
         super()._after_fork()
 
     def scripting(self) -> redis.Redis:
@@ -250,6 +279,7 @@ class FetchingChannel(kombu_redis.Channel):  # type: ignore[misc]  # Kombu is un
                 raise Empty
             fetched = self._read_answers(connection)
         except self.connection_errors:
+            self._change_hands()
             self.disarm()
             connection.disconnect()
             raise

@@ -14,6 +14,7 @@ import secrets
 import socket
 import threading
 import time
+from contextlib import contextmanager
 from itertools import islice
 from typing import TYPE_CHECKING, Final
 
@@ -23,7 +24,7 @@ from worker.broker.keys import DELAYED
 from worker.broker.scripts import ACK, BEAT, DEFER, GIVE_BACK
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable
+    from collections.abc import Callable, Collection, Iterable, Iterator
 
     from worker.broker.keys import Keys
 
@@ -76,6 +77,11 @@ class Holder:
         self._changed = threading.Condition()
         self._one_at_a_time = threading.RLock()
         self._thread: threading.Thread | None = None
+
+    @property
+    def done(self) -> bool:
+        """Whether it holds nothing any more, and never will."""
+        return self._done
 
     def __contains__(self, tag: object) -> bool:
         """Whether it holds this message."""
@@ -158,6 +164,16 @@ class Holder:
             with self._changed:
                 self._changed.notify()
 
+    def retire(self) -> None:
+        """Take nothing more: what is in hand is seen to its end, and what Redis hands over to it yet goes back.
+
+        That is so after the answer to a fetch was lost: nobody here will ever work on what it brought.
+        """
+        with self._changed:
+            self._keep = frozenset(self._held)
+            self._done = self._done or self._thread is None  # it never held anything
+            self._changed.notify()
+
     def forget(self) -> None:
         """Leave everything to the process that this one was forked from."""
         self._done = True
@@ -185,25 +201,42 @@ class Holder:
         keys = self._keys
         with self._one_at_a_time:
             while self._pending:
-                with self._changed:
-                    ended = dict(islice(self._ended.items(), _AT_ONCE))
-                    returned = dict(islice(self._returned.items(), _AT_ONCE))
-                    deferred = dict(islice(self._deferred.items(), _AT_ONCE))
-                if ended:
-                    parts = [part for pair in ended.items() for part in pair]
-                    ACK(self._client, [keys.unacked, keys.index, self.held_key], [self._counts, *parts])
-                if returned:
-                    self._give_back(list(returned), end="back")
-                if deferred:
-                    parts = [part for pair in deferred.items() for part in pair]
-                    lists = [keys.prefix, keys.sep, keys.steps_text, DELAYED]
-                    DEFER(self._client, [keys.unacked, keys.index, self.held_key], [*lists, *parts])
-                with self._changed:
-                    for notes, done in ((self._ended, ended), (self._returned, returned), (self._deferred, deferred)):
-                        for tag in done:
-                            notes.pop(tag, None)
-                self._drop((*ended, *returned, *deferred))
+                with self._taken(self._ended) as ended:
+                    if ended:
+                        parts = [part for pair in ended.items() for part in pair]
+                        ACK(self._client, [keys.unacked, keys.index, self.held_key], [self._counts, *parts])
+                with self._taken(self._returned) as returned:
+                    if returned:
+                        self._give_back(list(returned), end="back")
+                with self._taken(self._deferred) as deferred:
+                    if deferred:
+                        parts = [part for pair in deferred.items() for part in pair]
+                        lists = [keys.prefix, keys.sep, keys.steps_text, DELAYED]
+                        DEFER(self._client, [keys.unacked, keys.index, self.held_key], [*lists, *parts])
                 self.on_flushed()
+
+    @contextmanager
+    def _taken(self, notes: dict[str, str]) -> Iterator[dict[str, str]]:
+        """Take notes, which are done when the block ends; if it fails they stand there again.
+
+        They are gone, and nothing is held any more, before Redis is told: a message that goes back may be handed over
+        to this very holder while Redis' answer is on its way.
+        """
+        with self._changed:
+            taken = dict(islice(notes.items(), _AT_ONCE))
+            held = [tag for tag in taken if tag in self._held]
+            for tag in taken:
+                notes.pop(tag)
+                self._held.pop(tag, None)
+        try:
+            yield taken
+        except BaseException:
+            with self._changed:
+                later = dict(notes)
+                notes.clear()
+                notes.update(taken | later)
+                self._held.update(dict.fromkeys(held))
+            raise
 
     def _give_back(self, tags: list[str], *, end: str, keep: Collection[str] | None = None) -> int:
         keys = self._keys

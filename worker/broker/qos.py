@@ -11,7 +11,6 @@ from kombu.transport.virtual import QoS as VirtualQoS
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-    from worker.broker.holder import Holder
 
 __all__ = ["QoS"]
 
@@ -21,15 +20,9 @@ log = logging.getLogger(__name__)
 class QoS(kombu_redis.QoS):  # type: ignore[misc]  # Kombu is untyped
     """Kombu's, but for where acknowledgements go, and for who brings back what the dead leave."""
 
-    @property
-    def holder(self) -> Holder:
-        """The holder of the channel's messages."""
-        holder: Holder = self.channel.holder
-        return holder
-
     def append(self, message: Any, delivery_tag: str) -> None:  # noqa: ANN401 - Kombu's message
         """Note a message that was delivered. One that came by another way than ours is laid in Redis by Kombu."""
-        if delivery_tag in self.holder:
+        if delivery_tag in self.channel.holder_of(delivery_tag):
             VirtualQoS.append(self, message, delivery_tag)
         else:
             super().append(message, delivery_tag)
@@ -43,26 +36,26 @@ class QoS(kombu_redis.QoS):  # type: ignore[misc]  # Kombu is untyped
             label: What to count, if its queue is counted and nobody settled it before; `revoked` if nothing is said.
         """
         self._quick_ack(delivery_tag)
-        self.holder.ack(delivery_tag, label)
+        self.channel.holder_of(delivery_tag).ack(delivery_tag, label)
 
     def reject(self, delivery_tag: str, requeue: bool = False) -> None:
         """Acknowledge a message, or return it to the end of its queue."""
         self._quick_ack(delivery_tag)
         if requeue:
-            self.holder.give_back(delivery_tag)
+            self.channel.holder_of(delivery_tag).give_back(delivery_tag)
         else:
-            self.holder.ack(delivery_tag)
+            self.channel.holder_of(delivery_tag).ack(delivery_tag)
 
     def defer(self, delivery_tag: str, *, wait: float) -> None:
         """Let a message come again in ``wait`` seconds."""
         self._quick_ack(delivery_tag)
-        self.holder.defer(delivery_tag, wait=wait)
+        self.channel.holder_of(delivery_tag).defer(delivery_tag, wait=wait)
 
     def restore_unacked(self, client: Any = None) -> None:  # noqa: ANN401, ARG002 - Kombu's signature
         """Return everything that is in hand to the heads of the queues."""
         self._flush()
-        tags = [tag for tag in self._delivered if tag in self.holder]
-        self.holder.give_back_first(tags)
+        for holder in self.channel.holders:
+            holder.give_back_first([tag for tag in self._delivered if tag in holder])
         self._delivered.clear()
 
     def restore_unacked_once(self, stderr: Any = None) -> None:  # noqa: ANN401 - Kombu's signature
@@ -72,7 +65,7 @@ class QoS(kombu_redis.QoS):  # type: ignore[misc]  # Kombu is untyped
         if self._delivered.restored:
             return
         self._delivered.restored = True
-        if (holder := self.channel.current_holder) is not None:
+        if holders := self.channel.holders:
             keep: Collection[str] = self.channel.kept
             if not (self.restore_at_shutdown and self.channel.do_restore):
                 keep = tuple(self._delivered)
@@ -82,7 +75,8 @@ class QoS(kombu_redis.QoS):  # type: ignore[misc]  # Kombu is untyped
                     log.info(words)
                 else:
                     print(words, file=stderr)
-            holder.release(keep)
+            for holder in holders:
+                holder.release(keep)
 
     def restore_visible(self, start: int = 0, num: int | None = 10, interval: int = 10) -> None:
         """Return what a plain Celery worker left in hand: its visibility timeout has passed by Redis' clock.

@@ -46,8 +46,8 @@ class Transport(kombu_redis.Transport):  # type: ignore[misc]  # Kombu is untype
         super().register_with_event_loop(connection, loop)
         self.has_loop, self._loop = True, loop
         for channel in self.channels:
-            if channel.current_holder is not None:
-                channel.current_holder.grouped = True
+            for holder in channel.holders:
+                holder.grouped = True
         if self._bell is None:
             self._bell = os.pipe()
             for end in self._bell:

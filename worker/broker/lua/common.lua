@@ -34,38 +34,127 @@ local function queue_of(row)
   return queue
 end
 
+-- Text as JSON. A quotation mark in it is written by its number, so that rows can be read without decoding them.
 local function quoted(text)
-  if string.find(text, '["\\%c]') then
-    return cjson.encode(text)
-  end
-  return '"' .. text .. '"' -- cjson would escape every slash
+  return '"' .. string.gsub(text, '[%c"\\]', function(char) return string.format('\\u%04x', string.byte(char)) end) .. '"'
 end
 
-local function with_mark(message, object)
-  local at = '"' .. object .. '"%s*:%s*{'
-  local marked = string.gsub(message, '(' .. at .. '%s*)(.)', function(start, next)
-    if next == '}' then
-      return start .. '"redelivered": true}'
+-- Where the JSON value that begins at `at` ends. The text is known to be JSON.
+local function value_end(text, at)
+  local depth = 0
+  while true do
+    local first = string.sub(text, at, at)
+    if first == '"' then
+      repeat
+        at = string.find(text, '["\\]', at + 1)
+        local escape = string.sub(text, at, at) == '\\'
+        if escape then
+          at = at + 1
+        end
+      until not escape
+    elseif first == '{' or first == '[' then
+      depth = depth + 1
+    elseif first == '}' or first == ']' then
+      depth = depth - 1
+    elseif depth == 0 then -- a number or a word
+      return (string.find(text, '[%s,%]}]', at) or #text + 1) - 1
     end
-    return start .. '"redelivered": true, ' .. next
-  end, 1)
-  return marked
+    if depth == 0 then
+      return at
+    end
+    at = string.find(text, '["%[%]{}]', at + 1)
+  end
+end
+
+-- Where the member of an object begins and ends, its value only; nil if it has none of that name.
+local function member(text, object, name)
+  local at, first, last = string.find(text, '%S', object + 1), nil, nil
+  while at and string.sub(text, at, at) == '"' do
+    local key_end = value_end(text, at)
+    local value = string.find(text, '[^%s:]', key_end + 1)
+    local behind = value_end(text, value)
+    if string.sub(text, at, key_end) == '"' .. name .. '"' then
+      first, last = value, behind -- of two with one name the last counts
+    end
+    at = string.find(text, '[^%s,]', behind + 1)
+  end
+  return first, last
+end
+
+-- The text with `"redelivered": true` in the object that begins at `at`; nil if none does.
+local function with_mark(text, at)
+  if not at or string.sub(text, at, at) ~= '{' then
+    return nil
+  end
+  local first, last = member(text, at, 'redelivered')
+  if first then
+    return string.sub(text, 1, first - 1) .. 'true' .. string.sub(text, last + 1)
+  end
+  local separator = string.find(text, '^%s*}', at + 1) and '' or ', '
+  return string.sub(text, 1, at) .. '"redelivered": true' .. separator .. string.sub(text, at + 1)
+end
+
+local HEX = {}
+for byte = 0, 255 do
+  HEX[string.char(byte)] = string.format('%02x', byte)
+end
+
+-- A message that stands for an entry which is none, and which it carries in hex.
+local function wrapped(entry, tag, queue, marked)
+  local mark = marked and '"redelivered": true, ' or ''
+  return '{"body": "", "content-encoding": "binary", "content-type": "application/octet-stream", "headers": {' .. mark
+    .. '"poison": "' .. string.gsub(entry, '.', HEX) .. '"}, "properties": {"delivery_tag": ' .. quoted(tag)
+    .. ', "delivery_info": {' .. mark .. '"exchange": "", "routing_key": ' .. quoted(queue) .. '}, "priority": 0}}'
+end
+
+-- Whether an entry is a message that any Kombu can put back. (Celery's and Kombu's own code fail on all others.)
+local function usable(message)
+  local properties = field(message, 'properties')
+  return type(field(message, 'headers')) == 'table' and type(field(properties, 'delivery_info')) == 'table'
+end
+
+-- Whether a message is counted as accepted: by its producer, or when it was handed out before.
+local function counted(message)
+  local headers = field(message, 'headers')
+  if field(headers, 'redelivered') == true then
+    return true
+  end
+  local version = field(field(headers, 'feedback'), 'v')
+  return type(version) == 'number' and version >= 2
 end
 
 -- Mark a message as Kombu does when it returns one. JSON is not decoded and encoded for it: Lua can't tell an empty
--- list from an empty object.
-local function redelivered(message)
+-- list from an empty object. What has no place for the mark is wrapped: all that was handed out can be told.
+local function redelivered(message, tag, queue)
   local before = decode(message)
-  if field(field(before, 'headers'), 'redelivered') == true then
+  if not usable(before) then
+    return wrapped(message, tag, queue, true)
+  end
+  if field(before.headers, 'redelivered') == true and before.properties.delivery_info.redelivered == true then
     return message
   end
-  local marked = with_mark(with_mark(message, 'headers'), 'delivery_info')
-  local after = decode(marked)
-  local info = field(field(after, 'properties'), 'delivery_info')
-  if field(field(after, 'headers'), 'redelivered') == true and field(info, 'redelivered') == true then
+  local object = string.find(message, '{', 1, true)
+  local marked = with_mark(message, (member(message, object, 'headers')))
+  if marked then
+    local properties = member(marked, object, 'properties')
+    local info = properties and string.sub(marked, properties, properties) == '{'
+      and member(marked, properties, 'delivery_info')
+    marked = with_mark(marked, info)
+  end
+  local after = marked and decode(marked)
+  if after and usable(after) and after.headers.redelivered == true
+    and after.properties.delivery_info.redelivered == true then
     return marked
   end
-  return message
+  return wrapped(message, tag, queue, true)
+end
+
+-- Let a message wait. A sorted set has each member once, and of equal messages each is to be delivered.
+local function schedule(delayed, due, message)
+  while redis.call('ZSCORE', delayed, message) do
+    message = message .. ' '
+  end
+  redis.call('ZADD', delayed, due, message)
 end
 
 -- The list of a queue that a message belongs to by its priority, as Kombu chooses it.

@@ -15,7 +15,7 @@ for at = 5, #ARGV, 2 do
       redis.call('HDEL', KEYS[1], tag)
       redis.call('ZREM', KEYS[2], tag)
       local list = list_of(ARGV[1], queue_of(row), ARGV[2], ARGV[3], message)
-      redis.call('ZADD', list .. ARGV[4], due, redelivered(message))
+      schedule(list .. ARGV[4], due, redelivered(message, tag, queue_of(row)))
     end
   end
 end

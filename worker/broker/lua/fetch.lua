@@ -34,36 +34,19 @@ local function allowance(hold)
   return 0, false
 end
 
-local function in_hex(text)
-  return (string.gsub(text, '.', function(char) return string.format('%02x', string.byte(char)) end))
-end
-
--- Whether an entry is a message that any Kombu can put back. (Celery's and Kombu's own code fail on all others.)
-local function usable(message)
-  local properties = field(message, 'properties')
-  return type(field(message, 'headers')) == 'table' and type(field(properties, 'delivery_info')) == 'table'
-end
-
--- Whether a message is counted as accepted: by its producer, or when it was handed out before.
-local function counted(message)
-  local headers = field(message, 'headers')
-  if field(headers, 'redelivered') == true or field(headers, 'poison') ~= nil then
-    return true
-  end
-  local version = field(field(headers, 'feedback'), 'v')
-  return type(version) == 'number' and version >= 2
+-- Whether a message's own delivery tag can be used. It is to be text, and what Redis is told need not be UTF-8.
+local function can_be_tag(tag)
+  return type(tag) == 'string' and tag ~= '' and not string.find(tag, '[\128-\255]')
 end
 
 local function hold_in_hand(entry, message, queue)
   local tag = field(field(message, 'properties'), 'delivery_tag')
-  if type(tag) ~= 'string' or tag == '' or redis.call('HEXISTS', KEYS[1], tag) == 1 then
+  if not can_be_tag(tag) or redis.call('HEXISTS', KEYS[1], tag) == 1 then
     local time = redis.call('TIME')
     tag = string.format('%s-%s-%06d-%d', ARGV[1], time[1], time[2], #taken)
   end
   if not usable(message) then
-    entry = '{"body": "", "content-encoding": "binary", "content-type": "application/octet-stream", "headers": {"poison": "'
-      .. in_hex(entry) .. '"}, "properties": {"delivery_tag": ' .. quoted(tag)
-      .. ', "delivery_info": {"exchange": "", "routing_key": ' .. quoted(queue) .. '}, "priority": 0}}'
+    entry = wrapped(entry, tag, queue, false)
   end
   redis.call('HSET', KEYS[1], tag, '[' .. entry .. ', "", ' .. quoted(queue) .. ']')
   redis.call('ZADD', KEYS[2], string.format('%.3f', now / 1000), tag)
@@ -112,7 +95,7 @@ for number = 1, (#KEYS - HEAD) / PER_LIST do
     taken[#taken + 1] = {number, tag, entry, share.probing and 1 or 0}
     room, share.free = room - 1, share.free - 1
     if not acknowledged then
-      share.free = 0 -- nothing brings it back if the consumer leaves: one at a time
+      room = 0 -- nothing brings it back if the consumer leaves: one at a time
     end
   end
   sooner(redis.call('ZRANGE', delayed, 0, 0, 'WITHSCORES')[2])

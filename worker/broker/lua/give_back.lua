@@ -21,7 +21,7 @@ local function give_back(tag)
   redis.call('HDEL', KEYS[1], tag)
   redis.call('ZREM', KEYS[2], tag)
   local list = list_of(ARGV[2], queue_of(row), ARGV[3], ARGV[4], message)
-  redis.call(ARGV[5] == 'head' and 'RPUSH' or 'LPUSH', list, redelivered(message))
+  redis.call(ARGV[5] == 'head' and 'RPUSH' or 'LPUSH', list, redelivered(message, tag, queue_of(row)))
   returned = returned + 1
 end
 

@@ -10,7 +10,7 @@ if ARGV[3] ~= '' then
 end
 local due = tonumber(ARGV[2])
 if due and due > now_ms() then
-  redis.call('ZADD', KEYS[2], due, ARGV[1])
+  schedule(KEYS[2], due, ARGV[1])
 else
   redis.call('LPUSH', KEYS[1], ARGV[1])
 end
