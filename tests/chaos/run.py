@@ -346,8 +346,9 @@ def _read_logs(run: Run, outcome: Outcome) -> None:
         (outcome.notes if run.plain else outcome.failures).append(words)
     if not run.plain:
         strange = unexplained(run.system.folder)
-        if strange:
-            outcome.failures.append(f"{len(strange)} errors in the logs that nothing explains, such as: {strange[0]}")
+        outcome.failures += [
+            f"{count} times in the logs, and not explained: {words}" for words, count in strange.items()
+        ]
 
 
 def _version(server: Server, make: str) -> str:

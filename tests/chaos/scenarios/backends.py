@@ -53,5 +53,5 @@ def _taken(part: Part) -> int:
 
 
 SCENARIOS: Final[Sequence[Scenario]] = (
-    Scenario(name="kill -9 of a backend in enqueue_many", play=_killed, events=10_000, short=True, short_events=2000),
+    Scenario(name="kill -9 of a backend in enqueue_many", play=_killed, events=10_000, short=True, short_events=1200),
 )

@@ -29,7 +29,7 @@ def _killed_at_full_load(run: Run) -> None:
 
 def _killed_between_fetch_and_start(run: Run) -> None:
     """A worker that stands still is pushed events, and is killed: what was handed to it, it has not begun."""
-    rounds = 2 if run.short else 8
+    rounds = 1 if run.short else 8
     for _ in range(rounds):
         (worker,) = run.start_workers(1)
         run.eventually(lambda: not run.left(), within=run.patience, what="it has nothing to do")
