@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from dataclasses import dataclass, field, replace
 from itertools import count
 from typing import TYPE_CHECKING, Any, Final
@@ -85,23 +86,26 @@ def check(client: redis.Redis, *, at_once: int = _AT_ONCE) -> Check:
 
     Args:
         client: A client that answers in bytes.
-        at_once: Up to how many entries of the lists are looked at in the same step. Of a longer backlog they are looked
-            at only if it does not add up, and page by page.
+        at_once: Up to how many entries of the lists are looked at in the same step. A longer backlog is read page by
+            page.
 
     Raises:
         redis.RedisError: Redis is away, or refuses.
     """
     found, looked = _check(client, at_once)
-    if looked or not found.balance.missing:
+    if looked:
         return found
-    uncounted, no_messages, replays = _read_lists(client, at_once)
+    read = _read_lists(client, at_once)
     later, _ = _check(client, at_once)
+    # Where nothing moved nothing was seen twice; else what was seen twice is taken for one.
+    moved = found.snapshot.balance != later.snapshot.balance
+    read = read.without_repeats() if moved else read
     return replace(
         found.and_then(later),
-        uncounted=later.uncounted + len(uncounted),
+        uncounted=later.uncounted + len(read.uncounted),
         exact=found.snapshot.balance.missing == later.snapshot.balance.missing,
-        no_messages=len(no_messages),
-        replays=found.replays | replays | later.replays,
+        no_messages=len(read.no_messages),
+        replays=found.replays | read.replays | later.replays,
     )
 
 
@@ -120,7 +124,7 @@ def find_replays(client: redis.Redis, wanted: Collection[int], *, at_once: int =
     replays = found.replays
     passes = 0 if looked else _PASSES
     while passes and not replays.issuperset(wanted):
-        replays |= _read_lists(client, at_once)[2] | _check(client, at_once)[0].replays
+        replays |= _read_lists(client, at_once).replays | _check(client, at_once)[0].replays
         passes -= 1
     return replays.intersection(wanted)
 
@@ -140,22 +144,35 @@ def _check(client: redis.Redis, at_once: int) -> tuple[Check, bool]:
     ), bool(looked)
 
 
-def _read_lists(client: redis.Redis, at_once: int) -> tuple[set[bytes], set[bytes], frozenset[int]]:
-    """Read every list, page by page; what is due goes from the delayed messages to the list, so those come first."""
-    uncounted: set[bytes] = set()
-    no_messages: set[bytes] = set()
-    replays: set[int] = set()
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Read:
+    """What the lists have, read page by page; entries by their SHA-1."""
+
+    uncounted: list[bytes] = field(default_factory=list)
+    no_messages: list[bytes] = field(default_factory=list)
+    replays: set[int] = field(default_factory=set)
+
+    def without_repeats(self) -> _Read:
+        """What was seen twice because the list moved on, once; so is what was there twice."""
+        return replace(self, uncounted=list(set(self.uncounted)), no_messages=list(set(self.no_messages)))
+
+
+def _read_lists(client: redis.Redis, at_once: int) -> _Read:
+    """Read every list; what is due goes from the delayed messages to the list, so those come first."""
+    read = _Read()
     for suffix in (DELAYED, ""):
         for name in KEYS.lists(QUEUE):
             for start in count(0, at_once):
+                asked = time.monotonic()
                 answer: list[Any] = _PAGE(client, [name + suffix], [start, start + at_once - 1])
-                entries, more_uncounted, more_no_messages, more_replays = answer
-                uncounted.update(more_uncounted)
-                no_messages.update(more_no_messages)
-                replays.update(map(int, more_replays))
+                entries, uncounted, no_messages, replays = answer
+                read.uncounted.extend(uncounted)
+                read.no_messages.extend(no_messages)
+                read.replays.update(map(int, replays))
                 if entries < at_once:
                     break
-    return uncounted, no_messages, frozenset(replays)
+                time.sleep(time.monotonic() - asked)  # half of Redis' time is for others
+    return read
 
 
 def _request_id(message: bytes) -> str:

@@ -1,19 +1,12 @@
 -- What the scripts of the accounts share; it stands before each of them, after the transport's `common.lua`.
 
--- Whether an entry is counted as accepted already, as `fetch.lua` of the transport sees it, and whether it is a message.
+-- Whether an entry is counted as accepted already, and whether it is a message.
 local function judge(entry)
   if string.find(entry, '"feedback": {"v": 2,', 1, true) then
     return true, true -- as our producers spell it, which saves decoding it
   end
   local message = decode(entry)
-  local headers = field(message, 'headers')
-  local properties = field(message, 'properties')
-  local usable = type(headers) == 'table' and type(field(properties, 'delivery_info')) == 'table'
-  if field(headers, 'redelivered') == true or field(headers, 'poison') ~= nil then
-    return true, usable
-  end
-  local version = field(field(headers, 'feedback'), 'v')
-  return type(version) == 'number' and version >= 2, usable
+  return counted(message), usable(message)
 end
 
 -- The dead letter that a message replays, as text; nil if it is no replay.

@@ -19,7 +19,7 @@ for at = 6, #ARGV do
       redis.call('HDEL', KEYS[1], tag)
       redis.call('ZREM', KEYS[2], tag)
       if queue then
-        redis.call('RPUSH', list_of(ARGV[2], queue, ARGV[3], ARGV[4], message), redelivered(message))
+        redis.call('RPUSH', list_of(ARGV[2], queue, ARGV[3], ARGV[4], message), redelivered(message, tag, queue))
       else
         redis.call('RPUSH', ARGV[5], row) -- whoever takes it buries it as `invalid`
       end

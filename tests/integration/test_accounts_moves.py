@@ -1,0 +1,228 @@
+"""Whatever producers, workers and operators do, in whatever order: every message is in one place, or ended once.
+
+Hypothesis chooses the moves; the scripts that make them are those of the worker and of its transport, in a real Valkey.
+"""
+
+from __future__ import annotations
+
+import json
+from contextlib import ExitStack
+from datetime import timedelta
+from functools import partial
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, rule, run_state_machine_as_test
+
+from producer.message import QUEUE, to_message
+from tests.burials import an_event
+from tests.places import foreign_message, places_of
+from worker.accounts.check import check
+from worker.accounts.keys import KEYS
+from worker.accounts.reconcile import Report
+from worker.accounts.repair import repair_redis
+from worker.broker.keys import DELAYED
+from worker.broker.scripts import ACK, BEAT, DEFER, FETCH, GIVE_BACK, PURGE, PUT
+from worker.ledger import Ledger
+
+if TYPE_CHECKING:
+    from tests.processes import RedisServer
+
+LEASE = 60_000
+HOLDERS = st.sampled_from(["host:1:a", "host:2:b", "host:3:c"])
+NUMBERS = st.integers(1, 5)
+PRIORITIES = st.sampled_from([0, 3, 6, 9])
+ENDS = st.sampled_from([["delivered"], ["duplicate"], ["stale"], ["dead", "dead:rejected"], ["dead", "graves"]])
+POISON = st.sampled_from(
+    [
+        b"rubbish",
+        b"\xff\x00",
+        b"{}",
+        b"[]",
+        b'{"headers": {}, "properties": {}}',
+        b'{"headers": {}, "properties": {"delivery_info": {}, "delivery_tag": 7}}',
+        b'{"headers": {"redelivered": false}, "properties": {"delivery_info": 1}}',
+        b'{"headers": {"feedback": {"v": "2"}}, "properties": {"delivery_info": {}, "delivery_tag": "same"}}',
+    ]
+)
+
+
+class Moves(RuleBasedStateMachine):
+    """A queue, its producers and three workers.
+
+    Args:
+        server: An empty Redis is made of it.
+        at_once: How many entries the check may look at in one step.
+    """
+
+    tags = Bundle("tags")
+
+    def __init__(self, server: RedisServer, at_once: int) -> None:
+        super().__init__()
+        self._opened = ExitStack()
+        self._places = self._opened.enter_context(places_of(server))
+        self._client = self._places.client
+        self._client.flushall()
+        self._ledger = Ledger(self._client, ttl=timedelta(days=1), lease=timedelta(minutes=1))
+        self._at_once = at_once
+        self._lost = 0
+
+    def teardown(self) -> None:
+        """Close the connections."""
+        self._opened.close()
+
+    # Producers
+
+    @rule(number=NUMBERS, priority=PRIORITIES)
+    def produce(self, number: int, priority: int) -> None:
+        """Ours count in the same step."""
+        self._places.enqueue(number, priority=priority)
+
+    @rule(number=NUMBERS)
+    def produce_foreign(self, number: int) -> None:
+        """Another client's count nothing."""
+        self._places.enqueue_foreign(number)
+
+    @rule(due=st.sampled_from([1, 4_102_444_800_000]))
+    def schedule_foreign(self, due: int) -> None:
+        """A message of our transport with an eta."""
+        self._places.schedule(foreign_message(), due=due)
+
+    @rule(entry=POISON)
+    def poison(self, entry: bytes) -> None:
+        """Something that is no message, or an odd one."""
+        self._client.lpush(QUEUE, entry)
+
+    # Workers
+
+    @rule(target=tags, holder=HOLDERS, number=NUMBERS)
+    def fetch(self, holder: str, number: int) -> tuple[str, tuple[bytes, ...]]:
+        """A worker takes messages."""
+        lists = [
+            key
+            for name in KEYS.lists(QUEUE)
+            for key in (name, name + DELAYED, KEYS.counts_of(QUEUE), KEYS.hold_of(QUEUE))
+        ]
+        _, _, taken = FETCH(
+            self._client,
+            [KEYS.unacked, KEYS.index, KEYS.holders, KEYS.held_prefix + holder, *lists],
+            [holder, LEASE, number, *[QUEUE, "1"] * len(KEYS.steps)],
+        )
+        return holder, tuple(tag for _, tag, _, _ in taken)
+
+    @rule(some=tags, end=ENDS)
+    def settle(self, some: tuple[str, tuple[bytes, ...]], end: list[str]) -> None:
+        """They end; or did before, or another worker has them by now."""
+        for tag in some[1]:
+            self._ledger.settle(tag.decode(), *end)
+
+    @rule(some=tags, label=st.sampled_from(["", "dead,dead:invalid"]))
+    def ack(self, some: tuple[str, tuple[bytes, ...]], label: str) -> None:
+        """Celery acknowledges, whether they were settled before or not."""
+        holder, tags = some
+        counts = json.dumps({QUEUE: KEYS.counts_of(QUEUE)})
+        if tags:
+            ACK(self._client, self._hand(holder), [counts, *[part for tag in tags for part in (tag, label)]])
+
+    @rule(some=tags, due=st.sampled_from(["+60000", "1"]))
+    def defer(self, some: tuple[str, tuple[bytes, ...]], due: str) -> None:
+        """They wait."""
+        holder, tags = some
+        DEFER(
+            self._client,
+            self._hand(holder),
+            [KEYS.prefix, KEYS.sep, KEYS.steps_text, DELAYED, *[part for tag in tags for part in (tag, due)]],
+        )
+
+    @rule(some=tags, end=st.sampled_from(["head", "back"]), all_of_it=st.booleans())
+    def give_back(self, some: tuple[str, tuple[bytes, ...]], end: str, *, all_of_it: bool) -> None:
+        """They go back to the queue, or everything that the worker has."""
+        holder, tags = some
+        GIVE_BACK(
+            self._client,
+            [KEYS.unacked, KEYS.index, KEYS.holders, KEYS.held_prefix + holder],
+            [holder, KEYS.prefix, KEYS.sep, KEYS.steps_text, end, "1" if all_of_it else "0", len(tags), *tags],
+        )
+
+    @rule(some=consumes(tags), due=st.sampled_from(["", "4102444800000"]))
+    def publish_again(self, some: tuple[str, tuple[bytes, ...]], due: str) -> None:
+        """Each is published anew in its own place, as a retry is."""
+        for tag in some[1]:
+            again = to_message(an_event())
+            PUT(self._client, [QUEUE, QUEUE + DELAYED, KEYS.unacked, KEYS.index], [again, due, tag])
+
+    @rule(holder=HOLDERS, dead=st.sets(HOLDERS))
+    def beat(self, holder: str, dead: set[str]) -> None:
+        """A worker renews its lease, and returns what the dead had."""
+        seconds, micros = self._client.time()
+        self._client.hset(KEYS.pulse, mapping={"at": seconds * 1000 + micros // 1000, "grace": 0})
+        for name in dead - {holder}:
+            self._client.zadd(KEYS.holders, {name: 1}, xx=True)
+        BEAT(
+            self._client,
+            [KEYS.unacked, KEYS.index, KEYS.holders, KEYS.held_prefix + holder, KEYS.pulse],
+            [holder, LEASE, KEYS.prefix, KEYS.sep, KEYS.steps_text, KEYS.held_prefix],
+        )
+
+    # Operators, and faults
+
+    @rule(number=st.integers(1, 100))
+    def purge(self, number: int) -> None:
+        """Somebody empties the queue, in one step or halfway."""
+        lists = [key for name in KEYS.lists(QUEUE) for key in (name, name + DELAYED)]
+        PURGE(self._client, [KEYS.counts_of(QUEUE), *lists], [number])
+
+    @rule()
+    def lose(self) -> None:
+        """Redis loses a message that was counted."""
+        for name in KEYS.lists(QUEUE):
+            for entry in self._client.lrange(name, 0, -1):
+                if b'"v": 2' in entry:
+                    self._lost += self._client.lrem(name, 1, entry)  # type: ignore[arg-type] # bytes are what is there
+                    return
+
+    @rule()
+    def double(self) -> None:
+        """A message is there once more than it was counted."""
+        self._client.lpush(QUEUE, to_message(an_event()))
+        self._lost -= 1
+
+    @rule()
+    def orphan(self) -> None:
+        """What the workers had in hand is in nobody's, and nobody would bring it back."""
+        self._client.delete(*self._client.keys(f"{KEYS.held_prefix}*"), KEYS.holders, KEYS.index)
+
+    @rule()
+    def repair(self) -> None:
+        """Reconcile mends everything, and has nothing more to say."""
+        found = check(self._client)
+        list(repair_redis(self._client, Report(check=found)))
+        self._lost = 0
+        assert check(self._client).hangs_together
+
+    @invariant()
+    def it_adds_up(self) -> None:
+        """What is missing is what was lost, and it is known exactly."""
+        found = check(self._client, at_once=self._at_once)
+        assert found.exact
+        assert found.balance.missing == self._lost, found.balance.equation()
+
+    def _hand(self, holder: str) -> list[str]:
+        return [KEYS.unacked, KEYS.index, KEYS.held_prefix + holder]
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("at_once", [1000, 3])
+def test_it_adds_up_whatever_happens(valkey: RedisServer, at_once: int) -> None:
+    """After every move, and also if the lists are read page by page."""
+    run_state_machine_as_test(
+        partial(Moves, valkey, at_once),  # type: ignore[arg-type] # anything that makes one does
+        settings=settings(
+            max_examples=40,
+            stateful_step_count=40,
+            deadline=None,
+            suppress_health_check=[HealthCheck.too_slow],
+        ),
+    )
