@@ -67,7 +67,9 @@ class BrokerCheck(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery is u
     def start(self, consumer: Any) -> None:  # noqa: ANN401 - Celery's Consumer
         """Refuse a Redis that throws messages away, and warn of one that forgets them when it restarts."""
         try:
-            info = consumer.connection.default_channel.client.info()
+            # Not over the channel's own connection: it may have asked for messages, and the answers would be mixed up.
+            with consumer.connection.default_channel.conn_or_acquire() as client:
+                info = client.info()
         except redis.ResponseError as error:
             log.warning("Redis does not tell whether it keeps its data (INFO: %s): see docs/guarantees.md", error)
             return
