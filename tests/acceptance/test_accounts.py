@@ -1,0 +1,209 @@
+"""The accounts of the whole system: they balance while it works, and after everything that an operator may do to it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import uuid
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import redis
+from sqlalchemy import update
+
+from producer import FeedbackEvent, FeedbackProducer
+from tests.processes import eventually
+from worker.deadletters import DeadLetter, DeadLetterStore
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from worker.sandbox.stack import LocalStack
+
+
+@pytest.fixture
+def stack(empty_stack: LocalStack) -> LocalStack:
+    """A broker and a database."""
+    empty_stack.start_broker()
+    empty_stack.create_database()
+    return empty_stack
+
+
+@pytest.fixture
+def producer(stack: LocalStack) -> Iterator[FeedbackProducer]:
+    """A chat backend."""
+    with FeedbackProducer(stack.environment["FEEDBACK_BROKER_URL"], timeout=5) as opened:
+        yield opened
+
+
+def _events(number: int) -> list[FeedbackEvent]:
+    return [
+        FeedbackEvent(request_id=str(uuid.uuid4()), status=True, org="org-1", group="group-1") for _ in range(number)
+    ]
+
+
+def _run(stack: LocalStack, *command: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", *command],
+        env=stack.environment,
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+
+
+def _celery(stack: LocalStack, *command: str) -> None:
+    ended = _run(stack, "celery", "-A", "worker", *command)
+    assert ended.returncode == 0, ended.stderr
+
+
+def _json(stack: LocalStack, *command: str) -> dict[str, Any]:
+    ended = _run(stack, "worker.cli", *command, "--json")
+    assert ended.stdout, ended.stderr
+    record: dict[str, Any] = json.loads(ended.stdout)
+    return record
+
+
+def _reconciled(stack: LocalStack) -> dict[str, Any]:
+    """The accounts, which have to balance."""
+    record = _json(stack, "reconcile")
+    assert (record["status"], record["balances"]) == (0, True), record
+    return record
+
+
+def _waiting(record: dict[str, Any]) -> int:
+    return int(record["queued"] + record["in_flight"] + record["scheduled"])
+
+
+def test_the_accounts_balance_while_everything_is_at_work(stack: LocalStack, producer: FeedbackProducer) -> None:
+    """With retries, dead letters, duplicates, and a worker that is killed: at every moment and at the end."""
+    flags = ["--latency=0.05", "--error-rate=503=0.1", "--unknown-share=0.1"]
+    events = _events(1500)
+    with closing(stack.start_sandbox(flags)) as sandbox:
+        stack.start_worker("worker-1")
+        doomed = stack.start_worker("worker-2")
+        producer.enqueue_many(events)
+        producer.enqueue_many(events[:100])
+
+        at_work = [_reconciled(stack)]
+        stack.kill(doomed)
+        while _waiting(at_work[-1]):
+            at_work.append(_reconciled(stack))
+        ended = at_work[-1]
+
+        assert len([record for record in at_work if _waiting(record)]) >= 1
+        assert ended["accepted"] == 1600
+        assert ended["dead"] > 0
+        assert ended["duplicate"] > 0
+        assert ended["dead_letters"]["buried"] == ended["dead_letters"]["rows"] == 1500 - sandbox.received().delivered
+        assert _json(stack, "status")["accepted"] == 1600
+
+
+def test_a_replay_is_a_new_message_and_its_row_an_old_one(stack: LocalStack, producer: FeedbackProducer) -> None:
+    """Its end is counted, and what dies again makes no second row."""
+    mended, hopeless = _events(2)
+    with closing(stack.start_sandbox()) as sandbox:
+        sandbox.script(mended.request_id, [404, 200])
+        sandbox.script(hopeless.request_id, [404], repeat_last=True)
+        stack.start_worker()
+        producer.enqueue_many([mended, hopeless])
+        eventually(lambda: _json(stack, "status")["dead"] == 2, what="both are dead")
+        assert _reconciled(stack)["dead_letters"]["buried"] == 2
+
+        stack.run("dead-letters", "replay", "--yes")
+        eventually(lambda: _json(stack, "status")["dead"] == 3, what="one is dead again")
+
+        ended = eventually(lambda: _idle(stack), what="both replays have ended")
+        assert (ended["accepted"], ended["dead"], ended["delivered"]) == (4, 3, 1)
+        assert (ended["dead_letters"]["buried"], ended["dead_letters"]["rows"]) == (2, 2)
+        assert ended["dead_letters"]["by_state"] == {"dead": 1, "replaying": 0, "delivered": 1, "discarded": 0}
+
+
+def _idle(stack: LocalStack) -> dict[str, Any]:
+    """The accounts, once nothing waits any more; nothing before."""
+    record = _reconciled(stack)
+    return {} if _waiting(record) else record
+
+
+def test_what_celery_purges_is_counted_as_purged(stack: LocalStack, producer: FeedbackProducer) -> None:
+    """Ours, a foreign client's, and what waits for its time."""
+    producer.enqueue_many(_events(20))
+    foreign = _run(stack, "celery", "-A", "worker", "call", "feedback.deliver", "--kwargs", "{}", "--countdown", "3600")
+    assert foreign.returncode == 0, foreign.stderr
+    before = _reconciled(stack)
+
+    _celery(stack, "purge", "-f")
+
+    after = _reconciled(stack)
+    assert (before["accepted"], before["uncounted"], before["queued"], before["scheduled"]) == (20, 1, 20, 1)
+    assert (after["purged"], after["accepted"], _waiting(after)) == (21, 21, 0)
+    assert _json(stack, "status")["purged"] == 21
+
+
+def test_what_celery_revokes_is_counted_as_revoked(stack: LocalStack, producer: FeedbackProducer) -> None:
+    """It is acknowledged by Celery, and no task of ours has seen it."""
+    revoked, delivered = _events(2)
+    with closing(stack.start_sandbox()) as sandbox:
+        stack.run("hold", "--reason", "a test")
+        worker = stack.start_worker()
+        producer.enqueue_many([revoked, delivered])
+        _celery(stack, "control", "revoke", revoked.request_id)
+        eventually(lambda: f"Tasks flagged as revoked: {revoked.request_id}" in worker.said(), what="it knows")
+        stack.run("resume")
+
+        ended = eventually(lambda: _idle(stack), what="both have ended")
+
+        assert (ended["accepted"], ended["revoked"], ended["delivered"]) == (2, 1, 1)
+        assert sandbox.received_for(revoked.request_id).received == 0
+        assert _json(stack, "status")["revoked"] == 1
+
+
+def test_a_worker_is_seen_with_what_it_holds(stack: LocalStack, producer: FeedbackProducer) -> None:
+    """As long as its lease lasts, also if it is dead; then another one holds what it had."""
+    stack.environment |= {"FEEDBACK_REQUEST_TIMEOUT": "100", "FEEDBACK_LEASE": "10"}
+    with closing(stack.start_sandbox(["--latency=90"])) as sandbox:
+        worker = stack.start_worker()
+        producer.enqueue_many(_events(4))
+        eventually(lambda: _json(stack, "status")["in_flight"] == 4, what="it holds them")
+
+        stack.kill(worker)
+        dead = _json(stack, "status")
+        sandbox.mend()
+        stack.start_worker("worker-2")
+        eventually(lambda: _json(stack, "status")["delivered"] == 4, what="another one delivers them")
+
+        assert [holder["holds"] for holder in dead["holders"] if holder["holds"]] == [4]
+        assert _idle(stack)
+
+
+def test_what_was_lost_is_found_and_mended(stack: LocalStack, producer: FeedbackProducer) -> None:
+    """A replay that somebody deleted from Redis is missing there, and stuck in the table; then all is in order."""
+    (event,) = _events(1)
+    with closing(stack.start_sandbox()) as sandbox:
+        sandbox.script(event.request_id, [404])
+        worker = stack.start_worker()
+        producer.enqueue(event)
+        eventually(lambda: _json(stack, "status")["dead"] == 1, what="it is dead")
+        stack.stop(worker)
+    stack.run("dead-letters", "replay", "--yes")
+    with redis.Redis.from_url(stack.environment["FEEDBACK_BROKER_URL"]) as client:
+        client.delete("feedback")
+    _let_a_minute_pass(stack)
+
+    found, mended, after = _json(stack, "reconcile"), _json(stack, "reconcile", "--repair"), _reconciled(stack)
+
+    assert (found["status"], found["missing"], found["dead_letters"]["stuck_replaying"]) == (1, 1, [1])
+    assert mended["status"] == 1
+    assert (after["written_off"], after["dead_letters"]["by_state"]["dead"]) == (1, 1)
+
+
+def _let_a_minute_pass(stack: LocalStack) -> None:
+    """Since the rows were marked, for so long they are given time."""
+    database = stack.environment["FEEDBACK_DATABASE_URL"]
+    with closing(DeadLetterStore.connect(database)) as store, store.engine.begin() as connection:
+        marked = {"last_replay_at": datetime.now(UTC) - timedelta(minutes=1, seconds=1)}
+        connection.execute(update(DeadLetter).values(marked))
