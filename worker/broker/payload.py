@@ -35,19 +35,29 @@ def to_payload(entry: bytes, *, tag: str, queue: str) -> dict[str, Any]:
     """
     try:
         payload = _checked(loads(entry.decode()))
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+    except Exception as error:  # noqa: BLE001 - Kombu's JSON makes objects of what it finds, which may fail in any way
         return _poison(entry, f"it is no message: {error!r}", tag=tag, queue=queue)
     headers = payload["headers"]
-    if isinstance(wrapped := headers.get(POISON), str):
-        try:
-            raw = bytes.fromhex(wrapped)
-        except ValueError:
+    if POISON in headers:
+        raw = _unwrapped(payload)
+        if raw is None:
             return _poison(entry, "it has the header of an entry that is no message", tag=tag, queue=queue)
         return to_payload(raw, tag=tag, queue=queue)
     properties = payload["properties"]
     if tag:
         properties["delivery_tag"] = tag
     return payload
+
+
+def _unwrapped(payload: dict[str, Any]) -> bytes | None:
+    """The entry that a message stands for; None if it is not one that `lua/common.lua` has made."""
+    wrapped = payload["headers"][POISON]
+    if payload.get("body") != "" or not isinstance(wrapped, str):
+        return None
+    try:
+        return bytes.fromhex(wrapped)
+    except ValueError:
+        return None
 
 
 def _checked(payload: Any) -> dict[str, Any]:  # noqa: ANN401 - whatever stands there

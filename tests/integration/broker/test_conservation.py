@@ -1,0 +1,312 @@
+"""Whatever happens: every message is in exactly one place, or has ended; none is lost, none invented.
+
+To look longer than the suite does: ``FEEDBACK_TEST_EXAMPLES=2000 FEEDBACK_TEST_STEPS=80 pytest --timeout=0
+--hypothesis-seed=random tests/integration/broker/test_conservation.py``.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import Counter
+from typing import TYPE_CHECKING, Any, Final
+from unittest.mock import patch
+
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import precondition, rule, run_state_machine_as_test
+
+from tests.integration.broker.consumers import Drainer, Looper, Worker
+from tests.integration.broker.history import COUNTED, QUEUES, History
+from tests.integration.broker.messages import OURS
+from tests.integration.broker.places import Entry, Places, parsed, same_content
+from worker.broker.payload import due_at, to_payload
+
+if TYPE_CHECKING:
+    from tests.processes import RedisServer
+
+EXAMPLES: Final = int(os.environ.get("FEEDBACK_TEST_EXAMPLES", "60"))
+STEPS_EACH: Final = int(os.environ.get("FEEDBACK_TEST_STEPS", "50"))
+
+MOST_WORKERS: Final = 4
+LABELS: Final = ("", "delivered", "duplicate", "dead,dead:invalid,graves")
+
+numbers = st.integers(0, 1000)
+
+
+class Conservation(History):
+    """Workers that come, take, end, give back, and die."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.workers: list[Worker] = []
+        self.dead_holders: set[str] = set()
+        """Holders whose lease has ended, whether their process lives or not."""
+
+    def teardown(self) -> None:
+        """Close everything."""
+        for worker in self.workers:
+            worker.close()
+        super().teardown()
+
+    def worker(self, number: int) -> Worker:
+        """One of the workers."""
+        return self.workers[number % len(self.workers)]
+
+    # Workers come and go
+
+    @precondition(lambda self: len(self.workers) < MOST_WORKERS)
+    @rule(kind=st.sampled_from([Worker, Drainer, Looper]), prefetch=st.sampled_from([0, 1, 3]), first=st.integers(0, 2))
+    def start(self, kind: type[Worker], prefetch: int, first: int) -> None:
+        """A worker starts, and its first renewal sweeps what the dead left."""
+        before = self.look()
+        worker = kind(self.server, *QUEUES[first:], *QUEUES[:first], prefetch=prefetch, **self.options)
+        self.workers.append(worker)
+        worker.holder.start()
+        deadline = time.monotonic() + 10
+        while not worker.holder._renewed:
+            assert time.monotonic() < deadline, "no lease"
+            time.sleep(0.001)
+        self._swept(before)
+
+    @precondition(lambda self: self.workers)
+    @rule(number=numbers)
+    def stop(self, number: int) -> None:
+        """A worker closes its channel: what it had is to be handed out next."""
+        worker = self.worker(number)
+        held = self.look().held.get(worker.holder.id, frozenset()) & self.look().in_hand.keys()
+        names = Counter(self.look().in_hand[tag].name for tag in held)
+        self.workers.remove(worker)
+        before = Counter(entry.name for entry in self.look().entries if entry.place != "in hand")
+        worker.close()
+        self.dead_holders.discard(worker.holder.id)
+        after = Counter(entry.name for entry in self.look().entries if entry.place != "in hand")
+        assert after == before + names
+        assert worker.holder.id not in self.look().held
+
+    @precondition(lambda self: self.workers)
+    @rule(number=numbers)
+    def crash(self, number: int) -> None:
+        """A worker dies; what it held stays in its hand."""
+        worker = self.worker(number)
+        before = self.look()
+        self.workers.remove(worker)
+        worker.crash()
+        after = self.look()
+        assert (after.entries, after.held) == (before.entries, before.held)
+
+    @rule(number=numbers)
+    def expire(self, number: int) -> None:
+        """A lease ends, of a dead worker or of one that hangs; Redis itself was not away."""
+        holders = sorted(self.leases)
+        if holders:
+            holder = holders[number % len(holders)]
+            self.client.zadd(self.key("unacked_holders"), {holder: 1})
+            self.client.hset(self.key("unacked_pulse"), "grace", 0)
+            self.dead_holders.add(holder)
+
+    @precondition(lambda self: self.workers)
+    @rule(number=numbers)
+    def renew(self, number: int) -> None:
+        """A worker renews its lease, and returns what the dead held."""
+        worker, before = self.worker(number), self.look()
+        worker.holder._renew()
+        self.dead_holders.discard(worker.holder.id)
+        self._swept(before)
+
+    def _swept(self, before: Places) -> None:
+        """What the dead held is in its queues again, and nobody's hand has it."""
+        after = self.look()
+        for holder in self.dead_holders:
+            assert holder not in after.held
+            for tag in before.held.get(holder, frozenset()) & before.in_hand.keys():
+                assert tag not in after.in_hand
+        for worker in self.workers:
+            if worker.holder.id in self.dead_holders:
+                worker.received.clear()
+        self.dead_holders.clear()
+
+    # Messages are received
+
+    @precondition(lambda self: self.workers)
+    @rule(number=numbers)
+    def receive(self, number: int) -> None:
+        """A worker takes what it has room for; what can be handed out is."""
+        worker, before = self.worker(number), self.look()
+        ready = [entry for entry in before.entries if self._is_ready(entry, before)]
+        room = worker.room
+        new = worker.take()
+        after = self.look()
+        if isinstance(worker, Looper):
+            assert len(new) == min(len(ready), room)
+        elif type(worker) is Worker or room > 0:
+            assert len(new) == min(len(ready), 1)
+        else:
+            assert not new
+        for message in new:
+            entry = after.in_hand[message.delivery_tag]
+            assert message.delivery_tag in after.held[worker.holder.id]
+            self._is_whole(message, entry)
+            self.dead_holders.discard(worker.holder.id)
+        if after.held.get(worker.holder.id) != before.held.get(worker.holder.id):
+            self.dead_holders -= {worker.holder.id}
+
+    def _is_ready(self, entry: Entry, places: Places) -> bool:
+        if entry.place == "in hand" or entry.due > places.now:
+            return False
+        if entry.queue != QUEUES[1] and self.client.exists(self.key(f"{entry.queue}:hold")):
+            return False
+        due = due_at(to_payload(entry.text, tag="", queue=entry.queue)["headers"])
+        return due is None or due <= places.now
+
+    def _is_whole(self, message: Any, entry: Entry) -> None:
+        """Compare what was received with what was put."""
+        original = self.content[entry.name]
+        if message.headers.get("poison") is not None:
+            assert same_content(message.body, original)
+            return
+        wanted = parsed(original)
+        assert wanted is not None
+        assert message.body in (wanted.get("body"), f"<<{entry.name}>>".encode(), f"<<{entry.name}>>")
+        assert message.delivery_tag == entry.tag
+
+    # What is in hand ends, or goes back
+
+    def _in_hand(self, number: int) -> tuple[Worker, Any, Entry] | None:
+        held = [(worker, message) for worker in self.workers for message in worker.received]
+        if not held:
+            return None
+        worker, message = held[number % len(held)]
+        worker.received.remove(message)
+        return worker, message, self.look().in_hand[message.delivery_tag]
+
+    def _end(self, entry: Entry, label: str) -> None:
+        self.alive[entry.name] -= 1
+        if entry.queue == COUNTED:
+            self.ended.update((label or "revoked").split(","))
+
+    @rule(number=numbers, label=st.sampled_from(LABELS))
+    def ack(self, number: int, label: str) -> None:
+        """A message ends; if nobody says how, it was revoked."""
+        if found := self._in_hand(number):
+            worker, message, entry = found
+            if label:
+                worker.channel.qos.ack(message.delivery_tag, label)
+            else:
+                message.ack()
+            worker.settle()
+            assert message.delivery_tag not in self.look().in_hand
+            self._end(entry, label)
+
+    @rule(number=numbers)
+    def reject(self, number: int) -> None:
+        """A message is refused for good."""
+        if found := self._in_hand(number):
+            worker, message, entry = found
+            message.reject()
+            worker.settle()
+            assert message.delivery_tag not in self.look().in_hand
+            self._end(entry, "")
+
+    @rule(number=numbers)
+    def requeue(self, number: int) -> None:
+        """A message goes to the back of its queue, marked."""
+        if found := self._in_hand(number):
+            worker, message, entry = found
+            message.requeue()
+            worker.settle()
+            queued = [other for other in self.look().of(entry.queue) if other.place in self.lists(entry.queue)]
+            backs = {other.place: other for other in reversed(queued)}
+            assert entry.name in {other.name for other in backs.values()}
+
+    @rule(number=numbers, wait=st.sampled_from([0, 3600]))
+    def defer(self, number: int, wait: float) -> None:
+        """A message waits in Redis."""
+        if found := self._in_hand(number):
+            worker, message, entry = found
+            worker.channel.qos.defer(message.delivery_tag, wait=wait)
+            worker.settle()
+            scheduled = [other.name for other in self.look().of(entry.queue) if other.place.endswith(":delayed")]
+            assert entry.name in scheduled
+
+    @rule(number=numbers, eta=st.sampled_from([None, 3600]))
+    def retry(self, number: int, eta: int | None) -> None:
+        """A task publishes itself anew in place of its message, which Celery acknowledges afterwards."""
+        if found := self._in_hand(number):
+            worker, message, entry = found
+            with patch("worker.broker.channel.taken_over", return_value=message.delivery_tag):
+                assert self.put_by_celery(self.new_name(), entry.queue, 0, eta, OURS)
+            self.put[entry.queue] -= 1  # the same message still
+            self.alive[entry.name] -= 1
+            message.ack()
+            worker.settle()
+
+    @precondition(lambda self: self.workers)
+    @rule(number=numbers, which=numbers, end=st.sampled_from(["ack", "requeue"]))
+    def speak_late(self, number: int, which: int, end: str) -> None:
+        """A worker ends or returns what it does not hold: that changes nothing."""
+        worker, before = self.worker(number), self.look()
+        others = sorted((before.in_hand.keys() | {"the same", "never seen"}) - before.held.get(worker.holder.id, set()))
+        tag = others[which % len(others)]
+        worker.channel.basic_ack(tag) if end == "ack" else worker.channel.basic_reject(tag, requeue=True)
+        worker.settle()
+        after = self.look()
+        assert (after.entries, after.held, after.index) == (before.entries, before.held, before.index)
+
+    @precondition(lambda self: self.workers)
+    @rule(number=numbers)
+    def recover(self, number: int) -> None:
+        """A worker returns everything and goes on."""
+        worker = self.worker(number)
+        worker.channel.basic_recover(requeue=True)
+        worker.received.clear()
+
+    # Redis, and whoever looks after it
+
+    @rule(number=numbers)
+    def time_passes(self, number: int) -> None:
+        """A scheduled message comes due."""
+        scheduled = [entry for entry in self.look().entries if entry.due]
+        if scheduled:
+            entry = scheduled[number % len(scheduled)]
+            self.client.zadd(entry.place, {entry.text: 1})
+
+    @rule(queue=st.sampled_from(QUEUES))
+    def purge(self, queue: str) -> None:
+        """The operator empties a queue; what is in hand stays."""
+        gone = Counter(entry.name for entry in self.look().of(queue) if entry.place != "in hand")
+        assert self.producer.default_channel.queue_purge(queue) == gone.total()
+        self.alive -= gone
+        if queue == COUNTED:
+            self.ended["purged"] += gone.total()
+
+    @rule(queue=st.sampled_from(["a", COUNTED]))
+    def hold(self, queue: str) -> None:
+        """The operator holds a queue."""
+        self.client.hset(self.key(f"{queue}:hold"), mapping={"kind": "operator"})
+
+    @rule(queue=st.sampled_from(["a", COUNTED]))
+    def resume(self, queue: str) -> None:
+        """The operator lets it go."""
+        self.client.delete(self.key(f"{queue}:hold"))
+
+    @rule()
+    def forget_scripts(self) -> None:
+        """Redis loses its scripts, as when it restarts."""
+        self.client.script_flush()
+
+
+def test_every_message_is_in_one_place_or_has_ended(valkey: RedisServer) -> None:
+    """Over many random histories."""
+    Conservation.server = valkey
+    run_state_machine_as_test(
+        Conservation,
+        settings=settings(
+            max_examples=EXAMPLES,
+            stateful_step_count=STEPS_EACH,
+            deadline=None,
+            suppress_health_check=list(HealthCheck),
+            print_blob=True,
+            report_multiple_bugs=False,
+        ),
+    )
