@@ -19,7 +19,7 @@ from worker.broker import install
 from worker.clock import RedisClock
 from worker.deadletters import DeadLetterStore
 from worker.delivery import Delivery
-from worker.hold import HOLD, Hold
+from worker.hold import HOLD, Announcer, Hold
 from worker.ledger import Ledger
 from worker.redis_clients import kombu_broker
 from worker.settings import load_settings
@@ -39,6 +39,7 @@ class _Parts:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
+        self.announcer = Announcer()
         self._delivery: Delivery | None = None
         self._one_at_a_time = threading.Lock()
 
@@ -67,7 +68,7 @@ class _Parts:
                 connections=settings.feedback_concurrency,
             ),
             ledger=ledger,
-            hold=Hold(ledger.client, by=f"{socket.gethostname()}:{os.getpid()}"),
+            hold=Hold(ledger.client, by=f"{socket.gethostname()}:{os.getpid()}", announcer=self.announcer),
             dead_letters=DeadLetterStore.connect(settings.feedback_database_url.get_secret_value()),
             policy=settings.retry_policy,
             now=RedisClock(ledger.client).now,

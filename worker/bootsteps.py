@@ -23,13 +23,14 @@ from worker.deadletters import (
     SchemaError,
     check_schema,
 )
-from worker.hold import Hold
+from worker.hold import Hold, HoldKind
 from worker.pool import TaskPool
 from worker.settings import SettingsError
 
 if TYPE_CHECKING:
     from collections.abc import Collection
 
+    from worker.hold import Announcer
     from worker.settings import Settings
 
 __all__ = ["BrokerCheck", "HoldWatch", "Leave", "Preflight", "feedback_hold", "shown_hold"]
@@ -99,13 +100,17 @@ class HoldWatch(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery is unt
     """The hold, as a worker sees it: it tries at once whether a hold can end, and shows one in ``inspect stats``."""
 
     requires = (BrokerCheck,)
+    _tried = False
 
     def start(self, consumer: Any) -> None:  # noqa: ANN401 - Celery's Consumer
         """Let the next probe be sent at once: this worker may have another key, or another URL."""
         hold = _hold(consumer)
-        hold.probe_soon()
+        if not self._tried:  # once, and not whenever Redis was away
+            hold.probe_soon()
+            self._tried = True
         if (state := hold.state()) is not None:
-            log.warning("nothing is sent to AquilaX but a probe now and then: %s", state.reason)
+            announcer: Announcer = consumer.app.feedback.announcer
+            announcer.held(state.reason, by_hand=state.kind is HoldKind.OPERATOR)
 
     def info(self, consumer: Any) -> dict[str, Any]:  # noqa: ANN401 - Celery's Consumer
         """What ``celery inspect stats`` shows, and Flower's page of the worker."""

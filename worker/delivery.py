@@ -18,7 +18,6 @@ from worker.deadletters import (
     key_of_event,
     key_of_event_without_time,
 )
-from worker.hold import Hold, HoldKind
 from worker.ledger import Busy, Claimed, Count, Held, Ledger, Seen
 from worker.policy.message import Message, Unreadable
 from worker.policy.retry import Bury, Delivered, Outcome, Reason, RetryAt, RetryPolicy, decide, pause
@@ -30,6 +29,7 @@ if TYPE_CHECKING:
 
     from worker.aquilax import AquilaX
     from worker.deadletters import DeadLetterStore
+    from worker.hold import Hold
     from worker.policy.journey import Journey
 
 __all__ = ["Again", "Buried", "Delivery", "Done", "Ending"]
@@ -46,11 +46,15 @@ class Done:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Again:
-    """The message comes again, with this journey: when it is ``due``, or at the end of its queue."""
+    """The message comes again, with this journey: when it is ``due``, or at the end of its queue.
+
+    One that nobody can read comes ``as_it_is``: with the header that it has, and not with a journey.
+    """
 
     journey: Journey
     words: str
     due: datetime | None = None
+    as_it_is: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,7 +109,8 @@ class Delivery:
                 return self._bury_unreadable(message)
             return self._deliver(message)
         except Exception as error:  # noqa: BLE001 - no fault of ours may cost somebody's feedback; `_fault` logs it
-            return self._keep_back(message.journey, _fault(error))
+            again = self._keep_back(message.journey, _fault(error))
+            return replace(again, as_it_is=isinstance(message, Unreadable))
 
     def now(self) -> datetime:
         """Return the time by the clock that decides."""
@@ -119,23 +124,39 @@ class Delivery:
 
     def _deliver(self, message: Message) -> Ending:
         journey = message.journey
+        asked_at = self._now()
         claim = self._ledger.claim(message.word, message_id=journey.message_id, probe=message.probe)
         if not isinstance(claim, Claimed):
             return self._turned_away(message, claim)
+        if not message.probe:
+            self._hold.let_through(asked_at=asked_at)
         try:
-            return self._settle(message, claim, self._known_outcome(journey) or self._send(message))
+            return self._settle(message, claim, self._known_outcome(message) or self._send(message))
         except Exception:
             self._give_back(message, claim)
             raise
 
-    def _known_outcome(self, journey: Journey) -> Outcome | None:
+    def _known_outcome(self, message: Message) -> Outcome | None:
         """What became of it when it was sent, where that could not be written down yet: it is not sent again."""
-        return Delivered() if journey.delivered else journey.burial
+        known = Delivered() if message.journey.delivered else message.journey.burial
+        if known is not None:
+            self._pass_on(message)
+        return known
+
+    def _pass_on(self, message: Message | Unreadable) -> None:
+        """Let the next event be the probe, if this one is and AquilaX is not asked for it."""
+        if message.probe:
+            try:
+                self._hold.probe_soon()
+            except redis.RedisError as error:
+                log.warning("the next probe goes when this one is overdue: %s", _fault(error))
 
     def _turned_away(self, message: Message, claim: Busy | Held | Seen) -> Ending:
+        if isinstance(claim, Held):
+            self._hold.turned_away(claim.reason, by_hand=claim.by_hand, at=self._now())
+            return Again(journey=message.journey.held(), words=f"hold: {claim.reason}")
+        self._pass_on(message)
         match claim:
-            case Held(reason=reason):
-                return Again(journey=message.journey.held(), words=f"hold: {reason}")
             case Busy(remaining=remaining):
                 why = "another message of this request_id is being sent"
                 return self._keep_back(message.journey, why, at_most=remaining)
@@ -149,41 +170,38 @@ class Delivery:
                 assert_never(claim)
 
     def _done(self, message: Message, count: Count, state: State, *, note: str = "") -> Done:
-        """Let a message end with nothing sent. A probe that had nothing to send leaves the next one to be the probe."""
+        """Let a message end with nothing sent."""
         self._settle_replay(message, state, note=note)
         self._ledger.settle(message.delivery_tag, count)
-        if message.probe:
-            self._hold.probe_soon()
         return Done(words=count.value)
 
     def _send(self, message: Message) -> Outcome:
         answer = self._aquilax.send(message.event)
         verdict, now = classify(answer), self._now()
-        lasting = self._hold.note(verdict, now)
-        outcome = decide(
+        return decide(
             verdict,
             answer,
             policy=self._policy,
             attempts=message.journey.attempts + 1,
-            held=verdict is Verdict.NOT_NOW and (lasting or message.probe or self._hold.state() is not None),
+            held=self._is_held(message, verdict, answer, now),
             enqueued_at=message.journey.enqueued_at,
             now=now,
             spread=self._spread(),
         )
-        if isinstance(outcome, HoldOutcome):
-            kind = HoldKind.LOCKED_OUT if verdict is Verdict.LOCKED_OUT else HoldKind.BREAKER
-            asked = min(answer.retry_after or timedelta(), self._policy.horizon)
-            self._hold.begin(kind, outcome.why, asked=asked, probe=message.probe)
-        elif message.probe:
-            self._end_hold()
-        return outcome
 
-    def _end_hold(self) -> None:
-        """AquilaX answered a probe. Whatever comes of Redis, that answer stays."""
+    def _is_held(self, message: Message, verdict: Verdict, answer: Answer, now: datetime) -> bool:
+        """Tell the hold of an answer, and return whether the event shares its fate with all others.
+
+        While Redis is away nobody knows: then the event is retried by itself.
+        """
+        asked = min(answer.retry_after or timedelta(), self._policy.horizon)
         try:
-            self._hold.end()
+            return self._hold.heard(verdict, answer.words, at=now, asked=asked, probe=message.probe)
         except redis.RedisError as error:
-            log.warning("the hold is left to the next probe: %s", _fault(error))
+            if verdict is Verdict.LOCKED_OUT:
+                raise
+            log.warning("the hold is left to the next answer: %s", _fault(error))
+            return False
 
     def _settle(self, message: Message, claim: Claimed, outcome: Outcome) -> Ending:
         journey = message.journey
@@ -217,7 +235,7 @@ class Delivery:
         except redis.RedisError as error:
             return self._keep_back(replace(journey, delivered=True), f"{_fault(error)}; then delivered")
         if replayed:
-            return self._done(replace(message, probe=False), Count.DELIVERED, State.DELIVERED)
+            return self._done(message, Count.DELIVERED, State.DELIVERED)
         return Done(words="delivered")
 
     def _give_back(self, message: Message, claim: Claimed, *, count: Count | None = None) -> None:
@@ -253,6 +271,7 @@ class Delivery:
         return Buried(words=words)
 
     def _bury_unreadable(self, message: Unreadable) -> Buried:
+        self._pass_on(message)
         new = self._dead_letters.bury(burial_of_unreadable(message, died_at=self._now()))
         self._settle_dead(message, Reason.INVALID, new=new)
         return Buried(words=_dead(Bury(reason=Reason.INVALID, answer=message.problem)))

@@ -14,15 +14,14 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final, Self, cast
 
 from producer.message import QUEUE
+from worker.broker.scripts import Script
 from worker.policy.breaker import Breaker
-from worker.scripts import script
+from worker.policy.verdict import Verdict
 
 if TYPE_CHECKING:
     import redis
 
-    from worker.policy.verdict import Verdict
-
-__all__ = ["HOLD", "Hold", "HoldKind", "HoldState"]
+__all__ = ["HOLD", "Announcer", "Hold", "HoldKind", "HoldState"]
 
 log = logging.getLogger(__name__)
 
@@ -32,6 +31,11 @@ HOLD: Final = f"{QUEUE}:hold"
 _FIRST: Final = timedelta(seconds=1)
 _LONGEST: Final = timedelta(minutes=1)
 """The time until the first probe, which doubles with each that fails, and the longest."""
+
+_BEGIN: Final = Script("begin_hold", package="worker")
+_END: Final = Script("end_hold", package="worker")
+_BY_HAND: Final = Script("hold_by_hand", package="worker")
+_PROBE_SOON: Final = Script("probe_soon", package="worker")
 
 
 class HoldKind(StrEnum):
@@ -86,67 +90,130 @@ class HoldState:
         return asdict(self) | {"kind": self.kind.value} | moments
 
 
+class Announcer:
+    """Says in the log, once for this process, that a hold stands, why, and that it has ended; safe for many threads.
+
+    A process hears of a hold when something of its own is held: one that has nothing in hand has nothing to say.
+    """
+
+    def __init__(self) -> None:
+        self._announced: str | None = None
+        self._heard_at: datetime | None = None
+        self._one_at_a_time = threading.Lock()
+
+    def held(self, reason: str, *, by_hand: bool, at: datetime | None = None) -> None:
+        """Note that a hold stands.
+
+        Args:
+            reason: Why.
+            by_hand: Whether an operator holds.
+            at: When that was heard, if others may have asked before and be told only now that there is none.
+        """
+        until = "until `aquilax-feedback resume`" if by_hand else "from now on but a probe now and then"
+        words = f"nothing is sent to AquilaX {until}: {reason}"
+        with self._one_at_a_time:
+            before, self._announced, self._heard_at = self._announced, words, at
+        if before != words:
+            log.warning("%s", words)
+
+    def ended(self, *, at: datetime | None = None) -> None:
+        """Note that no hold stands; ``at`` is when that was asked, if something may have been heard since."""
+        with self._one_at_a_time:
+            if self._announced is None or (at is not None and self._heard_at is not None and at <= self._heard_at):
+                return
+            self._announced = None
+        log.info("the hold has ended: feedback is sent to AquilaX again")
+
+
 class Hold:
     """The hold of all workers, and this process's breaker; safe for many threads.
 
     Args:
-        client: Redis; answers as bytes. It is not closed here.
+        client: Redis; it is not closed here.
         by: What this process calls itself.
+        announcer: The process's own, if more than this object hears of holds.
 
-    Every method but `note` raises `redis.RedisError` when Redis is away.
+    Every method but `let_through` and `turned_away` raises `redis.RedisError` when Redis is away.
     """
 
-    def __init__(self, client: redis.Redis, *, by: str) -> None:
+    def __init__(self, client: redis.Redis, *, by: str, announcer: Announcer | None = None) -> None:
         self._client = client
         self._by = by
+        self._announcer = announcer or Announcer()
         self._breaker = Breaker()
         self._one_at_a_time = threading.Lock()
-        self._begin = client.register_script(script("begin_hold"))
-        self._end = client.register_script(script("end_hold"))
-        self._by_hand = client.register_script(script("hold_by_hand"))
-        self._probe_soon = client.register_script(script("probe_soon"))
 
     def state(self) -> HoldState | None:
         """Return the hold, if there is one."""
         return HoldState.read(cast("dict[bytes, bytes]", self._client.hgetall(HOLD)))
 
-    def note(self, verdict: Verdict, now: datetime) -> bool:
-        """Note an answer; return whether it makes a sustained run of "not now"."""
-        with self._one_at_a_time:
-            self._breaker = self._breaker.after(verdict, now)
-            return self._breaker.is_open(now)
-
-    def begin(self, kind: HoldKind, reason: str, *, asked: timedelta = timedelta(), probe: bool = False) -> None:
-        """Hold; or, if a probe failed, wait longer before the next one.
+    def heard(
+        self, verdict: Verdict, why: str, *, at: datetime, asked: timedelta = timedelta(), probe: bool = False
+    ) -> bool:
+        """Note an answer of AquilaX, which may begin a hold, prolong one, or end it.
 
         Args:
-            kind: Why.
-            reason: The same in words.
+            verdict: What the answer means.
+            why: The answer in words.
+            at: When it came.
             asked: How long AquilaX asks us to wait, if it does.
-            probe: Whether this comes of a probe.
+            probe: Whether it is the answer to a probe.
+
+        Returns:
+            Whether the event shares its fate with all others: a hold stands, and the answer says nothing else.
         """
         with self._one_at_a_time:
-            self._breaker = Breaker()  # once the hold ends, one more "not now" is not the end of the same run
-        waits = [_milliseconds(_FIRST), _milliseconds(_LONGEST), _milliseconds(asked)]
-        if self._begin(keys=[HOLD], args=[kind.value, reason, self._by, *waits, int(probe)]):
-            log.warning("nothing is sent to AquilaX from now on but a probe now and then: %s", reason)
+            self._breaker = self._breaker.after(verdict, at)
+            sustained = self._breaker.is_open(at)
+        match verdict:
+            case Verdict.LOCKED_OUT:
+                return self._begin(HoldKind.LOCKED_OUT, why, at=at, asked=asked, probe=probe)
+            case Verdict.NOT_NOW:
+                return self._begin(HoldKind.BREAKER, why, at=at, asked=asked, probe=probe, anew=sustained)
+            case _:
+                if probe:
+                    self._end()
+                return False
 
-    def end(self) -> None:
-        """A probe was answered: hand out again."""
-        if self._end(keys=[HOLD]):
-            log.warning("AquilaX answers: the hold has ended")
+    def _begin(
+        self, kind: HoldKind, reason: str, *, at: datetime, asked: timedelta, probe: bool, anew: bool = True
+    ) -> bool:
+        waits = [_milliseconds(_FIRST), _milliseconds(_LONGEST), _milliseconds(asked)]
+        stands = _BEGIN(self._client, [HOLD], [kind.value, reason, self._by, *waits, int(probe), int(anew)])
+        if not stands:
+            return False
+        with self._one_at_a_time:
+            self._breaker = Breaker()  # once the hold ends, one more "not now" is not the end of the same run
+        standing, reason = (part.decode(errors="replace") for part in stands)
+        self.turned_away(reason, by_hand=standing == HoldKind.OPERATOR, at=at)
+        return True
+
+    def _end(self) -> None:
+        if _END(self._client, [HOLD], []):
+            self._announcer.ended()
+
+    def turned_away(self, reason: str, *, by_hand: bool, at: datetime) -> None:
+        """Note that an event was not sent because of a hold, for this reason; whether an operator's, and when."""
+        self._announcer.held(reason, by_hand=by_hand, at=at)
+
+    def let_through(self, *, asked_at: datetime) -> None:
+        """Note that an event could be sent, as no hold stood when that was asked."""
+        self._announcer.ended(at=asked_at)
 
     def hold(self, reason: str, *, by: str) -> None:
         """Hold by hand, until `resume`."""
-        self._by_hand(keys=[HOLD], args=[reason, by])
+        _BY_HAND(self._client, [HOLD], [reason, by])
 
     def resume(self) -> bool:
         """End whatever hold there is; return whether there was one."""
         return bool(self._client.delete(HOLD))
 
     def probe_soon(self) -> None:
-        """Let the next probe be sent at once: the key, or the URL, may be another one now."""
-        self._probe_soon(keys=[HOLD], args=[_milliseconds(_FIRST)])
+        """Let the next probe be sent at once: the key, or the URL, may be another one now; or the last had no need.
+
+        A `Retry-After` is obeyed all the same.
+        """
+        _PROBE_SOON(self._client, [HOLD], [])
 
 
 def _moment(milliseconds: bytes) -> datetime:

@@ -20,9 +20,10 @@ from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final, Self, cast
 
-from worker.hold import HOLD
+from producer.message import QUEUE, counts_of
+from worker.broker.scripts import Script
+from worker.hold import HOLD, HoldKind
 from worker.redis_clients import redis_client
-from worker.scripts import script
 
 if TYPE_CHECKING:
     import redis
@@ -59,9 +60,10 @@ class Busy:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Held:
-    """Nothing is sent just now, for this ``reason``."""
+    """Nothing is sent just now, for this ``reason``; not even a probe if it is an operator's."""
 
     reason: str
+    by_hand: bool = False
 
 
 class Seen(StrEnum):
@@ -77,9 +79,13 @@ Claim = Claimed | Busy | Held | Seen
 
 _WORD: Final = "feedback:word:"
 _CLAIM: Final = "feedback:claim:"
-_COUNTS: Final = "feedback:counts"
+_COUNTS: Final = counts_of(QUEUE)
 _UNACKED: Final = ["unacked", "unacked_index"]
 """The transport's keys (`worker.broker.keys`): what is in a worker's hand."""
+_CLAIMING: Final = Script("claim", package="worker")
+_RECORDING: Final = Script("ends", "record", package="worker")
+_RELEASING: Final = Script("release", package="worker")
+_SETTLING: Final = Script("ends", "settle", package="worker")
 _MICROSECOND: Final = timedelta(microseconds=1)
 _YEAR_ONE: Final = datetime.min.replace(tzinfo=UTC)
 
@@ -99,10 +105,6 @@ class Ledger:
         self._client = client
         self._ttl = _milliseconds(ttl)
         self._lease = _milliseconds(lease)
-        self._claim = client.register_script(script("claim"))
-        self._record = client.register_script(script("record"))
-        self._release = client.register_script(script("release"))
-        self._settle = client.register_script(script("settle"))
 
     @classmethod
     def connect(
@@ -141,22 +143,18 @@ class Ledger:
             The claim, or why there is nothing to send, or that it is another's turn, or nobody's.
         """
         token = uuid.uuid4().hex
-        answer, remaining = cast(
-            "tuple[bytes, Any]",
-            self._claim(
-                keys=[*_keys(event), HOLD],
-                args=[*_word(event, message_id), token, self._lease, self._ttl, int(probe)],
-            ),
-        )
-        match answer:
-            case b"claimed":
+        asked: list[Any] = [*_word(event, message_id), token, self._lease, self._ttl, int(probe)]
+        match _CLAIMING(self._client, [*_keys(event), HOLD], asked):
+            case [b"claimed", *_]:
                 return Claimed(token=token)
-            case b"held":
-                return Held(reason=remaining.decode(errors="replace"))
-            case b"busy":
+            case [b"held", reason, kind]:
+                return Held(reason=reason.decode(errors="replace"), by_hand=kind == HoldKind.OPERATOR.encode())
+            case [b"busy", remaining]:
                 return Busy(remaining=timedelta(milliseconds=max(remaining, 0)))
-            case _:
-                return Seen(answer.decode())
+            case [seen, *_]:
+                return Seen(seen.decode())
+            case answer:
+                raise TypeError(f"claim.lua answered {answer!r}")
 
     def record(self, event: FeedbackEvent, claimed: Claimed, *, message_id: str, delivery_tag: str = "") -> None:
         """Record that AquilaX took the event, and give the claim back.
@@ -170,7 +168,7 @@ class Ledger:
             delivery_tag: The message that ends with it; '' if it does not end yet.
         """
         word: list[Any] = [*_word(event, message_id), claimed.token, self._ttl]
-        self._record(keys=[*_keys(event), *_UNACKED, _COUNTS], args=[*word, delivery_tag])
+        _RECORDING(self._client, [*_keys(event), *_UNACKED, _COUNTS], [*word, delivery_tag])
 
     def settle(self, delivery_tag: str, *counts: str) -> bool:
         """End a message, and count how.
@@ -182,11 +180,11 @@ class Ledger:
         Returns:
             Whether it was in hand. If not, its lease has ended, and it is counted where it comes to its end again.
         """
-        return bool(self._settle(keys=[*_UNACKED, _COUNTS], args=[delivery_tag, *counts]))
+        return bool(_SETTLING(self._client, [*_UNACKED, _COUNTS], [delivery_tag, *counts]))
 
     def release(self, event: FeedbackEvent, claimed: Claimed, *, message_id: str, count: Count | None = None) -> None:
         """Give the claim back without a word delivered, and count why if ``count`` says so."""
-        self._release(keys=[_CLAIM + event.request_id, _COUNTS], args=[message_id, claimed.token, count or ""])
+        _RELEASING(self._client, [_CLAIM + event.request_id, _COUNTS], [message_id, claimed.token, count or ""])
 
     def counts(self) -> dict[Count, int]:
         """Return how many events there have been of each kind."""

@@ -97,8 +97,11 @@ def _come_again(task: Task, again: Again) -> Never:
     `Task.retry` would reject the message for good if Redis were away just now: here it goes back.
     """
     request = task.request
-    request.headers = {**_headers(request), JOURNEY: again.journey.to_header()}
-    request.headers.pop(PROBE, None)
+    request.headers = {name: value for name, value in _headers(request).items() if name != PROBE}
+    if again.as_it_is:
+        request.headers["redelivered"] = True  # it was counted as accepted: so the transport knows
+    else:
+        request.headers[JOURNEY] = again.journey.to_header()
     try:
         task.signature_from_request(request, eta=again.due, retries=request.retries + 1).apply_async()
     except Exception as error:

@@ -1,26 +1,32 @@
 -- Hand nothing out any more; or, if a probe has failed, wait longer before the next.
--- KEYS  1 hold    hash: kind, reason, since, by, interval, probe_at (ms; absent: no probes), probes
+-- KEYS  1 hold    hash: kind, reason, since (ms), by, interval (ms), probes; probe_at (ms; absent: no probes); and
+--                 not_before (ms), if AquilaX has asked for a wait
 -- ARGV  1 kind  2 reason  3 by  4 first interval (ms)  5 longest interval (ms)  6 wait that AquilaX asks for (ms)
---       7 '1' if it was a probe that failed
--- Returns 1 if the hold begins with this.
-local time = redis.call('TIME')
-local now = time[1] * 1000 + math.floor(time[2] / 1000)
-local kind, interval, probe_at = unpack(redis.call('HMGET', KEYS[1], 'kind', 'interval', 'probe_at'))
-local asked = tonumber(ARGV[6])
+--       7 '1' if it was a probe that failed  8 '1' if a hold begins with this where there is none
+-- Returns {kind, reason} of the hold that there is now; {} if there is none.
+local now, asked = now_ms(), tonumber(ARGV[6])
+local names = {'kind', 'reason', 'interval', 'probe_at', 'not_before'}
+local kind, reason, interval, probe_at, not_before = unpack(redis.call('HMGET', KEYS[1], unpack(names)))
 if kind == 'operator' then
-  return 0
+  return {kind, reason}
 end
+
+local wait
+redis.call('HDEL', KEYS[1], '') -- as in claim.lua
 if not kind then
-  interval = tonumber(ARGV[4])
-  redis.call('HSET', KEYS[1], 'kind', ARGV[1], 'reason', ARGV[2], 'by', ARGV[3], 'since', now, 'probes', 0,
-    'interval', interval, 'probe_at', now + math.max(interval, asked))
-  return 1
+  if ARGV[8] ~= '1' then
+    return {}
+  end
+  kind, reason, wait = ARGV[1], ARGV[2], tonumber(ARGV[4])
+  redis.call('HSET', KEYS[1], 'since', now, 'by', ARGV[3], 'probes', 0, 'interval', wait)
+elseif ARGV[7] == '1' then
+  kind, reason, wait = ARGV[1], ARGV[2], math.min(tonumber(interval) * 2, tonumber(ARGV[5]))
+  redis.call('HSET', KEYS[1], 'interval', wait)
+else -- an answer to what was on its way when the hold began: it brings no probe nearer
+  wait = tonumber(probe_at) - now
 end
-if ARGV[7] == '1' then
-  interval = math.min(tonumber(interval) * 2, tonumber(ARGV[5]))
-  redis.call('HSET', KEYS[1], 'kind', ARGV[1], 'reason', ARGV[2], 'interval', interval,
-    'probe_at', now + math.max(interval, asked))
-elseif asked > 0 and probe_at then
-  redis.call('HSET', KEYS[1], 'probe_at', math.max(tonumber(probe_at), now + asked))
+redis.call('HSET', KEYS[1], 'kind', kind, 'reason', reason, 'probe_at', now + math.max(wait, asked))
+if asked > 0 then
+  redis.call('HSET', KEYS[1], 'not_before', math.max(now + asked, tonumber(not_before or 0)))
 end
-return 0
+return {kind, reason}

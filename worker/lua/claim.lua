@@ -5,10 +5,10 @@
 --       3 hold    hash: kind, reason, … of why nothing is sent
 -- ARGV  1 status  2 occurred_at (20 digits)  3 message_id  4 token  5 lease (ms)  6 ttl (ms)  7 '1' for a hold's probe
 -- Returns {"claimed" | "busy" | "settled" | "duplicate" | "stale" | "held",
---          milliseconds left of another's claim, or the hold's reason}
-local reason = redis.call('HGET', KEYS[3], 'reason')
-if reason and ARGV[7] ~= '1' then
-  return {'held', reason}
+--          milliseconds left of another's claim, or the hold's reason, the hold's kind}
+local kind, reason = unpack(redis.call('HMGET', KEYS[3], 'kind', 'reason'))
+if kind and (ARGV[7] ~= '1' or kind == 'operator') then
+  return {'held', reason or '', kind}
 end
 -- Redis with its memory full refuses a script's first write if it needs memory. This one does not.
 redis.call('HDEL', KEYS[1], '')

@@ -1,7 +1,5 @@
 -- An operator holds, whatever else does: no probes, until an operator resumes.
 -- KEYS  1 hold (as in begin_hold.lua)
 -- ARGV  1 reason  2 by
-local time = redis.call('TIME')
 redis.call('DEL', KEYS[1])
-redis.call('HSET', KEYS[1], 'kind', 'operator', 'reason', ARGV[1], 'by', ARGV[2], 'probes', 0,
-  'since', time[1] * 1000 + math.floor(time[2] / 1000))
+redis.call('HSET', KEYS[1], 'kind', 'operator', 'reason', ARGV[1], 'by', ARGV[2], 'probes', 0, 'since', now_ms())

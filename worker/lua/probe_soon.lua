@@ -1,6 +1,12 @@
--- The next probe of a hold that has probes is due now.
+-- The next probe of a hold that has probes is due: now, or when AquilaX said.
+-- A wrong key is another matter: whoever has a new one need not wait.
 -- KEYS  1 hold (as in begin_hold.lua)
-local time = redis.call('TIME')
-if redis.call('HEXISTS', KEYS[1], 'probe_at') == 1 then
-  redis.call('HSET', KEYS[1], 'probe_at', time[1] * 1000 + math.floor(time[2] / 1000), 'interval', ARGV[1])
+local kind, probe_at, not_before = unpack(redis.call('HMGET', KEYS[1], 'kind', 'probe_at', 'not_before'))
+if probe_at then
+  local due = now_ms()
+  if kind ~= 'locked_out' then
+    due = math.max(due, tonumber(not_before or 0))
+  end
+  redis.call('HDEL', KEYS[1], '') -- as in claim.lua
+  redis.call('HSET', KEYS[1], 'probe_at', due)
 end

@@ -20,7 +20,4 @@ end
 if holder == claim then
   redis.call('DEL', KEYS[2])
 end
-if ARGV[6] ~= '' and redis.call('HDEL', KEYS[3], ARGV[6]) == 1 then
-  redis.call('ZREM', KEYS[4], ARGV[6])
-  redis.call('HINCRBY', KEYS[5], 'delivered', 1)
-end
+ends(KEYS[3], KEYS[4], KEYS[5], ARGV[6], {'delivered'})

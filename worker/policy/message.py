@@ -59,12 +59,14 @@ class Unreadable:
         problem: What is wrong with it.
         journey: As much of its way as is known.
         delivery_tag: As of `Message`.
+        probe: As of `Message`.
     """
 
     raw: bytes
     problem: str
     journey: Journey
     delivery_tag: str = ""
+    probe: bool = False
 
 
 def read_message(
@@ -92,7 +94,7 @@ def read_message(
         event = _read_event(args, kwargs, journey)
     except ValueError as error:  # InvalidEvent is one
         raw = json.dumps({"args": args, "kwargs": kwargs, "header": header}, default=repr)
-        return Unreadable(raw=raw.encode(), problem=str(error), journey=journey, delivery_tag=delivery_tag)
+        return Unreadable(raw=raw.encode(), problem=str(error), journey=journey, delivery_tag=delivery_tag, probe=probe)
     timed = kwargs.get("occurred_at") is not None
     return Message(event=event, journey=journey, delivery_tag=delivery_tag, timed=timed, probe=probe)
 

@@ -1,0 +1,14 @@
+-- What ends a message; it stands before the scripts that do.
+-- It leaves the worker's hand, and is counted, in one step: so it is counted once, however often it was handed out.
+-- If it is not in hand its lease has ended, and it is counted where it comes to its end again.
+local function ends(unacked, index, counts, tag, names)
+  if redis.call('HDEL', unacked, tag) == 0 then
+    return 0
+  end
+  redis.call('ZREM', index, tag)
+  for _, name in ipairs(names) do
+    redis.call('HINCRBY', counts, name, 1)
+  end
+  return 1
+end
+
