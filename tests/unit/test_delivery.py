@@ -14,6 +14,7 @@ import redis
 from producer import FeedbackEvent
 from worker.deadletters import Burial, DeadLetterStore, DeadLetterStoreUnavailable, State, key_of_event
 from worker.delivery import Again, Buried, Delivery, Done, Ending
+from worker.hold import Hold
 from worker.ledger import Claimed, Count, Ledger, Seen
 from worker.policy.journey import Journey
 from worker.policy.message import Message, Unreadable
@@ -34,7 +35,8 @@ NOT_FOUND = Answer(status=404, text="Request ID not found")
 BUSY = Answer(status=503, text="Service Unavailable")
 EVENT = FeedbackEvent(request_id=REQUEST_ID, status=True, org="acme", group="chat", occurred_at=NOW)
 JOURNEY = Journey(enqueued_at=NOW, message_id="m1")
-MESSAGE = Message(event=EVENT, journey=JOURNEY)
+MESSAGE = Message(event=EVENT, journey=JOURNEY, delivery_tag="tag")
+LOCKED = Answer(status=401, text="Unauthorized")
 
 
 @dataclass
@@ -67,11 +69,11 @@ class FakeDeadLetters:
     settled: list[tuple[int, State, str]] = field(default_factory=list)
     closed: bool = False
 
-    def bury(self, burial: Burial) -> int:
+    def bury(self, burial: Burial) -> bool:
         """As of DeadLetterStore."""
         self._do()
         self.burials.append(burial)
-        return len(self.burials)
+        return len(self.burials) == 1
 
     def settle_replay(self, dead_letter_id: int, *, request_id: str, state: State, note: str = "") -> None:  # noqa: ARG002 - the store's signature
         """As of DeadLetterStore."""
@@ -95,10 +97,13 @@ class Scene:
         self.aquilax = FakeAquilaX()
         self.dead_letters = FakeDeadLetters()
         self.now = NOW
-        self.ledger = Ledger(fakeredis.FakeRedis(server=self.redis), ttl=timedelta(days=7), lease=timedelta(seconds=40))
+        self.client = fakeredis.FakeRedis(server=self.redis)
+        self.ledger = Ledger(self.client, ttl=timedelta(days=7), lease=timedelta(seconds=40))
+        self.hold = Hold(self.client, by="worker")
         self.delivery = Delivery(
             aquilax=cast("AquilaX", self.aquilax),
             ledger=self.ledger,
+            hold=self.hold,
             dead_letters=cast("DeadLetterStore", self.dead_letters),
             policy=POLICY,
             now=lambda: self.now,
@@ -108,7 +113,18 @@ class Scene:
     def deliver(self, *answers: Answer | Exception, message: Message | Unreadable = MESSAGE) -> Ending:
         """Deliver a message to an AquilaX that answers so."""
         self.aquilax.answers = list(answers)
+        if self.redis.connected:
+            self.client.hset("unacked", message.delivery_tag, "in hand")
         return self.delivery.deliver(message)
+
+    def in_hand(self) -> bool:
+        """Whether the message has not ended."""
+        return bool(self.client.exists("unacked"))
+
+    def counts(self) -> dict[str, int]:
+        """What was counted."""
+        found = cast("dict[bytes, bytes]", self.client.hgetall("feedback:counts"))
+        return {name.decode(): int(count) for name, count in found.items()}
 
     def again(self, *answers: Answer | Exception, message: Message | Unreadable = MESSAGE) -> Again:
         """Deliver a message that must come again."""
@@ -118,8 +134,8 @@ class Scene:
 
     def come_again(self, again: Again, *answers: Answer | Exception, message: Message = MESSAGE) -> Ending:
         """Let the message come again when it is due."""
-        assert again.journey.not_before is not None
-        self.now = max(self.now, again.journey.not_before)
+        assert again.due is not None
+        self.now = max(self.now, again.due)
         return self.deliver(*answers, message=replace(message, journey=again.journey))
 
     def claim_is_free(self) -> bool:
@@ -179,9 +195,8 @@ def test_not_now_is_retried_and_spends_an_attempt(scene: Scene) -> None:
     """The words say when, and why."""
     again = scene.again(Answer(status=503, text="later", retry_after=timedelta(seconds=10)))
 
-    assert again == Again(
-        journey=replace(JOURNEY, attempts=1, not_before=NOW + 12 * SECOND), words="retry in 12 s: 503 later"
-    )
+    assert again == Again(journey=replace(JOURNEY, attempts=1), words="retry in 12 s: 503 later", due=NOW + 12 * SECOND)
+    assert scene.in_hand()  # until the transport puts the next one in its place
     assert scene.ledger.counts()[Count.RETRIED] == 1
     assert scene.claim_is_free()
 
@@ -192,11 +207,15 @@ def test_a_short_wait_shows_its_tenths(scene: Scene) -> None:
 
 
 def test_locked_out_is_held_and_spends_none(scene: Scene) -> None:
-    """Our key is wrong: the event waits, however often."""
-    again = scene.again(Answer(status=401, text="Unauthorized"), message=_after(attempts=2, holds=7))
+    """Our key is wrong: the event goes back at once, and all wait."""
+    again = scene.again(LOCKED, message=_after(attempts=2, holds=7))
 
-    assert again.words == "hold, retry in 256 s: 401 Unauthorized"
+    assert (again.words, again.due) == ("hold: 401 Unauthorized", None)
     assert (again.journey.attempts, again.journey.holds) == (2, 8)
+    state = scene.hold.state()
+    assert state is not None
+    assert (state.kind, state.reason, state.by) == ("locked_out", "401 Unauthorized", "worker")
+    scene.hold.resume()
     assert scene.ledger.counts()[Count.HELD] == 1
     assert scene.claim_is_free()
 
@@ -219,9 +238,12 @@ def test_a_rejected_event_is_buried(scene: Scene) -> None:
             event_key=key_of_event(EVENT),
             http_status=404,
             answer="Request ID not found",
+            message_id="m1",
         )
     ]
     assert scene.claim_is_free()
+    assert not scene.in_hand()
+    assert scene.counts() == {"dead": 1, "dead:rejected": 1, "graves": 1}
 
 
 def test_a_forbidden_event_is_buried(scene: Scene) -> None:
@@ -248,7 +270,9 @@ def test_an_untimed_event_is_buried_by_its_message(scene: Scene) -> None:
     assert len({*keys, key_of_event(EVENT)}) == 3
 
 
-POISON = Unreadable(raw=b'{"args": []}', problem="request_id is missing", journey=replace(JOURNEY, holds=3))
+POISON = Unreadable(
+    raw=b'{"args": []}', problem="request_id is missing", journey=replace(JOURNEY, holds=3), delivery_tag="tag"
+)
 
 
 def test_poison_is_buried_with_its_raw_message(scene: Scene) -> None:
@@ -257,16 +281,19 @@ def test_poison_is_buried_with_its_raw_message(scene: Scene) -> None:
 
     burial = scene.dead_letters.burials[0]
     assert (burial.reason, burial.raw, burial.event) == (Reason.INVALID, POISON.raw, None)
+    assert not scene.in_hand()
+    assert scene.counts() == {"dead": 1, "dead:invalid": 1, "graves": 1}
 
 
 def test_poison_waits_for_a_database_that_is_away(scene: Scene) -> None:
-    """It is kept as any other event."""
+    """As it is: with another header it would be another message, or none that nobody can read."""
     scene.dead_letters.fails = DeadLetterStoreUnavailable("gone")
 
     again = scene.again(message=POISON)
 
-    assert again.words == "hold, retry in 16 s: the dead-letter database is away: gone"
-    assert again.journey.holds == 4
+    assert again.words == "kept back, again in 16 s: the dead-letter database is away: gone"
+    assert again.as_it_is
+    assert scene.in_hand()
 
 
 def test_an_event_that_cannot_be_buried_waits_and_is_never_sent_again(scene: Scene) -> None:
@@ -277,7 +304,7 @@ def test_an_event_that_cannot_be_buried_waits_and_is_never_sent_again(scene: Sce
     scene.dead_letters.fails = None
 
     assert first.words == (
-        "hold, retry in 2.0 s: the dead-letter database is away: gone; "
+        "kept back, again in 2.0 s: the dead-letter database is away: gone; "
         "then dead letter: rejected 404 Request ID not found"
     )
     assert isinstance(second, Again)
@@ -358,7 +385,7 @@ def test_a_bug_of_ours_loses_nothing(scene: Scene, caplog: pytest.LogCaptureFixt
     """The event waits, no attempt is spent, the claim is given back, and the log has the traceback."""
     again = scene.again(ZeroDivisionError("bug"))
 
-    assert again.words == "hold, retry in 2.0 s: a fault of ours: ZeroDivisionError"
+    assert again.words == "kept back, again in 2.0 s: a fault of ours: ZeroDivisionError"
     assert (again.journey.attempts, again.journey.holds) == (0, 1)
     assert scene.claim_is_free()
     assert [record.exc_info is not None for record in caplog.records if record.levelno == logging.ERROR] == [True]
@@ -370,8 +397,8 @@ def test_a_redis_that_is_away_sends_nothing(scene: Scene) -> None:
 
     again = scene.again()
 
-    assert again.words == "hold, retry in 2.0 s: Redis is away: ConnectionError"
-    assert again.journey == replace(JOURNEY, holds=1, not_before=NOW + 2 * SECOND)
+    assert again.words == "kept back, again in 2.0 s: Redis is away: ConnectionError"
+    assert (again.journey, again.due) == (replace(JOURNEY, holds=1), NOW + 2 * SECOND)
     assert scene.aquilax.received == []
 
 
@@ -395,7 +422,7 @@ def test_a_delivery_that_cannot_be_recorded_is_recorded_later_and_not_sent_again
     scene.redis.connected = True
     fakeredis.FakeRedis(server=scene.redis).delete(f"feedback:claim:{REQUEST_ID}")  # its lease has ended
 
-    assert again.words == "hold, retry in 2.0 s: Redis is away: ConnectionError; then delivered"
+    assert again.words == "kept back, again in 2.0 s: Redis is away: ConnectionError; then delivered"
     assert scene.come_again(again) == Done(words="delivered")
     assert len(scene.aquilax.received) == 1
     assert scene.ledger.claim(EVENT, message_id="m1") is Seen.SETTLED
@@ -406,19 +433,28 @@ def test_a_delivery_that_cannot_be_recorded_is_recorded_later_and_not_sent_again
     ("answer", "words"),
     [
         (BUSY, "retry in 2.0 s: 503 Service Unavailable"),
-        (Answer(status=401), "hold, retry in 2.0 s: 401 Unauthorized"),
-        (NOT_FOUND, "dead letter: rejected 404 Request ID not found"),
+        (LOCKED, "kept back, again in 2.0 s: Redis is away: ConnectionError"),
+        (
+            NOT_FOUND,
+            (
+                "kept back, again in 2.0 s: Redis is away: ConnectionError; "
+                "then dead letter: rejected 404 Request ID not found"
+            ),
+        ),
     ],
 )
 def test_a_claim_that_cannot_be_given_back_changes_no_decision(
     scene: Scene, monkeypatch: pytest.MonkeyPatch, answer: Answer, words: str
 ) -> None:
-    """The lease ends by itself; what is buried stays buried, and is not sent again."""
+    """The lease ends by itself; what is buried stays buried, is not sent again, and ends when it can be counted."""
     losing_redis(scene, answer, monkeypatch)
 
     ending = scene.deliver()
 
     assert ending.words == words
+    assert isinstance(ending, Again)
+    scene.redis.connected = True
+    assert scene.in_hand()
     assert len(scene.dead_letters.burials) == int(answer is NOT_FOUND)
 
 
@@ -428,7 +464,7 @@ def test_a_message_waits_while_another_of_its_request_id_is_sent(scene: Scene) -
 
     again = scene.again(message=_after(holds=1))
 
-    assert again.words == "hold, retry in 4.0 s: another message of this request_id is being sent"
+    assert again.words == "kept back, again in 4.0 s: another message of this request_id is being sent"
     assert (again.journey.attempts, again.journey.holds) == (0, 2)
     assert scene.aquilax.received == []
 
@@ -439,21 +475,115 @@ def test_it_waits_no_longer_than_the_others_lease(scene: Scene) -> None:
 
     again = scene.again(message=_after(holds=20))
 
-    assert again.journey.not_before is not None
-    assert again.journey.not_before - NOW <= timedelta(seconds=40)
+    assert again.due is not None
+    assert again.due - NOW <= timedelta(seconds=40)
 
 
-def test_a_message_that_comes_early_waits_on(scene: Scene) -> None:
-    """A long wait is cut into short ones by the broker: nothing is spent, and nothing is sent."""
-    early = _after(attempts=1, not_before=NOW + timedelta(minutes=20))
+def _probe(**journey: Any) -> Message:
+    return replace(_after(**journey), probe=True)
 
-    assert scene.deliver(message=early) == Again(journey=early.journey, words="waiting until 2026-01-31 12:20:00 UTC")
+
+def _held(scene: Scene, *, interval: int = 1000) -> None:
+    """Let there be a hold whose probe is under way."""
+    scene.deliver(LOCKED)
+    scene.client.hset("feedback:hold", mapping={"interval": interval, "probe_at": 10**15})
+
+
+def test_what_was_fetched_before_a_hold_began_goes_back_unsent(scene: Scene) -> None:
+    """At once, and it spends nothing."""
+    _held(scene)
+
+    again = scene.again(message=_after(message_id="m2", attempts=1))
+
+    assert (again.words, again.due, again.journey.attempts) == ("hold: 401 Unauthorized", None, 1)
+    assert len(scene.aquilax.received) == 1
+
+
+@pytest.mark.parametrize("answer", [OK, NOT_FOUND, Answer(status=403)])
+def test_any_good_answer_to_a_probe_ends_the_hold(scene: Scene, answer: Answer) -> None:
+    """AquilaX is answering."""
+    _held(scene)
+
+    scene.deliver(answer, message=_probe())
+
+    assert scene.hold.state() is None
+
+
+@pytest.mark.parametrize("answer", [LOCKED, BUSY])
+def test_a_failed_probe_waits_longer_and_spends_nothing(scene: Scene, answer: Answer) -> None:
+    """It goes to the end of its queue: the next probe is another event."""
+    _held(scene)
+
+    again = scene.again(answer, message=_probe(attempts=2))
+
+    assert (again.words, again.due, again.journey.attempts) == (f"hold: {answer.words}", None, 2)
+    assert scene.client.hget("feedback:hold", "interval") == b"2000"
+
+
+def test_not_now_spends_no_attempt_while_a_hold_stands(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It was on its way when the hold began; even its last attempt is kept."""
+
+    def send(_: FeedbackEvent) -> Answer:
+        scene.hold.hold("maintenance", by="ann")
+        return BUSY
+
+    monkeypatch.setattr(scene.aquilax, "send", send)
+
+    again = scene.again(message=_after(attempts=2))
+
+    assert (again.words, again.due, again.journey.attempts) == ("hold: 503 Service Unavailable", None, 2)
+
+
+def test_a_sustained_run_of_not_now_holds_all(scene: Scene) -> None:
+    """The answer that makes it one spends no attempt; those before it did."""
+    for _ in range(19):
+        assert scene.again(BUSY).journey.attempts == 1
+    scene.now += 5 * SECOND
+
+    again = scene.again(BUSY)
+
+    assert (again.words, again.journey.attempts) == ("hold: 503 Service Unavailable", 0)
+    state = scene.hold.state()
+    assert state is not None
+    assert state.kind == "breaker"
+
+
+def test_a_probe_with_nothing_to_send_passes_its_turn_on(scene: Scene) -> None:
+    """Or a backlog that begins with duplicates would be held for an hour."""
+    scene.deliver(OK)
+    scene.deliver(
+        LOCKED, message=replace(_after(message_id="m2"), event=replace(EVENT, status=False, occurred_at=NOW + SECOND))
+    )
+    scene.client.hset("feedback:hold", "probe_at", 10**15)
+
+    assert scene.deliver(message=_probe()) == Done(words="delivered")
+
+    assert int(scene.client.hget("feedback:hold", "probe_at") or 0) < 10**15
+
+
+def test_a_probe_that_is_poison_passes_its_turn_on(scene: Scene) -> None:
+    """AquilaX was not asked."""
+    _held(scene)
+
+    scene.deliver(message=replace(POISON, probe=True))
+
+    assert int(scene.client.hget("feedback:hold", "probe_at") or 0) < 10**15
+
+
+def test_an_operators_hold_stops_a_probe_too(scene: Scene) -> None:
+    """Nothing is sent means nothing."""
+    scene.hold.hold("maintenance", by="ann")
+
+    assert scene.again(message=_probe()).words == "hold: maintenance"
     assert scene.aquilax.received == []
 
 
-def test_a_message_that_comes_a_little_early_is_on_time(scene: Scene) -> None:
-    """Two machines' clocks differ."""
-    assert scene.deliver(OK, message=_after(not_before=NOW + SECOND)) == Done(words="delivered")
+def test_what_has_ended_is_counted_once_however_often_it_comes(scene: Scene) -> None:
+    """A message whose lease was lost comes again, and finds itself done."""
+    scene.deliver(OK)
+
+    assert scene.delivery.deliver(MESSAGE) == Done(words="delivered")
+    assert scene.counts() == {"delivered": 1}
 
 
 def test_closing_closes_every_part(scene: Scene) -> None:
@@ -467,12 +597,12 @@ def test_closing_closes_every_part(scene: Scene) -> None:
 def test_redis_errors_are_all_one_to_the_event(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     """Full, read-only, loading or gone: it waits."""
     for error in (redis.ReadOnlyError, redis.OutOfMemoryError, redis.BusyLoadingError, redis.TimeoutError):
-        monkeypatch.setattr(scene.ledger, "_claim", _raising(error("x")))
+        monkeypatch.setattr(scene.ledger, "claim", _raising(error("x")))
         assert scene.again().words.endswith(f"Redis is away: {error.__name__}")
 
 
 def _raising(error: Exception) -> Any:
-    def call(**_: object) -> None:
+    def call(*_: object, **__: object) -> None:
         raise error
 
     return call

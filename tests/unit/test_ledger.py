@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from producer import FeedbackEvent
 from tests.processes import RedisServer, eventually
-from worker.ledger import Busy, Claim, Claimed, Count, Ledger, Seen
+from worker.ledger import Busy, Claim, Claimed, Count, Held, Ledger, Seen
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -61,7 +61,15 @@ def claimed(claim: Claim) -> Claimed:
 
 def deliver(ledger: Ledger, event: FeedbackEvent, message_id: str) -> None:
     """Claim, and record as if AquilaX had taken it."""
-    ledger.record(event, claimed(ledger.claim(event, message_id=message_id)), message_id=message_id)
+    in_hand(ledger, message_id)
+    claim = claimed(ledger.claim(event, message_id=message_id))
+    ledger.record(event, claim, message_id=message_id, delivery_tag=message_id)
+
+
+def in_hand(ledger: Ledger, tag: str) -> None:
+    """Lay a message into a worker's hand."""
+    ledger.client.hset("unacked", tag, "x")
+    ledger.client.zadd("unacked_index", {tag: 1})
 
 
 def test_a_first_word_is_claimed(ledger: Ledger) -> None:
@@ -157,23 +165,23 @@ def test_only_the_holder_gives_a_claim_back(ledger: Ledger) -> None:
     """A worker whose lease has ended can't end another's."""
     holder = claimed(ledger.claim(word(True), message_id="m1"))
 
-    ledger.release(word(True), Claimed(token="another"))
+    ledger.release(word(True), Claimed(token="another"), message_id="m1")
+    ledger.release(word(True), holder, message_id="m2")
     assert isinstance(ledger.claim(word(True), message_id="m2"), Busy)
 
-    ledger.release(word(True), holder)
+    ledger.release(word(True), holder, message_id="m1")
     assert isinstance(ledger.claim(word(True), message_id="m2"), Claimed)
 
 
 def test_only_the_holders_record_gives_the_claim_back(ledger: Ledger, client: redis.Redis) -> None:
     """A late record counts, and the claim of whoever is sending now stays."""
     late = claimed(ledger.claim(word(True), message_id="m1"))
-    ledger.release(word(True), late)
+    ledger.release(word(True), late, message_id="m1")
     ledger.claim(word(False, NOON + SECOND), message_id="m2")
 
     ledger.record(word(True), late, message_id="m1")
 
     assert client.exists(f"feedback:claim:{REQUEST_ID}")
-    assert ledger.counts()[Count.DELIVERED] == 1
 
 
 def test_a_redelivery_of_the_recorded_message_is_settled(ledger: Ledger) -> None:
@@ -181,23 +189,68 @@ def test_a_redelivery_of_the_recorded_message_is_settled(ledger: Ledger) -> None
     deliver(ledger, word(True), "m1")
 
     assert ledger.claim(word(True), message_id="m1") is Seen.SETTLED
-    assert ledger.counts() == {
-        Count.DELIVERED: 1,
-        Count.DUPLICATE: 0,
-        Count.STALE: 0,
-        Count.RETRIED: 0,
-        Count.HELD: 0,
-    }
+    assert not ledger.settle("m1", Count.DELIVERED)
+    assert ledger.counts() == dict.fromkeys(Count, 0) | {Count.DELIVERED: 1}
 
 
 def test_recording_twice_counts_once(ledger: Ledger) -> None:
     """The answer of the first got lost on its way, and the client asked again."""
+    in_hand(ledger, "tag")
     claim = claimed(ledger.claim(word(True), message_id="m1"))
 
-    ledger.record(word(True), claim, message_id="m1")
-    ledger.record(word(True), claim, message_id="m1")
+    ledger.record(word(True), claim, message_id="m1", delivery_tag="tag")
+    ledger.record(word(True), claim, message_id="m1", delivery_tag="tag")
 
     assert ledger.counts()[Count.DELIVERED] == 1
+
+
+def test_a_record_ends_the_message(ledger: Ledger, client: redis.Redis) -> None:
+    """In the same step: there is no instant at which it is recorded, counted and in hand still."""
+    deliver(ledger, word(True), "m1")
+
+    assert not client.exists("unacked", "unacked_index")
+
+
+def test_a_record_may_leave_the_message_in_hand(ledger: Ledger, client: redis.Redis) -> None:
+    """Something else has to be written down first."""
+    in_hand(ledger, "m1")
+
+    ledger.record(word(True), claimed(ledger.claim(word(True), message_id="m1")), message_id="m1")
+
+    assert client.hexists("unacked", "m1")
+    assert ledger.counts()[Count.DELIVERED] == 0
+    assert ledger.settle("m1", Count.DELIVERED)
+    assert ledger.counts()[Count.DELIVERED] == 1
+
+
+def test_a_message_is_settled_once(ledger: Ledger, client: redis.Redis) -> None:
+    """Whoever comes second finds it gone, and counts nothing."""
+    in_hand(ledger, "tag")
+
+    assert ledger.settle("tag", "dead", "dead:rejected", "graves")
+    assert not ledger.settle("tag", "dead", "dead:rejected", "graves")
+
+    assert not client.exists("unacked", "unacked_index")
+    assert client.hgetall("feedback:counts") == {b"dead": b"1", b"dead:rejected": b"1", b"graves": b"1"}
+
+
+def test_while_held_nobody_may_send_but_a_probe(ledger: Ledger, client: redis.Redis) -> None:
+    """What a worker had fetched before learns of it here."""
+    client.hset("feedback:hold", mapping={"kind": "locked_out", "reason": "401 Unauthorized"})
+
+    assert ledger.claim(word(True), message_id="m1") == Held(reason="401 Unauthorized")
+    assert isinstance(ledger.claim(word(True), message_id="m1", probe=True), Claimed)
+
+
+def test_a_message_that_comes_again_takes_its_own_claim_over(ledger: Ledger) -> None:
+    """Its worker is dead, or others would not have been given it: nobody waits for the claim's end."""
+    dead = claimed(ledger.claim(word(True), message_id="m1"))
+
+    mine = claimed(ledger.claim(word(True), message_id="m1"))
+
+    assert mine != dead
+    ledger.release(word(True), dead, message_id="m1")  # it was not dead after all; the claim is no longer its own
+    assert isinstance(ledger.claim(word(True), message_id="m2"), Busy)
 
 
 def test_a_claim_whose_answer_got_lost_is_granted_to_the_same_token_again(
@@ -213,11 +266,12 @@ def test_a_claim_whose_answer_got_lost_is_granted_to_the_same_token_again(
 def test_each_kind_is_counted(ledger: Ledger) -> None:
     """The counts prove that nothing was lost."""
     deliver(ledger, word(True), "m1")
-    ledger.claim(word(True), message_id="m2")
-    ledger.claim(word(False, NOON - SECOND), message_id="m3")
-    for count in (Count.RETRIED, Count.HELD, None):
+    for tag, count in (("m2", Count.DUPLICATE), ("m3", Count.STALE), ("m5", Count.DEAD)):
+        in_hand(ledger, tag)
+        ledger.settle(tag, count)
+    for informed in (Count.RETRIED, Count.HELD, None):
         later = word(False, NOON + SECOND)
-        ledger.release(later, claimed(ledger.claim(later, message_id="m4")), count=count)
+        ledger.release(later, claimed(ledger.claim(later, message_id="m4")), message_id="m4", count=informed)
 
     assert ledger.counts() == dict.fromkeys(Count, 1)
 
@@ -291,7 +345,8 @@ def test_a_word_is_no_duplicate_after_an_opposite_that_may_have_arrived(ledger: 
     """👍 recorded, 👎 sent and timed out, 👍 said again: AquilaX may have the 👎, so the 👍 is sent again."""
     deliver(ledger, word(True), "m1")
     opposite = word(False, NOON + SECOND)
-    ledger.release(opposite, claimed(ledger.claim(opposite, message_id="m2")), count=Count.RETRIED)
+    claim = claimed(ledger.claim(opposite, message_id="m2"))
+    ledger.release(opposite, claim, message_id="m2", count=Count.RETRIED)
 
     deliver(ledger, word(True, NOON + 2 * SECOND), "m3")
 
@@ -302,7 +357,7 @@ def test_a_word_is_no_duplicate_after_an_opposite_that_may_have_arrived(ledger: 
 def test_a_record_after_the_end_of_the_lease_leaves_the_word_unsure(ledger: Ledger) -> None:
     """A slow 👍 may have reached AquilaX after the 👎 that overtook it, so the next 👎 is sent again."""
     slow = claimed(ledger.claim(word(True), message_id="m1"))
-    ledger.release(word(True), slow)  # stands for the end of its lease
+    ledger.release(word(True), slow, message_id="m1")  # stands for the end of its lease
     deliver(ledger, word(False, NOON + SECOND), "m2")
 
     ledger.record(word(True), slow, message_id="m1")
@@ -362,7 +417,7 @@ class Race:
                 self._ledger.record(event, claim, message_id=f"m{step.message}")
                 del self.waiting[step.message]
             case Fate.UNHEARD | Fate.FAILED:
-                self._ledger.release(event, claim, count=Count.RETRIED)
+                self._ledger.release(event, claim, message_id=f"m{step.message}", count=Count.RETRIED)
             case Fate.KILLED:
                 self._redis.delete(f"feedback:claim:{event.request_id}")  # its lease ends
 

@@ -14,11 +14,12 @@ from kombu.exceptions import OperationalError
 
 from producer.message import JOURNEY, TASK
 from worker.app import create_app
+from worker.broker.payload import PROBE
 from worker.delivery import Again, Buried, Done, Ending
 from worker.policy.journey import Journey
 from worker.policy.message import Message, Unreadable
 from worker.settings import load_settings
-from worker.tasks import LONGEST_COUNTDOWN, DeadLettered, Waiting, register
+from worker.tasks import DeadLettered, Waiting, register
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -44,6 +45,10 @@ class FakeDelivery:
         if isinstance(self.ending, Exception):
             raise self.ending
         return self.ending
+
+    def now(self) -> datetime:
+        """As of Delivery."""
+        return datetime.now(UTC)
 
 
 class Worker:
@@ -93,10 +98,10 @@ def worker() -> Iterator[Worker]:
     worker.app.close()
 
 
-def again(wait: timedelta, words: str = "retry in 12 s: 503 later") -> Again:
-    """An ending that comes again after `wait`."""
+def again(wait: timedelta | None, words: str = "retry in 12 s: 503 later") -> Again:
+    """An ending that comes again after `wait`, or at the end of its queue."""
     journey = Journey(enqueued_at=datetime(2026, 1, 31, tzinfo=UTC), message_id="first", attempts=3)
-    return Again(journey=journey.held(until=datetime.now(UTC) + wait), words=words)
+    return Again(journey=journey.held(), words=words, due=None if wait is None else datetime.now(UTC) + wait)
 
 
 def test_a_done_message_returns_its_words(worker: Worker) -> None:
@@ -168,11 +173,11 @@ def test_a_wait_is_a_retry_in_its_own_words(worker: Worker) -> None:
         worker.run()
 
     assert repr(retry.value) == str(retry.value) == "retry in 12 s: 503 later"
-    assert retry.value.when == worker.delivery.ending.journey.not_before
+    assert retry.value.when == worker.delivery.ending.due
 
 
 def test_the_message_is_published_anew_before_the_retry_is_raised(worker: Worker) -> None:
-    """A crash in between gives two, never none."""
+    """The transport puts it in the place of the one in hand."""
     worker.delivery.ending = again(timedelta(seconds=12))
 
     with pytest.raises(Retry):
@@ -196,26 +201,30 @@ def test_a_message_comes_again_when_it_is_due(worker: Worker) -> None:
     with pytest.raises(Retry):
         worker.run()
 
-    assert _eta(worker.published()[0]) == worker.delivery.ending.journey.not_before
+    assert datetime.fromisoformat(worker.published()[0].headers["eta"]) == worker.delivery.ending.due
 
 
-def test_a_long_wait_is_cut_into_short_ones(worker: Worker) -> None:
-    """An ETA beyond the visibility timeout would be delivered again and again."""
-    worker.delivery.ending = again(timedelta(hours=3))
+def test_a_message_that_is_due_at_once_has_no_eta(worker: Worker) -> None:
+    """It goes to the end of its queue."""
+    worker.delivery.ending = again(None, "hold: 401 Unauthorized")
 
     with pytest.raises(Retry):
         worker.run()
 
-    [message] = worker.published()
-    wait = _eta(message) - datetime.now(UTC)
-    assert LONGEST_COUNTDOWN - timedelta(seconds=5) < wait <= LONGEST_COUNTDOWN
-    assert Journey.from_header(message.headers[JOURNEY], message_id="x", received_at=datetime.now(UTC)).not_before == (
-        worker.delivery.ending.journey.not_before
-    )
+    assert worker.published()[0].headers["eta"] is None
 
 
-def _eta(message: Any) -> datetime:
-    return datetime.fromisoformat(message.headers["eta"])
+def test_a_probe_is_known_by_its_header_and_is_none_when_it_comes_again(worker: Worker) -> None:
+    """The transport marks the one message that it hands out; the next time it is a message like any other."""
+    worker.delivery.ending = again(None)
+
+    with pytest.raises(Retry):
+        worker.run(headers={JOURNEY: HEADER, PROBE: True})
+
+    [message] = worker.delivery.given
+    assert isinstance(message, Message)
+    assert message.probe
+    assert PROBE not in worker.published()[0].headers
 
 
 def test_an_expiry_of_a_foreign_client_goes_along(worker: Worker) -> None:
@@ -306,7 +315,7 @@ def test_the_apps_configuration_is_this(app: Celery) -> None:
         "task_acks_late": True,
         "task_reject_on_worker_lost": True,
         "result_backend": None,
-        "worker_pool": "threads",
+        "worker_pool": "worker.pool:TaskPool",
         "worker_concurrency": 7,
         "worker_prefetch_multiplier": 2,
         "worker_send_task_events": True,
@@ -318,11 +327,13 @@ def test_the_apps_configuration_is_this(app: Celery) -> None:
     assert {name: app.conf[name] for name in pinned} == pinned
 
 
-def test_no_wait_outlives_the_visibility_timeout(app: Celery) -> None:
-    """A message that waits is unacknowledged, and Kombu would deliver it again."""
-    visible_after = app.conf.broker_transport_options["visibility_timeout"]
+def test_the_transport_counts_and_holds_the_queue_of_feedback(app: Celery) -> None:
+    """What the ledger and the hold write, the transport must read."""
+    options = app.conf.broker_transport_options
 
-    assert timedelta(seconds=visible_after) >= 2 * LONGEST_COUNTDOWN
+    assert options["counts"] == {"feedback": "feedback:counts"}
+    assert options["holds"] == {"feedback": "feedback:hold"}
+    assert options["lease"] == 20
 
 
 def test_the_broker_can_never_hang_a_worker(app: Celery) -> None:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.policy.retry import Bury, Delivered, Hold, Outcome, Reason, RetryAt, RetryPolicy, backoff, decide
+from worker.policy.retry import Bury, Delivered, Hold, Outcome, Reason, RetryAt, RetryPolicy, backoff, decide, pause
 from worker.policy.verdict import Answer, Verdict
 
 NOW = datetime(2026, 1, 31, 12, tzinfo=UTC)
@@ -30,7 +30,7 @@ retry_afters = st.none() | st.timedeltas(min_value=timedelta(0), max_value=timed
 def decision(verdict: Verdict, answer: Answer = BUSY, **changed: Any) -> Outcome:
     """Decide on a first attempt made just now, without jitter, but for what is changed."""
     given_: dict[str, Any] = {
-        "policy": POLICY, "attempts": 1, "holds": 1, "enqueued_at": NOW, "now": NOW, "spread": 1.0
+        "policy": POLICY, "attempts": 1, "held": False, "enqueued_at": NOW, "now": NOW, "spread": 1.0
     }  # fmt: skip
     return decide(verdict, answer, **(given_ | changed))
 
@@ -154,10 +154,20 @@ def test_locked_out_is_held_however_many_attempts_and_however_late() -> None:
         Answer(status=401, text="no"),
         attempts=10**6,
         enqueued_at=NOW - timedelta(days=900),
-        holds=2,
     )
 
-    assert outcome == Hold(at=NOW + timedelta(seconds=4), why="401 no")
+    assert outcome == Hold(why="401 no")
+
+
+def test_not_now_spends_no_attempt_while_aquilax_is_known_to_be_down() -> None:
+    """Not even the last one: no event is to blame."""
+    assert decision(Verdict.NOT_NOW, held=True, attempts=10**6) == Hold(why=BUSY.words)
+
+
+@pytest.mark.parametrize("verdict", [Verdict.DELIVERED, Verdict.REJECTED, Verdict.FORBIDDEN])
+def test_a_hold_changes_no_other_answer(verdict: Verdict) -> None:
+    """What AquilaX says of this event counts."""
+    assert decision(verdict, held=True) == decision(verdict, held=False)
 
 
 @given(
@@ -185,16 +195,7 @@ def test_a_retry_is_never_in_the_past_and_never_beyond_the_horizon(
         assert attempts >= policy.max_attempts or age >= policy.horizon
 
 
-@given(policy=policies, holds=st.integers(min_value=1, max_value=2**31), retry_after=retry_afters, spread=spreads)
-def test_a_hold_always_looks_again_within_the_horizon(
-    policy: RetryPolicy, holds: int, retry_after: timedelta | None, spread: float
-) -> None:
-    """A key that was mended is noticed."""
-    outcome = decision(
-        Verdict.LOCKED_OUT, Answer(status=401, retry_after=retry_after), policy=policy, holds=holds, spread=spread
-    )
-
-    assert isinstance(outcome, Hold)
-    assert NOW <= outcome.at <= NOW + policy.horizon
-    if retry_after is None:
-        assert outcome.at <= NOW + min(policy.cap, timedelta(minutes=5))
+@given(policy=policies, holds=st.integers(min_value=1, max_value=2**31), spread=spreads)
+def test_what_something_of_ours_keeps_back_looks_again_soon(policy: RetryPolicy, holds: int, spread: float) -> None:
+    """A database that was mended is noticed."""
+    assert timedelta(0) <= pause(policy, holds=holds, spread=spread) <= min(policy.cap, timedelta(minutes=5))
