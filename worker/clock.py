@@ -20,6 +20,9 @@ _TRUSTED: Final = 60.0
 _AGAIN: Final = 5.0
 """Seconds before another look while Redis is away."""
 
+_LONG: Final = 1.0
+"""Seconds after which nobody knows how old an answer is: redis-py may have asked more than once meanwhile."""
+
 
 class RedisClock:
     """Tells the time by Redis' clock; safe for many threads.
@@ -68,8 +71,12 @@ class RedisClock:
             except redis.RedisError:
                 self._look_at = self._monotonic() + _AGAIN
                 return
+            answered_at = self._monotonic()
+            if answered_at - asked_at > _LONG and self._zero is not None:
+                self._look_at = answered_at + _AGAIN
+                return
             then = datetime.fromtimestamp(seconds, UTC) + timedelta(microseconds=microseconds)
-            self._zero = then - timedelta(seconds=(asked_at + self._monotonic()) / 2)
-            self._look_at = self._monotonic() + _TRUSTED
+            self._zero = then - timedelta(seconds=(asked_at + answered_at) / 2)
+            self._look_at = answered_at + _TRUSTED
         finally:
             self._one_at_a_time.release()

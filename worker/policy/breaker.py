@@ -11,8 +11,9 @@ from worker.policy.verdict import Verdict
 __all__ = ["Breaker"]
 
 _RUN: Final = 20
-"""Answers in a row. Resilience4j looks at 100 calls, and asks half of them to fail; Envoy ejects a host after 5 in a
-row. All of 20 is a surer sign than half of 100, and comes sooner."""
+"""Answers in a row. Envoy ejects a host after 5 in a row, of several that it has; Hystrix looks at 20 calls at the
+least, and Resilience4j at 100, and each asks half of them to fail. Half is too little here: while every other event is
+delivered, nothing shall be held. All of 20 is a surer sign than half of 100, and comes sooner."""
 
 _LASTING: Final = timedelta(seconds=5)
 """A worker with 50 threads gets 50 answers at once: one hiccup is no outage, however many it hits."""
@@ -22,7 +23,9 @@ _LASTING: Final = timedelta(seconds=5)
 class Breaker:
     """The run of "not now" that a process sees: a value.
 
-    A worker that sends little opens late or never. It does no harm: each of its events is retried by itself.
+    A worker that sends little opens late, at its twentieth answer, however long that takes: until then each of its
+    events is retried by itself, and the more of them wait, the sooner it comes. One whose own network is broken opens
+    for all, and a probe of another worker ends that within a second or two.
 
     Attributes:
         run: Answers "not now" in a row.
