@@ -12,8 +12,8 @@ WORKDIR /build
 # The dependencies change seldom, and so have their own layer. Nothing is installed that does not have the lock's hash.
 COPY requirements/worker.txt requirements/build.txt requirements/
 RUN python -m venv --without-pip /opt/feedback \
-    && pip --python /opt/feedback install --require-hashes --requirement requirements/worker.txt \
-    && pip install --require-hashes --requirement requirements/build.txt
+    && pip --python /opt/feedback install --no-deps --require-hashes --requirement requirements/worker.txt \
+    && pip install --no-deps --require-hashes --requirement requirements/build.txt
 
 COPY pyproject.toml README.md LICENSE ./
 COPY migrations/ migrations/

@@ -140,7 +140,7 @@ def test_a_wrong_key_or_address_spends_no_attempt_and_loses_nothing(system: Syst
 
 
 def test_the_dead_letter_counts_only_attempts_that_were_the_events_own(system: System) -> None:
-    """A hold does not count, nor does a probe that fails: after a 503, a 401 and a 302 the 404 is the second attempt."""
+    """A hold does not count, nor does a probe that fails: after 503, 401 and 302, the 404 is the second attempt."""
     request_id = _scripted(system, [503, 401, 302, 404])
 
     system.enqueue(request_id)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import random
+import socket
+import struct
 import threading
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final, Self, TypeVar
@@ -14,6 +16,9 @@ if TYPE_CHECKING:
 __all__ = ["Proxy"]
 
 _CHUNK: Final = 65536
+_LINGER_0: Final = struct.pack("ii", 1, 0)
+"""SO_LINGER on, for 0 seconds: closing sends RST, not FIN (socket(7))."""
+
 T = TypeVar("T")
 
 
@@ -128,4 +133,6 @@ class _Connection:
 
     def cut(self) -> None:
         for writer in self._writers:
-            writer.transport.abort()
+            if not writer.is_closing():
+                writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_0)
+                writer.transport.abort()

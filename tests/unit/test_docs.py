@@ -177,7 +177,7 @@ def test_the_code_for_other_celery_clients_enqueues(valkey: RedisServer) -> None
     assert "producer" not in code
     _run(code.replace("redis://127.0.0.1:6379/0", valkey.url))
     # Kombu keeps its pools for the process: one that was only closed would fail the next app of this URL.
-    pools.reset()  # type: ignore[no-untyped-call]  # Kombu is untyped
+    pools.reset()
     assert _queued(valkey) == 1
 
 

@@ -104,6 +104,8 @@ class FetchingChannel(kombu_redis.Channel):  # type: ignore[misc]  # Kombu is un
         self.armed_until: float | None = None
         """Until when it waits for news, if it does (by `time.monotonic`)."""
         self._brpop_sent_at: float | None = None
+        """When it last asked (by `time.monotonic`)."""
+        self._awaits_answer = False
         self._watch = True
         self._tracking = True
         self._tracked: Any = None
@@ -160,10 +162,10 @@ class FetchingChannel(kombu_redis.Channel):  # type: ignore[misc]  # Kombu is un
     def _on_connection_disconnect(self, connection: Any) -> None:  # noqa: ANN401 - redis-py's
         """Change hands if an answer is lost with the connection."""
         if self._in_poll is connection:
-            if self.armed_until is None:
+            if self._awaits_answer:
                 self._change_hands()
             self.disarm()
-            self._brpop_sent_at = None
+            self._awaits_answer = False
         super()._on_connection_disconnect(connection)
 
     def _change_hands(self) -> None:
@@ -263,7 +265,7 @@ class FetchingChannel(kombu_redis.Channel):  # type: ignore[misc]  # Kombu is un
         fetch = ("EVALSHA", FETCH.sha) if self._loaded is socket else ("EVAL", FETCH.source)
         commands.append((*fetch, len(keys), *keys, *arguments))
         self._credit_asked, self._commands = credit, [command[0] for command in commands]
-        self._in_poll, self._brpop_sent_at = connection, time.monotonic()
+        self._in_poll, self._brpop_sent_at, self._awaits_answer = connection, time.monotonic(), True
         connection.send_packed_command(connection.pack_commands(commands))
 
     def _brpop_start(self, timeout: float | None = None) -> None:  # noqa: ARG002 - Kombu's name and signature
@@ -273,18 +275,21 @@ class FetchingChannel(kombu_redis.Channel):  # type: ignore[misc]  # Kombu is un
         """Read what came: the answers to what was asked, or the news that something changed."""
         connection = self.client.connection
         try:
-            if self._brpop_sent_at is None:  # nothing was asked: it waits for news, or has no queue or no room left
+            if self._awaits_answer:
+                fetched = self._read_answers(connection)
+            else:  # it waits for news, or has no queue or no room left
                 connection.read_response(push_request=True)
                 self.disarm()
-                raise Empty
-            fetched = self._read_answers(connection)
+                fetched = []
+            self._flush_brpop_reauth()
+            if not fetched and not self._in_poll and self.qos.can_consume():
+                self.ask()  # at once: something changed
         except self.connection_errors:
             self._change_hands()
             self.disarm()
+            self._awaits_answer = False
             connection.disconnect()
             raise
-        finally:
-            self._flush_brpop_reauth()
         if not self._deliver_all(fetched):
             raise Empty
         return True
@@ -299,7 +304,7 @@ class FetchingChannel(kombu_redis.Channel):  # type: ignore[misc]  # Kombu is un
                 except redis.ResponseError as error:
                     answers[command] = error
         finally:
-            self._in_poll, self._brpop_sent_at = None, None
+            self._in_poll, self._awaits_answer = None, False
         if "CLIENT" in answers:
             self._tracked = socket
             if isinstance(answers["CLIENT"], Exception):
@@ -334,7 +339,9 @@ class FetchingChannel(kombu_redis.Channel):  # type: ignore[misc]  # Kombu is un
 
     def is_overdue(self) -> bool:
         """Whether an answer has not come for so long that the connection must be dead."""
-        return self._brpop_sent_at is not None and time.monotonic() - self._brpop_sent_at > _OVERDUE
+        if not self._awaits_answer or self._brpop_sent_at is None:
+            return False
+        return bool(kombu_redis.monotonic() - self._brpop_sent_at > _OVERDUE)
 
     def _update_queue_cycle(self) -> None:
         super()._update_queue_cycle()
@@ -394,13 +401,13 @@ class FetchingChannel(kombu_redis.Channel):  # type: ignore[misc]  # Kombu is un
     def finish_asking(self) -> None:
         """Read the answer that is under way, so that nothing is handed over to a holder that has let go."""
         asked, self._in_poll = self._in_poll, None
-        if asked and self.armed_until is None and self._brpop_sent_at is not None:
+        if asked and self._awaits_answer:
             try:
                 if asked.can_read(timeout=_LAST_ANSWER):
                     self.holder.give_back_first([message.tag for message in self._read_answers(asked) if message.tag])
             except (*self.connection_errors, *self.connection.channel_errors):
                 log.debug("the answer under way is lost; what it held comes back by the lease", exc_info=True)
-        self._in_poll, self.armed_until, self._brpop_sent_at = None, None, None
+        self._in_poll, self.armed_until, self._awaits_answer = None, None, False
 
 
 def _bytes(entry: bytes | str) -> bytes:

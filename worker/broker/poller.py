@@ -7,7 +7,7 @@ from contextlib import suppress
 from queue import Empty
 from typing import TYPE_CHECKING, Any, Final
 
-from kombu.transport.redis import MultiChannelPoller
+from kombu.transport.redis import MultiChannelPoller, _socket_readable
 from kombu.utils.eventio import ERR, READ
 
 if TYPE_CHECKING:
@@ -45,10 +45,10 @@ class Poller(MultiChannelPoller):  # type: ignore[misc]  # Kombu is untyped
         super().on_readable(fileno)
 
     def maybe_check_brpop_health(self) -> None:
-        """Give up connections that have not answered for long."""
+        """Give up connections that have not answered for long; not those whose answer nobody has read yet."""
         for channel in self._channels:
             connection = channel._in_poll  # noqa: SLF001 - Kombu's
-            if connection and channel.is_overdue():
+            if connection and channel.is_overdue() and not _is_readable(connection):
                 connection.disconnect()
 
     def get(self, callback: Callable[..., Any], timeout: float | None = None) -> None:  # noqa: ARG002 - Kombu's signature
@@ -86,3 +86,9 @@ class Poller(MultiChannelPoller):  # type: ignore[misc]  # Kombu is untyped
         ]
         wait = min([_LONGEST_POLL, *moments])
         return max(wait if timeout is None else min(wait, timeout), 0)
+
+
+def _is_readable(connection: Any) -> bool:  # noqa: ANN401 - redis-py's
+    """Whether something came over a connection; nothing of it is read."""
+    socket = connection._sock  # noqa: SLF001 - redis-py's own look would take it out of the loop's sight
+    return socket is not None and bool(_socket_readable(socket))

@@ -87,11 +87,11 @@ class QoS(kombu_redis.QoS):  # type: ignore[misc]  # Kombu is untyped
         if (self._vrestore_count - 1) % (interval or 1):
             return
         with self.channel.conn_or_acquire() as client:
-            seconds, _ = client.time()
+            seconds, microseconds = client.time()
             overdue = client.zrange(
                 self.unacked_index_key,
                 "-inf",
-                seconds - self.visibility_timeout,
+                seconds + microseconds / 1_000_000 - self.visibility_timeout,
                 byscore=True,
                 offset=start if num else None,
                 num=num,

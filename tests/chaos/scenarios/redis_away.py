@@ -23,7 +23,7 @@ def _killed(run: Run) -> None:
     run.start_workers(2)
     with run.full_load():
         for _ in range(1 if run.short else 5):
-            run.pause(2)
+            run.pause(2 if run.short else 5)
             with run.fault():
                 run.system.kill(run.server.part)
             run.pause(1)
@@ -36,7 +36,7 @@ def _restarted(run: Run) -> None:
     run.start_workers(2)
     with run.full_load():
         for _ in range(5):
-            run.pause(2)
+            run.pause(2 if run.short else 5)
             with run.fault():
                 run.system.stop(run.server.part)
             run.system.restart_server(run.server)
@@ -47,7 +47,7 @@ def _frozen(run: Run) -> None:
     """Redis answers nothing for 20 s, and every connection stays open: longer than each lease."""
     run.start_workers(2)
     with run.full_load():
-        run.pause(2)
+        run.pause(2 if run.short else 5)
         with run.fault():
             run.system.freeze(run.server.part)
         run.pause(20)
@@ -59,7 +59,7 @@ def _full(run: Run) -> None:
     """Redis refuses every write that needs memory (maxmemory, noeviction), and is given memory again."""
     run.start_workers(2)
     with run.full_load(), closing(run.client()) as client:
-        run.pause(2)
+        run.pause(2 if run.short else 5)
         with run.fault():
             client.config_set("maxmemory", 1)
         run.pause(6)
@@ -71,7 +71,7 @@ def _read_only(run: Run) -> None:
     """The master becomes a replica, of a master that is not there, and is made master again."""
     run.start_workers(2)
     with run.full_load(), closing(run.client()) as client:
-        run.pause(2)
+        run.pause(2 if run.short else 5)
         with run.fault():
             client.replicaof("127.0.0.1", free_port())
         run.pause(6)
