@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Final
 from celery.exceptions import CPendingDeprecationWarning
 from celery.worker.consumer import Consumer as CeleryConsumer
 
-from worker.broker.payload import POISON
+from worker.broker.payload import HELD_IN, POISON
 from worker.deadletters import DeadLetterError, DeadLetterStore, burial_of_unreadable
 from worker.policy.journey import Journey
 from worker.policy.message import Unreadable
@@ -177,7 +177,11 @@ def _raw(message: Message) -> bytes:
 def _without_mark(value: object) -> object:
     if not isinstance(value, dict):
         return value
-    return {name: _without_mark(inner) for name, inner in value.items() if name != "redelivered"}
+    return {name: _without_mark(inner) for name, inner in value.items() if name not in _OF_A_DELIVERY}
+
+
+_OF_A_DELIVERY: Final = {"redelivered", HELD_IN}
+"""What differs from one delivery of a message to the next."""
 
 
 def _text(body: object) -> object:

@@ -172,7 +172,7 @@ class Delivery:
     def _done(self, message: Message, count: Count, state: State, *, note: str = "") -> Done:
         """Let a message end with nothing sent."""
         self._settle_replay(message, state, note=note)
-        self._ledger.settle(message.delivery_tag, count)
+        self._ledger.settle(message.delivery_tag, count, held_in=message.held_in)
         return Done(words=count.value)
 
     def _send(self, message: Message) -> Outcome:
@@ -231,6 +231,7 @@ class Delivery:
                 claim,
                 message_id=journey.message_id,
                 delivery_tag="" if replayed else message.delivery_tag,
+                held_in=message.held_in,
             )
         except redis.RedisError as error:
             return self._keep_back(replace(journey, delivered=True), f"{_fault(error)}; then delivered")
@@ -278,7 +279,7 @@ class Delivery:
 
     def _settle_dead(self, message: Message | Unreadable, reason: Reason, *, new: bool) -> None:
         counts = [Count.DEAD, f"{Count.DEAD}:{reason}", *(["graves"] if new else [])]
-        self._ledger.settle(message.delivery_tag, *counts)
+        self._ledger.settle(message.delivery_tag, *counts, held_in=message.held_in)
 
     def _settle_replay(self, message: Message, state: State, *, note: str = "") -> None:
         if (row := message.journey.dead_letter) is not None:

@@ -156,7 +156,9 @@ class Ledger:
             case answer:
                 raise TypeError(f"claim.lua answered {answer!r}")
 
-    def record(self, event: FeedbackEvent, claimed: Claimed, *, message_id: str, delivery_tag: str = "") -> None:
+    def record(
+        self, event: FeedbackEvent, claimed: Claimed, *, message_id: str, delivery_tag: str = "", held_in: str = ""
+    ) -> None:
         """Record that AquilaX took the event, and give the claim back.
 
         It was sent, so it is recorded even if the lease has ended; a later word stays.
@@ -166,21 +168,23 @@ class Ledger:
             claimed: The claim.
             message_id: As of `claim`.
             delivery_tag: The message that ends with it; '' if it does not end yet.
+            held_in: The key of the set of what its holder holds; '' if that is not known.
         """
         word: list[Any] = [*_word(event, message_id), claimed.token, self._ttl]
-        _RECORDING(self._client, [*_keys(event), *_UNACKED, _COUNTS], [*word, delivery_tag])
+        _RECORDING(self._client, [*_keys(event), *_UNACKED, held_in, _COUNTS], [*word, delivery_tag])
 
-    def settle(self, delivery_tag: str, *counts: str) -> bool:
+    def settle(self, delivery_tag: str, *counts: str, held_in: str = "") -> bool:
         """End a message, and count how.
 
         Args:
             delivery_tag: The message.
             counts: What to count.
+            held_in: As of `record`.
 
         Returns:
             Whether it was in hand. If not, its lease has ended, and it is counted where it comes to its end again.
         """
-        return bool(_SETTLING(self._client, [*_UNACKED, _COUNTS], [delivery_tag, *counts]))
+        return bool(_SETTLING(self._client, [*_UNACKED, held_in, _COUNTS], [delivery_tag, *counts]))
 
     def release(self, event: FeedbackEvent, claimed: Claimed, *, message_id: str, count: Count | None = None) -> None:
         """Give the claim back without a word delivered, and count why if ``count`` says so."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Never
 from celery.exceptions import Reject, Retry
 
 from producer.message import JOURNEY, TASK
-from worker.broker.payload import PROBE
+from worker.broker.payload import HELD_IN, PROBE
 from worker.delivery import Again, Buried, Done
 from worker.policy.message import read_message
 
@@ -75,12 +75,13 @@ def _message(
     task: Task, args: tuple[Any, ...], kwargs: dict[str, Any], *, received_at: datetime
 ) -> Message | Unreadable:
     request = task.request
-    headers = _headers(request)
+    headers, properties = _headers(request), request.properties or {}
     return read_message(
         args,
         kwargs,
         headers.get(JOURNEY),
-        delivery_tag=str((request.properties or {}).get("delivery_tag") or request.id),
+        delivery_tag=str(properties.get("delivery_tag") or request.id),
+        held_in=str(properties.get(HELD_IN) or ""),
         received_at=received_at,
         probe=headers.get(PROBE) is True,
     )

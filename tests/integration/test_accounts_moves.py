@@ -151,7 +151,7 @@ class Moves(RuleBasedStateMachine):
         """Each is published anew in its own place, as a retry is."""
         for tag in some[1]:
             again = to_message(an_event())
-            PUT(self._client, [QUEUE, QUEUE + DELAYED, KEYS.unacked, KEYS.index], [again, due, tag])
+            PUT(self._client, [QUEUE, QUEUE + DELAYED, KEYS.unacked, KEYS.index, ""], [again, due, tag])
 
     @rule(holder=HOLDERS, dead=st.sets(HOLDERS))
     def beat(self, holder: str, dead: set[str]) -> None:

@@ -75,21 +75,21 @@ class SafeChannel(FetchingChannel):
         """Publish a message: at once or for later, and in place of the one in hand that it takes over from."""
         headers = message.get("headers")
         due, instead_of = due_at(headers), taken_over(headers)
-        if due is not None and due <= time.time() * 1000 and not instead_of:
+        if due is not None and due <= time.time() * 1000 and not instead_of.tag:
             due = None
-        if due is None and not instead_of:
+        if due is None and not instead_of.tag:
             super()._put(queue, message, **kwargs)
             return
         batch = kwargs.get("_publish_batch")
         key = self._q_for_pri(queue, self._get_message_priority(message, reverse=False))
-        if batch is not None and not instead_of:
+        if batch is not None and not instead_of.tag:
             batch.add("zadd", key + DELAYED, {dumps(message): due})
             return
         name = self.keys.prefix + key
         published = PUT(
             self.scripting(),
-            [name, name + DELAYED, self.keys.unacked, self.keys.index],
-            [dumps(message), "" if due is None else due, instead_of],
+            [name, name + DELAYED, self.keys.unacked, self.keys.index, instead_of.held_in],
+            [dumps(message), "" if due is None else due, instead_of.tag],
         )
         if not published:
             log.warning("a task is not published again: its lease ended, and another worker has its message")

@@ -19,7 +19,7 @@ from kombu.utils.json import dumps
 
 from worker.broker.holder import RENEWALS, Holder
 from worker.broker.keys import DELAYED, Keys
-from worker.broker.payload import PROBE, due_at, to_payload
+from worker.broker.payload import HELD_IN, PROBE, due_at, to_payload
 from worker.broker.scripts import FETCH
 
 if TYPE_CHECKING:
@@ -357,6 +357,8 @@ class FetchingChannel(kombu_redis.Channel):  # type: ignore[misc]  # Kombu is un
             payload = to_payload(_bytes(entry), tag=tag, queue=queue)
             if probe:
                 payload["headers"][PROBE] = True
+            if acknowledged and queue in self.counts:
+                payload["properties"][HELD_IN] = self.holder.held_key
             fetched.append(Fetched(queue, tag if acknowledged else "", payload, due_at(payload["headers"])))
         if tags := [message.tag for message in fetched if message.tag]:
             self.holder.hold(tags)

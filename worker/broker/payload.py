@@ -9,13 +9,16 @@ from typing import Any, Final
 
 from kombu.utils.json import loads
 
-__all__ = ["POISON", "PROBE", "due_at", "to_payload"]
+__all__ = ["HELD_IN", "POISON", "PROBE", "due_at", "to_payload"]
 
 POISON: Final = "poison"
 """The header of an entry that is no message: what is wrong with it. The entry itself is the body, as bytes.
 
 In Redis the header's value is the entry in hex (`lua/fetch.lua`).
 """
+
+HELD_IN: Final = "feedback_held_in"
+"""The property of a message in hand, of a queue that is counted: the key of the set of what its holder holds."""
 
 PROBE: Final = "feedback_probe"
 """The header of the one message that is handed out to see whether a hold can end."""

@@ -28,6 +28,7 @@ class Message:
         event: The event.
         journey: Its way so far.
         delivery_tag: The message's own, by which it is in this worker's hand.
+        held_in: The key of the set of what its holder holds; '' if the transport did not say.
         timed: Whether its sender said when it occurred; if not, its first receipt stands in.
         probe: Whether it is sent to see whether a hold can end.
     """
@@ -35,6 +36,7 @@ class Message:
     event: FeedbackEvent
     journey: Journey
     delivery_tag: str = ""
+    held_in: str = ""
     timed: bool = True
     probe: bool = False
 
@@ -59,6 +61,7 @@ class Unreadable:
         problem: What is wrong with it.
         journey: As much of its way as is known.
         delivery_tag: As of `Message`.
+        held_in: As of `Message`.
         probe: As of `Message`.
     """
 
@@ -66,6 +69,7 @@ class Unreadable:
     problem: str
     journey: Journey
     delivery_tag: str = ""
+    held_in: str = ""
     probe: bool = False
 
 
@@ -75,6 +79,7 @@ def read_message(
     header: object,
     *,
     delivery_tag: str,
+    held_in: str = "",
     received_at: datetime,
     probe: bool = False,
 ) -> Message | Unreadable:
@@ -85,6 +90,7 @@ def read_message(
         kwargs: The task's keyword arguments.
         header: The message header ``feedback``, or None if a foreign client sent the message.
         delivery_tag: The message's own, which a redelivery keeps.
+        held_in: As of `Message`.
         received_at: Now. It stands in for what a foreign client leaves out.
         probe: Whether it was handed out to see whether a hold can end.
     """
@@ -94,9 +100,16 @@ def read_message(
         event = _read_event(args, kwargs, journey)
     except ValueError as error:  # InvalidEvent is one
         raw = json.dumps({"args": args, "kwargs": kwargs, "header": header}, default=repr)
-        return Unreadable(raw=raw.encode(), problem=str(error), journey=journey, delivery_tag=delivery_tag, probe=probe)
+        return Unreadable(
+            raw=raw.encode(),
+            problem=str(error),
+            journey=journey,
+            delivery_tag=delivery_tag,
+            held_in=held_in,
+            probe=probe,
+        )
     timed = kwargs.get("occurred_at") is not None
-    return Message(event=event, journey=journey, delivery_tag=delivery_tag, timed=timed, probe=probe)
+    return Message(event=event, journey=journey, delivery_tag=delivery_tag, held_in=held_in, timed=timed, probe=probe)
 
 
 def _read_event(args: Sequence[Any], kwargs: Mapping[str, Any], journey: Journey) -> FeedbackEvent:
