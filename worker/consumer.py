@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import logging
+import time
 import warnings
 from base64 import b64encode
 from collections.abc import Mapping
@@ -23,6 +24,7 @@ from celery.exceptions import CPendingDeprecationWarning
 from celery.worker.consumer import Consumer as CeleryConsumer
 
 from worker.broker.payload import HELD_IN, POISON
+from worker.broker.refusals import Refused
 from worker.deadletters import DeadLetterError, DeadLetterStore, burial_of_unreadable
 from worker.policy.journey import Journey
 from worker.policy.message import Unreadable
@@ -82,6 +84,8 @@ class Consumer(CeleryConsumer):  # type: ignore[misc]  # Celery is untyped
             # What Celery 6 will do by default is what must not be done here: ending the tasks that are running.
             warnings.simplefilter("ignore", CPendingDeprecationWarning)
             super().on_connection_error_after_connected(exc)
+        if isinstance(exc, Refused):
+            time.sleep(_FIRST_PAUSE)  # it is there, so that connecting anew would not be waited for
 
     def cancel_active_requests(self) -> None:
         """Cancel what runs, in a cold shutdown. Threads can't be cancelled: `worker.bootsteps.Leave` leaves them."""

@@ -20,6 +20,8 @@ A run fails if
 - an acknowledged event is neither at AquilaX nor in the table, or AquilaX has another word of it than was said;
 - AquilaX received an event twice that was not on its way there at the moment of a fault, and that no answer asked to
   send again;
+- Redis is back and nothing is delivered within 10 s, or the rest is not drained within two minutes (three after kills
+  of workers, ten after the long outage);
 - a worker of ours ended by itself, or the system's own counts do not add up in the end;
 - a worker's log has an error that nothing explains (`tests/chaos/logs.py` lists what does).
 

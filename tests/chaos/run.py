@@ -309,6 +309,9 @@ def execute(scenario: Scenario, make: str, *, folder: Path, short: bool, plain: 
                 run.failures.append(str(error))
             outcome.drained = run.drain()
             _settle(run, outcome)
+            if not plain and outcome.first is not None:
+                words = f"{outcome.first:.1f} s until the next delivery, which is more than {scenario.recovers:g} s"
+                run.require(outcome.first <= scenario.recovers, words)
     except Exception as error:  # noqa: BLE001 - whatever it was, it is this run's result
         outcome.failures.append(f"{type(error).__name__}: {error}")
     if run is not None:

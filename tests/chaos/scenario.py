@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -29,6 +30,7 @@ class Scenario:
         server_options: Of Redis.
         environment: More settings.
         patience: Seconds until it must be drained.
+        recovers: Seconds from the end of the last fault in which something must be delivered again.
     """
 
     name: str
@@ -42,3 +44,4 @@ class Scenario:
     server_options: Sequence[str] = ()
     environment: Mapping[str, str] = field(default_factory=dict)
     patience: float = 120
+    recovers: float = math.inf

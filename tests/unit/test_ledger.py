@@ -211,6 +211,22 @@ def test_a_record_ends_the_message(ledger: Ledger, client: redis.Redis) -> None:
     assert not client.exists("unacked", "unacked_index")
 
 
+@pytest.mark.parametrize("end", ["record", "settle"])
+def test_what_ends_leaves_its_holders_hand(ledger: Ledger, client: redis.Redis, end: str) -> None:
+    """In the same step: a worker that is killed before it acknowledges leaves nothing behind."""
+    in_hand(ledger, "m1")
+    client.sadd("unacked_held:a-worker", "m1", "another")
+
+    if end == "record":
+        claim = claimed(ledger.claim(word(True), message_id="m1"))
+        ledger.record(word(True), claim, message_id="m1", delivery_tag="m1", held_in="unacked_held:a-worker")
+    else:
+        ledger.settle("m1", Count.STALE, held_in="unacked_held:a-worker")
+
+    assert client.smembers("unacked_held:a-worker") == {b"another"}
+    assert not client.exists("unacked", "unacked_index")
+
+
 def test_a_record_may_leave_the_message_in_hand(ledger: Ledger, client: redis.Redis) -> None:
     """Something else has to be written down first."""
     in_hand(ledger, "m1")

@@ -20,6 +20,7 @@ from kombu.utils.json import dumps
 from worker.broker.holder import RENEWALS, Holder
 from worker.broker.keys import DELAYED, Keys
 from worker.broker.payload import HELD_IN, PROBE, due_at, to_payload
+from worker.broker.refusals import taking_refusals
 from worker.broker.scripts import FETCH
 
 if TYPE_CHECKING:
@@ -59,14 +60,6 @@ _OWN_KEYS: Final = 4
 _KEYS_OF_A_LIST: Final = 4
 _COUNTS: Final = 2
 """Where the counts stand among a list's keys (`lua/fetch.lua`): a worker does not wait for them to change."""
-
-_ELSEWHERE: Final = (
-    redis.exceptions.ReadOnlyError,
-    redis.exceptions.OutOfMemoryError,
-    redis.exceptions.MasterDownError,
-)
-_ELSEWHERE_WORDS: Final = ("NOREPLICAS", "MISCONF", "BUSY", "CLUSTERDOWN")
-"""Answers with which Redis says that it can't work just now: the worker asks again, on a new connection."""
 
 
 class Fetched(NamedTuple):
@@ -188,7 +181,8 @@ class FetchingChannel(kombu_redis.Channel):  # type: ignore[misc]  # Kombu is un
     def _connparams(self, asynchronous: bool = False) -> dict[str, Any]:
         if self.connection is None or self.connection.client is None:
             raise redis.ConnectionError("the connection was closed")
-        return super()._connparams(asynchronous)  # type: ignore[no-any-return]  # Kombu is untyped
+        params: dict[str, Any] = super()._connparams(asynchronous)
+        return params | {"connection_class": taking_refusals(params["connection_class"])}
 
     def _disconnect_pools(self) -> None:
         pool, self._waiting_pool = self._waiting_pool, None
@@ -315,8 +309,6 @@ class FetchingChannel(kombu_redis.Channel):  # type: ignore[misc]  # Kombu is un
             self._loaded = None
             return []
         if isinstance(answer, Exception):
-            if isinstance(answer, _ELSEWHERE) or str(answer).startswith(_ELSEWHERE_WORDS):
-                raise redis.ConnectionError(f"Redis can't hand over just now: {answer}") from answer
             raise answer
         self._loaded = socket
         self.connection.asked()

@@ -23,6 +23,20 @@ class Poller(MultiChannelPoller):  # type: ignore[misc]  # Kombu is untyped
     """Polls the connections of channels that wait for news, and makes them ask again in time."""
 
     eventflags = READ | ERR
+    _bell: int | None = None
+    _silence: Callable[[], None]
+
+    def hear(self, bell: int, silence: Callable[[], None]) -> None:
+        """Let `get` end a wait whenever something can be read from ``bell``; ``silence`` reads it."""
+        self._bell, self._silence = bell, silence
+        self.poller.register(bell, READ)
+
+    def hear_no_more(self) -> None:
+        """Forget the bell."""
+        if self._bell is not None:
+            with suppress(KeyError, ValueError, OSError):
+                self.poller.unregister(self._bell)
+            self._bell = None
 
     def _register_BRPOP(self, channel: Any) -> None:  # noqa: ANN401, N802 - Kombu's name
         """Let a channel ask, unless it has asked or waits for news."""
@@ -61,14 +75,11 @@ class Poller(MultiChannelPoller):  # type: ignore[misc]  # Kombu is untyped
         try:
             self.maybe_refresh_binding_expiry()
             self.on_poll_start()
-            wait = self._patience(timeout)
-            if self._paused_brpop and not self.fds:
-                time.sleep(wait)
-                events = []
-            else:
-                events = self.poller.poll(wait)
+            events = self.poller.poll(self._patience(timeout))
             for fileno, event in events or ():
-                if self.handle_event(fileno, event):
+                if fileno == self._bell:
+                    self._silence()
+                elif self.handle_event(fileno, event):
                     return
             if not events:
                 self.maybe_check_brpop_health()

@@ -48,16 +48,21 @@ class Transport(kombu_redis.Transport):  # type: ignore[misc]  # Kombu is untype
         for channel in self.channels:
             for holder in channel.holders:
                 holder.grouped = True
+        self.cycle.hear_no_more()
+        loop.add_reader(self._hang_bell(), self._silence)
+        self.cycle._brpop_health_tref.cancel()  # noqa: SLF001 - Kombu's own look at it comes too seldom
+        self.cycle._brpop_health_tref = loop.call_repeatedly(1, self.cycle.maybe_check_brpop_health)  # noqa: SLF001 - likewise
+
+    def _hang_bell(self) -> int:
+        """Return the end of the bell that can be read."""
         if self._bell is None:
             self._bell = os.pipe()
             for end in self._bell:
                 os.set_blocking(end, False)
-        loop.add_reader(self._bell[0], self._silence)
-        self.cycle._brpop_health_tref.cancel()  # noqa: SLF001 - Kombu's own look at it comes too seldom
-        self.cycle._brpop_health_tref = loop.call_repeatedly(1, self.cycle.maybe_check_brpop_health)  # noqa: SLF001 - likewise
+        return self._bell[0]
 
     def wake(self) -> None:
-        """Wake the event loop, from any thread: there is room for more messages."""
+        """Wake whoever waits for events, from any thread: there is room for more messages."""
         if self._bell is not None:
             with suppress(OSError):  # it is full, and so it rings; or the connection is closed
                 os.write(self._bell[1], b"!")
@@ -86,6 +91,8 @@ class Transport(kombu_redis.Transport):  # type: ignore[misc]  # Kombu is untype
         Raises:
             TimeoutError: None came within ``timeout`` seconds (it is `socket.timeout`, too).
         """
+        if self._bell is None:
+            self.cycle.hear(self._hang_bell(), self._silence)
         deadline = None if timeout is None else time.monotonic() + timeout
         left = timeout
         while True:
@@ -102,6 +109,7 @@ class Transport(kombu_redis.Transport):  # type: ignore[misc]  # Kombu is untype
     def close_connection(self, connection: Any) -> None:  # noqa: ANN401 - Kombu's signature
         """Close every channel."""
         super().close_connection(connection)
+        self.cycle.hear_no_more()
         bell, self._bell = self._bell, None
         if bell is not None:
             if self._loop is not None:

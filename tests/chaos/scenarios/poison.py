@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import uuid
+from base64 import b64decode
 from contextlib import closing
 from typing import TYPE_CHECKING, Any, Final
 
@@ -24,6 +25,7 @@ __all__ = ["SCENARIOS"]
 
 _HUGE: Final = 20 * 1024 * 1024
 _DEEP: Final = 200_000
+_MARK: Final = 41
 
 
 def _in_the_queue(run: Run) -> None:
@@ -111,15 +113,15 @@ def _marked() -> bytes:
 
 
 def _mark(entry: bytes) -> bytes:
-    """What tells an entry from all others, if there is something: a mark, or a delivery tag."""
-    at = entry.find(b"mark-")
-    if at >= 0:
-        return entry[at : at + 41]
+    """What tells an entry from all others, if there is something: a mark, also in its body, or a delivery tag."""
     try:
-        tag = json.loads(entry)["properties"]["delivery_tag"]
+        message = json.loads(entry)
+        texts = [entry, b64decode(message["body"])]
+        tag = str(message["properties"]["delivery_tag"]).encode()
     except (ValueError, LookupError, TypeError, RecursionError):
-        return entry or b"\x00 there is none"
-    return str(tag).encode()
+        texts, tag = [entry], entry or b"\x00 there is none"
+    marks = [text[at : at + _MARK] for text in texts if (at := text.find(b"mark-")) >= 0]
+    return marks[0] if marks else tag
 
 
 SCENARIOS: Final[Sequence[Scenario]] = (

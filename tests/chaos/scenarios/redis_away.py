@@ -101,6 +101,9 @@ def _cut_off(run: Run) -> None:
         run.over()
 
 
+_BACK_AGAIN: Final = 10
+"""Seconds after the return of Redis in which workers consume again: docs/guarantees.md promises it."""
+
 SCENARIOS: Final[Sequence[Scenario]] = (
     Scenario(
         name="kill -9 of Redis, restarted on its append-only file",
@@ -108,10 +111,15 @@ SCENARIOS: Final[Sequence[Scenario]] = (
         short=True,
         makes=("valkey", "redis"),
         plain=True,
+        recovers=_BACK_AGAIN,
     ),
-    Scenario(name="restart of Redis in good order", play=_restarted, makes=("redis",), plain=True),
-    Scenario(name="Redis frozen for 20 s", play=_frozen, makes=("valkey",)),
-    Scenario(name="connections cut, silent and slow", play=_cut_off, short=True, makes=("redis",)),
-    Scenario(name="Redis out of memory", play=_full, makes=("valkey",)),
-    Scenario(name="master turned read-only replica and back", play=_read_only, makes=("redis",)),
+    Scenario(
+        name="restart of Redis in good order", play=_restarted, makes=("redis",), plain=True, recovers=_BACK_AGAIN
+    ),
+    Scenario(name="Redis frozen for 20 s", play=_frozen, recovers=_BACK_AGAIN),
+    Scenario(
+        name="connections cut, silent and slow", play=_cut_off, short=True, makes=("redis",), recovers=_BACK_AGAIN
+    ),
+    Scenario(name="Redis out of memory", play=_full, recovers=_BACK_AGAIN),
+    Scenario(name="master turned read-only replica and back", play=_read_only, makes=("redis",), recovers=_BACK_AGAIN),
 )

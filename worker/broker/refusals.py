@@ -1,0 +1,48 @@
+"""Answers with which Redis says that it can't work just now: whoever asked takes it to be away, and comes again.
+
+A replica that was a master a moment ago, a full memory, a disk that can't be written: Celery knows these as errors of a
+command, and ends the worker over one that comes while it connects.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any, Final
+
+import redis
+
+__all__ = ["Refused", "taking_refusals"]
+
+_CLASSES: Final = (
+    redis.exceptions.ReadOnlyError,
+    redis.exceptions.OutOfMemoryError,
+    redis.exceptions.MasterDownError,
+)
+_WORDS: Final = ("NOREPLICAS", "MISCONF", "BUSY ", "CLUSTERDOWN")
+"""Those for which redis-py has no class; ``BUSY`` is a script that runs for too long."""
+
+
+class Refused(redis.ConnectionError, redis.ResponseError):
+    """Redis is there, and refuses for now. It is an answer to a command, and as good as a lost connection."""
+
+
+class _TakingRefusals:
+    """A connection that raises `Refused` for them."""
+
+    def read_response(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - redis-py's
+        try:
+            return super().read_response(*args, **kwargs)  # type: ignore[misc]  # a mix-in for redis-py's connections
+        except redis.ResponseError as error:
+            if isinstance(error, _CLASSES) or str(error).startswith(_WORDS):
+                raise Refused(str(error)) from error
+            raise
+
+
+@cache
+def taking_refusals(connection_class: type) -> type:
+    """Return a class of connections that raise `Refused` where Redis refuses for now.
+
+    Args:
+        connection_class: A class of redis-py's connections.
+    """
+    return type(connection_class.__name__, (_TakingRefusals, connection_class), {})
