@@ -117,7 +117,7 @@ def test_what_is_not_due_takes_no_room(fleet: Fleet) -> None:
 
     assert fleet.client.zcard("celery:delayed") == 50
     assert fleet.client.hlen("unacked") == 0
-    shown = fleet.app.control.inspect(timeout=5).scheduled() or {}
+    shown = fleet.app.control.inspect(limit=1, timeout=10).scheduled() or {}
     assert {entry["request"]["id"] for entry in shown["one@here"]} == {result.id for result in waiting}
     fleet.client.delete("celery:delayed")
 
@@ -140,16 +140,16 @@ def test_a_revoked_task_is_not_run(fleet: Fleet) -> None:
 
 def test_a_rate_limit_is_kept(fleet: Fleet) -> None:
     """Three in a second at the most."""
-    fleet.app.control.rate_limit("clock", "3/s", reply=True, timeout=5)
+    fleet.app.control.rate_limit("clock", "3/s", reply=True, limit=1, timeout=10)
     times = sorted(group(fleet.task("clock") for _ in range(6))().get(timeout=SOON))
-    fleet.app.control.rate_limit("clock", "0", reply=True, timeout=5)
+    fleet.app.control.rate_limit("clock", "0", reply=True, limit=1, timeout=10)
 
     assert times[-1] - times[0] >= 1.2
 
 
 def test_workers_answer(fleet: Fleet) -> None:
     """As Flower asks them, and as it controls them."""
-    inspect = fleet.app.control.inspect(timeout=5)
+    inspect = fleet.app.control.inspect(limit=1, timeout=10)
     assert inspect.ping() == {"one@here": {"ok": "pong"}}
     assert "add" in (inspect.registered() or {})["one@here"]
     assert (inspect.stats() or {})["one@here"]["broker"]["transport"] == "redis"
@@ -160,10 +160,10 @@ def test_a_worker_can_be_given_a_queue_and_relieved_of_it(fleet: Fleet) -> None:
     """While it runs."""
     key = fleet.key()
     fleet.task("note", key, "early").apply_async(queue="extra")
-    fleet.app.control.add_consumer("extra", reply=True, timeout=5)
+    fleet.app.control.add_consumer("extra", reply=True, limit=1, timeout=10)
     eventually(lambda: fleet.noted(key) == ["early"], what="the new queue is consumed")
 
-    fleet.app.control.cancel_consumer("extra", reply=True, timeout=5)
+    fleet.app.control.cancel_consumer("extra", reply=True, limit=1, timeout=10)
     assert fleet.run("add", 1, 1) == 2
     fleet.task("note", key, "late").apply_async(queue="extra")
     assert fleet.run("add", 1, 1) == 2
