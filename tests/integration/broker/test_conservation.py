@@ -21,6 +21,7 @@ from tests.integration.broker.history import COUNTED, QUEUES, History
 from tests.integration.broker.messages import OURS
 from tests.integration.broker.places import Entry, Places, parsed, same_content
 from worker.broker.payload import due_at, to_payload
+from worker.broker.takeover import TakenOver
 
 if TYPE_CHECKING:
     from tests.processes import RedisServer
@@ -229,12 +230,14 @@ class Conservation(History):
             scheduled = [other.name for other in self.look().of(entry.queue) if other.place.endswith(":delayed")]
             assert entry.name in scheduled
 
-    @rule(number=numbers, eta=st.sampled_from([None, 3600]))
-    def retry(self, number: int, eta: int | None) -> None:
+    @rule(number=numbers, eta=st.sampled_from([None, 3600]), tells=st.booleans())
+    def retry(self, number: int, eta: int | None, tells: bool) -> None:
         """A task publishes itself anew in place of its message, which Celery acknowledges afterwards."""
         if found := self._in_hand(number):
             worker, message, entry = found
-            with patch("worker.broker.channel.taken_over", return_value=message.delivery_tag):
+            held_in = worker.channel.holder_of(message.delivery_tag).held_key if tells else ""
+            taken = TakenOver(message.delivery_tag, held_in)
+            with patch("worker.broker.channel.taken_over", return_value=taken):
                 assert self.put_by_celery(self.new_name(), entry.queue, 0, eta, OURS)
             self.put[entry.queue] -= 1  # the same message still
             self.alive[entry.name] -= 1
