@@ -14,6 +14,8 @@ from binascii import b2a_base64
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
+from producer.trace_context import trace_headers
+
 if TYPE_CHECKING:
     from producer.event import FeedbackEvent
 
@@ -96,6 +98,8 @@ def to_message(
 ) -> bytes:
     """Return the bytes to lay in ``queue`` for a Celery worker to run ``feedback.deliver`` with this event.
 
+    They lead back to the current span of OpenTelemetry, if there is one.
+
     They say that they are counted as accepted, so they must be enqueued as the producers do: `producer.resp.enqueuing`.
 
     Args:
@@ -118,7 +122,7 @@ def to_message(
         "kwargsrepr": _inside(repr(kwargs)),
         "pid": os.getpid(),
         "hostname": _HOSTNAME,
-        "journey": _journey(enqueued_at or datetime.now(UTC), journey),
+        "journey": _journey(enqueued_at or datetime.now(UTC), journey) + _trace(),
         "queue": _inside(queue),
         "tag": os.urandom(16).hex(),  # not a counter or a generator's: those repeat themselves after a fork
     }
@@ -129,6 +133,11 @@ def _journey(enqueued_at: datetime, more: dict[str, Any] | None) -> str:
     if not more:
         return _NEW_JOURNEY % enqueued_at.isoformat()
     return json.dumps({"v": JOURNEY_VERSION, "enqueued_at": enqueued_at.isoformat(), **more})
+
+
+def _trace() -> str:
+    """The headers that follow the journey, which is the last: of the current span, if there is one."""
+    return "".join(f', "{name}": {_encode(value)}' for name, value in trace_headers().items())
 
 
 _NEW_JOURNEY: Final = json.dumps({"v": JOURNEY_VERSION, "enqueued_at": "%s"})

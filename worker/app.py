@@ -6,7 +6,7 @@ import logging
 import os
 import socket
 import threading
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from celery import Celery
@@ -21,11 +21,17 @@ from worker.deadletters import DeadLetterStore
 from worker.delivery import Delivery
 from worker.hold import HOLD, Announcer, Hold
 from worker.ledger import Ledger
+from worker.observe.exporter import MetricsServer
+from worker.observe.logs import Logs
+from worker.observe.observer import Observers
+from worker.observe.outcomes import OutcomeLog
+from worker.observe.redaction import Redactor, secrets_of
 from worker.redis_clients import kombu_broker
 from worker.settings import load_settings
 from worker.tasks import register
 
 if TYPE_CHECKING:
+    from worker.observe.observer import Observer
     from worker.settings import Settings
 
 __all__ = ["create_app"]
@@ -40,6 +46,8 @@ class _Parts:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.announcer = Announcer()
+        self.logs = Logs(settings.feedback_log_format, Redactor(secrets_of(settings)))
+        self.observer = Observers(*_traces(), OutcomeLog(now=self.now, sample=settings.feedback_log_sample))
         self._delivery: Delivery | None = None
         self._one_at_a_time = threading.Lock()
 
@@ -50,6 +58,15 @@ class _Parts:
             if self._delivery is None:
                 self._delivery = self._make_delivery()
             return self._delivery
+
+    def observe(self, observer: Observer) -> None:
+        """Let one more hear of the deliveries, as long as none has been made."""
+        self.observer = self.observer.and_also(observer)
+
+    def now(self) -> datetime:
+        """Return the time: by Redis' clock, where this process delivers."""
+        delivery = self._delivery
+        return datetime.now(UTC) if delivery is None else delivery.now()
 
     def _make_delivery(self) -> Delivery:
         settings = self.settings
@@ -68,10 +85,16 @@ class _Parts:
                 connections=settings.feedback_concurrency,
             ),
             ledger=ledger,
-            hold=Hold(ledger.client, by=f"{socket.gethostname()}:{os.getpid()}", announcer=self.announcer),
+            hold=Hold(
+                ledger.client,
+                by=f"{socket.gethostname()}:{os.getpid()}",
+                announcer=self.announcer,
+                begun=self.observer.hold_begun,
+            ),
             dead_letters=DeadLetterStore.connect(settings.feedback_database_url.get_secret_value()),
             policy=settings.retry_policy,
             now=RedisClock(ledger.client).now,
+            observer=self.observer,
         )
 
     def close(self, **_: object) -> None:
@@ -101,12 +124,22 @@ def create_app(settings: Settings | None = None) -> Celery:
     app.conf.broker_transport_options.update(of_sentinels)
     logging.getLogger("alembic").setLevel(logging.WARNING)  # it tells each worker's log how it reads the schema
     parts = app.feedback = _Parts(settings)
+    parts.logs.connect()
     register(app, lambda: parts.delivery)
-    app.steps["worker"].update((Preflight, Leave))
+    app.steps["worker"].update((Preflight, Leave, MetricsServer))
     app.steps["consumer"].update((BrokerCheck, HoldWatch))
     worker_shutdown.connect(parts.close)
     worker_process_shutdown.connect(parts.close)
     return app
+
+
+def _traces() -> tuple[Observer, ...]:
+    """What makes spans, if OpenTelemetry is installed: first, so that the log's lines are written within them."""
+    try:
+        from worker.observe.tracing import Traces  # noqa: PLC0415 - of the extra `opentelemetry`
+    except ModuleNotFoundError:
+        return ()
+    return (Traces(),)
 
 
 def _configuration(settings: Settings) -> dict[str, Any]:

@@ -12,7 +12,9 @@ from __future__ import annotations
 import json
 import socket
 import ssl
+import time
 from contextlib import closing
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from importlib.metadata import version
@@ -92,7 +94,12 @@ class AquilaX:
         self._adapter.close()
 
     def send(self, event: FeedbackEvent) -> Answer:
-        """Send one event and return what came back, or in a word why nothing did."""
+        """Send one event and return what came back, or in a word why nothing did, and how long that took."""
+        began = time.perf_counter()
+        answer = self._ask(event)
+        return replace(answer, took=timedelta(seconds=time.perf_counter() - began))
+
+    def _ask(self, event: FeedbackEvent) -> Answer:
         request = requests.Request("GET", self._url(event), headers=self._headers).prepare()
         try:
             response = self._adapter.send(

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from worker.hold import Announcer
     from worker.settings import Settings
 
-__all__ = ["BrokerCheck", "HoldWatch", "Leave", "Preflight", "feedback_hold", "shown_hold"]
+__all__ = ["BrokerCheck", "HoldWatch", "Leave", "Preflight", "feedback_hold", "refusal", "shown_hold"]
 
 log = logging.getLogger(__name__)
 
@@ -53,7 +53,7 @@ class Preflight(bootsteps.Step):  # type: ignore[misc]  # Celery is untyped
             with closing(DeadLetterStore.connect(settings.feedback_database_url.get_secret_value())) as store:
                 check_schema(store.engine)
         except (SettingsError, SchemaError, DatabaseUnusable) as error:
-            raise SystemExit(_refusal(error)) from None
+            raise SystemExit(refusal(error)) from None
         except DeadLetterStoreUnavailable as error:
             log.warning(
                 "the dead-letter database is away, so its schema is not checked; events that die wait: %s", error
@@ -83,7 +83,7 @@ class BrokerCheck(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery is u
             if consumer.restart_count > 1:
                 log.critical("%s", problem)
             else:
-                sys.stderr.write(f"{_refusal(problem)}\n")
+                sys.stderr.write(f"{refusal(problem)}\n")
                 raise WorkerShutdown(1)
         if not info.get("aof_enabled"):
             log.warning(
@@ -92,7 +92,8 @@ class BrokerCheck(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery is u
             )
 
 
-def _refusal(problem: object) -> str:
+def refusal(problem: object) -> str:
+    """Return what a worker says that does not start."""
     return f"aquilax-feedback: the worker does not start: {problem}"
 
 

@@ -26,9 +26,11 @@ from celery.worker.consumer import Consumer as CeleryConsumer
 from worker.broker.payload import HELD_IN, POISON
 from worker.broker.refusals import Refused
 from worker.deadletters import DeadLetterError, DeadLetterStore, burial_of_unreadable
+from worker.policy.ending import Buried
 from worker.policy.journey import Journey
 from worker.policy.message import Unreadable
 from worker.policy.retry import Reason
+from worker.policy.verdict import Answer
 from worker.pool import TaskPool
 
 if TYPE_CHECKING:
@@ -126,7 +128,8 @@ class Consumer(CeleryConsumer):  # type: ignore[misc]  # Celery is untyped
             log.error("a message that is no event waits for the dead-letter database: %s", error)  # noqa: TRY400 - in words
             message.channel.qos.defer(message.delivery_tag, wait=_DATABASE_PAUSE)
         else:
-            log.warning("dead letter: invalid %s", problem)
+            words = f"dead letter: {Reason.INVALID} {Answer(status=None, text=problem).words}"
+            self.app.feedback.observer.began(unreadable).ended(Buried(reason=Reason.INVALID, words=words))
             label = f"dead,dead:{Reason.INVALID}{',graves' if new else ''}"
             message.channel.qos.ack(message.delivery_tag, label)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import random
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final, assert_never
 
@@ -19,6 +19,8 @@ from worker.deadletters import (
     key_of_event_without_time,
 )
 from worker.ledger import Busy, Claimed, Count, Held, Ledger, Seen
+from worker.observe.observer import UNOBSERVED
+from worker.policy.ending import Again, Buried, Done, Ending, Result
 from worker.policy.message import Message, Unreadable
 from worker.policy.retry import Bury, Delivered, Outcome, Reason, RetryAt, RetryPolicy, decide, pause
 from worker.policy.retry import Hold as HoldOutcome
@@ -30,41 +32,12 @@ if TYPE_CHECKING:
     from worker.aquilax import AquilaX
     from worker.deadletters import DeadLetterStore
     from worker.hold import Hold
+    from worker.observe.observer import Observer, Turn
     from worker.policy.journey import Journey
 
 __all__ = ["Again", "Buried", "Delivery", "Done", "Ending"]
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Done:
-    """Nothing is left to do; ``words`` say why."""
-
-    words: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Again:
-    """The message comes again, with this journey: when it is ``due``, or at the end of its queue.
-
-    One that nobody can read comes ``as_it_is``: with the header that it has, and not with a journey.
-    """
-
-    journey: Journey
-    words: str
-    due: datetime | None = None
-    as_it_is: bool = False
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Buried:
-    """The event is in the dead-letter table."""
-
-    words: str
-
-
-Ending = Done | Again | Buried
 
 
 class Delivery:
@@ -78,6 +51,7 @@ class Delivery:
         policy: How long and how often to try.
         now: The clock.
         spread: Chance, from 0 to 1.
+        observer: Is told what becomes of each message.
     """
 
     def __init__(
@@ -90,6 +64,7 @@ class Delivery:
         policy: RetryPolicy,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         spread: Callable[[], float] = random.random,
+        observer: Observer = UNOBSERVED,
     ) -> None:
         self._aquilax = aquilax
         self._ledger = ledger
@@ -98,19 +73,17 @@ class Delivery:
         self._policy = policy
         self._now = now
         self._spread = spread
+        self._observer = observer
 
     def deliver(self, message: Message | Unreadable) -> Ending:
         """Bring one message to its end, or one step nearer to it.
 
         Whatever goes wrong on our side is no fault of the event: it waits, and spends no attempt.
         """
-        try:
-            if isinstance(message, Unreadable):
-                return self._bury_unreadable(message)
-            return self._deliver(message)
-        except Exception as error:  # noqa: BLE001 - no fault of ours may cost somebody's feedback; `_fault` logs it
-            again = self._keep_back(message.journey, _fault(error))
-            return replace(again, as_it_is=isinstance(message, Unreadable))
+        turn = self._observer.began(message)
+        ending = self._end(message, turn)
+        turn.ended(ending)
+        return ending
 
     def now(self) -> datetime:
         """Return the time by the clock that decides."""
@@ -122,7 +95,16 @@ class Delivery:
         self._ledger.close()
         self._dead_letters.close()
 
-    def _deliver(self, message: Message) -> Ending:
+    def _end(self, message: Message | Unreadable, turn: Turn) -> Ending:
+        try:
+            if isinstance(message, Unreadable):
+                return self._bury_unreadable(message)
+            return self._deliver(message, turn)
+        except Exception as error:  # noqa: BLE001 - no fault of ours may cost somebody's feedback; `_fault` logs it
+            again = self._keep_back(message.journey, _fault(error))
+            return replace(again, as_it_is=isinstance(message, Unreadable))
+
+    def _deliver(self, message: Message, turn: Turn) -> Ending:
         journey = message.journey
         asked_at = self._now()
         claim = self._ledger.claim(message.word, message_id=journey.message_id, probe=message.probe)
@@ -131,7 +113,7 @@ class Delivery:
         if not message.probe:
             self._hold.let_through(asked_at=asked_at)
         try:
-            return self._settle(message, claim, self._known_outcome(message) or self._send(message))
+            return self._settle(message, claim, self._known_outcome(message) or self._send(message, turn))
         except Exception:
             self._give_back(message, claim)
             raise
@@ -154,7 +136,7 @@ class Delivery:
     def _turned_away(self, message: Message, claim: Busy | Held | Seen) -> Ending:
         if isinstance(claim, Held):
             self._hold.turned_away(claim.reason, by_hand=claim.by_hand, at=self._now())
-            return Again(journey=message.journey.held(), words=f"hold: {claim.reason}")
+            return Again(journey=message.journey.held(), words=f"hold: {claim.reason}", result=Result.HOLD)
         self._pass_on(message)
         match claim:
             case Busy(remaining=remaining):
@@ -175,9 +157,10 @@ class Delivery:
         self._ledger.settle(message.delivery_tag, count, held_in=message.held_in)
         return Done(words=count.value)
 
-    def _send(self, message: Message) -> Outcome:
+    def _send(self, message: Message, turn: Turn) -> Outcome:
         answer = self._aquilax.send(message.event)
         verdict, now = classify(answer), self._now()
+        turn.answered(answer, verdict)
         return decide(
             verdict,
             answer,
@@ -210,10 +193,11 @@ class Delivery:
                 return self._record(message, claim)
             case RetryAt(at=at, why=why):
                 self._give_back(message, claim, count=Count.RETRIED)
-                return Again(journey=journey.spent(), words=f"retry in {self._until(at)}: {why}", due=at)
+                words = f"retry in {self._until(at)}: {why}"
+                return Again(journey=journey.spent(), words=words, due=at, result=Result.RETRY)
             case HoldOutcome(why=why):
                 self._give_back(message, claim, count=Count.HELD)
-                return Again(journey=journey.held(), words=f"hold: {why}")
+                return Again(journey=journey.held(), words=f"hold: {why}", result=Result.HOLD)
             case Bury():
                 ending = self._bury(message, outcome)
                 self._give_back(message, claim)
@@ -269,13 +253,13 @@ class Delivery:
             self._settle_dead(message, outcome.reason, new=new)
         except Exception as error:  # noqa: BLE001 - as in `deliver`; here the journey knows that it was sent
             return self._keep_back(journey, f"{_fault(error)}; then {words}")
-        return Buried(words=words)
+        return Buried(reason=outcome.reason, words=words)
 
     def _bury_unreadable(self, message: Unreadable) -> Buried:
         self._pass_on(message)
         new = self._dead_letters.bury(burial_of_unreadable(message, died_at=self._now()))
         self._settle_dead(message, Reason.INVALID, new=new)
-        return Buried(words=_dead(Bury(reason=Reason.INVALID, answer=message.problem)))
+        return Buried(reason=Reason.INVALID, words=_dead(Bury(reason=Reason.INVALID, answer=message.problem)))
 
     def _settle_dead(self, message: Message | Unreadable, reason: Reason, *, new: bool) -> None:
         counts = [Count.DEAD, f"{Count.DEAD}:{reason}", *(["graves"] if new else [])]

@@ -19,6 +19,8 @@ from worker.policy.breaker import Breaker
 from worker.policy.verdict import Verdict
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import redis
 
 __all__ = ["HOLD", "Announcer", "Hold", "HoldKind", "HoldState"]
@@ -132,14 +134,23 @@ class Hold:
         client: Redis; it is not closed here.
         by: What this process calls itself.
         announcer: The process's own, if more than this object hears of holds.
+        begun: Is told the kind of a hold that this object begins.
 
     Every method but `let_through` and `turned_away` raises `redis.RedisError` when Redis is away.
     """
 
-    def __init__(self, client: redis.Redis, *, by: str, announcer: Announcer | None = None) -> None:
+    def __init__(
+        self,
+        client: redis.Redis,
+        *,
+        by: str,
+        announcer: Announcer | None = None,
+        begun: Callable[[HoldKind], None] = lambda _: None,
+    ) -> None:
         self._client = client
         self._by = by
         self._announcer = announcer or Announcer()
+        self._begun = begun
         self._breaker = Breaker()
         self._one_at_a_time = threading.Lock()
 
@@ -184,7 +195,9 @@ class Hold:
             return False
         with self._one_at_a_time:
             self._breaker = Breaker()  # once the hold ends, one more "not now" is not the end of the same run
-        standing, reason = (part.decode(errors="replace") for part in stands)
+        standing, reason = (part.decode(errors="replace") for part in stands[:2])
+        if stands[2]:
+            self._begun(kind)
         self.turned_away(reason, by_hand=standing == HoldKind.OPERATOR, at=at)
         return True
 

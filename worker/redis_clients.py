@@ -21,6 +21,8 @@ __all__ = ["Master", "kombu_broker", "redis_client"]
 _PATIENCE: Final = 5.0
 """Seconds to wait for Redis, or for a free connection, before the event goes back to wait its turn."""
 
+_RETRIES: Final = 3
+
 _SENTINEL_PATIENCE: Final = 1.0
 """Seconds for each step of asking a sentinel, of which there are several."""
 
@@ -60,24 +62,33 @@ class Master:
             raise redis.ConnectionError(str(error)) from error
 
 
-def redis_client(url: str, *, sentinel_master: str | None = None, connections: int) -> redis.Redis:
+def redis_client(
+    url: str,
+    *,
+    sentinel_master: str | None = None,
+    connections: int,
+    patience: float = _PATIENCE,
+    retries: int = _RETRIES,
+) -> redis.Redis:
     """Return a client that answers in bytes and tries again after a failure; it connects when it is first used.
 
     Args:
         url: The broker's URL, in redis-py's spelling or Kombu's.
         sentinel_master: The master's name, if the URL names its sentinels. The client follows the master.
         connections: At the most; as many as there are threads.
+        patience: Seconds to wait for each answer of Redis, and for a free connection.
+        retries: How often it tries again after a failure.
 
     Raises:
         ValueError: The URL can't be read. The message never repeats any of it.
     """
     options: dict[str, Any] = {
         "max_connections": connections,
-        "timeout": _PATIENCE,
-        "socket_timeout": _PATIENCE,
-        "socket_connect_timeout": _PATIENCE,
+        "timeout": patience,
+        "socket_timeout": patience,
+        "socket_connect_timeout": patience,
         "health_check_interval": 30,
-        "retry": Retry(ExponentialBackoff(cap=1, base=0.05), retries=3),
+        "retry": Retry(ExponentialBackoff(cap=1, base=0.05), retries=retries),
         "retry_on_error": [redis.ConnectionError, redis.TimeoutError],
     }
     if master := _master(url, sentinel_master):

@@ -7,7 +7,7 @@ import os
 import tempfile
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Literal
 from urllib.parse import urlsplit
 
 import requests
@@ -19,7 +19,7 @@ from sqlalchemy.exc import ArgumentError
 from producer.address import Address
 from worker.policy.retry import RetryPolicy
 
-__all__ = ["Settings", "SettingsError", "load_settings"]
+__all__ = ["LogFormat", "Settings", "SettingsError", "load_settings"]
 
 _SHORTEST_SECONDS: Final = 0.001
 _LONGEST_SECONDS: Final = 10 * 365 * 24 * 3600
@@ -101,6 +101,7 @@ def _database_url(value: SecretStr) -> SecretStr:
 
 
 Seconds = Annotated[timedelta, BeforeValidator(_seconds)]
+LogFormat = Literal["console", "json"]
 
 
 class Settings(BaseSettings):
@@ -168,6 +169,25 @@ class Settings(BaseSettings):
         default=None,
         description="The file that a worker touches while it consumes, for `aquilax-feedback health`. "
         "Without it, one of the user's in the folder for temporary files.",
+    )
+
+    feedback_log_format: LogFormat = Field(
+        default="console", description="How a worker writes its log: `console` for people, `json` for machines."
+    )
+    feedback_log_sample: float = Field(
+        default=1.0,
+        ge=0,
+        le=1,
+        description="The fraction of the log's lines on events that went well that is written; all others always are.",
+    )
+    feedback_metrics_port: int | None = Field(
+        default=None,
+        ge=1,
+        le=65535,
+        description="The port on which a worker serves its metrics; without one it has none.",
+    )
+    feedback_metrics_host: str = Field(
+        default="127.0.0.1", description="The address that this port is opened on. It asks for no login."
     )
 
     @property

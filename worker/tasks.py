@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Never
 from celery.exceptions import Reject, Retry
 
 from producer.message import JOURNEY, TASK
+from producer.trace_context import TRACE_HEADERS
 from worker.broker.payload import HELD_IN, PROBE
 from worker.delivery import Again, Buried, Done
 from worker.policy.message import read_message
@@ -84,6 +85,7 @@ def _message(
         held_in=str(properties.get(HELD_IN) or ""),
         received_at=received_at,
         probe=headers.get(PROBE) is True,
+        trace={name: value for name in TRACE_HEADERS if isinstance(value := headers.get(name), str)},
     )
 
 

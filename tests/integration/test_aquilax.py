@@ -20,6 +20,7 @@ import requests.exceptions
 import urllib3.exceptions
 from hypothesis import given
 from hypothesis import strategies as st
+from opentelemetry.sdk.trace import TracerProvider
 from pydantic import SecretStr
 from urllib3.connection import HTTPConnection
 
@@ -90,6 +91,15 @@ def test_the_request_is_as_the_api_wants_it() -> None:
     assert header(head, "User-Agent").startswith("aquilax-feedback/")
     assert "Cookie" not in head
     assert "Authorization" not in head
+
+
+def test_no_trace_goes_to_aquilax() -> None:
+    """It is theirs to trace what they do; a header that they did not ask for is none of theirs."""
+    with TracerProvider(shutdown_on_exit=False).get_tracer("a worker").start_as_current_span("process feedback"):
+        _, head = answer_to(response())
+
+    names = {line.partition(":")[0].lower() for line in head.split("\r\n")[1:] if line}
+    assert names == {"host", "user-agent", "accept", "accept-encoding", "connection", "x-ax-key"}
 
 
 def test_a_thumbs_down_is_false() -> None:

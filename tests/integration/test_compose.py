@@ -96,7 +96,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory, _postgres: DatabaseServer) -
     """Redis, PostgreSQL with its schema, the sandbox and Flower: all but the worker."""
     need("redis-server")
     folder = tmp_path_factory.mktemp("compose")
-    ports = {name: free_port() for name in ("redis", "flower", "sandbox")}
+    ports = {name: free_port() for name in ("redis", "flower", "sandbox", "metrics")}
     with _postgres.fresh() as database_url:
         stack = Stack(_compose(folder, ports, database_url), folder, ports)
         (folder / "redis.conf").write_text(stack.compose.content["configs"]["redis.conf"]["content"])
@@ -124,6 +124,7 @@ def _compose(folder: Path, ports: dict[str, int], database_url: str) -> Compose:
             "5555": str(ports["flower"]),
             "sandbox.localhost": "127.0.0.1",
             "8480": str(ports["sandbox"]),
+            "9540": str(ports["metrics"]),
             "0.0.0.0": "127.0.0.1",
         }
     )
@@ -145,6 +146,13 @@ def test_an_event_goes_from_a_backend_on_the_host_to_aquilax(stack: Stack, worke
         producer.enqueue(request_id, True, org="an-org", group="a-group")
     with SandboxClient(stack.url("sandbox")) as sandbox:
         eventually(lambda: sandbox.received_for(request_id).delivered == 1, what=f"delivery; {worker.output()}")
+
+
+def test_a_worker_tells_prometheus_what_it_does(stack: Stack, worker: Running) -> None:
+    """On its port in the network of the file."""
+    told = requests.get(f"{stack.url('metrics')}/metrics", timeout=10).text
+
+    assert "aquilax_feedback_redis_up 1.0" in told, worker.output()
 
 
 def test_a_worker_ends_when_it_is_told_to(worker: Running) -> None:

@@ -16,7 +16,12 @@ from tests.processes import ROOT
 from worker.settings import load_settings
 
 OURS = {"migrate", "worker", "flower", "sandbox"}
-FOREIGN_PROGRAMS = {"redis": {"redis-server", "redis-cli"}, "postgres": {"pg_isready"}}
+FOREIGN_PROGRAMS = {
+    "redis": {"redis-server", "redis-cli"},
+    "postgres": {"pg_isready"},
+    "prometheus": {"wget"},
+    "grafana": {"wget"},
+}
 EXAMPLE = (ROOT / ".env.example").read_text()
 FILLED = {name: value or f"secret-of-{name.lower()}" for name, value in read_env(EXAMPLE).items()}
 SECRET = re.compile(r"KEY|PASSWORD|AUTH|TOKEN|SECRET")
@@ -36,7 +41,7 @@ def filled(compose: Compose) -> Compose:
 
 def test_the_services_are_those_that_the_documentation_names(compose: Compose) -> None:
     """A service that comes or goes is a change that operators must hear of."""
-    assert set(compose.services) == {"redis", "postgres"} | OURS
+    assert set(compose.services) == {"redis", "postgres", "prometheus", "grafana"} | OURS
 
 
 def test_every_variable_is_in_the_example(compose: Compose) -> None:
@@ -98,6 +103,8 @@ def test_no_secret_stands_in_a_command_line(filled: Compose) -> None:
         ("flower", {"REDIS_PASSWORD", "FLOWER_USER", "FLOWER_PASSWORD"}),
         ("worker", {"REDIS_PASSWORD", "POSTGRES_PASSWORD", "AQUILAX_API_KEY"}),
         ("sandbox", set()),
+        ("prometheus", set()),
+        ("grafana", {"FLOWER_USER", "FLOWER_PASSWORD"}),
     ],
 )
 def test_a_service_gets_the_secrets_that_it_needs_and_no_other(
@@ -141,9 +148,9 @@ def test_a_worker_has_time_to_finish_what_it_is_sending(compose: Compose) -> Non
 
 
 def test_nothing_listens_beyond_this_host_unless_told(filled: Compose) -> None:
-    """Redis and Flower speak no TLS."""
+    """None of them speaks TLS; and no port of a worker is open at all."""
     ports = [port for service in filled.services.values() for port in service.get("ports", [])]
-    assert sorted(ports) == ["127.0.0.1:5555:5555", "127.0.0.1:6379:6379"]
+    assert sorted(ports) == [f"127.0.0.1:{port}:{port}" for port in (3000, 5555, 6379, 9090)]
 
 
 def test_redis_throws_nothing_away(filled: Compose) -> None:
@@ -158,10 +165,10 @@ def test_what_is_kept_is_kept_in_volumes(compose: Compose) -> None:
     assert mounted == set(compose.content["volumes"])
 
 
-def test_the_sandbox_starts_only_when_asked_for(compose: Compose) -> None:
+def test_the_sandbox_and_the_metrics_start_only_when_asked_for(compose: Compose) -> None:
     """Nothing else has a profile."""
     profiles = {name: service["profiles"] for name, service in compose.services.items() if "profiles" in service}
-    assert profiles == {"sandbox": ["sandbox"]}
+    assert profiles == {"sandbox": ["sandbox"], "prometheus": ["metrics"], "grafana": ["metrics"]}
 
 
 def test_the_worker_accepts_the_address_of_the_sandbox(compose: Compose) -> None:

@@ -16,10 +16,11 @@ from worker.deadletters import Burial, DeadLetterStore, DeadLetterStoreUnavailab
 from worker.delivery import Again, Buried, Delivery, Done, Ending
 from worker.hold import Hold
 from worker.ledger import Claimed, Count, Ledger, Seen
+from worker.policy.ending import Result
 from worker.policy.journey import Journey
 from worker.policy.message import Message, Unreadable
 from worker.policy.retry import Bury, Reason, RetryPolicy
-from worker.policy.verdict import Answer
+from worker.policy.verdict import Answer, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -58,6 +59,29 @@ class FakeAquilaX:
     def close(self) -> None:
         """As of AquilaX."""
         self.closed = True
+
+
+@dataclass
+class Listener:
+    """An observer that writes down what it hears; also its own turn."""
+
+    heard: list[Any] = field(default_factory=list)
+
+    def began(self, message: Message | Unreadable) -> Listener:
+        """As of Observer."""
+        self.heard.append(message)
+        return self
+
+    def hold_begun(self, kind: str) -> None:
+        """As of Observer."""
+
+    def answered(self, answer: Answer, verdict: Verdict) -> None:
+        """As of Turn."""
+        self.heard.append((answer, verdict))
+
+    def ended(self, ending: Ending) -> None:
+        """As of Turn."""
+        self.heard.append(ending)
 
 
 @dataclass
@@ -100,6 +124,7 @@ class Scene:
         self.client = fakeredis.FakeRedis(server=self.redis)
         self.ledger = Ledger(self.client, ttl=timedelta(days=7), lease=timedelta(seconds=40))
         self.hold = Hold(self.client, by="worker")
+        self.listener = Listener()
         self.delivery = Delivery(
             aquilax=cast("AquilaX", self.aquilax),
             ledger=self.ledger,
@@ -108,6 +133,7 @@ class Scene:
             policy=POLICY,
             now=lambda: self.now,
             spread=lambda: 1.0,
+            observer=self.listener,
         )
 
     def deliver(self, *answers: Answer | Exception, message: Message | Unreadable = MESSAGE) -> Ending:
@@ -195,7 +221,12 @@ def test_not_now_is_retried_and_spends_an_attempt(scene: Scene) -> None:
     """The words say when, and why."""
     again = scene.again(Answer(status=503, text="later", retry_after=timedelta(seconds=10)))
 
-    assert again == Again(journey=replace(JOURNEY, attempts=1), words="retry in 12 s: 503 later", due=NOW + 12 * SECOND)
+    assert again == Again(
+        journey=replace(JOURNEY, attempts=1),
+        words="retry in 12 s: 503 later",
+        due=NOW + 12 * SECOND,
+        result=Result.RETRY,
+    )
     assert scene.in_hand()  # until the transport puts the next one in its place
     assert scene.ledger.counts()[Count.RETRIED] == 1
     assert scene.claim_is_free()
@@ -226,7 +257,9 @@ def _after(**journey: Any) -> Message:
 
 def test_a_rejected_event_is_buried(scene: Scene) -> None:
     """With all that an operator needs."""
-    assert scene.deliver(NOT_FOUND) == Buried(words="dead letter: rejected 404 Request ID not found")
+    assert scene.deliver(NOT_FOUND) == Buried(
+        reason=Reason.REJECTED, words="dead letter: rejected 404 Request ID not found"
+    )
 
     assert scene.dead_letters.burials == [
         Burial(
@@ -250,14 +283,14 @@ def test_a_forbidden_event_is_buried(scene: Scene) -> None:
     """The key may not speak for its group."""
     ending = scene.deliver(Answer(status=403, text="no"))
 
-    assert ending == Buried(words="dead letter: forbidden 403 no")
+    assert ending == Buried(reason=Reason.FORBIDDEN, words="dead letter: forbidden 403 no")
 
 
 def test_an_exhausted_event_is_buried_with_its_last_answer(scene: Scene) -> None:
     """As many attempts as the policy has, and not one more."""
     ending = scene.deliver(Answer(status=None, text="timeout"), message=_after(attempts=2))
 
-    assert ending == Buried(words="dead letter: exhausted timeout")
+    assert ending == Buried(reason=Reason.EXHAUSTED, words="dead letter: exhausted timeout")
     assert scene.dead_letters.burials[0].attempts == 3
 
 
@@ -277,7 +310,9 @@ POISON = Unreadable(
 
 def test_poison_is_buried_with_its_raw_message(scene: Scene) -> None:
     """And the worker goes on."""
-    assert scene.deliver(message=POISON) == Buried(words="dead letter: invalid request_id is missing")
+    assert scene.deliver(message=POISON) == Buried(
+        reason=Reason.INVALID, words="dead letter: invalid request_id is missing"
+    )
 
     burial = scene.dead_letters.burials[0]
     assert (burial.reason, burial.raw, burial.event) == (Reason.INVALID, POISON.raw, None)
@@ -308,7 +343,9 @@ def test_an_event_that_cannot_be_buried_waits_and_is_never_sent_again(scene: Sce
         "then dead letter: rejected 404 Request ID not found"
     )
     assert isinstance(second, Again)
-    assert scene.come_again(second) == Buried(words="dead letter: rejected 404 Request ID not found")
+    assert scene.come_again(second) == Buried(
+        reason=Reason.REJECTED, words="dead letter: rejected 404 Request ID not found"
+    )
     assert len(scene.aquilax.received) == 1
     assert scene.dead_letters.burials[0].attempts == 1
 
@@ -606,3 +643,38 @@ def _raising(error: Exception) -> Any:
         raise error
 
     return call
+
+
+def test_an_observer_hears_of_the_beginning_the_answer_and_the_end(scene: Scene) -> None:
+    """In this order, and of each once."""
+    ending = scene.deliver(NOT_FOUND)
+
+    assert scene.listener.heard == [MESSAGE, (NOT_FOUND, Verdict.REJECTED), ending]
+
+
+@pytest.mark.parametrize(
+    ("answers", "result"),
+    [
+        ([OK], Result.DELIVERED),
+        ([BUSY], Result.RETRY),
+        ([LOCKED], Result.HOLD),
+        ([RuntimeError("ours")], Result.KEPT_BACK),
+        ([NOT_FOUND], Result.DEAD_LETTER),
+    ],
+)
+def test_every_end_is_told_in_one_word(scene: Scene, answers: list[Answer | Exception], result: Result) -> None:
+    """Also a fault of ours."""
+    assert scene.deliver(*answers).result is result
+    assert scene.listener.heard[-1].result is result
+
+
+def test_what_is_not_sent_has_no_answer_to_tell(scene: Scene) -> None:
+    """A repeat, an older word, and poison."""
+    scene.deliver(OK)
+    scene.listener.heard.clear()
+
+    repeat = scene.deliver(message=replace(MESSAGE, journey=replace(JOURNEY, message_id="m2")))
+    poison = scene.deliver(message=POISON)
+
+    assert [heard for heard in scene.listener.heard if not isinstance(heard, Message | Unreadable)] == [repeat, poison]
+    assert (repeat.result, poison.result) == (Result.DUPLICATE, Result.DEAD_LETTER)

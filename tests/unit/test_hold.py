@@ -347,3 +347,20 @@ def test_its_scripts_come_back_after_a_restart(client: redis.Redis, hold: Hold) 
 
     assert locked_out(hold, probe=True)
     assert fields(client)["interval"] == "2000"
+
+
+def test_who_begins_a_hold_is_told_of_it_once(client: redis.Redis) -> None:
+    """Not of one that stands, that a probe prolongs, or that another one began: each is counted once in the fleet."""
+    begun: list[tuple[str, HoldKind]] = []
+    first = Hold(client, by="first", begun=lambda kind: begun.append(("first", kind)))
+    second = Hold(client, by="second", begun=lambda kind: begun.append(("second", kind)))
+
+    first.heard(Verdict.LOCKED_OUT, "401", at=NOON)
+    first.heard(Verdict.LOCKED_OUT, "401", at=NOON)
+    second.heard(Verdict.LOCKED_OUT, "401", at=NOON, probe=True)
+    first.resume()
+    second.heard(Verdict.LOCKED_OUT, "401", at=NOON)
+    second.hold("maintenance", by="me")
+    first.heard(Verdict.LOCKED_OUT, "401", at=NOON)
+
+    assert begun == [("first", HoldKind.LOCKED_OUT), ("second", HoldKind.LOCKED_OUT)]

@@ -30,6 +30,10 @@ DEFAULTS: dict[str, Any] = {
     "FEEDBACK_LEASE": timedelta(seconds=20),
     "FEEDBACK_SHUTDOWN_TIMEOUT": timedelta(seconds=20),
     "FEEDBACK_HEARTBEAT_FILE": None,
+    "FEEDBACK_LOG_FORMAT": "console",
+    "FEEDBACK_LOG_SAMPLE": 1.0,
+    "FEEDBACK_METRICS_PORT": None,
+    "FEEDBACK_METRICS_HOST": "127.0.0.1",
 }
 DURATIONS = [name for name, default in DEFAULTS.items() if isinstance(default, timedelta)]
 SECRET = "t0p-s3cret"
@@ -93,6 +97,10 @@ def test_each_setting_is_read_from_its_variable(monkeypatch: pytest.MonkeyPatch)
         FEEDBACK_LEASE="5",
         FEEDBACK_SHUTDOWN_TIMEOUT="60",
         FEEDBACK_HEARTBEAT_FILE="/run/feedback/heartbeat",
+        FEEDBACK_LOG_FORMAT="json",
+        FEEDBACK_LOG_SAMPLE="0.01",
+        FEEDBACK_METRICS_PORT="9540",
+        FEEDBACK_METRICS_HOST="0.0.0.0",
     )
 
     assert settings.require_api_key().get_secret_value() == "key"
@@ -108,6 +116,8 @@ def test_each_setting_is_read_from_its_variable(monkeypatch: pytest.MonkeyPatch)
     assert settings.feedback_request_timeout == timedelta(seconds=2.25)
     assert settings.feedback_concurrency == 7
     assert settings.feedback_idempotency_ttl == timedelta(days=1)
+    assert (settings.feedback_log_format, settings.feedback_log_sample) == ("json", 0.01)
+    assert (settings.feedback_metrics_port, settings.feedback_metrics_host) == (9540, "0.0.0.0")
     assert settings.feedback_lease == timedelta(seconds=5)
     assert settings.feedback_shutdown_timeout == timedelta(minutes=1)
     assert settings.heartbeat_file == Path("/run/feedback/heartbeat")

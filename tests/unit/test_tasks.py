@@ -18,6 +18,7 @@ from worker.broker.payload import PROBE
 from worker.delivery import Again, Buried, Done, Ending
 from worker.policy.journey import Journey
 from worker.policy.message import Message, Unreadable
+from worker.policy.retry import Reason
 from worker.settings import load_settings
 from worker.tasks import DeadLettered, Waiting, register
 
@@ -156,7 +157,7 @@ def test_arguments_of_any_shape_reach_the_delivery(worker: Worker, args: Any, kw
 
 def test_a_dead_letter_is_a_failure_in_its_own_words(worker: Worker) -> None:
     """Celery shows an exception by its repr."""
-    worker.delivery.ending = Buried(words="dead letter: rejected 404 Request ID not found")
+    worker.delivery.ending = Buried(reason=Reason.REJECTED, words="dead letter: rejected 404 Request ID not found")
 
     with pytest.raises(DeadLettered) as failure:
         worker.run()
@@ -225,6 +226,20 @@ def test_a_probe_is_known_by_its_header_and_is_none_when_it_comes_again(worker: 
     assert isinstance(message, Message)
     assert message.probe
     assert PROBE not in worker.published()[0].headers
+
+
+def test_the_trace_is_read_and_comes_again_with_the_message(worker: Worker) -> None:
+    """What is no text is none."""
+    trace = {"traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", "tracestate": "a=b"}
+    worker.delivery.ending = again(timedelta(seconds=1))
+
+    with pytest.raises(Retry):
+        worker.run(headers={JOURNEY: HEADER, **trace})
+    with pytest.raises(Retry):
+        worker.run(headers={JOURNEY: HEADER, "traceparent": 5, "tracestate": None})
+
+    assert [dict(message.trace) for message in worker.delivery.given] == [trace, {}]
+    assert worker.published()[0].headers.items() >= trace.items()
 
 
 def test_an_expiry_of_a_foreign_client_goes_along(worker: Worker) -> None:

@@ -16,7 +16,7 @@ import threading
 import time
 from contextlib import contextmanager
 from itertools import islice
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, ClassVar, Final
 
 import redis
 
@@ -51,6 +51,9 @@ class Holder:
         keys: The keys.
         lease: Seconds after which a holder that is not heard of is dead.
     """
+
+    leases_lost: ClassVar[int] = 0
+    """How often the lease of a holder of this process has ended before it was renewed."""
 
     def __init__(self, pool: redis.ConnectionPool, keys: Keys, *, lease: float) -> None:
         self.id = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
@@ -271,6 +274,7 @@ class Holder:
                 [self.id, self.lease_ms, keys.prefix, keys.sep, keys.steps_text, keys.held_prefix],
             )
         if self._renewed and not lived:
+            Holder.leases_lost += 1
             log.warning("the lease of %s ended before it was renewed: others may have what it holds", self.id)
         self._renewed = True
         if returned:

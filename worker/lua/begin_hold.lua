@@ -3,21 +3,21 @@
 --                 not_before (ms), if AquilaX has asked for a wait
 -- ARGV  1 kind  2 reason  3 by  4 first interval (ms)  5 longest interval (ms)  6 wait that AquilaX asks for (ms)
 --       7 '1' if it was a probe that failed  8 '1' if a hold begins with this where there is none
--- Returns {kind, reason} of the hold that there is now; {} if there is none.
+-- Returns {kind, reason, 1 if it has begun with this, else 0} of the hold that there is now; {} if there is none.
 local now, asked = now_ms(), tonumber(ARGV[6])
 local names = {'kind', 'reason', 'interval', 'probe_at', 'not_before'}
 local kind, reason, interval, probe_at, not_before = unpack(redis.call('HMGET', KEYS[1], unpack(names)))
 if kind == 'operator' then
-  return {kind, reason}
+  return {kind, reason, 0}
 end
 
-local wait
+local wait, begun = nil, 0
 redis.call('HDEL', KEYS[1], '') -- as in claim.lua
 if not kind then
   if ARGV[8] ~= '1' then
     return {}
   end
-  kind, reason, wait = ARGV[1], ARGV[2], tonumber(ARGV[4])
+  kind, reason, wait, begun = ARGV[1], ARGV[2], tonumber(ARGV[4]), 1
   redis.call('HSET', KEYS[1], 'since', now, 'by', ARGV[3], 'probes', 0, 'interval', wait)
 elseif ARGV[7] == '1' then
   kind, reason, wait = ARGV[1], ARGV[2], math.min(tonumber(interval) * 2, tonumber(ARGV[5]))
@@ -29,4 +29,4 @@ redis.call('HSET', KEYS[1], 'kind', kind, 'reason', reason, 'probe_at', now + ma
 if asked > 0 then
   redis.call('HSET', KEYS[1], 'not_before', math.max(now + asked, tonumber(not_before or 0)))
 end
-return {kind, reason}
+return {kind, reason, begun}

@@ -43,6 +43,11 @@ class Journey:
     delivered: bool = False
     burial: Bury | None = None
 
+    @property
+    def attempt(self) -> int:
+        """The number of the attempt that its turn is; where only the grave is left to be written, of the last one."""
+        return self.attempts + (self.burial is None)
+
     def spent(self) -> Self:
         """Return the journey after an attempt."""
         return replace(self, attempts=self.attempts + 1)

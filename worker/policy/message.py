@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
@@ -31,6 +31,7 @@ class Message:
         held_in: The key of the set of what its holder holds; '' if the transport did not say.
         timed: Whether its sender said when it occurred; if not, its first receipt stands in.
         probe: Whether it is sent to see whether a hold can end.
+        trace: The headers that lead back to the trace in which it was enqueued.
     """
 
     event: FeedbackEvent
@@ -39,6 +40,7 @@ class Message:
     held_in: str = ""
     timed: bool = True
     probe: bool = False
+    trace: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def word(self) -> FeedbackEvent:
@@ -63,6 +65,7 @@ class Unreadable:
         delivery_tag: As of `Message`.
         held_in: As of `Message`.
         probe: As of `Message`.
+        trace: As of `Message`.
     """
 
     raw: bytes
@@ -71,6 +74,7 @@ class Unreadable:
     delivery_tag: str = ""
     held_in: str = ""
     probe: bool = False
+    trace: Mapping[str, str] = field(default_factory=dict)
 
 
 def read_message(
@@ -82,6 +86,7 @@ def read_message(
     held_in: str = "",
     received_at: datetime,
     probe: bool = False,
+    trace: Mapping[str, str] | None = None,
 ) -> Message | Unreadable:
     """Read a message of ``feedback.deliver``.
 
@@ -93,6 +98,7 @@ def read_message(
         held_in: As of `Message`.
         received_at: Now. It stands in for what a foreign client leaves out.
         probe: Whether it was handed out to see whether a hold can end.
+        trace: As of `Message`.
     """
     journey = Journey(enqueued_at=received_at, message_id=delivery_tag)
     try:
@@ -107,9 +113,18 @@ def read_message(
             delivery_tag=delivery_tag,
             held_in=held_in,
             probe=probe,
+            trace=trace or {},
         )
     timed = kwargs.get("occurred_at") is not None
-    return Message(event=event, journey=journey, delivery_tag=delivery_tag, held_in=held_in, timed=timed, probe=probe)
+    return Message(
+        event=event,
+        journey=journey,
+        delivery_tag=delivery_tag,
+        held_in=held_in,
+        timed=timed,
+        probe=probe,
+        trace=trace or {},
+    )
 
 
 def _read_event(args: Sequence[Any], kwargs: Mapping[str, Any], journey: Journey) -> FeedbackEvent:

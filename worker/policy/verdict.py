@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import timedelta
 from enum import Enum
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from datetime import timedelta
 
 __all__ = ["Answer", "Verdict", "classify", "message_of"]
 
@@ -24,11 +24,13 @@ class Answer:
         status: The HTTP status, or None if no answer came.
         text: The answer's body as text, or what went wrong where no answer came; cleaned and without secrets.
         retry_after: How long AquilaX asks us to wait, if it does.
+        took: How long it was waited for. Answers that say the same are the same, however long they took.
     """
 
     status: int | None
     text: str = ""
     retry_after: timedelta | None = None
+    took: timedelta = field(default=timedelta(), compare=False)
 
     @property
     def words(self) -> str:

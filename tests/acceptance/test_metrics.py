@@ -1,0 +1,141 @@
+"""The metrics of a real worker, as Prometheus reads them from its port."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import sys
+import uuid
+from contextlib import closing
+from typing import TYPE_CHECKING
+
+import pytest
+import requests
+from prometheus_client.parser import text_string_to_metric_families
+
+from producer import FeedbackProducer
+from tests.processes import eventually
+from worker.sandbox.stack import free_port
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from worker.sandbox.stack import LocalStack
+
+WORKER = [sys.executable, "-m", "celery", "-A", "worker", "worker"]
+PREFORK = "processes"
+"""By its other name: `-P prefork` is the default, and the app's own pool is taken in its place."""
+
+
+class Scrape(dict[str, float]):
+    """Every series of one answer, by its name and the values of its labels."""
+
+    def __init__(self, stack: LocalStack) -> None:
+        answer = requests.get(f"http://127.0.0.1:{stack.environment['FEEDBACK_METRICS_PORT']}/metrics", timeout=10)
+        answer.raise_for_status()
+        for family in text_string_to_metric_families(answer.text):
+            for sample in family.samples:
+                name = sample.name.removeprefix("aquilax_feedback_")
+                self[" ".join([name, *sample.labels.values()])] = sample.value
+
+
+def scrape_until(stack: LocalStack, seen: Callable[[Scrape], bool], *, what: str) -> Scrape:
+    """The first answer in which something is seen."""
+
+    def look() -> Scrape | None:
+        answer = Scrape(stack)
+        return answer if seen(answer) else None
+
+    return eventually(look, what=what) or Scrape(stack)
+
+
+def all_ended(found: Scrape) -> bool:
+    """Whether all three events are counted to their end."""
+    return found.get("deliveries_total delivered") == 2 and found["deliveries_total dead_letter"] == 1
+
+
+@pytest.fixture
+def stack(empty_stack: LocalStack) -> Iterator[LocalStack]:
+    """A broker with three events in it, and an AquilaX that takes one, takes one at the second try, and refuses one."""
+    broker = empty_stack.start_broker()
+    empty_stack.create_database()
+    empty_stack.environment["FEEDBACK_METRICS_PORT"] = str(free_port())
+    with closing(empty_stack.start_sandbox()) as sandbox, FeedbackProducer(broker, timeout=5) as producer:
+        for org, statuses in (("org-ok", [200]), ("org-later", [503, 200]), ("org-never", [404])):
+            request_id = str(uuid.uuid4())
+            sandbox.script(request_id, statuses)
+            producer.enqueue(request_id, True, org=org, group="group")
+        yield empty_stack
+
+
+@pytest.mark.parametrize("pool", ["threads", "solo", PREFORK])
+def test_a_worker_counts_what_it_does(stack: LocalStack, tmp_path: Path, pool: str) -> None:
+    """In every pool; the processes of prefork count together in the folder that they are given."""
+    if pool == PREFORK:
+        (tmp_path / "shared").mkdir()
+        stack.environment["PROMETHEUS_MULTIPROC_DIR"] = str(tmp_path / "shared")
+    worker = stack.start_worker(options=["-P", pool, "-c", "2"])
+
+    found = scrape_until(stack, all_ended, what=f"all are counted; {worker.said()}")
+
+    assert found["deliveries_total retry"] == found["retries_total"] == 1
+    assert {name: found[f"verdicts_total {name}"] for name in ("delivered", "not_now", "rejected")} == {
+        "delivered": 2,
+        "not_now": 1,
+        "rejected": 1,
+    }
+    assert found["dead_letters_total rejected"] == 1
+    assert found["attempts_sum"] == 4
+    assert found["aquilax_request_duration_seconds_count"] == 4
+    assert found["enqueue_to_delivered_seconds_count"] == 2
+    assert found["redis_up"] == 1
+    assert found["accepted_total"] == 3
+    assert found["process_resident_memory_bytes"] > 0
+
+
+def test_processes_that_share_no_folder_tell_of_the_queue_alone(stack: LocalStack) -> None:
+    """And the worker says so when it starts."""
+    worker = stack.start_worker(options=["-P", PREFORK, "-c", "1"])
+
+    assert "PROMETHEUS_MULTIPROC_DIR" in worker.said()
+    found = scrape_until(stack, lambda seen: seen["queued_messages"] == 0, what="the queue is empty")
+    assert found["accepted_total"] == 3
+
+
+def test_a_redis_that_is_away_is_told_and_the_rest_is_still_there(stack: LocalStack) -> None:
+    """A scrape never fails, and never waits for long."""
+    stack.start_worker()
+    scrape_until(stack, all_ended, what="all are counted")
+
+    stack.kill(next(part for part in stack.parts if part.name == "valkey"))
+
+    found = scrape_until(stack, lambda seen: seen["redis_up"] == 0, what="it is noticed")
+    assert "queued_messages" not in found
+    assert found["deliveries_total delivered"] == 2
+
+
+def test_a_port_in_use_keeps_the_worker_from_starting_and_names_the_setting(stack: LocalStack) -> None:
+    """Who watches a worker by its metrics must not watch another one's."""
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", int(stack.environment["FEEDBACK_METRICS_PORT"])))
+        other.listen()
+        ended = subprocess.run(WORKER, env=stack.environment, capture_output=True, text=True, timeout=60, check=False)
+
+    assert ended.returncode == 1
+    assert "the worker does not start: metrics can't be served" in ended.stderr
+    assert "FEEDBACK_METRICS_PORT" in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+def test_a_worker_that_was_stopped_leaves_its_port_to_the_next(stack: LocalStack) -> None:
+    """Without a port there is none: nothing listens."""
+    port = int(stack.environment["FEEDBACK_METRICS_PORT"])
+    worker = stack.start_worker(options=["-P", PREFORK, "-c", "1"])
+    stack.stop(worker)
+    assert worker.process.returncode == 0
+
+    del stack.environment["FEEDBACK_METRICS_PORT"]
+    stack.start_worker("second")
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", port))

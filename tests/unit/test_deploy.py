@@ -1,0 +1,128 @@
+"""What Prometheus and Grafana are given fits to what workers tell, and to docker-compose.yml."""
+
+from __future__ import annotations
+
+import json
+import re
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+import yaml
+from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
+
+from tests.compose import Compose
+from tests.processes import ROOT
+from worker.accounts.snapshot import Snapshot
+from worker.observe.collectors import OfProcess, OfQueue
+from worker.observe.metrics import Metrics
+
+DEPLOY = ROOT / "deploy"
+DASHBOARD: dict[str, Any] = json.loads((DEPLOY / "grafana" / "aquilax-feedback.json").read_text())
+RULES: list[dict[str, Any]] = yaml.safe_load((DEPLOY / "prometheus" / "alerts.yml").read_text())["groups"][0]["rules"]
+METRIC = re.compile(r"\b(?:aquilax_feedback|process|python)_[a-z_]+\b")
+LABEL = re.compile(r"([a-z_]+)=~?\"([^\"]+)\"")
+
+
+@pytest.fixture(scope="module")
+def told() -> str:
+    """All that a worker tells, as Prometheus reads it."""
+    noon = datetime(2026, 1, 31, 12, tzinfo=UTC)
+    empty = Snapshot(at=noon, counts={}, queued=0, in_flight=0, scheduled=0, oldest=None, hold=None, holders=())
+    registry: CollectorRegistry = Metrics(now=lambda: noon).registry
+    ProcessCollector(registry=registry)
+    registry.register(OfProcess("1"))
+    registry.register(OfQueue(lambda: empty))
+    return generate_latest(registry).decode()
+
+
+EXPRESSIONS = [
+    *((rule["alert"], rule["expr"]) for rule in RULES),
+    *((panel["title"], target["expr"]) for panel in DASHBOARD["panels"] for target in panel["targets"]),
+]
+
+
+@pytest.mark.parametrize(("where", "expression"), EXPRESSIONS)
+def test_every_metric_that_is_named_is_told(told: str, where: str, expression: str) -> None:
+    """With the values of its labels: a query for what nobody tells is an empty panel, and an alert that never rings."""
+    names = set(re.findall(r"^([a-z_]+)[{ ]", told, re.MULTILINE))
+    named = METRIC.findall(expression)
+
+    assert set(named) <= names, where
+    assert named or "up{" in expression, where
+    for label, values in LABEL.findall(expression):
+        if label != "job":
+            assert all(f'{label}="{value}"' in told for value in values.split("|")), where
+
+
+def test_every_alert_says_what_is_wrong_and_where_the_cure_is_written() -> None:
+    """At three in the morning that is one link."""
+    page = (ROOT / "docs" / "operations.md").read_text()
+    headings = re.findall(r"^## (.+)$", page, re.MULTILINE)
+    anchors = {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+    for rule in RULES:
+        assert rule["labels"]["severity"] in {"warning", "critical"}
+        assert rule["annotations"]["summary"].endswith("."), rule["alert"]
+        file, _, anchor = rule["annotations"]["runbook"].partition("#")
+        assert file == "docs/operations.md"
+        assert anchor in anchors, rule["alert"]
+
+
+def test_the_page_names_every_alert_and_no_other() -> None:
+    """Whoever is called looks it up there."""
+    page = (ROOT / "docs" / "operations.md").read_text()
+
+    assert set(re.findall(r"`(Feedback[A-Z]\w+)`", page)) == {rule["alert"] for rule in RULES}
+
+
+def test_the_page_names_every_metric(told: str) -> None:
+    """As Prometheus has it."""
+    page = (ROOT / "docs" / "operations.md").read_text()
+    families = set(re.findall(r"^# TYPE (aquilax_feedback_\w+) ", told, re.MULTILINE))
+
+    named = set(re.findall(r"`(aquilax_feedback_\w+)`", page))
+    assert {name for name in families if not name.endswith("_created")} == named
+
+
+def test_prometheus_asks_each_worker_on_its_port() -> None:
+    """By the name that Docker resolves to all of them."""
+    config = yaml.safe_load((DEPLOY / "prometheus" / "prometheus.yml").read_text())
+    [job] = config["scrape_configs"]
+    worker = Compose.read().services["worker"]["environment"]
+
+    assert job["dns_sd_configs"][0]["names"] == ["worker"]
+    assert str(job["dns_sd_configs"][0]["port"]) == worker["FEEDBACK_METRICS_PORT"]
+    assert f'job="{job["job_name"]}"' in RULES[0]["expr"]
+
+
+def test_every_file_is_where_its_program_looks_for_it() -> None:
+    """The compose file puts each into its container."""
+    compose = Compose.read()
+    placed = {
+        config["target"]: ROOT / compose.content["configs"][config["source"]]["file"]
+        for name in ("prometheus", "grafana")
+        for config in compose.services[name]["configs"]
+    }
+    dashboards = yaml.safe_load((DEPLOY / "grafana" / "dashboards.yml").read_text())["providers"][0]["options"]["path"]
+    source = yaml.safe_load((DEPLOY / "grafana" / "datasources.yml").read_text())["datasources"][0]
+
+    assert all(file.is_file() for file in placed.values())
+    assert set(placed.values()) == {file for file in DEPLOY.rglob("*") if file.is_file()}
+    assert placed[f"{dashboards}/aquilax-feedback.json"] == DEPLOY / "grafana" / "aquilax-feedback.json"
+    assert source["url"] == "http://prometheus:9090"
+    assert DASHBOARD["templating"]["list"][0]["current"]["value"] == source["uid"]
+
+
+def test_the_panels_do_not_cover_one_another() -> None:
+    """Twenty-four columns, and each place taken once."""
+    places = [
+        (x, y)
+        for panel in DASHBOARD["panels"]
+        for x in range(panel["gridPos"]["x"], panel["gridPos"]["x"] + panel["gridPos"]["w"])
+        for y in range(panel["gridPos"]["y"], panel["gridPos"]["y"] + panel["gridPos"]["h"])
+    ]
+
+    assert len(places) == len(set(places))
+    assert max(x for x, _ in places) == 23
+    assert len({panel["id"] for panel in DASHBOARD["panels"]}) == len(DASHBOARD["panels"])

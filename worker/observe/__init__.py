@@ -1,0 +1,1 @@
+"""What one sees of a worker from outside: logs, metrics and traces."""
