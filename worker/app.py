@@ -13,6 +13,7 @@ from celery import Celery
 from celery.signals import worker_process_shutdown, worker_shutdown
 
 from producer.message import QUEUE
+from worker.about import About
 from worker.aquilax import AquilaX
 from worker.bootsteps import BrokerCheck, HoldWatch, Leave, Preflight
 from worker.broker import install
@@ -27,6 +28,7 @@ from worker.observe.observer import Observers
 from worker.observe.outcomes import OutcomeLog
 from worker.observe.redaction import Redactor, secrets_of
 from worker.redis_clients import kombu_broker
+from worker.retention import Retention
 from worker.settings import load_settings
 from worker.tasks import register
 
@@ -126,8 +128,8 @@ def create_app(settings: Settings | None = None) -> Celery:
     parts = app.feedback = _Parts(settings)
     parts.logs.connect()
     register(app, lambda: parts.delivery)
-    app.steps["worker"].update((Preflight, Leave, MetricsServer))
-    app.steps["consumer"].update((BrokerCheck, HoldWatch))
+    app.steps["worker"].update((Preflight, Leave, MetricsServer, Retention))
+    app.steps["consumer"].update((BrokerCheck, HoldWatch, About))
     worker_shutdown.connect(parts.close)
     worker_process_shutdown.connect(parts.close)
     return app

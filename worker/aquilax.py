@@ -42,6 +42,8 @@ __all__ = ["AquilaX"]
 _READ: Final = 64 * 1024
 """Bytes of an answer that are read at the most; the dead-letter table keeps the first 4 KiB of them."""
 
+_PATH: Final = "/api/v2/ai/feedback"
+
 _NO_KEY: Final = "[redacted]"
 
 
@@ -96,11 +98,20 @@ class AquilaX:
     def send(self, event: FeedbackEvent) -> Answer:
         """Send one event and return what came back, or in a word why nothing did, and how long that took."""
         began = time.perf_counter()
-        answer = self._ask(event)
+        answer = self._ask(self._url(event))
         return replace(answer, took=timedelta(seconds=time.perf_counter() - began))
 
-    def _ask(self, event: FeedbackEvent) -> Answer:
-        request = requests.Request("GET", self._url(event), headers=self._headers).prepare()
+    def probe_key(self) -> Answer:
+        """Ask for what can't be, with our key, to see whether it is taken; return what came back.
+
+        AquilaX documents no request that only reads. This one names neither a request_id (a UUID) nor a status
+        (``true`` or ``false``), so there is nothing that it could be feedback on: 400 by the contract, or 401 if the
+        key is wrong.
+        """
+        return self._ask(f"{self._base_url}{_PATH}/no-request/no-status?org=no-org&group=no-group")
+
+    def _ask(self, url: str) -> Answer:
+        request = requests.Request("GET", url, headers=self._headers).prepare()
         try:
             response = self._adapter.send(
                 request,
@@ -124,7 +135,7 @@ class AquilaX:
 
     def _url(self, event: FeedbackEvent) -> str:
         query = urlencode({"org": event.org, "group": event.group})
-        return f"{self._base_url}/api/v2/ai/feedback/{quote(event.request_id, safe='')}/{event.status_text}?{query}"
+        return f"{self._base_url}{_PATH}/{quote(event.request_id, safe='')}/{event.status_text}?{query}"
 
     def _text(self, response: requests.Response) -> str:
         """The answer's text without the key. The status has been given: a body that breaks off changes nothing."""

@@ -19,7 +19,7 @@ from sqlalchemy.exc import ArgumentError
 from producer.address import Address
 from worker.policy.retry import RetryPolicy
 
-__all__ = ["LogFormat", "Settings", "SettingsError", "load_settings"]
+__all__ = ["LogFormat", "Settings", "SettingsError", "flower_url", "is_loopback", "load_settings"]
 
 _SHORTEST_SECONDS: Final = 0.001
 _LONGEST_SECONDS: Final = 10 * 365 * 24 * 3600
@@ -70,12 +70,31 @@ def _base_url(value: str) -> str:
         raise ValueError("expected an address such as https://aquilax.ai")
     if parts.query or parts.fragment or parts.username or parts.password:
         raise ValueError("expected an address without login, query and fragment")
-    if parts.scheme == "http" and not _is_loopback(parts.hostname):
+    if parts.scheme == "http" and not is_loopback(parts.hostname):
         raise ValueError("expected https: over plain http the key could be read on the way (http is for loopback)")
     return value.rstrip("/")
 
 
-def _is_loopback(host: str) -> bool:
+def flower_url(value: str) -> str:
+    """Read where Flower is.
+
+    Raises:
+        ValueError: It is no address, or one with a login.
+    """
+    try:
+        parts = urlsplit(value)
+        _ = parts.port
+    except ValueError:
+        raise ValueError("expected an address such as http://127.0.0.1:5555") from None
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
+        raise ValueError("expected an address such as http://127.0.0.1:5555")
+    if parts.query or parts.fragment or parts.username or parts.password:
+        raise ValueError("expected an address without login, query and fragment")
+    return value.rstrip("/")
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host's name or address is this machine's own."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
@@ -169,6 +188,13 @@ class Settings(BaseSettings):
         default=None,
         description="The file that a worker touches while it consumes, for `aquilax-feedback health`. "
         "Without it, one of the user's in the folder for temporary files.",
+    )
+    feedback_retention: Seconds = Field(
+        default=timedelta(days=90),
+        description="How long a dead letter is kept after it was delivered or discarded.",
+    )
+    feedback_flower_url: Annotated[str, AfterValidator(flower_url)] | None = Field(
+        default=None, description="Where Flower is, for `aquilax-feedback doctor`; without a login."
     )
 
     feedback_log_format: LogFormat = Field(

@@ -483,7 +483,7 @@ def _fill(table: DeadLetterStore, rows: int) -> None:
 @pytest.mark.parametrize(
     "command", [["list"], ["show", "1"], ["replay", "--yes"], ["discard", "1", "--note", "x"], ["export"]]
 )
-def test_without_a_table_every_command_says_what_to_run(
+def test_without_a_table_every_command_says_what_to_say(
     sqlite_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: list[str]
 ) -> None:
     """And exits with 1, and makes no empty file in the wrong folder."""
@@ -521,7 +521,30 @@ def test_the_version_of_the_table_can_be_seen_and_checked(
     assert db("current") == (1, "")
     assert list(tmp_path.iterdir()) == []
     (tmp_path / "dead-letters.sqlite3").touch()
-    assert db("current") == (0, "none (this release needs 0002)\n")
-    assert db("upgrade") == (0, "the dead-letter table is at version 0002\n")
+    assert db("current") == (0, "none (this release needs 0004)\n")
+    assert db("upgrade") == (0, "the dead-letter table is at version 0004\n")
     assert db("check") == (0, "the dead-letter table is up to date\n")
-    assert db("current") == (0, "0002 (this release needs 0002)\n")
+    assert db("current") == (0, "0004 (this release needs 0004)\n")
+
+
+def test_prune_deletes_what_is_over_when_it_is_told_to(table: DeadLetterStore) -> None:
+    """It asks, or refuses where nobody can answer; and looks first."""
+    dead, over, discarded = _bury(table, 3)
+    settle(table, over, State.DELIVERED)
+    settle(table, discarded, State.DISCARDED)
+
+    assert _say("prune", "--yes", "--json").stdout == '{"pruned": 0}\n'
+    assert _say("prune", "--older-than", "0s", "--dry-run").stdout.startswith("would prune 2 that were over before 20")
+    refused = _say("prune", "--older-than", "0s")
+    assert (refused.exit_code, "this would delete 2 rows" in refused.stderr) == (2, True)
+    assert len(rows_of(table)) == 3
+    assert _say("prune", "--older-than", "0s", "--yes", "--json").stdout == '{"pruned": 2}\n'
+    assert [row.id for row in rows_of(table)] == [dead]
+
+
+def test_prune_refuses_what_is_no_time(table: DeadLetterStore) -> None:
+    """A number alone may be meant in any unit."""
+    ended = _say("prune", "--older-than", "30")
+
+    assert (ended.exit_code, "expected a time" in ended.stderr) == (2, True)
+    assert rows_of(table) == []

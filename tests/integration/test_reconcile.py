@@ -13,11 +13,12 @@ from click.testing import CliRunner, Result
 from sqlalchemy import delete, text, update
 
 from producer.message import to_message
-from tests.burials import a_burial, an_event, bury, row_of, rows_of
+from tests.burials import a_burial, an_event, bury, row_of, rows_of, settle
 from tests.places import Places, places_of, request_id_of
 from worker.accounts.record import RECONCILE_KEYS
 from worker.cli import main
 from worker.deadletters import DeadLetter, DeadLetterStore, State, upgrade
+from worker.deadletters.pruning import prune
 from worker.sandbox.stack import free_port
 
 if TYPE_CHECKING:
@@ -192,6 +193,7 @@ def test_a_dead_letter_that_is_gone_from_the_table_is_missed(places: Places, tab
     assert record["dead_letters"] == {
         "buried": 2,
         "rows": 1,
+        "pruned": 0,
         "missing": 1,
         "by_state": {"dead": 1, "replaying": 0, "delivered": 0, "discarded": 0},
         "by_reason": {"rejected": 1, "forbidden": 0, "exhausted": 0, "invalid": 0},
@@ -200,6 +202,21 @@ def test_a_dead_letter_that_is_gone_from_the_table_is_missed(places: Places, tab
     assert record["repaired"] == ["wrote off dead letters that are not in the table any more: 1"]
     assert _reconcile().exit_code == 0
     assert [row.id for row in rows_of(table)] == [second]
+
+
+def test_a_dead_letter_that_was_pruned_is_not_missed(places: Places, table: DeadLetterStore) -> None:
+    """It was buried, counted, delivered after all, and forgotten; what somebody deletes is missed all the same."""
+    first, second = (_bury(places, table, message_id) for message_id in ("tag-1", "tag-2"))
+    settle(table, first, State.DELIVERED)
+    assert prune(table.engine, datetime.now(UTC)).dead_letters == 1
+
+    ended, record = _reconcile(), _record()
+
+    assert (ended.exit_code, record["dead_letters"]["pruned"], record["dead_letters"]["missing"]) == (0, 1, 0)
+    assert "dead letters: 2 buried, 1 of these in the table and 1 pruned; in all 1 dead, " in ended.stdout
+    with table.engine.begin() as connection:
+        connection.execute(delete(DeadLetter).where(DeadLetter.id == second))
+    assert _record()["dead_letters"]["missing"] == 1
 
 
 def test_a_row_that_was_not_counted_is_no_loss(places: Places, table: DeadLetterStore) -> None:

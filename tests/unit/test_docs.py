@@ -73,7 +73,7 @@ def _default(default: object) -> str:
         case SecretStr():
             return f"`{default.get_secret_value()}`"
         case timedelta():
-            return f"`{default.total_seconds():g}`"
+            return f"`{default.total_seconds():.10g}`"
         case _:
             return f"`{default}`"
 

@@ -34,6 +34,8 @@ DEFAULTS: dict[str, Any] = {
     "FEEDBACK_LOG_SAMPLE": 1.0,
     "FEEDBACK_METRICS_PORT": None,
     "FEEDBACK_METRICS_HOST": "127.0.0.1",
+    "FEEDBACK_RETENTION": timedelta(days=90),
+    "FEEDBACK_FLOWER_URL": None,
 }
 DURATIONS = [name for name, default in DEFAULTS.items() if isinstance(default, timedelta)]
 SECRET = "t0p-s3cret"
@@ -101,6 +103,8 @@ def test_each_setting_is_read_from_its_variable(monkeypatch: pytest.MonkeyPatch)
         FEEDBACK_LOG_SAMPLE="0.01",
         FEEDBACK_METRICS_PORT="9540",
         FEEDBACK_METRICS_HOST="0.0.0.0",
+        FEEDBACK_RETENTION="2592000",
+        FEEDBACK_FLOWER_URL="http://flower:5555/",
     )
 
     assert settings.require_api_key().get_secret_value() == "key"
@@ -121,6 +125,8 @@ def test_each_setting_is_read_from_its_variable(monkeypatch: pytest.MonkeyPatch)
     assert settings.feedback_lease == timedelta(seconds=5)
     assert settings.feedback_shutdown_timeout == timedelta(minutes=1)
     assert settings.heartbeat_file == Path("/run/feedback/heartbeat")
+    assert settings.feedback_retention == timedelta(days=30)
+    assert settings.feedback_flower_url == "http://flower:5555"
 
 
 def test_without_a_heartbeat_file_the_user_has_one(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -198,6 +204,9 @@ def test_a_duration_is_a_number_of_seconds(monkeypatch: pytest.MonkeyPatch, name
         ("FEEDBACK_CONCURRENCY", "0", "greater than or equal to 1"),
         ("FEEDBACK_CONCURRENCY", "100000", "less than or equal to 1000"),
         ("FEEDBACK_LEASE", "2.9", "at least 3 seconds"),
+        ("FEEDBACK_FLOWER_URL", "127.0.0.1:5555", "http://127.0.0.1:5555"),
+        ("FEEDBACK_FLOWER_URL", "http://[::1", "http://127.0.0.1:5555"),
+        ("FEEDBACK_FLOWER_URL", "http://user:pw@flower:5555", "without login, query and fragment"),
     ],
 )
 def test_a_wrong_value_is_refused_with_its_name_and_the_fix(
@@ -267,6 +276,7 @@ def test_no_secret_shows(monkeypatch: pytest.MonkeyPatch) -> None:
         ("AQUILAX_BASE_URL", f"https://u:{SECRET}@aquilax.ai"),
         ("AQUILAX_BASE_URL", f"https://u:{SECRET}@aquilax.ai:x"),
         ("AQUILAX_BASE_URL", f"https://u:{SECRET}\N{ACCOUNT OF}@aquilax.ai"),
+        ("FEEDBACK_FLOWER_URL", f"https://u:{SECRET}@flower:5555"),
         ("FEEDBACK_MAX_ATTEMPTS", SECRET),
         ("FEEDBACK_RETRY_CAP", SECRET),
     ],

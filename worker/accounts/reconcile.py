@@ -57,8 +57,10 @@ class Report:
 
     @property
     def rows_missing(self) -> int:
-        """How many dead letters were buried and are not in the table; negative if it has more than were counted."""
-        return 0 if self.table is None else self.check.snapshot.counts.get("graves", 0) - self.table.made
+        """How many dead letters were buried, not pruned, and are not in the table; negative if it has too many."""
+        if self.table is None:
+            return 0
+        return self.check.snapshot.counts.get("graves", 0) - self.table.made - self.table.pruned
 
     @property
     def balances(self) -> bool | None:

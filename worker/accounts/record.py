@@ -116,6 +116,7 @@ def _table(report: Report) -> dict[str, Any] | None:
     return {
         "buried": report.check.snapshot.counts.get("graves", 0),
         "rows": table.made,
+        "pruned": table.pruned,
         "missing": report.rows_missing,
         "by_state": dict(table.by_state),
         "by_reason": dict(table.by_reason),

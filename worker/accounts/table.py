@@ -11,6 +11,8 @@ from sqlalchemy import and_, func, or_, select, update
 
 from worker.deadletters import DeadLetter, State
 from worker.deadletters.errors import translated
+from worker.deadletters.model import PrunedRows
+from worker.deadletters.pruning import COUNTED
 from worker.policy.retry import Reason
 
 if TYPE_CHECKING:
@@ -36,12 +38,14 @@ class Table:
     """The dead-letter table in numbers.
 
     Attributes:
-        made: Those that a counted burial made: the others are older than the counts.
+        made: Those that a counted burial made, and that are there: the others are older than the counts.
+        pruned: Those that a counted burial made, and that were pruned when they were over.
         by_state: How many are in each state.
         by_reason: How many died of each reason, whatever has become of them.
     """
 
     made: int
+    pruned: int
     by_state: Mapping[str, int]
     by_reason: Mapping[str, int]
 
@@ -61,12 +65,25 @@ def look_at_table(engine: Engine) -> Table:
         DeadLetterStoreUnavailable: The database can't be asked.
     """
     with translated(), engine.connect() as connection:
-        made = select(func.count()).select_from(DeadLetter).where(DeadLetter.message_id.is_not(None))
+        made, pruned = _made(connection)
         return Table(
-            made=connection.scalar(made) or 0,
+            made=made,
+            pruned=pruned,
             by_state=_numbers(connection, DeadLetter.state, State),
             by_reason=_numbers(connection, DeadLetter.reason, Reason),
         )
+
+
+def _made(connection: Connection) -> tuple[int, int]:
+    """How many rows counted burials made: those that are there, and those that were pruned.
+
+    One statement sees one moment on every database; of two, the second would see a row again, or not at all, that is
+    pruned in between.
+    """
+    made = select(func.count()).select_from(DeadLetter).where(DeadLetter.message_id.is_not(None))
+    pruned = select(func.coalesce(func.sum(PrunedRows.rows_pruned), 0)).where(PrunedRows.what == COUNTED)
+    row = connection.execute(select(made.scalar_subquery(), pruned.scalar_subquery())).one()
+    return row[0], int(row[1])
 
 
 def count_by_state(engine: Engine) -> dict[str, int]:

@@ -17,6 +17,7 @@ _COMMANDS: Final = {
     "db": "worker.cli.db:db",
     "dead-letters": "worker.cli.dead_letters:dead_letters",
     "demo": "worker.cli.local:demo",
+    "doctor": "worker.cli.doctor:doctor",
     "health": "worker.cli.health:health",
     "hold": "worker.cli.hold:hold",
     "reconcile": "worker.cli.reconcile:reconcile",

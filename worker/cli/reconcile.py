@@ -170,7 +170,11 @@ def _wrong_in_table(report: Report) -> Iterator[str]:
     if table is None:
         return
     buried, missing = report.check.snapshot.counts.get("graves", 0), report.rows_missing
-    yield f"dead letters: {buried:,} buried, {table.made:,} of these in the table; in all {_numbers(table.by_state)}"
+    pruned = f" and {table.pruned:,} pruned" if table.pruned else ""
+    yield (
+        f"dead letters: {buried:,} buried, {table.made:,} of these in the table{pruned}; "
+        f"in all {_numbers(table.by_state)}"
+    )
     if missing > 0:
         yield f"dead letters that are not in the table any more: {missing:,}; in it are {_numbers(table.by_reason)}"
     elif missing < 0:

@@ -16,7 +16,7 @@ from worker.deadletters.burial import MAX_MESSAGE_ID_LENGTH
 from worker.deadletters.cause import MAX_CAUSE_LENGTH
 from worker.policy.retry import Reason
 
-__all__ = ["Base", "DeadLetter", "State", "UtcDateTime"]
+__all__ = ["Base", "DeadLetter", "PrunedRows", "State", "UtcDateTime"]
 
 _WORD: Final = 16
 """Room for a reason or a state."""
@@ -135,3 +135,14 @@ class DeadLetter(Base):
         Index("ix_dead_letters_request_id", "request_id"),
         {"sqlite_autoincrement": True, **_EVERY_CHARACTER},
     )
+
+
+class PrunedRows(Base):
+    """How many rows were pruned: those that are not there any more, and were not lost."""
+
+    __tablename__ = "dead_letters_pruned"
+
+    what: Mapped[str] = mapped_column(String(32), primary_key=True)
+    rows_pruned: Mapped[int] = mapped_column(BigInteger)
+
+    __table_args__ = (_EVERY_CHARACTER,)

@@ -73,6 +73,16 @@ class DeadLetterStore:
             made = self._bury_replayed(burial)
             return self._bury_by_key(burial) if made is None else made
 
+    def rehearse(self, burial: Burial) -> None:
+        """Write a new row and take it back in the same transaction: nobody sees it, and nothing is kept.
+
+        Raises:
+            DeadLetterStoreUnavailable: The database did not do it, and would not bury either.
+        """
+        with translated(), self.engine.connect() as connection:
+            connection.execute(insert(DeadLetter).values(_new_row(burial)))
+            connection.rollback()
+
     def _bury_replayed(self, burial: Burial) -> bool | None:
         if burial.dead_letter is None or burial.event is None:
             return None
@@ -90,9 +100,8 @@ class DeadLetterStore:
         return self._insert(burial)
 
     def _insert(self, burial: Burial) -> bool:
-        values = _identity(burial) | _death(burial) | {"replay_count": 0}
         with self.engine.begin() as connection:
-            connection.execute(insert(DeadLetter).values(values))
+            connection.execute(insert(DeadLetter).values(_new_row(burial)))
         return True
 
     def _bury_again(self, which: ColumnElement[bool], burial: Burial) -> bool | None:
@@ -137,6 +146,10 @@ def _is_replayed(dead_letter_id: int, request_id: str) -> ColumnElement[bool]:
 def _may_die_again(burial: Burial) -> ColumnElement[bool]:
     enqueued_anew = and_(DeadLetter.state == State.DISCARDED, DeadLetter.settled_at < burial.first_enqueued_at)
     return or_(DeadLetter.state.in_([State.DEAD, State.REPLAYING]), enqueued_anew)
+
+
+def _new_row(burial: Burial) -> dict[str, Any]:
+    return _identity(burial) | _death(burial) | {"replay_count": 0}
 
 
 def _identity(burial: Burial) -> dict[str, Any]:

@@ -6,14 +6,15 @@ import click
 
 from worker.cli.dead_letters.changing import discard, replay
 from worker.cli.dead_letters.looking import export, list_, show
+from worker.cli.dead_letters.pruning import prune
 
 __all__ = ["dead_letters"]
 
 
 @click.group()
 def dead_letters() -> None:
-    """Look at events that were not delivered, send them again, or discard them."""
+    """Look at events that were not delivered, send them again, discard or forget them."""
 
 
-for _command in (list_, show, replay, discard, export):
+for _command in (list_, show, replay, discard, export, prune):
     dead_letters.add_command(_command)

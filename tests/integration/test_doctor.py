@@ -1,0 +1,469 @@
+"""`aquilax-feedback doctor` on real parts: what is well is green, and of what is broken it names that, and the fix."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from contextlib import closing, contextmanager
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import redis
+from click.testing import CliRunner
+from sqlalchemy import create_engine, text
+
+from tests.certificates import self_signed
+from worker.cli import main
+from worker.deadletters.schema import VERSION_TABLE
+from worker.doctor import examine
+from worker.hold import Hold
+from worker.policy.verdict import Verdict
+from worker.sandbox.stack import LocalStack, free_port
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from worker.sandbox.client import SandboxClient
+
+Wrong = dict[str, tuple[str, str]]
+"""What is not green: the check, its level and the fix."""
+
+
+def _clean() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if not name.startswith(("AQUILAX_", "FEEDBACK_"))}
+
+
+@contextmanager
+def _a_stack(folder: Path) -> Iterator[LocalStack]:
+    with LocalStack(folder=folder, environment=_clean()) as stack:
+        stack.start_broker()
+        stack.create_database()
+        stack.environment |= {"AQUILAX_API_KEY": "t0p-s3cret-key", "FEEDBACK_HEARTBEAT_FILE": f"{folder}/heartbeat"}
+        yield stack
+
+
+@pytest.fixture(scope="module")
+def running_system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[LocalStack, SandboxClient]]:
+    """Everything there is, at work."""
+    with _a_stack(tmp_path_factory.mktemp("doctor")) as stack, closing(stack.start_sandbox()) as sandbox:
+        stack.start_worker()
+        stack.environment["FEEDBACK_FLOWER_URL"] = stack.start_flower()
+        yield stack, sandbox
+
+
+@pytest.fixture
+def system(
+    running_system: tuple[LocalStack, SandboxClient], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> LocalStack:
+    """The same, with its settings in the environment of this test."""
+    _enter(running_system[0], monkeypatch, tmp_path)
+    return running_system[0]
+
+
+@pytest.fixture
+def sandbox(running_system: tuple[LocalStack, SandboxClient]) -> Iterator[SandboxClient]:
+    """Its AquilaX, which behaves well again when the test has ended."""
+    yield running_system[1]
+    running_system[1].mend()
+
+
+@pytest.fixture
+def client(system: LocalStack) -> Iterator[redis.Redis]:
+    """Its Redis, whose settings are what they were when the test has ended."""
+    with redis.Redis.from_url(system.environment["FEEDBACK_BROKER_URL"]) as client:
+        yield client
+        client.delete("feedback:hold")
+        for name, value in {"maxmemory": "0", "maxmemory-policy": "noeviction", "appendonly": "yes"}.items():
+            client.config_set(name, value)
+
+
+@pytest.fixture
+def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalStack]:
+    """A stack with nothing but its Redis and its database, for a test that starts its worker itself."""
+    with _a_stack(tmp_path / "small") as stack:
+        _enter(stack, monkeypatch, tmp_path)
+        yield stack
+
+
+def _enter(stack: LocalStack, monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+    monkeypatch.chdir(folder)
+    for name, value in stack.environment.items():
+        if name.startswith(("AQUILAX_", "FEEDBACK_")):
+            monkeypatch.setenv(name, value)
+
+
+@contextmanager
+def _a_worker(stack: LocalStack, monkeypatch: pytest.MonkeyPatch, **environment: str) -> Iterator[None]:
+    """Run a worker with these settings, and look with the same ones."""
+    for name, value in environment.items():
+        stack.environment[name] = value
+        monkeypatch.setenv(name, value)
+    worker = stack.start_worker()
+    yield
+    stack.stop(worker)
+
+
+def _doctor(*options: str, status: int) -> dict[str, Any]:
+    ended = CliRunner().invoke(main, ["doctor", "--json", *options])
+    record: dict[str, Any] = json.loads(ended.stdout)
+    bad = [finding for finding in record["findings"] if finding["level"] != "green"]
+    assert (ended.exit_code, record["status"]) == (status, status), json.dumps(bad, indent=1)
+    return record
+
+
+def _wrong(*options: str, status: int = 1) -> Wrong:
+    """What the doctor finds that is not green."""
+    found = _doctor(*options, status=status)["findings"]
+    return {one["check"]: (one["level"], one["fix"]) for one in found if one["level"] != "green"}
+
+
+def _is_one(wrong: Wrong, check: str, level: str, fix: str) -> None:
+    """Whether this is all that is wrong, and the fix is told."""
+    assert {name: found[0] for name, found in wrong.items()} == {check: level}, wrong
+    assert fix in wrong[check][1]
+
+
+@pytest.mark.usefixtures("system")
+def test_what_is_well_is_green() -> None:
+    """All of it, in the strictest sense; a look at each part is among it."""
+    record = _doctor("--strict", "--probe-key", status=0)
+
+    assert (record["level"], {finding["level"] for finding in record["findings"]}) == ("green", {"green"})
+    parts = {finding["check"].split()[0] for finding in record["findings"]}
+    assert parts >= {"settings", "key", "broker", "hold", "backlog", "workers", "database", "aquilax", "flower", "disk"}
+
+
+@pytest.mark.usefixtures("system")
+def test_it_says_in_words_what_its_colours_mean(client: redis.Redis) -> None:
+    """A terminal may have no colours, and a pipe has none."""
+    client.config_set("appendonly", "no")
+
+    ended = CliRunner().invoke(main, ["doctor"])
+    coloured = CliRunner().invoke(main, ["doctor"], color=True)
+
+    lines = ended.stdout.splitlines()
+    assert ended.exit_code == 0, ended.output
+    assert "yellow  broker persistence   it has no append-only file: what it holds is gone if it dies" in lines
+    assert "→ CONFIG SET appendonly yes, and `appendonly yes` in redis.conf" in [line.strip() for line in lines]
+    assert lines[-1].startswith("0 red, 1 yellow, ")
+    assert "\x1b[33m" not in ended.stdout
+    assert "\x1b[33m" in coloured.stdout
+
+
+def test_an_eviction_policy_is_red(client: redis.Redis) -> None:
+    """Redis would throw feedback away."""
+    client.config_set("maxmemory-policy", "allkeys-lru")
+
+    _is_one(_wrong(), "broker eviction", "red", "CONFIG SET maxmemory-policy noeviction")
+
+
+def test_a_redis_that_forgets_is_yellow(client: redis.Redis) -> None:
+    """It works, until it dies: that is an error only for who asks strictly."""
+    client.config_set("appendonly", "no")
+
+    _is_one(_wrong(status=0), "broker persistence", "yellow", "CONFIG SET appendonly yes")
+    _is_one(_wrong("--strict"), "broker persistence", "yellow", "CONFIG SET appendonly yes")
+
+
+@pytest.mark.parametrize(("share", "level"), [(0.8, "yellow"), (0.95, "red")])
+def test_a_redis_that_is_nearly_full_is_told_before_it_is(client: redis.Redis, share: float, level: str) -> None:
+    """Afterwards backends get BrokerUnavailable."""
+    client.config_set("maxmemory", str(int(client.info()["used_memory"] / share)))
+
+    _is_one(_wrong(status=int(level == "red")), "broker memory", level, "aquilax-feedback status")
+
+
+@pytest.mark.usefixtures("system")
+def test_a_redis_that_is_away_is_all_that_is_told_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the queue and of the workers nothing can be said, and nothing is."""
+    monkeypatch.setenv("FEEDBACK_BROKER_URL", f"redis://127.0.0.1:{free_port()}/0")
+
+    _is_one(_wrong(), "broker", "red", "start Redis, or correct FEEDBACK_BROKER_URL")
+
+
+def test_a_redis_that_hangs_is_told_in_time(system: LocalStack) -> None:
+    """It takes the connection, and never answers."""
+    (valkey,) = (part for part in system.parts if part.name == "valkey")
+    valkey.process.send_signal(signal.SIGSTOP)
+    try:
+        wrong = _wrong()
+    finally:
+        valkey.process.send_signal(signal.SIGCONT)
+
+    _is_one(wrong, "broker", "red", "start Redis")
+
+
+def test_a_wrong_password_of_redis_is_red_and_not_shown(
+    client: redis.Redis, system: LocalStack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither the right one nor the wrong one."""
+    url = system.environment["FEEDBACK_BROKER_URL"]
+    client.config_set("requirepass", "the-right-one")
+    monkeypatch.setenv("FEEDBACK_BROKER_URL", url.replace("redis://", "redis://:the-wrong-one@"))
+    try:
+        record = _doctor(status=1)
+    finally:
+        client.auth("the-right-one")
+        client.config_set("requirepass", "")
+
+    red = [finding for finding in record["findings"] if finding["level"] != "green"]
+    assert [(finding["check"], finding["fix"]) for finding in red] == [
+        ("broker", "correct the password in FEEDBACK_BROKER_URL")
+    ]
+    assert "-one" not in json.dumps(record)
+
+
+def test_a_hold_is_told_with_its_reason(client: redis.Redis) -> None:
+    """A key that is refused is for somebody to mend now; what a person holds, that person knows of."""
+    hold = Hold(client, by="worker-1")
+    hold.heard(Verdict.LOCKED_OUT, "401 Invalid authentication", at=datetime.now(UTC))
+    _is_one(_wrong(), "hold", "red", "set AQUILAX_API_KEY to a valid key")
+
+    hold.hold("AquilaX migrates", by="alice")
+    wrong = _doctor(status=0)["findings"]
+
+    (told,) = (finding for finding in wrong if finding["level"] != "green")
+    assert (told["check"], told["level"], told["fix"]) == ("hold", "yellow", "`aquilax-feedback resume` ends it")
+    assert told["words"].endswith("AquilaX migrates (said by alice)")
+
+
+@pytest.mark.usefixtures("system")
+def test_a_key_that_aquilax_refuses_is_red_when_it_is_asked(sandbox: SandboxClient) -> None:
+    """It is asked only on demand, and it is given no feedback."""
+    before = sandbox.received().delivered
+    sandbox.behave(revoked_key=True)
+
+    assert _wrong(status=0) == {}
+    _is_one(_wrong("--probe-key"), "aquilax key", "red", "set AQUILAX_API_KEY to a valid key")
+    assert sandbox.received().delivered == before
+
+
+@pytest.mark.usefixtures("system")
+def test_an_answer_that_says_nothing_of_the_key_is_yellow(sandbox: SandboxClient) -> None:
+    """AquilaX is in trouble just then."""
+    sandbox.behave(outage={"with": "503"})
+
+    _is_one(_wrong("--probe-key", status=0), "aquilax key", "yellow", "try again later")
+
+
+@pytest.mark.usefixtures("system")
+def test_a_key_that_is_missing_is_red(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No worker starts without one; and there is nothing to ask AquilaX with."""
+    monkeypatch.delenv("AQUILAX_API_KEY")
+
+    _is_one(_wrong("--probe-key"), "key", "red", "set it to a Personal Access Token")
+
+
+@pytest.mark.usefixtures("system")
+def test_a_wrong_setting_is_named_with_its_fix(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And everything else is looked at all the same."""
+    monkeypatch.setenv("FEEDBACK_RETRY_CAP", "soon")
+
+    _is_one(_wrong(), "settings", "red", "FEEDBACK_RETRY_CAP: expected a number of seconds")
+
+
+@pytest.mark.usefixtures("system")
+def test_every_wrong_setting_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A place that can't be read is not looked at: the default is another place."""
+    monkeypatch.setenv("FEEDBACK_RETRY_CAP", "soon")
+    monkeypatch.setenv("FEEDBACK_BROKER_URL", "amqp://guest:hunter2-pass@host")
+    monkeypatch.setenv("FEEDBACK_DATABASE_URL", ":hunter2-pass@db/x")
+
+    record = _doctor(status=1)
+
+    red = [finding for finding in record["findings"] if finding["level"] == "red"]
+    assert {finding["fix"].partition(":")[0] for finding in red} == {
+        "FEEDBACK_RETRY_CAP",
+        "FEEDBACK_BROKER_URL",
+        "FEEDBACK_DATABASE_URL",
+    }
+    assert not {"broker", "database", "workers"} & {finding["check"] for finding in record["findings"]}
+    assert "hunter2" not in json.dumps(record)
+
+
+@pytest.mark.usefixtures("system")
+def test_a_dot_env_that_is_not_heeded_is_yellow(tmp_path: Path) -> None:
+    """Whoever changed it there wonders why nothing changes; its value may be a secret."""
+    (tmp_path / ".env").write_text("AQUILAX_API_KEY=another-s3cret\nFEEDBACK_IMAGE_TAG=2\nFEEDBACK_CONCURENCY=9\n")
+
+    found = [finding for finding in _doctor(status=0)["findings"] if finding["level"] != "green"]
+
+    assert [finding["fix"] for finding in found] == [
+        "unset AQUILAX_API_KEY in the environment, or take it out of .env",
+        "rename or unset it: it is FEEDBACK_CONCURRENCY that is meant, perhaps",
+    ]
+    assert "s3cret" not in json.dumps(found)
+
+
+def test_a_table_that_is_missing_is_red(system: LocalStack) -> None:
+    """Somebody moved the file away."""
+    file = system.folder / "dead-letters.sqlite3"
+    away = file.rename(system.folder / "away.sqlite3")
+    try:
+        wrong = _wrong()
+    finally:
+        away.rename(file)
+
+    _is_one(wrong, "database schema", "red", "aquilax-feedback db upgrade")
+
+
+def test_a_table_of_an_older_release_is_red(system: LocalStack) -> None:
+    """The upgrade was forgotten."""
+    with _version(system, "0001"):
+        _is_one(_wrong(), "database schema", "red", "run `aquilax-feedback db upgrade`")
+
+
+@contextmanager
+def _version(stack: LocalStack, version: str) -> Iterator[None]:
+    engine = create_engine(stack.environment["FEEDBACK_DATABASE_URL"])
+
+    def say(number: str) -> str:
+        with engine.begin() as connection:
+            before = connection.scalar(text(f"SELECT version_num FROM {VERSION_TABLE}"))  # noqa: S608 - our own name
+            connection.execute(text(f"UPDATE {VERSION_TABLE} SET version_num = :to"), {"to": number})  # noqa: S608 - as above
+        return str(before)
+
+    before = say(version)
+    try:
+        yield
+    finally:
+        say(before)
+        engine.dispose()
+
+
+def test_a_database_that_takes_no_rows_is_red(small: LocalStack, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It can be read, its table is right, and the next event that dies would wait."""
+    url = f"sqlite:///file:{small.folder}/dead-letters.sqlite3?mode=ro&uri=true"
+    with _a_worker(
+        small, monkeypatch, AQUILAX_BASE_URL=f"http://127.0.0.1:{_listening(small)}", FEEDBACK_DATABASE_URL=url
+    ):
+        _is_one(_wrong(), "database write", "red", "let its user insert into dead_letters")
+
+
+def test_a_database_that_is_away_is_red(small: LocalStack, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its password is not shown."""
+    url = f"postgresql://feedback:hunter2@127.0.0.1:{free_port()}/feedback"
+    with _a_worker(
+        small, monkeypatch, AQUILAX_BASE_URL=f"http://127.0.0.1:{_listening(small)}", FEEDBACK_DATABASE_URL=url
+    ):
+        record = _doctor(status=1)
+
+    red = [finding["check"] for finding in record["findings"] if finding["level"] != "green"]
+    assert red == ["database"]
+    assert "hunter2" not in json.dumps(record)
+
+
+def _listening(stack: LocalStack) -> int:
+    """A port on which somebody takes connections: the stack's own Redis does for a look that sends nothing."""
+    return int(stack.environment["FEEDBACK_BROKER_URL"].rpartition(":")[2].partition("/")[0])
+
+
+def test_no_worker_is_red(small: LocalStack, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Feedback waits."""
+    monkeypatch.setenv("AQUILAX_BASE_URL", f"http://127.0.0.1:{_listening(small)}")
+
+    _is_one(_wrong(), "workers", "red", "celery -A worker worker")
+
+
+@pytest.mark.parametrize(
+    ("url", "check", "fix"),
+    [
+        ("http://127.0.0.1:{port}", "aquilax", "wait until AquilaX is up again"),
+        ("https://aquilax.invalid", "aquilax name", "correct AQUILAX_BASE_URL"),
+    ],
+)
+def test_an_aquilax_that_is_away_is_red(
+    small: LocalStack, monkeypatch: pytest.MonkeyPatch, url: str, check: str, fix: str
+) -> None:
+    """By its name, or by its address."""
+    with _a_worker(small, monkeypatch, AQUILAX_BASE_URL=url.format(port=free_port())):
+        _is_one(_wrong(), check, "red", fix)
+
+
+def test_the_certificate_is_looked_at(small: LocalStack, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A stranger's is red, one that ends soon is yellow, and one that is trusted and lasts is green."""
+    monkeypatch.delenv("REQUESTS_CA_BUNDLE", raising=False)
+    for folder, days in (("soon", 3), ("later", 300)):
+        (tmp_path / folder).mkdir()
+        certificate, key = self_signed(tmp_path / folder, valid_for=timedelta(days=days))
+        with closing(
+            small.start_sandbox(["--tls-cert", str(certificate), "--tls-key", str(key)], certificate=certificate)
+        ):
+            with _a_worker(small, monkeypatch, AQUILAX_BASE_URL=small.environment["AQUILAX_BASE_URL"]):
+                stranger = _wrong()
+                with monkeypatch.context() as trusting:
+                    trusting.setenv("REQUESTS_CA_BUNDLE", str(certificate))
+                    known = _wrong(status=0)
+            small.stop(small.parts[-1])
+        _is_one(stranger, "aquilax certificate", "red", "REQUESTS_CA_BUNDLE")
+        if folder == "soon":
+            _is_one(known, "aquilax certificate", "yellow", "ask AquilaX to renew it")
+        else:
+            assert known == {}
+
+
+@pytest.mark.usefixtures("system")
+def test_a_flower_that_is_away_is_yellow() -> None:
+    """Feedback is delivered without it."""
+    wrong = _wrong("--flower", f"http://127.0.0.1:{free_port()}", status=0)
+
+    _is_one(wrong, "flower", "yellow", "correct FEEDBACK_FLOWER_URL")
+
+
+@pytest.mark.usefixtures("system")
+def test_an_address_of_flower_with_a_login_is_refused() -> None:
+    """It would stand in the shell's history."""
+    ended = CliRunner().invoke(main, ["doctor", "--flower", "http://u:hunter2@127.0.0.1:5555"])
+
+    assert (ended.exit_code, "without login" in ended.stderr) == (2, True)
+    assert "hunter2" not in ended.output
+
+
+@pytest.mark.usefixtures("system")
+def test_a_worker_of_other_settings_is_yellow(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An event is begun by one and ended by another, or the doctor was called in the wrong place."""
+    monkeypatch.setenv("FEEDBACK_MAX_ATTEMPTS", "7")
+
+    found = [finding for finding in _doctor(status=0)["findings"] if finding["level"] != "green"]
+
+    assert [finding["check"] for finding in found] == ["workers' settings"]
+    assert "FEEDBACK_MAX_ATTEMPTS of worker1@" in found[0]["words"]
+    assert found[0]["words"].endswith(" is 200, and here it is 7")
+
+
+def test_what_hangs_does_not_keep_the_rest_back(system: LocalStack) -> None:
+    """All that was seen in time is told, and what was not."""
+    (valkey,) = (part for part in system.parts if part.name == "valkey")
+    valkey.process.send_signal(signal.SIGSTOP)
+    try:
+        found = examine(patience=1.0).findings
+    finally:
+        valkey.process.send_signal(signal.SIGCONT)
+
+    told = {finding.check: finding for finding in found}
+    assert told["broker"].words == "it gave no answer in time"
+    assert told["settings"].level == "green"
+
+
+@pytest.mark.parametrize("option", ["--json", "--probe-key"])
+def test_no_secret_is_shown_whatever_is_broken(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, option: str) -> None:
+    """Whoever is on call pastes what it prints into a ticket."""
+    monkeypatch.chdir(tmp_path)
+    port = free_port()
+    for name, value in {
+        "AQUILAX_API_KEY": "s3cret-key",
+        "AQUILAX_BASE_URL": f"http://127.0.0.1:{port}",
+        "FEEDBACK_BROKER_URL": f"redis://user:s3cret%2Fbroker@127.0.0.1:{port}/0?password=s3cret-too",
+        "FEEDBACK_DATABASE_URL": f"postgresql://user:s3cret-database@127.0.0.1:{port}/x?sslpassword=s3cret-again",
+        "FEEDBACK_FLOWER_URL": f"http://127.0.0.1:{port}",
+    }.items():
+        monkeypatch.setenv(name, value)
+
+    ended = CliRunner().invoke(main, ["doctor", option])
+
+    assert ended.exit_code == 1
+    assert "FEEDBACK_BROKER_URL is redis://user:***@127.0.0.1" in ended.output
+    assert "s3cret" not in ended.output

@@ -1,0 +1,47 @@
+"""What a worker tells of itself in ``celery inspect stats``: its release, and the settings that all should share."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any, Final
+
+from celery import bootsteps
+
+from worker.deadletters.engine import shown
+
+if TYPE_CHECKING:
+    from worker.settings import Settings
+
+__all__ = ["ABOUT", "About", "about"]
+
+ABOUT: Final = "feedback"
+"""The key in a worker's ``stats``."""
+
+_SHARED: Final = (
+    "aquilax_base_url",
+    "feedback_max_attempts",
+    "feedback_retry_base",
+    "feedback_retry_cap",
+    "feedback_retry_horizon",
+    "feedback_request_timeout",
+    "feedback_idempotency_ttl",
+    "feedback_lease",
+)
+"""An event is begun by one worker and ended by another: they have to agree on these."""
+
+
+def about(settings: Settings) -> dict[str, Any]:
+    """Return what a program of these settings tells of itself: values that JSON can carry, and no secret."""
+    values = {name.upper(): getattr(settings, name) for name in _SHARED}
+    shared = {name: value.total_seconds() if isinstance(value, timedelta) else value for name, value in values.items()}
+    database = shown(settings.feedback_database_url.get_secret_value())
+    return {"version": version("aquilax-feedback"), "settings": {**shared, "FEEDBACK_DATABASE_URL": database}}
+
+
+class About(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery is untyped
+    """Adds to ``inspect stats``."""
+
+    def info(self, consumer: Any) -> dict[str, Any]:  # noqa: ANN401 - Celery's Consumer
+        """What ``celery inspect stats`` shows, and Flower's page of the worker."""
+        return {ABOUT: about(consumer.app.feedback.settings)}

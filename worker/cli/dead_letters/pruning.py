@@ -1,0 +1,71 @@
+"""Forgetting dead letters that are over: ``prune``."""
+
+from __future__ import annotations
+
+import json
+import sys
+from datetime import UTC, datetime
+from typing import Final
+
+import click
+
+from worker.cli.database import opened, settings
+from worker.cli.dead_letters.filters import time
+from worker.cli.dead_letters.progress import counting, stopping
+from worker.deadletters.pruning import count_prunable
+from worker.deadletters.pruning import prune as prune_rows
+
+__all__ = ["prune"]
+
+_INTERRUPTED: Final = 128 + 2
+
+
+@click.command()
+@click.option(
+    "--older-than",
+    "before",
+    type=time,
+    metavar="TIME",
+    help="Since when it is over at least: 30d or 12h ago, or ISO 8601 (UTC); FEEDBACK_RETENTION ago if not said.",
+)
+@click.option("--dry-run", is_flag=True, help="Say how many would be pruned, and change nothing.")
+@click.option("--yes", is_flag=True, help="Don't ask.")
+@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+def prune(before: datetime | None, *, dry_run: bool, yes: bool, as_json: bool) -> None:
+    """Delete dead letters that are over: delivered after all, or discarded. Those that are dead or replaying stay.
+
+    Workers do the same by themselves once an hour, for what was over longer than FEEDBACK_RETENTION ago.
+    `aquilax-feedback reconcile` knows of what was pruned, and does not miss it.
+    """
+    if before is None:
+        before = datetime.now(UTC) - settings().feedback_retention
+    with opened() as engine:
+        rows = count_prunable(engine, before).dead_letters
+        if dry_run:
+            _tell("would prune", rows, before, as_json=as_json)
+            return
+        _confirm(rows, before, yes=yes)
+        with stopping() as stop, counting("pruning", rows) as progress:
+            pruned = prune_rows(engine, before, stop=stop, progress=lambda done: progress(done.dead_letters))
+    _tell("pruned", pruned.dead_letters, before, as_json=as_json)
+    sys.exit(_INTERRUPTED if stop.is_set() else 0)
+
+
+def _confirm(rows: int, before: datetime, *, yes: bool) -> None:
+    """Ask always: what is pruned is gone."""
+    if yes or not rows:
+        return
+    if not sys.stdin.isatty():
+        raise click.UsageError(
+            f"this would delete {rows:,} rows, and there is nobody to ask: add --yes, or look first with --dry-run"
+        )
+    click.confirm(f"Delete {rows:,} dead letters that were over before {_shown(before)}?", abort=True, err=True)
+
+
+def _tell(verb: str, rows: int, before: datetime, *, as_json: bool) -> None:
+    words = f"{verb} {rows:,} that were over before {_shown(before)}"
+    click.echo(json.dumps({verb.replace(" ", "_"): rows}) if as_json else words)
+
+
+def _shown(moment: datetime) -> str:
+    return f"{moment:%Y-%m-%d %H:%M:%S} UTC"

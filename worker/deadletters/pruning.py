@@ -1,0 +1,137 @@
+"""Pruning: what is over is forgotten after a while, and the books still add up.
+
+Reconciling compares how many dead letters were buried, which Redis counts, with the rows that their burials made. So
+how many of these were pruned is written down in the very transaction that deletes them: killed at any moment, neither
+is done, or both.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, replace
+from threading import Event
+from typing import TYPE_CHECKING, Any, Final, cast
+
+from sqlalchemy import ColumnElement, CursorResult, Engine, and_, delete, func, insert, select, update
+from sqlalchemy.exc import IntegrityError
+
+from worker.deadletters.errors import translated
+from worker.deadletters.model import DeadLetter, PrunedRows, State
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from datetime import datetime
+
+    from sqlalchemy import Connection
+
+__all__ = ["COUNTED", "Pruned", "count_prunable", "prune"]
+
+COUNTED: Final = "counted"
+"""Under which name the number of pruned rows stands that a counted burial had made."""
+
+_CHUNK: Final = 500
+"""Rows in one transaction: nobody who buries meanwhile waits longer than it takes, some ten milliseconds."""
+
+_SHARE: Final = 4
+"""For each second of deleting, so many are left to the others."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pruned:
+    """How many rows of each table were pruned.
+
+    Attributes:
+        dead_letters: Dead letters.
+    """
+
+    dead_letters: int = 0
+
+
+def count_prunable(engine: Engine, before: datetime) -> Pruned:
+    """Return what `prune` would prune.
+
+    Args:
+        engine: The database.
+        before: What was over before then.
+
+    Raises:
+        DeadLetterStoreUnavailable: The database can't be asked.
+    """
+    with translated(), engine.connect() as connection:
+        rows = connection.scalar(select(func.count()).select_from(DeadLetter).where(_is_over(before)))
+    return Pruned(dead_letters=rows or 0)
+
+
+def prune(
+    engine: Engine,
+    before: datetime,
+    *,
+    stop: Event | None = None,
+    progress: Callable[[Pruned], None] = lambda _: None,
+) -> Pruned:
+    """Delete what has been over for long enough: dead letters that are delivered or discarded. Never one that is dead.
+
+    It goes in small steps with pauses, so that workers that bury meanwhile don't wait; each step holds, whatever
+    becomes of the next. Two may run at once.
+
+    Args:
+        engine: The database.
+        before: What was over before then.
+        stop: Set it to end after the step at hand.
+        progress: Called after each step with what was pruned so far.
+
+    Raises:
+        DeadLetterStoreUnavailable: The database did not do it; what was pruned before stays so.
+    """
+    pruned, stop = Pruned(), stop or Event()
+    while not stop.is_set():
+        began = time.monotonic()
+        looked_at, deleted = _prune_dead_letters(engine, before)
+        pruned = replace(pruned, dead_letters=pruned.dead_letters + deleted)
+        progress(pruned)
+        if looked_at < _CHUNK:
+            break
+        stop.wait((time.monotonic() - began) * _SHARE)
+    return pruned
+
+
+def _prune_dead_letters(engine: Engine, before: datetime) -> tuple[int, int]:
+    """Delete some rows, and return how many were looked at, and how many of these were still over and are gone."""
+    is_over = _is_over(before)
+    with translated():
+        with engine.connect() as connection:
+            found = select(DeadLetter.id).where(is_over).order_by(DeadLetter.died_at, DeadLetter.id).limit(_CHUNK)
+            ids = list(connection.scalars(found))
+        if not ids:
+            return 0, 0
+        # One that was replayed or died again since is not over any more.
+        still = and_(DeadLetter.id.in_(ids), is_over)
+        try:
+            return len(ids), _delete(engine, still)
+        except IntegrityError:  # two wrote the first number at once: by now it is there
+            return len(ids), _delete(engine, still)
+
+
+def _delete(engine: Engine, which: ColumnElement[bool]) -> int:
+    with engine.begin() as connection:
+        counted = _rows(connection.execute(delete(DeadLetter).where(which, DeadLetter.message_id.is_not(None))))
+        others = _rows(connection.execute(delete(DeadLetter).where(which, DeadLetter.message_id.is_(None))))
+        if counted:
+            _note(connection, counted)
+    return counted + others
+
+
+def _note(connection: Connection, counted: int) -> None:
+    more = update(PrunedRows).where(PrunedRows.what == COUNTED).values(rows_pruned=PrunedRows.rows_pruned + counted)
+    if not _rows(connection.execute(more)):
+        connection.execute(insert(PrunedRows).values(what=COUNTED, rows_pruned=counted))
+
+
+def _is_over(before: datetime) -> ColumnElement[bool]:
+    """What was settled before then had died before; said as well, it lets an index find the rows."""
+    over = DeadLetter.state.in_([State.DELIVERED, State.DISCARDED])
+    return and_(over, DeadLetter.died_at < before, DeadLetter.settled_at < before)
+
+
+def _rows(result: object) -> int:
+    return cast("CursorResult[Any]", result).rowcount

@@ -1,0 +1,159 @@
+"""START HERE: every part is looked at, each by itself and at the same time, and none for longer than all may take."""
+
+from __future__ import annotations
+
+import threading
+import time
+from contextlib import closing
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+from urllib.parse import unquote, urlsplit
+
+import redis
+
+from producer.broker_url import BrokerUrl
+from worker.accounts.snapshot import take_snapshot
+from worker.deadletters.burial import clean
+from worker.doctor.aquilax import look_at_aquilax, look_at_key
+from worker.doctor.broker import ask_server, away, look_at_broker
+from worker.doctor.configuration import look_at_settings, read_settings
+from worker.doctor.database import look_at_database
+from worker.doctor.disk import look_at_disk
+from worker.doctor.finding import Finding, Level, red
+from worker.doctor.flower import look_at_flower
+from worker.doctor.queue import look_at_queue
+from worker.doctor.workers import ask_fleet, look_at_workers
+from worker.redis_clients import redis_client
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from worker.doctor.configuration import Given
+    from worker.settings import Settings
+
+__all__ = ["PATIENCE", "Examination", "examine"]
+
+PATIENCE: Final = 15.0
+"""Seconds for everything: whoever is on call waits for the answer."""
+
+_REDIS_PATIENCE: Final = 2.0
+"""Seconds for one command."""
+
+_MASK: Final = "***"
+_SHORTEST_SECRET: Final = 4
+"""Characters: to mask every ``a`` in a sentence because it is somebody's password helps nobody."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Examination:
+    """What all checks found, in the order in which they are told."""
+
+    findings: tuple[Finding, ...]
+
+    @property
+    def level(self) -> Level:
+        """The worst of them."""
+        found = {finding.level for finding in self.findings}
+        return next((level for level in (Level.RED, Level.YELLOW) if level in found), Level.GREEN)
+
+
+@dataclass(slots=True)
+class _Look:
+    """One part that is looked at, in a thread of its own: a name that is resolved can't be given a time limit."""
+
+    part: str
+    take: Callable[[], Iterator[Finding]]
+    found: list[Finding] = field(default_factory=list)
+    done: bool = False
+
+    def run(self) -> None:
+        """Look, and keep what was found, also if the rest can't be seen."""
+        try:
+            for finding in self.take():
+                self.found.append(finding)
+        except Exception as error:  # noqa: BLE001 - the other parts are told of all the same, and so is this fault
+            fix = "if nothing else here explains it, report it as a fault of aquilax-feedback"
+            self.found.append(red(self.part, f"it can't be looked at: {type(error).__name__}: {error}", fix=fix))
+        self.done = True
+
+    def told(self) -> list[Finding]:
+        """What was found so far; and that it was not all, if it was not."""
+        found, done = list(self.found), self.done
+        if not done:
+            fix = "find out what hangs there: a frozen server, a firewall that drops, a name service that is away"
+            found.append(red(self.part, "it gave no answer in time", fix=fix))
+        return found
+
+
+def examine(*, flower: str | None = None, probe_key: bool = False, patience: float = PATIENCE) -> Examination:
+    """Look at every part of the system that the settings of this process describe.
+
+    Args:
+        flower: Where Flower is, if not where FEEDBACK_FLOWER_URL says.
+        probe_key: Whether AquilaX is asked if it takes the key.
+        patience: Seconds for everything.
+    """
+    given = read_settings()
+    looks = [_Look("settings", lambda: look_at_settings(given)), *_looks(given, flower=flower, probe_key=probe_key)]
+    deadline = time.monotonic() + patience
+    threads = [threading.Thread(target=look.run, name=look.part, daemon=True) for look in looks]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(max(0.0, deadline - time.monotonic()))
+    secrets = _secrets(given.settings)
+    return Examination(findings=tuple(_without(secrets, finding) for look in looks for finding in look.told()))
+
+
+def _looks(given: Given, *, flower: str | None, probe_key: bool) -> Iterator[_Look]:
+    """The parts of which the settings say where they are."""
+    settings = given.settings
+    if given.has("FEEDBACK_BROKER_URL", "FEEDBACK_SENTINEL_MASTER"):
+        yield _Look("broker", lambda: _look_through_redis(settings))
+    if given.has("FEEDBACK_DATABASE_URL"):
+        yield _Look("database", lambda: look_at_database(settings.feedback_database_url.get_secret_value()))
+        yield _Look("disk", lambda: look_at_disk(settings))
+    if given.has("AQUILAX_BASE_URL"):
+        yield _Look("aquilax", lambda: look_at_aquilax(settings.aquilax_base_url))
+        if probe_key and given.has("AQUILAX_API_KEY") and settings.aquilax_api_key is not None:
+            yield _Look("aquilax key", lambda: iter([look_at_key(settings)]))
+    if where := flower or settings.feedback_flower_url:
+        yield _Look("flower", lambda: look_at_flower(where.rstrip("/")))
+
+
+def _look_through_redis(settings: Settings) -> Iterator[Finding]:
+    """The broker, and what is seen through it: the queue and the workers."""
+    url, master = settings.feedback_broker_url.get_secret_value(), settings.feedback_sentinel_master
+    client = redis_client(url, sentinel_master=master, connections=1, patience=_REDIS_PATIENCE, retries=0)
+    with closing(client):
+        try:
+            yield from look_at_broker(ask_server(client))
+            before = take_snapshot(client)
+            fleet = ask_fleet(settings)
+            now = take_snapshot(client)
+            yield from look_at_queue(before, now, horizon=settings.feedback_retry_horizon)
+            yield from look_at_workers(fleet, now.holders, settings)
+        except redis.RedisError as error:
+            yield away(error, BrokerUrl.read(url, master).shown)
+
+
+def _secrets(settings: Settings) -> Sequence[str]:
+    """Everything that must not be shown, whoever's words it is in: the longest first."""
+    key = settings.aquilax_api_key
+    found = {key.get_secret_value()} if key else set()
+    for address in (settings.feedback_broker_url, settings.feedback_database_url):
+        for one in address.get_secret_value().split(";"):
+            parts = urlsplit(one)
+            options = [option.partition("=") for option in parts.query.split("&")]
+            found |= {parts.password or "", *(value for name, _, value in options if "pass" in name)}
+    found |= {unquote(secret) for secret in found}
+    return sorted((secret for secret in found if len(secret) >= _SHORTEST_SECRET), key=len, reverse=True)
+
+
+def _without(secrets: Sequence[str], finding: Finding) -> Finding:
+    def masked(text: str) -> str:
+        for secret in secrets:
+            text = text.replace(secret, _MASK)
+        return " ".join(clean(text).split())
+
+    return Finding(check=finding.check, level=finding.level, words=masked(finding.words), fix=masked(finding.fix))

@@ -1,0 +1,86 @@
+"""What is over is pruned by the workers themselves: once an hour, by one of them, and never at a delivery's cost."""
+
+from __future__ import annotations
+
+import logging
+import random
+import threading
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, Final
+
+from celery import bootsteps
+
+from producer.message import QUEUE
+from worker.deadletters import DeadLetterStore
+from worker.deadletters.pruning import prune
+from worker.redis_clients import redis_client
+
+if TYPE_CHECKING:
+    from worker.settings import Settings
+
+__all__ = ["PRUNED", "Retention"]
+
+log = logging.getLogger(__name__)
+
+PRUNED: Final = f"{QUEUE}:pruned"
+"""The key in Redis that says that it has been done; it expires when it is to be done again."""
+
+_EVERY: Final = timedelta(hours=1)
+_FIRST_LOOK: Final = 5.0
+_LOOK_EVERY: Final = 300.0
+"""Seconds, give or take a half, so that the workers of a fleet don't all look at once."""
+
+_ENDS_WITHIN: Final = 2.0
+"""Seconds in which a step of pruning ends that a worker is not waited for any longer when it stops."""
+
+
+class Retention(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery is untyped
+    """A thread that prunes, whatever becomes of it: no worker ends or waits for its sake."""
+
+    requires = ("celery.worker.components:Pool",)  # a pool of processes has forked by then
+
+    def __init__(self, worker: Any, **kwargs: Any) -> None:  # noqa: ANN401 - Celery's WorkController
+        super().__init__(worker, **kwargs)
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def start(self, worker: Any) -> None:  # noqa: ANN401 - Celery's WorkController
+        """Begin to look whether it is time."""
+        settings: Settings = worker.app.feedback.settings
+        self._thread = threading.Thread(
+            target=self._run, args=(settings, worker.hostname), name="retention", daemon=True
+        )
+        self._thread.start()
+
+    def stop(self, worker: Any) -> None:  # noqa: ANN401, ARG002 - Celery's signature
+        """End after the step at hand."""
+        self._stop.set()
+        if self._thread is not None:
+            self._thread.join(_ENDS_WITHIN)
+
+    def terminate(self, worker: Any) -> None:  # noqa: ANN401, ARG002 - Celery's signature
+        """End; a step that is cut short is not done."""
+        self._stop.set()
+
+    def _run(self, settings: Settings, name: str) -> None:
+        wait = _FIRST_LOOK
+        while not self._stop.wait(wait * random.uniform(0.5, 1.5)):  # noqa: S311 - chance guards nothing here
+            wait = _LOOK_EVERY
+            try:
+                self._look(settings, name)
+            except Exception as error:  # noqa: BLE001 - no delivery may suffer from it; it is tried again
+                log.warning("finished dead letters are not pruned this time: %s: %s", type(error).__name__, error)
+
+    def _look(self, settings: Settings, name: str) -> None:
+        """Prune, if nobody has in the last hour."""
+        url, master = settings.feedback_broker_url.get_secret_value(), settings.feedback_sentinel_master
+        with closing(redis_client(url, sentinel_master=master, connections=1)) as client:
+            mine = client.set(PRUNED, name, nx=True, ex=_EVERY)
+        if not mine:
+            return
+        before = datetime.now(UTC) - settings.feedback_retention
+        with closing(DeadLetterStore.connect(settings.feedback_database_url.get_secret_value(), pool_size=1)) as store:
+            pruned = prune(store.engine, before, stop=self._stop)
+        if pruned.dead_letters:
+            log.info("pruned %d dead letters that were over before %s", pruned.dead_letters, f"{before:%Y-%m-%d %H:%M}")
