@@ -67,8 +67,8 @@ def row_of(store: DeadLetterStore, row_id: int) -> DeadLetter:
     return row
 
 
-def settle(store: DeadLetterStore, row_id: int, state: State, *, note: str = "") -> None:
+def settle(store: DeadLetterStore, row_id: int, state: State, *, replay: str | None = None, note: str = "") -> None:
     """Write the outcome of a replay into its row, as the worker does that had its event."""
     request_id = row_of(store, row_id).request_id
     assert request_id is not None
-    store.settle_replay(row_id, request_id=request_id, state=state, note=note)
+    store.settle_replay(row_id, request_id=request_id, replay=replay, state=state, note=note)

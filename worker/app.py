@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from celery import Celery
 from celery.signals import worker_process_shutdown, worker_shutdown
+from kombu import Exchange, Queue
 
 from producer.message import QUEUE
 from worker.about import About
@@ -28,9 +29,12 @@ from worker.observe.observer import Observers
 from worker.observe.outcomes import OutcomeLog
 from worker.observe.redaction import Redactor, secrets_of
 from worker.redis_clients import kombu_broker
+from worker.replay_watch import ReplayWatch
+from worker.replays.advancer import Advancer
+from worker.replays.queue import ADVANCE, REPLAYS
 from worker.retention import Retention
 from worker.settings import load_settings
-from worker.tasks import register
+from worker.tasks import register, register_advance
 
 if TYPE_CHECKING:
     from worker.observe.observer import Observer
@@ -51,6 +55,7 @@ class _Parts:
         self.logs = Logs(settings.feedback_log_format, Redactor(secrets_of(settings)))
         self.observer = Observers(*_traces(), OutcomeLog(now=self.now, sample=settings.feedback_log_sample))
         self._delivery: Delivery | None = None
+        self._advancer: Advancer | None = None
         self._one_at_a_time = threading.Lock()
 
     @property
@@ -99,16 +104,35 @@ class _Parts:
             observer=self.observer,
         )
 
+    @property
+    def advancer(self) -> Advancer:
+        """What brings the process's replay plans forward; as of `delivery`."""
+        with self._one_at_a_time:
+            if self._advancer is None:
+                self._advancer = self.make_advancer()
+            return self._advancer
+
+    def make_advancer(self) -> Advancer:
+        """Return another one, with connections of its own."""
+        settings = self.settings
+        return Advancer.connect(
+            settings.feedback_database_url.get_secret_value(),
+            settings.feedback_broker_url.get_secret_value(),
+            sentinel_master=settings.feedback_sentinel_master,
+            lease=settings.feedback_lease,
+        )
+
     def close(self, **_: object) -> None:
         """Close what was opened in this process; a signal's receiver."""
         with self._one_at_a_time:
-            delivery, self._delivery = self._delivery, None
-        if delivery is not None:
-            delivery.close()
+            opened = [part for part in (self._delivery, self._advancer) if part is not None]
+            self._delivery = self._advancer = None
+        for part in opened:
+            part.close()
 
 
 def create_app(settings: Settings | None = None) -> Celery:
-    """Return the Celery app with the task ``feedback.deliver``.
+    """Return the Celery app with the tasks ``feedback.deliver`` and ``feedback.advance_replay``.
 
     Args:
         settings: The settings; read from the environment if None.
@@ -128,7 +152,8 @@ def create_app(settings: Settings | None = None) -> Celery:
     parts = app.feedback = _Parts(settings)
     parts.logs.connect()
     register(app, lambda: parts.delivery)
-    app.steps["worker"].update((Preflight, Leave, MetricsServer, Retention))
+    register_advance(app, lambda: parts.advancer)
+    app.steps["worker"].update((Preflight, Leave, MetricsServer, Retention, ReplayWatch))
     app.steps["consumer"].update((BrokerCheck, HoldWatch, About))
     worker_shutdown.connect(parts.close)
     worker_process_shutdown.connect(parts.close)
@@ -149,6 +174,8 @@ def _configuration(settings: Settings) -> dict[str, Any]:
         "accept_content": ["json"],
         "task_serializer": "json",
         "task_default_queue": QUEUE,
+        "task_queues": [Queue(name, Exchange(name), routing_key=name) for name in (QUEUE, REPLAYS)],
+        "task_routes": {ADVANCE: {"queue": REPLAYS}},
         "task_ignore_result": True,
         "task_acks_late": True,
         "task_reject_on_worker_lost": True,

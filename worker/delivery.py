@@ -245,6 +245,7 @@ class Delivery:
             http_status=outcome.http_status,
             answer=outcome.answer,
             dead_letter=journey.dead_letter,
+            replay=journey.replay,
             message_id=journey.message_id,
         )
         words = _dead(outcome)
@@ -267,7 +268,9 @@ class Delivery:
 
     def _settle_replay(self, message: Message, state: State, *, note: str = "") -> None:
         if (row := message.journey.dead_letter) is not None:
-            self._dead_letters.settle_replay(row, request_id=message.event.request_id, state=state, note=note)
+            self._dead_letters.settle_replay(
+                row, request_id=message.event.request_id, replay=message.journey.replay, state=state, note=note
+            )
 
     def _keep_back(self, journey: Journey, why: str, *, at_most: timedelta = timedelta.max) -> Again:
         wait = pause(self._policy, holds=journey.holds + 1, spread=self._spread())

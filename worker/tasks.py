@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import logging
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Never
+from typing import TYPE_CHECKING, Any, Never, assert_never
 
+import redis
 from celery.exceptions import Reject, Retry
 
 from producer.message import JOURNEY, TASK
 from producer.trace_context import TRACE_HEADERS
 from worker.broker.payload import HELD_IN, PROBE
+from worker.deadletters import DeadLetterStoreUnavailable
 from worker.delivery import Again, Buried, Done
 from worker.policy.message import read_message
+from worker.replays import step
+from worker.replays.queue import ADVANCE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,8 +26,9 @@ if TYPE_CHECKING:
 
     from worker.delivery import Delivery
     from worker.policy.message import Message, Unreadable
+    from worker.replays.advancer import Advancer
 
-__all__ = ["DeadLettered", "Waiting", "register"]
+__all__ = ["DeadLettered", "Waiting", "register", "register_advance"]
 
 log = logging.getLogger(__name__)
 
@@ -70,6 +75,40 @@ def register(app: Celery, delivery: Callable[[], Delivery]) -> None:
 
     # Not shared: a second app in this process would otherwise run the first one's delivery.
     app.task(name=TASK, bind=True, shared=False, acks_late=True, throws=(DeadLettered,), typing=False)(deliver)
+
+
+def register_advance(app: Celery, advancer: Callable[[], Advancer]) -> None:
+    """Register ``feedback.advance_replay`` with the app.
+
+    Args:
+        app: The Celery app.
+        advancer: Returns what brings the process's plans forward; it is first called when the first message comes.
+    """
+
+    def advance_replay(task: Task, replay_id: int, turn: int) -> str:
+        try:
+            done = advancer().advance(replay_id, turn)
+        except (redis.RedisError, DeadLetterStoreUnavailable) as error:
+            log.warning("replay %s waits: %s", replay_id, error)
+            return f"waits: {error}"  # a worker's watch takes it up again
+        match done:
+            case step.Over():
+                return "nothing more to do"
+            case step.OutOfTurn():
+                return "somebody else is at it"
+            case step.Again(turn=next_turn, after=after):
+                _next_step(task, (replay_id, next_turn), at=advancer().moment(after))
+            case _:
+                assert_never(done)
+
+    app.task(name=ADVANCE, bind=True, shared=False, acks_late=True)(advance_replay)
+
+
+def _next_step(task: Task, args: tuple[int, int], *, at: datetime) -> Never:
+    """Publish the next step in the place of this one. If it gets lost, a worker's watch finds the plan overdue."""
+    retries = task.request.retries + 1
+    task.signature_from_request(task.request, args=args, kwargs={}, eta=at, retries=retries).apply_async()
+    raise Waiting(f"step {args[1]} follows", when=at)
 
 
 def _message(

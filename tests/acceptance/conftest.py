@@ -20,6 +20,7 @@ from tests.processes import eventually
 from worker.deadletters import DeadLetter, DeadLetterStore
 from worker.ledger import Ledger
 from worker.policy.retry import Reason
+from worker.replays.queue import LIST
 from worker.sandbox.stack import LocalStack
 
 if TYPE_CHECKING:
@@ -79,7 +80,7 @@ class System:
 
     def is_idle(self) -> bool:
         """Whether nothing is queued, scheduled or in flight."""
-        return not self.broker.exists("feedback", "feedback:delayed", "unacked")
+        return not self.broker.exists("feedback", "feedback:delayed", LIST, f"{LIST}:delayed", "unacked")
 
 
 def clean_environment() -> dict[str, str]:

@@ -17,6 +17,7 @@ from sqlalchemy import update
 from producer import FeedbackEvent, FeedbackProducer
 from tests.processes import eventually
 from worker.deadletters import DeadLetter, DeadLetterStore
+from worker.replays.queue import LIST
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -191,7 +192,7 @@ def test_what_was_lost_is_found_and_mended(stack: LocalStack, producer: Feedback
         stack.stop(worker)
     stack.run("dead-letters", "replay", "--yes")
     with redis.Redis.from_url(stack.environment["FEEDBACK_BROKER_URL"]) as client:
-        client.delete("feedback")
+        client.delete(LIST)
     _let_a_minute_pass(stack)
 
     found, mended, after = _json(stack, "reconcile"), _json(stack, "reconcile", "--repair"), _reconciled(stack)

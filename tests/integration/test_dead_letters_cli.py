@@ -18,10 +18,13 @@ import pytest
 from click.testing import CliRunner, Result
 
 from tests.burials import NOON, REQUEST_ID, a_burial, an_event, bury, rows_of, settle
+from tests.plans import Steps
 from tests.processes import ROOT, RedisServer, eventually
 from worker.cli import main
 from worker.deadletters import DeadLetterStore, State, upgrade
 from worker.policy.retry import Reason
+from worker.replays import find, overdue
+from worker.replays.queue import LIST
 from worker.sandbox.stack import free_port
 
 if TYPE_CHECKING:
@@ -61,7 +64,7 @@ def _bury(table: DeadLetterStore, number: int, **changes: Any) -> list[int]:
 
 def _queued(queue: redis.Redis) -> list[int]:
     """The dead letters whose events are in the queue, in the order in which a worker takes them."""
-    messages = map(json.loads, reversed(queue.lrange("feedback", 0, -1)))
+    messages = map(json.loads, reversed(queue.lrange(LIST, 0, -1)))
     return [message["headers"]["feedback"]["dead_letter"] for message in messages]
 
 
@@ -166,7 +169,8 @@ def test_a_replay_puts_the_events_into_the_queue(table: DeadLetterStore, queue: 
 
     ended = _say("replay", "--http-status", 404)
 
-    assert (ended.exit_code, ended.stdout) == (0, "enqueued 2 of 2\n")
+    assert (ended.exit_code, ended.stdout) == (0, "replay 1: enqueued 2 of 2; 2 on the way\n")
+    assert ended.stderr.startswith("no worker runs; what is to come comes when one does\nit goes on in the background")
     assert _queued(queue) == wanted
     assert _states(table) == [State.REPLAYING, State.REPLAYING, State.DEAD]
 
@@ -190,8 +194,8 @@ def test_ids_that_can_not_be_replayed_are_told_and_the_others_are(table: DeadLet
 
     ended = _say("replay", *range(1, 6), 999, "--org", "org-1")
 
-    assert (ended.exit_code, ended.stdout) == (1, "enqueued 1 of 1\n")
-    assert ended.stderr.splitlines() == [
+    assert (ended.exit_code, ended.stdout) == (1, "replay 2: enqueued 1 of 1; 1 on the way\n")
+    assert ended.stderr.splitlines()[:5] == [
         f"{discarded} is discarded: add --state discarded",
         f"{delivered} is delivered: AquilaX has it",
         f"{replaying} is replaying: its outcome has not come yet; add --state replaying if Redis has lost its queue",
@@ -234,7 +238,10 @@ def test_a_dry_run_changes_nothing(table: DeadLetterStore, queue: redis.Redis) -
     _bury(table, 20)
 
     assert _say("replay", "--dry-run").stdout.endswith("would replay 20\n")
-    assert json.loads(_say("replay", "--dry-run", "--json").stdout) == {"would_replay": 20, "invalid": 0}
+    assert "would replay 20, which takes 40 s" in _say("replay", "--dry-run", "--rate", 0.5).stdout
+    found = json.loads(_say("replay", "--dry-run", "--json").stdout)
+    assert (found["would_replay"], found["invalid"], found["elsewhere"], found["seconds"]) == (20, 0, 0, None)
+    assert (found["by_cause"][0]["rows"], found["by_org"]) == (20, [{"name": "org-1", "words": "org-1", "rows": 20}])
     assert _say("discard", "--dry-run", "--note", "x").stdout == "would discard 20\n"
     assert _queued(queue) == []
     assert _states(table) == [State.DEAD] * 20
@@ -275,7 +282,11 @@ def test_on_a_terminal_long_work_has_a_bar(table: DeadLetterStore) -> None:
     _bury(table, 11)
 
     assert "11/11" in _on_a_terminal("replay", "--yes")
-    assert _say("replay", "--yes", "--state", "replaying").output == "enqueued 11 of 11\n"
+    cancelled = CliRunner().invoke(main, ["replays", "cancel", "1"])
+    assert cancelled.output == "replay 1 is cancelled: enqueued 11 of 11; 11 on the way\n"
+    ended = _say("replay", "--yes", "--state", "replaying")
+    assert ended.stdout == "replay 2: enqueued 11 of 11; 11 on the way\n"
+    assert "11/11" not in ended.stderr
 
 
 def test_on_a_terminal_a_list_fits_the_screen(table: DeadLetterStore) -> None:
@@ -307,20 +318,31 @@ def _on_a_terminal(*arguments: str, answers: str = "") -> str:
     return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", screen.decode())
 
 
-def test_a_broker_that_is_away_is_said_and_changes_nothing(
-    table: DeadLetterStore, monkeypatch: pytest.MonkeyPatch
+def test_a_broker_that_is_away_is_said_and_the_plan_waits_for_it(
+    table: DeadLetterStore, queue: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Exit status 1, what to do next, and no password."""
+    """Exit status 1, what to do next, and no password; the rows stay dead until it is back, and then they go."""
     _bury(table, 3)
+    there = os.environ["FEEDBACK_BROKER_URL"]
     monkeypatch.setenv("FEEDBACK_BROKER_URL", f"redis://:hunter2@127.0.0.1:{free_port()}/0")
 
     ended = _say("replay", "--yes")
 
-    assert (ended.exit_code, ended.stdout) == (1, "enqueued 0 of 3\n")
-    assert "stopped: FEEDBACK_BROKER_URL: can't connect to redis://:***@127.0.0.1" in ended.stderr
-    assert "run the same command again" in ended.stderr
+    assert (ended.exit_code, ended.stdout) == (1, "replay 1: enqueued 0 of 3\n")
+    assert "not followed any more: FEEDBACK_BROKER_URL is redis://:***@127.0.0.1" in ended.stderr
+    assert "aquilax-feedback replays show 1" in ended.stderr
     assert "hunter2" not in ended.output
     assert _states(table) == [State.DEAD] * 3
+    monkeypatch.setenv("FEEDBACK_BROKER_URL", there)
+    _advance(table, queue)
+    assert len(_queued(queue)) == 3
+
+
+def _advance(table: DeadLetterStore, queue: redis.Redis) -> None:
+    """Do what workers would: take up every plan that nobody is at, an hour from now."""
+    steps = Steps(table, queue, datetime.now(UTC) + timedelta(hours=1))
+    for replay_id, _ in overdue(table.engine, now=steps.time):
+        steps.run(find(table.engine, replay_id))
 
 
 def test_a_database_that_is_away_is_told_with_its_setting(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -339,19 +361,19 @@ def test_a_database_that_is_away_is_told_with_its_setting(monkeypatch: pytest.Mo
 def test_a_database_that_goes_away_under_a_replay_is_told_with_its_setting(
     table: DeadLetterStore, queue: redis.Redis
 ) -> None:
-    """The table is taken away while the replay waits for its next chunk."""
-    _bury(table, 3)
+    """The table is taken away while the replay waits for its next step."""
+    _bury(table, 30)
     command = [*PROGRAM, "replay", "--yes", "--rate", "1"]
     run = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    eventually(lambda: queue.llen("feedback"), what="the replay is under way")
-    eventually(lambda: any(row.replay_enqueued_at for row in rows_of(table)), what="its first chunk is confirmed")
+    eventually(lambda: queue.llen(LIST), what="the replay is under way")
+    eventually(lambda: any(row.replay_enqueued_at for row in rows_of(table)), what="its first row is confirmed")
 
     with table.engine.begin() as connection:
         connection.exec_driver_sql("ALTER TABLE dead_letters RENAME TO gone")
 
     _, said = run.communicate(timeout=20)
     assert run.returncode == 1
-    assert f"stopped: FEEDBACK_DATABASE_URL is {table.engine.url}: the dead-letter database failed" in said
+    assert f"not followed any more: FEEDBACK_DATABASE_URL is {table.engine.url}: the dead-letter database" in said
 
 
 def test_an_invalid_message_is_left_out_and_said_to_be(table: DeadLetterStore) -> None:
@@ -372,35 +394,29 @@ def test_a_discard_keeps_the_reason(table: DeadLetterStore) -> None:
     assert [row.note for row in rows_of(table)] == ["load test", "another"]
 
 
-def test_a_replay_that_is_killed_is_finished_by_the_next_one(table: DeadLetterStore, queue: redis.Redis) -> None:
-    """Kill -9 at any moment: after the next run every event has been in the queue, and no row is left behind."""
+def test_a_replay_whose_command_is_killed_goes_on(table: DeadLetterStore, queue: redis.Redis) -> None:
+    """Kill -9 at any moment: workers take the plan up, every row goes once, and none is left behind."""
     ids = _bury(table, 600)
-    for _ in range(3):
-        _kill_a_replay(queue)
+    command = [*PROGRAM, "replay", "--yes", "--rate", "100"]
+    run = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    eventually(lambda: queue.llen(LIST), what="the replay is under way")
 
+    run.kill()
+
+    assert run.wait(10) == -signal.SIGKILL
     assert State.DEAD in _states(table), "it was killed before its end"
-    assert _say("replay", "--yes").exit_code == 0
-
-    assert set(_queued(queue)) == set(ids)
+    _advance(table, queue)
+    assert _queued(queue) == ids
     assert _states(table) == [State.REPLAYING] * 600
     assert all(row.replay_enqueued_at and row.replay_count == 1 for row in rows_of(table))
 
 
-def _kill_a_replay(queue: redis.Redis) -> None:
-    """Start one, and kill it at the instant at which it has put something into the queue."""
-    before = queue.llen("feedback")
-    run = subprocess.Popen([*PROGRAM, "replay", "--yes", "--rate", "100"], stdout=subprocess.DEVNULL)
-    eventually(lambda: queue.llen("feedback") != before, what="the replay is under way")
-    run.kill()
-    assert run.wait(10) == -signal.SIGKILL
-
-
-def test_ctrl_c_ends_a_replay_in_order(table: DeadLetterStore, queue: redis.Redis) -> None:
-    """It says what is done and how to go on, and leaves no row half replayed."""
+def test_ctrl_c_ends_the_command_and_not_the_replay(table: DeadLetterStore, queue: redis.Redis) -> None:
+    """It says what is done and how to look at the rest, and leaves no row half replayed."""
     _bury(table, 50)
     command = [*PROGRAM, "replay", "--yes", "--rate", "5", "--json"]
     run = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    eventually(lambda: queue.llen("feedback"), what="the replay is under way")
+    eventually(lambda: queue.llen(LIST), what="the replay is under way")
 
     run.send_signal(signal.SIGINT)
     said, said_besides = run.communicate(timeout=20)
@@ -408,9 +424,47 @@ def test_ctrl_c_ends_a_replay_in_order(table: DeadLetterStore, queue: redis.Redi
     result = json.loads(said)
     assert run.returncode == 130
     assert result["interrupted"]
-    assert b"run the same command again" in said_besides
+    assert result["replay"]["state"] == "running"
+    assert b"aquilax-feedback replays show 1" in said_besides
     confirmed = [row for row in rows_of(table) if row.replay_enqueued_at]
     assert result["enqueued"] == len(_queued(queue)) == len(confirmed) == _states(table).count(State.REPLAYING)
+
+
+def test_a_replay_can_be_left_to_the_workers(table: DeadLetterStore, queue: redis.Redis) -> None:
+    """The plan is made, and that is all; where no worker runs that is said."""
+    _bury(table, 3)
+
+    ended = _say("replay", "--yes", "--no-wait")
+
+    assert (ended.exit_code, ended.stdout) == (0, "replay 1: enqueued 0 of 3\n")
+    assert "no worker runs" in ended.stderr
+    _advance(table, queue)
+    assert len(_queued(queue)) == 3
+
+
+def test_a_canary_without_a_worker_is_said_to_wait(table: DeadLetterStore, queue: redis.Redis) -> None:
+    """The command does not hang; its exit status says that not all rows went."""
+    ids = _bury(table, 3)
+
+    ended = _say("replay", "--yes", "--canary", 1)
+
+    assert (ended.exit_code, ended.stdout) == (1, "replay 1: enqueued 1 of 3; 1 on the way\n")
+    assert "no worker runs" in ended.stderr
+    assert _queued(queue) == ids[:1]
+
+
+def test_rows_of_another_replay_are_left_out_and_said_to_be(table: DeadLetterStore) -> None:
+    """Among many it is no failure; asked for by its id it is one."""
+    (row_id,) = _bury(table, 1)
+    _say("replay", "--yes", "--no-wait")
+
+    for arguments, status in ((["--yes"], 0), ([row_id], 1)):
+        ended = _say("replay", *arguments)
+
+        assert (ended.exit_code, ended.stdout) == (
+            status,
+            "enqueued 0 of 0; 1 left out: another replay that has not ended has them\n",
+        )
 
 
 def test_an_export_writes_every_row(table: DeadLetterStore, tmp_path: Path) -> None:

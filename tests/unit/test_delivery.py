@@ -91,6 +91,7 @@ class FakeDeadLetters:
     fails: Exception | None = None
     burials: list[Burial] = field(default_factory=list)
     settled: list[tuple[int, State, str]] = field(default_factory=list)
+    replays: list[str | None] = field(default_factory=list)
     closed: bool = False
 
     def bury(self, burial: Burial) -> bool:
@@ -99,9 +100,18 @@ class FakeDeadLetters:
         self.burials.append(burial)
         return len(self.burials) == 1
 
-    def settle_replay(self, dead_letter_id: int, *, request_id: str, state: State, note: str = "") -> None:  # noqa: ARG002 - the store's signature
+    def settle_replay(
+        self,
+        dead_letter_id: int,
+        *,
+        request_id: str,  # noqa: ARG002 - the store's signature
+        state: State,
+        replay: str | None = None,
+        note: str = "",
+    ) -> None:
         """As of DeadLetterStore."""
         self._do()
+        self.replays.append(replay)
         self.settled.append((dead_letter_id, state, note))
 
     def close(self) -> None:
@@ -380,6 +390,16 @@ def test_a_replays_delivery_comes_back_to_its_row(scene: Scene) -> None:
     scene.deliver(OK, message=REPLAY)
 
     assert scene.dead_letters.settled == [(7, State.DELIVERED, "")]
+
+
+def test_the_plan_of_a_replay_hears_of_its_outcome(scene: Scene) -> None:
+    """Whether it was delivered or died again."""
+    scene.deliver(OK, message=_after(dead_letter=7, replay="a" * 32))
+    another = replace(EVENT, request_id="6a1f5f4e-2f0f-4f7e-8f0b-3f4c8f6e9d21")
+    scene.deliver(NOT_FOUND, message=replace(_after(dead_letter=8, replay="b" * 32), event=another))
+
+    assert scene.dead_letters.replays == ["a" * 32]
+    assert scene.dead_letters.burials[0].replay == "b" * 32
 
 
 def test_a_replay_that_aquilax_had_already_is_delivered(scene: Scene) -> None:

@@ -317,7 +317,7 @@ def test_the_tasks_options_are_these(app: Celery) -> None:
     assert task.ignore_result is True
     assert task.throws == (DeadLettered,)
     assert task.typing is False
-    assert [name for name in app.tasks if not name.startswith("celery.")] == [TASK]
+    assert [name for name in app.tasks if not name.startswith("celery.")] == [TASK, "feedback.advance_replay"]
 
 
 def test_the_apps_configuration_is_this(app: Celery) -> None:
@@ -340,6 +340,13 @@ def test_the_apps_configuration_is_this(app: Celery) -> None:
     }
 
     assert {name: app.conf[name] for name in pinned} == pinned
+
+
+def test_a_worker_consumes_the_queue_of_replays_beside_that_of_feedback(app: Celery) -> None:
+    """Unless its operator names the queues; the steps of plans never go to the queue of feedback."""
+    assert set(app.amqp.queues.consume_from) == {"feedback", "feedback-replays"}
+    assert app.amqp.router.route({}, "feedback.advance_replay")["queue"].name == "feedback-replays"
+    assert app.amqp.router.route({}, TASK)["queue"].name == "feedback"
 
 
 def test_the_transport_counts_and_holds_the_queue_of_feedback(app: Celery) -> None:

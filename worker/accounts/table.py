@@ -7,11 +7,12 @@ from datetime import UTC, datetime, timedelta
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, Final
 
-from sqlalchemy import and_, func, or_, select, update
+from sqlalchemy import and_, exists, func, or_, select, update
 
 from worker.deadletters import DeadLetter, State
 from worker.deadletters.errors import translated
 from worker.deadletters.model import PrunedRows
+from worker.deadletters.plans import Replay, ReplayRow, RowState
 from worker.deadletters.pruning import COUNTED
 from worker.policy.retry import Reason
 
@@ -105,18 +106,28 @@ def _numbers(connection: Connection, column: InstrumentedAttribute[Any], words: 
 def replaying(engine: Engine) -> set[Replaying]:
     """Return the rows that have been replaying for more than a minute.
 
+    A row whose enqueue was cut short is its plan's to take up, as long as that has not ended.
+
     Raises:
         DeadLetterStoreUnavailable: The database can't be asked.
     """
     marked_before = datetime.now(UTC) - _GRACE
     long_ago = or_(DeadLetter.last_replay_at.is_(None), DeadLetter.last_replay_at < marked_before)
-    query = select(DeadLetter.id, DeadLetter.last_replay_at).where(DeadLetter.state == State.REPLAYING, long_ago)
+    taken_up = exists().where(
+        ReplayRow.dead_letter_id == DeadLetter.id,
+        ReplayRow.state == RowState.SENDING,
+        Replay.id == ReplayRow.replay_id,
+        Replay.closed_at.is_(None),
+    )
+    query = select(DeadLetter.id, DeadLetter.last_replay_at).where(
+        DeadLetter.state == State.REPLAYING, long_ago, ~taken_up
+    )
     with translated(), engine.connect() as connection:
         return {Replaying(row.id, row.last_replay_at) for row in connection.execute(query)}
 
 
 def put_back_to_dead(engine: Engine, rows: Iterable[Replaying]) -> list[int]:
-    """Give rows that wait for an outcome in vain the state dead, and return their ids.
+    """Give rows that wait for an outcome in vain the state dead, and return their ids. In their plans they are lost.
 
     A row that has changed since it was looked at is left alone.
 
@@ -142,4 +153,8 @@ def _put_back(engine: Engine, ids: list[int], since: datetime | None) -> list[in
     with translated(), engine.begin() as connection:
         still = and_(these, marked, DeadLetter.state == State.REPLAYING)
         connection.execute(update(DeadLetter).where(still).values(state=State.DEAD, note=_NOTE))
-        return list(connection.scalars(select(DeadLetter.id).where(these, marked, DeadLetter.note == _NOTE)))
+        back = list(connection.scalars(select(DeadLetter.id).where(these, marked, DeadLetter.note == _NOTE)))
+        lost = and_(ReplayRow.dead_letter_id.in_(back), ReplayRow.state == RowState.ENQUEUED)
+        values = {"state": RowState.LOST, "note": _NOTE, "changed_at": datetime.now(UTC)}
+        connection.execute(update(ReplayRow).where(lost).values(values))
+        return back

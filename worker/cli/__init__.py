@@ -21,6 +21,7 @@ _COMMANDS: Final = {
     "health": "worker.cli.health:health",
     "hold": "worker.cli.hold:hold",
     "reconcile": "worker.cli.reconcile:reconcile",
+    "replays": "worker.cli.replays:replays",
     "resume": "worker.cli.hold:resume",
     "sandbox": "worker.cli.sandbox:sandbox",
     "send": "worker.cli.send:send",

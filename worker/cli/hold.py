@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-import getpass
 import sys
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING
 
 import click
 import redis
 
 from worker.cli.broker import broker, broker_outage
+from worker.cli.database import settings
+from worker.cli.dead_letters.asking import by_option
+from worker.deadletters import DeadLetterError, DeadLetterStore, check_schema
+from worker.deadletters.actions import record_action
 from worker.hold import Hold
 
 if TYPE_CHECKING:
@@ -21,7 +24,7 @@ __all__ = ["hold", "resume"]
 
 @click.command()
 @click.option("--reason", required=True, help="Why, for whoever looks next.")
-@click.option("--by", default=getpass.getuser, show_default="your login", help="Who says so.")
+@by_option
 def hold(reason: str, by: str) -> None:
     """Hand no more feedback out to any worker, until `aquilax-feedback resume`.
 
@@ -31,11 +34,14 @@ def hold(reason: str, by: str) -> None:
         raise click.BadParameter("expected a few words", param_hint="'--reason'")
     with _hold() as held:
         held.hold(reason.strip(), by=by)
+    _write_down("hold", by=by, why=reason.strip())
     click.echo("held: nothing is sent to AquilaX until `aquilax-feedback resume`")
 
 
 @click.command()
-def resume() -> None:
+@by_option
+@click.option("--why", default="", help="Why, for whoever looks later.")
+def resume(by: str, why: str) -> None:
     """Hand feedback out again, whoever or whatever held it.
 
     If the cause is still there the workers find out again, and hold again.
@@ -43,7 +49,20 @@ def resume() -> None:
     with _hold() as held:
         state = held.state()
         held.resume()
+    if state is not None:
+        _write_down("resume", by=by, why=why)
     click.echo("there is no hold" if state is None else f"resumed; it was held: {state.reason}")
+
+
+def _write_down(action: str, *, by: str, why: str) -> None:
+    """Say who did it in the database. It is done all the same if that is away: a hold must not wait for it."""
+    url = settings().feedback_database_url.get_secret_value()
+    try:
+        with closing(DeadLetterStore.connect(url, pool_size=1)) as store:
+            check_schema(store.engine)
+            record_action(store.engine, who=by, action=action, target="queue", why=why)
+    except DeadLetterError as error:
+        click.echo(f"it is done, but not written down who did it: {error}", err=True)
 
 
 @contextmanager

@@ -1,5 +1,6 @@
 """The dead-letter table: what can't be delivered is buried here, inspected, and replayed."""
 
+from worker.deadletters.actions import OperatorAction
 from worker.deadletters.burial import (
     Burial,
     burial_of_unreadable,
@@ -17,6 +18,7 @@ from worker.deadletters.errors import (
     SchemaTooNew,
 )
 from worker.deadletters.model import DeadLetter, State
+from worker.deadletters.plans import Replay, ReplayRow, ReplayState, RowState
 from worker.deadletters.schema import check_schema, upgrade
 from worker.deadletters.store import DeadLetterStore
 
@@ -27,6 +29,11 @@ __all__ = [
     "DeadLetterError",
     "DeadLetterStore",
     "DeadLetterStoreUnavailable",
+    "OperatorAction",
+    "Replay",
+    "ReplayRow",
+    "ReplayState",
+    "RowState",
     "SchemaError",
     "SchemaMissing",
     "SchemaOutdated",

@@ -55,6 +55,7 @@ class Burial:
         answer: The last answer's text, or what is wrong with the message.
         raw: The message as it came, if it is invalid.
         dead_letter: The row that is being replayed, if it died in a replay.
+        replay: The name of the plan that replayed it, if one did.
         message_id: The id of the message (`Journey.message_id`), which a redelivery keeps; '' if it is not known.
     """
 
@@ -68,6 +69,7 @@ class Burial:
     answer: str = ""
     raw: bytes | None = None
     dead_letter: int | None = None
+    replay: str | None = None
     message_id: str = ""
 
     def __post_init__(self) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from sqlalchemy import ColumnElement, CursorResult, Engine, and_, update
 
+from worker.deadletters.actions import record_action
 from worker.deadletters.burial import clean
 from worker.deadletters.errors import translated
 from worker.deadletters.model import DeadLetter, State
@@ -23,6 +24,7 @@ def discard(
     which: ColumnElement[bool],
     *,
     note: str,
+    by: str,
     limit: int | None = None,
     progress: Callable[[int], None] = lambda _: None,
 ) -> int:
@@ -34,6 +36,7 @@ def discard(
         engine: The database.
         which: The rows.
         note: Why, for whoever reads the row later.
+        by: Who says so; it is written down with how many rows it was.
         limit: How many at most.
         progress: Called with the number of rows discarded after each step.
 
@@ -48,4 +51,7 @@ def discard(
             changed = connection.execute(update(DeadLetter).where(still).values(values))
             discarded += cast("CursorResult[Any]", changed).rowcount
         progress(discarded)
+    if discarded:
+        details = {"rows": discarded}
+        record_action(engine, who=by, action="discard", target="dead letters", why=note, details=details)
     return discarded

@@ -16,10 +16,13 @@ from worker.deadletters.burial import MAX_MESSAGE_ID_LENGTH
 from worker.deadletters.cause import MAX_CAUSE_LENGTH
 from worker.policy.retry import Reason
 
-__all__ = ["Base", "DeadLetter", "PrunedRows", "State", "UtcDateTime"]
+__all__ = ["EVERY_CHARACTER", "MAX_ANYBODY", "Base", "DeadLetter", "PrunedRows", "State", "UtcDateTime", "words"]
 
 _WORD: Final = 16
 """Room for a reason or a state."""
+
+MAX_ANYBODY: Final = 128
+"""Characters of an operator's name: a login, or an e-mail address."""
 
 
 class State(StrEnum):
@@ -66,12 +69,12 @@ class UtcDateTime(TypeDecorator[datetime]):
         return dialect.type_descriptor(DateTime(timezone=True))
 
 
-def _words(values: type[StrEnum]) -> Enum:
+def words(values: type[StrEnum]) -> Enum:
     """A column of an enumeration's values as plain text: a new value needs no change of a type in PostgreSQL."""
-    return Enum(values, native_enum=False, length=_WORD, values_callable=lambda words: [word.value for word in words])
+    return Enum(values, native_enum=False, length=_WORD, values_callable=lambda every: [word.value for word in every])
 
 
-_EVERY_CHARACTER: Final = {
+EVERY_CHARACTER: Final = {
     f"{dialect}_{option}": value
     for dialect in ("mysql", "mariadb")  # to SQLAlchemy they are two
     for option, value in {"charset": "utf8mb4", "collate": "utf8mb4_bin"}.items()
@@ -102,7 +105,7 @@ class DeadLetter(Base):
     """``group`` is a reserved word of SQL."""
     occurred_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
 
-    reason: Mapped[Reason] = mapped_column(_words(Reason))
+    reason: Mapped[Reason] = mapped_column(words(Reason))
     http_status: Mapped[int | None]
     answer: Mapped[str] = mapped_column(Text)
     cause: Mapped[str] = mapped_column(String(12))
@@ -112,7 +115,7 @@ class DeadLetter(Base):
     first_enqueued_at: Mapped[datetime] = mapped_column(UtcDateTime)
     died_at: Mapped[datetime] = mapped_column(UtcDateTime)
 
-    state: Mapped[State] = mapped_column(_words(State))
+    state: Mapped[State] = mapped_column(words(State))
     note: Mapped[str] = mapped_column(Text)
     settled_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     """When it became delivered or discarded."""
@@ -133,7 +136,7 @@ class DeadLetter(Base):
         Index("ix_dead_letters_reason", "reason", "http_status", "died_at"),
         Index("ix_dead_letters_org_group", "org", "org_group", "died_at"),
         Index("ix_dead_letters_request_id", "request_id"),
-        {"sqlite_autoincrement": True, **_EVERY_CHARACTER},
+        {"sqlite_autoincrement": True, **EVERY_CHARACTER},
     )
 
 
@@ -145,4 +148,4 @@ class PrunedRows(Base):
     what: Mapped[str] = mapped_column(String(32), primary_key=True)
     rows_pruned: Mapped[int] = mapped_column(BigInteger)
 
-    __table_args__ = (_EVERY_CHARACTER,)
+    __table_args__ = (EVERY_CHARACTER,)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import ColumnElement, and_, false, or_, true
 
@@ -50,6 +50,12 @@ class Selection:
         """Whether no filter is given."""
         return not any(getattr(self, field.name) for field in fields(self))
 
+    def to_record(self) -> dict[str, Any]:
+        """Return the filters that are given, as JSON can carry them."""
+        given = {field.name: getattr(self, field.name) for field in fields(self)}
+        times = {name: value.isoformat() for name, value in given.items() if name in {"since", "until"} and value}
+        return {name: list(value) for name, value in given.items() if isinstance(value, tuple) and value} | times
+
     def clause(self) -> ColumnElement[bool]:
         """Return the condition on `DeadLetter`."""
         wanted = (
@@ -73,10 +79,10 @@ class Selection:
 def replayable(selection: Selection) -> ColumnElement[bool]:
     """Return the condition for the rows of a selection that a replay or a discard may take.
 
-    Without a choice of states these are the dead. Rows that a run was cut short on, which are marked as replaying but
-    were never confirmed to be in the queue, are taken whichever states are chosen, so that the same command finishes
-    what it began. A row that is confirmed has an event on its way, so its outcome is awaited, unless the operator asks
-    for `State.REPLAYING` because the broker has lost it. A delivered row is never taken.
+    Without a choice of states these are the dead. Rows whose enqueue was cut short, which are marked as replaying but
+    were never confirmed to be in the queue, are taken whichever states are chosen; a plan that has not ended takes up
+    its own. A row that is confirmed has an event on its way, so its outcome is awaited, unless the operator asks for
+    `State.REPLAYING` because the broker has lost it. A delivered row is never taken.
     """
     chosen = set(selection.states or (State.DEAD,)) - {State.DELIVERED}
     if not chosen:

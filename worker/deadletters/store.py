@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, Self
 
-from sqlalchemy import ColumnElement, Engine, and_, insert, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Engine, and_, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
 from worker.deadletters.burial import MAX_RAW_BYTES, Burial, clean, stored_message_id
@@ -13,6 +13,7 @@ from worker.deadletters.cause import cause_of
 from worker.deadletters.engine import connect
 from worker.deadletters.errors import translated
 from worker.deadletters.model import DeadLetter, State
+from worker.deadletters.plans import RowState, book_outcome
 
 if TYPE_CHECKING:
     from producer.event import FeedbackEvent
@@ -102,6 +103,7 @@ class DeadLetterStore:
     def _insert(self, burial: Burial) -> bool:
         with self.engine.begin() as connection:
             connection.execute(insert(DeadLetter).values(_new_row(burial)))
+            _book_death(connection, burial)
         return True
 
     def _bury_again(self, which: ColumnElement[bool], burial: Burial) -> bool | None:
@@ -109,11 +111,15 @@ class DeadLetterStore:
         with self.engine.begin() as connection:
             connection.execute(update(DeadLetter).where(which, _may_die_again(burial)).values(_death(burial)))
             row = connection.execute(select(DeadLetter.message_id).where(which)).first()
+            if row is not None:
+                _book_death(connection, burial)
         this = stored_message_id(burial.message_id)
         return None if row is None else this is not None and row.message_id == this
 
-    def settle_replay(self, dead_letter_id: int, *, request_id: str, state: State, note: str = "") -> None:
-        """Write the outcome of a replay into its row. Nothing happens if the row is gone.
+    def settle_replay(
+        self, dead_letter_id: int, *, request_id: str, state: State, replay: str | None = None, note: str = ""
+    ) -> None:
+        """Write the outcome of a replay into its row, and into that of its plan. Nothing happens if the row is gone.
 
         Delivered is the last word, also on a row that was discarded meanwhile: it is what AquilaX knows. Discarded
         is not said over a row that has an outcome already.
@@ -122,6 +128,7 @@ class DeadLetterStore:
             dead_letter_id: The row, as the message's journey carries it.
             request_id: The event's. A row of another one is left alone: in a database that was restored, or changed
                 for another while the event was on its way, the id may have been given anew.
+            replay: The plan's name, as the journey carries it.
             state: `State.DELIVERED`, or `State.DISCARDED` where a later word overtook it.
             note: Why, in words.
 
@@ -133,10 +140,21 @@ class DeadLetterStore:
         open_states = [State.DEAD, State.REPLAYING]
         if state is State.DELIVERED:
             open_states.append(State.DISCARDED)
-        values = {"state": state, "note": clean(note), "settled_at": datetime.now(UTC)}
+        now, words = datetime.now(UTC), clean(note)
+        values = {"state": state, "note": words, "settled_at": now}
         row = _is_replayed(dead_letter_id, request_id)
+        outcome = RowState.DELIVERED if state is State.DELIVERED else RowState.DISCARDED
         with translated(), self.engine.begin() as connection:
             connection.execute(update(DeadLetter).where(row, DeadLetter.state.in_(open_states)).values(values))
+            if replay is not None:
+                book_outcome(connection, run=replay, dead_letter_id=dead_letter_id, state=outcome, note=words, at=now)
+
+
+def _book_death(connection: Connection, burial: Burial) -> None:
+    """Say in the plan that one of its rows died again, in the transaction that buries it."""
+    if burial.replay is not None and burial.dead_letter is not None:
+        row, died = burial.dead_letter, burial.died_at
+        book_outcome(connection, run=burial.replay, dead_letter_id=row, state=RowState.DEAD, note="", at=died)
 
 
 def _is_replayed(dead_letter_id: int, request_id: str) -> ColumnElement[bool]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
@@ -31,6 +32,7 @@ class Journey:
         attempts: Attempts spent.
         holds: How often it has come again without spending one.
         dead_letter: The id of the dead letter that is being replayed, if it is one.
+        replay: The name of the plan that replays it, if one does.
         delivered: Whether AquilaX took it where the ledger could not record that yet: it must not be sent again.
         burial: How it died, where the grave could not be written yet: it must not be sent again.
     """
@@ -40,6 +42,7 @@ class Journey:
     attempts: int = 0
     holds: int = 0
     dead_letter: int | None = None
+    replay: str | None = None
     delivered: bool = False
     burial: Bury | None = None
 
@@ -67,6 +70,8 @@ class Journey:
         }
         if self.dead_letter is not None:
             header["dead_letter"] = self.dead_letter
+        if self.replay is not None:
+            header["replay"] = self.replay
         if self.delivered:
             header["delivered"] = True
         if self.burial is not None:
@@ -97,11 +102,15 @@ class Journey:
                 attempts=_count(header.get("attempts", 0)),
                 holds=_count(header.get("holds", 0)),
                 dead_letter=None if header.get("dead_letter") is None else _count(header["dead_letter"], most=_BIGINT),
+                replay=_run(header.get("replay")),
                 delivered=header.get("delivered") is True,
                 burial=_burial(header.get("burial")),
             )
         except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
             raise ValueError(f"the header feedback can't be read: {error}") from error
+
+
+_RUN: Final = re.compile(r"[0-9a-f]{32}")
 
 
 def _moment(value: object) -> datetime | None:
@@ -120,6 +129,13 @@ def _name(value: object) -> str:
     if not isinstance(value, str):
         raise TypeError("a message's id is not text")
     value.encode()
+    return value
+
+
+def _run(value: object) -> str | None:
+    """The database compares it, and would refuse some texts for ever."""
+    if value is not None and (not isinstance(value, str) or not _RUN.fullmatch(value)):
+        raise TypeError("a replay is not 32 characters of hexadecimal")
     return value
 
 

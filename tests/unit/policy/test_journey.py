@@ -27,6 +27,7 @@ journeys = st.builds(
     attempts=counts,
     holds=counts,
     dead_letter=st.none() | st.integers(min_value=0, max_value=2**63 - 1),
+    replay=st.none() | st.from_regex(r"[0-9a-f]{32}", fullmatch=True),
     delivered=st.booleans(),
     burial=st.none() | burials,
 )
@@ -35,7 +36,7 @@ anything = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
     max_leaves=5,
 )
-fields = ["enqueued_at", "message_id", "attempts", "holds", "dead_letter", "delivered", "burial"]
+fields = ["enqueued_at", "message_id", "attempts", "holds", "dead_letter", "replay", "delivered", "burial"]
 
 
 def read(header: object) -> Journey:
@@ -119,6 +120,8 @@ def test_an_attempt_is_counted_and_a_wait_is_not() -> None:
         {"v": 1, "holds": 2**31},
         {"v": 1, "dead_letter": 2**63},
         {"v": 1, "dead_letter": "7"},
+        {"v": 1, "replay": 7},
+        {"v": 1, "replay": "\0" * 32},
         {"v": 1, "burial": "rejected"},
         {"v": 1, "burial": {}},
         {"v": 1, "burial": {"reason": "tired"}},

@@ -107,3 +107,9 @@ def test_the_origin_names_the_process() -> None:
     origin = _read(to_message(EVENT))["headers"]["origin"]
 
     assert origin.startswith(f"gen{os.getpid()}@")
+
+
+@pytest.mark.parametrize("priority", [0, 9])
+def test_a_message_tells_its_priority(priority: int) -> None:
+    """By it Kombu, and whoever returns the message, chooses its list."""
+    assert _read(to_message(EVENT, priority=priority))["properties"]["priority"] == priority

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import click
 
-from worker.cli.dead_letters.changing import discard, replay
+from worker.cli.dead_letters.discarding import discard
 from worker.cli.dead_letters.looking import export, list_, show
 from worker.cli.dead_letters.pruning import prune
+from worker.cli.dead_letters.replaying import replay
 
 __all__ = ["dead_letters"]
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from worker.deadletters import DeadLetter
     from worker.deadletters.reading import CauseCount
 
-__all__ = ["print_causes", "print_one", "print_rows"]
+__all__ = ["print_causes", "print_lines", "print_one", "print_rows", "short_time"]
 
 _NARROW_ROW: Final = ("id", "died at (UTC)", "state", "request_id", "why")
 _NARROW_CAUSE: Final = ("rows", "cause", "why")
@@ -27,13 +27,13 @@ _NARROW_CAUSE: Final = ("rows", "cause", "why")
 
 def print_rows(rows: Iterable[DeadLetter]) -> None:
     """Print one line a row."""
-    _print([_line(row) for row in rows], narrow=_NARROW_ROW)
+    print_lines([_line(row) for row in rows], narrow=_NARROW_ROW)
 
 
 def _line(row: DeadLetter) -> dict[str, str]:
     return {
         "id": str(row.id),
-        "died at (UTC)": _short(row.died_at),
+        "died at (UTC)": short_time(row.died_at),
         "state": row.state.value,
         "attempts": str(row.attempts),
         "replays": str(row.replay_count),
@@ -47,13 +47,13 @@ def _line(row: DeadLetter) -> dict[str, str]:
 
 def print_causes(causes: Iterable[CauseCount]) -> None:
     """Print one line a cause."""
-    _print(
+    print_lines(
         [
             {
                 "rows": str(cause.rows),
                 "cause": cause.cause,
-                "first died (UTC)": _short(cause.first_died_at),
-                "last died (UTC)": _short(cause.last_died_at),
+                "first died (UTC)": short_time(cause.first_died_at),
+                "last died (UTC)": short_time(cause.last_died_at),
                 "why": cause.cause_line,
             }
             for cause in causes
@@ -71,7 +71,13 @@ def print_one(row: DeadLetter) -> None:
         click.echo(f"{'raw:':<20}{row.raw!r}")
 
 
-def _print(lines: Sequence[dict[str, str]], *, narrow: Sequence[str]) -> None:
+def print_lines(lines: Sequence[dict[str, str]], *, narrow: Sequence[str]) -> None:
+    """Print lines under the names of their cells.
+
+    Args:
+        lines: The cells of each.
+        narrow: The cells that a terminal has room for; the last one is the one that may be long.
+    """
     if not lines:
         return
     if not sys.stdout.isatty():
@@ -91,5 +97,6 @@ def _fit(line: str, screen: int) -> str:
     return line if len(line) <= screen else f"{line[: screen - 1]}…"
 
 
-def _short(moment: datetime) -> str:
+def short_time(moment: datetime) -> str:
+    """Return a time as a table has it."""
     return f"{moment:%Y-%m-%d %H:%M:%S}"

@@ -1,0 +1,230 @@
+"""Replay plans on real parts: workers advance them, and a kill at any moment misses no row and sends none twice."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import uuid
+from contextlib import closing
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import redis
+from sqlalchemy import func, insert, select
+from sqlalchemy.orm import Session
+
+from tests.acceptance.conftest import FAST, clean_environment
+from tests.burials import a_burial, an_event
+from tests.processes import eventually
+from worker.deadletters import DeadLetter, DeadLetterStore, State
+from worker.deadletters.selection import Selection
+from worker.deadletters.store import _death, _identity
+from worker.replays import ReplayState, cancel, create, find, pause, resume, workers_watch
+from worker.sandbox.stack import LocalStack
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from worker.replays import Plan
+    from worker.sandbox.client import SandboxClient
+
+EVERYTHING = Selection()
+ROWS = 10_000
+
+
+@pytest.fixture
+def stack(tmp_path: Path) -> Iterator[LocalStack]:
+    """A broker, a database and an AquilaX; no worker yet."""
+    with LocalStack(folder=tmp_path / "stack", environment=clean_environment() | FAST) as stack:
+        stack.environment |= {"FEEDBACK_LEASE": "3", "FEEDBACK_CONCURRENCY": "20"}
+        stack.start_broker()
+        stack.create_database()
+        yield stack
+
+
+@pytest.fixture
+def sandbox(stack: LocalStack) -> Iterator[SandboxClient]:
+    """The AquilaX."""
+    with closing(stack.start_sandbox()) as client:
+        yield client
+
+
+@pytest.fixture
+def store(stack: LocalStack) -> Iterator[DeadLetterStore]:
+    """The database."""
+    with closing(DeadLetterStore.connect(stack.environment["FEEDBACK_DATABASE_URL"])) as store:
+        yield store
+
+
+@pytest.fixture
+def broker(stack: LocalStack) -> Iterator[redis.Redis]:
+    """A look into Redis."""
+    with redis.Redis.from_url(stack.environment["FEEDBACK_BROKER_URL"], decode_responses=True) as client:
+        yield client
+
+
+def _fill(store: DeadLetterStore, number: int, **changes: Any) -> list[str]:
+    """Bury many at once, and return their request_ids."""
+    burials = [a_burial(an_event(request_id=str(uuid.uuid4())), **changes) for _ in range(number)]
+    with Session(store.engine) as session:
+        session.execute(insert(DeadLetter), [_identity(one) | _death(one) | {"replay_count": 0} for one in burials])
+        session.commit()
+    return [one.event.request_id for one in burials if one.event]
+
+
+def _count(store: DeadLetterStore, state: State) -> int:
+    with store.engine.connect() as connection:
+        return connection.scalar(select(func.count()).select_from(DeadLetter).where(DeadLetter.state == state)) or 0
+
+
+def _ended(store: DeadLetterStore, plan: Plan, *, within: float = 60) -> Plan:
+    eventually(lambda: not find(store.engine, plan.id).is_active, timeout=within, what="the plan ends")
+    return find(store.engine, plan.id)
+
+
+@pytest.mark.timeout(240)
+def test_ten_thousand_rows_with_a_kill_in_the_middle(
+    stack: LocalStack, sandbox: SandboxClient, store: DeadLetterStore, broker: redis.Redis
+) -> None:
+    """Both workers are killed with -9 at once, while rows go and are delivered; others go on. Each row arrives once."""
+    wanted = _fill(store, ROWS)
+    workers = [stack.start_worker(f"worker{number}") for number in (1, 2)]
+    plan = create(store.engine, EVERYTHING, by="test", rate=2000)
+    eventually(lambda: find(store.engine, plan.id).progress.gone > ROWS / 3, timeout=60, what="a third has gone")
+
+    for worker in workers:
+        stack.kill(worker)
+    assert find(store.engine, plan.id).progress.waiting, "it was killed in the middle"
+    for number in (3, 4):
+        stack.start_worker(f"worker{number}")
+
+    ended = _ended(store, plan, within=180)
+    assert ended.state is ReplayState.FINISHED
+    assert (ended.progress.delivered, ended.progress.gone) == (ROWS, ROWS)
+    assert _count(store, State.DELIVERED) == ROWS
+    received = sandbox.received_by_request_id()
+    assert set(received) == set(wanted)
+    assert all(account.delivered for account in received.values())
+    assert int(broker.hget("feedback:counts", "accepted") or 0) == ROWS, "none was enqueued twice"
+    assert int(broker.hget("feedback:counts", "delivered") or 0) == ROWS
+
+
+def test_a_worker_takes_up_a_plan_by_itself_and_can_be_told_to_pause(
+    stack: LocalStack, sandbox: SandboxClient, store: DeadLetterStore
+) -> None:
+    """Whoever made it needs no Redis; what is paused stands still, and goes on when it is resumed."""
+    _fill(store, 60)
+    stack.start_worker()
+    plan = create(store.engine, EVERYTHING, by="test", rate=20)
+    eventually(lambda: find(store.engine, plan.id).progress.delivered, what="the first rows arrive")
+
+    pause(store.engine, plan.id, by="test")
+    eventually(lambda: not find(store.engine, plan.id).progress.enqueued, what="what went arrives")
+    still = find(store.engine, plan.id)
+    assert (still.state, still.progress.waiting > 0) == (ReplayState.PAUSED, True)
+    resume(store.engine, plan.id, by="test")
+
+    assert _ended(store, plan).progress.delivered == 60
+    assert sandbox.received().delivered == 60
+
+
+def test_a_cancelled_plan_leaves_the_rest_dead(
+    stack: LocalStack, sandbox: SandboxClient, store: DeadLetterStore
+) -> None:
+    """And what went is delivered, and known to be."""
+    _fill(store, 60)
+    stack.start_worker()
+    plan = create(store.engine, EVERYTHING, by="test", rate=20)
+    eventually(lambda: find(store.engine, plan.id).progress.delivered, what="the first rows arrive")
+
+    cancel(store.engine, plan.id, by="test")
+
+    eventually(lambda: not find(store.engine, plan.id).progress.enqueued, what="what went arrives")
+    progress = find(store.engine, plan.id).progress
+    assert progress.delivered + progress.waiting == 60
+    assert progress.delivered == sandbox.received().delivered
+    assert _count(store, State.DEAD) == progress.waiting > 0
+
+
+def test_a_canary_that_is_refused_again_stops_the_plan(
+    stack: LocalStack, sandbox: SandboxClient, store: DeadLetterStore
+) -> None:
+    """The cause is not mended: AquilaX is asked for the canaries, and for no more."""
+    sandbox.behave(unknown_share=1)
+    _fill(store, 50)
+    stack.start_worker()
+
+    plan = create(store.engine, EVERYTHING, by="test", canary=2)
+
+    ended = _ended(store, plan)
+    assert ended.state is ReplayState.STOPPED
+    assert "died again" in ended.stopped_because
+    assert sandbox.received().request_ids <= 2
+    assert _count(store, State.DEAD) == 50
+
+
+def test_canaries_that_arrive_open_the_way_for_the_rest(
+    stack: LocalStack, sandbox: SandboxClient, store: DeadLetterStore
+) -> None:
+    """The cause is mended: all of them arrive."""
+    _fill(store, 50)
+    stack.start_worker()
+
+    ended = _ended(store, create(store.engine, EVERYTHING, by="test", canary=2))
+
+    assert (ended.state, ended.progress.delivered) == (ReplayState.FINISHED, 50)
+    assert ended.canary_passed_at is not None
+    assert sandbox.received().delivered == 50
+
+
+def test_a_plan_survives_a_purge_of_its_queue(
+    stack: LocalStack, sandbox: SandboxClient, store: DeadLetterStore, broker: redis.Redis
+) -> None:
+    """The message of the next step is gone; a worker finds the plan overdue and goes on."""
+    _fill(store, 30)
+    stack.start_worker()
+    plan = create(store.engine, EVERYTHING, by="test", rate=0.5)
+    eventually(lambda: broker.zcard("feedback-replays:delayed"), what="the next step waits for its time")
+
+    command = [sys.executable, "-m", "celery", "-A", "worker", "purge", "-f", "-Q", "feedback-replays"]
+    purge = subprocess.run(command, env=stack.environment, capture_output=True, text=True, check=True)
+    assert "Purged 1 message" in purge.stdout
+    gone = find(store.engine, plan.id).progress.gone
+
+    eventually(lambda: find(store.engine, plan.id).progress.gone > gone + 1, what="the plan goes on")
+    assert sandbox.received().delivered
+
+
+def test_a_worker_for_feedback_alone_leaves_plans_to_others(
+    stack: LocalStack, sandbox: SandboxClient, store: DeadLetterStore, broker: redis.Redis
+) -> None:
+    """`-Q feedback` is an operator's word; a second worker for the other queue takes the plan up."""
+    _fill(store, 10)
+    stack.start_worker("feedback-only", ["-Q", "feedback"])
+    plan = create(store.engine, EVERYTHING, by="test")
+    assert not workers_watch(broker)
+
+    stack.start_worker("replays-only", ["-Q", "feedback-replays"])
+
+    assert _ended(store, plan).progress.delivered == 10
+    assert sandbox.received().delivered == 10
+
+
+def test_the_command_line_follows_a_replay_to_its_end(
+    stack: LocalStack, sandbox: SandboxClient, store: DeadLetterStore
+) -> None:
+    """It says what became of every row; delivered is what the operator waits for."""
+    _fill(store, 30)
+    stack.start_worker()
+
+    ended = subprocess.run(
+        [sys.executable, "-m", "worker.cli", "dead-letters", "replay", "--yes", "--canary", "1", "--why", "mended"],
+        env=stack.environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert (ended.returncode, ended.stdout) == (0, "replay 1: enqueued 30 of 30; 30 delivered\n"), ended.stderr
+    assert sandbox.received().delivered == 30

@@ -1,0 +1,99 @@
+"""Looking at dead letters, choosing some, and discarding them, on real databases."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from tests.burials import NOON, REQUEST_ID, a_burial, an_event, bury, rows_of, settle
+from worker.deadletters import DeadLetterStore, State
+from worker.deadletters.actions import actions
+from worker.deadletters.discard import discard
+from worker.deadletters.reading import count_by_cause, find, newest, stream
+from worker.deadletters.selection import Selection, replayable
+from worker.policy.retry import Reason
+from worker.replays import preview
+
+EVERYTHING = Selection()
+
+
+@pytest.mark.parametrize(
+    ("selection", "found"),
+    [
+        (Selection(), [1, 2, 3]),
+        (Selection(ids=(1, 3)), [1, 3]),
+        (Selection(orgs=("org-2",)), [2]),
+        (Selection(groups=("group-3", "group-2")), [3]),
+        (Selection(reasons=(Reason.EXHAUSTED,)), [2]),
+        (Selection(http_statuses=(503, 403)), [2]),
+        (Selection(request_ids=(REQUEST_ID,)), [1]),
+        (Selection(since=NOON + timedelta(hours=1)), [2, 3]),
+        (Selection(until=NOON + timedelta(hours=1)), [1]),
+        (Selection(states=(State.DISCARDED,)), [3]),
+        (Selection(causes=("732a1c19a072",)), [1, 3]),
+        (Selection(causes=("732a1c19a072",), orgs=("org-2",)), []),
+    ],
+)
+def test_filters_choose_the_rows_that_fit_all_of_them(
+    store: DeadLetterStore, selection: Selection, found: list[int]
+) -> None:
+    """Any of the values of one filter, and every filter."""
+    store.bury(a_burial(an_event(request_id=REQUEST_ID)))
+    store.bury(
+        a_burial(an_event(org="org-2"), reason=Reason.EXHAUSTED, http_status=503, died_at=NOON + timedelta(hours=1))
+    )
+    third = bury(store, a_burial(an_event(group="group-3"), died_at=NOON + timedelta(hours=2)))
+    settle(store, third, State.DISCARDED)
+
+    pages = stream(store.engine, selection.clause(), page=1)
+
+    assert [row.id for page in pages for row in page] == found
+    assert [row.id for row in newest(store.engine, selection.clause(), 10)] == found[::-1]
+
+
+def test_causes_are_counted_the_most_frequent_first(store: DeadLetterStore) -> None:
+    """What to mend first at 3 a.m."""
+    store.bury(a_burial(answer="boom 1", http_status=400))
+    for hour in (1, 2):
+        store.bury(a_burial(answer=f"job {hour} not found", died_at=NOON + timedelta(hours=hour)))
+
+    first, second = count_by_cause(store.engine, EVERYTHING.clause())
+
+    assert (first.cause_line, first.rows) == ("rejected 404: job <n> not found", 2)
+    assert (first.first_died_at, first.last_died_at) == (NOON + timedelta(hours=1), NOON + timedelta(hours=2))
+    assert (second.cause_line, second.rows) == ("rejected 400: boom <n>", 1)
+
+
+def test_a_dead_letter_is_found_by_its_id_and_by_its_request_id(store: DeadLetterStore) -> None:
+    """Whichever the operator has at hand."""
+    row_id = bury(store, a_burial(an_event(request_id=REQUEST_ID)))
+
+    for name in (str(row_id), REQUEST_ID, REQUEST_ID.upper()):
+        assert [row.id for row in find(store.engine, name)] == [row_id]
+    for name in ("4711", "9" * 40, "nonsense"):
+        assert find(store.engine, name) == []
+
+
+def test_discarded_rows_say_why_and_are_not_replayed(store: DeadLetterStore) -> None:
+    """Unless they are asked for by their state: a discard can be taken back."""
+    ids = [bury(store, a_burial()) for _ in range(3)]
+    which = replayable(Selection(ids=tuple(ids[:2])))
+
+    assert discard(store.engine, which, note="load test", by="me") == 2
+
+    assert [row.note for row in rows_of(store)] == ["load test", "load test", ""]
+    assert preview(store.engine, EVERYTHING).rows == 1
+    assert preview(store.engine, Selection(states=(State.DISCARDED,))).rows == 2
+
+
+def test_a_discard_is_written_down_with_who_said_so(store: DeadLetterStore) -> None:
+    """And how many rows it was; one that found nothing is no action."""
+    bury(store, a_burial())
+
+    discard(store.engine, replayable(EVERYTHING), note="load test", by="ann")
+    discard(store.engine, replayable(EVERYTHING), note="load test", by="bob")
+
+    (action,) = actions(store.engine)
+    assert (action.who, action.action, action.target, action.why) == ("ann", "discard", "dead letters", "load test")
+    assert action.details == {"rows": 1}

@@ -1,0 +1,141 @@
+"""`aquilax-feedback replays`, as an operator uses it: a real database, and no worker needed to look or to steer."""
+
+from __future__ import annotations
+
+import json
+from contextlib import closing
+from typing import TYPE_CHECKING
+
+import pytest
+from click.testing import CliRunner, Result
+
+from tests.burials import a_burial, bury
+from tests.plans import Steps
+from worker.cli import main
+from worker.deadletters import DeadLetterStore, upgrade
+from worker.deadletters.actions import actions
+from worker.deadletters.selection import Selection
+from worker.replays import create, find
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tests.processes import RedisServer
+
+
+@pytest.fixture
+def steps(sqlite_url: str, valkey: RedisServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[Steps]:
+    """The database and the queue that the command line's settings name."""
+    monkeypatch.setenv("FEEDBACK_DATABASE_URL", sqlite_url)
+    monkeypatch.setenv("FEEDBACK_BROKER_URL", valkey.url)
+    upgrade(sqlite_url)
+    with closing(DeadLetterStore.connect(sqlite_url)) as store, valkey.client() as client:
+        yield Steps(store, client)
+
+
+def _say(*arguments: object) -> Result:
+    return CliRunner().invoke(main, list(map(str, arguments)))
+
+
+def _plan(steps: Steps, number: int = 3) -> int:
+    for _ in range(number):
+        bury(steps.store, a_burial())
+    made = create(steps.store.engine, Selection(orgs=("org-1",)), by="ann", why="key mended", rate=2, canary=1)
+    return made.id
+
+
+def test_replays_are_listed(steps: Steps) -> None:
+    """One line each, the newest first; as JSON for programs."""
+    first = _plan(steps)
+    _say("replays", "cancel", first)
+    second = _plan(steps, 1)
+
+    head, newest, oldest = (line.split("\t") for line in _say("replays", "list").stdout.splitlines())
+
+    assert head == ["id", "created (UTC)", "state", "who", "why", "outcome"]
+    assert (newest[0], newest[2], newest[3], newest[4]) == (str(second), "planned", "ann", "key mended")
+    assert (oldest[0], oldest[2], oldest[5]) == (str(first), "cancelled", "enqueued 0 of 3")
+    assert [plan["id"] for plan in json.loads(_say("replays", "list", "--active", "--json").stdout)] == [second]
+
+
+def test_one_replay_is_shown_whole(steps: Steps) -> None:
+    """How far it is, who did what and why, and its rows."""
+    plan = _plan(steps)
+    _say("replays", "pause", plan, "--by", "bob", "--why", "lunch")
+
+    shown = _say("replays", "show", plan).stdout
+
+    for line in (
+        "state:              paused",
+        "outcome:            enqueued 0 of 3",
+        'rows:               {"orgs": ["org-1"]}',
+        "rate:               2 a second",
+        "canary:             1",
+        "who:                ann",
+        "why:                key mended",
+    ):
+        assert line in shown
+    assert "pause by bob: lunch" in shown
+    assert shown.splitlines()[-3].split("\t")[:3] == ["1", "yes", "waiting"]
+
+
+def test_one_replay_is_shown_as_json(steps: Steps) -> None:
+    """With its rows and actions; chosen by what became of them."""
+    plan = _plan(steps)
+    steps.run(find(steps.store.engine, plan))
+
+    shown = json.loads(_say("replays", "show", plan, "--json", "--row-state", "enqueued").stdout)
+
+    assert (shown["state"], shown["progress"]["enqueued"], shown["total"]) == ("canary", 1, 3)
+    assert [row["dead_letter_id"] for row in shown["rows"]] == [1]
+    assert [action["action"] for action in shown["actions"]] == ["replay.create"]
+
+
+def test_a_replay_is_steered(steps: Steps) -> None:
+    """Each order says what has become of it."""
+    plan = _plan(steps)
+
+    assert _say("replays", "pause", plan).stdout == f"replay {plan} is paused: enqueued 0 of 3\n"
+    assert _say("replays", "resume", plan).stdout == f"replay {plan} is planned: enqueued 0 of 3\n"
+    assert _say("replays", "cancel", plan).stdout == f"replay {plan} is cancelled: enqueued 0 of 3\n"
+
+
+@pytest.mark.parametrize(
+    ("command", "why"),
+    [
+        (["resume", 1], "replay 1 is planned: it can't be resumed"),
+        (["pause", 9], "there is no replay 9"),
+        (["show", 9], "there is no replay 9"),
+    ],
+)
+def test_what_can_not_be_done_is_said(steps: Steps, command: list[object], why: str) -> None:
+    """With exit status 1."""
+    _plan(steps)
+
+    ended = _say("replays", *command)
+
+    assert (ended.exit_code, ended.stderr) == (1, f"Error: {why}\n")
+
+
+def test_a_hold_and_its_end_are_written_down(steps: Steps) -> None:
+    """With who said so and why; a resume that found no hold did nothing."""
+    _say("hold", "--reason", "maintenance", "--by", "ann")
+    _say("resume", "--by", "bob", "--why", "done")
+    _say("resume")
+
+    resumed, held = actions(steps.store.engine)
+    assert (held.who, held.action, held.target, held.why) == ("ann", "hold", "queue", "maintenance")
+    assert (resumed.who, resumed.action, resumed.why) == ("bob", "resume", "done")
+
+
+def test_a_hold_needs_no_database(steps: Steps, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In trouble delivery is stopped all the same; that it is not written down is said, and no file is made."""
+    monkeypatch.setenv("FEEDBACK_DATABASE_URL", f"sqlite:///{tmp_path}/elsewhere.sqlite3")
+
+    ended = _say("hold", "--reason", "maintenance")
+
+    assert ended.exit_code == 0
+    assert "not written down who did it" in ended.stderr
+    assert steps.client.exists("feedback:hold")
+    assert not (tmp_path / "elsewhere.sqlite3").exists()

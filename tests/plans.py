@@ -1,0 +1,87 @@
+"""Replay plans for tests: advanced by hand, step by step, at a time that the test says."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from tests.burials import row_of, settle
+from worker.deadletters import State
+from worker.deadletters.selection import Selection
+from worker.policy.journey import Journey
+from worker.replays import Again, advance, create, find, rows
+from worker.replays.queue import LIST
+
+if TYPE_CHECKING:
+    import redis
+
+    from worker.deadletters import DeadLetterStore
+    from worker.replays import OutOfTurn, Over, Plan, RowState
+
+EVERYTHING = Selection()
+LEASE = timedelta(seconds=20)
+
+
+@dataclass
+class Steps:
+    """One who advances plans, with a clock that moves by as long as each step says to wait."""
+
+    store: DeadLetterStore
+    client: redis.Redis
+    time: datetime = field(default_factory=lambda: datetime.now(UTC))
+
+    def plan(self, selection: Selection = EVERYTHING, **options: Any) -> Plan:
+        """Make a plan."""
+        return create(self.store.engine, selection, by="test", **options)
+
+    def step(self, plan: Plan, turn: int | None = None) -> Again | Over | OutOfTurn:
+        """Do the plan's next step, or that of a turn; the clock goes on to when the one after is due."""
+        if turn is None:
+            turn = self.look(plan).turn
+        done = advance(self.store.engine, self.client, plan.id, turn=turn, now=lambda: self.time, lease=LEASE)
+        if isinstance(done, Again):
+            self.time += done.after
+        return done
+
+    def run(self, plan: Plan) -> Plan:
+        """Do steps until the plan waits for outcomes, or has ended."""
+        while isinstance(done := self.step(plan), Again):
+            if done.waits:
+                break
+        return self.look(plan)
+
+    def look(self, plan: Plan) -> Plan:
+        """The plan as it is now."""
+        return find(self.store.engine, plan.id)
+
+    def states(self, plan: Plan) -> dict[int, RowState]:
+        """What became of its rows, in their order."""
+        return {row.dead_letter_id: row.state for row in rows(self.store.engine, plan.id, limit=1000)}
+
+    @property
+    def messages(self) -> list[dict[str, Any]]:
+        """What is in the queue, in the order in which a worker takes it."""
+        return [json.loads(entry) for entry in reversed(self.client.lrange(LIST, 0, -1))]
+
+    @property
+    def journeys(self) -> list[Journey]:
+        """What a worker reads from the messages' headers."""
+        never = datetime.max.replace(tzinfo=UTC)
+        headers = [message["headers"]["feedback"] for message in self.messages]
+        return [Journey.from_header(header, message_id="tag", received_at=never) for header in headers]
+
+    @property
+    def queued(self) -> list[int | None]:
+        """The dead letters whose messages are in the queue."""
+        return [journey.dead_letter for journey in self.journeys]
+
+    def deliver(self, *dead_letters: int) -> None:
+        """Let their messages end as delivered, as a worker does; all that are in the queue if none is named."""
+        for journey in self.journeys:
+            row_id = journey.dead_letter
+            if row_id is None or (dead_letters and row_id not in dead_letters):
+                continue
+            if row_of(self.store, row_id).state is State.REPLAYING:
+                settle(self.store, row_id, State.DELIVERED, replay=journey.replay)

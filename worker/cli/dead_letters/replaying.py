@@ -1,0 +1,184 @@
+"""``aquilax-feedback dead-letters replay``: makes a replay plan, and follows it to its end."""
+
+from __future__ import annotations
+
+import json
+import sys
+from contextlib import closing
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+import redis
+
+from worker.cli.database import opened, settings
+from worker.cli.dead_letters.asking import by_option, confirm, tell_passed_over
+from worker.cli.dead_letters.filters import row_id, selecting
+from worker.cli.dead_letters.progress import counting, stopping
+from worker.cli.dead_letters.tables import print_causes
+from worker.cli.durations import span
+from worker.cli.replays.following import Followed, follow
+from worker.cli.replays.words import outcome
+from worker.deadletters.reading import CauseCount
+from worker.replays import NothingToReplay, create, preview
+from worker.replays.advancer import Advancer
+
+if TYPE_CHECKING:
+    from worker.deadletters.selection import Selection
+    from worker.replays import Preview
+
+__all__ = ["replay"]
+
+_INTERRUPTED: Final = 128 + 2
+"""The exit status of a command that Ctrl-C ended, as shells have it."""
+
+
+@click.command()
+@click.argument("ids", metavar="[ID]...", type=row_id, nargs=-1)
+@selecting
+@click.option("--rate", type=click.FloatRange(min=0, min_open=True), help="Events per second at most.")
+@click.option(
+    "--canary",
+    type=click.IntRange(min=0),
+    default=0,
+    metavar="N",
+    help="Let N rows go first, and the rest only when these are delivered; if one dies again, stop.",
+)
+@click.option("--limit", type=click.IntRange(min=1), help="Rows at most; the oldest first.")
+@click.option("--why", default="", help="Why, for whoever looks at the replay later.")
+@by_option
+@click.option("--dry-run", is_flag=True, help="Say what would be replayed, and change nothing.")
+@click.option("--yes", is_flag=True, help="Don't ask.")
+@click.option("--wait/--no-wait", default=True, help="Follow it to its end, or leave it to the workers.")
+@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+def replay(
+    *,
+    selection: Selection,
+    rate: float | None,
+    canary: int,
+    limit: int | None,
+    why: str,
+    by: str,
+    dry_run: bool,
+    yes: bool,
+    wait: bool,
+    as_json: bool,
+) -> None:
+    """Put dead letters back into the queue: those of the IDs, or those that fit the filters.
+
+    The rows are chosen now, as a plan with a number; `aquilax-feedback replays` looks at it, pauses, resumes and
+    cancels it. Workers advance the plan, and write each row's outcome into it. Ctrl-C, or kill -9, ends this command
+    and not the plan: no row is missed, and none is enqueued twice.
+
+    The rows taken are the dead ones. With --state replaying it also takes rows whose outcome has not come, for when
+    Redis has lost its queue.
+    """
+    with opened() as engine:
+        planned = preview(engine, selection, rate=rate, limit=limit)
+        complete = tell_passed_over(engine, selection) and not (
+            selection.ids and (planned.invalid or planned.elsewhere)
+        )
+        if dry_run:
+            _tell_preview(planned, as_json=as_json)
+            sys.exit(0 if complete else 1)
+        confirm("replay", planned.rows, selection, yes=yes)
+        try:
+            plan = create(engine, selection, by=by, why=why, rate=rate, canary=canary, limit=limit)
+        except NothingToReplay:
+            _tell_nothing(planned, as_json=as_json)
+            sys.exit(0 if complete else 1)
+        with closing(_advancer()) as advancer:
+            if not wait:
+                _tell(Followed(plan=plan, alone=_nobody_watches(advancer)), planned, as_json=as_json)
+                sys.exit(0 if complete else 1)
+            with stopping() as stop, counting("replaying", plan.total) as progress:
+                followed = follow(engine, advancer, plan, stop=stop, progress=progress)
+    _tell(followed, planned, as_json=as_json)
+    sys.exit(_status(followed, complete=complete))
+
+
+def _advancer() -> Advancer:
+    given = settings()
+    return Advancer.connect(
+        given.feedback_database_url.get_secret_value(),
+        given.feedback_broker_url.get_secret_value(),
+        sentinel_master=given.feedback_sentinel_master,
+        lease=given.feedback_lease,
+    )
+
+
+def _nobody_watches(advancer: Advancer) -> bool:
+    try:
+        return not advancer.workers_watch()
+    except redis.RedisError:
+        return True
+
+
+def _tell_preview(planned: Preview, *, as_json: bool) -> None:
+    if as_json:
+        seconds = None if planned.duration is None else planned.duration.total_seconds()
+        found = {"would_replay": planned.rows, "invalid": planned.invalid, "elsewhere": planned.elsewhere}
+        by = {"by_cause": planned.by_cause, "by_org": planned.by_org}
+        counts = {name: [_record(count) for count in every] for name, every in by.items()}
+        click.echo(json.dumps(found | {"seconds": seconds} | counts, ensure_ascii=False))
+        return
+    print_causes(
+        CauseCount(
+            cause=count.name,
+            cause_line=count.words,
+            rows=count.rows,
+            first_died_at=count.first_died_at,
+            last_died_at=count.last_died_at,
+        )
+        for count in planned.by_cause
+    )
+    takes = "" if planned.duration is None else f", which takes {span(planned.duration)}"
+    click.echo(f"would replay {planned.rows:,}{takes}{_left_out(planned)}")
+
+
+def _record(count: Any) -> dict[str, Any]:  # noqa: ANN401 - `worker.replays.Count`
+    return {"name": count.name, "words": count.words, "rows": count.rows}
+
+
+def _tell_nothing(planned: Preview, *, as_json: bool) -> None:
+    if as_json:
+        nothing = {"replay": None, "enqueued": 0, "invalid": planned.invalid, "elsewhere": planned.elsewhere}
+        click.echo(json.dumps(nothing))
+    else:
+        click.echo(f"enqueued 0 of 0{_left_out(planned)}")
+
+
+def _tell(followed: Followed, planned: Preview, *, as_json: bool) -> None:
+    plan = followed.plan
+    if as_json:
+        result = {"replay": plan.to_record(), "enqueued": plan.progress.gone, "invalid": planned.invalid}
+        ended = {"interrupted": followed.interrupted, "failure": followed.failure}
+        click.echo(json.dumps(result | {"elsewhere": planned.elsewhere} | ended, ensure_ascii=False))
+    else:
+        click.echo(f"replay {plan.id}: {outcome(plan)}{_left_out(planned)}")
+    if plan.stopped_because:
+        click.echo(f"stopped: {plan.stopped_because}", err=True)
+    if followed.failure:
+        click.echo(f"not followed any more: {followed.failure}", err=True)
+    if followed.alone:
+        click.echo("no worker runs; what is to come comes when one does", err=True)
+    if plan.is_active:
+        click.echo(
+            f"it goes on in the background: nothing is lost, and nothing is sent twice. Look at it, or end it, with "
+            f"`aquilax-feedback replays show {plan.id}`, `… pause {plan.id}`, `… cancel {plan.id}`",
+            err=True,
+        )
+
+
+def _left_out(planned: Preview) -> str:
+    words = ""
+    if planned.invalid:
+        words += f"; {planned.invalid:,} invalid left out: they hold no event, only a message that can't be read as one"
+    if planned.elsewhere:
+        words += f"; {planned.elsewhere:,} left out: another replay that has not ended has them"
+    return words
+
+
+def _status(followed: Followed, *, complete: bool) -> int:
+    if followed.interrupted:
+        return _INTERRUPTED
+    return 0 if complete and followed.plan.progress.gone == followed.plan.total else 1

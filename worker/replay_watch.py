@@ -1,0 +1,79 @@
+"""The timer of replay plans: a worker takes up what nobody is at, so that no lost message strands a plan."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from contextlib import closing
+from typing import TYPE_CHECKING, Any, Final
+
+import redis
+from celery import bootsteps
+from kombu.exceptions import OperationalError
+
+from worker.deadletters import DeadLetterStoreUnavailable
+from worker.replays.queue import ADVANCE, REPLAYS
+
+if TYPE_CHECKING:
+    from celery import Celery
+
+    from worker.replays.advancer import Advancer
+
+__all__ = ["ReplayWatch"]
+
+log = logging.getLogger(__name__)
+
+_LOOK_EVERY: Final = 2.0
+"""Seconds. A new plan waits so long at most; the look is one small query."""
+
+_ENDS_WITHIN: Final = 5.0
+
+
+class ReplayWatch(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery is untyped
+    """Sends the next step of each plan that is overdue. A thread: the worker's event loop waits for no database.
+
+    It has connections of its own, which no child of the pool inherits in use.
+    """
+
+    requires = ("celery.worker.components:Pool",)
+
+    def __init__(self, worker: Any, **kwargs: Any) -> None:  # noqa: ANN401 - Celery's WorkController
+        super().__init__(worker, **kwargs)
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._was_away = False
+
+    def start(self, worker: Any) -> None:  # noqa: ANN401 - Celery's WorkController
+        """Watch, if this worker takes the steps of plans."""
+        if REPLAYS in worker.app.amqp.queues.consume_from:
+            self._thread = threading.Thread(target=self._run, args=(worker.app,), name="replay-watch", daemon=True)
+            self._thread.start()
+
+    def stop(self, worker: Any) -> None:  # noqa: ANN401, ARG002 - Celery's signature
+        """Watch no longer."""
+        self._stop.set()
+        if self._thread is not None:
+            self._thread.join(_ENDS_WITHIN)
+
+    terminate = stop
+
+    def _run(self, app: Celery) -> None:
+        with closing(app.feedback.make_advancer()) as advancer:
+            while True:
+                self._look(app, advancer)
+                if self._stop.wait(_LOOK_EVERY):
+                    return
+
+    def _look(self, app: Celery, advancer: Advancer) -> None:
+        try:
+            advancer.say_watching()
+            for replay_id, turn in advancer.overdue():
+                app.send_task(ADVANCE, (replay_id, turn), queue=REPLAYS)
+        except (redis.RedisError, OperationalError, DeadLetterStoreUnavailable) as error:
+            if not self._was_away:
+                log.warning("replay plans wait: %s", error)
+            self._was_away = True
+        except Exception:
+            log.exception("replay plans wait because of a fault of ours")
+        else:
+            self._was_away = False
