@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from worker.app import create_app
+from worker.dashboard.install import hook
 from worker.settings import SettingsError
 
 __all__ = ["app"]
@@ -11,3 +12,5 @@ try:
     app = create_app()
 except SettingsError as error:
     raise SystemExit(f"aquilax-feedback: wrong settings\n{error}") from None
+
+hook()

@@ -464,6 +464,17 @@ def test_a_step_that_comes_too_soon_waits(steps: Steps) -> None:
     assert len(steps.queued) == 1
 
 
+@pytest.mark.parametrize("options", [{"rate": 0}, {"rate": float("inf")}, {"rate": float("nan")}, {"canary": -1}])
+def test_a_rate_that_means_nothing_is_refused(steps: Steps, options: dict[str, Any]) -> None:
+    """Before anything is written."""
+    _bury(steps.store, 1)
+
+    with pytest.raises(ValueError, match="expected 0"):
+        steps.plan(**options)
+
+    assert plans(steps.store.engine) == []
+
+
 # Pause, resume, cancel
 
 

@@ -100,7 +100,7 @@ def test_no_secret_stands_in_a_command_line(filled: Compose) -> None:
     ("service", "secrets"),
     [
         ("migrate", {"POSTGRES_PASSWORD"}),
-        ("flower", {"REDIS_PASSWORD", "FLOWER_USER", "FLOWER_PASSWORD"}),
+        ("flower", {"REDIS_PASSWORD", "POSTGRES_PASSWORD", "FLOWER_USER", "FLOWER_PASSWORD"}),
         ("worker", {"REDIS_PASSWORD", "POSTGRES_PASSWORD", "AQUILAX_API_KEY"}),
         ("sandbox", set()),
         ("prometheus", set()),

@@ -18,6 +18,7 @@ _COMMANDS: Final = {
     "dead-letters": "worker.cli.dead_letters:dead_letters",
     "demo": "worker.cli.local:demo",
     "doctor": "worker.cli.doctor:doctor",
+    "flower": "worker.cli.flower:flower",
     "health": "worker.cli.health:health",
     "hold": "worker.cli.hold:hold",
     "reconcile": "worker.cli.reconcile:reconcile",

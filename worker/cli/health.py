@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from worker.cli.database import settings
-from worker.cli.durations import span
+from worker.durations import span
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -17,9 +17,9 @@ from worker.accounts.snapshot import Snapshot, take_snapshot
 from worker.accounts.table import count_by_state
 from worker.cli.broker import broker, broker_outage
 from worker.cli.database import outage, settings
-from worker.cli.durations import span
 from worker.deadletters import DeadLetterError, DeadLetterStore, check_schema
 from worker.deadletters.burial import clean
+from worker.durations import span
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -12,10 +12,10 @@ from sqlalchemy import (
     ColumnElement,
     CursorResult,
     Engine,
+    Row,
     Select,
     and_,
     case,
-    exists,
     func,
     insert,
     literal,
@@ -29,16 +29,23 @@ from worker.deadletters.errors import translated
 from worker.deadletters.model import MAX_ANYBODY, DeadLetter
 from worker.deadletters.plans import ACTIVE, OPEN, Replay, ReplayRow, ReplayState, RowState
 from worker.deadletters.selection import replayable
+from worker.deadletters.triage import covered, lines_of
 from worker.policy.retry import Reason
 from worker.replays.errors import NothingToReplay
 from worker.replays.reading import Plan, read_plan
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     from sqlalchemy import Connection
 
     from worker.deadletters.selection import Selection
 
-__all__ = ["Count", "Preview", "create", "preview"]
+__all__ = ["FASTEST", "SLOWEST", "Count", "Preview", "create", "preview"]
+
+SLOWEST: Final = 0.001
+FASTEST: Final = 1_000_000
+"""Rows a second. What is slower than a row in a quarter of an hour, or faster than Redis, is a slip of the keys."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,27 +98,41 @@ def preview(engine: Engine, selection: Selection, *, rate: float | None = None, 
         limit: How many rows at most; the oldest.
 
     Raises:
+        ValueError: The rate is not between `SLOWEST` and `FASTEST`.
         DeadLetterStoreUnavailable: The database can't be asked.
     """
+    _check_rate(rate)
     with translated(), engine.connect() as connection:
         invalid, elsewhere = _left_out(connection, selection)
         chosen = _chosen(selection, limit).subquery()
-        number = func.count().label("number")
-        died = (func.min(chosen.c.died_at), func.max(chosen.c.died_at))
-        causes = select(chosen.c.cause, func.min(chosen.c.cause_line), number, *died).group_by(chosen.c.cause)
-        orgs = select(chosen.c.org, func.min(chosen.c.org), number, *died).group_by(chosen.c.org)
-        by_cause = _counts(connection, causes.order_by(number.desc(), chosen.c.cause))
-        by_org = _counts(connection, orgs.order_by(number.desc(), chosen.c.org))
+        number, one = func.count().label("rows"), func.min(chosen.c.id).label("one")
+        died = (func.min(chosen.c.died_at).label("first"), func.max(chosen.c.died_at).label("last"))
+        query = select(chosen.c.cause, chosen.c.org, number, one, *died).group_by(chosen.c.cause, chosen.c.org)
+        groups = connection.execute(query).all()
+        lines = lines_of(connection, list({group.cause: group.one for group in groups}.values()))
+    by_cause = _counts(groups, lambda group: (group.cause, lines.get(group.cause, group.cause)))
+    by_org = _counts(groups, lambda group: (group.org or "", group.org or ""))
     rows = sum(count.rows for count in by_cause)
     duration = None if rate is None else timedelta(seconds=rows / rate)
     return Preview(rows=rows, invalid=invalid, elsewhere=elsewhere, by_cause=by_cause, by_org=by_org, duration=duration)
 
 
-def _counts(connection: Connection, query: Select[*tuple[Any, ...]]) -> tuple[Count, ...]:
-    return tuple(
-        Count(name=name or "", words=words or "", rows=rows, first_died_at=first, last_died_at=last)
-        for name, words, rows, first, last in connection.execute(query)
+def _counts(groups: Sequence[Row[Any]], name: Callable[[Row[Any]], tuple[str, str]]) -> tuple[Count, ...]:
+    """Groups of rows by what they have in common, the largest first."""
+    together: dict[tuple[str, str], list[Row[Any]]] = {}
+    for group in groups:
+        together.setdefault(name(group), []).append(group)
+    counts = (
+        Count(
+            name=name,
+            words=words,
+            rows=sum(group.rows for group in alike),
+            first_died_at=min(group.first for group in alike),
+            last_died_at=max(group.last for group in alike),
+        )
+        for (name, words), alike in together.items()
     )
+    return tuple(sorted(counts, key=lambda count: (-count.rows, count.name)))
 
 
 def create(
@@ -137,9 +158,13 @@ def create(
         limit: How many rows at most; the oldest.
 
     Raises:
+        ValueError: The rate is not between `SLOWEST` and `FASTEST`, or the number of canaries is negative.
         NothingToReplay: No row fits.
         DeadLetterStoreUnavailable: The database did not do it: there is no plan.
     """
+    _check_rate(rate)
+    if canary < 0:
+        raise ValueError(f"the canary is {canary} rows: expected 0 or more")
     values: dict[str, Any] = {
         "run": uuid.uuid4().hex,
         "state": ReplayState.PLANNED,
@@ -166,6 +191,11 @@ def create(
         details = {"rows": total, "rate": rate, "canary": canary, "selection": selection.to_record()}
         write_action(connection, who=by, action="replay.create", target=f"replay {replay_id}", why=why, details=details)
         return read_plan(connection, replay_id)
+
+
+def _check_rate(rate: float | None) -> None:
+    if rate is not None and not SLOWEST <= rate <= FASTEST:  # as NaN is, too
+        raise ValueError(f"the rate is {rate}: expected {SLOWEST:g} to {FASTEST:,} rows a second")
 
 
 def _freeze(connection: Connection, replay_id: int, selection: Selection, *, canary: int, limit: int | None) -> int:
@@ -195,7 +225,7 @@ def _chosen(selection: Selection, limit: int | None) -> Select[*tuple[Any, ...]]
         DeadLetter.org,
         DeadLetter.died_at,
     )
-    query = select(*columns).where(replayable(selection), _HOLDS_AN_EVENT, ~_is_elsewhere())
+    query = select(*columns).where(covered(replayable(selection)), _HOLDS_AN_EVENT, ~_is_elsewhere())
     return query if limit is None else query.order_by(DeadLetter.id).limit(limit)
 
 
@@ -203,19 +233,17 @@ def _left_out(connection: Connection, selection: Selection) -> tuple[int, int]:
     """How many fit and are left out: because they hold no event, and because another plan has them."""
 
     def count(which: ColumnElement[bool]) -> int:
-        query = select(func.count()).select_from(DeadLetter).where(replayable(selection), which)
+        query = select(func.count()).select_from(DeadLetter).where(covered(replayable(selection)), which)
         return connection.scalar(query) or 0
 
     return count(DeadLetter.reason == Reason.INVALID), count(and_(_HOLDS_AN_EVENT, _is_elsewhere()))
 
 
 def _is_elsewhere() -> ColumnElement[bool]:
-    return exists().where(
-        ReplayRow.dead_letter_id == DeadLetter.id,
-        ReplayRow.state.in_(OPEN),
-        Replay.id == ReplayRow.replay_id,
-        Replay.state.in_(ACTIVE),
-    )
+    """Whether a plan that has not ended has the row. Its rows are looked up once, and not for each dead letter."""
+    active = select(Replay.id).where(Replay.state.in_(ACTIVE))
+    taken = select(ReplayRow.dead_letter_id).where(ReplayRow.replay_id.in_(active), ReplayRow.state.in_(OPEN))
+    return DeadLetter.id.in_(taken)
 
 
 _HOLDS_AN_EVENT: Final = DeadLetter.reason != Reason.INVALID

@@ -170,11 +170,15 @@ class LocalStack:
         self._await(part, lambda: " ready." in part.said())
         return part
 
-    def start_flower(self) -> str:
-        """Start Flower on loopback, and return its address once it hears of every task."""
+    def start_flower(self, options: Sequence[str] = ()) -> str:
+        """Start Flower on loopback, with the dashboard in it, and return its address once it hears of every task.
+
+        Args:
+            options: More options of Flower's.
+        """
         port = free_port()
         listeners = self._listeners()
-        where = ["--address=127.0.0.1", f"--port={port}", f"--db={self.folder / 'flower'}"]
+        where = ["--address=127.0.0.1", f"--port={port}", f"--db={self.folder / 'flower'}", *options]
         part = self._start("flower", [sys.executable, "-m", "celery", "-A", "worker", "flower", *where])
         url = f"http://127.0.0.1:{port}"
         self._await(part, lambda: requests.get(f"{url}/healthcheck", timeout=1).ok, but=requests.RequestException)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import re
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from functools import wraps
 from typing import TYPE_CHECKING, Final
 
@@ -12,6 +11,7 @@ import click
 from worker.deadletters import State
 from worker.deadletters.reading import LARGEST_ID
 from worker.deadletters.selection import Selection
+from worker.deadletters.times import read_time
 from worker.policy.retry import Reason
 
 if TYPE_CHECKING:
@@ -19,20 +19,13 @@ if TYPE_CHECKING:
 
 __all__ = ["row_id", "selecting", "time"]
 
-_AGO: Final = re.compile(r"(\d{1,6})([smhdw])")
-_UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
-
 
 def time(value: str) -> datetime:
     """Read a time: how long ago, as ``30m``, ``2h`` or ``7d``, or ISO 8601, in UTC unless it says otherwise."""
     try:
-        if ago := _AGO.fullmatch(value):
-            return datetime.now(UTC) - timedelta(**{_UNITS[ago[2]]: int(ago[1])})
-        moment = datetime.fromisoformat(value)
-        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
-    except (ValueError, OverflowError):
-        expected = "a time such as 2026-01-31T12:00:00, 2026-01-31, 2h, 30m or 7d"
-        raise click.BadParameter(f"{value!r}: expected {expected}") from None
+        return read_time(value, now=datetime.now(UTC))
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
 
 
 def row_id(value: str) -> int:

@@ -15,12 +15,13 @@ from worker.cli.dead_letters.asking import by_option, confirm, tell_passed_over
 from worker.cli.dead_letters.filters import row_id, selecting
 from worker.cli.dead_letters.progress import counting, stopping
 from worker.cli.dead_letters.tables import print_causes
-from worker.cli.durations import span
 from worker.cli.replays.following import Followed, follow
 from worker.cli.replays.words import outcome
 from worker.deadletters.reading import CauseCount
+from worker.durations import span
 from worker.replays import NothingToReplay, create, preview
 from worker.replays.advancer import Advancer
+from worker.replays.creation import FASTEST, SLOWEST
 
 if TYPE_CHECKING:
     from worker.deadletters.selection import Selection
@@ -35,7 +36,7 @@ _INTERRUPTED: Final = 128 + 2
 @click.command()
 @click.argument("ids", metavar="[ID]...", type=row_id, nargs=-1)
 @selecting
-@click.option("--rate", type=click.FloatRange(min=0, min_open=True), help="Events per second at most.")
+@click.option("--rate", type=click.FloatRange(SLOWEST, FASTEST), help="Events per second at most.")
 @click.option(
     "--canary",
     type=click.IntRange(min=0),

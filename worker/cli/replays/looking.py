@@ -11,9 +11,9 @@ import click
 
 from worker.cli.database import opened
 from worker.cli.dead_letters.tables import print_lines, short_time
-from worker.cli.durations import span
 from worker.cli.replays.words import outcome
 from worker.deadletters.actions import actions
+from worker.durations import span
 from worker.replays import NoSuchReplay, RowState, find, plans, rows
 
 if TYPE_CHECKING:

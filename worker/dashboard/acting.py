@@ -1,0 +1,148 @@
+"""The pages that replay and discard dead letters: a preview, which changes nothing, and its confirmation."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from worker.dashboard.choosing import (
+    Pacing,
+    begin_discard,
+    begin_replay,
+    choose_discard,
+    choose_replay,
+    frozen,
+)
+from worker.dashboard.discards import Discards
+from worker.dashboard.handler import Handler, Refused
+from worker.dashboard.page import Page
+
+if TYPE_CHECKING:
+    from worker.dashboard.filters import Filters
+
+__all__ = ["DiscardForm", "DiscardPage", "ReplayForm", "discards_of", "read_count"]
+
+
+class ReplayForm(Page):
+    """What a replay would do, and how it shall go."""
+
+    section = "causes"
+
+    async def get(self) -> None:
+        """Show what would be replayed."""
+        pacing = Pacing()
+        if self.get_query_arguments("rate") or self.get_query_arguments("canary"):
+            pacing = Pacing.read(self.get_query_argument("rate", ""), self.get_query_argument("canary", ""))
+        await self._show(frozen(self.filters()), pacing)
+
+    async def post(self) -> None:
+        """Plan the replay, and lead to its progress; or show what has changed since the preview."""
+        self.may_change()
+        filters = frozen(self.filters(self.get_body_arguments))
+        pacing, why = Pacing.read(self.body("rate"), self.body("canary")), self.body("why")
+        try:
+            plan = await self.look(
+                begin_replay,
+                self.sources,
+                filters,
+                pacing,
+                expected=read_count(self.body("expected")),
+                who=self.who,
+                why=self.why(why),
+            )
+        except Refused as refusal:
+            self.set_status(refusal.status_code)
+            await self._show(filters, pacing, problem=refusal.words, why=why)
+        else:
+            self.see("feedback-replay-plan", plan.id)
+
+    async def _show(self, filters: Filters, pacing: Pacing, *, problem: str = "", why: str = "") -> None:
+        choice = await self.look(choose_replay, self.sources, filters, rate=pacing.rate)
+        self.render(
+            "feedback_choose.html",
+            action="replay",
+            choice=choice,
+            filters=filters,
+            pacing=pacing,
+            problem=problem,
+            why=why,
+        )
+
+
+class DiscardForm(Page):
+    """What a discard would do."""
+
+    section = "causes"
+
+    async def get(self) -> None:
+        """Show what would be discarded."""
+        await self._show(frozen(self.filters()))
+
+    async def post(self) -> None:
+        """Begin the discard, and lead to its progress; or show what has changed since the preview."""
+        self.may_change()
+        filters, why = frozen(self.filters(self.get_body_arguments)), self.body("why")
+        try:
+            begun = await self.look(
+                begin_discard,
+                self.sources,
+                discards_of(self),
+                filters,
+                expected=read_count(self.body("expected")),
+                who=self.who,
+                why=self.why(why),
+            )
+        except Refused as refusal:
+            self.set_status(refusal.status_code)
+            await self._show(filters, problem=refusal.words, why=why)
+        else:
+            self.see("feedback-discarding", begun.number)
+
+    async def _show(self, filters: Filters, *, problem: str = "", why: str = "") -> None:
+        choice = await self.look(choose_discard, self.sources, filters)
+        self.render(
+            "feedback_choose.html",
+            action="discard",
+            choice=choice,
+            filters=filters,
+            pacing=None,
+            problem=problem,
+            why=why,
+        )
+
+
+class DiscardPage(Page):
+    """How far a discard is."""
+
+    section = "causes"
+
+    async def get(self, number: str) -> None:
+        """Show it."""
+        found = discards_of(self).find(int(number))
+        if found is None:
+            raise Refused(
+                404, "Flower knows of no such discard: it has started anew since. The audit has what was done."
+            )
+        self.render("feedback_discarding.html", discard=found)
+
+
+def discards_of(handler: Handler) -> Discards:
+    """Return the discards of this Flower."""
+    application = handler.application
+    if not hasattr(application, "feedback_discards"):
+        application.feedback_discards = Discards(handler.sources)
+    discards: Discards = application.feedback_discards
+    return discards
+
+
+def read_count(value: object) -> int | None:
+    """Read how many rows the preview had; None if that was not said.
+
+    Raises:
+        Refused: It is no number.
+    """
+    if value is None or value == "":
+        return None
+    text = str(value)
+    if not (text.isascii() and text.isdecimal()):
+        raise Refused(400, f"expected is {text[:40]!r}: expected how many rows the preview had")
+    return int(text)

@@ -1,0 +1,92 @@
+"""How the dashboard gets into Flower, which has no place for plugins.
+
+Flower takes its handlers from a list and its templates from Tornado's loader, when its command runs. So before that,
+our handlers go into the list, ahead of the one that catches everything; and the loader finds our templates beside
+Flower's, and gives its navbar two more tabs. No file of Flower's is changed, and all of its options work as ever.
+"""
+
+from __future__ import annotations
+
+import sys
+from functools import wraps
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from tornado.template import BaseLoader, Template
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tornado.routing import URLSpec
+
+__all__ = ["Templates", "hook", "install"]
+
+_HOOKED: Final = "feedback_dashboard"
+_NAVBAR: Final = "navbar.html"
+_TABS: Final = ("</ul>", '{% include "feedback_tabs.html" %}</ul>')
+"""The first list of the navbar has the tabs. Ours go to its end, so that a Flower with one more tab keeps it."""
+
+
+class Templates(BaseLoader):
+    """Our templates and Flower's, whose navbar gets our tabs.
+
+    Args:
+        ours: The folder of ours. Each template stands directly in its folder.
+        flowers: The folder of Flower's.
+    """
+
+    def __init__(self, *, ours: Path, flowers: Path) -> None:
+        super().__init__(autoescape="xhtml_escape")
+        self._folders = (ours, flowers)
+
+    def resolve_path(self, name: str, parent_path: str | None = None) -> str:  # noqa: ARG002 - Tornado's signature
+        """Return the name: no template names another one by its folder."""
+        return name
+
+    def _create_template(self, name: str) -> Template:
+        text = next(folder / name for folder in self._folders if (folder / name).is_file()).read_text(encoding="utf-8")
+        if name == _NAVBAR:
+            text = text.replace(*_TABS, 1)
+        return Template(text, name=name, loader=self)
+
+
+def hook(command: Any = None) -> None:  # noqa: ANN401 - a command of Click's, from Flower, which is untyped
+    """Let Flower's own command install the dashboard before it starts. Nothing happens where Flower is not installed.
+
+    Celery loads the command with all others, from Flower's entry point. An entry point of ours with the same name would
+    win or lose by the order of the files on the disk, and in the commands of every other Celery app beside ours. So it
+    is this one command's callback that is wrapped, once this app is loaded.
+
+    Args:
+        command: The command; Flower's, if Celery has loaded it, if None.
+    """
+    command = command or getattr(sys.modules.get("flower.command"), "flower", None)
+    if command is None or getattr(command.callback, _HOOKED, False):
+        return
+    flower = command.callback
+
+    @wraps(flower)
+    def with_dashboard(*arguments: Any, **options: Any) -> Any:  # noqa: ANN401 - as Flower has them
+        install()
+        return flower(*arguments, **options)
+
+    setattr(with_dashboard, _HOOKED, True)
+    command.callback = with_dashboard
+
+
+def install() -> None:
+    """Put the handlers and templates into Flower, which must not have started yet. Twice is as good as once."""
+    from flower import urls  # noqa: PLC0415 - of the extra `flower`, and needed by nothing else
+
+    from worker.dashboard.page import TEMPLATES  # noqa: PLC0415 - as above
+    from worker.dashboard.routes import ROUTES  # noqa: PLC0415 - as above
+
+    if isinstance(urls.settings.get("template_loader"), Templates):
+        return
+    urls.settings["template_loader"] = Templates(ours=TEMPLATES, flowers=Path(urls.settings["template_path"]))
+    _insert(urls.handlers, ROUTES)
+
+
+def _insert(handlers: list[Any], routes: Sequence[URLSpec]) -> None:
+    """Insert in place, as Flower has taken the list already; before the last one, which catches everything."""
+    handlers[-1:-1] = routes

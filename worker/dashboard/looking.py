@@ -1,0 +1,164 @@
+"""The pages that show dead letters: by cause, row by row, and one with all that is known of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Final
+
+from worker.dashboard.handler import Refused
+from worker.dashboard.page import Page
+from worker.dashboard.raw import view_of
+from worker.deadletters.browsing import Order, Place, page_of
+from worker.deadletters.reading import count, find
+from worker.deadletters.triage import causes_over_time, covered
+from worker.replays import replays_of
+
+if TYPE_CHECKING:
+    from worker.dashboard.filters import Filters
+    from worker.dashboard.sources import Sources
+    from worker.deadletters import DeadLetter
+    from worker.deadletters.browsing import Page as Rows
+    from worker.deadletters.triage import Causes
+    from worker.replays import Replayed
+
+__all__ = [
+    "CausesPage",
+    "RawFile",
+    "RowPage",
+    "RowsPage",
+    "causes_of",
+    "find_row",
+    "read_order",
+    "read_place",
+    "rows_of",
+]
+
+_CAUSES: Final = 50
+"""Causes on one page. Where there are more, the most frequent ones say what is wrong."""
+
+_ROWS: Final = 50
+
+_FEW: Final = 5000
+"""Rows that are sorted in no time."""
+
+
+class CausesPage(Page):
+    """What has died, and of what: one line for each cause, however many rows it has."""
+
+    section = "causes"
+
+    async def get(self) -> None:
+        """Show the causes."""
+        filters = self.filters()
+        causes = await self.look(causes_of, self.sources, filters)
+        self.render("feedback_causes.html", causes=causes, shown=causes.causes[:_CAUSES], filters=filters)
+
+
+class RowsPage(Page):
+    """Rows, a page at a time."""
+
+    section = "rows"
+
+    async def get(self) -> None:
+        """Show a page of them."""
+        filters = self.filters()
+        order = read_order(self.get_query_argument("order", "", strip=True))
+        place = read_place(self.get_query_argument("place", "", strip=True), order)
+        rows, total = await self.look(rows_of, self.sources, filters, order=order, place=place, size=_ROWS)
+        self.render("feedback_rows.html", page=rows, total=total, filters=filters, order=order, place=place)
+
+
+class RowPage(Page):
+    """All that is known of one row."""
+
+    section = "rows"
+
+    async def get(self, row_id: str) -> None:
+        """Show it."""
+        found = await self.look(find_row, self.sources, row_id)
+        if found is None:
+            raise Refused(404, f"There is no dead letter {row_id}.")
+        task = self.application.events.state.tasks.get(found.row.request_id) if found.row.request_id else None
+        raw = None if found.row.raw is None else view_of(found.row.raw)
+        self.render("feedback_row.html", row=found.row, raw=raw, replays=found.replays, task_moments=_moments(task))
+
+
+class RawFile(Page):
+    """The raw message as a file; never as something that a browser would show or run."""
+
+    async def get(self, row_id: str) -> None:
+        """Send it."""
+        found = await self.look(find_raw, self.sources, row_id)
+        if found is None:
+            raise Refused(404, f"There is no raw message of a dead letter {row_id}.")
+        self.set_header("Content-Type", "application/octet-stream")
+        self.set_header("Content-Disposition", f'attachment; filename="dead-letter-{int(row_id)}.bin"')
+        self.finish(found)
+
+
+def causes_of(sources: Sources, filters: Filters) -> Causes:
+    """Return the causes of what fits."""
+    return causes_over_time(sources.engine(), filters.selection.clause())
+
+
+def rows_of(sources: Sources, filters: Filters, *, order: Order, place: Place | None, size: int) -> tuple[Rows, int]:
+    """Return a page of the rows that fit, and how many these are."""
+    engine, which = sources.engine(), filters.selection.clause()
+    total = count(engine, covered(which))
+    return page_of(engine, which, order=order, place=place, size=size, few=total <= _FEW), total
+
+
+def find_raw(sources: Sources, row_id: str) -> bytes | None:
+    """Return the raw message of a row; None if it has none."""
+    rows = find(sources.engine(), row_id)
+    return rows[0].raw if rows else None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """One row, with its raw message, and the replays that it was in, the newest first."""
+
+    row: DeadLetter
+    replays: list[Replayed]
+
+
+def find_row(sources: Sources, row_id: str) -> Found | None:
+    """Return the row of an id; None if there is none."""
+    rows = find(sources.engine(), row_id)
+    return Found(row=rows[0], replays=replays_of(sources.engine(), rows[0].id)) if rows else None
+
+
+def _moments(task: Any) -> list[tuple[datetime, str]]:  # noqa: ANN401 - Celery's own, untyped
+    """What Flower has seen of the task since it started, in order."""
+    if task is None:
+        return []
+    names = ("sent", "received", "started", "retried", "succeeded", "failed", "revoked", "rejected")
+    seen = [(at, name) for name in names if (at := getattr(task, name, None))]
+    return [(datetime.fromtimestamp(at, UTC), name) for at, name in sorted(seen)]
+
+
+def read_order(text: str) -> Order:
+    """Read an order.
+
+    Raises:
+        Refused: There is none of this name.
+    """
+    try:
+        return Order(text) if text else Order.NEWEST
+    except ValueError:
+        raise Refused(400, f"order is {text[:40]!r}: expected one of {', '.join(Order)}") from None
+
+
+def read_place(text: str, order: Order) -> Place | None:
+    """Read a place in a list.
+
+    Raises:
+        Refused: It is none of this order.
+    """
+    try:
+        return Place.read(text, order) if text else None
+    except (ValueError, OverflowError):
+        raise Refused(
+            400, f"place is {text[:60]!r}, which is none in this list: begin again at its first page"
+        ) from None

@@ -1,0 +1,100 @@
+"""The *Overview*: what an operator asks first, in one look. What can't be asked is None, and the rest is there."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, Final
+
+import redis
+
+from worker.accounts import Snapshot, take_snapshot
+from worker.accounts.record import status_record
+from worker.accounts.table import count_by_state
+from worker.deadletters import DeadLetterError
+from worker.deadletters.reading import count
+from worker.deadletters.selection import Selection
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from worker.accounts.rates import Rates
+    from worker.dashboard.sources import Sources
+
+__all__ = ["Overview", "look"]
+
+_HOUR: Final = timedelta(hours=1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Overview:
+    """One look at the whole.
+
+    Attributes:
+        snapshot: The queue.
+        rates: How fast it goes; None also on the first look.
+        states: The rows of the dead-letter table by state.
+        died: How many died within the last hour.
+        redis_problem: Why Redis can't be asked; '' if it was.
+        table_problem: Why the database can't be asked; '' if it was.
+    """
+
+    snapshot: Snapshot | None
+    rates: Rates | None
+    states: Mapping[str, int] | None
+    died: int | None
+    redis_problem: str = ""
+    table_problem: str = ""
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether both could be asked."""
+        return not (self.redis_problem or self.table_problem)
+
+    @property
+    def oldest_age(self) -> timedelta | None:
+        """How long the oldest event has been waiting."""
+        if self.snapshot is None or self.snapshot.oldest is None:
+            return None
+        return max(self.snapshot.at - self.snapshot.oldest, timedelta())
+
+    @property
+    def drained_in(self) -> timedelta | None:
+        """When the queue will be empty, if it will."""
+        return None if self.snapshot is None or self.rates is None else self.rates.drained_in(self.snapshot)
+
+    def to_record(self) -> dict[str, Any]:
+        """Return it as JSON can carry it: what `aquilax-feedback status --json` says, and what died."""
+        status = status_record(
+            self.snapshot,
+            self.rates,
+            self.states,
+            redis_problem=self.redis_problem,
+            table_problem=self.table_problem,
+        )
+        return status | {"dead_in_the_last_hour": self.died}
+
+
+def look(sources: Sources) -> Overview:
+    """Look at Redis and at the database; either may be away."""
+    snapshot, rates, states, died = None, None, None, None
+    redis_problem = table_problem = ""
+    try:
+        snapshot = take_snapshot(sources.client())
+        rates = sources.pace.after(snapshot)
+    except redis.RedisError as error:
+        redis_problem = sources.redis_problem(error)
+    try:
+        engine = sources.engine()
+        states = count_by_state(engine)
+        died = count(engine, Selection(since=datetime.now(UTC) - _HOUR).clause())
+    except DeadLetterError as error:
+        table_problem = sources.database_problem(error)
+    return Overview(
+        snapshot=snapshot,
+        rates=rates,
+        states=states,
+        died=died,
+        redis_problem=redis_problem,
+        table_problem=table_problem,
+    )

@@ -1,0 +1,76 @@
+"""The *Overview*, and its buttons: hold and resume."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from worker.dashboard.overview import look
+from worker.dashboard.page import Page
+from worker.deadletters import DeadLetterError
+from worker.deadletters.actions import record_action
+from worker.hold import Hold
+
+if TYPE_CHECKING:
+    from worker.dashboard.sources import Sources
+
+__all__ = ["HoldPage", "OverviewPage", "ResumePage", "hold", "resume"]
+
+_UNRECORDED: Final = "?unrecorded=1"
+
+
+class OverviewPage(Page):
+    """How it goes."""
+
+    tab = "overview"
+
+    async def get(self) -> None:
+        """Show it; with status 503 if something is away, and with what is not."""
+        overview = await self.look(look, self.sources)
+        if not overview.is_whole:
+            self.set_status(503)
+        unrecorded = bool(self.get_query_argument("unrecorded", ""))
+        self.render("feedback_overview.html", overview=overview, unrecorded=unrecorded)
+
+
+class HoldPage(Page):
+    """Hold by hand."""
+
+    async def post(self) -> None:
+        """Hold, and show the overview again."""
+        self.may_change()
+        recorded = await self.look(hold, self.sources, why=self.why(self.body("why")), who=self.who)
+        self.see("feedback-overview", query="" if recorded else _UNRECORDED)
+
+
+class ResumePage(Page):
+    """End whatever hold there is."""
+
+    async def post(self) -> None:
+        """Resume, and show the overview again."""
+        self.may_change()
+        why = self.why(self.body("why"), needed=False)
+        recorded = await self.look(resume, self.sources, why=why, who=self.who)
+        self.see("feedback-overview", query="" if recorded else _UNRECORDED)
+
+
+def hold(sources: Sources, *, why: str, who: str) -> bool:
+    """Hold all workers, and return whether the audit has it: a database that is away must not keep anybody from it."""
+    Hold(sources.client(), by=who).hold(why, by=who)
+    return _record(sources, "hold", why=why, who=who)
+
+
+def resume(sources: Sources, *, why: str, who: str) -> bool:
+    """End the hold, and return whether the audit has it."""
+    held = Hold(sources.client(), by=who)
+    state = held.state()
+    held.resume()
+    details: dict[str, Any] = {} if state is None else {"held": state.as_dict()}
+    return _record(sources, "resume", why=why, who=who, details=details)
+
+
+def _record(sources: Sources, action: str, *, why: str, who: str, details: dict[str, Any] | None = None) -> bool:
+    try:
+        record_action(sources.engine(), who=who, action=action, target="queue", why=why, details=details)
+    except DeadLetterError:
+        return False
+    return True

@@ -1,0 +1,150 @@
+"""The pages of replays: all of them, one that moves by itself, and its buttons; and the audit."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import redis
+
+from worker import replays
+from worker.dashboard.handler import Refused
+from worker.dashboard.page import Page
+from worker.deadletters.actions import actions
+
+if TYPE_CHECKING:
+    from worker.dashboard.sources import Sources
+    from worker.deadletters.actions import Action
+    from worker.replays import Plan, PlanRow
+
+__all__ = ["AuditPage", "ReplayPage", "ReplaysPage", "SteerPage", "find_plan", "read_before", "steer"]
+
+_PAGE: Final = 50
+
+_STEERS: Final = {"pause": replays.pause, "resume": replays.resume, "cancel": replays.cancel}
+
+
+class ReplaysPage(Page):
+    """All replays, the newest first."""
+
+    section = "replays"
+
+    async def get(self) -> None:
+        """Show a page of them."""
+        before = read_before(self.get_query_argument("before", ""))
+        plans = await self.look(plans_of, self.sources, before=before, limit=_PAGE)
+        self.render("feedback_replays.html", plans=plans, full=len(plans) == _PAGE)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Progress:
+    plan: Plan
+    rows: list[PlanRow]
+    watched: bool | None
+    """Whether any worker advances plans; None if Redis can't say."""
+
+
+class ReplayPage(Page):
+    """One replay, and how far it is."""
+
+    section = "replays"
+
+    async def get(self, number: str) -> None:
+        """Show it."""
+        after = read_before(self.get_query_argument("after", ""))
+        words = self.get_query_argument("rows", "")
+        if words and words not in set(replays.RowState):
+            raise Refused(400, f"rows is {words[:40]!r}: expected one of {', '.join(replays.RowState)}")
+        seen = await self.look(
+            progress_of, self.sources, int(number), after=-1 if after is None else after, state=words
+        )
+        self.render(
+            "feedback_replay.html", seen=seen, plan=seen.plan, full=len(seen.rows) == _PAGE, wanted=words, after=after
+        )
+
+
+class SteerPage(Page):
+    """The buttons of a replay."""
+
+    async def post(self, number: str, what: str) -> None:
+        """Pause it, resume it or cancel it, and show it again."""
+        self.may_change()
+        why = self.why(self.body("why"), needed=False)
+        await self.look(steer, self.sources, int(number), what, who=self.who, why=why)
+        self.see("feedback-replay-plan", number)
+
+
+class AuditPage(Page):
+    """Who did what, and why."""
+
+    section = "audit"
+
+    async def get(self) -> None:
+        """Show a page of it."""
+        before = read_before(self.get_query_argument("before", ""))
+        done = await self.look(actions_of, self.sources, before=before, limit=_PAGE)
+        self.render("feedback_audit.html", actions=done, full=len(done) == _PAGE)
+
+
+def plans_of(sources: Sources, *, before: int | None, limit: int) -> list[Plan]:
+    """Return replays, the newest first."""
+    return replays.plans(sources.engine(), limit=limit, before=before)
+
+
+def actions_of(sources: Sources, *, before: int | None, limit: int) -> list[Action]:
+    """Return what operators did, the latest first."""
+    return actions(sources.engine(), limit=limit, before=before)
+
+
+def find_plan(sources: Sources, number: int) -> Plan:
+    """Return a replay.
+
+    Raises:
+        Refused: There is none of this number.
+    """
+    try:
+        return replays.find(sources.engine(), number)
+    except replays.NoSuchReplay as error:
+        raise Refused(404, str(error)) from None
+
+
+def progress_of(sources: Sources, number: int, *, after: int, state: str) -> _Progress:
+    """Return a replay, some of its rows, and whether anybody is at work on it."""
+    plan = find_plan(sources, number)
+    states = (replays.RowState(state),) if state else ()
+    rows = replays.rows(sources.engine(), number, states=states, after=after, limit=_PAGE)
+    return _Progress(plan=plan, rows=rows, watched=_is_watched(sources) if plan.is_active else None)
+
+
+def steer(sources: Sources, number: int, what: str, *, who: str, why: str) -> Plan:
+    """Pause a replay, resume it or cancel it.
+
+    Raises:
+        Refused: There is none of this number, or its state does not allow that.
+    """
+    try:
+        return _STEERS[what](sources.engine(), number, by=who, why=why)
+    except replays.NoSuchReplay as error:
+        raise Refused(404, str(error)) from None
+    except replays.ReplayError as error:
+        raise Refused(409, str(error)) from None
+
+
+def read_before(text: str) -> int | None:
+    """Read the number that a page goes on from; None for the first page.
+
+    Raises:
+        Refused: It is no number.
+    """
+    if not text:
+        return None
+    if not (text.isascii() and text.isdecimal()):
+        raise Refused(400, f"{text[:40]!r} is no place in a list: begin again at its first page")
+    return min(int(text), 2**63 - 1)
+
+
+def _is_watched(sources: Sources) -> bool | None:
+    try:
+        return replays.workers_watch(sources.client())
+    except redis.RedisError:
+        return None

@@ -1,0 +1,137 @@
+/* What moves by itself: parts of a page that are loaded again, ticking all rows, and an estimate while one types.
+   Without it everything can still be done; a page then moves when it is loaded again. */
+
+(function () {
+    "use strict";
+
+    var regions = Array.prototype.slice.call(document.querySelectorAll("[data-live]"));
+    var status = document.querySelector("[data-live-status]");
+    var dot = document.querySelector("[data-live-dot]");
+    var failures = 0;
+
+    function every() {
+        var seconds = Math.min.apply(null, regions.map(function (region) {
+            return Number(region.getAttribute("data-live"));
+        }));
+        return seconds * 1000 * Math.min(Math.pow(2, failures), 16);
+    }
+
+    function say(words, alive) {
+        if (status) {
+            status.textContent = words;
+        }
+        if (dot) {
+            dot.classList.toggle("status-dot-live", alive);
+            dot.classList.toggle("status-dot-error", !alive);
+        }
+    }
+
+    function replace(fresh) {
+        regions.forEach(function (region) {
+            var other = fresh.getElementById(region.id);
+            // A part in which somebody is at work is left alone until they leave it.
+            if (other && !region.contains(document.activeElement) && region.innerHTML !== other.innerHTML) {
+                region.replaceChildren.apply(region, Array.prototype.slice.call(other.childNodes));
+            }
+        });
+        if (regions.every(function (region) {
+            var other = fresh.getElementById(region.id);
+            return other && !other.hasAttribute("data-live");
+        })) {
+            regions = [];
+        }
+    }
+
+    function refresh() {
+        if (document.hidden) {
+            window.setTimeout(refresh, every());
+            return;
+        }
+        window.fetch(window.location.href, {credentials: "same-origin", cache: "no-store"}).then(function (answer) {
+            return answer.text().then(function (text) {
+                var fresh = new DOMParser().parseFromString(text, "text/html");
+                if (!fresh.getElementById(regions[0].id)) {
+                    throw new Error(String(answer.status));
+                }
+                failures = 0;
+                replace(fresh);
+                say("as of " + new Date().toISOString().slice(11, 19) + " UTC", answer.ok);
+            });
+        }).catch(function () {
+            failures += 1;
+            say("not reachable; what stands here is old", false);
+        }).then(function () {
+            if (regions.length) {
+                window.setTimeout(refresh, every());
+            } else {
+                say("finished", true);
+            }
+        });
+    }
+
+    if (regions.length) {
+        window.setTimeout(refresh, every());
+    }
+
+    document.querySelectorAll("[data-selection]").forEach(function (form) {
+        var all = form.querySelector("[data-select-all]");
+        var boxes = Array.prototype.slice.call(form.querySelectorAll("input[name=id]"));
+        var words = form.querySelector("[data-selected]");
+
+        function count() {
+            var ticked = boxes.filter(function (box) { return box.checked; }).length;
+            form.querySelectorAll("[data-needs-selection]").forEach(function (button) {
+                button.disabled = !ticked;
+            });
+            if (words) {
+                words.textContent = ticked ? ticked + " selected" : "";
+            }
+            if (all) {
+                all.checked = ticked > 0 && ticked === boxes.length;
+                all.indeterminate = ticked > 0 && ticked < boxes.length;
+            }
+        }
+
+        if (all) {
+            all.hidden = false;
+            all.addEventListener("change", function () {
+                boxes.forEach(function (box) { box.checked = all.checked; });
+                count();
+            });
+        }
+        form.addEventListener("change", count);
+        window.addEventListener("pageshow", count);
+        count();
+    });
+
+    function span(seconds) {
+        var units = [[86400, "d", 3600, "h"], [3600, "h", 60, "min"], [60, "min", 1, "s"]];
+        for (var i = 0; i < units.length; i += 1) {
+            if (seconds >= units[i][0]) {
+                var rest = Math.floor(seconds % units[i][0] / units[i][2]);
+                return Math.floor(seconds / units[i][0]) + " " + units[i][1] + (rest ? " " + rest + " " + units[i][3] : "");
+            }
+        }
+        return Math.ceil(seconds) + " s";
+    }
+
+    document.querySelectorAll("[data-estimate]").forEach(function (output) {
+        var rate = document.getElementById(output.getAttribute("data-estimate"));
+        var rows = Number(output.getAttribute("data-rows"));
+        rate.addEventListener("input", function () {
+            var perSecond = Number(rate.value);
+            output.textContent = perSecond > 0 ? "about " + span(rows / perSecond) : "as fast as it goes";
+        });
+    });
+
+    // One press is one action, however often the button is hit.
+    document.querySelectorAll("form[method=post]").forEach(function (form) {
+        form.addEventListener("submit", function (event) {
+            if (form.hasAttribute("data-sent")) {
+                event.preventDefault();
+            }
+            form.setAttribute("data-sent", "");
+        });
+        window.addEventListener("pageshow", function () { form.removeAttribute("data-sent"); });
+    });
+}());

@@ -1,0 +1,33 @@
+"""A time as an operator may say it."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+__all__ = ["EXPECTED", "read_time"]
+
+EXPECTED: Final = "a time such as 2026-01-31T12:00:00, 2026-01-31, 2h, 30m or 7d"
+
+_AGO: Final = re.compile(r"(\d{1,6})([smhdw])")
+_UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+
+
+def read_time(text: str, *, now: datetime) -> datetime:
+    """Read a time: how long ago, as ``30m``, ``2h`` or ``7d``, or ISO 8601, in UTC unless it says otherwise.
+
+    Args:
+        text: What was said.
+        now: From when on *ago* is counted.
+
+    Raises:
+        ValueError: It is none.
+    """
+    try:
+        if ago := _AGO.fullmatch(text):
+            return now - timedelta(**{_UNITS[ago[2]]: int(ago[1])})
+        moment = datetime.fromisoformat(text)
+        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
+    except (ValueError, OverflowError):
+        raise ValueError(f"{text!r}: expected {EXPECTED}") from None
