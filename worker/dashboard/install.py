@@ -7,8 +7,6 @@ Flower's, and gives its navbar two more tabs. No file of Flower's is changed, an
 
 from __future__ import annotations
 
-import sys
-from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -19,9 +17,8 @@ if TYPE_CHECKING:
 
     from tornado.routing import URLSpec
 
-__all__ = ["Templates", "hook", "install"]
+__all__ = ["Templates", "install"]
 
-_HOOKED: Final = "feedback_dashboard"
 _NAVBAR: Final = "navbar.html"
 _TABS: Final = ("</ul>", '{% include "feedback_tabs.html" %}</ul>')
 """The first list of the navbar has the tabs. Ours go to its end, so that a Flower with one more tab keeps it."""
@@ -48,30 +45,6 @@ class Templates(BaseLoader):
         if name == _NAVBAR:
             text = text.replace(*_TABS, 1)
         return Template(text, name=name, loader=self)
-
-
-def hook(command: Any = None) -> None:  # noqa: ANN401 - a command of Click's, from Flower, which is untyped
-    """Let Flower's own command install the dashboard before it starts. Nothing happens where Flower is not installed.
-
-    Celery loads the command with all others, from Flower's entry point. An entry point of ours with the same name would
-    win or lose by the order of the files on the disk, and in the commands of every other Celery app beside ours. So it
-    is this one command's callback that is wrapped, once this app is loaded.
-
-    Args:
-        command: The command; Flower's, if Celery has loaded it, if None.
-    """
-    command = command or getattr(sys.modules.get("flower.command"), "flower", None)
-    if command is None or getattr(command.callback, _HOOKED, False):
-        return
-    flower = command.callback
-
-    @wraps(flower)
-    def with_dashboard(*arguments: Any, **options: Any) -> Any:  # noqa: ANN401 - as Flower has them
-        install()
-        return flower(*arguments, **options)
-
-    setattr(with_dashboard, _HOOKED, True)
-    command.callback = with_dashboard
 
 
 def install() -> None:

@@ -10,7 +10,8 @@ from click.testing import CliRunner
 from flower import urls
 from flower.views.error import NotFoundErrorHandler
 
-from worker.dashboard.install import Templates, hook, install
+from worker.dashboard.hook import hook
+from worker.dashboard.install import Templates, install
 from worker.dashboard.page import TEMPLATES
 from worker.dashboard.routes import ROUTES
 
@@ -91,5 +92,5 @@ def test_flowers_command_installs_it_first_and_is_wrapped_once() -> None:
 
 def test_without_flower_nothing_happens(monkeypatch: pytest.MonkeyPatch) -> None:
     """It is an extra."""
-    monkeypatch.setattr("worker.dashboard.install.sys", SimpleNamespace(modules={}))
+    monkeypatch.setattr("worker.dashboard.hook.sys", SimpleNamespace(modules={}))
     hook()
