@@ -210,8 +210,7 @@ def test_the_urgent_ones_are_run_first(fleet: Fleet) -> None:
     assert fleet.noted(key) == ["now", "soon", "later"]
 
 
+@pytest.mark.parametrize("fleet", ["prefork"], indirect=True)
 def test_a_process_that_is_lost_takes_no_task_with_it(fleet: Fleet) -> None:
-    """The pool's own process ended in the middle of it, as the kernel does when memory runs out."""
-    if fleet.pool != "prefork":
-        return  # the others run tasks in the worker's own process
+    """The pool's own process ended in the middle of it; the other pools run tasks in the worker's own process."""
     assert fleet.run("lost", fleet.key()) == "survived"
