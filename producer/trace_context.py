@@ -6,9 +6,8 @@ Formats: the headers are those of https://www.w3.org/TR/trace-context/.
 from __future__ import annotations
 
 import sys
-from functools import cache
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -24,20 +23,16 @@ _NONE: Final[Mapping[str, str]] = MappingProxyType({})
 def trace_headers() -> Mapping[str, str]:
     """Return the headers that name the current span; none if there is no span.
 
-    A process that has not imported OpenTelemetry has no current span: it is not imported to find that out.
+    A process that has not imported OpenTelemetry has no current span. Nothing is imported here: a backend that forks
+    while one of its threads imports would leave its child waiting for ever for that import to end.
     """
-    if sys.modules.get("opentelemetry.trace") is None:
+    current_span = getattr(sys.modules.get("opentelemetry.trace"), "get_current_span", None)
+    if current_span is None:
         return _NONE
-    headers: dict[str, str] = {}
-    _propagator().inject(headers)
-    return headers
-
-
-@cache
-def _propagator() -> Any:  # noqa: ANN401 - of a package that need not be there
-    """W3C's, whatever propagators the backend uses for its requests: the workers need not know its settings."""
-    from opentelemetry.trace.propagation.tracecontext import (  # noqa: PLC0415 - the producer needs redis-py alone
-        TraceContextTextMapPropagator,
-    )
-
-    return TraceContextTextMapPropagator()
+    span = current_span().get_span_context()
+    if not span.is_valid:
+        return _NONE
+    parent = f"00-{span.trace_id:032x}-{span.span_id:016x}-{span.trace_flags:02x}"
+    if not span.trace_state:
+        return {"traceparent": parent}
+    return {"traceparent": parent, "tracestate": span.trace_state.to_header()}

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from kombu import Connection
+from kombu.transport.redis import Channel
 
 from tests.contract.kombu.receiver import body_of
 
@@ -20,6 +21,12 @@ if TYPE_CHECKING:
     Connect = Callable[..., Connection]
 
 TRANSPORTS = {"stock": "kombu.transport.redis:Transport", "ours": "worker.broker.transport:Transport"}
+
+
+@pytest.fixture(autouse=True)
+def _no_broadcasts_of_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Kombu keeps for the whole process which queues hear broadcasts; tests give them the names of ordinary ones."""
+    monkeypatch.setattr(Channel, "_fanout_queues", {})
 
 
 @pytest.fixture(params=TRANSPORTS)
