@@ -215,6 +215,19 @@ def test_latency_is_waited(local: RunningSandbox) -> None:
     assert time.monotonic() - began >= 0.2
 
 
+def test_what_is_asked_for_meanwhile_changes_no_answer_that_waits(local: RunningSandbox) -> None:
+    """A 503 that was decided with a Retry-After has it, though all is mended before it is given."""
+    local.client.behave(error_rates={"503": 1}, retry_after=7, latency=1)
+
+    with connected(local) as connection:
+        eventually(lambda: local.client.received().in_flight == 1, what="the request waits")
+        local.client.mend()
+        answer = connection.recv(4096)
+
+    assert answer.startswith(b"HTTP/1.1 503 ")
+    assert b"\r\nRetry-After: 7\r\n" in answer
+
+
 def test_an_outage_begins_and_ends_by_itself(local: RunningSandbox) -> None:
     """From half a second on, for half a second."""
     local.client.behave(outage={"from": 0.5, "for": 0.5})

@@ -8,13 +8,16 @@ import socket
 import struct
 import time
 from datetime import UTC, datetime
-from typing import Final, NoReturn, assert_never
+from typing import TYPE_CHECKING, Final, NoReturn, assert_never
 
 from aiohttp import web
 
 from worker.sandbox.answers import Reply, Silence
 from worker.sandbox.contract import Ask, dressed
 from worker.sandbox.state import Sandbox
+
+if TYPE_CHECKING:
+    from worker.sandbox.behaviour import Behaviour
 
 __all__ = ["SANDBOX", "feedback", "routes"]
 
@@ -32,7 +35,7 @@ def routes() -> list[web.RouteDef]:
 async def feedback(request: web.Request) -> web.StreamResponse:
     """Take one person's word on one answer of the chat, or don't."""
     sandbox = request.app[SANDBOX]
-    received = sandbox.received
+    received, behaviour = sandbox.received, sandbox.behaviour  # of its arrival, whatever is asked for while it waits
     ask = _read(request)
     visit = received.arrived(ask, at=time.time())
     try:
@@ -44,9 +47,9 @@ async def feedback(request: web.Request) -> web.StreamResponse:
         if isinstance(answer, Silence):
             received.answered(visit, answer.value)
             return await _stay_silent(request, answer)
-        response = _response(request, sandbox, answer)
+        response = _response(request, behaviour, answer)
         if sandbox.trickles():
-            await _trickle(request, response, interval=sandbox.behaviour.trickle_interval)
+            await _trickle(request, response, interval=behaviour.trickle_interval)
         received.answered(visit, answer.status)
         return response
     finally:
@@ -70,8 +73,8 @@ def _once(request: web.Request, name: str) -> str:
     return values[0] if len(values) == 1 else ""
 
 
-def _response(request: web.Request, sandbox: Sandbox, reply: Reply) -> web.Response:
-    body, headers = dressed(reply, sandbox.behaviour, now=datetime.now(UTC), request_headers=request.headers)
+def _response(request: web.Request, behaviour: Behaviour, reply: Reply) -> web.Response:
+    body, headers = dressed(reply, behaviour, now=datetime.now(UTC), request_headers=request.headers)
     text = body if isinstance(body, str) else json.dumps(body)
     return web.Response(status=reply.status, body=text.encode(), headers=headers)
 
