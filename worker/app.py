@@ -145,7 +145,7 @@ def create_app(settings: Settings | None = None) -> Celery:
     url, of_sentinels = kombu_broker(
         settings.feedback_broker_url.get_secret_value(), sentinel_master=settings.feedback_sentinel_master
     )
-    app = Celery("aquilax-feedback", broker=url, set_as_current=False)
+    app = Celery("aquilax-feedback", broker=url, control="worker.control:Control", set_as_current=False)
     app.conf.update(_configuration(settings))
     app.conf.broker_transport_options.update(of_sentinels)
     logging.getLogger("alembic").setLevel(logging.WARNING)  # it tells each worker's log how it reads the schema

@@ -70,7 +70,7 @@ class Retention(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery is unt
             try:
                 self._look(settings, name)
             except Exception as error:  # noqa: BLE001 - no delivery may suffer from it; it is tried again
-                log.warning("finished dead letters are not pruned this time: %s: %s", type(error).__name__, error)
+                log.warning("what is over is not pruned this time: %s: %s", type(error).__name__, error)
 
     def _look(self, settings: Settings, name: str) -> None:
         """Prune, if nobody has in the last hour."""
@@ -82,5 +82,7 @@ class Retention(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery is unt
         before = datetime.now(UTC) - settings.feedback_retention
         with closing(DeadLetterStore.connect(settings.feedback_database_url.get_secret_value(), pool_size=1)) as store:
             pruned = prune(store.engine, before, stop=self._stop)
-        if pruned.dead_letters:
-            log.info("pruned %d dead letters that were over before %s", pruned.dead_letters, f"{before:%Y-%m-%d %H:%M}")
+        if pruned.dead_letters or pruned.replays:
+            since = f"{before:%Y-%m-%d %H:%M}"
+            words = "pruned %d dead letters and %d replays that were over before %s"
+            log.info(words, pruned.dead_letters, pruned.replays, since)

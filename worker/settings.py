@@ -191,7 +191,7 @@ class Settings(BaseSettings):
     )
     feedback_retention: Seconds = Field(
         default=timedelta(days=90),
-        description="How long a dead letter is kept after it was delivered or discarded.",
+        description="How long a dead letter is kept after it was delivered or discarded, and a replay after its end.",
     )
     feedback_flower_url: Annotated[str, AfterValidator(flower_url)] | None = Field(
         default=None, description="Where Flower is, for `aquilax-feedback doctor`; without a login."

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 import redis
+from celery import Celery
 
 from producer import FeedbackEvent, FeedbackProducer
 from tests.processes import eventually
@@ -148,6 +149,22 @@ def test_a_worker_that_waits_for_redis_can_be_stopped(stack: LocalStack, again: 
     time.sleep(1)
     if worker.process.poll() is None:
         worker.process.send_signal(again)
+
+    assert ended(worker, within=20) < 15
+
+
+def test_a_question_whose_answer_nobody_can_get_keeps_no_worker(stack: LocalStack) -> None:
+    """Redis goes away between an `inspect` and its answer: the worker waits for Redis as ever, and can be stopped."""
+    stack.start_sandbox().close()
+    worker = stack.start_worker()
+    worker.process.send_signal(signal.SIGSTOP)
+    with Celery(broker=stack.environment["FEEDBACK_BROKER_URL"], set_as_current=False) as asks:
+        assert asks.control.inspect(timeout=0.5).ping() is None
+    stack.kill(stack.parts[0])
+    worker.process.send_signal(signal.SIGCONT)
+    eventually(lambda: "Trying again" in worker.said(), what="it tries to reconnect")
+
+    worker.process.terminate()
 
     assert ended(worker, within=20) < 15
 

@@ -587,12 +587,14 @@ def test_prune_deletes_what_is_over_when_it_is_told_to(table: DeadLetterStore) -
     settle(table, over, State.DELIVERED)
     settle(table, discarded, State.DISCARDED)
 
-    assert _say("prune", "--yes", "--json").stdout == '{"pruned": 0}\n'
-    assert _say("prune", "--older-than", "0s", "--dry-run").stdout.startswith("would prune 2 that were over before 20")
+    assert _say("prune", "--yes", "--json").stdout == '{"pruned": 0, "pruned_replays": 0}\n'
+    assert _say("prune", "--older-than", "0s", "--dry-run").stdout.startswith(
+        "would prune 2 dead letters and 0 replays that were over before 20"
+    )
     refused = _say("prune", "--older-than", "0s")
-    assert (refused.exit_code, "this would delete 2 rows" in refused.stderr) == (2, True)
+    assert (refused.exit_code, "this would delete 2 dead letters and 0 replays" in refused.stderr) == (2, True)
     assert len(rows_of(table)) == 3
-    assert _say("prune", "--older-than", "0s", "--yes", "--json").stdout == '{"pruned": 2}\n'
+    assert _say("prune", "--older-than", "0s", "--yes", "--json").stdout == '{"pruned": 2, "pruned_replays": 0}\n'
     assert [row.id for row in rows_of(table)] == [dead]
 
 

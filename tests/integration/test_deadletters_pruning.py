@@ -8,15 +8,17 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from threading import Event
 from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
 import pytest
-from sqlalchemy import insert, update
+from sqlalchemy import func, insert, select, update
 from sqlalchemy.event import listen
 
 from tests.burials import NOON, a_burial, an_event, bury, row_of, rows_of
 from tests.processes import ROOT, eventually
 from worker.accounts.table import look_at_table
 from worker.deadletters import DeadLetter, DeadLetterStore, State
+from worker.deadletters.plans import Replay, ReplayRow, ReplayState, RowState
 from worker.deadletters.pruning import Pruned, count_prunable, prune
 from worker.deadletters.store import _new_row
 
@@ -25,6 +27,10 @@ if TYPE_CHECKING:
 
 LONG_AGO = datetime.now(UTC) - timedelta(days=100)
 BEFORE = datetime.now(UTC) - timedelta(days=90)
+
+_COUNTS = ("total", "elsewhere", "invalid", "canary", "canary_until", "turn")
+_A_PLAN: dict[str, Any] = {"state": ReplayState.FINISHED, "created_at": LONG_AGO}
+_A_PLAN |= dict.fromkeys(("selection", "who", "why", "stopped_because"), "") | dict.fromkeys(_COUNTS, 0)
 
 
 def _settled(store: DeadLetterStore, *row_ids: int, state: State = State.DELIVERED, at: datetime = LONG_AGO) -> None:
@@ -97,6 +103,60 @@ def test_it_goes_in_steps_that_can_be_stopped(store: DeadLetterStore) -> None:
     assert (steps, _made(store)) == ([500, 1000], 1200)
     assert prune(store.engine, BEFORE) == Pruned(dead_letters=200)
     assert (_made(store), rows_of(store)) == (1200, [])
+
+
+def _plan(store: DeadLetterStore, *, rows: int, **times: Any) -> int:
+    """A plan as it is in the table, with so many rows."""
+    with store.engine.begin() as connection:
+        values = _A_PLAN | {"run": uuid4().hex, "total": rows} | times
+        key = connection.execute(insert(Replay).values(values)).inserted_primary_key
+        assert key is not None
+        plan: int = key[0]
+        if rows:
+            row = {"replay_id": plan, "state": RowState.DELIVERED, "was": State.DEAD, "cause": "c", "note": ""}
+            connection.execute(insert(ReplayRow), [row | {"dead_letter_id": n, "position": n} for n in range(rows)])
+    return plan
+
+
+def _left(store: DeadLetterStore) -> dict[int, int]:
+    """How many rows each plan that is left has; 0 stands for no plan that has rows."""
+    with store.engine.connect() as connection:
+        plans = connection.scalars(select(Replay.id)).all()
+        counts = select(ReplayRow.replay_id, func.count()).group_by(ReplayRow.replay_id)
+        return dict.fromkeys(plans, 0) | {row[0]: row[1] for row in connection.execute(counts)}
+
+
+def test_a_replay_that_is_over_is_pruned_with_its_rows(store: DeadLetterStore) -> None:
+    """One that runs stays however old it is, and so does one that was ended and still waits for an outcome."""
+    over = _plan(store, rows=3, ended_at=LONG_AGO, closed_at=LONG_AGO)
+    empty = _plan(store, rows=0, ended_at=LONG_AGO, closed_at=LONG_AGO)
+    lately = _plan(store, rows=2, ended_at=LONG_AGO, closed_at=BEFORE + timedelta(seconds=1))
+    waits = _plan(store, rows=2, ended_at=LONG_AGO, state=ReplayState.CANCELLED)
+    runs = _plan(store, rows=2, state=ReplayState.RUNNING)
+    assert set(_left(store)) == {over, empty, lately, waits, runs}
+
+    assert count_prunable(store.engine, BEFORE) == Pruned(replays=2)
+    assert prune(store.engine, BEFORE) == Pruned(replays=2)
+    assert _left(store) == {lately: 2, waits: 2, runs: 2}
+    assert prune(store.engine, BEFORE) == Pruned()
+
+
+def test_a_large_replay_goes_in_steps_that_can_be_stopped(store: DeadLetterStore) -> None:
+    """The next run finds what is left of it, and two at once do no more than one."""
+    plan = _plan(store, rows=1200, ended_at=LONG_AGO, closed_at=LONG_AGO)
+    stop, steps = Event(), list[int]()
+
+    def progress(_done: Pruned) -> None:
+        steps.append(_left(store)[plan])
+        if steps[-1] == 700:
+            stop.set()
+
+    assert prune(store.engine, BEFORE, stop=stop, progress=progress) == Pruned()
+    assert steps[-1] == 700
+    with ThreadPoolExecutor(2) as threads:
+        runs = [threads.submit(prune, store.engine, BEFORE) for _ in range(2)]
+        pruned = [run.result().replays for run in runs]
+    assert (sum(pruned), _left(store)) == (1, {})
 
 
 def test_two_at_once_count_each_row_once(store: DeadLetterStore) -> None:

@@ -108,7 +108,7 @@ def test_a_server_that_is_away_is_logged_and_no_more(
     with caplog.at_level(logging.WARNING):
         step = _start(changed, "a")
         try:
-            eventually(lambda: "are not pruned this time" in caplog.text, what="a warning")
+            eventually(lambda: "what is over is not pruned this time" in caplog.text, what="a warning")
         finally:
             step.stop(None)
 

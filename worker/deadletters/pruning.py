@@ -8,7 +8,7 @@ is done, or both.
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from threading import Event
 from typing import TYPE_CHECKING, Any, Final, cast
 
@@ -17,6 +17,7 @@ from sqlalchemy.exc import IntegrityError
 
 from worker.deadletters.errors import translated
 from worker.deadletters.model import DeadLetter, PrunedRows, State
+from worker.deadletters.plans import Replay, ReplayRow
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,13 +39,15 @@ _SHARE: Final = 4
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pruned:
-    """How many rows of each table were pruned.
+    """How many of each kind were pruned.
 
     Attributes:
         dead_letters: Dead letters.
+        replays: Replay plans; their rows went with them.
     """
 
     dead_letters: int = 0
+    replays: int = 0
 
 
 def count_prunable(engine: Engine, before: datetime) -> Pruned:
@@ -59,7 +62,8 @@ def count_prunable(engine: Engine, before: datetime) -> Pruned:
     """
     with translated(), engine.connect() as connection:
         rows = connection.scalar(select(func.count()).select_from(DeadLetter).where(_is_over(before)))
-    return Pruned(dead_letters=rows or 0)
+        replays = connection.scalar(select(func.count()).select_from(Replay).where(Replay.closed_at < before))
+    return Pruned(dead_letters=rows or 0, replays=replays or 0)
 
 
 def prune(
@@ -69,7 +73,9 @@ def prune(
     stop: Event | None = None,
     progress: Callable[[Pruned], None] = lambda _: None,
 ) -> Pruned:
-    """Delete what has been over for long enough: dead letters that are delivered or discarded. Never one that is dead.
+    """Delete what has been over for long enough: dead letters that are delivered or discarded, and replay plans.
+
+    Never a dead letter that is dead or replaying, nor a plan that has not ended or waits for an outcome.
 
     It goes in small steps with pauses, so that workers that bury meanwhile don't wait; each step holds, whatever
     becomes of the next. Two may run at once.
@@ -84,32 +90,49 @@ def prune(
         DeadLetterStoreUnavailable: The database did not do it; what was pruned before stays so.
     """
     pruned, stop = Pruned(), stop or Event()
-    while not stop.is_set():
-        began = time.monotonic()
-        looked_at, deleted = _prune_dead_letters(engine, before)
-        pruned = replace(pruned, dead_letters=pruned.dead_letters + deleted)
-        progress(pruned)
-        if looked_at < _CHUNK:
-            break
-        stop.wait((time.monotonic() - began) * _SHARE)
+    for step in (_prune_dead_letters, _prune_replay):
+        more = True
+        while more and not stop.is_set():
+            began = time.monotonic()
+            more, done = step(engine, before)
+            pruned = Pruned(dead_letters=pruned.dead_letters + done.dead_letters, replays=pruned.replays + done.replays)
+            progress(pruned)
+            if more:
+                stop.wait((time.monotonic() - began) * _SHARE)
     return pruned
 
 
-def _prune_dead_letters(engine: Engine, before: datetime) -> tuple[int, int]:
-    """Delete some rows, and return how many were looked at, and how many of these were still over and are gone."""
+def _prune_dead_letters(engine: Engine, before: datetime) -> tuple[bool, Pruned]:
+    """Delete some rows that are still over; return whether there may be more, and how many are gone."""
     is_over = _is_over(before)
     with translated():
         with engine.connect() as connection:
             found = select(DeadLetter.id).where(is_over).order_by(DeadLetter.died_at, DeadLetter.id).limit(_CHUNK)
             ids = list(connection.scalars(found))
         if not ids:
-            return 0, 0
+            return False, Pruned()
         # One that was replayed or died again since is not over any more.
         still = and_(DeadLetter.id.in_(ids), is_over)
         try:
-            return len(ids), _delete(engine, still)
+            gone = _delete(engine, still)
         except IntegrityError:  # two wrote the first number at once: by now it is there
-            return len(ids), _delete(engine, still)
+            gone = _delete(engine, still)
+    return len(ids) == _CHUNK, Pruned(dead_letters=gone)
+
+
+def _prune_replay(engine: Engine, before: datetime) -> tuple[bool, Pruned]:
+    """Delete some rows of a plan that is over, and the plan after its last; return as `_prune_dead_letters` does."""
+    over = select(Replay.id).where(Replay.closed_at < before).order_by(Replay.closed_at, Replay.id).limit(1)
+    with translated(), engine.begin() as connection:
+        plan = connection.scalar(over)
+        if plan is None:
+            return False, Pruned()
+        rows = select(ReplayRow.dead_letter_id).where(ReplayRow.replay_id == plan).limit(_CHUNK)
+        ids = list(connection.scalars(rows))
+        connection.execute(delete(ReplayRow).where(ReplayRow.replay_id == plan, ReplayRow.dead_letter_id.in_(ids)))
+        if len(ids) == _CHUNK:
+            return True, Pruned()
+        return True, Pruned(replays=_rows(connection.execute(delete(Replay).where(Replay.id == plan))))
 
 
 def _delete(engine: Engine, which: ColumnElement[bool]) -> int:

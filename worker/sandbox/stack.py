@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import fcntl
 import os
+import random
 import signal
 import socket
 import subprocess
 import sys
 import time
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Final, Self
@@ -266,11 +267,23 @@ class LocalStack:
 
 
 def free_port() -> int:
-    """Return a TCP port of the loopback interface that nobody listens on."""
-    with closing(socket.socket()) as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-        return port
+    """Return a TCP port of the loopback interface that nobody listens on.
+
+    It is below those that a system gives to outgoing connections (Linux: 32768 and up): of these, one that is free now
+    is often somebody's before a server has started on it.
+
+    Raises:
+        StackError: None was found.
+    """
+    for port in random.SystemRandom().sample(_PORTS, _TRIES):
+        with closing(socket.socket()) as listener, suppress(OSError):
+            listener.bind(("127.0.0.1", port))
+            return port
+    raise StackError(f"{_TRIES} ports from {_PORTS.start} to {_PORTS.stop - 1} were tried, and none is free")
+
+
+_PORTS: Final = range(20_000, 32_768)
+_TRIES: Final = 100
 
 
 def _program() -> list[str]:

@@ -1,11 +1,11 @@
-"""Forgetting dead letters that are over: ``prune``."""
+"""Forgetting dead letters and replays that are over: ``prune``."""
 
 from __future__ import annotations
 
 import json
 import sys
 from datetime import UTC, datetime
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import click
 
@@ -14,6 +14,9 @@ from worker.cli.dead_letters.filters import time
 from worker.cli.dead_letters.progress import counting, stopping
 from worker.deadletters.pruning import count_prunable
 from worker.deadletters.pruning import prune as prune_rows
+
+if TYPE_CHECKING:
+    from worker.deadletters.pruning import Pruned
 
 __all__ = ["prune"]
 
@@ -32,7 +35,9 @@ _INTERRUPTED: Final = 128 + 2
 @click.option("--yes", is_flag=True, help="Don't ask.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 def prune(before: datetime | None, *, dry_run: bool, yes: bool, as_json: bool) -> None:
-    """Delete dead letters that are over: delivered after all, or discarded. Those that are dead or replaying stay.
+    """Delete what is over: dead letters that were delivered after all or discarded, and replays that have ended.
+
+    Dead letters that are dead or replaying stay, and so do replays that are under way.
 
     Workers do the same by themselves once an hour, for what was over longer than FEEDBACK_RETENTION ago.
     `aquilax-feedback reconcile` knows of what was pruned, and does not miss it.
@@ -40,31 +45,37 @@ def prune(before: datetime | None, *, dry_run: bool, yes: bool, as_json: bool) -
     if before is None:
         before = datetime.now(UTC) - settings().feedback_retention
     with opened() as engine:
-        rows = count_prunable(engine, before).dead_letters
+        over = count_prunable(engine, before)
         if dry_run:
-            _tell("would prune", rows, before, as_json=as_json)
+            _tell("would prune", over, before, as_json=as_json)
             return
-        _confirm(rows, before, yes=yes)
-        with stopping() as stop, counting("pruning", rows) as progress:
+        _confirm(over, before, yes=yes)
+        with stopping() as stop, counting("pruning", over.dead_letters) as progress:
             pruned = prune_rows(engine, before, stop=stop, progress=lambda done: progress(done.dead_letters))
-    _tell("pruned", pruned.dead_letters, before, as_json=as_json)
+    _tell("pruned", pruned, before, as_json=as_json)
     sys.exit(_INTERRUPTED if stop.is_set() else 0)
 
 
-def _confirm(rows: int, before: datetime, *, yes: bool) -> None:
+def _confirm(over: Pruned, before: datetime, *, yes: bool) -> None:
     """Ask always: what is pruned is gone."""
-    if yes or not rows:
+    if yes or not (over.dead_letters or over.replays):
         return
     if not sys.stdin.isatty():
         raise click.UsageError(
-            f"this would delete {rows:,} rows, and there is nobody to ask: add --yes, or look first with --dry-run"
+            f"this would delete {_counted(over)}, and there is nobody to ask: add --yes, or look first with --dry-run"
         )
-    click.confirm(f"Delete {rows:,} dead letters that were over before {_shown(before)}?", abort=True, err=True)
+    click.confirm(f"Delete {_counted(over)} that were over before {_shown(before)}?", abort=True, err=True)
 
 
-def _tell(verb: str, rows: int, before: datetime, *, as_json: bool) -> None:
-    words = f"{verb} {rows:,} that were over before {_shown(before)}"
-    click.echo(json.dumps({verb.replace(" ", "_"): rows}) if as_json else words)
+def _tell(verb: str, rows: Pruned, before: datetime, *, as_json: bool) -> None:
+    name = verb.replace(" ", "_")
+    counts = {name: rows.dead_letters, f"{name}_replays": rows.replays}
+    words = f"{verb} {_counted(rows)} that were over before {_shown(before)}"
+    click.echo(json.dumps(counts) if as_json else words)
+
+
+def _counted(rows: Pruned) -> str:
+    return f"{rows.dead_letters:,} dead letters and {rows.replays:,} replays"
 
 
 def _shown(moment: datetime) -> str:
