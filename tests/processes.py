@@ -79,7 +79,7 @@ def running(
         started.stop()
 
 
-def eventually(look: Callable[[], T], *, timeout: float = 30, what: str = "") -> T:
+def eventually(look: Callable[[], T], *, timeout: float = 60, what: str = "") -> T:
     """Return the first true thing that `look` sees; fail after `timeout` seconds."""
     deadline = time.monotonic() + timeout
     while True:

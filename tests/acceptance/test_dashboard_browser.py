@@ -286,7 +286,6 @@ def test_it_works_without_javascript(flower: ServedFlower, store: DeadLetterStor
         expect(page.locator("#discarding")).to_contain_text("of 1 discarded")
 
 
-@pytest.mark.timeout(240)
 def test_a_hundred_thousand_rows(flower: ServedFlower, store: DeadLetterStore, page: Page) -> None:
     """Causes, the first page and the hundredth, a preview: none makes anybody wait."""
     fill(store, 100_000, last_at=datetime.now(UTC))

@@ -52,7 +52,6 @@ def page() -> Iterator[Page]:
         yield page
 
 
-@pytest.mark.timeout(240)
 def test_a_thousand_dead_events_are_understood_replayed_and_delivered(
     stack: LocalStack, sandbox: SandboxClient, page: Page
 ) -> None:

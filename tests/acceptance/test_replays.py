@@ -83,7 +83,7 @@ def _ended(store: DeadLetterStore, plan: Plan, *, within: float = 60) -> Plan:
     return find(store.engine, plan.id)
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(900)
 def test_ten_thousand_rows_with_a_kill_in_the_middle(
     stack: LocalStack, sandbox: SandboxClient, store: DeadLetterStore, broker: redis.Redis
 ) -> None:

@@ -39,7 +39,7 @@ def test_nothing_is_lost_and_nothing_arrives_twice_that_was_not_in_flight(
     name: str, runs: dict[str, Future[Outcome]]
 ) -> None:
     """What Redis acknowledged is at AquilaX or in the dead-letter table in the end, whatever was done meanwhile."""
-    outcome = runs[name].result(110)
+    outcome = runs[name].result(280)
 
     assert outcome.failures == [], f"logs: {outcome.folder}"
     assert outcome.events > 0

@@ -213,7 +213,6 @@ class Moves(RuleBasedStateMachine):
         return [KEYS.unacked, KEYS.index, KEYS.held_prefix + holder]
 
 
-@pytest.mark.timeout(300)
 @pytest.mark.parametrize("at_once", [1000, 3])
 def test_it_adds_up_whatever_happens(valkey: RedisServer, at_once: int) -> None:
     """After every move, and also if the lists are read page by page."""

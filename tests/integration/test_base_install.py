@@ -99,6 +99,7 @@ def test_it_enqueues_from_threads_and_from_loops(base_install: Path, valkey: Red
         assert client.llen("feedback") == 2
 
 
+@pytest.mark.alone
 def test_importing_it_is_light(base_install: Path) -> None:
     """A backend imports it at its start: it waits neither for redis-py nor for anything of the worker."""
     seconds, *imported = min(_python(base_install, "-I", "-c", IMPORTED).split() for _ in range(3))

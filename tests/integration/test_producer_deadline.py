@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 BUDGET = 0.25
 OVERSHOOT = 0.15  # what a busy machine may take to wake whoever waits; on an idle one it takes a millisecond
 
+pytestmark = pytest.mark.alone
+
 both = pytest.mark.parametrize("kind", ["threads", "asyncio"])
 
 

@@ -35,6 +35,7 @@ def test_threads_share_few_connections(broker: RedisServer, broker_client: redis
         assert broker_client.info("stats")["total_connections_received"] - made <= 4
 
 
+@pytest.mark.alone
 def test_a_call_that_gets_no_turn_is_not_sent(broker: RedisServer) -> None:
     """More calls than connections: who waits in vain learns that nothing was sent."""
     with InThreads(broker.url, max_connections=1) as producer:

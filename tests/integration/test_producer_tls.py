@@ -125,6 +125,7 @@ def test_verification_is_off_when_it_is_turned_off(kind: str, spelt: str, tls_se
         assert attempt(producer).error is None
 
 
+@pytest.mark.alone
 @both
 def test_a_frozen_server_is_not_waited_for_over_tls_either(
     kind: str, certificate: Path, tls_server: tuple[RedisServer, str]

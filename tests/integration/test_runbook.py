@@ -142,7 +142,6 @@ def desk(tmp_path: Path) -> Iterator[Desk]:
             yield Desk(stack, sandbox, tmp_path)
 
 
-@pytest.mark.timeout(240)
 def test_aquilax_is_down(desk: Desk) -> None:
     """A hold begins by itself, and may be ended by hand when AquilaX is back."""
     desk.sandbox.behave(outage={"with": "503"})
@@ -158,7 +157,6 @@ def test_aquilax_is_down(desk: Desk) -> None:
     eventually(desk.is_idle, what="everything is delivered")
 
 
-@pytest.mark.timeout(240)
 def test_the_key_has_expired(desk: Desk) -> None:
     """Everything is held until there is another."""
     desk.sandbox.behave(revoked_key=True)
@@ -173,7 +171,6 @@ def test_the_key_has_expired(desk: Desk) -> None:
     eventually(desk.is_idle, what="everything is delivered")
 
 
-@pytest.mark.timeout(240)
 def test_redis_is_full(desk: Desk) -> None:
     """A new event is refused until there is room."""
     with desk.redis() as client:
@@ -185,7 +182,6 @@ def test_redis_is_full(desk: Desk) -> None:
     eventually(desk.is_idle, what="it is delivered")
 
 
-@pytest.mark.timeout(240)
 def test_the_backlog_grows(desk: Desk) -> None:
     """More comes than goes."""
     desk.sandbox.behave(latency=1)
@@ -205,7 +201,6 @@ def test_the_backlog_grows(desk: Desk) -> None:
         people.join()
 
 
-@pytest.mark.timeout(240)
 def test_dead_letters_pile_up(desk: Desk) -> None:
     """They are looked at, tried, and replayed."""
     desk.sandbox.behave(forbidden_orgs=["org-not-ours"])
@@ -217,7 +212,6 @@ def test_dead_letters_pile_up(desk: Desk) -> None:
     desk.type("Dead letters pile up", 1)
 
 
-@pytest.mark.timeout(240)
 def test_a_worker_hangs(desk: Desk) -> None:
     """It is killed and started again, and nothing is lost."""
     desk.press(5)
@@ -232,7 +226,6 @@ def test_a_worker_hangs(desk: Desk) -> None:
     desk.type("A worker hangs", 1)
 
 
-@pytest.mark.timeout(240)
 def test_an_upgrade_is_due(desk: Desk) -> None:
     """Afterwards everything is as new."""
     desk.press(5)

@@ -145,6 +145,7 @@ def _settled(group: SentinelGroup) -> bool:
     return roles == ["master", "slave"]
 
 
+@pytest.mark.alone
 @both
 @pytest.mark.parametrize("trouble", ["killed", "frozen"])
 def test_an_event_is_taken_within_the_budget_while_a_sentinel_is_away(
