@@ -16,7 +16,7 @@ from kombu import Exchange, Queue
 from producer.message import QUEUE
 from worker.about import About
 from worker.aquilax import AquilaX
-from worker.bootsteps import BrokerCheck, HoldWatch, Leave, Preflight
+from worker.bootsteps import BrokerCheck, EventsTogether, HoldWatch, Leave, Preflight
 from worker.broker import install
 from worker.clock import RedisClock
 from worker.deadletters import DeadLetterStore
@@ -154,7 +154,7 @@ def create_app(settings: Settings | None = None) -> Celery:
     register(app, lambda: parts.delivery)
     register_advance(app, lambda: parts.advancer)
     app.steps["worker"].update((Preflight, Leave, MetricsServer, Retention, ReplayWatch))
-    app.steps["consumer"].update((BrokerCheck, HoldWatch, About))
+    app.steps["consumer"].update((BrokerCheck, EventsTogether, HoldWatch, About))
     worker_shutdown.connect(parts.close)
     worker_process_shutdown.connect(parts.close)
     return app

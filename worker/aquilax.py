@@ -17,6 +17,7 @@ from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
+from functools import lru_cache
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Final, Self
 from urllib.parse import quote, urlencode
@@ -76,8 +77,9 @@ class AquilaX:
         with requests.Session() as session:
             session.headers["User-Agent"] = f"aquilax-feedback/{version('aquilax-feedback')}"
             session.headers["Accept"] = "application/json, text/plain;q=0.9, */*;q=0.1"
-            self._headers = {**session.headers, "X-AX-KEY": self._key}
+            headers = {**session.headers, "X-AX-KEY": self._key}
             found = session.merge_environment_settings(base_url, {}, None, None, None)
+        self._template = requests.Request("GET", f"{base_url}{_PATH}/", headers=headers).prepare()
         # Plain http is for loopback: through a proxy the key would leave the machine in the clear.
         self._proxies = dict(found["proxies"]) if base_url.startswith("https:") else {}
         self._verify = found["verify"] if found["verify"] is not None else True
@@ -98,7 +100,7 @@ class AquilaX:
     def send(self, event: FeedbackEvent) -> Answer:
         """Send one event and return what came back, or in a word why nothing did, and how long that took."""
         began = time.perf_counter()
-        answer = self._ask(self._url(event))
+        answer = self._ask(_path_of(event))
         return replace(answer, took=timedelta(seconds=time.perf_counter() - began))
 
     def probe_key(self) -> Answer:
@@ -108,10 +110,11 @@ class AquilaX:
         (``true`` or ``false``), so there is nothing that it could be feedback on: 400 by the contract, or 401 if the
         key is wrong.
         """
-        return self._ask(f"{self._base_url}{_PATH}/no-request/no-status?org=no-org&group=no-group")
+        return self._ask("no-request/no-status?org=no-org&group=no-group")
 
-    def _ask(self, url: str) -> Answer:
-        request = requests.Request("GET", url, headers=self._headers).prepare()
+    def _ask(self, what: str) -> Answer:
+        request = self._template.copy()
+        request.url = f"{self._template.url}{what}"
         try:
             response = self._adapter.send(
                 request,
@@ -132,10 +135,6 @@ class AquilaX:
     def _limits(self) -> urllib3.Timeout:
         """A third of the time for each address of the host: behind one that is dead there is time for the next."""
         return urllib3.Timeout(connect=self._timeout / 3, total=self._timeout)
-
-    def _url(self, event: FeedbackEvent) -> str:
-        query = urlencode({"org": event.org, "group": event.group})
-        return f"{self._base_url}{_PATH}/{quote(event.request_id, safe='')}/{event.status_text}?{query}"
 
     def _text(self, response: requests.Response) -> str:
         """The answer's text without the key. The status has been given: a body that breaks off changes nothing."""
@@ -162,6 +161,16 @@ class AquilaX:
             if isinstance(cause, OSError) and cause.errno and cause.strerror:
                 return cause.strerror.lower()
         return f"no answer: {type(behind[-1]).__name__}"
+
+
+def _path_of(event: FeedbackEvent) -> str:
+    """What stands behind the endpoint's path: nothing that would need another look before it is sent."""
+    return f"{quote(event.request_id, safe='')}/{event.status_text}?{_query(event.org, event.group)}"
+
+
+@lru_cache(maxsize=1024)
+def _query(org: str, group: str) -> str:
+    return urlencode({"org": org, "group": group})
 
 
 def _is_timeout(cause: BaseException) -> bool:

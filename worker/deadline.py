@@ -11,7 +11,9 @@ import io
 import time
 from typing import TYPE_CHECKING, Any
 
+from requests import PreparedRequest, Response
 from requests.adapters import HTTPAdapter
+from requests.structures import CaseInsensitiveDict
 from urllib3 import HTTPConnectionPool, HTTPSConnectionPool, PoolManager
 from urllib3.connection import HTTPConnection, HTTPSConnection
 
@@ -73,7 +75,44 @@ class _SecurePool(HTTPSConnectionPool):
 
 
 class DeadlineAdapter(HTTPAdapter):
-    """An adapter of `requests` whose timeout ends at the answer's last byte."""
+    """An adapter of `requests` for one server, whose timeout ends at the answer's last byte.
+
+    What requests finds out anew for each request is found out once: which pool of connections is the server's, by which
+    proxy, and whether the certificates that it is to be trusted by are there. Cookies are nobody's.
+    """
+
+    _found: Any = None
+    _checked = False
+
+    def get_connection_with_tls_context(self, *args: Any, **kwargs: Any) -> HTTPConnectionPool:  # noqa: ANN401 - requests' own
+        """Return the server's pool: the first request's."""
+        if self._found is None:
+            self._found = super().get_connection_with_tls_context(*args, **kwargs)
+        found: HTTPConnectionPool = self._found
+        return found
+
+    def cert_verify(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - requests' own
+        """Tell the pool whom to trust, once.
+
+        Raises:
+            OSError: The certificates are not there.
+        """
+        if not self._checked:
+            super().cert_verify(*args, **kwargs)  # type: ignore[no-untyped-call]
+            self._checked = True
+
+    def build_response(self, req: PreparedRequest, resp: Any) -> Response:  # noqa: ANN401 - urllib3's, as requests has it
+        """Return what came, without the cookies that it may have set."""
+        response = Response()
+        response.request, response.url = req, req.url or ""
+        response.raw, response.status_code, response.reason = resp, resp.status, resp.reason
+        response.headers = CaseInsensitiveDict(resp.headers)
+        return response
+
+    def close(self) -> None:
+        """Close the pools; a request after that opens another."""
+        self._found, self._checked = None, False
+        super().close()
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - requests' own
         """Make the pools of connections that keep the deadline."""

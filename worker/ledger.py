@@ -24,6 +24,7 @@ from producer.message import QUEUE, counts_of
 from worker.broker.scripts import Script
 from worker.hold import HOLD, HoldKind
 from worker.redis_clients import redis_client
+from worker.together import Together
 
 if TYPE_CHECKING:
     import redis
@@ -103,6 +104,7 @@ class Ledger:
 
     def __init__(self, client: redis.Redis, *, ttl: timedelta, lease: timedelta) -> None:
         self._client = client
+        self._scripts = Together(client)
         self._ttl = _milliseconds(ttl)
         self._lease = _milliseconds(lease)
 
@@ -144,7 +146,7 @@ class Ledger:
         """
         token = uuid.uuid4().hex
         asked: list[Any] = [*_word(event, message_id), token, self._lease, self._ttl, int(probe)]
-        match _CLAIMING(self._client, [*_keys(event), HOLD], asked):
+        match _CLAIMING(self._scripts, [*_keys(event), HOLD], asked):
             case [b"claimed", *_]:
                 return Claimed(token=token)
             case [b"held", reason, kind]:
@@ -171,7 +173,7 @@ class Ledger:
             held_in: The key of the set of what its holder holds; '' if that is not known.
         """
         word: list[Any] = [*_word(event, message_id), claimed.token, self._ttl]
-        _RECORDING(self._client, [*_keys(event), *_UNACKED, held_in, _COUNTS], [*word, delivery_tag])
+        _RECORDING(self._scripts, [*_keys(event), *_UNACKED, held_in, _COUNTS], [*word, delivery_tag])
 
     def settle(self, delivery_tag: str, *counts: str, held_in: str = "") -> bool:
         """End a message, and count how.
@@ -184,11 +186,11 @@ class Ledger:
         Returns:
             Whether it was in hand. If not, its lease has ended, and it is counted where it comes to its end again.
         """
-        return bool(_SETTLING(self._client, [*_UNACKED, held_in, _COUNTS], [delivery_tag, *counts]))
+        return bool(_SETTLING(self._scripts, [*_UNACKED, held_in, _COUNTS], [delivery_tag, *counts]))
 
     def release(self, event: FeedbackEvent, claimed: Claimed, *, message_id: str, count: Count | None = None) -> None:
         """Give the claim back without a word delivered, and count why if ``count`` says so."""
-        _RELEASING(self._client, [_CLAIM + event.request_id, _COUNTS], [message_id, claimed.token, count or ""])
+        _RELEASING(self._scripts, [_CLAIM + event.request_id, _COUNTS], [message_id, claimed.token, count or ""])
 
     def counts(self) -> dict[Count, int]:
         """Return how many events there have been of each kind."""

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import logging
 import time
+from contextlib import suppress
 from queue import Empty
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 import redis
 from kombu.transport import redis as kombu_redis
+from kombu.transport import virtual
 from kombu.utils.json import dumps
 
 from worker.broker.fetching import Fetched, FetchingChannel
 from worker.broker.keys import DELAYED
-from worker.broker.payload import due_at
+from worker.broker.payload import due_at, read_json
 from worker.broker.qos import QoS
 from worker.broker.scripts import FETCH, PURGE, PUT
 from worker.broker.takeover import taken_over
@@ -29,10 +31,23 @@ _PURGED_AT_ONCE: Final = 1000
 """Messages that one script throws away: it shall not keep Redis from others for long."""
 
 
+class Message(virtual.Message):  # type: ignore[misc]  # Kombu is untyped
+    """Kombu's, which reads JSON faster."""
+
+    def _decode(self) -> Any:  # noqa: ANN401 - whatever was published
+        """Read the body. Where that is not plain JSON, or fails, it is Kombu's business, and its errors."""
+        plain = (self.content_type, self.content_encoding) == ("application/json", "utf-8")
+        if plain and isinstance(self.body, bytes) and (self.accept is None or "application/json" in self.accept):
+            with suppress(Exception):
+                return read_json(self.body.decode())
+        return super()._decode()
+
+
 class SafeChannel(FetchingChannel):
     """What Kombu's channel does, this one's way."""
 
     QoS = QoS
+    Message = Message
 
     def basic_consume(self, queue: str, no_ack: bool, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - Kombu's signature
         """Consume from a queue."""

@@ -38,6 +38,10 @@ RENEWALS: Final = 4
 _AT_ONCE: Final = 1000
 """Messages that one script ends: it shall not keep Redis from others for long."""
 
+_GATHER: Final = 0.005
+"""Seconds for which what has ended waits for more that ends, while others are in hand: one round trip for all, and one
+more for all that is fetched in their place."""
+
 _SHORTEST_PAUSE: Final = 0.05
 _LONGEST_PAUSE: Final = 1.0
 """Seconds between tries while Redis is away."""
@@ -184,8 +188,9 @@ class Holder:
 
     def _note(self, notes: dict[str, str], tag: str, what: str = "") -> None:
         with self._changed:
+            is_first = not self._pending
             notes[tag] = what
-            if self.grouped:
+            if self.grouped and is_first:
                 self._changed.notify()
         if not self.grouped:
             self._write_down()
@@ -198,6 +203,12 @@ class Holder:
     @property
     def _pending(self) -> bool:
         return bool(self._ended or self._returned or self._deferred)
+
+    @property
+    def _may_gather(self) -> bool:
+        """Whether more will end soon. Where nothing else is in hand somebody waits for room."""
+        pending = len(self._ended) + len(self._returned) + len(self._deferred)
+        return 0 < pending < len(self._held) and self._keep is None
 
     def _write_down(self) -> None:
         """Write down what has ended and what goes back. What fails stays noted, and is tried again."""
@@ -289,6 +300,8 @@ class Holder:
                     self._changed.wait(pause)
                 elif not self._pending:
                     self._changed.wait(max(self._renew_at - time.monotonic(), 0))
+            if self._may_gather:
+                time.sleep(_GATHER)
             try:
                 if time.monotonic() >= self._renew_at:
                     self._renew()

@@ -5,21 +5,29 @@ from __future__ import annotations
 from functools import cache
 from hashlib import sha1
 from importlib.resources import files
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from redis.exceptions import NoScriptError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    import redis
-
-__all__ = ["ACK", "BEAT", "DEFER", "FETCH", "GIVE_BACK", "PURGE", "PUT", "Script"]
+__all__ = ["ACK", "BEAT", "DEFER", "FETCH", "GIVE_BACK", "PURGE", "PUT", "RunsScripts", "Script"]
 
 
 @cache
 def _text(name: str, package: str = "worker.broker") -> str:
     return files(package).joinpath("lua", f"{name}.lua").read_text("utf-8")
+
+
+class RunsScripts(Protocol):
+    """A client of redis-py, or what stands in its place."""
+
+    def evalsha(self, sha: str, numkeys: int, *keys_and_args: Any) -> Any:  # noqa: ANN401 - as redis-py has it
+        """Run a script that Redis knows."""
+
+    def eval(self, script: str, numkeys: int, *keys_and_args: Any) -> Any:  # noqa: ANN401 - likewise
+        """Run a script."""
 
 
 class Script:
@@ -38,7 +46,7 @@ class Script:
         self.source = _text("common") + "".join(_text(name, package) for name in names)
         self.sha = sha1(self.source.encode(), usedforsecurity=False).hexdigest()
 
-    def __call__(self, client: redis.Redis, keys: Sequence[str | bytes], args: Sequence[Any]) -> Any:  # noqa: ANN401 - each its own
+    def __call__(self, client: RunsScripts, keys: Sequence[str | bytes], args: Sequence[Any]) -> Any:  # noqa: ANN401 - each its own
         """Run it.
 
         Args:

@@ -1,10 +1,13 @@
-"""A holder notices that its lease has ended, and counts it."""
+"""A holder notices that its lease has ended, and counts it; and it writes down together what ends together."""
 
 from __future__ import annotations
 
 import logging
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from typing import TYPE_CHECKING
 
+import pytest
 import redis
 
 from tests.processes import eventually
@@ -12,7 +15,7 @@ from worker.accounts.keys import KEYS
 from worker.broker.holder import Holder
 
 if TYPE_CHECKING:
-    import pytest
+    from collections.abc import Iterator
 
     from tests.processes import RedisServer
 
@@ -35,3 +38,49 @@ def test_a_lease_that_ended_before_it_was_renewed_is_told_and_counted(
 
     assert Holder.leases_lost == before + 1
     assert "ended before it was renewed" in caplog.text
+
+
+@pytest.fixture
+def holding(broker: RedisServer, broker_client: redis.Redis) -> Iterator[Holder]:
+    """A holder of 100 messages, in a program that has an event loop."""
+    tags = [str(number) for number in range(100)]
+    with closing(redis.ConnectionPool(port=broker.port)) as pool:
+        holder = Holder(pool, KEYS, lease=20)
+        holder.grouped = True
+        holder.hold(tags)
+        broker_client.hset(KEYS.unacked, mapping=dict.fromkeys(tags, '["{}", "", "q"]'))
+        broker_client.sadd(holder.held_key, *tags)
+        eventually(lambda: broker_client.exists(KEYS.holders), what="it has a lease")
+        broker_client.config_resetstat()
+        yield holder
+        holder.release()
+
+
+def _acks(client: redis.Redis) -> int:
+    stats = client.info("commandstats")
+    return sum(int(stats.get(name, {}).get("calls", 0)) for name in ("cmdstat_evalsha", "cmdstat_eval"))
+
+
+def test_what_ends_while_others_are_in_hand_is_written_down_together(
+    holding: Holder, broker_client: redis.Redis
+) -> None:
+    """In far fewer steps than messages, and none is left."""
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(holding.ack, [str(number) for number in range(99)]))
+
+    eventually(lambda: broker_client.hlen(KEYS.unacked) == 1, what="all but one have ended")
+    assert _acks(broker_client) < 50
+
+
+def test_what_is_the_last_in_hand_is_written_down_at_once(holding: Holder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing else will end soon, and somebody waits for room."""
+    monkeypatch.setattr("worker.broker.holder._GATHER", 60)
+    flushed: list[int] = []
+    holding.on_flushed = lambda: flushed.append(len(holding._held))
+    with holding._changed:
+        for number in range(100):
+            holding._ended[str(number)] = ""
+        holding._changed.notify()
+
+    eventually(lambda: flushed, timeout=5, what="it is written down")
+    assert flushed == [0]
