@@ -20,7 +20,7 @@ def test_the_demo_balances_and_ends_by_itself(tmp_path: Path) -> None:
         env=clean_environment(),
         capture_output=True,
         text=True,
-        timeout=110,
+        timeout=280,
         check=False,
     )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import sys
 import tempfile
+import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,7 +14,7 @@ from rich.console import Console
 
 from worker.cli.database import settings
 from worker.sandbox.demo import Demo, DemoFailed
-from worker.sandbox.stack import LocalStack, StackError
+from worker.sandbox.stack import SANDBOX_KEY, LocalStack, StackError
 
 if TYPE_CHECKING:
     from worker.settings import Settings
@@ -85,7 +86,9 @@ def _start(stack: LocalStack, given: Settings) -> None:
     flower = stack.start_flower()
     for name in ("FEEDBACK_BROKER_URL", "FEEDBACK_DATABASE_URL", "AQUILAX_BASE_URL"):
         click.echo(f"export {name}={stack.environment[name]}")
-    click.echo("With these set, try: aquilax-feedback send $(uuidgen) true --org my-org --group my-group")
+    if given.aquilax_api_key is None:
+        click.echo(f"export AQUILAX_API_KEY={SANDBOX_KEY}")  # it opens nothing but this sandbox
+    click.echo(f"With these set, try: aquilax-feedback send {uuid.uuid4()} true --org my-org --group my-group")
     click.echo(f"Flower is at {flower}; logs are in {stack.folder}. Ctrl-C ends it all.")
 
 

@@ -89,12 +89,14 @@ class Demo:
 
             self._say("\n[bold]1. People press[/], AquilaX misbehaves, and the worker is killed on the way")
             self._deliver(crowd, look, worker, sandbox)
-            self._show(look(), sandbox)
+            books = look()
+            self._show(books, sandbox)
             self._say("\n[bold]2. AquilaX is mended[/], and the dead letters are replayed")
             sandbox.mend()
             self._replay(look)
-            books = look()
+            before, books = books, look()
             self._show(books, sandbox)
+            self._compare(before, books)
             self._say("\n[bold]3. The books of Redis and of the database[/] are compared")
             self._run("reconcile")
             return self._conclude(books, wrong_words(crowd.last_words, sandbox.received_by_request_id()))
@@ -200,15 +202,26 @@ class Demo:
             table.add_row(f"dead: {reason}", f"{number:,}")
         table.add_row("retried on the way", f"{books.counts[Count.RETRIED]:,}", style="dim")
         answers = sandbox.received().answers
-        words = ", ".join(f"{answer}: {number:,}" for answer, number in sorted(answers.items()))
+        given = {answer: number for answer, number in answers.items() if answer.isdigit()}
+        words = ", ".join(f"{answer}: {number:,}" for answer, number in sorted(given.items()))
+        unanswered = sum(answers.values()) - sum(given.values())
         self.console.print(table)
-        self._say(f"AquilaX answered {words}")
+        self._say(f"AquilaX got {sum(answers.values()):,} requests; its answers: {words}; none to {unanswered:,}")
+        if (again := given.get("200", 0) - books.counts[Count.DELIVERED]) > 0:
+            self._say(f"{again:,} were sent again, because their answer was lost on the way or with the killed worker")
+
+    def _compare(self, before: Books, after: Books) -> None:
+        """What became of those that were dead; the table has them among all others."""
+        more = {count: after.counts[count] - before.counts[count] for count in after.counts}
+        delivered, known, stale = (more[count] for count in (Count.DELIVERED, Count.DUPLICATE, Count.STALE))
+        self._say(f"of the replayed {delivered:,} were delivered, {known:,} known to AquilaX already, {stale:,} stale")
 
     def _conclude(self, books: Books, wrong: Sequence[str]) -> bool:
         for request_id in wrong[:10]:
             self._say(f"[red]AquilaX does not hold the last word on {request_id}[/]")
         if books.balance and not wrong:
-            self._say(f"\n[bold green]balanced: {books.equation}; nothing lost[/]")
+            self._say("\nwith each press counted once, and its replay not again:")
+            self._say(f"[bold green]balanced: {books.equation}; nothing lost[/]")
             return True
         self._say(f"\n[bold red]not balanced: {books.equation}; {len(wrong)} last words missing[/]")
         return False
