@@ -1,0 +1,28 @@
+"""huey, with its Redis storage."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from huey import RedisHuey
+
+from benchmarks.peers.asking import ask
+from benchmarks.sender import Sender, redis_url
+
+if TYPE_CHECKING:
+    from benchmarks.events import Fields
+
+__all__ = ["Sending", "deliver", "huey"]
+
+huey = RedisHuey("bench", url=redis_url(), results=False)
+deliver = huey.task(name="deliver")(ask)
+
+
+class Sending(Sender):
+    """A call of the task."""
+
+    def __init__(self, url: str, *, threads: int) -> None:
+        del url, threads  # as of dramatiq
+
+    def send(self, event: Fields) -> None:
+        deliver(**event)
