@@ -17,6 +17,7 @@ class Consumer:
     Attributes:
         name: What it is called in the tables.
         setup: How many processes and requests at once it has.
+        at_once: The same, as a number.
         sender: What fills its queue, as ``module:Class``; None if it has no queue and takes the events' number.
         commands: The arguments of Python that start it, for each process.
         environment: What is added to the environment.
@@ -26,6 +27,7 @@ class Consumer:
 
     name: str
     setup: str
+    at_once: int
     sender: str | None
     commands: tuple[tuple[str, ...], ...]
     environment: dict[str, str] = field(default_factory=dict)
@@ -42,6 +44,7 @@ def ours(processes: int = 2) -> Consumer:
     return Consumer(
         name=OURS,
         setup=f"{processes} x 60 threads",
+        at_once=processes * 60,
         sender="benchmarks.ours:Blocking",
         commands=tuple(
             ("-m", "celery", "-A", "worker", "worker", "--loglevel=INFO", "-n", f"worker{number}@%h")
@@ -72,6 +75,7 @@ CONSUMERS: Final = (
     Consumer(
         name="Celery, threads",
         setup="2 x 60 threads, prefetch 4",
+        at_once=120,
         sender=_CELERY,
         commands=(_celery(1, "-P", "threads", "-c", "60"), _celery(2, "-P", "threads", "-c", "60")),
         share=0.25,
@@ -79,6 +83,7 @@ CONSUMERS: Final = (
     Consumer(
         name="Celery, gevent",
         setup="2 x 100 greenlets, prefetch 4",
+        at_once=200,
         sender=_CELERY,
         commands=(_celery(1, "-P", "gevent", "-c", "100"), _celery(2, "-P", "gevent", "-c", "100")),
         environment={"BENCH_SHARED_SESSION": "1"},
@@ -87,6 +92,7 @@ CONSUMERS: Final = (
     Consumer(
         name="Celery, prefork",
         setup="16 processes, prefetch 4",
+        at_once=16,
         sender=_CELERY,
         commands=(_celery(1, "-P", "prefork", "-c", "16"),),
         share=0.15,
@@ -94,16 +100,23 @@ CONSUMERS: Final = (
     Consumer(
         name="dramatiq",
         setup="2 x 50 threads",
+        at_once=100,
         sender="benchmarks.peers.dramatiq:Sending",
         commands=(_DRAMATIQ,),
         share=0.5,
     ),
     Consumer(
-        name="huey", setup="1 x 100 threads", sender="benchmarks.peers.huey:Sending", commands=(_HUEY,), share=0.25
+        name="huey",
+        setup="1 x 100 threads",
+        at_once=100,
+        sender="benchmarks.peers.huey:Sending",
+        commands=(_HUEY,),
+        share=0.25,
     ),
     Consumer(
         name="RQ",
         setup="4 SimpleWorkers",
+        at_once=4,
         sender="benchmarks.peers.rq:Sending",
         commands=(_RQ,),
         share=0.05,
@@ -112,6 +125,7 @@ CONSUMERS: Final = (
     Consumer(
         name="arq",
         setup="1 process, 200 jobs, aiohttp",
+        at_once=200,
         sender="benchmarks.peers.arq:Sending",
         commands=(("-m", "benchmarks.peers.arq"),),
         share=0.5,
@@ -119,18 +133,24 @@ CONSUMERS: Final = (
     Consumer(
         name="taskiq",
         setup="2 x 100 tasks, aiohttp",
+        at_once=200,
         sender="benchmarks.peers.taskiq:Sending",
         commands=(_TASKIQ,),
     ),
     Consumer(
         name="no queue: requests, Session.get",
         setup="2 x 60 threads",
+        at_once=120,
         sender=None,
         commands=_bare("session"),
         share=0.5,
     ),
     Consumer(
-        name="no queue: requests, prepared + adapter", setup="2 x 60 threads", sender=None, commands=_bare("adapter")
+        name="no queue: requests, prepared + adapter",
+        setup="2 x 60 threads",
+        at_once=120,
+        sender=None,
+        commands=_bare("adapter"),
     ),
-    Consumer(name="no queue: aiohttp", setup="2 x 60 tasks", sender=None, commands=_bare("aiohttp")),
+    Consumer(name="no queue: aiohttp", setup="2 x 60 tasks", at_once=120, sender=None, commands=_bare("aiohttp")),
 )

@@ -1,4 +1,4 @@
-"""One queue, emptied: fill it, start the workers, and look on until every event has arrived."""
+"""One queue, emptied: start the workers before a closed gate, open it, and look on until every event has arrived."""
 
 from __future__ import annotations
 
@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 __all__ = ["Drained", "drain"]
 
 _STARTED_WITHIN: Final = 60
+_GATHERED_WITHIN: Final = 7
+"""Seconds in which all requests that the workers have at once stand at the gate; after 10 s the first would give up."""
+
 _IDLE: Final = 8
 """Seconds without a new event after which what is missing will not come: with any of them it would come minutes later,
 when somebody else takes over what a dead worker held."""
@@ -41,7 +44,7 @@ class Drained:
         events: How many arrived.
         missing: How many never did.
         doubled: How many arrived more than once.
-        rate: Events in a second, from the first to the last that arrived.
+        rate: Events in a second, from the opening of the gate to the last that arrived; those at the gate don't count.
         middle_rate: The same, without the first tenth and the last.
         cpu: Seconds of the workers' processes for each event.
         commands: Redis commands for each event, those within scripts included.
@@ -89,15 +92,17 @@ def drain(consumer: Consumer, events: int, *, latency: float, backlog: Path | No
     with rig() as servers, closing(servers.start_redis(backlog)) as client:
         url = servers.start_target(latency)
         servers.create_database()
-        workers = servers.launch(consumer.commands, {EVENTS: str(events), **consumer.environment})
-        pids = [worker.process.pid for worker in workers]
 
         def look() -> _Look:
             commands, reads = _commands(client)
             return _Look(stats=servers.ask(f"{url}/stats"), used=usage(pids), commands=commands, reads=reads)
 
-        _await_first(workers, servers, url)
+        servers.ask(f"{url}/close")
+        workers = servers.launch(consumer.commands, {EVENTS: str(events), **consumer.environment})
+        pids = [worker.process.pid for worker in workers]
+        _gather(workers, servers, url, min(consumer.at_once, events))
         first = look()
+        servers.ask(f"{url}/open")
         _await_all(servers, url, events)
         busy = usage(pids)
         time.sleep(latency + _SETTLED)
@@ -105,10 +110,15 @@ def drain(consumer: Consumer, events: int, *, latency: float, backlog: Path | No
     return _drained(first, last, busy, events)
 
 
-def _await_first(workers: list[Part], servers: Rig, url: str) -> None:
-    deadline = time.monotonic() + _STARTED_WITHIN
-    while not servers.ask(f"{url}/stats")["distinct"]:
-        if time.monotonic() > deadline or not any(worker.is_running for worker in workers):
+def _gather(workers: list[Part], servers: Rig, url: str, number: int) -> None:
+    """Wait until so many requests stand at the gate, or until those that do would not stand there much longer."""
+    began, first = time.monotonic(), None
+    while (waiting := int(servers.ask(f"{url}/stats")["waiting"])) < number:
+        now = time.monotonic()
+        first = now if waiting and first is None else first
+        if first is not None and now - first > _GATHERED_WITHIN:
+            return
+        if now - began > _STARTED_WITHIN or not any(worker.is_running for worker in workers):
             raise StackError(f"nothing arrived:\n{workers[0].said()[-4000:]}")
         time.sleep(_LOOK)
 
@@ -124,13 +134,13 @@ def _await_all(servers: Rig, url: str, events: int) -> None:
 
 def _drained(first: _Look, last: _Look, busy: Usage, events: int) -> Drained:
     stats, arrived = last.stats, last.arrived
-    meanwhile = max(1, arrived - first.arrived)
+    meanwhile = max(1, arrived - int(stats["at_opening"]))
     tenth = arrived // 10
     return Drained(
         events=arrived,
         missing=events - arrived,
         doubled=int(stats["requests"]) - arrived,
-        rate=(arrived - 1) / (stats["last_at"] - stats["first_at"]),
+        rate=meanwhile / (stats["last_at"] - stats["opened_at"]),
         middle_rate=(arrived - 1 - 2 * tenth) / (stats["nine_tenths_at"] - stats["tenth_at"]),
         cpu=(busy.cpu - first.used.cpu) / meanwhile,
         commands=(last.commands - first.commands) / meanwhile,

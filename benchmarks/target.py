@@ -7,6 +7,10 @@ first, by the system's monotonic clock, which all processes of a machine share.
     GET /stats       how many requests and request_ids have come, and when
     GET /arrivals    when each request_id came first
     GET /reset       forget all of that
+    GET /close       from now on let requests wait, neither noted nor answered
+    GET /open        take those that wait, and all that follow
+
+A closed gate lets every worker start, connect and fill its hands before anything is counted.
 """
 
 from __future__ import annotations
@@ -14,9 +18,12 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from typing import Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import click
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 __all__ = ["Target"]
 
@@ -37,6 +44,7 @@ class Target:
 
     def __init__(self, latency: float) -> None:
         self.latency = latency
+        self.waiting: list[tuple[bytes, Callable[[], bool]]] | None = None
         self.reset()
 
     def reset(self) -> None:
@@ -44,9 +52,30 @@ class Target:
         self.requests = 0
         self.first: dict[bytes, float] = {}
         self.times: list[float] = []
+        self.opened_at = 0.0
+        self.at_opening = 0
 
-    def arrived(self, request_id: bytes) -> None:
-        """Note a request."""
+    def arrives(self, request_id: bytes, answer: Callable[[], bool]) -> None:
+        """Take a request, or let it wait.
+
+        Args:
+            request_id: Its.
+            answer: Sends the answer when it is time, and returns whether there is somebody to answer.
+        """
+        if self.waiting is not None:
+            self.waiting.append((request_id, answer))
+        elif answer():
+            self._note(request_id)
+
+    def open(self) -> None:
+        """Take what waits."""
+        waiting, self.waiting = self.waiting or [], None
+        self.opened_at = time.monotonic()
+        for request_id, answer in waiting:
+            self.arrives(request_id, answer)
+        self.at_opening = len(self.times)
+
+    def _note(self, request_id: bytes) -> None:
         self.requests += 1
         if request_id not in self.first:
             self.first[request_id] = now = time.monotonic()
@@ -57,13 +86,24 @@ class Target:
         times, tenth = self.times, len(self.times) // 10
         moments = (times[0], times[tenth], times[-1 - tenth], times[-1]) if times else (None,) * 4
         names = ("first_at", "tenth_at", "nine_tenths_at", "last_at")
-        return {"requests": self.requests, "distinct": len(times), **dict(zip(names, moments, strict=True))}
+        return {
+            "requests": self.requests,
+            "distinct": len(times),
+            "waiting": len(self.waiting or ()),
+            "at_opening": self.at_opening,
+            "opened_at": self.opened_at,
+            **dict(zip(names, moments, strict=True)),
+        }
 
     def answer(self, path: bytes) -> bytes:
         """Answer a question about what has come."""
         found: dict[str, Any] = {}
         if path == b"/reset":
             self.reset()
+        elif path == b"/close":
+            self.waiting = []
+        elif path == b"/open":
+            self.open()
         elif path == b"/arrivals":
             found = {request_id.decode(): moment for request_id, moment in self.first.items()}
         else:
@@ -87,13 +127,18 @@ class _Connection(asyncio.Protocol):
         *requests, self._begun = (self._begun + data).split(_END)
         for request in requests:
             if request.startswith(_FEEDBACK):
-                self._target.arrived(request[len(_FEEDBACK) : _ID_END])
-                if self._target.latency:
-                    self._loop.call_later(self._target.latency, self._write, _TAKEN)
-                else:
-                    self._write(_TAKEN)
+                self._target.arrives(request[len(_FEEDBACK) : _ID_END], self._take)
             else:
                 self._write(self._target.answer(request.split(b" ", 2)[1]))
+
+    def _take(self) -> bool:
+        if self._transport.is_closing():
+            return False
+        if self._target.latency:
+            self._loop.call_later(self._target.latency, self._write, _TAKEN)
+        else:
+            self._write(_TAKEN)
+        return True
 
     def _write(self, answer: bytes) -> None:
         if not self._transport.is_closing():
