@@ -21,10 +21,11 @@ DELIVER: Final = Measurement(
     title="Deliver",
     text="A queue is filled and the workers are started. The stand-in for AquilaX lets their first requests wait until "
     "every worker has as many under way as it can, and then takes them; from there to the last arrival the rate is "
-    "counted, of what arrived after those. The middle rate is without the first tenth of all arrivals and the last. CPU is that of all the consumer's processes. Redis' commands are counted with those within scripts; its "
-    "reads are how often it had to turn to a connection. aquilax-feedback runs with its defaults: events for Flower, "
-    "a log of every delivery, idempotency, and the leases that survive a killed worker. The peers send the request, "
-    "and do nothing else.",
+    "counted, of what arrived after those. The middle rate is without the first tenth of all arrivals and the last. "
+    "CPU is that of all the consumer's processes. Redis' commands are counted with those within scripts; its reads are "
+    "how often it had to turn to a connection. aquilax-feedback runs with its defaults: events for Flower, a log of "
+    "every delivery, idempotency, and the leases that survive a killed worker. The peers send the request, and do "
+    "nothing else.",
 )
 
 

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any, Self
 
 import aiohttp
 from arq import create_pool
-from arq.connections import RedisSettings
+from arq.connections import ArqRedis, RedisSettings
 from arq.worker import func, run_worker
+from redis.asyncio import ConnectionPool
 
 from benchmarks.peers.asking import HEADERS, ask_in_loop
 from benchmarks.sender import AsyncSender, redis_url
@@ -19,6 +20,9 @@ __all__ = ["Sending", "WorkerSettings"]
 
 _JOBS = 200
 """At once."""
+
+_CONNECTIONS = 2 * _JOBS
+"""To Redis, at the most: of redis-py's own 100 a worker with so many jobs dies."""
 
 
 async def _deliver(context: dict[str, Any], request_id: str, status: str, org: str, group: str) -> None:
@@ -62,4 +66,5 @@ class Sending(AsyncSender):
 
 
 if __name__ == "__main__":
-    run_worker(WorkerSettings, redis_settings=RedisSettings.from_dsn(redis_url()))
+    pool = ConnectionPool.from_url(redis_url(), max_connections=_CONNECTIONS)
+    run_worker(WorkerSettings, redis_pool=ArqRedis(connection_pool=pool))

@@ -21,6 +21,7 @@ app = Celery("bench", broker=redis_url())
 app.conf.update(
     accept_content=["json"],
     broker_connection_retry_on_startup=True,
+    broker_transport_options={"max_connections": 300},  # more than tasks at once, or gevent's acknowledgements fail
     task_acks_late=True,
     task_ignore_result=True,
     worker_prefetch_multiplier=4,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import redis
 from huey import RedisHuey
 
 from benchmarks.peers.asking import ask
@@ -14,7 +15,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Sending", "deliver", "huey"]
 
-huey = RedisHuey("bench", url=redis_url(), results=False)
+# Each of 100 threads waits on a connection of its own, and redis-py's own limit is 100.
+_pool = redis.ConnectionPool.from_url(redis_url(), max_connections=300)
+huey = RedisHuey("bench", connection_pool=_pool, results=False)
 deliver = huey.task(name="deliver")(ask)
 
 
