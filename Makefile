@@ -63,7 +63,7 @@ soak: $(INSTALLED)
 	$(VENV)/bin/python -m tests.chaos --soak $(or $(MINUTES),20) $(ARGS)
 
 bench: $(BENCH_INSTALLED)
-	$(BENCH_VENV)/bin/python -m benchmarks $(or $(ARGS),all)
+	$(BENCH_VENV)/bin/python -m benchmarks $(ARGS)
 
 check: $(INSTALLED)
 	$(VENV)/bin/ruff check

@@ -38,7 +38,9 @@ def draw(measurement: Measurement, summaries: Sequence[Summary], path: Path) -> 
         len(cases), figsize=(_WIDTH, sum(heights)), height_ratios=heights, squeeze=False, layout="constrained"
     )
     for panel, (case, those) in zip(panels[:, 0], cases.items(), strict=True):
-        those.sort(key=lambda each: each.main.median, reverse=not measurement.more_is_better)
+        if measurement.ranked:
+            those.sort(key=lambda each: each.main.median, reverse=measurement.more_is_better)
+        those.reverse()  # the first bar is drawn at the bottom
         middles = [each.main.median for each in those]
         spread = [
             [each.main.median - each.main.low for each in those],

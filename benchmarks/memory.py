@@ -45,7 +45,8 @@ def memory(plan: Plan) -> Iterator[Sample]:
                 before = _used(client)
                 servers.run_python(*command, str(number))
                 each = (_used(client) - before) / number
-            yield Sample(case=f"{number:,} events", subject=name, figures={_FIGURE: each})
+            what = "request_ids remembered" if name == _REMEMBERED else "events queued"
+            yield Sample(case=f"{number:,} {what}", subject=name, figures={_FIGURE: each})
 
 
 def _used(client: redis.Redis) -> int:

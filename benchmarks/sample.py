@@ -40,12 +40,14 @@ class Measurement:
         title: Of its tables.
         text: What was measured, and how.
         more_is_better: Of the first figure.
+        ranked: Whether the best subject comes first; if not, they stand in the order in which they were measured.
     """
 
     name: str
     title: str
     text: str
     more_is_better: bool = True
+    ranked: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -25,6 +25,7 @@ SCALE: Final = Measurement(
     title="Scale",
     text=f"The worker of {OURS} empties a queue, with an API that answers after {_API * 1000:.0f} ms. Memory is what "
     "the largest worker process has resident when the last event has arrived.",
+    ranked=False,
 )
 
 

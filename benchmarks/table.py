@@ -25,7 +25,8 @@ def tables(measurement: Measurement, summaries: Sequence[Summary]) -> str:
 
 
 def _table(measurement: Measurement, case: str, those: list[Summary]) -> str:
-    those.sort(key=lambda each: each.main.median, reverse=measurement.more_is_better)
+    if measurement.ranked:
+        those.sort(key=lambda each: each.main.median, reverse=measurement.more_is_better)
     own = next((each.main.median for each in those if each.subject == OURS), None)
     names = list(dict.fromkeys(name for each in those for name in each.figures))
     head = ["", "set-up", *names]

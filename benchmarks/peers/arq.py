@@ -51,8 +51,8 @@ class Sending(AsyncSender):
     """``enqueue_job``."""
 
     def __init__(self, url: str, *, tasks: int) -> None:
+        del tasks  # its pool has as many connections as redis-py allows
         self._url = url
-        self._tasks = tasks
 
     async def __aenter__(self) -> Self:
         self._pool: Any = await create_pool(RedisSettings.from_dsn(self._url))
