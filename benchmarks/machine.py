@@ -26,6 +26,7 @@ def describe() -> dict[str, str]:
         "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         "machine": f"{os.cpu_count()} cores, {_processor()}, {_memory()}",
         "system": f"{platform.system()} {platform.release()}",
+        "load before": " ".join(f"{average:.2f}" for average in os.getloadavg()),
         "Python": platform.python_version(),
         "server": _server(),
         "packages": ", ".join(f"{name} {_version(name)}" for name in _PACKAGES),
