@@ -6,29 +6,40 @@ PYTHON ?= $(shell for candidate in python3 python3.14 python3.13 python3.12 pyth
 
 VENV := .venv
 INSTALLED := $(VENV)/.installed
+BENCH_VENV := .venv-bench
+BENCH_INSTALLED := $(BENCH_VENV)/.installed
 LOCK := $(VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-emit-find-links --no-annotate --custom-compile-command "make lock"
 
-.PHONY: help install demo test chaos soak check lock clean
+.PHONY: help install demo test chaos soak bench check lock clean
 
 help:
 	@echo "make demo     watch feedback go the whole way, fail in every way, and be replayed"
 	@echo "make test     run every test, with branch coverage"
 	@echo "make chaos    hurt the system in every way, and count what is lost; under 25 minutes"
 	@echo "make soak     full load and a random fault every 20 s; for 20 minutes, or MINUTES=…"
+	@echo "make bench    measure this beside its peers and beside the limits; ARGS=… says what of it, and how often"
 	@echo "make check    lint, formatting, types, import contract"
 	@echo "make install  only make $(VENV)"
 	@echo "make lock     renew the locks in requirements/ from pyproject.toml"
 
+# A virtual environment from nothing: $(1) is where, $(2) is its lock.
+define install
+	@test -n "$(PYTHON)" || { echo "No Python 3.11 or newer with venv was found." \
+		"Install one (on Debian: apt-get install python3 python3-venv), or name it: make PYTHON=/path/to/python3"; exit 1; }
+	$(PYTHON) -m venv --clear $(1)
+	$(1)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r $(2)
+	$(1)/bin/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps -e .
+	@touch $@
+endef
+
 install: $(INSTALLED)
 
 $(INSTALLED): pyproject.toml requirements/dev.txt
-	@test -n "$(PYTHON)" || { echo "No Python 3.11 or newer with venv was found." \
-		"Install one (on Debian: apt-get install python3 python3-venv), or name it: make PYTHON=/path/to/python3"; exit 1; }
-	$(PYTHON) -m venv --clear $(VENV)
-	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements/dev.txt
-	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps -e .
-	@touch $@
+	$(call install,$(VENV),requirements/dev.txt)
+
+$(BENCH_INSTALLED): pyproject.toml requirements/bench.txt
+	$(call install,$(BENCH_VENV),requirements/bench.txt)
 
 demo: $(INSTALLED)
 	@$(VENV)/bin/aquilax-feedback demo
@@ -51,6 +62,9 @@ chaos: $(INSTALLED)
 soak: $(INSTALLED)
 	$(VENV)/bin/python -m tests.chaos --soak $(or $(MINUTES),20) $(ARGS)
 
+bench: $(BENCH_INSTALLED)
+	$(BENCH_VENV)/bin/python -m benchmarks $(ARGS)
+
 check: $(INSTALLED)
 	$(VENV)/bin/ruff check
 	$(VENV)/bin/ruff format --check
@@ -61,7 +75,9 @@ lock: $(INSTALLED)
 	$(LOCK) $(UPGRADE) --group dev --all-extras -o requirements/dev.txt pyproject.toml
 	$(LOCK) $(UPGRADE) --extra worker --extra flower --extra postgresql --extra mysql --extra sandbox \
 		-c requirements/dev.txt -o requirements/worker.txt pyproject.toml
+	$(LOCK) $(UPGRADE) --group bench --extra local \
+		-c requirements/dev.txt -o requirements/bench.txt pyproject.toml
 	$(LOCK) $(UPGRADE) -c requirements/dev.txt -o requirements/build.txt requirements/build.in
 
 clean:
-	rm -rf $(VENV) build dist .coverage .coverage.* .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(BENCH_VENV) build dist .coverage .coverage.* .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

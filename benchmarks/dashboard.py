@@ -1,6 +1,6 @@
 """What each page of the dashboard takes at 100,000 dead letters, beside Flower's own list of 100,000 tasks, in one run.
 
-    python benchmarks/dashboard.py [ROWS]
+    python -m benchmarks.dashboard [ROWS]
 
 On SQLite and on PostgreSQL: one Flower process for each, on a Valkey of its own. Rounds alternate between the pages and
 Flower's own, so that whatever else the machine does hits all alike. The medians are printed, in milliseconds, and as a

@@ -1,80 +1,83 @@
-"""What `enqueue`, which also counts, costs beside a bare LPUSH of the same bytes by redis-py, in one run on one server.
-
-    python benchmarks/enqueue.py [redis://127.0.0.1:6379/15]
-
-Rounds alternate, so that whatever else the machine does hits both alike; the medians are printed. The keys ``bench:…``
-are deleted afterwards.
-"""
+"""What enqueueing costs: each sender in a process of its own, in calls of one event and of many."""
 
 from __future__ import annotations
 
-import asyncio
-import statistics
-import sys
-import time
-from typing import TYPE_CHECKING
+import json
+from contextlib import closing
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
 
-import redis
-
-from producer import AsyncFeedbackProducer, FeedbackEvent, FeedbackProducer
-from producer.message import counts_of, to_message
+from benchmarks.consumers import OURS
+from benchmarks.sample import Measurement, Sample
+from benchmarks.servers import rig
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Iterator
 
-REQUEST_ID, ORG, GROUP = "77e81bbc-3e7f-47b9-87fa-681b5d2f54e6", "65dd3e835a669e3347654200", "67e86d036e9921509f730483"
-EVENT = FeedbackEvent(request_id=REQUEST_ID, status=True, org=ORG, group=GROUP)
-QUEUE = "bench:enqueue"
-ROUNDS, CALLS, TASKS = 9, 1_000, 2_000
+    from benchmarks.plan import Plan
 
+__all__ = ["ENQUEUE", "enqueue"]
 
-def _microseconds(call: Callable[[], object], *, events: int) -> float:
-    began = time.perf_counter()
-    call()
-    return (time.perf_counter() - began) / events * 1e6
+_SECONDS: Final = 3
+_MORE: Final = 10
+"""Times as many events in batches, or they would be over at once."""
 
+_CONCURRENCIES: Final = (1, 8, 64)
 
-def _repeat(call: Callable[[], object]) -> Callable[[], None]:
-    def repeated() -> None:
-        for _ in range(CALLS):
-            call()
-
-    return repeated
-
-
-async def _burst(url: str) -> float:
-    async with AsyncFeedbackProducer(url, timeout=30, queue=QUEUE) as producer:
-        await producer.enqueue(EVENT)
-        began = time.perf_counter()
-        await asyncio.gather(*(producer.enqueue(EVENT) for _ in range(TASKS)))
-        return (time.perf_counter() - began) / TASKS * 1e6
+ENQUEUE: Final = Measurement(
+    name="enqueue",
+    title="Enqueue",
+    text="One process puts events into Redis, from threads or from tasks of asyncio that each wait for a call before "
+    f"they make the next, until it has put in as many as were asked for, or for {_SECONDS} s. CPU is that process's, "
+    "in its own code and in the kernel. p50 and p99 are of one call, which is a whole batch where there are batches.",
+)
 
 
-def main(url: str) -> None:
-    """Measure, and print a table."""
-    message = to_message(EVENT)
-    times: dict[str, list[float]] = {}
-    with redis.Redis.from_url(url) as bare, FeedbackProducer(url, timeout=30, queue=QUEUE) as producer:
-        subjects: dict[str, tuple[Callable[[], object], int]] = {
-            "redis-py: lpush": (_repeat(lambda: bare.lpush(QUEUE, message)), CALLS),
-            "enqueue, by its fields": (
-                _repeat(lambda: producer.enqueue(REQUEST_ID, True, org=ORG, group=GROUP)),
-                CALLS,
-            ),
-            "enqueue, an event": (_repeat(lambda: producer.enqueue(EVENT)), CALLS),
-            "enqueue_many": (lambda: producer.enqueue_many([EVENT] * CALLS), CALLS),
-        }
-        for _ in range(ROUNDS):
-            for name, (call, events) in subjects.items():
-                times.setdefault(name, []).append(_microseconds(call, events=events))
-            times.setdefault(f"asyncio, {TASKS} tasks at once", []).append(asyncio.run(_burst(url)))
-            bare.delete(QUEUE, counts_of(QUEUE))
-    base = statistics.median(times["redis-py: lpush"])
-    print(f"{'':32}{'µs/event':>10}{'ratio':>8}")  # noqa: T201 - its result
-    for name, measured in times.items():
-        median = statistics.median(measured)
-        print(f"{name:32}{median:>10.1f}{median / base:>8.2f}")  # noqa: T201 - its result
+@dataclass(frozen=True, kw_only=True)
+class _Subject:
+    """A sender; with the sizes of batches that it has a way for."""
+
+    name: str
+    sender: str
+    setup: str = "threads"
+    batches: tuple[int, ...] = ()
+    singles: bool = True
 
 
-if __name__ == "__main__":
-    main(sys.argv[1] if len(sys.argv) > 1 else "redis://127.0.0.1:6379/15")
+_SUBJECTS: Final = (
+    _Subject(name=OURS, sender="benchmarks.ours:Blocking", batches=(100, 500)),
+    _Subject(name=f"{OURS}, asyncio", sender="benchmarks.ours:Asynchronous", setup="tasks", batches=(100, 500)),
+    _Subject(name="Celery", sender="benchmarks.peers.celery:Sending", batches=(100, 500)),
+    _Subject(name="dramatiq", sender="benchmarks.peers.dramatiq:Sending"),
+    _Subject(name="huey", sender="benchmarks.peers.huey:Sending"),
+    _Subject(name="RQ", sender="benchmarks.peers.rq:Sending", batches=(100, 500)),
+    _Subject(name="arq", sender="benchmarks.peers.arq:Sending", setup="tasks"),
+    _Subject(name="taskiq", sender="benchmarks.peers.taskiq:Sending", setup="tasks"),
+    _Subject(name="bare LPUSH, redis-py", sender="benchmarks.limits.lpush:Pipelined"),
+    _Subject(
+        name="bare LPUSH, pipelined", sender="benchmarks.limits.lpush:Pipelined", batches=(100, 500), singles=False
+    ),
+    _Subject(name="bare LPUSH, variadic", sender="benchmarks.limits.lpush:Variadic", batches=(100, 500), singles=False),
+)
+
+
+def enqueue(plan: Plan) -> Iterator[Sample]:
+    """Measure every sender in every case, round by round."""
+    subjects = plan.chosen(_SUBJECTS, name=lambda subject: subject.name)
+    with rig() as servers, closing(servers.start_redis()) as client:
+        for _ in range(plan.rounds):
+            for concurrency, batch in (*((number, 1) for number in _CONCURRENCIES), (1, 100), (1, 500)):
+                case = f"batches of {batch}" if batch > 1 else f"{concurrency} at once"
+                for subject in subjects:
+                    if batch in subject.batches or (batch == 1 and subject.singles):
+                        plan.tell(f"{case}: {subject.name}")
+                        client.flushall()
+                        size = ("--concurrency", str(concurrency), "--batch", str(batch))
+                        limits = (
+                            "--events",
+                            str(plan.events * (_MORE if batch > 1 else 1)),
+                            "--seconds",
+                            str(_SECONDS),
+                        )
+                        told = servers.run_python("-m", "benchmarks.sending", subject.sender, *limits, *size)
+                        yield Sample(case=case, subject=subject.name, setup=subject.setup, figures=json.loads(told))

