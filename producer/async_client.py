@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Self, overload
 from producer.chunks import Item, Taken, async_chunks
 from producer.configured import Configured, to_event
 from producer.errors import BrokerUnavailable, ProducerError
-from producer.message import to_message
+from producer.message import to_message, to_messages
 from producer.pipeline import Pipeline
 from producer.resp import enqueuing, leaves_clean, require_taken
 
@@ -90,7 +90,7 @@ class AsyncFeedbackProducer(Configured):
         """Hand many events over; as `FeedbackProducer.enqueue_many`."""
         with Taken() as taken:
             async for chunk in async_chunks(events):
-                messages = [to_message(event, queue=self._queue) for event in chunk]
+                messages = to_messages(chunk, queue=self._queue)
                 await self.enqueue_messages(messages, events=chunk, timeout=timeout)
                 taken.count += len(chunk)
         return taken.count

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Self, overload
 from producer.chunks import Item, Taken, chunks
 from producer.configured import Configured, to_event
 from producer.errors import ProducerError
-from producer.message import to_message
+from producer.message import to_message, to_messages
 from producer.pool import Pool
 from producer.resp import enqueuing, leaves_clean, require_taken
 
@@ -106,7 +106,7 @@ class FeedbackProducer(Configured):
         """
         with Taken() as taken:
             for chunk in chunks(events):
-                messages = [to_message(event, queue=self._queue) for event in chunk]
+                messages = to_messages(chunk, queue=self._queue)
                 self.enqueue_messages(messages, events=chunk, timeout=timeout)
                 taken.count += len(chunk)
         return taken.count

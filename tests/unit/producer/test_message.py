@@ -8,13 +8,14 @@ from ast import literal_eval
 from base64 import b64decode
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from uuid import UUID
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from producer import FeedbackEvent
-from producer.message import JOURNEY, JOURNEY_VERSION, to_message
+from producer.message import JOURNEY, JOURNEY_VERSION, to_message, to_messages
 
 EVENT = FeedbackEvent(
     request_id="77e81bbc-3e7f-47b9-87fa-681b5d2f54e6",
@@ -49,6 +50,23 @@ def test_no_text_breaks_out_of_the_message(org: str, group: str, queue: str) -> 
     assert _kwargs(message) == event.to_wire()
     assert literal_eval(read["headers"]["kwargsrepr"]) == event.to_wire()
     assert read["properties"]["delivery_info"]["routing_key"] == queue
+
+
+def test_messages_that_are_made_together_are_those_that_are_made_one_by_one() -> None:
+    """But for the tag, by which each is told apart."""
+    events = [
+        FeedbackEvent(request_id=str(UUID(int=number)), status=bool(number % 2), org=f"o{number % 3}", group="g")
+        for number in range(7)
+    ]
+    options: dict[str, Any] = {"queue": "100%", "enqueued_at": EVENT.occurred_at, "journey": {"dead_letter": 7}}
+
+    together = [_read(message) for message in to_messages(events, **options)]
+    one_by_one = [_read(to_message(event, **options)) for event in events]
+
+    tags = {message["properties"].pop("delivery_tag") for message in together + one_by_one}
+    assert len(tags) == 2 * len(events)
+    assert together == one_by_one
+    assert to_messages([]) == []
 
 
 def test_the_task_has_the_id_of_the_request() -> None:
