@@ -86,6 +86,8 @@ def test_causes_are_counted_over_time_with_their_org(flower: ServedFlower, brows
     assert "3 events, 2 causes" in page
     assert page.index("rejected 404: Request ID not found") < page.index("forbidden 403: Not yours")
     assert "2 events, org org-1" in page
+    assert "Died per minute, 2 at most" in page
+    assert "<title>2 from 01 Mar 11:59 UTC</title>" in flower.get("/feedback/dead-letters").text
 
     found = flower.get("/api/feedback/causes").json()
     assert [(cause["rows"], cause["org"], sum(cause["counts"])) for cause in found["causes"]] == [
@@ -322,10 +324,10 @@ def test_the_overview_says_whether_the_books_balance(flower: ServedFlower, valke
     counts = {"accepted": 15, "delivered": 8, "dead": 7}
     with valkey.client() as client:
         client.hset("feedback:counts", mapping=counts)
-        balanced = "15 accepted, each replay anew = 8 delivered + 7 dead"
+        balanced = "15 accepted, replays included = 8 delivered + 7 died"
         assert f"{balanced}: nothing is missing" in text_of(flower.get("/feedback"))
         client.hincrby("feedback:counts", "accepted", 2)
-        assert "8 delivered + 7 dead + 2 missing" in text_of(flower.get("/feedback"))
+        assert "8 delivered + 7 died + 2 missing" in text_of(flower.get("/feedback"))
         client.hincrby("feedback:counts", "accepted", -3)
         assert "nothing is missing; 1 more than were counted as accepted so far" in text_of(flower.get("/feedback"))
         client.delete("feedback:counts")
@@ -369,6 +371,7 @@ def test_a_stopped_replay_says_what_was_not_sent(flower: ServedFlower, browsed: 
     for words in (f"{because}; the other 2 were not sent", "2 not sent, still dead", "1 dead again", "no longer moves"):
         assert words in page
     assert "as of" not in page
+    assert f"replay {plan.id} : not sent" in text_of(flower.get(f"/feedback/dead-letters/{ids[1]}"))
     with browsed.engine.begin() as connection:
         connection.execute(update(DeadLetter).where(DeadLetter.id == ids[1]).values(state=State.DISCARDED))
     assert "2 not sent, 1 of them still dead" in text_of(flower.get(path))
@@ -398,7 +401,7 @@ def test_buttons_are_there_for_what_can_be_taken(flower: ServedFlower, browsed: 
 
     preview = text_of(flower.get("/feedback/dead-letters/replay?state=any"))
     assert "1 discarded: they would be sent after all" in preview
-    assert "Not all of them are dead" not in text_of(flower.get("/feedback/dead-letters/replay"))
+    assert "Not all of these rows are dead" not in text_of(flower.get("/feedback/dead-letters/replay"))
     states = flower.get("/api/feedback/preview/replay?state=any").json()["by_state"]
     assert states == [{"state": "dead", "rows": 1}, {"state": "discarded", "rows": 1}]
     assert flower.get("/api/feedback/preview/discard").json()["by_state"] == [{"state": "dead", "rows": 1}]

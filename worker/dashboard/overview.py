@@ -79,8 +79,8 @@ class Overview:
             return None
         balance = self.snapshot.balance
         record = balance.to_record()
-        parts = " + ".join(f"{record[name]:,} {name.replace('_', ' ')}" for name in (*ENDS, *PLACES) if record[name])
-        words = f"{balance.accepted:,} accepted, each replay anew = {parts or '0'}"
+        parts = " + ".join(f"{record[name]:,} {_in_words(name)}" for name in (*ENDS, *PLACES) if record[name])
+        words = f"{balance.accepted:,} accepted, replays included = {parts or '0'}"
         if balance.missing > 0:
             return Books(balanced=False, words=f"{words} + {balance.missing:,} missing: ask aquilax-feedback reconcile")
         if balance.missing < 0:
@@ -98,6 +98,11 @@ class Overview:
             table_problem=self.table_problem,
         )
         return status | {"dead_in_the_last_hour": self.died}
+
+
+def _in_words(name: str) -> str:
+    """A count, as it fits beside the dead letters: of those that died, most may have been delivered since."""
+    return {"dead": "died"}.get(name, name.replace("_", " "))
 
 
 def look(sources: Sources) -> Overview:

@@ -142,12 +142,18 @@ class PlanRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Replayed:
-    """One dead letter's part in one plan; the fields are as of `PlanRow`."""
+    """One dead letter's part in one plan; the fields are as of `PlanRow`, and which plan, and how that stands."""
 
     replay_id: int
+    plan_state: ReplayState
     state: RowState
     note: str
     changed_at: datetime | None
+
+    @property
+    def was_left(self) -> bool:
+        """Whether it was not sent, and will not be: its turn had not come when the plan ended."""
+        return self.state is RowState.WAITING and self.plan_state not in ACTIVE
 
 
 def find(engine: Engine, replay_id: int) -> Plan:
@@ -246,7 +252,10 @@ def replays_of(engine: Engine, dead_letter_id: int) -> list[Replayed]:
         DeadLetterStoreUnavailable: The database can't be asked.
     """
     query = (
-        select(ReplayRow.replay_id, ReplayRow.state, ReplayRow.note, ReplayRow.changed_at)
+        select(
+            ReplayRow.replay_id, Replay.state.label("plan_state"), ReplayRow.state, ReplayRow.note, ReplayRow.changed_at
+        )
+        .join(Replay, Replay.id == ReplayRow.replay_id)
         .where(ReplayRow.dead_letter_id == dead_letter_id)
         .order_by(ReplayRow.replay_id.desc())
     )

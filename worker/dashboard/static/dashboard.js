@@ -140,13 +140,17 @@
     });
 
     // One press is one action, however often the button is hit.
-    document.querySelectorAll("form[method=post]").forEach(function (form) {
-        form.addEventListener("submit", function (event) {
-            if (form.hasAttribute("data-sent")) {
-                event.preventDefault();
-            }
-            form.setAttribute("data-sent", "");
-        });
-        window.addEventListener("pageshow", function () { form.removeAttribute("data-sent"); });
+    document.addEventListener("submit", function (event) {
+        var form = event.target;
+        if (form.method !== "post") {
+            return;
+        }
+        if (form.hasAttribute("data-sent")) {
+            event.preventDefault();
+        }
+        form.setAttribute("data-sent", "");
+    });
+    window.addEventListener("pageshow", function () {
+        document.querySelectorAll("form[data-sent]").forEach(function (form) { form.removeAttribute("data-sent"); });
     });
 }());
