@@ -38,6 +38,7 @@ PAGES = (
     "/feedback",
     "/feedback/dead-letters",
     "/feedback/dead-letters/rows?state=any",
+    "/feedback/dead-letters/rows?since=yesterday",
     "/feedback/dead-letters/1",
     "/feedback/dead-letters/replay",
     "/feedback/dead-letters/discard",

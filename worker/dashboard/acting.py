@@ -66,7 +66,7 @@ class ReplayForm(Page):
             pacing=pacing,
             problem=problem,
             why=why,
-            unusual=unusual("replay", choice.by_state),
+            unusual=unusual("replay", choice.by_state, chosen=filters.selection.states),
         )
 
 
@@ -109,7 +109,7 @@ class DiscardForm(Page):
             pacing=None,
             problem=problem,
             why=why,
-            unusual=unusual("discard", choice.by_state),
+            unusual=unusual("discard", choice.by_state, chosen=filters.selection.states),
         )
 
 

@@ -81,9 +81,19 @@ def advice(row: DeadLetter) -> str:
     return _ADVICE[row.reason]
 
 
-def unusual(action: str, by_state: Iterable[tuple[str, int]]) -> list[str]:
-    """Return what to know about rows that are not dead and would be taken, one line for each state."""
-    return [f"{rows:,} {_UNUSUAL[action].get(State(state), state)}" for state, rows in by_state if state != State.DEAD]
+def unusual(action: str, by_state: Iterable[tuple[str, int]], *, chosen: Iterable[State]) -> list[str]:
+    """Return what to know about rows that are not dead and would be taken, one line for each state.
+
+    Args:
+        action: ``replay`` or ``discard``.
+        by_state: How many rows of each state would be taken.
+        chosen: The states that were asked for. Rows that are replaying are taken without that if they never got into
+            the queue; see `worker.deadletters.selection.replayable`.
+    """
+    words = _UNUSUAL[action]
+    if State.REPLAYING not in chosen:
+        words = words | {State.REPLAYING: "in an earlier replay that was cut short before they were sent"}
+    return [f"{rows:,} {words.get(State(state), state)}" for state, rows in by_state if state != State.DEAD]
 
 
 def causes_named(*records: Mapping[str, Any]) -> set[str]:

@@ -67,6 +67,8 @@ def test_for_every_reason_there_is_something_to_do(reason: Reason) -> None:
 def test_what_is_not_dead_is_named_before_it_is_taken() -> None:
     """A discarded row was discarded by somebody."""
     states = [("dead", 5), ("discarded", 4)]
-    assert wording.unusual("replay", states) == ["4 discarded: they would be sent after all"]
-    assert wording.unusual("discard", [("replaying", 1)])[0].startswith("1 replaying")
-    assert wording.unusual("discard", [("dead", 1)]) == []
+    assert wording.unusual("replay", states, chosen=State) == ["4 discarded: they would be sent after all"]
+    assert wording.unusual("discard", [("replaying", 1)], chosen=State)[0].startswith("1 replaying: what is on its way")
+    (cut_short,) = wording.unusual("replay", [("replaying", 1)], chosen=[State.DEAD])
+    assert cut_short == "1 in an earlier replay that was cut short before they were sent"
+    assert wording.unusual("discard", [("dead", 1)], chosen=State) == []
