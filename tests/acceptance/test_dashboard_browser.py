@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from playwright.sync_api import expect
 
-from tests.browser import PHONE, a_page, chromium, shoot
+from tests.browser import DESKTOP, PHONE, a_page, chromium, shoot
 from tests.burials import a_burial, an_event, bury, rows_of
 from tests.dead_letters import fill
 from tests.flower import ServedFlower, served_flower
@@ -38,6 +38,7 @@ PAGES = (
     "/feedback",
     "/feedback/dead-letters",
     "/feedback/dead-letters/rows?state=any",
+    "/feedback/dead-letters/rows?since=yesterday",
     "/feedback/dead-letters/1",
     "/feedback/dead-letters/replay",
     "/feedback/dead-letters/discard",
@@ -272,6 +273,40 @@ def test_the_overview_moves_by_itself_and_leaves_alone_who_types(
         client.hset("feedback:hold", mapping={"kind": "operator", "reason": "elsewhere", "by": "ann", "since": 0})
     expect(page.locator("#overview-hold")).to_contain_text("Nothing is being delivered: elsewhere", timeout=10_000)
     expect(page.get_by_label("Why")).to_have_value("half a reas")
+
+
+def test_what_can_be_pressed_follows_the_hold(flower: ServedFlower, page: Page, valkey: RedisServer) -> None:
+    """Hold while nothing is held, then resume, without a reload; a hold without a reason does not leave the page."""
+    page.goto(f"{flower.url}/feedback")
+    page.get_by_role("button", name="Hold").click()
+    assert page.evaluate("document.querySelector('#why').validity.valueMissing")
+    with valkey.client() as client:
+        client.hset("feedback:hold", mapping={"kind": "operator", "reason": "so", "by": "ann", "since": 0})
+        page.locator("h1").click()  # the button had the focus
+        expect(page.get_by_role("button", name="Resume")).to_be_visible(timeout=10_000)
+        expect(page.get_by_role("button", name="Hold")).to_have_count(0)
+        page.get_by_role("button", name="Resume").click()
+        expect(page.get_by_role("button", name="Hold")).to_be_visible()
+        assert not client.exists("feedback:hold")
+
+
+def test_numbers_are_never_broken(flower: ServedFlower, store: DeadLetterStore, browser: Browser) -> None:
+    """On a phone neither, in a preview or in the list of replays: 80 and 0 are not 800."""
+    fill(store, 10_000, last_at=datetime.now(UTC))
+    flower.session().send("/feedback/dead-letters/replay", http_status="404", rate="1", why="mended")
+    for viewport in (DESKTOP, PHONE):
+        with a_page(browser, viewport=viewport) as page:
+            for path in ("/feedback/dead-letters/replay", "/feedback/dead-letters/discard", "/feedback/replays"):
+                page.goto(f"{flower.url}{path}")
+                expect(page.locator("td.text-end").first).to_contain_text(",")
+                assert set(page.locator("td.text-end").evaluate_all(_LINES)) == {1}, (viewport, path)
+
+
+_LINES = """cells => cells.map(cell => {
+    const range = document.createRange();
+    range.selectNodeContents(cell);
+    return range.getClientRects().length;
+})"""
 
 
 def test_it_works_without_javascript(flower: ServedFlower, store: DeadLetterStore, browser: Browser) -> None:

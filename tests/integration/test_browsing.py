@@ -82,12 +82,15 @@ def test_causes_are_counted_in_stretches_of_time(store: DeadLetterStore) -> None
     assert causes_over_time(store.engine, Selection(orgs=("nobody",)).clause()).rows == 0
 
 
-def test_shares_are_counted_by_cause_and_org(store: DeadLetterStore) -> None:
+def test_shares_are_counted_by_cause_org_and_state(store: DeadLetterStore) -> None:
     """For a preview."""
     for org in ("a", "a", "b"):
         bury(store, a_burial(an_event(org=org)))
     line = "rejected 404: Request ID not found"
-    assert shares(store.engine, true()) == [Share(line=line, org="a", rows=2), Share(line=line, org="b", rows=1)]
+    assert shares(store.engine, true()) == [
+        Share(line=line, org="a", state=State.DEAD, rows=2),
+        Share(line=line, org="b", state=State.DEAD, rows=1),
+    ]
 
 
 def test_a_condition_means_the_same_however_it_is_looked_up(store: DeadLetterStore) -> None:

@@ -8,12 +8,15 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from sqlalchemy import update
 
 from tests.burials import NOON, REQUEST_ID, a_burial, an_event, bury, row_of, rows_of
 from tests.flower import ServedFlower, served_flower
 from tests.processes import eventually
-from worker.deadletters import Burial, DeadLetterStore, State, upgrade
+from worker.deadletters import Burial, DeadLetter, DeadLetterStore, State, upgrade
 from worker.deadletters.actions import actions
+from worker.deadletters.cause import cause_of
+from worker.deadletters.plans import Replay, ReplayRow, ReplayState, RowState
 from worker.policy.retry import Reason
 from worker.replays import plans
 
@@ -83,6 +86,8 @@ def test_causes_are_counted_over_time_with_their_org(flower: ServedFlower, brows
     assert "3 events, 2 causes" in page
     assert page.index("rejected 404: Request ID not found") < page.index("forbidden 403: Not yours")
     assert "2 events, org org-1" in page
+    assert "Died per minute, 2 at most" in page
+    assert "<title>2 from 01 Mar 11:59 UTC</title>" in flower.get("/feedback/dead-letters").text
 
     found = flower.get("/api/feedback/causes").json()
     assert [(cause["rows"], cause["org"], sum(cause["counts"])) for cause in found["causes"]] == [
@@ -213,8 +218,14 @@ def test_a_replay_is_planned_as_it_was_seen(flower: ServedFlower, browsed: DeadL
     assert plan.who == "without login, from 127.0.0.1"
     assert "mended" in text_of(flower.get(f"/feedback/replays/{plan.id}"))
     assert "mended" in text_of(flower.get("/feedback/replays"))
-    assert "replay.create" in text_of(flower.get("/feedback/audit"))
+    audit = text_of(flower.get("/feedback/audit"))
+    assert f"made replay {plan.id}" in audit
+    assert "2 rows; 20 a second; a canary of 1; dead, rejected, died before" in audit
+    assert "somebody without login (127.0.0.1)" in audit
+    assert "dead, rejected, died before" in text_of(flower.get(f"/feedback/replays/{plan.id}"))
     assert flower.get(f"/api/feedback/replays/{plan.id}").json()["total"] == 2
+    (row_id, _, _) = (row.id for row in rows_of(browsed))
+    assert f"replay {plan.id} : waiting" in text_of(flower.get(f"/feedback/dead-letters/{row_id}"))
 
 
 def test_what_has_changed_since_the_preview_is_looked_at_again(flower: ServedFlower, browsed: DeadLetterStore) -> None:
@@ -288,7 +299,160 @@ def test_an_operator_holds_and_resumes(flower: ServedFlower, browsed: DeadLetter
     assert flower.get("/api/feedback/overview").json()["hold"]["reason"] == "AquilaX migrates"
     assert visitor.send("/feedback/resume").status_code == 303
     assert flower.get("/api/feedback/overview").json()["hold"] is None
+    assert "was held for" in text_of(flower.get("/feedback/audit"))
     assert [action.action for action in actions(browsed.engine)] == ["resume", "hold"]
+
+
+@pytest.mark.usefixtures("browsed")
+def test_only_what_can_be_done_is_offered(flower: ServedFlower) -> None:
+    """Hold where nothing is held, with a reason; else resume. To resume when nothing is held leaves no trace."""
+    assert 'name="why" required' in flower.get("/feedback").text
+    assert 'action="/feedback/resume"' not in flower.get("/feedback").text
+    visitor = flower.session()
+    assert visitor.send("/feedback/resume").headers["Location"] == "/feedback"
+    assert flower.post("/api/feedback/resume", json={}, headers=API).json() == {"held": False, "recorded": False}
+    assert flower.get("/api/feedback/audit").json()["actions"] == []
+    visitor.send("/feedback/hold", why="so")
+    held = flower.get("/feedback")
+    assert "Held by somebody without login (127.0.0.1)" in text_of(held)
+    assert 'action="/feedback/hold"' not in held.text
+    assert 'action="/feedback/resume"' in held.text
+
+
+def test_the_overview_says_whether_the_books_balance(flower: ServedFlower, valkey: RedisServer) -> None:
+    """By the arithmetic of the accounts; replays are accepted anew, which is no loss."""
+    counts = {"accepted": 15, "delivered": 8, "dead": 7}
+    with valkey.client() as client:
+        client.hset("feedback:counts", mapping=counts)
+        balanced = "15 accepted, replays included = 8 delivered + 7 died"
+        assert f"{balanced}: nothing is missing" in text_of(flower.get("/feedback"))
+        client.hincrby("feedback:counts", "accepted", 2)
+        assert "8 delivered + 7 died + 2 missing" in text_of(flower.get("/feedback"))
+        client.hincrby("feedback:counts", "accepted", -3)
+        assert "nothing is missing; 1 more than were counted as accepted so far" in text_of(flower.get("/feedback"))
+        client.delete("feedback:counts")
+
+
+def test_a_replay_says_what_its_rows_had_died_of_then(flower: ServedFlower, browsed: DeadLetterStore) -> None:
+    """Later deaths change the row, and not the history: by its words, or by its fingerprint if these are gone."""
+    ids = bury_three(browsed)
+    flower.session().send("/feedback/dead-letters/replay", id=ids[2], why="mended", expected="1")
+    (plan,) = plans(browsed.engine)
+    path = f"/feedback/replays/{plan.id}"
+    assert "forbidden 403: Not yours" in text_of(flower.get(path))
+    forbidden = row_of(browsed, ids[2]).cause
+    changed = cause_of(Reason.EXHAUSTED, 503, "Away")
+    with browsed.engine.begin() as connection:
+        values = {"cause": changed.fingerprint, "cause_line": changed.line}
+        connection.execute(update(DeadLetter).where(DeadLetter.id == ids[2]).values(values))
+    assert f"cause {forbidden}; last died of exhausted 503: Away" in text_of(flower.get(path))
+    bury(browsed, a_burial(reason=Reason.FORBIDDEN, http_status=403, answer="Not yours"))
+    page = text_of(flower.get(path))
+    assert "forbidden 403: Not yours" in page
+    assert "exhausted 503" not in page
+
+
+def test_a_stopped_replay_says_what_was_not_sent(flower: ServedFlower, browsed: DeadLetterStore) -> None:
+    """What waits in an ended replay waits for nothing; the pill does not say that it finished."""
+    ids = bury_three(browsed)
+    flower.session().send("/feedback/dead-letters/replay", why="mended", rate="1", expected="3")
+    (plan,) = plans(browsed.engine)
+    path = f"/feedback/replays/{plan.id}"
+    assert "enqueued in about" in text_of(flower.get(path))
+    flower.session().send(f"{path}/pause")
+    assert "enqueued in about" not in text_of(flower.get(path))
+    with browsed.engine.begin() as connection:
+        died = (ReplayRow.replay_id == plan.id, ReplayRow.dead_letter_id == ids[0])
+        connection.execute(update(ReplayRow).where(*died).values(state=RowState.DEAD))
+        because = f"row {ids[0]}, a canary, died again, of the same cause: nope"
+        stopped = {"state": ReplayState.STOPPED, "stopped_because": because}
+        connection.execute(update(Replay).where(Replay.id == plan.id).values(stopped))
+    page = text_of(flower.get(path))
+    for words in (f"{because}; the other 2 were not sent", "2 not sent, still dead", "1 dead again", "no longer moves"):
+        assert words in page
+    assert "as of" not in page
+    assert f"replay {plan.id} : not sent" in text_of(flower.get(f"/feedback/dead-letters/{ids[1]}"))
+    with browsed.engine.begin() as connection:
+        connection.execute(update(DeadLetter).where(DeadLetter.id == ids[1]).values(state=State.DISCARDED))
+    assert "2 not sent, 1 of them still dead" in text_of(flower.get(path))
+
+
+def test_buttons_are_there_for_what_can_be_taken(flower: ServedFlower, browsed: DeadLetterStore) -> None:
+    """Delivered rows are not replayed; of rows of any state the dead are meant; and a preview says what is not dead."""
+    ids = bury_three(browsed)
+    with browsed.engine.begin() as connection:
+        for row_id, state in ((ids[0], State.DELIVERED), (ids[1], State.DISCARDED)):
+            connection.execute(update(DeadLetter).where(DeadLetter.id == row_id).values(state=state))
+    rows = "/feedback/dead-letters/rows"
+    delivered = flower.get(f"{rows}?state=delivered")
+    assert "1 delivered row" in text_of(delivered)
+    assert 'name="id"' not in delivered.text
+    assert "Replay" not in text_of(delivered).replace("Replays", "")
+    assert "delivered rows can't be replayed" in text_of(flower.get("/feedback/dead-letters/replay?state=delivered"))
+
+    every = flower.get(f"{rows}?state=any")
+    assert "3 rows of any state" in text_of(every)
+    assert "Replay all 1 dead… Discard all 1 dead…" in text_of(every)
+    assert 'href="/feedback/dead-letters/replay"' in every.text
+    causes = flower.get("/feedback/dead-letters?state=any").text
+    assert 'href="/feedback/dead-letters/replay?cause=' in causes
+    assert "replay?state=any" not in causes
+    assert "<details open" in flower.get(f"{rows}?state=any").text.replace(' class="detail-card feedback-filters"', "")
+
+    preview = text_of(flower.get("/feedback/dead-letters/replay?state=any"))
+    assert "1 discarded: they would be sent after all" in preview
+    assert "Not all of these rows are dead" not in text_of(flower.get("/feedback/dead-letters/replay"))
+    states = flower.get("/api/feedback/preview/replay?state=any").json()["by_state"]
+    assert states == [{"state": "dead", "rows": 1}, {"state": "discarded", "rows": 1}]
+    assert flower.get("/api/feedback/preview/discard").json()["by_state"] == [{"state": "dead", "rows": 1}]
+
+
+def test_what_to_do_is_said_beside_the_cause(flower: ServedFlower, browsed: DeadLetterStore) -> None:
+    """Of a cause's rows and of one row."""
+    row = row_of(browsed, bury_three(browsed)[2])
+    for path in (f"/feedback/dead-letters/rows?cause={row.cause}", f"/feedback/dead-letters/{row.id}"):
+        assert "Give the key the permission for this org or group" in text_of(flower.get(path))
+
+
+def test_without_dead_letters_the_page_says_what_became_of_them(flower: ServedFlower, browsed: DeadLetterStore) -> None:
+    """With links; where a filter is set, it may be the filter."""
+    assert "No dead letters. " in text_of(flower.get("/feedback/dead-letters"))
+    row_id = bury(browsed, a_burial())
+    with browsed.engine.begin() as connection:
+        connection.execute(update(DeadLetter).where(DeadLetter.id == row_id).values(state=State.DELIVERED))
+    for path in ("/feedback/dead-letters", "/feedback/dead-letters/rows"):
+        page = flower.get(path)
+        assert "No dead letters. 1 delivered later" in text_of(page)
+        assert 'href="/feedback/dead-letters/rows?state=delivered"' in page.text
+    assert "no dead letter fits" in text_of(flower.get("/feedback/dead-letters?org=x"))
+
+
+def test_a_slip_in_a_filter_keeps_the_form(flower: ServedFlower) -> None:
+    """With what was typed, and the words at the field."""
+    for path in ("/feedback/dead-letters", "/feedback/dead-letters/rows"):
+        answer = flower.get(f"{path}?org=org-1&since=yesterday")
+        assert answer.status_code == 400
+        assert 'value="yesterday"' in answer.text
+        assert 'value="org-1"' in answer.text
+        assert 'id="filter-since-wrong"' in answer.text
+
+
+def test_pages_of_rows_are_numbered_and_sorted_by_their_headers(flower: ServedFlower, browsed: DeadLetterStore) -> None:
+    """Which of how many, and which column they go by."""
+    for number in range(60):
+        bury(browsed, a_burial(died_at=NOON + timedelta(seconds=number)))
+    page = flower.get("/feedback/dead-letters/rows")
+    assert "1\u201350 of 60" in text_of(page)
+    assert "Discard all 60…" in text_of(page)
+    assert 'aria-sort="descending"><a href="/feedback/dead-letters/rows?order=oldest"' in page.text
+    onward = re.search(r'rel="next" href="([^"]+)"', page.text)
+    assert onward is not None
+    following = flower.get(onward[1].replace("&amp;", "&"))
+    assert "51\u201360 of 60" in text_of(following)
+    back = re.search(r'rel="prev" href="([^"]+)"', following.text)
+    assert back is not None
+    assert "1\u201350 of 60" in text_of(flower.get(back[1].replace("&amp;", "&")))
+    assert "10 of 60" in text_of(flower.get(onward[1].replace("&amp;", "&").replace("start=51", "start=x")))
 
 
 def test_the_api_does_what_the_pages_do(flower: ServedFlower, browsed: DeadLetterStore) -> None:

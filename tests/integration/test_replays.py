@@ -406,7 +406,7 @@ def test_a_canary_that_dies_again_stops_the_plan(steps: Steps, answer: str, why:
     stopped = steps.run(plan)
 
     assert (stopped.state, stopped.progress) == (ReplayState.STOPPED, Progress(dead=1, waiting=2))
-    assert stopped.stopped_because.startswith(f"canary {canary} died again, {why}")
+    assert stopped.stopped_because.startswith(f"row {canary}, a canary, died again, {why}")
     assert steps.plan().total == 3, "its rows are free for another"
     assert [row_of(steps.store, row_id).state for row_id in others] == [State.DEAD] * 2
 

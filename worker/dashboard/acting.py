@@ -15,6 +15,7 @@ from worker.dashboard.choosing import (
 from worker.dashboard.discards import Discards
 from worker.dashboard.handler import Handler, Refused
 from worker.dashboard.page import Page
+from worker.dashboard.wording import unusual
 
 if TYPE_CHECKING:
     from worker.dashboard.filters import Filters
@@ -65,6 +66,7 @@ class ReplayForm(Page):
             pacing=pacing,
             problem=problem,
             why=why,
+            unusual=unusual("replay", choice.by_state, chosen=filters.selection.states),
         )
 
 
@@ -107,6 +109,7 @@ class DiscardForm(Page):
             pacing=None,
             problem=problem,
             why=why,
+            unusual=unusual("discard", choice.by_state, chosen=filters.selection.states),
         )
 
 

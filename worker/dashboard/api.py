@@ -269,7 +269,8 @@ class ResumeApi(Api):
         """End whatever hold there is."""
         self.may_change()
         why = self.why(str(self.document().get("why") or ""), needed=False)
-        self.finish({"held": False, "recorded": await self.look(resume, self.sources, why=why, who=self.who)})
+        recorded = await self.look(resume, self.sources, why=why, who=self.who)
+        self.finish({"held": False, "recorded": bool(recorded)})
 
 
 class AuditApi(Api):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
@@ -15,6 +16,8 @@ from worker.deadletters.selection import replayable
 from worker.deadletters.triage import shares
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from worker.dashboard.discards import Discard, Discards
     from worker.dashboard.sources import Sources
 
@@ -60,6 +63,7 @@ class Choice:
         elsewhere: How many more fit, and are in a replay already.
         by_cause: How many of each cause: in words, and the number.
         by_org: How many of each org.
+        by_state: How many of each state.
         duration: How long it takes at the rate; None if there is none.
         problems: Which of the ticked rows are not taken, and why.
     """
@@ -69,6 +73,7 @@ class Choice:
     elsewhere: int = 0
     by_cause: tuple[tuple[str, int], ...] = ()
     by_org: tuple[tuple[str, int], ...] = ()
+    by_state: tuple[tuple[str, int], ...] = ()
     duration: timedelta | None = None
     problems: tuple[str, ...] = ()
 
@@ -80,6 +85,7 @@ class Choice:
             "elsewhere": self.elsewhere,
             "by_cause": [{"cause": words, "rows": rows} for words, rows in self.by_cause],
             "by_org": [{"org": org, "rows": rows} for org, rows in self.by_org],
+            "by_state": [{"state": state, "rows": rows} for state, rows in self.by_state],
             "duration_seconds": None if self.duration is None else self.duration.total_seconds(),
             "problems": list(self.problems),
         }
@@ -109,6 +115,7 @@ def choose_replay(sources: Sources, filters: Filters, *, rate: float | None) -> 
         elsewhere=seen.elsewhere,
         by_cause=tuple((count.words, count.rows) for count in seen.by_cause),
         by_org=tuple((count.words, count.rows) for count in seen.by_org),
+        by_state=tuple((count.name, count.rows) for count in seen.by_state),
         duration=seen.duration,
         problems=tuple(passed_over(engine, filters.selection)),
     )
@@ -143,15 +150,11 @@ def choose_discard(sources: Sources, filters: Filters) -> Choice:
     """Return what a discard would do."""
     engine = sources.engine()
     found = shares(engine, replayable(filters.selection))
-    by_cause: dict[str, int] = {}
-    by_org: dict[str, int] = {}
-    for share in found:
-        by_cause[share.line] = by_cause.get(share.line, 0) + share.rows
-        by_org[share.org or "—"] = by_org.get(share.org or "—", 0) + share.rows
     return Choice(
-        rows=sum(by_cause.values()),
-        by_cause=_most_first(by_cause),
-        by_org=_most_first(by_org),
+        rows=sum(share.rows for share in found),
+        by_cause=_most_first((share.line, share.rows) for share in found),
+        by_org=_most_first((share.org or "—", share.rows) for share in found),
+        by_state=_most_first((share.state.value, share.rows) for share in found),
         problems=tuple(passed_over(engine, filters.selection)),
     )
 
@@ -177,7 +180,10 @@ def _as_expected(rows: int, expected: int) -> None:
         raise Refused(409, f"there were {expected:,} rows in the preview, and there are {rows:,} now: look again")
 
 
-def _most_first(numbers: dict[str, int]) -> tuple[tuple[str, int], ...]:
+def _most_first(shares: Iterable[tuple[str, int]]) -> tuple[tuple[str, int], ...]:
+    numbers = Counter[str]()
+    for name, rows in shares:
+        numbers[name] += rows
     return tuple(sorted(numbers.items(), key=lambda pair: (-pair[1], pair[0])))
 
 

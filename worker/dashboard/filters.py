@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, TypeVar
 from urllib.parse import urlencode
 from uuid import UUID
@@ -34,7 +34,17 @@ _Value = TypeVar("_Value")
 
 
 class WrongFilter(Exception):
-    """A filter has a value that it can't have; the message names it and says what is expected."""
+    """A filter has a value that it can't have; the message names it and says what is expected.
+
+    Attributes:
+        name: The filter.
+        given: All filters as they were given, for the form that asks again.
+    """
+
+    def __init__(self, name: str, words: str) -> None:
+        super().__init__(f"{name}{words}")
+        self.name = name
+        self.given: dict[str, tuple[str, ...]] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +84,31 @@ class Filters:
         """Whether anything but a state is asked for."""
         return any(self.given.get(name) for name in NAMES if name != "state")
 
+    @property
+    def folded(self) -> bool:
+        """Whether the form says nothing that is not clear without it: dead letters are dead."""
+        return not self.narrowed and set(self.given.get("state", ())) <= {State.DEAD.value}
+
+    @property
+    def kind(self) -> str:
+        """Return which rows these are, as a word before what they are; '' for the dead."""
+        states = self.selection.states
+        if set(states) <= {State.DEAD} or (self.given.get("id") and not self.given.get("state")):
+            return ""
+        return "" if len(set(states)) == len(State) else " or ".join(state.value for state in states)
+
+    @property
+    def acting(self) -> Filters | None:
+        """Return the filters for the rows that a button beside them takes; None if there is nothing to take.
+
+        It takes the dead, unless the operator has chosen a state by name: whoever looks at rows of any state has not
+        said that the discarded shall be sent after all. A delivered row is never taken.
+        """
+        if ANY in self.given.get("state", ()):
+            given = {name: texts for name, texts in self.given.items() if name != "state"}
+            return Filters(given, replace(self.selection, states=(State.DEAD,)))
+        return None if set(self.selection.states) == {State.DELIVERED} else self
+
 
 def read_filters(values: Callable[[str], list[str]], *, now: datetime, everything: bool = False) -> Filters:
     """Read the filters of a request. Without a state, the dead are meant; of ticked rows, those that can be taken.
@@ -87,15 +122,24 @@ def read_filters(values: Callable[[str], list[str]], *, now: datetime, everythin
         WrongFilter: One of them can't be read.
     """
     given = {name: tuple(value.strip() for value in values(name) if value.strip()) for name in NAMES}
+    try:
+        selection = _selection(given, now=now, everything=everything)
+    except WrongFilter as error:
+        error.given = given
+        raise
+    return Filters({name: texts for name, texts in given.items() if texts}, selection)
+
+
+def _selection(given: dict[str, tuple[str, ...]], *, now: datetime, everything: bool) -> Selection:
     for name, texts in given.items():
         if len(texts) > _MOST or any(len(text) > _LONGEST for text in texts):
-            raise WrongFilter(f"{name}: expected at most {_MOST} values of {_LONGEST} characters")
+            raise WrongFilter(name, f": expected at most {_MOST} values of {_LONGEST} characters")
     reasons = _each(given, "reason", Reason, f"one of {', '.join(Reason)}")
     statuses = _each(given, "http_status", _status, "a number from 100 to 999")
     if statuses and not reasons:
         reasons = tuple(Reason)  # the index has the reason first; each of them has its statuses
     ids = _each(given, "id", _row_id, "the number of a dead letter")
-    selection = Selection(
+    return Selection(
         ids=ids,
         states=_states(given, everything=everything, ids=ids),
         reasons=reasons,
@@ -107,7 +151,6 @@ def read_filters(values: Callable[[str], list[str]], *, now: datetime, everythin
         since=_time(given, "since", now),
         until=_time(given, "until", now),
     )
-    return Filters({name: texts for name, texts in given.items() if texts}, selection)
 
 
 def _states(given: dict[str, tuple[str, ...]], *, everything: bool, ids: tuple[int, ...]) -> tuple[State, ...]:
@@ -124,7 +167,7 @@ def _each(
     try:
         return tuple(read(text) for text in given[name])
     except ValueError:
-        raise WrongFilter(f"{name} is {', '.join(given[name])!r}: expected {expected}") from None
+        raise WrongFilter(name, f" is {', '.join(given[name])!r}: expected {expected}") from None
 
 
 def _status(text: str) -> int:
@@ -144,4 +187,4 @@ def _time(given: dict[str, tuple[str, ...]], name: str, now: datetime) -> dateti
     try:
         return read_time(given[name][0], now=now) if given[name] else None
     except ValueError as error:
-        raise WrongFilter(f"{name} is {error}") from None
+        raise WrongFilter(name, f" is {error}") from None

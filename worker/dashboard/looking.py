@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
+from worker.accounts.table import count_by_state
 from worker.dashboard.handler import Refused
 from worker.dashboard.page import Page
 from worker.dashboard.raw import view_of
+from worker.dashboard.wording import advice
+from worker.deadletters import State
 from worker.deadletters.browsing import Order, Place, page_of
+from worker.deadletters.browsing import Page as Rows
 from worker.deadletters.reading import count, find
-from worker.deadletters.triage import causes_over_time, covered
+from worker.deadletters.triage import Causes, causes_over_time, covered
 from worker.replays import replays_of
 
 if TYPE_CHECKING:
     from worker.dashboard.filters import Filters
     from worker.dashboard.sources import Sources
     from worker.deadletters import DeadLetter
-    from worker.deadletters.browsing import Page as Rows
-    from worker.deadletters.triage import Causes
     from worker.replays import Replayed
 
 __all__ = [
@@ -39,6 +41,8 @@ _CAUSES: Final = 50
 
 _ROWS: Final = 50
 
+_DIGITS: Final = 10
+
 _FEW: Final = 5000
 """Rows that are sorted in no time."""
 
@@ -50,9 +54,20 @@ class CausesPage(Page):
 
     async def get(self) -> None:
         """Show the causes."""
-        filters = self.filters()
-        causes = await self.look(causes_of, self.sources, filters)
-        self.render("feedback_causes.html", causes=causes, shown=causes.causes[:_CAUSES], filters=filters)
+        filters, wrong = self.read_filters()
+        causes, states = Causes(), None
+        if wrong is None:
+            causes = await self.look(causes_of, self.sources, filters)
+            if not causes.rows and filters.folded:
+                states = await self.look(states_of, self.sources)
+        self.render(
+            "feedback_causes.html",
+            causes=causes,
+            shown=causes.causes[:_CAUSES],
+            filters=filters,
+            states=states,
+            wrong=wrong,
+        )
 
 
 class RowsPage(Page):
@@ -62,11 +77,29 @@ class RowsPage(Page):
 
     async def get(self) -> None:
         """Show a page of them."""
-        filters = self.filters()
+        filters, wrong = self.read_filters()
         order = read_order(self.get_query_argument("order", "", strip=True))
         place = read_place(self.get_query_argument("place", "", strip=True), order)
-        rows, total = await self.look(rows_of, self.sources, filters, order=order, place=place, size=_ROWS)
-        self.render("feedback_rows.html", page=rows, total=total, filters=filters, order=order, place=place)
+        seen, states = _Seen(), None
+        if wrong is None:
+            seen = await self.look(see, self.sources, filters, order=order, place=place)
+            if not seen.total and filters.folded:
+                states = await self.look(states_of, self.sources)
+        self.render(
+            "feedback_rows.html",
+            page=seen.rows,
+            total=seen.total,
+            takeable=seen.takeable,
+            start=_start(self.get_query_argument("start", ""), first=place is None),
+            size=_ROWS,
+            filters=filters,
+            order=order,
+            place=place,
+            states=states,
+            wrong=wrong,
+            can_take=_can_take,
+            advice=advice,
+        )
 
 
 class RowPage(Page):
@@ -81,7 +114,14 @@ class RowPage(Page):
             raise Refused(404, f"There is no dead letter {row_id}.")
         task = self.application.events.state.tasks.get(found.row.request_id) if found.row.request_id else None
         raw = None if found.row.raw is None else view_of(found.row.raw)
-        self.render("feedback_row.html", row=found.row, raw=raw, replays=found.replays, task_moments=_moments(task))
+        self.render(
+            "feedback_row.html",
+            row=found.row,
+            raw=raw,
+            replays=found.replays,
+            task_moments=_moments(task),
+            advice=advice(found.row),
+        )
 
 
 class RawFile(Page):
@@ -107,6 +147,52 @@ def rows_of(sources: Sources, filters: Filters, *, order: Order, place: Place | 
     engine, which = sources.engine(), filters.selection.clause()
     total = count(engine, covered(which))
     return page_of(engine, which, order=order, place=place, size=size, few=total <= _FEW), total
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Seen:
+    """A page of rows.
+
+    Attributes:
+        rows: The rows.
+        total: How many fit.
+        takeable: How many of these the buttons take.
+    """
+
+    rows: Rows = field(default_factory=lambda: Rows(rows=[], before=None, after=None))
+    total: int = 0
+    takeable: int = 0
+
+
+def see(sources: Sources, filters: Filters, *, order: Order, place: Place | None) -> _Seen:
+    """Return a page of the rows that fit, and how many may be replayed or discarded at once."""
+    rows, total = rows_of(sources, filters, order=order, place=place, size=_ROWS)
+    acting = filters.acting
+    if acting is None:
+        takeable = 0
+    elif acting is filters:
+        takeable = total
+    else:
+        takeable = count(sources.engine(), covered(acting.selection.clause()))
+    return _Seen(rows=rows, total=total, takeable=takeable)
+
+
+def states_of(sources: Sources) -> dict[str, int]:
+    """Return how many rows are in each state."""
+    return count_by_state(sources.engine())
+
+
+def _can_take(row: DeadLetter) -> bool:
+    """Whether a replay or a discard takes the row when it is ticked; see `replayable`."""
+    cut_short = row.state is State.REPLAYING and row.replay_enqueued_at is None
+    return cut_short or row.state in {State.DEAD, State.DISCARDED}
+
+
+def _start(text: str, *, first: bool) -> int | None:
+    """Which row of all the first one of a page is, from 1, as the link to it said; None if that is not known."""
+    if first:
+        return 1
+    return int(text) if text.isascii() and text.isdecimal() and len(text) < _DIGITS else None
 
 
 def find_raw(sources: Sources, row_id: str) -> bytes | None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import redis
 
 from worker.accounts import Snapshot, take_snapshot
+from worker.accounts.balance import ENDS, PLACES
 from worker.accounts.record import status_record
 from worker.accounts.table import count_by_state
 from worker.deadletters import DeadLetterError
@@ -24,6 +25,14 @@ if TYPE_CHECKING:
 __all__ = ["Overview", "look"]
 
 _HOUR: Final = timedelta(hours=1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Books:
+    """Whether what was accepted is somewhere, or has ended, and the equation in words."""
+
+    balanced: bool
+    words: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,6 +72,22 @@ class Overview:
         """When the queue will be empty, if it will."""
         return None if self.snapshot is None or self.rates is None else self.rates.drained_in(self.snapshot)
 
+    @property
+    def books(self) -> Books | None:
+        """Whether the books balance; None while Redis can't be asked."""
+        if self.snapshot is None:
+            return None
+        balance = self.snapshot.balance
+        record = balance.to_record()
+        parts = " + ".join(f"{record[name]:,} {_in_words(name)}" for name in (*ENDS, *PLACES) if record[name])
+        words = f"{balance.accepted:,} accepted, replays included = {parts or '0'}"
+        if balance.missing > 0:
+            return Books(balanced=False, words=f"{words} + {balance.missing:,} missing: ask aquilax-feedback reconcile")
+        if balance.missing < 0:
+            more = f"{-balance.missing:,} more than were counted as accepted so far"
+            return Books(balanced=True, words=f"{words}: nothing is missing; {more}")
+        return Books(balanced=True, words=f"{words}: nothing is missing")
+
     def to_record(self) -> dict[str, Any]:
         """Return it as JSON can carry it: what `aquilax-feedback status --json` says, and what died."""
         status = status_record(
@@ -73,6 +98,11 @@ class Overview:
             table_problem=self.table_problem,
         )
         return status | {"dead_in_the_last_hour": self.died}
+
+
+def _in_words(name: str) -> str:
+    """A count, as it fits beside the dead letters: of those that died, most may have been delivered since."""
+    return {"dead": "died"}.get(name, name.replace("_", " "))
 
 
 def look(sources: Sources) -> Overview:

@@ -50,7 +50,7 @@ class ResumePage(Page):
         self.may_change()
         why = self.why(self.body("why"), needed=False)
         recorded = await self.look(resume, self.sources, why=why, who=self.who)
-        self.see("feedback-overview", query="" if recorded else _UNRECORDED)
+        self.see("feedback-overview", query=_UNRECORDED if recorded is False else "")
 
 
 def hold(sources: Sources, *, why: str, who: str) -> bool:
@@ -59,11 +59,12 @@ def hold(sources: Sources, *, why: str, who: str) -> bool:
     return _record(sources, "hold", why=why, who=who)
 
 
-def resume(sources: Sources, *, why: str, who: str) -> bool:
-    """End the hold, and return whether the audit has it."""
+def resume(sources: Sources, *, why: str, who: str) -> bool | None:
+    """End the hold, and return whether the audit has it; None if nothing was held: then it has nothing."""
     held = Hold(sources.client(), by=who)
     state = held.state()
-    held.resume()
+    if not held.resume():
+        return None
     details: dict[str, Any] = {} if state is None else {"held": state.as_dict()}
     return _record(sources, "resume", why=why, who=who, details=details)
 

@@ -11,7 +11,10 @@ from typing import Any, Final
 from tornado.web import authenticated
 
 from worker.dashboard.chart import bars
+from worker.dashboard.filters import Filters, WrongFilter, read_filters
 from worker.dashboard.handler import Handler
+from worker.dashboard.wording import moment, person
+from worker.deadletters.selection import Selection
 from worker.durations import span
 
 __all__ = ["STATIC", "TEMPLATES", "Page"]
@@ -43,6 +46,7 @@ class Page(Handler):
             "moment": moment,
             "now": datetime.now(UTC),
             "number": number,
+            "person": person,
             "read_only": self.read_only,
             "section": self.section,
             "short": short,
@@ -57,6 +61,17 @@ class Page(Handler):
         values: list[str] = self.get_body_arguments(name)
         return values[-1].strip() if values else ""
 
+    def read_filters(self) -> tuple[Filters, WrongFilter | None]:
+        """Return the filters of the address; and if one can't be read, what is wrong, with status 400.
+
+        The page then asks again, with what was given still in its form.
+        """
+        try:
+            return read_filters(self.get_query_arguments, now=datetime.now(UTC)), None
+        except WrongFilter as error:
+            self.set_status(400)
+            return Filters({name: texts for name, texts in error.given.items() if texts}, Selection()), error
+
     def say(self, title: str, words: str, *, do: str = "") -> None:
         """Answer with a problem, on a page."""
         self.render("feedback_problem.html", title=title, words=words, do=do)
@@ -70,14 +85,9 @@ def _in(_page: Page) -> None:
     """Somebody is logged in."""
 
 
-def moment(at: datetime | None) -> str:
-    """Return a time in UTC; a dash for none."""
-    return "—" if at is None else f"{at:%Y-%m-%d %H:%M:%S} UTC"
-
-
 def short(at: datetime) -> str:
-    """Return a time as one says it: the time alone if it is of today."""
-    return f"{at:%H:%M}" if at.date() == datetime.now(UTC).date() else f"{at:%d %b %H:%M}"
+    """Return a time as one says it, in UTC: without its day if it is of today."""
+    return f"{at:%H:%M} UTC" if at.date() == datetime.now(UTC).date() else f"{at:%d %b %H:%M} UTC"
 
 
 def since(at: datetime) -> str:

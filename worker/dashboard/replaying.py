@@ -10,9 +10,13 @@ import redis
 from worker import replays
 from worker.dashboard.handler import Refused
 from worker.dashboard.page import Page
+from worker.dashboard.wording import causes_named, chosen, deed, details, rate
 from worker.deadletters.actions import actions
+from worker.deadletters.triage import lines_by_cause
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from worker.dashboard.sources import Sources
     from worker.deadletters.actions import Action
     from worker.replays import Plan, PlanRow
@@ -40,8 +44,19 @@ class ReplaysPage(Page):
 class _Progress:
     plan: Plan
     rows: list[PlanRow]
+    lines: Mapping[str, str]
+    """The causes that it names in words, by their fingerprints, as far as they can be told."""
+    left_dead: int
+    """How many rows were not sent, and are dead; 0 as long as it goes on."""
     watched: bool | None
     """Whether any worker advances plans; None if Redis can't say."""
+
+    def cause_of(self, row: PlanRow) -> str:
+        """Return what a row had died of when it was chosen, in words."""
+        if row.cause == row.cause_now and row.cause_line:
+            return row.cause_line
+        last = f"; last died of {row.cause_line}" if row.cause_line else ""
+        return self.lines.get(row.cause) or f"cause {row.cause}{last}"
 
 
 class ReplayPage(Page):
@@ -59,7 +74,14 @@ class ReplayPage(Page):
             progress_of, self.sources, int(number), after=-1 if after is None else after, state=words
         )
         self.render(
-            "feedback_replay.html", seen=seen, plan=seen.plan, full=len(seen.rows) == _PAGE, wanted=words, after=after
+            "feedback_replay.html",
+            seen=seen,
+            plan=seen.plan,
+            full=len(seen.rows) == _PAGE,
+            wanted=words,
+            after=after,
+            chosen=chosen(seen.plan.selection, seen.lines),
+            rate=rate,
         )
 
 
@@ -82,8 +104,14 @@ class AuditPage(Page):
     async def get(self) -> None:
         """Show a page of it."""
         before = read_before(self.get_query_argument("before", ""))
-        done = await self.look(actions_of, self.sources, before=before, limit=_PAGE)
-        self.render("feedback_audit.html", actions=done, full=len(done) == _PAGE)
+        done, lines = await self.look(audit_of, self.sources, before=before, limit=_PAGE)
+        self.render(
+            "feedback_audit.html",
+            actions=done,
+            full=len(done) == _PAGE,
+            deed=deed,
+            details=lambda action: details(action, lines),
+        )
 
 
 def plans_of(sources: Sources, *, before: int | None, limit: int) -> list[Plan]:
@@ -94,6 +122,13 @@ def plans_of(sources: Sources, *, before: int | None, limit: int) -> list[Plan]:
 def actions_of(sources: Sources, *, before: int | None, limit: int) -> list[Action]:
     """Return what operators did, the latest first."""
     return actions(sources.engine(), limit=limit, before=before)
+
+
+def audit_of(sources: Sources, *, before: int | None, limit: int) -> tuple[list[Action], dict[str, str]]:
+    """Return what operators did, and the causes in words that are named there."""
+    done = actions_of(sources, before=before, limit=limit)
+    selections = [selection for action in done if isinstance(selection := action.details.get("selection"), dict)]
+    return done, lines_by_cause(sources.engine(), causes_named(*selections))
 
 
 def find_plan(sources: Sources, number: int) -> Plan:
@@ -113,7 +148,15 @@ def progress_of(sources: Sources, number: int, *, after: int, state: str) -> _Pr
     plan = find_plan(sources, number)
     states = (replays.RowState(state),) if state else ()
     rows = replays.rows(sources.engine(), number, states=states, after=after, limit=_PAGE)
-    return _Progress(plan=plan, rows=rows, watched=_is_watched(sources) if plan.is_active else None)
+    named = causes_named(plan.selection) | {row.cause for row in rows if row.cause != row.cause_now}
+    over = not plan.is_active and plan.progress.waiting > 0
+    return _Progress(
+        plan=plan,
+        rows=rows,
+        lines=lines_by_cause(sources.engine(), named),
+        left_dead=replays.count_left_dead(sources.engine(), number) if over else 0,
+        watched=_is_watched(sources) if plan.is_active else None,
+    )
 
 
 def steer(sources: Sources, number: int, what: str, *, who: str, why: str) -> Plan:

@@ -13,12 +13,25 @@ from sqlalchemy.sql.functions import FunctionElement
 from sqlalchemy.sql.visitors import replacement_traverse
 
 from worker.deadletters.errors import translated
-from worker.deadletters.model import DeadLetter
+from worker.deadletters.model import DeadLetter, State
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from sqlalchemy.sql.compiler import SQLCompiler
 
-__all__ = ["BUCKETS", "Cause", "Causes", "Share", "causes_over_time", "covered", "lines_of", "shares", "unindexed"]
+__all__ = [
+    "BUCKETS",
+    "Cause",
+    "Causes",
+    "Share",
+    "causes_over_time",
+    "covered",
+    "lines_by_cause",
+    "lines_of",
+    "shares",
+    "unindexed",
+]
 
 BUCKETS: Final = 32
 """Into how many stretches of time a chart is cut: as many bars as fit beside a line of text."""
@@ -122,6 +135,21 @@ def lines_of(connection: Connection, ids: list[int]) -> dict[str, str]:
     return {row.cause: row.cause_line for row in connection.execute(lines)}
 
 
+def lines_by_cause(engine: Engine, causes: Iterable[str]) -> dict[str, str]:
+    """Return causes in words, as far as any row has still died of them.
+
+    Raises:
+        DeadLetterStoreUnavailable: The database can't be asked.
+    """
+    lines: dict[str, str] = {}
+    with translated(), engine.connect() as connection:
+        for cause in sorted(set(causes)):
+            line = connection.scalar(select(DeadLetter.cause_line).where(DeadLetter.cause == cause).limit(1))
+            if line is not None:
+                lines[cause] = line
+    return lines
+
+
 def _cause(rows: list[Any], line: str) -> Cause:
     """What the stretches of time of one cause say together."""
     counts = Counter({min(row.bucket, BUCKETS - 1): row.rows for row in rows})
@@ -139,30 +167,33 @@ def _cause(rows: list[Any], line: str) -> Cause:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Share:
-    """How many rows of one cause and one org."""
+    """How many rows of one cause, one org and one state."""
 
     line: str
     org: str | None
+    state: State
     rows: int
 
 
 def shares(engine: Engine, which: ColumnElement[bool]) -> list[Share]:
-    """Return how many rows there are of each cause and org, the most first.
+    """Return how many rows there are of each cause, org and state, the most first.
 
     Raises:
         DeadLetterStoreUnavailable: The database can't be asked.
     """
-    rows = func.count().label("rows")
+    rows, alike = func.count().label("rows"), (DeadLetter.cause, DeadLetter.org, DeadLetter.state)
     query = (
-        select(DeadLetter.cause, DeadLetter.org, rows, func.min(DeadLetter.id).label("one"))
+        select(*alike, rows, func.min(DeadLetter.id).label("one"))
         .where(covered(which))
-        .group_by(DeadLetter.cause, DeadLetter.org)
-        .order_by(rows.desc(), DeadLetter.cause, DeadLetter.org)
+        .group_by(*alike)
+        .order_by(rows.desc(), *alike)
     )
     with translated(), engine.connect() as connection:
         found = connection.execute(query).all()
         lines = lines_of(connection, list({row.cause: row.one for row in found}.values()))
-        return [Share(line=lines.get(row.cause, row.cause), org=row.org, rows=row.rows) for row in found]
+        return [
+            Share(line=lines.get(row.cause, row.cause), org=row.org, state=row.state, rows=row.rows) for row in found
+        ]
 
 
 def covered(which: ColumnElement[bool]) -> ColumnElement[bool]:

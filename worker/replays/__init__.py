@@ -8,7 +8,7 @@ from worker.deadletters.plans import ReplayState, RowState
 from worker.replays.creation import Count, Preview, create, preview
 from worker.replays.errors import NoSuchReplay, NothingToReplay, NotPossible, ReplayError
 from worker.replays.queue import workers_watch
-from worker.replays.reading import Plan, PlanRow, Progress, Replayed, find, plans, replays_of, rows
+from worker.replays.reading import Plan, PlanRow, Progress, Replayed, count_left_dead, find, plans, replays_of, rows
 from worker.replays.steering import cancel, pause, resume
 from worker.replays.step import Again, OutOfTurn, Over, advance
 from worker.replays.watch import overdue
@@ -31,6 +31,7 @@ __all__ = [
     "RowState",
     "advance",
     "cancel",
+    "count_left_dead",
     "create",
     "find",
     "overdue",

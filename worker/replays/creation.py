@@ -77,6 +77,7 @@ class Preview:
         elsewhere: How many more fit, but another plan that has not ended has them.
         by_cause: Its rows by what they died of, the most frequent first.
         by_org: Its rows by organization, likewise.
+        by_state: Its rows by what has become of them so far, likewise.
         duration: How long it takes to enqueue them; None without a rate.
     """
 
@@ -85,6 +86,7 @@ class Preview:
     elsewhere: int
     by_cause: tuple[Count, ...]
     by_org: tuple[Count, ...]
+    by_state: tuple[Count, ...]
     duration: timedelta | None
 
 
@@ -107,14 +109,24 @@ def preview(engine: Engine, selection: Selection, *, rate: float | None = None, 
         chosen = _chosen(selection, limit).subquery()
         number, one = func.count().label("rows"), func.min(chosen.c.id).label("one")
         died = (func.min(chosen.c.died_at).label("first"), func.max(chosen.c.died_at).label("last"))
-        query = select(chosen.c.cause, chosen.c.org, number, one, *died).group_by(chosen.c.cause, chosen.c.org)
+        alike = (chosen.c.cause, chosen.c.org, chosen.c.state)
+        query = select(*alike, number, one, *died).group_by(*alike)
         groups = connection.execute(query).all()
         lines = lines_of(connection, list({group.cause: group.one for group in groups}.values()))
     by_cause = _counts(groups, lambda group: (group.cause, lines.get(group.cause, group.cause)))
     by_org = _counts(groups, lambda group: (group.org or "", group.org or ""))
+    by_state = _counts(groups, lambda group: (group.state.value, group.state.value))
     rows = sum(count.rows for count in by_cause)
     duration = None if rate is None else timedelta(seconds=rows / rate)
-    return Preview(rows=rows, invalid=invalid, elsewhere=elsewhere, by_cause=by_cause, by_org=by_org, duration=duration)
+    return Preview(
+        rows=rows,
+        invalid=invalid,
+        elsewhere=elsewhere,
+        by_cause=by_cause,
+        by_org=by_org,
+        by_state=by_state,
+        duration=duration,
+    )
 
 
 def _counts(groups: Sequence[Row[Any]], name: Callable[[Row[Any]], tuple[str, str]]) -> tuple[Count, ...]:

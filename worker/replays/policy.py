@@ -145,7 +145,7 @@ def _canary_move(plan: Standing) -> Move:
 
 def _why_stopped(died: Death) -> str:
     of = "the same cause" if died.same_cause else "another cause"
-    return f"canary {died.dead_letter_id} died again, of {of}: {died.cause_line}"
+    return f"row {died.dead_letter_id}, a canary, died again, of {of}: {died.cause_line}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from sqlalchemy import and_, func, select
 
 from worker.deadletters.errors import translated
-from worker.deadletters.model import DeadLetter
+from worker.deadletters.model import DeadLetter, State
 from worker.deadletters.plans import ACTIVE, Replay, ReplayRow, ReplayState, RowState
 from worker.replays.errors import NoSuchReplay
 
@@ -19,7 +19,18 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection, Engine, Row
 
-__all__ = ["Plan", "PlanRow", "Progress", "Replayed", "find", "plans", "read_plan", "replays_of", "rows"]
+__all__ = [
+    "Plan",
+    "PlanRow",
+    "Progress",
+    "Replayed",
+    "count_left_dead",
+    "find",
+    "plans",
+    "read_plan",
+    "replays_of",
+    "rows",
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,6 +124,7 @@ class PlanRow:
         request_id: The answer that the feedback is for; None if the dead letter is gone, as the next two.
         org: The organization.
         cause_line: What it died of last, in words.
+        cause_now: The same as a fingerprint: not `cause` if it has died of something else since.
     """
 
     dead_letter_id: int
@@ -125,16 +137,23 @@ class PlanRow:
     request_id: str | None
     org: str | None
     cause_line: str | None
+    cause_now: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Replayed:
-    """One dead letter's part in one plan; the fields are as of `PlanRow`."""
+    """One dead letter's part in one plan; the fields are as of `PlanRow`, and which plan, and how that stands."""
 
     replay_id: int
+    plan_state: ReplayState
     state: RowState
     note: str
     changed_at: datetime | None
+
+    @property
+    def was_left(self) -> bool:
+        """Whether it was not sent, and will not be: its turn had not come when the plan ended."""
+        return self.state is RowState.WAITING and self.plan_state not in ACTIVE
 
 
 def find(engine: Engine, replay_id: int) -> Plan:
@@ -196,8 +215,9 @@ def rows(
         DeadLetterStoreUnavailable: The database can't be asked.
     """
     own = (ReplayRow.dead_letter_id, ReplayRow.position, ReplayRow.state, ReplayRow.note, ReplayRow.cause)
+    now = (DeadLetter.request_id, DeadLetter.org, DeadLetter.cause_line, DeadLetter.cause.label("cause_now"))
     query = (
-        select(*own, ReplayRow.changed_at, DeadLetter.request_id, DeadLetter.org, DeadLetter.cause_line)
+        select(*own, ReplayRow.changed_at, *now)
         .outerjoin(DeadLetter, DeadLetter.id == ReplayRow.dead_letter_id)
         .where(ReplayRow.replay_id == replay_id, ReplayRow.position > after)
         .order_by(ReplayRow.position)
@@ -211,6 +231,20 @@ def rows(
         return [PlanRow(is_canary=row.position < canaries, **row._asdict()) for row in connection.execute(query)]
 
 
+def count_left_dead(engine: Engine, replay_id: int) -> int:
+    """Return how many rows of a plan were not sent, and are dead.
+
+    Raises:
+        DeadLetterStoreUnavailable: The database can't be asked.
+    """
+    left = (ReplayRow.replay_id == replay_id, ReplayRow.state == RowState.WAITING, DeadLetter.state == State.DEAD)
+    query = (
+        select(func.count()).join_from(ReplayRow, DeadLetter, DeadLetter.id == ReplayRow.dead_letter_id).where(*left)
+    )
+    with translated(), engine.connect() as connection:
+        return connection.scalar(query) or 0
+
+
 def replays_of(engine: Engine, dead_letter_id: int) -> list[Replayed]:
     """Return a dead letter's part in every plan that had it, the latest first.
 
@@ -218,7 +252,10 @@ def replays_of(engine: Engine, dead_letter_id: int) -> list[Replayed]:
         DeadLetterStoreUnavailable: The database can't be asked.
     """
     query = (
-        select(ReplayRow.replay_id, ReplayRow.state, ReplayRow.note, ReplayRow.changed_at)
+        select(
+            ReplayRow.replay_id, Replay.state.label("plan_state"), ReplayRow.state, ReplayRow.note, ReplayRow.changed_at
+        )
+        .join(Replay, Replay.id == ReplayRow.replay_id)
         .where(ReplayRow.dead_letter_id == dead_letter_id)
         .order_by(ReplayRow.replay_id.desc())
     )

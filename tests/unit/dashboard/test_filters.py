@@ -75,6 +75,45 @@ def test_an_address_keeps_what_was_asked_for() -> None:
     assert not read("state=any").narrowed
 
 
+def test_buttons_take_the_dead_unless_a_state_was_named() -> None:
+    """Whoever looks at rows of any state has not said that the discarded shall be sent after all."""
+    every = read("state=any&org=a").acting
+    assert every is not None
+    assert (every.selection.states, every.query()) == ((State.DEAD,), "?org=a")
+    for query in ("", "org=a", "state=discarded", "state=delivered&state=dead", "id=7"):
+        chosen = read(query)
+        assert chosen.acting is chosen
+    assert read("state=delivered").acting is None
+
+
+def test_a_state_that_is_not_the_usual_one_can_be_seen() -> None:
+    """In the form, which is not folded then, and in the title."""
+    assert [read(query).folded for query in ("", "state=dead", "state=any", "state=delivered", "org=a")] == [
+        True,
+        True,
+        False,
+        False,
+        False,
+    ]
+    assert [
+        read(query).kind for query in ("", "id=7", "state=any", "state=delivered", "state=dead&state=replaying")
+    ] == [
+        "",
+        "",
+        "",
+        "delivered",
+        "dead or replaying",
+    ]
+
+
+def test_a_filter_that_can_not_be_read_leaves_the_others_in_the_form() -> None:
+    """Nobody types them again because of one slip."""
+    with pytest.raises(WrongFilter) as caught:
+        read("org=a&since=yesterday")
+    assert caught.value.name == "since"
+    assert (caught.value.given["org"], caught.value.given["since"]) == (("a",), ("yesterday",))
+
+
 def test_a_preview_is_of_one_moment() -> None:
     """What is relative becomes absolute, and what dies later was not seen."""
     seen = frozen(read("since=2h&org=a"), now=NOW)

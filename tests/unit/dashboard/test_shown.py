@@ -14,9 +14,14 @@ NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
 def test_a_bar_is_as_high_as_its_count() -> None:
     """The highest takes all of the height; what is not zero can be seen; zero can't."""
-    assert bars([10, 0, 5, 1], width=40, height=20) == "M0 20v-20h8V20zM20 20v-10h8V20zM30 20v-2h8V20z"
-    assert bars([1000, 1], width=20, height=10).count("v-1h") == 1
-    assert bars([], width=40, height=20) == bars([0, 0], width=40, height=20) == ""
+    found = bars([10, 0, 5, 1], width=40, height=20)
+    assert [(bar.number, bar.count, bar.x, bar.y, bar.width, bar.height) for bar in found] == [
+        (0, 10, "0", 0, "8", 20),
+        (2, 5, "20", 10, "8", 10),
+        (3, 1, "30", 18, "8", 2),
+    ]
+    assert bars([1000, 1], width=20, height=10)[1].height == 1
+    assert bars([], width=40, height=20) == bars([0, 0], width=40, height=20) == []
 
 
 def test_text_is_shown_as_text() -> None:

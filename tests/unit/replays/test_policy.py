@@ -75,7 +75,7 @@ def test_a_canary_that_died_again_stops_the_plan_at_once(more: dict[str, Any], *
     """Whatever became of the others, and of whatever cause it died: it was not delivered."""
     plan = replace(CANARY, died=replace(DEATH, same_cause=same), **more)
 
-    because = f"canary 7 died again, of {of}: rejected 404: nope"
+    because = f"row 7, a canary, died again, of {of}: rejected 404: nope"
     assert next_move(plan) == Become(state=ReplayState.STOPPED, canary_until=2, because=because)
 
 

@@ -26,11 +26,23 @@
         }
     }
 
+    // What differs from load to load, and means nothing.
+    function content(region) {
+        return region.innerHTML.replace(/(name="_xsrf" value=")[^"]*/g, "$1");
+    }
+
+    function isInUse(region) {
+        var fields = Array.prototype.slice.call(region.querySelectorAll("input:not([type=hidden])"));
+        return region.contains(document.activeElement) || fields.some(function (field) {
+            return field.value !== field.defaultValue;
+        });
+    }
+
     function replace(fresh) {
         regions.forEach(function (region) {
             var other = fresh.getElementById(region.id);
-            // A part in which somebody is at work is left alone until they leave it.
-            if (other && !region.contains(document.activeElement) && region.innerHTML !== other.innerHTML) {
+            // A part in which somebody is at work, or has left something half typed, is left alone.
+            if (other && !isInUse(region) && content(region) !== content(other)) {
                 region.replaceChildren.apply(region, Array.prototype.slice.call(other.childNodes));
             }
         });
@@ -64,7 +76,10 @@
             if (regions.length) {
                 window.setTimeout(refresh, every());
             } else {
-                say("finished", true);
+                say("no longer moves", true);
+                if (dot) {
+                    dot.classList.remove("status-dot-live");
+                }
             }
         });
     }
@@ -125,13 +140,17 @@
     });
 
     // One press is one action, however often the button is hit.
-    document.querySelectorAll("form[method=post]").forEach(function (form) {
-        form.addEventListener("submit", function (event) {
-            if (form.hasAttribute("data-sent")) {
-                event.preventDefault();
-            }
-            form.setAttribute("data-sent", "");
-        });
-        window.addEventListener("pageshow", function () { form.removeAttribute("data-sent"); });
+    document.addEventListener("submit", function (event) {
+        var form = event.target;
+        if (form.method !== "post") {
+            return;
+        }
+        if (form.hasAttribute("data-sent")) {
+            event.preventDefault();
+        }
+        form.setAttribute("data-sent", "");
+    });
+    window.addEventListener("pageshow", function () {
+        document.querySelectorAll("form[data-sent]").forEach(function (form) { form.removeAttribute("data-sent"); });
     });
 }());
