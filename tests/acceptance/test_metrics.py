@@ -51,8 +51,9 @@ def scrape_until(stack: LocalStack, seen: Callable[[Scrape], bool], *, what: str
 
 
 def all_ended(found: Scrape) -> bool:
-    """Whether all three events are counted to their end."""
-    return found.get("deliveries_total delivered") == 2 and found["deliveries_total dead_letter"] == 1
+    """Whether all three events are counted to their end; processes write one count after the other."""
+    ended = found.get("deliveries_total delivered") == 2 and found["deliveries_total dead_letter"] == 1
+    return ended and found["attempts_sum"] == 4 and found["enqueue_to_delivered_seconds_count"] == 2
 
 
 @pytest.fixture

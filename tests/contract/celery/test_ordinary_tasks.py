@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from tests.processes import RedisServer
 
 POOLS = ("threads", "prefork", "solo", "gevent", "eventlet")
-LEASE = 2.0
+LEASE = 4.0
 SOON = 20
 
 

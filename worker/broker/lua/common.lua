@@ -94,16 +94,16 @@ local function with_mark(text, at)
   return string.sub(text, 1, at) .. '"redelivered": true' .. separator .. string.sub(text, at + 1)
 end
 
-local HEX = {}
-for byte = 0, 255 do
-  HEX[string.char(byte)] = string.format('%02x', byte)
+-- A byte in hex. There is no table of all: it would be made anew whenever any script runs.
+local function in_hex(char)
+  return string.format('%02x', string.byte(char))
 end
 
 -- A message that stands for an entry which is none, and which it carries in hex.
 local function wrapped(entry, tag, queue, marked)
   local mark = marked and '"redelivered": true, ' or ''
   return '{"body": "", "content-encoding": "binary", "content-type": "application/octet-stream", "headers": {' .. mark
-    .. '"poison": "' .. string.gsub(entry, '.', HEX) .. '"}, "properties": {"delivery_tag": ' .. quoted(tag)
+    .. '"poison": "' .. string.gsub(entry, '.', in_hex) .. '"}, "properties": {"delivery_tag": ' .. quoted(tag)
     .. ', "delivery_info": {' .. mark .. '"exchange": "", "routing_key": ' .. quoted(queue) .. '}, "priority": 0}}'
 end
 
