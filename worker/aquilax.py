@@ -18,9 +18,10 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from functools import lru_cache
+from http.client import HTTPException
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Final, Self
-from urllib.parse import quote, urlencode
+from urllib.parse import quote, urlencode, urlsplit
 
 import requests
 import urllib3
@@ -29,6 +30,7 @@ from urllib3.exceptions import HTTPError, NewConnectionError, ProxySchemeUnsuppo
 from urllib3.exceptions import TimeoutError as Urllib3TimeoutError
 
 from worker.deadline import DeadlineAdapter
+from worker.exchange import Reply, exchange, reply_of
 from worker.policy.verdict import Answer
 
 if TYPE_CHECKING:
@@ -39,9 +41,6 @@ if TYPE_CHECKING:
     from producer import FeedbackEvent
 
 __all__ = ["AquilaX"]
-
-_READ: Final = 64 * 1024
-"""Bytes of an answer that are read at the most; the dead-letter table keeps the first 4 KiB of them."""
 
 _PATH: Final = "/api/v2/ai/feedback"
 
@@ -77,9 +76,14 @@ class AquilaX:
         with requests.Session() as session:
             session.headers["User-Agent"] = f"aquilax-feedback/{version('aquilax-feedback')}"
             session.headers["Accept"] = "application/json, text/plain;q=0.9, */*;q=0.1"
+            session.headers["Accept-Encoding"] = "identity"  # there is little to compress
+            session.headers["Host"] = _host(base_url)
             headers = {**session.headers, "X-AX-KEY": self._key}
             found = session.merge_environment_settings(base_url, {}, None, None, None)
         self._template = requests.Request("GET", f"{base_url}{_PATH}/", headers=headers).prepare()
+        self._before = f"GET {self._template.path_url}".encode()
+        lines = "".join(f"{name}: {value}\r\n" for name, value in self._template.headers.items())
+        self._behind = f" HTTP/1.1\r\n{lines}\r\n".encode("latin-1")
         # Plain http is for loopback: through a proxy the key would leave the machine in the clear.
         self._proxies = dict(found["proxies"]) if base_url.startswith("https:") else {}
         self._verify = found["verify"] if found["verify"] is not None else True
@@ -113,40 +117,55 @@ class AquilaX:
         return self._ask("no-request/no-status?org=no-org&group=no-group")
 
     def _ask(self, what: str) -> Answer:
+        try:
+            reply = self._exchange(what)
+        except (requests.RequestException, HTTPError, HTTPException, ProxySchemeUnsupported, OSError) as error:
+            return Answer(status=None, text=self._why(error))
+        return Answer(
+            status=reply.status,
+            text=self._text(reply.body),
+            retry_after=None if reply.retry_after is None else _retry_after(reply.retry_after, now=self._now()),
+        )
+
+    def _exchange(self, what: str) -> Reply:
+        """Ask over a connection that is open; if there is none, requests opens one with the same request."""
+        connection = self._adapter.kept()
+        if connection is None:
+            return self._request(what)
+        reusable = False
+        try:
+            reply, reusable = exchange(
+                connection.sock, self._before + what.encode() + self._behind, timeout=self._timeout
+            )
+        finally:
+            self._adapter.put_back(connection, reusable=reusable)
+        return reply
+
+    def _request(self, what: str) -> Reply:
         request = self._template.copy()
         request.url = f"{self._template.url}{what}"
-        try:
-            response = self._adapter.send(
-                request,
-                stream=True,
-                timeout=self._limits(),  # type: ignore[arg-type]  # the stubs leave urllib3's own out
-                verify=self._verify,
-                proxies=self._proxies,
-            )
-        except (requests.RequestException, HTTPError, ProxySchemeUnsupported, OSError) as error:
-            return Answer(status=None, text=self._why(error))
+        response = self._adapter.send(
+            request,
+            stream=True,
+            timeout=self._limits(),  # type: ignore[arg-type]  # the stubs leave urllib3's own out
+            verify=self._verify,
+            proxies=self._proxies,
+        )
         with closing(response):
-            return Answer(
-                status=response.status_code,
-                text=self._text(response),
-                retry_after=_retry_after(response.headers.get("Retry-After"), now=self._now()),
-            )
+            return reply_of(response.status_code, response.raw)
 
     def _limits(self) -> urllib3.Timeout:
         """A third of the time for each address of the host: behind one that is dead there is time for the next."""
         return urllib3.Timeout(connect=self._timeout / 3, total=self._timeout)
 
-    def _text(self, response: requests.Response) -> str:
-        """The answer's text without the key. The status has been given: a body that breaks off changes nothing."""
-        try:
-            body: bytes = response.raw.read(_READ, decode_content=True)
-        except (HTTPError, OSError):
-            body = b""
+    def _text(self, body: bytes) -> str:
+        """The answer's text, without the key."""
         text = body.decode("utf-8", errors="replace")
-        clean = "".join(character for character in text if character.isprintable() or character in "\n\t")
+        if not text.isprintable():
+            text = "".join(character for character in text if character.isprintable() or character in "\n\t")
         for written in reversed(self._key_written):  # plain, in a URL, in JSON; the longest first
-            clean = clean.replace(written, _NO_KEY)
-        return clean.strip()
+            text = text.replace(written, _NO_KEY)
+        return text.strip()
 
     def _why(self, error: BaseException) -> str:
         """Why no answer came: requests' and urllib3's errors, and the system's behind them, in a few words."""
@@ -171,6 +190,16 @@ def _path_of(event: FeedbackEvent) -> str:
 @lru_cache(maxsize=1024)
 def _query(org: str, group: str) -> str:
     return urlencode({"org": org, "group": group})
+
+
+def _host(base_url: str) -> str:
+    """Return the header Host as http.client writes it: no port if it is the scheme's own."""
+    parts = urlsplit(str(requests.Request("GET", base_url).prepare().url))
+    host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else str(parts.hostname)
+    return host if parts.port in {None, _OWN_PORT.get(parts.scheme)} else f"{host}:{parts.port}"
+
+
+_OWN_PORT: Final = {"http": 80, "https": 443}
 
 
 def _is_timeout(cause: BaseException) -> bool:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import http.client
 import io
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from requests import PreparedRequest, Response
 from requests.adapters import HTTPAdapter
@@ -22,21 +22,27 @@ if TYPE_CHECKING:
 
     from _typeshed import WriteableBuffer
 
-__all__ = ["DeadlineAdapter"]
+__all__ = ["DeadlineAdapter", "DeadlineResponse"]
 
 
 class _DeadlineReader(io.RawIOBase):
     """Reads a socket until its deadline: each read may take only what is left."""
 
-    def __init__(self, sock: socket.socket, timeout: float) -> None:
+    def __init__(self, sock: socket.socket, timeout: float, ahead: bytes) -> None:
         self._sock = sock
         self._raw = sock.makefile("rb", buffering=0)
         self._deadline = time.monotonic() + timeout
+        self._ahead = ahead
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: WriteableBuffer, /) -> int | None:
+        if self._ahead:
+            view = memoryview(buffer).cast("B")
+            some, self._ahead = self._ahead[: len(view)], self._ahead[len(view) :]
+            view[: len(some)] = some
+            return len(some)
         left = self._deadline - time.monotonic()
         if left <= 0:
             raise TimeoutError("the answer took longer than the whole request may take")
@@ -49,21 +55,27 @@ class _DeadlineReader(io.RawIOBase):
         super().close()
 
 
-class _DeadlineResponse(http.client.HTTPResponse):
-    def __init__(self, sock: socket.socket, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - http.client's own
+class DeadlineResponse(http.client.HTTPResponse):
+    """An answer that must have come before the socket's timeout has passed.
+
+    Args:
+        ahead: What of it has been read from the socket already.
+    """
+
+    def __init__(self, sock: socket.socket, *args: Any, ahead: bytes = b"", **kwargs: Any) -> None:  # noqa: ANN401 - http.client's own
         super().__init__(sock, *args, **kwargs)
         timeout = sock.gettimeout()
         if timeout is not None:
             self.fp.close()
-            self.fp = io.BufferedReader(_DeadlineReader(sock, timeout))
+            self.fp = io.BufferedReader(_DeadlineReader(sock, timeout, ahead))
 
 
 class _Connection(HTTPConnection):
-    response_class = _DeadlineResponse
+    response_class = DeadlineResponse
 
 
 class _SecureConnection(HTTPSConnection):
-    response_class = _DeadlineResponse
+    response_class = DeadlineResponse
 
 
 class _Pool(HTTPConnectionPool):
@@ -100,6 +112,25 @@ class DeadlineAdapter(HTTPAdapter):
         if not self._checked:
             super().cert_verify(*args, **kwargs)  # type: ignore[no-untyped-call]
             self._checked = True
+
+    def kept(self) -> HTTPConnection | None:
+        """Take a connection that is open, and on which nothing is under way; None if there is none."""
+        if (pool := self._found) is None:
+            return None
+        connection = pool._get_conn()  # noqa: SLF001 - urllib3 has no public way
+        if connection.sock is not None:
+            return cast("HTTPConnection", connection)
+        pool._put_conn(connection)  # noqa: SLF001 - likewise
+        return None
+
+    def put_back(self, connection: HTTPConnection, *, reusable: bool) -> None:
+        """Let others have a connection that was `kept`; if it is not ``reusable`` it is closed."""
+        if not reusable:
+            connection.close()
+        if (pool := self._found) is not None:
+            pool._put_conn(connection)  # noqa: SLF001 - as above
+        else:
+            connection.close()
 
     def build_response(self, req: PreparedRequest, resp: Any) -> Response:  # noqa: ANN401 - urllib3's, as requests has it
         """Return what came, without the cookies that it may have set."""
