@@ -39,6 +39,8 @@ _OUT_OF_THE_ORDINARY: Final = frozenset({b"transfer-encoding", b"content-encodin
 _READ: Final = frozenset({b"content-length", b"retry-after", b"connection"})
 """What is read of a head, and may stand there once."""
 _MOST_DIGITS: Final = 15
+_TOKEN: Final = b"!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyz"
+"""What a header's name is made of, in lower case: https://www.rfc-editor.org/rfc/rfc9110#name-tokens."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +140,7 @@ def _plain(head: bytes) -> _Head | None:
     for line in lines:
         name, colon, value = line.partition(b":")
         name = name.lower()
-        if not colon or not name or name != name.strip() or name in _OUT_OF_THE_ORDINARY:
+        if not colon or not name or name.translate(None, _TOKEN) or name in _OUT_OF_THE_ORDINARY:
             return None
         if name in _READ and name in found:
             return None

@@ -160,7 +160,7 @@ _NAMES = st.sampled_from(
 _VALUES = st.sampled_from(["2", "0", " 3 ", "close", "keep-alive", "chunked", "-1", "2, 2", "", "Ünicode", "a:b"])
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=500, deadline=None)
 @given(
     first=st.sampled_from(
         ["HTTP/1.1 200 OK", "HTTP/1.1 404", "HTTP/1.1 2000 OK", "HTTP/1.0 200 OK", "HTTP/1.1 204 None", "HTTP/2 200"]
