@@ -16,11 +16,12 @@ from kombu import Exchange, Queue
 from producer.message import QUEUE
 from worker.about import About
 from worker.aquilax import AquilaX
-from worker.bootsteps import BrokerCheck, EventsTogether, HoldWatch, Leave, Preflight
+from worker.bootsteps import BrokerCheck, HoldWatch, Leave, Preflight
 from worker.broker import install
 from worker.clock import RedisClock
 from worker.deadletters import DeadLetterStore
 from worker.delivery import Delivery
+from worker.events import tell_together
 from worker.hold import HOLD, Announcer, Hold
 from worker.ledger import Ledger
 from worker.observe.exporter import MetricsServer
@@ -151,10 +152,11 @@ def create_app(settings: Settings | None = None) -> Celery:
     logging.getLogger("alembic").setLevel(logging.WARNING)  # it tells each worker's log how it reads the schema
     parts = app.feedback = _Parts(settings)
     parts.logs.connect()
+    tell_together(app)
     register(app, lambda: parts.delivery)
     register_advance(app, lambda: parts.advancer)
     app.steps["worker"].update((Preflight, Leave, MetricsServer, Retention, ReplayWatch))
-    app.steps["consumer"].update((BrokerCheck, EventsTogether, HoldWatch, About))
+    app.steps["consumer"].update((BrokerCheck, HoldWatch, About))
     worker_shutdown.connect(parts.close)
     worker_process_shutdown.connect(parts.close)
     return app

@@ -6,7 +6,7 @@ import logging
 import os
 import sys
 import time
-from contextlib import closing, suppress
+from contextlib import closing
 from typing import TYPE_CHECKING, Any, Final, Never
 
 import redis
@@ -33,17 +33,11 @@ if TYPE_CHECKING:
     from worker.hold import Announcer
     from worker.settings import Settings
 
-__all__ = ["BrokerCheck", "EventsTogether", "HoldWatch", "Leave", "Preflight", "feedback_hold", "refusal", "shown_hold"]
+__all__ = ["BrokerCheck", "HoldWatch", "Leave", "Preflight", "feedback_hold", "refusal", "shown_hold"]
 
 log = logging.getLogger(__name__)
 
 _LOOK_EVERY: Final = 0.05
-
-_EVENTS_EVERY: Final = 0.2
-"""Seconds between two looks at what there is to tell Flower, whose pages are of the last second at best."""
-
-_EVENTS_AT_ONCE: Final = 500
-"""Events in one message: some 200 kB."""
 
 
 class Preflight(bootsteps.Step):  # type: ignore[misc]  # Celery is untyped
@@ -101,32 +95,6 @@ class BrokerCheck(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery is u
 def refusal(problem: object) -> str:
     """Return what a worker says that does not start."""
     return f"aquilax-feedback: the worker does not start: {problem}"
-
-
-class EventsTogether(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery is untyped
-    """What Flower is told goes to Redis a few times a second, and not whenever the event loop turns.
-
-    Celery publishes what it has each time, which under load is a message, and a round trip, for every few events.
-    """
-
-    requires = ("celery.worker.consumer.events:Events",)
-    _timer: Any = None
-
-    def start(self, consumer: Any) -> None:  # noqa: ANN401 - Celery's Consumer
-        """Publish by the clock, or when there is much."""
-        if consumer.hub is None:
-            return
-        consumer.event_dispatcher.on_send_buffered = None
-        consumer.event_dispatcher.buffer_limit = _EVENTS_AT_ONCE
-        self._timer = consumer.hub.call_repeatedly(_EVENTS_EVERY, consumer._flush_events)  # noqa: SLF001 - Celery's own
-
-    def stop(self, consumer: Any) -> None:  # noqa: ANN401 - Celery's Consumer
-        """Publish what is left, as far as Redis is there."""
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-            with suppress(*consumer.connection_errors):
-                consumer._flush_events()  # noqa: SLF001 - Celery's own
 
 
 class HoldWatch(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery is untyped

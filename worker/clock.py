@@ -52,11 +52,11 @@ class RedisClock:
 
     def now(self) -> datetime:
         """Return the time, in UTC."""
-        if self._monotonic() >= self._look_at:
+        monotonic = self._monotonic()
+        if monotonic >= self._look_at:
             self._look()
-        if self._zero is None:
-            return self._local()
-        return self._zero + timedelta(seconds=self._monotonic())
+            monotonic = self._monotonic()
+        return self._local() if self._zero is None else self._zero + timedelta(seconds=monotonic)
 
     def _look(self) -> None:
         """Look at Redis' clock, once for all who ask meanwhile."""

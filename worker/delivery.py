@@ -178,8 +178,9 @@ class Delivery:
         While Redis is away nobody knows: then the event is retried by itself.
         """
         asked = min(answer.retry_after or timedelta(), self._policy.horizon)
+        why = "" if verdict is Verdict.DELIVERED else answer.words
         try:
-            return self._hold.heard(verdict, answer.words, at=now, asked=asked, probe=message.probe)
+            return self._hold.heard(verdict, why, at=now, asked=asked, probe=message.probe)
         except redis.RedisError as error:
             if verdict is Verdict.LOCKED_OUT:
                 raise

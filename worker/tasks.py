@@ -74,7 +74,8 @@ def register(app: Celery, delivery: Callable[[], Delivery]) -> None:
                 _come_again(task, again)
 
     # Not shared: a second app in this process would otherwise run the first one's delivery.
-    app.task(name=TASK, bind=True, shared=False, acks_late=True, throws=(DeadLettered,), typing=False)(deliver)
+    options = {"Request": "worker.request:Request", "throws": (DeadLettered,), "typing": False}
+    app.task(name=TASK, bind=True, shared=False, acks_late=True, **options)(deliver)
 
 
 def register_advance(app: Celery, advancer: Callable[[], Advancer]) -> None:

@@ -38,7 +38,7 @@ class Breaker:
     def after(self, verdict: Verdict, now: datetime) -> Self:
         """Return the run after one more answer: any answer but "not now" ends it."""
         if verdict is not Verdict.NOT_NOW:
-            return replace(self, run=0, since=None)
+            return replace(self, run=0, since=None) if self.run else self
         return replace(self, run=self.run + 1, since=self.since or now)
 
     def is_open(self, now: datetime) -> bool:

@@ -1,0 +1,82 @@
+"""Celery's request, read once: the task is told the same, and monitors see what a client left out."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from celery import Celery
+from celery.app.task import Context
+from celery.worker.request import Request as CeleryRequest
+from kombu.message import Message
+
+from worker.request import Request
+
+_BODY = [["a"], {"request_id": "r", "status": True}, {"callbacks": None, "chain": None}]
+
+
+@pytest.fixture
+def app() -> Celery:
+    """An app with one task, told of which things are compared."""
+    app = Celery(set_as_current=False)
+
+    def nothing(*_: Any, **__: Any) -> None:
+        pass
+
+    app.task(nothing, name="t", shared=False)
+    app.finalize()
+    return app
+
+
+def message(*, body: str | None = None, **headers: Any) -> Message:
+    """A message for that task."""
+    return Message(
+        body=json.dumps(_BODY) if body is None else body,
+        delivery_tag="d",
+        content_type="application/json",
+        content_encoding="utf-8",
+        headers={"task": "t", "id": "i", **headers},
+        delivery_info={"exchange": "", "routing_key": "q"},
+        properties={"delivery_tag": "d"},
+        accept={"application/json"},
+    )
+
+
+def as_told(request: Any) -> dict[str, Any]:
+    """What the task is told of its message."""
+    found = vars(Context(request.request_dict))
+    return {name: value for name, value in found.items() if name not in {"argsrepr", "kwargsrepr"}}
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [{}, {"feedback": {"v": 2}, "traceparent": "00"}, {"headers": {"x": 1}}, {"lang": "py", "eta": None, "retries": 3}],
+    ids=["none", "ours", "foreign", "Celery's"],
+)
+def test_the_task_is_told_what_celery_tells(app: Celery, headers: dict[str, Any]) -> None:
+    """Its own headers, above all."""
+    assert as_told(Request(message(**headers), app=app)) == as_told(CeleryRequest(message(**headers), app=app))
+
+
+def test_the_body_is_not_decoded_again(app: Celery) -> None:
+    """The pool gets what was read, and no content type to decode it by."""
+    request = Request(message(), app=app)
+
+    assert (request.body, request.content_type, request.content_encoding) == (_BODY, None, None)
+
+
+def test_arguments_that_nobody_wrote_down_are_shown(app: Celery) -> None:
+    """A client need not send them twice."""
+    shown = Request(message(), app=app)
+    given = Request(message(argsrepr="()", kwargsrepr="{…}"), app=app)
+
+    assert (shown.argsrepr, shown.kwargsrepr) == ("('a',)", "{'request_id': 'r', 'status': True}")
+    assert (given.argsrepr, given.kwargsrepr) == ("()", "{…}")
+
+
+@pytest.mark.parametrize("body", ["[1, 2]", "{}", "null"])
+def test_a_body_that_is_none_is_refused_as_before(app: Celery, body: str) -> None:
+    """With an error that the consumer takes for what it is."""
+    with pytest.raises((TypeError, ValueError)):
+        Request(message(body=body), app=app)
