@@ -36,6 +36,7 @@ from worker.replays.queue import ADVANCE, REPLAYS
 from worker.retention import Retention
 from worker.settings import load_settings
 from worker.tasks import register, register_advance
+from worker.turns import aside
 
 if TYPE_CHECKING:
     from worker.observe.observer import Observer
@@ -61,7 +62,10 @@ class _Parts:
 
     @property
     def delivery(self) -> Delivery:
-        """The process's delivery; many threads ask for the first one at once."""
+        """The process's delivery; many tasks ask for the first one at once."""
+        return self._delivery or aside(self._first_delivery)
+
+    def _first_delivery(self) -> Delivery:
         with self._one_at_a_time:
             if self._delivery is None:
                 self._delivery = self._make_delivery()
@@ -85,6 +89,8 @@ class _Parts:
             lease=settings.feedback_request_timeout + _LEASE_MARGIN,
             connections=settings.feedback_concurrency,
         )
+        clock = RedisClock(ledger.client)
+        clock.now()  # a look before there is anything that would have to wait for it
         return Delivery(
             aquilax=AquilaX(
                 settings.aquilax_base_url,
@@ -95,13 +101,14 @@ class _Parts:
             ledger=ledger,
             hold=Hold(
                 ledger.client,
+                scripts=ledger.scripts,
                 by=f"{socket.gethostname()}:{os.getpid()}",
                 announcer=self.announcer,
                 begun=self.observer.hold_begun,
             ),
             dead_letters=DeadLetterStore.connect(settings.feedback_database_url.get_secret_value()),
             policy=settings.retry_policy,
-            now=RedisClock(ledger.client).now,
+            now=clock.now,
             observer=self.observer,
         )
 

@@ -32,6 +32,7 @@ from urllib3.exceptions import TimeoutError as Urllib3TimeoutError
 from worker.deadline import DeadlineAdapter
 from worker.exchange import Reply, exchange, reply_of
 from worker.policy.verdict import Answer
+from worker.turns import here
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -142,6 +143,8 @@ class AquilaX:
         return reply
 
     def _request(self, what: str) -> Reply:
+        if (turns := here()) is not None:
+            turns.at_stop(self.close)  # its connections are that thread's
         request = self._template.copy()
         request.url = f"{self._template.url}{what}"
         response = self._adapter.send(

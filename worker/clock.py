@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Final
 
 import redis
 
+from worker.turns import aside
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -59,15 +61,15 @@ class RedisClock:
         return self._local() if self._zero is None else self._zero + timedelta(seconds=monotonic)
 
     def _look(self) -> None:
-        """Look at Redis' clock, once for all who ask meanwhile."""
-        if not self._one_at_a_time.acquire(blocking=self._zero is None):
+        """Look at Redis' clock, once for all who ask meanwhile; they go by the last look."""
+        if not self._one_at_a_time.acquire(blocking=False):
             return
         try:
             if self._monotonic() < self._look_at:
                 return
             asked_at = self._monotonic()
             try:
-                seconds, microseconds = self._client.time()
+                seconds, microseconds = aside(self._client.time)
             except redis.RedisError:
                 self._look_at = self._monotonic() + _AGAIN
                 return

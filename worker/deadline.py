@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import http.client
 import io
+import socket
 import time
 from typing import TYPE_CHECKING, Any, cast
 
@@ -16,11 +17,14 @@ from requests.adapters import HTTPAdapter
 from requests.structures import CaseInsensitiveDict
 from urllib3 import HTTPConnectionPool, HTTPSConnectionPool, PoolManager
 from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConnectionError
+
+from worker.turns import here
 
 if TYPE_CHECKING:
-    import socket
-
     from _typeshed import WriteableBuffer
+
+    from worker.turns import Turns
 
 __all__ = ["DeadlineAdapter", "DeadlineResponse"]
 
@@ -73,9 +77,32 @@ class DeadlineResponse(http.client.HTTPResponse):
 class _Connection(HTTPConnection):
     response_class = DeadlineResponse
 
+    def _new_conn(self) -> socket.socket:
+        """Connect; where tasks take turns, in a way that lets others have theirs."""
+        return super()._new_conn() if (turns := here()) is None else self._connect(turns)
 
-class _SecureConnection(HTTPSConnection):
-    response_class = DeadlineResponse
+    def _connect(self, turns: Turns) -> socket.socket:
+        """As urllib3's own `_new_conn`, with its errors."""
+        try:
+            return turns.connect(
+                (self._dns_host.strip("[]"), self.port),
+                timeout=self.timeout,
+                source=self.source_address,
+                options=self.socket_options or (),
+            )
+        except socket.gaierror as error:
+            raise NameResolutionError(self.host, self, error) from error
+        except TimeoutError as error:
+            raise ConnectTimeoutError(self, f"Connection to {self.host} timed out") from error
+        except OSError as error:
+            raise NewConnectionError(self, f"Failed to establish a new connection: {error}") from error
+
+
+class _SecureConnection(HTTPSConnection, _Connection):
+    def _connect(self, turns: Turns) -> socket.socket:
+        if self.ssl_context is None:
+            self.ssl_context = turns.tls_context()
+        return super()._connect(turns)
 
 
 class _Pool(HTTPConnectionPool):

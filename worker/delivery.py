@@ -25,6 +25,7 @@ from worker.policy.message import Message, Unreadable
 from worker.policy.retry import Bury, Delivered, Outcome, Reason, RetryAt, RetryPolicy, decide, pause
 from worker.policy.retry import Hold as HoldOutcome
 from worker.policy.verdict import Answer, Verdict, classify
+from worker.turns import aside
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -251,7 +252,7 @@ class Delivery:
         )
         words = _dead(outcome)
         try:
-            new = self._dead_letters.bury(burial)
+            new = aside(self._dead_letters.bury, burial)
             self._settle_dead(message, outcome.reason, new=new)
         except Exception as error:  # noqa: BLE001 - as in `deliver`; here the journey knows that it was sent
             return self._keep_back(journey, f"{_fault(error)}; then {words}")
@@ -259,7 +260,7 @@ class Delivery:
 
     def _bury_unreadable(self, message: Unreadable) -> Buried:
         self._pass_on(message)
-        new = self._dead_letters.bury(burial_of_unreadable(message, died_at=self._now()))
+        new = aside(self._dead_letters.bury, burial_of_unreadable(message, died_at=self._now()))
         self._settle_dead(message, Reason.INVALID, new=new)
         return Buried(reason=Reason.INVALID, words=_dead(Bury(reason=Reason.INVALID, answer=message.problem)))
 
@@ -269,8 +270,13 @@ class Delivery:
 
     def _settle_replay(self, message: Message, state: State, *, note: str = "") -> None:
         if (row := message.journey.dead_letter) is not None:
-            self._dead_letters.settle_replay(
-                row, request_id=message.event.request_id, replay=message.journey.replay, state=state, note=note
+            aside(
+                self._dead_letters.settle_replay,
+                row,
+                request_id=message.event.request_id,
+                replay=message.journey.replay,
+                state=state,
+                note=note,
             )
 
     def _keep_back(self, journey: Journey, why: str, *, at_most: timedelta = timedelta.max) -> Again:

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
     import redis
 
+    from worker.broker.scripts import RunsScripts
+
 __all__ = ["HOLD", "Announcer", "Hold", "HoldKind", "HoldState"]
 
 log = logging.getLogger(__name__)
@@ -132,6 +134,7 @@ class Hold:
 
     Args:
         client: Redis; it is not closed here.
+        scripts: What runs scripts in it, if not the client.
         by: What this process calls itself.
         announcer: The process's own, if more than this object hears of holds.
         begun: Is told the kind of a hold that this object begins.
@@ -143,11 +146,13 @@ class Hold:
         self,
         client: redis.Redis,
         *,
+        scripts: RunsScripts | None = None,
         by: str,
         announcer: Announcer | None = None,
         begun: Callable[[HoldKind], None] = lambda _: None,
     ) -> None:
         self._client = client
+        self._scripts: RunsScripts = client if scripts is None else scripts
         self._by = by
         self._announcer = announcer or Announcer()
         self._begun = begun
@@ -190,7 +195,7 @@ class Hold:
         self, kind: HoldKind, reason: str, *, at: datetime, asked: timedelta, probe: bool, anew: bool = True
     ) -> bool:
         waits = [_milliseconds(_FIRST), _milliseconds(_LONGEST), _milliseconds(asked)]
-        stands = _BEGIN(self._client, [HOLD], [kind.value, reason, self._by, *waits, int(probe), int(anew)])
+        stands = _BEGIN(self._scripts, [HOLD], [kind.value, reason, self._by, *waits, int(probe), int(anew)])
         if not stands:
             return False
         with self._one_at_a_time:
@@ -202,7 +207,7 @@ class Hold:
         return True
 
     def _end(self) -> None:
-        if _END(self._client, [HOLD], []):
+        if _END(self._scripts, [HOLD], []):
             self._announcer.ended()
 
     def turned_away(self, reason: str, *, by_hand: bool, at: datetime) -> None:
@@ -215,7 +220,7 @@ class Hold:
 
     def hold(self, reason: str, *, by: str) -> None:
         """Hold by hand, until `resume`."""
-        _BY_HAND(self._client, [HOLD], [reason, by])
+        _BY_HAND(self._scripts, [HOLD], [reason, by])
 
     def resume(self) -> bool:
         """End whatever hold there is; return whether there was one."""
@@ -226,7 +231,7 @@ class Hold:
 
         A `Retry-After` is obeyed all the same.
         """
-        _PROBE_SOON(self._client, [HOLD], [])
+        _PROBE_SOON(self._scripts, [HOLD], [])
 
 
 def _moment(milliseconds: bytes) -> datetime:

@@ -126,12 +126,18 @@ class Ledger:
 
     def close(self) -> None:
         """Close the connections."""
+        self._scripts.close()
         self._client.close()
 
     @property
     def client(self) -> redis.Redis:
         """The connection; it is the ledger's to close."""
         return self._client
+
+    @property
+    def scripts(self) -> Together:
+        """What runs scripts over that connection, those of many tasks together."""
+        return self._scripts
 
     def claim(self, event: FeedbackEvent, *, message_id: str, probe: bool = False) -> Claim:
         """Ask to send an event.

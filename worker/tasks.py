@@ -17,6 +17,7 @@ from worker.delivery import Again, Buried, Done
 from worker.policy.message import read_message
 from worker.replays import step
 from worker.replays.queue import ADVANCE
+from worker.turns import aside
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -146,7 +147,7 @@ def _come_again(task: Task, again: Again) -> Never:
     else:
         request.headers[JOURNEY] = again.journey.to_header()
     try:
-        task.signature_from_request(request, eta=again.due, retries=request.retries + 1).apply_async()
+        aside(task.signature_from_request(request, eta=again.due, retries=request.retries + 1).apply_async)
     except Exception as error:
         raise Reject(error, requeue=True) from error
     raise Waiting(again.words, when=again.due or datetime.now(UTC))

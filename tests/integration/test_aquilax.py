@@ -8,9 +8,10 @@ import json
 import logging
 import socket
 import time
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from itertools import repeat
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -28,6 +29,7 @@ from producer import FeedbackEvent
 from tests.certificates import self_signed
 from tests.raw_http import Peer, raw_http, response
 from worker.aquilax import AquilaX, _retry_after
+from worker.loop import Loop
 from worker.policy.verdict import Answer
 from worker.sandbox.stack import free_port
 
@@ -52,13 +54,51 @@ def _direct(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("CURL_CA_BUNDLE", raising=False)
 
 
+class InTurns(AquilaX):
+    """A client that is asked from where tasks take turns."""
+
+    loop: Loop | None = None
+
+    def send(self, event: FeedbackEvent) -> Answer:
+        """As the client's; from any thread."""
+        if self.loop is None:
+            return super().send(event)
+        answer: Future[Answer] = Future()
+        send = partial(super().send, event)
+
+        def task() -> None:
+            try:
+                answer.set_result(send())
+            except Exception as error:  # noqa: BLE001 - it is the test's
+                answer.set_exception(error)
+
+        self.loop.submit(task, tag="")
+        return answer.result()
+
+
+@pytest.fixture(autouse=True, params=["thread", "turns"])
+def _asked_from(request: pytest.FixtureRequest) -> Iterator[None]:
+    """All of this holds in a thread of its own, and where tasks take turns in one."""
+    if request.param == "thread":
+        yield
+        return
+    InTurns.loop = Loop(100)
+    try:
+        yield
+    finally:
+        InTurns.loop.stop()
+        InTurns.loop = None
+
+
 @contextmanager
 def client(url: str, *, key: str = KEY, timeout: float = 5.0, connections: int = 4) -> Iterator[AquilaX]:
     """A client for a server."""
-    with AquilaX(
-        url, SecretStr(key), timeout=timedelta(seconds=timeout), connections=connections, now=lambda: NOW
-    ) as aquilax:
+    aquilax = InTurns(url, SecretStr(key), timeout=timedelta(seconds=timeout), connections=connections, now=lambda: NOW)
+    try:
         yield aquilax
+    finally:
+        if InTurns.loop is None:
+            aquilax.close()  # else its connections are closed as the loop stops
 
 
 def answer_to(said: bytes, *, event: FeedbackEvent = EVENT, key: str = KEY) -> tuple[Answer, str]:

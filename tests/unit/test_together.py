@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from threading import Event
+from threading import Event, Thread
 from typing import TYPE_CHECKING, Any
 
 import fakeredis
@@ -156,14 +156,31 @@ class _CutShort(BaseException):
 
 
 def test_whoever_is_cut_short_takes_nobody_along(gate: Gate, together: Together, threads: ThreadPoolExecutor) -> None:
-    """A thread that ends while it asks leaves an error to those it asked for, and its turn to the next."""
+    """Who was asked for has an error, and the next are asked for."""
     gate.fails = _CutShort()
     asked = one_asks_and_the_others_wait(gate, together, threads)
 
     gate.opened.set()
 
-    assert isinstance(asked[0].exception(10), _CutShort)
+    assert isinstance(asked[0].exception(10), redis.ConnectionError)
     assert [future.result(10) for future in asked[1:]] == [str(number).encode() for number in range(1, THREADS)]
+
+
+def test_who_waits_is_asked_for_before_it_is_closed(
+    gate: Gate, together: Together, threads: ThreadPoolExecutor
+) -> None:
+    """Then its thread ends; whoever asks after that begins another."""
+    asked = one_asks_and_the_others_wait(gate, together, threads)
+    closed = Thread(target=together.close)
+    closed.start()
+
+    gate.opened.set()
+
+    assert [future.result(10) for future in asked] == [str(number).encode() for number in range(THREADS)]
+    closed.join(10)
+    assert not closed.is_alive()
+    assert together.eval(ECHO, 0, "again") == b"again"
+    together.close()
 
 
 def test_no_round_trip_grows_without_bound(gate: Gate, together: Together, monkeypatch: pytest.MonkeyPatch) -> None:
