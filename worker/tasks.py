@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Never, assert_never
 
 import redis
+from celery._state import _task_stack  # what `celery.current_task` looks at
 from celery.exceptions import Reject, Retry
 
 from producer.message import JOURNEY, TASK
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
     from celery import Celery, Task
     from celery.app.task import Context
+    from celery.canvas import Signature
 
     from worker.delivery import Delivery
     from worker.policy.message import Message, Unreadable
@@ -106,6 +108,17 @@ def register_advance(app: Celery, advancer: Callable[[], Advancer]) -> None:
     app.task(name=ADVANCE, bind=True, shared=False, acks_late=True)(advance_replay)
 
 
+def _publish(task: Task, request: Context, message: Signature) -> None:
+    """Publish a message as the task that runs, in whatever thread: it takes over from that task's own."""
+    _task_stack.push(task)
+    task.request_stack.push(request)
+    try:
+        message.apply_async()
+    finally:
+        task.request_stack.pop()
+        _task_stack.pop()
+
+
 def _next_step(task: Task, args: tuple[int, int], *, at: datetime) -> Never:
     """Publish the next step in the place of this one. If it gets lost, a worker's watch finds the plan overdue."""
     retries = task.request.retries + 1
@@ -147,7 +160,8 @@ def _come_again(task: Task, again: Again) -> Never:
     else:
         request.headers[JOURNEY] = again.journey.to_header()
     try:
-        aside(task.signature_from_request(request, eta=again.due, retries=request.retries + 1).apply_async)
+        again_later = task.signature_from_request(request, eta=again.due, retries=request.retries + 1)
+        aside(_publish, task, request, again_later)
     except Exception as error:
         raise Reject(error, requeue=True) from error
     raise Waiting(again.words, when=again.due or datetime.now(UTC))

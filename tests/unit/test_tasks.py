@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
-from celery import Celery
+from celery import Celery, current_task
+from celery.canvas import Signature
 from celery.exceptions import Reject, Retry
 from kombu.exceptions import OperationalError
 
@@ -382,3 +384,29 @@ def test_the_parts_are_made_when_first_needed_and_closed(app: Celery) -> None:
     parts.close()
     parts.close()
     assert parts._delivery is None
+
+
+def test_a_message_that_another_thread_publishes_takes_over_all_the_same(
+    worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where deliveries take turns it is published aside; the transport asks which task it is that publishes."""
+    running: list[tuple[str, str]] = []
+    publish = Signature.apply_async
+
+    def look(signature: Signature, **options: Any) -> Any:
+        running.append((current_task.name, current_task.request.id))
+        return publish(signature, **options)
+
+    def in_another_thread(call: Any, *args: Any) -> Any:
+        with ThreadPoolExecutor(1) as thread:
+            return thread.submit(call, *args).result()
+
+    monkeypatch.setattr(Signature, "apply_async", look)
+    monkeypatch.setattr("worker.tasks.aside", in_another_thread)
+    worker.delivery.ending = again(timedelta(seconds=12))
+
+    with pytest.raises(Retry):
+        worker.run()
+
+    assert running == [(TASK, REQUEST_ID)]
+    assert not current_task
