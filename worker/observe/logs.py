@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import time
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
 import structlog
@@ -71,11 +73,33 @@ def formatter(form: LogFormat, redactor: Redactor, *, colour: bool = False) -> l
         redactor: What takes secrets out.
         colour: Whether the console's lines have colours.
     """
-    more: list[Processor] = [_as_json] if form == "json" else [_Console(colour=colour)]
-    return ProcessorFormatter(
-        foreign_pre_chain=[ExtraAdder(allow=FIELDS)],
-        processors=[structlog.processors.format_exc_info, redactor, *more],
-    )
+    return _Formatter(redactor, _as_json if form == "json" else _Console(colour=colour))
+
+
+class _Formatter(ProcessorFormatter):
+    """structlog's; a line that has nothing below it, such as that of an outcome, it need not see.
+
+    Args:
+        redactor: What takes secrets out.
+        written: What makes a line of what is known.
+    """
+
+    def __init__(self, redactor: Redactor, written: Processor) -> None:
+        super().__init__(
+            foreign_pre_chain=[ExtraAdder(allow=FIELDS)],
+            processors=[structlog.processors.format_exc_info, redactor, written],
+        )
+        self._redactor = redactor
+        self._written = written
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line of a record, or its lines."""
+        if record.exc_info or record.exc_text or record.stack_info or not isinstance(record.msg, str):
+            return super().format(record)
+        known = vars(record)
+        line: EventDict = {"event": record.getMessage(), **{name: known[name] for name in FIELDS if name in known}}
+        line = self._redactor(None, record.name, line)
+        return str(self._written(None, record.name, {**line, "_record": record}))
 
 
 def _as_json(_logger: WrappedLogger, _name: str, event_dict: EventDict) -> str:
@@ -83,7 +107,7 @@ def _as_json(_logger: WrappedLogger, _name: str, event_dict: EventDict) -> str:
     record: logging.LogRecord = event_dict.pop("_record")
     event_dict.pop("_from_structlog", None)
     line = {
-        "timestamp": f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(record.created))}.{_milliseconds(record)}Z",
+        "timestamp": f"{_second_utc(int(record.created))}.{_milliseconds(record)}Z",
         "level": record.levelname.lower(),
         "logger": record.name,
         "process": record.processName,
@@ -105,13 +129,24 @@ class _Console:
     def __call__(self, _logger: WrappedLogger, _name: str, event_dict: EventDict) -> str:
         record: logging.LogRecord = event_dict.pop("_record")
         event_dict.pop("_from_structlog", None)
-        moment = f"{time.strftime('%Y-%m-%d %H:%M:%S', time.localtime(record.created))},{_milliseconds(record)}"
+        moment = f"{_second(int(record.created))},{_milliseconds(record)}"
         below = [str(event_dict.pop(name)) for name in ("exception", "stack_info") if name in event_dict]
         words = [str(event_dict.pop("event")), *(f"{name}={_shown(value)}" for name, value in event_dict.items())]
         line = "\n".join([" ".join(words), *below])
         if self._colour and (colour := _COLOURS.get(record.levelname)):
             line = f"{colour}{line}{_PLAIN}"
         return f"[{moment}: {record.levelname}/{record.processName}] {line}"
+
+
+@lru_cache(maxsize=8)
+def _second(created: int) -> str:
+    """A second as people here count it."""
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(created))
+
+
+@lru_cache(maxsize=8)
+def _second_utc(created: int) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(created))
 
 
 def _milliseconds(record: logging.LogRecord) -> str:
@@ -121,9 +156,9 @@ def _milliseconds(record: logging.LogRecord) -> str:
 def _shown(value: Any) -> str:  # noqa: ANN401 - whatever a field is
     """A value that can't be taken for two, or for another line: anything but plain characters is quoted."""
     text = str(value)
-    if text and text.isprintable() and not set(text) & _AMBIGUOUS:
+    if text and text.isprintable() and not _AMBIGUOUS.search(text):
         return text
     return json.dumps(text, ensure_ascii=not text.isprintable())
 
 
-_AMBIGUOUS: Final = set(" \"'=\\")
+_AMBIGUOUS: Final = re.compile(r"[ \"'=\\]")

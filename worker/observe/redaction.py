@@ -24,6 +24,7 @@ _IN_URL: Final = re.compile(r"(?<=://)(?P<user>[^\s/:@\"']*):(?P<password>[^\s/\
 _AS_OPTION: Final = re.compile(
     r"(?P<name>[?&;]\w*(?:password|secret|token)\w*=)(?P<password>[^\s&;\"']+)", re.IGNORECASE
 )
+_HEADER: Final = "x-ax-key"
 _IN_HEADER: Final = re.compile(r"(?P<name>X-AX-KEY['\"]?\s*[:=]\s*b?['\"]?)(?P<key>[^\s'\",}]+)", re.IGNORECASE)
 
 
@@ -49,8 +50,7 @@ class Redactor:
     """
 
     def __init__(self, secrets: Iterable[str]) -> None:
-        known = sorted((secret for secret in secrets if len(secret) >= _SHORTEST), key=len, reverse=True)
-        self._known = re.compile("|".join(map(re.escape, known))) if known else None
+        self._known = sorted({secret for secret in secrets if len(secret) >= _SHORTEST}, key=len, reverse=True)
 
     def __call__(self, _logger: WrappedLogger, _name: str, event_dict: EventDict) -> EventDict:
         """Clean the texts of an event."""
@@ -61,10 +61,13 @@ class Redactor:
 
     def clean(self, text: str) -> str:
         """Return the text without what is secret."""
-        if self._known is not None:
-            text = self._known.sub(REDACTED, text)
+        for secret in self._known:
+            if secret in text:
+                text = text.replace(secret, REDACTED)
         if "://" in text:
             text = _IN_URL.sub(rf"\g<user>:{REDACTED}@", text)
         if "=" in text:
             text = _AS_OPTION.sub(rf"\g<name>{REDACTED}", text)
-        return _IN_HEADER.sub(rf"\g<name>{REDACTED}", text)
+        if _HEADER in text.lower():
+            text = _IN_HEADER.sub(rf"\g<name>{REDACTED}", text)
+        return text

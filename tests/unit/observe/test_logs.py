@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import logging
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 from celery.app.log import Logging
 from celery.signals import after_setup_logger, after_setup_task_logger
 from celery.utils.log import get_multiprocessing_logger
+from structlog.stdlib import ProcessorFormatter
 
 from tests.chaos.logs import records
 from worker.app import create_app
@@ -101,6 +102,28 @@ def test_a_traceback_is_in_the_record_and_no_secret_in_it(form: LogFormat) -> No
     assert "redis://:[redacted]@host said no to [redacted]" in written
     assert "here" in written
     assert not [secret for secret in (SECRET, "pa55") if secret in written]
+
+
+@pytest.mark.parametrize("form", ["console", "json"])
+@pytest.mark.parametrize(
+    ("message", "more"),
+    [
+        ("delivered", {"request_id": "r-1", "org": "Zoë & co", "latency_seconds": 0.041, "weight": 2}),
+        ("dead letter: rejected 404 %s", {"args": ("\u2028 \\ 'x'",), "reason": "rejected", "http_status": 404}),
+        (f"X-AX-KEY: {SECRET}", {"group": SECRET, "request_id": f"redis://u:{SECRET}@h/?password=hush", "foreign": 1}),
+        ("", {"org": "", "levelname": "ERROR", "created": 1769860801.9999, "msecs": 999.9}),
+    ],
+    ids=["plain", "odd characters", "secrets", "nothing"],
+)
+def test_a_line_with_nothing_below_it_is_as_structlog_makes_it(
+    form: LogFormat, message: str, more: dict[str, Any]
+) -> None:
+    """It is only made faster."""
+    record = logging.makeLogRecord({"name": "worker.x", "levelname": "INFO", "msg": message} | more)
+    made = formatter(form, Redactor([SECRET]), colour=True)
+
+    assert made.format(record) == ProcessorFormatter.format(cast("ProcessorFormatter", made), record)
+    assert SECRET not in made.format(record)
 
 
 def test_a_foreign_records_own_fields_stay_out() -> None:
