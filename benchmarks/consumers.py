@@ -40,10 +40,10 @@ class Consumer:
 
 
 def ours(processes: int = 2) -> Consumer:
-    """Return this project's worker, with its defaults but for 60 threads, as the documents start it."""
+    """Return this project's worker, with its defaults but for 60 requests at once, as the documents start it."""
     return Consumer(
         name=OURS,
-        setup=f"{processes} x 60 threads",
+        setup=f"{processes} x 60 requests",
         at_once=processes * 60,
         sender="benchmarks.ours:Blocking",
         commands=tuple(

@@ -170,7 +170,7 @@ class Settings(BaseSettings):
         default=timedelta(seconds=10), description="How long one request to AquilaX may take in all."
     )
     feedback_concurrency: int = Field(
-        default=50, ge=1, le=1000, description="Threads, and so requests at once, of one worker process."
+        default=50, ge=1, le=1000, description="Requests to AquilaX at once, of one worker process."
     )
     feedback_idempotency_ttl: Seconds = Field(
         default=timedelta(days=7), description="How long a request_id's last delivered word is remembered."

@@ -112,7 +112,7 @@ class Demo:
         sandbox = open_parts.enter_context(closing(stack.start_sandbox(_MISBEHAVIOUR)))
         self._up("AquilaX", stack.environment["AQUILAX_BASE_URL"], "a local sandbox, misbehaving")
         worker = stack.start_worker("worker-1")
-        self._up("worker", "celery -A worker worker", "30 threads")
+        self._up("worker", "celery -A worker worker", "30 requests at once")
         self._up("Flower", stack.start_flower(), "open it while the demo runs")
         ledger = Ledger.connect(broker, ttl=timedelta(days=1), lease=timedelta(seconds=30), connections=1)
         store = DeadLetterStore.connect(database)
