@@ -94,16 +94,24 @@ local function with_mark(text, at)
   return string.sub(text, 1, at) .. '"redelivered": true' .. separator .. string.sub(text, at + 1)
 end
 
--- A byte in hex. There is no table of all: it would be made anew whenever any script runs.
-local function in_hex(char)
-  return string.format('%02x', string.byte(char))
+-- Bytes in hex. The table of all bytes is made when it is needed, and not whenever a script runs; without one, 20 MB take
+-- five times as long, and Redis serves nobody meanwhile.
+local hex = nil
+local function in_hex(bytes)
+  if not hex then
+    hex = {}
+    for byte = 0, 255 do
+      hex[string.char(byte)] = string.format('%02x', byte)
+    end
+  end
+  return (string.gsub(bytes, '.', hex))
 end
 
 -- A message that stands for an entry which is none, and which it carries in hex.
 local function wrapped(entry, tag, queue, marked)
   local mark = marked and '"redelivered": true, ' or ''
   return '{"body": "", "content-encoding": "binary", "content-type": "application/octet-stream", "headers": {' .. mark
-    .. '"poison": "' .. string.gsub(entry, '.', in_hex) .. '"}, "properties": {"delivery_tag": ' .. quoted(tag)
+    .. '"poison": "' .. in_hex(entry) .. '"}, "properties": {"delivery_tag": ' .. quoted(tag)
     .. ', "delivery_info": {' .. mark .. '"exchange": "", "routing_key": ' .. quoted(queue) .. '}, "priority": 0}}'
 end
 
