@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from threading import Event
 from typing import TYPE_CHECKING, Any, cast
 
 import fakeredis
@@ -12,10 +14,12 @@ import pytest
 import redis
 
 from producer import FeedbackEvent
+from tests.processes import eventually
 from worker.deadletters import Burial, DeadLetterStore, DeadLetterStoreUnavailable, State, key_of_event
 from worker.delivery import Again, Buried, Delivery, Done, Ending
 from worker.hold import Hold
 from worker.ledger import Claimed, Count, Ledger, Seen
+from worker.loop import Loop
 from worker.policy.ending import Result
 from worker.policy.journey import Journey
 from worker.policy.message import Message, Unreadable
@@ -698,3 +702,42 @@ def test_what_is_not_sent_has_no_answer_to_tell(scene: Scene) -> None:
 
     assert [heard for heard in scene.listener.heard if not isinstance(heard, Message | Unreadable)] == [repeat, poison]
     assert (repeat.result, poison.result) == (Result.DUPLICATE, Result.DEAD_LETTER)
+
+
+@contextmanager
+def closing_loop(loop: Loop) -> Iterator[Loop]:
+    """A loop that is stopped."""
+    try:
+        yield loop
+    finally:
+        loop.stop()
+
+
+def test_a_database_that_hangs_holds_up_no_other_delivery(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where deliveries take turns in one thread."""
+    opened, buried, delivered = Event(), Event(), Event()
+    bury = scene.dead_letters.bury
+
+    def hang(burial: Burial) -> bool:
+        assert opened.wait(10)
+        return bury(burial)
+
+    def dies() -> None:
+        scene.deliver(Answer(status=404), message=replace(MESSAGE, delivery_tag="1"))
+        buried.set()
+
+    def arrives() -> None:
+        other = replace(EVENT, request_id="00000000-0000-4000-8000-000000000002")
+        scene.deliver(OK, message=replace(MESSAGE, event=other, delivery_tag="2"))
+        delivered.set()
+
+    monkeypatch.setattr(scene.dead_letters, "bury", hang)
+    with closing_loop(Loop(2)) as loop:
+        loop.submit(dies, tag="1")
+        eventually(lambda: len(scene.aquilax.received) == 1, what="the first was sent")
+        loop.submit(arrives, tag="2")
+
+        assert delivered.wait(10)
+        assert not buried.is_set()
+        opened.set()
+        assert buried.wait(10)
