@@ -78,10 +78,10 @@ class AquilaX:
             session.headers["User-Agent"] = f"aquilax-feedback/{version('aquilax-feedback')}"
             session.headers["Accept"] = "application/json, text/plain;q=0.9, */*;q=0.1"
             session.headers["Accept-Encoding"] = "identity"  # there is little to compress
-            session.headers["Host"] = _host(base_url)
             headers = {**session.headers, "X-AX-KEY": self._key}
             found = session.merge_environment_settings(base_url, {}, None, None, None)
         self._template = requests.Request("GET", f"{base_url}{_PATH}/", headers=headers).prepare()
+        self._template.headers["Host"] = _host(str(self._template.url))
         self._before = f"GET {self._template.path_url}".encode()
         lines = "".join(f"{name}: {value}\r\n" for name, value in self._template.headers.items())
         self._behind = f" HTTP/1.1\r\n{lines}\r\n".encode("latin-1")
@@ -195,9 +195,9 @@ def _query(org: str, group: str) -> str:
     return urlencode({"org": org, "group": group})
 
 
-def _host(base_url: str) -> str:
+def _host(url: str) -> str:
     """Return the header Host as http.client writes it: no port if it is the scheme's own."""
-    parts = urlsplit(str(requests.Request("GET", base_url).prepare().url))
+    parts = urlsplit(url)
     host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else str(parts.hostname)
     return host if parts.port in {None, _OWN_PORT.get(parts.scheme)} else f"{host}:{parts.port}"
 

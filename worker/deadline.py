@@ -26,7 +26,31 @@ if TYPE_CHECKING:
 
     from worker.turns import Turns
 
-__all__ = ["DeadlineAdapter", "DeadlineResponse"]
+__all__ = ["Deadline", "DeadlineAdapter", "DeadlineResponse"]
+
+
+class Deadline:
+    """When an answer must have come.
+
+    Args:
+        timeout: In so many seconds from now.
+    """
+
+    __slots__ = ("_at",)
+
+    def __init__(self, timeout: float) -> None:
+        self._at = time.monotonic() + timeout
+
+    def left(self) -> float:
+        """Return how many seconds are left.
+
+        Raises:
+            TimeoutError: None are.
+        """
+        left = self._at - time.monotonic()
+        if left <= 0:
+            raise TimeoutError("the answer took longer than the whole request may take")
+        return left
 
 
 class _DeadlineReader(io.RawIOBase):
@@ -35,7 +59,7 @@ class _DeadlineReader(io.RawIOBase):
     def __init__(self, sock: socket.socket, timeout: float, ahead: bytes) -> None:
         self._sock = sock
         self._raw = sock.makefile("rb", buffering=0)
-        self._deadline = time.monotonic() + timeout
+        self._deadline = Deadline(timeout)
         self._ahead = ahead
 
     def readable(self) -> bool:
@@ -47,10 +71,7 @@ class _DeadlineReader(io.RawIOBase):
             some, self._ahead = self._ahead[: len(view)], self._ahead[len(view) :]
             view[: len(some)] = some
             return len(some)
-        left = self._deadline - time.monotonic()
-        if left <= 0:
-            raise TimeoutError("the answer took longer than the whole request may take")
-        self._sock.settimeout(left)
+        self._sock.settimeout(self._deadline.left())
         count: int | None = self._raw.readinto(buffer)
         return count
 
@@ -87,7 +108,6 @@ class _Connection(HTTPConnection):
             return turns.connect(
                 (self._dns_host.strip("[]"), self.port),
                 timeout=self.timeout,
-                source=self.source_address,
                 options=self.socket_options or (),
             )
         except socket.gaierror as error:
@@ -101,7 +121,7 @@ class _Connection(HTTPConnection):
 class _SecureConnection(HTTPSConnection, _Connection):
     def _connect(self, turns: Turns) -> socket.socket:
         if self.ssl_context is None:
-            self.ssl_context = turns.tls_context()
+            self.ssl_context = turns.tls_context
         return super()._connect(turns)
 
 
@@ -152,12 +172,11 @@ class DeadlineAdapter(HTTPAdapter):
 
     def put_back(self, connection: HTTPConnection, *, reusable: bool) -> None:
         """Let others have a connection that was `kept`; if it is not ``reusable`` it is closed."""
-        if not reusable:
+        pool = self._found
+        if not reusable or pool is None:
             connection.close()
-        if (pool := self._found) is not None:
+        if pool is not None:
             pool._put_conn(connection)  # noqa: SLF001 - as above
-        else:
-            connection.close()
 
     def build_response(self, req: PreparedRequest, resp: Any) -> Response:  # noqa: ANN401 - urllib3's, as requests has it
         """Return what came, without the cookies that it may have set."""

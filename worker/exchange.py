@@ -7,7 +7,6 @@ tenth of that. Whatever else it says, http.client reads it from its first byte.
 
 from __future__ import annotations
 
-import time
 from contextlib import closing
 from dataclasses import dataclass
 from http.client import RemoteDisconnected
@@ -16,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 from urllib3 import BaseHTTPResponse, HTTPHeaderDict, HTTPResponse
 from urllib3.exceptions import HTTPError
 
-from worker.deadline import DeadlineResponse
+from worker.deadline import Deadline, DeadlineResponse
 
 if TYPE_CHECKING:
     import socket
@@ -83,17 +82,16 @@ def exchange(sock: socket.socket, request: bytes, *, timeout: float) -> tuple[Re
         OSError, http.client.HTTPException, urllib3.exceptions.HTTPError: No answer came, or none that can be read. The
             connection can't be used again.
     """
-    deadline = time.monotonic() + timeout
+    read = _Reading(sock, timeout)
     sock.settimeout(timeout)
     sock.sendall(request)
-    read = _Reading(sock, deadline)
     if not read.more():
         raise RemoteDisconnected("Remote end closed connection without response")
     while (ends := read.got.find(b"\r\n\r\n")) < 0 and len(read.got) <= _HEAD and read.more():
         pass
     head = _plain(read.got[:ends]) if 0 <= ends <= _HEAD else None
     if head is None or head.length > BODY:
-        return _by_the_book(sock, read.got, read.left())
+        return _by_the_book(sock, read.got, read.deadline.left())
     whole = ends + len(b"\r\n\r\n") + head.length
     try:
         while len(read.got) < whole and read.more():
@@ -107,22 +105,16 @@ def exchange(sock: socket.socket, request: bytes, *, timeout: float) -> tuple[Re
 class _Reading:
     """What has come so far."""
 
-    __slots__ = ("_deadline", "_sock", "got")
+    __slots__ = ("_sock", "deadline", "got")
 
-    def __init__(self, sock: socket.socket, deadline: float) -> None:
+    def __init__(self, sock: socket.socket, timeout: float) -> None:
         self._sock = sock
-        self._deadline = deadline
+        self.deadline = Deadline(timeout)
         self.got = b""
-
-    def left(self) -> float:
-        left = self._deadline - time.monotonic()
-        if left <= 0:
-            raise TimeoutError("the answer took longer than the whole request may take")
-        return left
 
     def more(self) -> bool:
         """Read once; return whether anything came."""
-        self._sock.settimeout(self.left())
+        self._sock.settimeout(self.deadline.left())
         some = self._sock.recv(_AT_ONCE)
         self.got += some
         return bool(some)
@@ -142,9 +134,10 @@ def _plain(head: bytes) -> _Head | None:
         name = name.lower()
         if not colon or not name or name.translate(None, _TOKEN) or name in _OUT_OF_THE_ORDINARY:
             return None
-        if name in _READ and name in found:
-            return None
-        found[name] = value.strip()
+        if name in _READ:
+            if name in found:
+                return None
+            found[name] = value.strip()
     length = found.get(b"content-length", b"0" if status in _WITHOUT_BODY else b"")
     if not length.isdigit() or len(length) > _MOST_DIGITS:
         return None

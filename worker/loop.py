@@ -30,6 +30,8 @@ from worker.turns import take_turns_here
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from worker.turns import SocketOptions
+
 __all__ = ["Job", "Loop"]
 
 log = logging.getLogger(__name__)
@@ -177,14 +179,7 @@ class Loop:
         waiter.get()
         return future.result()
 
-    def connect(
-        self,
-        address: tuple[str, int],
-        *,
-        timeout: float | None,
-        source: tuple[str, int] | None,
-        options: Iterable[tuple[int, int, Any]],
-    ) -> socket.socket:
+    def connect(self, address: tuple[str, int], *, timeout: float | None, options: SocketOptions) -> socket.socket:
         """As of `worker.turns.Turns`."""
         host, port = address
         failed: OSError | None = None
@@ -194,8 +189,6 @@ class Loop:
                 for option in options:
                     sock.setsockopt(*option)
                 sock.settimeout(timeout)
-                if source is not None:
-                    sock.bind(source)
                 sock.connect(place)
             except OSError as error:
                 sock.close()
@@ -204,12 +197,8 @@ class Loop:
                 return cast("socket.socket", sock)
         raise failed or OSError("the host has no address")
 
-    def tls_context(self) -> ssl.SSLContext:
-        """As of `worker.turns.Turns`."""
-        return self._tls_context
-
     @cached_property
-    def _tls_context(self) -> ssl.SSLContext:
+    def tls_context(self) -> ssl.SSLContext:
         """What `urllib3.util.create_urllib3_context` makes, of a class whose sockets give way."""
         context = gevent.ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.check_hostname = False  # urllib3 asks for it once it has a name to check

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     import ssl
     from collections.abc import Callable, Iterable
 
+    SocketOptions = Iterable[tuple[int, int, Any]]
+
 __all__ = ["Turns", "Waiter", "aside", "here", "take_turns_here"]
 
 P = ParamSpec("P")
@@ -38,28 +40,21 @@ class Turns(Protocol):
     def aside(self, call: Callable[[], T]) -> T:
         """Run a call that blocks in another thread, and return what it returns, or raise what it raises."""
 
-    def connect(
-        self,
-        address: tuple[str, int],
-        *,
-        timeout: float | None,
-        source: tuple[str, int] | None,
-        options: Iterable[tuple[int, int, Any]],
-    ) -> socket.socket:
+    def connect(self, address: tuple[str, int], *, timeout: float | None, options: SocketOptions) -> socket.socket:
         """Return a TCP connection on which a task lets others have their turn while it waits.
 
         Args:
             address: Host and port.
             timeout: Seconds for each of the host's addresses.
-            source: The address to connect from.
             options: Of the socket: level, name and value.
 
         Raises:
             OSError: There is no connection.
         """
 
+    @property
     def tls_context(self) -> ssl.SSLContext:
-        """Return a context for clients, with which such a connection is encrypted."""
+        """A context for clients, with which such a connection is encrypted."""
 
     def at_stop(self, close: Callable[[], None]) -> None:
         """Call this, in this thread, once no task runs any more; once, however often it is asked for."""
