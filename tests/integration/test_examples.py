@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from base64 import b64decode
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -27,7 +26,7 @@ NOWHERE = "redis://127.0.0.1:1/0"
 def _queued(server: RedisServer) -> list[dict[str, Any]]:
     with server.client() as client:
         messages = [json.loads(message) for message in client.lrange("feedback", 0, -1)]
-    return [json.loads(b64decode(message["body"]))[1] for message in messages]
+    return [json.loads(message["body"])[1] for message in messages]
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from base64 import b64decode
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +26,7 @@ both = pytest.mark.parametrize("kind", ["threads", "asyncio"])
 def _queued(client: redis.Redis, queue: str = "feedback") -> list[dict[str, Any]]:
     """The events in the list, the oldest first."""
     messages = [json.loads(message) for message in client.lrange(queue, 0, -1)]
-    return [json.loads(b64decode(message["body"]))[1] for message in reversed(messages)]
+    return [json.loads(message["body"])[1] for message in reversed(messages)]
 
 
 def _numbered(number: int) -> dict[str, Any]:

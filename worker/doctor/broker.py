@@ -19,7 +19,7 @@ __all__ = ["Server", "ask_server", "away", "look_at_broker"]
 _OLDEST: Final = (6, 2)
 _MEMORY_SOON: Final = 0.75
 _MEMORY_NOW: Final = 0.9
-"""Shares of the memory. The rest is what a backlog may still grow by, at some 1.5 KB an event."""
+"""Shares of the memory. The rest is what a backlog may still grow by, at some 0.65 KB an event."""
 
 _CLOCK_SOON: Final = timedelta(seconds=10)
 _CLOCK_NOW: Final = timedelta(minutes=5)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-from ast import literal_eval
-from base64 import b64decode
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -34,7 +32,7 @@ def _read(message: bytes) -> dict[str, Any]:
 
 
 def _kwargs(message: bytes) -> dict[str, Any]:
-    args, kwargs, _ = json.loads(b64decode(_read(message)["body"]))
+    args, kwargs, _ = json.loads(_read(message)["body"])
     assert args == []
     return dict(kwargs)
 
@@ -48,7 +46,6 @@ def test_no_text_breaks_out_of_the_message(org: str, group: str, queue: str) -> 
 
     read = _read(message)
     assert _kwargs(message) == event.to_wire()
-    assert literal_eval(read["headers"]["kwargsrepr"]) == event.to_wire()
     assert read["properties"]["delivery_info"]["routing_key"] == queue
 
 
@@ -71,10 +68,7 @@ def test_messages_that_are_made_together_are_those_that_are_made_one_by_one() ->
 
 def test_the_task_has_the_id_of_the_request() -> None:
     """Flower finds the delivery by the id that the chat knows."""
-    read = _read(to_message(EVENT))
-
-    ids = {read["headers"]["id"], read["headers"]["root_id"], read["properties"]["correlation_id"]}
-    assert ids == {EVENT.request_id}
+    assert _read(to_message(EVENT))["headers"]["id"] == EVENT.request_id
 
 
 def test_two_messages_of_one_event_are_told_apart() -> None:
@@ -97,7 +91,7 @@ def test_a_forked_child_repeats_no_tag_of_its_parent() -> None:
         os.write(writing, _read(to_message(EVENT))["properties"]["delivery_tag"].encode())
         os._exit(0)
 
-    assert len(tag_of_child) == 32
+    assert len(tag_of_child) == 16
     assert tag_of_child != _read(to_message(EVENT))["properties"]["delivery_tag"]
 
 
@@ -127,7 +121,14 @@ def test_the_origin_names_the_process() -> None:
     assert origin.startswith(f"gen{os.getpid()}@")
 
 
-@pytest.mark.parametrize("priority", [0, 9])
-def test_a_message_tells_its_priority(priority: int) -> None:
-    """By it Kombu, and whoever returns the message, chooses its list."""
-    assert _read(to_message(EVENT, priority=priority))["properties"]["priority"] == priority
+def test_a_message_tells_its_priority() -> None:
+    """By it Kombu, and whoever returns the message, chooses its list. Without one, it is the most urgent."""
+    assert _read(to_message(EVENT, priority=9))["properties"]["priority"] == 9
+    assert "priority" not in _read(to_message(EVENT))["properties"]
+
+
+def test_a_message_is_small() -> None:
+    """A backlog of an hour lies in Redis' memory: 13 messages fit into a node of its list, which is of 8 KiB."""
+    hostname = _read(to_message(EVENT))["headers"]["origin"].partition("@")[2]
+
+    assert len(to_message(EVENT)) - len(hostname) < 590
