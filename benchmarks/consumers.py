@@ -40,11 +40,11 @@ class Consumer:
 
 
 def ours(processes: int = 2) -> Consumer:
-    """Return this project's worker, with its defaults but for 60 requests at once, as the documents start it."""
+    """Return this project's worker, with its defaults but for 100 requests at once: as many as its peers have."""
     return Consumer(
         name=OURS,
-        setup=f"{processes} x 60 requests",
-        at_once=processes * 60,
+        setup=f"{processes} x 100 requests",
+        at_once=processes * 100,
         sender="benchmarks.ours:Blocking",
         commands=tuple(
             ("-m", "celery", "-A", "worker", "worker", "--loglevel=INFO", "-n", f"worker{number}@%h")
@@ -74,10 +74,10 @@ CONSUMERS: Final = (
     ours(),
     Consumer(
         name="Celery, threads",
-        setup="2 x 60 threads, prefetch 4",
-        at_once=120,
+        setup="2 x 100 threads, prefetch 4",
+        at_once=200,
         sender=_CELERY,
-        commands=(_celery(1, "-P", "threads", "-c", "60"), _celery(2, "-P", "threads", "-c", "60")),
+        commands=(_celery(1, "-P", "threads", "-c", "100"), _celery(2, "-P", "threads", "-c", "100")),
         share=0.25,
     ),
     Consumer(
@@ -139,18 +139,18 @@ CONSUMERS: Final = (
     ),
     Consumer(
         name="no queue: requests, Session.get",
-        setup="2 x 60 threads",
-        at_once=120,
+        setup="2 x 100 threads",
+        at_once=200,
         sender=None,
         commands=_bare("session"),
         share=0.5,
     ),
     Consumer(
         name="no queue: requests, prepared + adapter",
-        setup="2 x 60 threads",
-        at_once=120,
+        setup="2 x 100 threads",
+        at_once=200,
         sender=None,
         commands=_bare("adapter"),
     ),
-    Consumer(name="no queue: aiohttp", setup="2 x 60 tasks", at_once=120, sender=None, commands=_bare("aiohttp")),
+    Consumer(name="no queue: aiohttp", setup="2 x 100 tasks", at_once=200, sender=None, commands=_bare("aiohttp")),
 )

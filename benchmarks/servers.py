@@ -28,8 +28,8 @@ __all__ = ["SNAPSHOT", "Rig", "redis_binary", "rig"]
 
 SNAPSHOT: Final = "dump.rdb"
 
-_CONCURRENCY: Final = 60
-"""Threads of one of our workers; there are two workers, as there are of the peers that have threads."""
+_CONCURRENCY: Final = 100
+"""Requests at once of one of our workers; there are two workers, as there are of most peers."""
 
 
 def redis_binary() -> str:

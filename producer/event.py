@@ -23,6 +23,9 @@ _UNCARRIABLE: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 
 _SHOWN: Final = 40
 
+_NEEDED: Final = frozenset({"request_id", "status", "org", "group"})
+_KNOWN: Final = _NEEDED | {"occurred_at"}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FeedbackEvent:
@@ -82,10 +85,11 @@ class FeedbackEvent:
         """
         if not isinstance(wire, Mapping):
             _refuse("event", wire, "a mapping with request_id, status, org and group")
-        if missing := [name for name in ("request_id", "status", "org", "group") if name not in wire]:
+        if not wire.keys() >= _NEEDED:
+            missing = [name for name in ("request_id", "status", "org", "group") if name not in wire]
             raise InvalidEvent(f"{missing[0]} is missing: expected request_id, status, org and group", field=missing[0])
-        if unknown := [name for name in wire if name not in cls.__slots__]:
-            name = _shown(unknown[0])
+        if not wire.keys() <= _KNOWN:
+            name = _shown(next(name for name in wire if name not in _KNOWN))
             raise InvalidEvent(f"{name} is no field of an event: expected {', '.join(cls.__slots__)}", field=name)
         fields = dict(wire)
         if fields.get("occurred_at") is None:

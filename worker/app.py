@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import socket
@@ -47,6 +48,9 @@ __all__ = ["create_app"]
 _LEASE_MARGIN: Final = timedelta(seconds=30)
 """A claim outlasts the longest request by this much, for name resolution, which no timeout reaches."""
 
+_NEW_OBJECTS: Final = 50_000
+"""That many more than there were, and Python looks for cycles among them: what is in hand is about 15,000."""
+
 
 class _Parts:
     """The parts of one worker process, made when first needed: after a pool has forked, not before."""
@@ -69,6 +73,7 @@ class _Parts:
         with self._one_at_a_time:
             if self._delivery is None:
                 self._delivery = self._make_delivery()
+                _look_for_garbage_seldom()
             return self._delivery
 
     def observe(self, observer: Observer) -> None:
@@ -137,6 +142,12 @@ class _Parts:
             self._delivery = self._advancer = None
         for part in opened:
             part.close()
+
+
+def _look_for_garbage_seldom() -> None:
+    """Spare Python most of its search for garbage in cycles, a tenth of the CPU: deliveries leave hardly any."""
+    gc.freeze()  # what is there now stays
+    gc.set_threshold(_NEW_OBJECTS)
 
 
 def create_app(settings: Settings | None = None) -> Celery:

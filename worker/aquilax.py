@@ -14,7 +14,6 @@ import socket
 import ssl
 import time
 from contextlib import closing
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from functools import lru_cache
@@ -104,9 +103,7 @@ class AquilaX:
 
     def send(self, event: FeedbackEvent) -> Answer:
         """Send one event and return what came back, or in a word why nothing did, and how long that took."""
-        began = time.perf_counter()
-        answer = self._ask(_path_of(event))
-        return replace(answer, took=timedelta(seconds=time.perf_counter() - began))
+        return self._ask(_path_of(event))
 
     def probe_key(self) -> Answer:
         """Ask for what can't be, with our key, to see whether it is taken; return what came back.
@@ -118,11 +115,13 @@ class AquilaX:
         return self._ask("no-request/no-status?org=no-org&group=no-group")
 
     def _ask(self, what: str) -> Answer:
+        began = time.perf_counter()
         try:
             reply = self._exchange(what)
         except (requests.RequestException, HTTPError, HTTPException, ProxySchemeUnsupported, OSError) as error:
-            return Answer(status=None, text=self._why(error))
+            return Answer(status=None, text=self._why(error), took=timedelta(seconds=time.perf_counter() - began))
         return Answer(
+            took=timedelta(seconds=time.perf_counter() - began),
             status=reply.status,
             text=self._text(reply.body),
             retry_after=None if reply.retry_after is None else _retry_after(reply.retry_after, now=self._now()),

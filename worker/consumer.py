@@ -14,7 +14,6 @@ import logging
 import time
 import warnings
 from base64 import b64encode
-from collections.abc import Mapping
 from contextlib import closing
 from datetime import UTC, datetime
 from functools import partial
@@ -154,7 +153,7 @@ def _problem(message: Message) -> str:
         if not isinstance(payload, list) or len(payload) != _PARTS:
             return "its body is not a list of args, kwargs and embed"
         args, kwargs, embed = payload
-    if not isinstance(args, list) or not isinstance(kwargs, Mapping) or not isinstance(embed, Mapping | None):
+    if not isinstance(args, list) or not isinstance(kwargs, dict) or not isinstance(embed, dict | None):
         return "its args are not a list, its kwargs not an object, or its embed neither an object nor null"
     return ""
 

@@ -10,7 +10,8 @@ import http.client
 import io
 import socket
 import time
-from typing import TYPE_CHECKING, Any, cast
+from collections import deque
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from requests import PreparedRequest, Response
 from requests.adapters import HTTPAdapter
@@ -18,6 +19,7 @@ from requests.structures import CaseInsensitiveDict
 from urllib3 import HTTPConnectionPool, HTTPSConnectionPool, PoolManager
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConnectionError
+from urllib3.util.connection import is_connection_dropped
 
 from worker.turns import here
 
@@ -27,6 +29,9 @@ if TYPE_CHECKING:
     from worker.turns import Turns
 
 __all__ = ["Deadline", "DeadlineAdapter", "DeadlineResponse"]
+
+_FRESH: Final = 0.5
+"""Seconds since a connection was used, within which no server gives it up for being idle."""
 
 
 class Deadline:
@@ -143,6 +148,11 @@ class DeadlineAdapter(HTTPAdapter):
     _found: Any = None
     _checked = False
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - requests' own
+        super().__init__(*args, **kwargs)
+        self._kept: deque[tuple[HTTPConnection, float]] = deque()
+        """Connections that were used, and when: urllib3's pool looks at each whenever it is taken."""
+
     def get_connection_with_tls_context(self, *args: Any, **kwargs: Any) -> HTTPConnectionPool:  # noqa: ANN401 - requests' own
         """Return the server's pool: the first request's."""
         if self._found is None:
@@ -162,6 +172,16 @@ class DeadlineAdapter(HTTPAdapter):
 
     def kept(self) -> HTTPConnection | None:
         """Take a connection that is open, and on which nothing is under way; None if there is none."""
+        try:
+            connection, since = self._kept.pop()
+        except IndexError:
+            return self._kept_by_pool()
+        if time.monotonic() - since > _FRESH and is_connection_dropped(connection):
+            connection.close()
+            return self._kept_by_pool()
+        return connection
+
+    def _kept_by_pool(self) -> HTTPConnection | None:
         if (pool := self._found) is None:
             return None
         connection = pool._get_conn()  # noqa: SLF001 - urllib3 has no public way
@@ -172,11 +192,10 @@ class DeadlineAdapter(HTTPAdapter):
 
     def put_back(self, connection: HTTPConnection, *, reusable: bool) -> None:
         """Let others have a connection that was `kept`; if it is not ``reusable`` it is closed."""
-        pool = self._found
-        if not reusable or pool is None:
+        if reusable and self._found is not None:
+            self._kept.append((connection, time.monotonic()))
+        else:
             connection.close()
-        if pool is not None:
-            pool._put_conn(connection)  # noqa: SLF001 - as above
 
     def build_response(self, req: PreparedRequest, resp: Any) -> Response:  # noqa: ANN401 - urllib3's, as requests has it
         """Return what came, without the cookies that it may have set."""
@@ -189,6 +208,8 @@ class DeadlineAdapter(HTTPAdapter):
     def close(self) -> None:
         """Close the pools; a request after that opens another."""
         self._found, self._checked = None, False
+        while self._kept:
+            self._kept.pop()[0].close()
         super().close()
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - requests' own

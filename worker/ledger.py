@@ -14,7 +14,7 @@ again later, it is sent again, so that AquilaX ends with the last word whichever
 
 from __future__ import annotations
 
-import uuid
+import random
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
@@ -150,7 +150,7 @@ class Ledger:
         Returns:
             The claim, or why there is nothing to send, or that it is another's turn, or nobody's.
         """
-        token = uuid.uuid4().hex
+        token = f"{random.getrandbits(128):032x}"
         asked: list[Any] = [*_word(event, message_id), token, self._lease, self._ttl, int(probe)]
         match _CLAIMING(self._scripts, [*_keys(event), HOLD], asked):
             case [b"claimed", *_]:

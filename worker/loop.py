@@ -60,13 +60,14 @@ class Loop:
         self._at_once = at_once
         self._jobs: deque[Job] = deque()
         self._running: dict[Job, None] = {}
+        self._idle: list[Waiter] = []
         self._woken: deque[Iterable[Waiter]] = deque()
         self._closing: dict[Callable[[], None], None] = {}
         self._changing = threading.Lock()
         self._ready = threading.Event()
         self._thread: threading.Thread | None = None
         self._stopping = False
-        self._threads = ThreadPoolExecutor(at_once, thread_name_prefix="aside")  # none waits for another's
+        self._threads = ThreadPoolExecutor(at_once + 1, thread_name_prefix="aside")  # none waits for another's
 
     # From any thread
 
@@ -107,8 +108,13 @@ class Loop:
 
     def wake(self, waiters: Iterable[Waiter]) -> None:
         """As of `worker.turns.Turns`."""
-        self._woken.append(waiters)
-        self._look_up()
+        if threading.current_thread() is self._thread:
+            soon = self._hub.loop.run_callback
+            for waiter in waiters:
+                soon(waiter.switch, None)
+        else:
+            self._woken.append(waiters)
+            self._look_up()
 
     def _start(self) -> None:
         with self._changing:
@@ -125,10 +131,10 @@ class Loop:
 
     def _run(self) -> None:
         take_turns_here(self)
-        hub = gevent.get_hub()
-        self._signal = hub.loop.async_()
+        self._hub = gevent.get_hub()
+        self._signal = self._hub.loop.async_()
         self._signal.start(self._look)
-        self._end = Waiter(hub)
+        self._end = Waiter(self._hub)
         self._ready.set()
         try:
             self._end.get()
@@ -149,23 +155,40 @@ class Loop:
             self._end.switch(None)
 
     def _begin(self) -> None:
-        while self._jobs and len(self._running) < self._at_once:
-            with self._changing:
-                if not self._jobs:
-                    return
-                job = self._jobs.popleft()
-                self._running[job] = None
-            gevent.spawn(self._do, job)
+        while len(self._running) < self._at_once and (job := self._next()):
+            if self._idle:
+                self._idle.pop().switch(job)
+            else:
+                gevent.spawn(self._do, job)
 
-    def _do(self, job: Job) -> None:
-        try:
-            job.call()
-        except BaseException:
-            log.exception("a fault of ours: a task ended in none of the ways in which Celery's tasks end")
-        finally:
+    def _next(self) -> Job | None:
+        """Take what is to run next, and let it count as running."""
+        with self._changing:
+            if not self._jobs:
+                return None
+            job = self._jobs.popleft()
+            self._running[job] = None
+            return job
+
+    def _do(self, job: Job | None) -> None:
+        """Run one task after another: a greenlet that begins is given memory for its frames, which Python maps anew."""
+        while job is not None:
+            try:
+                job.call()
+            except BaseException:
+                log.exception("a fault of ours: a task ended in none of the ways in which Celery's tasks end")
             with self._changing:
                 self._running.pop(job, None)
-            self._begin()
+            job = self._next() or self._wait_for_another()
+
+    def _wait_for_another(self) -> Job | None:
+        waiter = Waiter()
+        self._idle.append(waiter)
+        return cast("Job | None", waiter.get())
+
+    def begin(self, call: Callable[[], None]) -> None:
+        """As of `worker.turns.Turns`."""
+        gevent.spawn(call)
 
     def waiter(self) -> Waiter:
         """As of `worker.turns.Turns`."""
@@ -196,6 +219,13 @@ class Loop:
             else:
                 return cast("socket.socket", sock)
         raise failed or OSError("the host has no address")
+
+    def adopt(self, sock: socket.socket) -> socket.socket:
+        """As of `worker.turns.Turns`."""
+        timeout = sock.gettimeout()
+        adopted = gevent.socket.socket(sock.family, sock.type, sock.proto, fileno=sock.detach())
+        adopted.settimeout(timeout)
+        return cast("socket.socket", adopted)
 
     @cached_property
     def tls_context(self) -> ssl.SSLContext:

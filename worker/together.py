@@ -1,7 +1,7 @@
 """Scripts of many tasks in one round trip: what comes while Redis is being asked goes with the next question.
 
 A round trip costs the same however many scripts it carries, and most of what redis-py does for a command it does once
-for a pipeline. A thread asks for all.
+for a pipeline. A thread asks for all; where tasks take turns, one of them does (`worker.asking`).
 """
 
 from __future__ import annotations
@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 import redis
 
+from worker.asking import Asker
 from worker.turns import here
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from worker.turns import Turns, Waiter
+    from worker.asking import Command
+    from worker.turns import Turns
 
 __all__ = ["Together"]
 
@@ -26,32 +28,22 @@ _MOST: Final = 100
 
 
 class _Call:
-    """One task's command, and what came of it."""
+    """One thread's command, and what came of it."""
 
-    __slots__ = ("_lock", "answer", "command", "turns", "waiter")
+    __slots__ = ("_lock", "answer", "command")
 
-    def __init__(self, command: tuple[Any, ...]) -> None:
+    def __init__(self, command: Command) -> None:
         self.command = command
         self.answer: Any = None
-        self.turns: Turns | None = here()
-        self.waiter: Waiter | None = None
-        if self.turns is not None:
-            self.waiter = self.turns.waiter()
-        else:
-            self._lock = threading.Lock()
-            self._lock.acquire()
+        self._lock = threading.Lock()
+        self._lock.acquire()
 
     def wait(self) -> Any:  # noqa: ANN401 - each script its own
-        if self.waiter is not None:
-            self.waiter.get()
-        else:
-            self._lock.acquire()
-        if isinstance(self.answer, BaseException):
-            raise self.answer
+        self._lock.acquire()
         return self.answer
 
     def wake(self) -> None:
-        """Let a thread go on that waits for nothing else."""
+        """Let the thread go on."""
         self._lock.release()
 
 
@@ -64,6 +56,7 @@ class Together:
 
     def __init__(self, client: redis.Redis) -> None:
         self._client = client
+        self._askers: dict[Turns, Asker] = {}
         self._waiting: deque[_Call] = deque()
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
@@ -85,7 +78,20 @@ class Together:
         if thread is not None:
             thread.join()
 
-    def _call(self, command: tuple[Any, ...]) -> Any:  # noqa: ANN401 - each script its own
+    def _call(self, command: Command) -> Any:  # noqa: ANN401 - each script its own
+        turns = here()
+        answer = self._by_thread(command) if turns is None else self._asker(turns).ask(command)
+        if isinstance(answer, BaseException):
+            raise answer
+        return answer
+
+    def _asker(self, turns: Turns) -> Asker:
+        asker = self._askers.get(turns)
+        if asker is None:
+            asker = self._askers[turns] = Asker(self._client.connection_pool, turns, self._answers, most=_MOST)
+        return asker
+
+    def _by_thread(self, command: Command) -> Any:  # noqa: ANN401 - as above
         call = _Call(command)
         with self._changed:
             self._waiting.append(call)
@@ -99,15 +105,9 @@ class Together:
 
     def _run(self) -> None:
         while calls := self._next():
-            self._ask_for(calls)
-            by_turns: dict[Turns, list[Waiter]] = {}
-            for call in calls:
-                if call.turns is None or call.waiter is None:
-                    call.wake()
-                else:
-                    by_turns.setdefault(call.turns, []).append(call.waiter)
-            for turns, waiters in by_turns.items():
-                turns.wake(waiters)
+            for call, answer in zip(calls, self._answers([call.command for call in calls]), strict=True):
+                call.answer = answer
+                call.wake()
 
     def _next(self) -> list[_Call]:
         """Wait for somebody who asks; return all who do. None do once it is closed."""
@@ -119,15 +119,14 @@ class Together:
                 self._changed.wait()
             return [self._waiting.popleft() for _ in range(min(len(self._waiting), _MOST))]
 
-    def _ask_for(self, calls: Sequence[_Call]) -> None:
+    def _answers(self, commands: Sequence[Command]) -> list[Any]:
+        """Return what Redis answers to each, or an error for it; redis-py tries again after a failure."""
         try:
             with self._client.pipeline(transaction=False) as pipe:
-                for call in calls:
-                    pipe.execute_command(*call.command)  # type: ignore[no-untyped-call]
-                answers = pipe.execute(raise_on_error=False)
+                for command in commands:
+                    pipe.execute_command(*command)  # type: ignore[no-untyped-call]
+                return list(pipe.execute(raise_on_error=False))
         except Exception as error:  # noqa: BLE001 - whatever it is, it is everybody's
-            answers = [error] * len(calls)
+            return [error] * len(commands)
         except BaseException as error:  # noqa: BLE001 - nobody may wait for ever
-            answers = [redis.ConnectionError(f"whoever asked was cut short by {error!r}")] * len(calls)
-        for call, answer in zip(calls, answers, strict=True):
-            call.answer = answer
+            return [redis.ConnectionError(f"whoever asked was cut short by {error!r}")] * len(commands)

@@ -37,6 +37,9 @@ class Turns(Protocol):
     def wake(self, waiters: Iterable[Waiter]) -> None:
         """Let the tasks that wait go on, each in its turn; from any thread."""
 
+    def begin(self, call: Callable[[], None]) -> None:
+        """Let one more task run in this thread, beside those that it was given; called there."""
+
     def aside(self, call: Callable[[], T]) -> T:
         """Run a call that blocks in another thread, and return what it returns, or raise what it raises."""
 
@@ -51,6 +54,9 @@ class Turns(Protocol):
         Raises:
             OSError: There is no connection.
         """
+
+    def adopt(self, sock: socket.socket) -> socket.socket:
+        """Return a connection that blocks as one on which a task lets others have their turn; the old one is gone."""
 
     @property
     def tls_context(self) -> ssl.SSLContext:

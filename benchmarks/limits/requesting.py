@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from benchmarks.events import Fields
 
 _PROCESSES: Final = 2
-_CONCURRENCY: Final = 60
+_CONCURRENCY: Final = 100
 _TIMEOUT: Final = 10
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from typing import TYPE_CHECKING, Any
 
@@ -22,11 +23,11 @@ class Producer:
         self.published: list[tuple[str, Any]] = []
         self.away = False
 
-    def publish(self, event: Any, *, routing_key: str, **_: Any) -> None:
-        """Take it."""
+    def publish(self, event: Any, *, routing_key: str, content_type: str | None = None, **_: Any) -> None:
+        """Take it; what is written already is read."""
         if self.away:
             raise OSError("away")
-        self.published.append((routing_key, event))
+        self.published.append((routing_key, json.loads(event) if content_type == "application/json" else event))
 
 
 @pytest.fixture
@@ -56,6 +57,19 @@ def test_nothing_is_published_before_it_is_time(dispatcher: Callable[..., Any]) 
     assert route == celerys_route
     assert [event | {"timestamp": 0} for event in events] == [event | {"timestamp": 0} for event in celerys_events]
     assert all(isinstance(event["timestamp"], float) for event in events)
+
+
+@pytest.mark.parametrize(
+    "told", [object(), 10**30, "\ud800"], ids=["an object", "a number that is too large", "half a character"]
+)
+def test_what_the_fast_way_can_not_write_goes_celerys_way(dispatcher: Callable[..., Any], told: object) -> None:
+    """It is Kombu that decides what can be told."""
+    ours = dispatcher()
+    ours.send("task-succeeded", uuid="1", result=told)
+    ours.flush()
+
+    ((_, (event,)),) = ours.producer.published
+    assert event["result"] == told
 
 
 def test_much_is_published_at_once(dispatcher: Callable[..., Any]) -> None:

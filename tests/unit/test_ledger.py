@@ -273,7 +273,7 @@ def test_a_claim_whose_answer_got_lost_is_granted_to_the_same_token_again(
     ledger: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """redis-py asks again by itself; the worker must not find itself in its own way."""
-    monkeypatch.setattr("worker.ledger.uuid.uuid4", lambda: type("Same", (), {"hex": "token"}))
+    monkeypatch.setattr("worker.ledger.random.getrandbits", lambda _bits: 7)
 
     assert isinstance(ledger.claim(word(True), message_id="m1"), Claimed)
     assert isinstance(ledger.claim(word(True), message_id="m1"), Claimed)

@@ -13,6 +13,7 @@ from functools import cached_property
 from queue import Empty
 from typing import TYPE_CHECKING, Any, ClassVar, Final, NamedTuple
 
+import hiredis
 import redis
 from kombu.transport import redis as kombu_redis
 from kombu.utils.json import dumps
@@ -142,7 +143,10 @@ class FetchingChannel(kombu_redis.Channel):  # type: ignore[misc]  # Kombu is un
 
     def holder_of(self, tag: str) -> Holder:
         """The holder of a message that this channel has in hand."""
-        for holder in self.holders:
+        current = self.current_holder
+        if current is not None and tag in current:
+            return current
+        for holder in self._retired:
             if tag in holder:
                 return holder
         return self.holders[-1] if self.holders else self.holder  # it has ended before
@@ -260,7 +264,7 @@ class FetchingChannel(kombu_redis.Channel):  # type: ignore[misc]  # Kombu is un
         commands.append((*fetch, len(keys), *keys, *arguments))
         self._credit_asked, self._commands = credit, [command[0] for command in commands]
         self._in_poll, self._brpop_sent_at, self._awaits_answer = connection, time.monotonic(), True
-        connection.send_packed_command(connection.pack_commands(commands))
+        connection.send_packed_command([b"".join(map(hiredis.pack_command, commands))])
 
     def _brpop_start(self, timeout: float | None = None) -> None:  # noqa: ARG002 - Kombu's name and signature
         self.ask()

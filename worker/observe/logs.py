@@ -97,9 +97,13 @@ class _Formatter(ProcessorFormatter):
         if record.exc_info or record.exc_text or record.stack_info or not isinstance(record.msg, str):
             return super().format(record)
         known = vars(record)
-        line: EventDict = {"event": record.getMessage(), **{name: known[name] for name in FIELDS if name in known}}
+        line: EventDict = {"event": record.getMessage()}
+        for name in FIELDS:
+            if name in known:
+                line[name] = known[name]
         line = self._redactor(None, record.name, line)
-        return str(self._written(None, record.name, {**line, "_record": record}))
+        line["_record"] = record
+        return str(self._written(None, record.name, line))
 
 
 def _as_json(_logger: WrappedLogger, _name: str, event_dict: EventDict) -> str:
@@ -131,8 +135,11 @@ class _Console:
         event_dict.pop("_from_structlog", None)
         moment = f"{_second(int(record.created))},{_milliseconds(record)}"
         below = [str(event_dict.pop(name)) for name in ("exception", "stack_info") if name in event_dict]
-        words = [str(event_dict.pop("event")), *(f"{name}={_shown(value)}" for name, value in event_dict.items())]
-        line = "\n".join([" ".join(words), *below])
+        line = str(event_dict.pop("event"))
+        for name, value in event_dict.items():
+            line += f" {name}={value if type(value) in _NUMBERS else _shown(value)}"
+        if below:
+            line = "\n".join([line, *below])
         if self._colour and (colour := _COLOURS.get(record.levelname)):
             line = f"{colour}{line}{_PLAIN}"
         return f"[{moment}: {record.levelname}/{record.processName}] {line}"
@@ -156,9 +163,11 @@ def _milliseconds(record: logging.LogRecord) -> str:
 def _shown(value: Any) -> str:  # noqa: ANN401 - whatever a field is
     """A value that can't be taken for two, or for another line: anything but plain characters is quoted."""
     text = str(value)
-    if text and text.isprintable() and not _AMBIGUOUS.search(text):
+    if _UNQUOTED.fullmatch(text) or (text and text.isprintable() and not _AMBIGUOUS.search(text)):
         return text
     return json.dumps(text, ensure_ascii=not text.isprintable())
 
 
+_NUMBERS: Final = frozenset({int, float})
+_UNQUOTED: Final = re.compile(r"[\w.:+-]+", re.ASCII)
 _AMBIGUOUS: Final = re.compile(r"[ \"'=\\]")

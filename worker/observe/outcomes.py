@@ -93,7 +93,11 @@ class _Line:
         """Write the line, unless nobody would read it: then nothing is put together for it."""
         level = logging.WARNING if ending.result is Result.DEAD_LETTER else logging.INFO
         if log.isEnabledFor(level) and (weight := self._log.weight(ending.result)):
-            log.log(level, "%s", ending.words, extra=self._fields(ending, weight))
+            fields = self._fields(ending, weight)
+            # Not by `log.log`, which looks for who calls it, and for each field whether it is one of its own.
+            record = logging.getLogRecordFactory()(log.name, level, __file__, 0, "%s", (ending.words,), None, "ended")
+            vars(record).update(fields)
+            log.handle(record)
 
     def _fields(self, ending: Ending, weight: float) -> dict[str, Any]:
         message = self._message

@@ -54,10 +54,14 @@ class Redactor:
 
     def __call__(self, _logger: WrappedLogger, _name: str, event_dict: EventDict) -> EventDict:
         """Clean the texts of an event."""
-        for name, value in event_dict.items():
-            if isinstance(value, str):
-                event_dict[name] = self.clean(value)
+        texts = {name: value for name, value in event_dict.items() if isinstance(value, str)}
+        if self._may_be_secret("\n".join(texts.values())):
+            event_dict.update({name: self.clean(value) for name, value in texts.items()})
         return event_dict
+
+    def _may_be_secret(self, text: str) -> bool:
+        """Whether there is anything that `clean` would look at more closely."""
+        return "://" in text or "=" in text or _HEADER in text.lower() or any(each in text for each in self._known)
 
     def clean(self, text: str) -> str:
         """Return the text without what is secret."""

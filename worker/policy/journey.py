@@ -96,6 +96,9 @@ class Journey:
         if not isinstance(header, Mapping) or header.get("v") not in _VERSIONS:
             raise ValueError("the header feedback is not of version " + " or ".join(map(str, _VERSIONS)))
         try:
+            if header.keys() <= _OF_A_PRODUCER:
+                begun = min(_moment(header.get("enqueued_at")) or received_at, received_at)
+                return cls(enqueued_at=begun, message_id=_name(message_id))
             return cls(
                 enqueued_at=min(_moment(header.get("enqueued_at")) or received_at, received_at),
                 message_id=_name(header.get("message_id", message_id)),
@@ -109,6 +112,9 @@ class Journey:
         except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
             raise ValueError(f"the header feedback can't be read: {error}") from error
 
+
+_OF_A_PRODUCER: Final = frozenset({"v", "enqueued_at"})
+"""What the header of a message says that has not been in hand before."""
 
 _RUN: Final = re.compile(r"[0-9a-f]{32}")
 
