@@ -21,6 +21,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final, Self, cast
 
 from producer.message import QUEUE, counts_of
+from worker.broker.holder import SETTLED
 from worker.broker.scripts import Script
 from worker.hold import HOLD, HoldKind
 from worker.redis_clients import redis_client
@@ -179,7 +180,9 @@ class Ledger:
             held_in: The key of the set of what its holder holds; '' if that is not known.
         """
         word: list[Any] = [*_word(event, message_id), claimed.token, self._ttl]
-        _RECORDING(self._scripts, [*_keys(event), *_UNACKED, held_in, _COUNTS], [*word, delivery_tag])
+        ended = _RECORDING(self._scripts, [*_keys(event), *_UNACKED, held_in, _COUNTS], [*word, delivery_tag])
+        if ended and held_in:
+            SETTLED.add(delivery_tag)
 
     def settle(self, delivery_tag: str, *counts: str, held_in: str = "") -> bool:
         """End a message, and count how.
@@ -192,7 +195,10 @@ class Ledger:
         Returns:
             Whether it was in hand. If not, its lease has ended, and it is counted where it comes to its end again.
         """
-        return bool(_SETTLING(self._scripts, [*_UNACKED, held_in, _COUNTS], [delivery_tag, *counts]))
+        ended = bool(_SETTLING(self._scripts, [*_UNACKED, held_in, _COUNTS], [delivery_tag, *counts]))
+        if ended and held_in:
+            SETTLED.add(delivery_tag)
+        return ended
 
     def release(self, event: FeedbackEvent, claimed: Claimed, *, message_id: str, count: Count | None = None) -> None:
         """Give the claim back without a word delivered, and count why if ``count`` says so."""

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from producer import FeedbackEvent
 from tests.processes import RedisServer, eventually
+from worker.broker.holder import SETTLED
 from worker.ledger import Busy, Claim, Claimed, Count, Held, Ledger, Seen
 
 if TYPE_CHECKING:
@@ -225,6 +226,7 @@ def test_what_ends_leaves_its_holders_hand(ledger: Ledger, client: redis.Redis, 
 
     assert client.smembers("unacked_held:a-worker") == {b"another"}
     assert not client.exists("unacked", "unacked_index")
+    assert SETTLED.take("m1")  # nothing is left to be acknowledged
 
 
 def test_a_record_may_leave_the_message_in_hand(ledger: Ledger, client: redis.Redis) -> None:

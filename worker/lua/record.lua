@@ -2,6 +2,7 @@
 -- KEYS  1 word  2 claim (as in claim.lua)  3 unacked  4 unacked_index  5 unacked_held:<holder>, or ''  6 counts
 -- ARGV  1 status  2 occurred_at (20 digits)  3 message_id  4 token  5 ttl (ms)
 --       6 delivery tag of the message; '' if it does not end yet
+-- Returns 1 if the message was in hand, and has ended.
 redis.call('HDEL', KEYS[1], '') -- as in claim.lua
 local occurred_at, message = unpack(redis.call('HMGET', KEYS[1], 'occurred_at', 'message'))
 local claim = ARGV[3] .. ' ' .. ARGV[4]
@@ -20,4 +21,4 @@ end
 if holder == claim then
   redis.call('DEL', KEYS[2])
 end
-ends(KEYS[3], KEYS[4], KEYS[5], KEYS[6], ARGV[6], {'delivered'})
+return ends(KEYS[3], KEYS[4], KEYS[5], KEYS[6], ARGV[6], {'delivered'})

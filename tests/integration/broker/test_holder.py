@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import pytest
@@ -12,7 +13,8 @@ import redis
 
 from tests.processes import eventually
 from worker.accounts.keys import KEYS
-from worker.broker.holder import Holder
+from worker.broker.holder import SETTLED, Holder
+from worker.ledger import Count, Ledger
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -84,3 +86,32 @@ def test_what_is_the_last_in_hand_is_written_down_at_once(holding: Holder, monke
 
     eventually(lambda: flushed, timeout=5, what="it is written down")
     assert flushed == [0]
+
+
+def test_what_the_ledger_has_ended_is_not_written_down_again(holding: Holder, broker_client: redis.Redis) -> None:
+    """There is room for more all the same; and what it has not ended is."""
+    flushed: list[int] = []
+    holding.on_flushed = lambda: flushed.append(len(holding._held))
+    with closing(Ledger(broker_client, ttl=timedelta(hours=1), lease=timedelta(seconds=40))) as ledger:
+        for number in range(98):
+            assert ledger.settle(str(number), Count.STALE, held_in=holding.held_key)
+        broker_client.config_resetstat()
+        for number in range(98):
+            holding.ack(str(number))
+        eventually(lambda: flushed and flushed[-1] == 2, what="nothing but two is in hand")
+        assert _acks(broker_client) == 0
+
+        holding.ack("98")
+        eventually(lambda: broker_client.hlen(KEYS.unacked) == 1, what="one more has ended")
+        holding.ack("0")
+        eventually(lambda: _acks(broker_client) == 2, what="what is said twice is written down")
+
+
+def test_what_others_acknowledge_is_forgotten_at_some_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process of a pool settles, and its parent acknowledges."""
+    monkeypatch.setattr("worker.broker.holder._MOST_SETTLED", 3)
+    settled = type(SETTLED)()
+    for tag in ("1", "2", "3", "4"):
+        settled.add(tag)
+
+    assert [settled.take(tag) for tag in ("1", "4", "4")] == [False, True, False]
