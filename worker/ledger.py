@@ -1,6 +1,6 @@
 """Idempotency, keyed on request_id: the last word wins, and never two at once.
 
-For each request_id Redis holds the last word that AquilaX took (`word`, for the idempotency TTL) and, while a worker
+For each request_id Redis holds the last word that AquilaX took (`words`, for the idempotency TTL) and, while a worker
 is sending, a claim with that worker's token (`claim`, until the lease ends). Each step is one script, so it happens
 whole or not at all; a repeat of the message that was already recorded changes nothing.
 
@@ -18,6 +18,7 @@ import random
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
+from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, Final, Self, cast
 
 from producer.message import QUEUE, counts_of
@@ -79,13 +80,14 @@ class Seen(StrEnum):
 
 Claim = Claimed | Busy | Held | Seen
 
-_WORD: Final = "feedback:word:"
+_WORDS: Final = "feedback:words"
+"""And its buckets, `feedback:words:<bucket>` (`lua/words.lua`)."""
 _CLAIM: Final = "feedback:claim:"
 _COUNTS: Final = counts_of(QUEUE)
 _UNACKED: Final = ["unacked", "unacked_index"]
 """The transport's keys (`worker.broker.keys`): what is in a worker's hand."""
-_CLAIMING: Final = Script("claim", package="worker")
-_RECORDING: Final = Script("ends", "record", package="worker")
+_CLAIMING: Final = Script("words", "claim", package="worker")
+_RECORDING: Final = Script("words", "ends", "record", package="worker")
 _RELEASING: Final = Script("release", package="worker")
 _SETTLING: Final = Script("ends", "settle", package="worker")
 _MICROSECOND: Final = timedelta(microseconds=1)
@@ -152,7 +154,7 @@ class Ledger:
             The claim, or why there is nothing to send, or that it is another's turn, or nobody's.
         """
         token = f"{random.getrandbits(128):032x}"
-        asked: list[Any] = [*_word(event, message_id), token, self._lease, self._ttl, int(probe)]
+        asked: list[Any] = [*_word(event, message_id), self._ttl, message_id, token, self._lease, int(probe)]
         match _CLAIMING(self._scripts, [*_keys(event), HOLD], asked):
             case [b"claimed", *_]:
                 return Claimed(token=token)
@@ -179,9 +181,8 @@ class Ledger:
             delivery_tag: The message that ends with it; '' if it does not end yet.
             held_in: The key of the set of what its holder holds; '' if that is not known.
         """
-        word: list[Any] = [*_word(event, message_id), claimed.token, self._ttl]
-        ended = _RECORDING(self._scripts, [*_keys(event), *_UNACKED, held_in, _COUNTS], [*word, delivery_tag])
-        if ended and held_in:
+        took: list[Any] = [*_word(event, message_id), self._ttl, message_id, claimed.token, delivery_tag]
+        if _RECORDING(self._scripts, [*_keys(event), *_UNACKED, held_in, _COUNTS], took) and held_in:
             SETTLED.add(delivery_tag)
 
     def settle(self, delivery_tag: str, *counts: str, held_in: str = "") -> bool:
@@ -211,12 +212,25 @@ class Ledger:
 
 
 def _keys(event: FeedbackEvent) -> list[str]:
-    return [_WORD + event.request_id, _CLAIM + event.request_id]
+    return [_WORDS, _CLAIM + event.request_id]
 
 
-def _word(event: FeedbackEvent, message_id: str) -> list[str]:
-    """Status, time and message. Times compare as text: microseconds since year one, in 20 digits."""
-    return [event.status_text, f"{(event.occurred_at - _YEAR_ONE) // _MICROSECOND:020d}", message_id]
+def _word(event: FeedbackEvent, message_id: str) -> list[str | bytes]:
+    """Request, status, time and message, each of fixed width, as `lua/words.lua` keeps them.
+
+    Times compare as text: microseconds since year one, in 15 hex digits. Of a million million request_ids no two have
+    the same 16 bytes; 8 are enough to tell the messages of one request_id apart.
+    """
+    return [
+        _digest(event.request_id, 16),
+        event.status_text[0],
+        f"{(event.occurred_at - _YEAR_ONE) // _MICROSECOND:015x}",
+        _digest(message_id, 8),
+    ]
+
+
+def _digest(text: str, size: int) -> bytes:
+    return blake2b(text.encode(), digest_size=size).digest()
 
 
 def _milliseconds(duration: timedelta) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import Enum
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, cast
 
 import fakeredis
 import pytest
@@ -299,23 +299,58 @@ def test_nothing_counted_is_nothing(ledger: Ledger) -> None:
     assert ledger.counts() == dict.fromkeys(Count, 0)
 
 
-def test_a_word_is_forgotten_after_its_time(ledger: Ledger, client: redis.Redis) -> None:
-    """Redis does not fill up with the words of years."""
+def test_a_word_is_forgotten_after_its_time(client: redis.Redis) -> None:
+    """Redis does not fill up with the words of years; and one word's end is not another's, though they share a hash."""
+    deliver(Ledger(client, ttl=TTL, lease=LEASE), word(True, request_id=OTHER_ID), "m1")
+    brief = Ledger(client, ttl=timedelta(milliseconds=60), lease=LEASE)
+    deliver(brief, word(True), "m2")
+
+    eventually(lambda: _granted(brief.claim(word(True), message_id="m3")), timeout=5)
+
+    assert brief.claim(word(True, request_id=OTHER_ID), message_id="m4") is Seen.DUPLICATE
+
+
+def test_a_word_is_remembered_for_its_time(ledger: Ledger, client: redis.Redis) -> None:
+    """To the millisecond, by Redis' clock."""
+    earliest = now_ms(client)
     deliver(ledger, word(True), "m1")
 
-    remaining = client.pttl(f"feedback:word:{REQUEST_ID}")
-
-    assert 0 < remaining <= TTL / timedelta(milliseconds=1)
+    assert earliest <= expires_ms(client) - TTL / timedelta(milliseconds=1) <= now_ms(client)
 
 
 def test_a_word_said_again_is_remembered_from_then_on(ledger: Ledger, client: redis.Redis) -> None:
     """It is the same person's last word, and it is new."""
-    deliver(ledger, word(True), "m1")
-    client.pexpire(f"feedback:word:{REQUEST_ID}", 1000)
+    deliver(Ledger(client, ttl=timedelta(minutes=1), lease=LEASE), word(True), "m1")
+    earliest = now_ms(client)
 
-    ledger.claim(word(True, NOON + SECOND), message_id="m2")
+    assert ledger.claim(word(True, NOON + SECOND), message_id="m2") is Seen.DUPLICATE
 
-    assert client.pttl(f"feedback:word:{REQUEST_ID}") > 1000
+    assert expires_ms(client) - TTL / timedelta(milliseconds=1) >= earliest
+
+
+@pytest.mark.parametrize("again", [NOON, NOON - SECOND])
+def test_a_word_that_comes_again_is_not_remembered_for_longer(
+    ledger: Ledger, client: redis.Redis, again: datetime
+) -> None:
+    """A repeat that nobody has said later is no news."""
+    deliver(Ledger(client, ttl=timedelta(minutes=1), lease=LEASE), word(True), "m1")
+    before = expires_ms(client)
+
+    assert ledger.claim(word(True, again), message_id="m2") is Seen.DUPLICATE
+
+    assert expires_ms(client) == before
+
+
+def now_ms(client: redis.Redis) -> int:
+    """Redis' clock."""
+    seconds, microseconds = client.time()
+    return seconds * 1000 + microseconds // 1000
+
+
+def expires_ms(client: redis.Redis) -> int:
+    """When the only word that is remembered expires (`worker/lua/words.lua`)."""
+    (remembered,) = cast("list[bytes]", client.hvals("feedback:words:0"))
+    return int(remembered[17:28], 16)
 
 
 def test_a_claim_has_an_end(ledger: Ledger, client: redis.Redis) -> None:

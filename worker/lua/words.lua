@@ -1,0 +1,116 @@
+-- The words that AquilaX took last, many to a hash; it stands before the scripts that ask for them.
+-- In a key of its own, with an expiry of its own, a word takes 280 bytes of memory; in a hash that is small enough for
+-- Redis to keep it as a listpack (a ziplist before Redis 7) it takes 64.
+-- <words>           string: how many buckets there are; absent: one
+-- <words>:<bucket>  hash: digest of a request_id -> its word, of fixed width, so that it is changed in its place:
+--                   status (1), '1' if it is unsure (1), occurred_at (15), when it expires (ms, 11 hex digits), digest
+--                   of its message_id (8)
+-- The names of the buckets are computed here and are not among KEYS: only Redis Cluster needs them there, and Celery
+-- does not support it.
+
+-- Linear hashing (Litwin 1980): buckets are split one by one, in turn, so that no script has to move all words.
+local function bucket_of(digest, buckets)
+  local first, second, third, fourth = string.byte(digest, 1, 4)
+  local _, exponent = math.frexp(buckets)
+  local size = 2 ^ exponent -- the least power of two above `buckets`
+  local bucket = (((first * 256 + second) * 256 + third) * 256 + fourth) % size
+  return bucket < buckets and bucket or bucket % (size / 2)
+end
+
+local function expired(word, now)
+  return tonumber(string.sub(word, 18, 28), 16) <= now
+end
+
+-- Its status, '1' if it is unsure, its occurred_at, and the digest of its message.
+local function read(word)
+  return string.sub(word, 1, 1), string.sub(word, 2, 2), string.sub(word, 3, 17), string.sub(word, 29)
+end
+
+-- The bucket of a request_id, how many buckets there are, and its word; nil if none is remembered.
+local function recall(words, digest)
+  local buckets = tonumber(redis.call('GET', words) or 1)
+  local bucket = bucket_of(digest, buckets)
+  local word = redis.call('HGET', words .. ':' .. bucket, digest)
+  return bucket, buckets, word and not expired(word, now_ms()) and word or nil
+end
+
+-- Drop what has expired from a bucket that has grown; if that does not help, split two, those whose turn it is. With
+-- two the bucket's own turn comes in time: with 3 million words none has more than 126. Redis reads a listpack from its
+-- beginning to find a field, and makes a hash table of a hash with more than 512 fields, if not told otherwise.
+local function make_room(words, bucket, buckets, now)
+  local WORTH_DROPPING, MOST, SPLITS = 12, 88, 2
+
+  local function living(key)
+    local all, live = redis.call('HGETALL', key), {}
+    for at = 1, #all, 2 do
+      if not expired(all[at + 1], now) then
+        live[#live + 1], live[#live + 2] = all[at], all[at + 1]
+      end
+    end
+    return live, (#all - #live) / 2
+  end
+
+  local function put(key, entries, left)
+    if #entries > 0 then
+      redis.call('HSET', key, unpack(entries))
+      if left > 0 then -- what was copied from another Redis may have no expiry
+        redis.call('PEXPIRE', key, left)
+      end
+    end
+  end
+
+  -- Buckets are written from nothing: a hash table does not become a listpack again by itself.
+  local key = words .. ':' .. bucket
+  local live, dead = living(key)
+  if dead >= WORTH_DROPPING then
+    local left = redis.call('PTTL', key)
+    redis.call('DEL', key)
+    put(key, live, left)
+  end
+  if #live / 2 <= MOST then
+    return
+  end
+  for _ = 1, SPLITS do
+    local _, exponent = math.frexp(buckets)
+    local next_bucket = buckets - 2 ^ (exponent - 1)
+    local source, stay, move = words .. ':' .. next_bucket, {}, {}
+    local entries, left = living(source), redis.call('PTTL', source)
+    for at = 1, #entries, 2 do
+      local half = bucket_of(entries[at], buckets + 1) == next_bucket and stay or move
+      half[#half + 1], half[#half + 2] = entries[at], entries[at + 1]
+    end
+    redis.call('DEL', source)
+    put(source, stay, left)
+    put(words .. ':' .. buckets, move, left)
+    buckets = buckets + 1
+  end
+  redis.call('SET', words, buckets, 'KEEPTTL')
+end
+
+-- Remember a word for so long from now on.
+local function remember(words, bucket, buckets, digest, ttl, status, unsure, occurred_at, message)
+  local now, key = now_ms(), words .. ':' .. bucket
+  local word = status .. unsure .. occurred_at .. string.format('%011x', now + ttl) .. message
+  local added = redis.call('HSET', key, digest, word)
+  -- Each word expires by itself, and a bucket with its last: never earlier, though workers may differ in their ttl, and
+  -- a bit later, so that most words need not extend it. How many buckets there are must outlive them all, or words
+  -- would be looked for in the wrong place; when nothing has been remembered for long it goes too, and all begins anew.
+  if redis.call('PTTL', key) < ttl then
+    local longer = math.floor(ttl * 9 / 8)
+    redis.call('PEXPIRE', key, longer)
+    if redis.call('PTTL', words) < longer then
+      redis.call('SET', words, buckets, 'PX', math.floor(ttl * 10 / 8))
+    end
+  end
+  if added == 1 then
+    local size = redis.call('HLEN', key)
+    if size % 16 == 0 or size > 96 then
+      make_room(words, bucket, buckets, now)
+    end
+  end
+end
+
+local function mark_unsure(words, bucket, digest, word)
+  redis.call('HSET', words .. ':' .. bucket, digest, string.sub(word, 1, 1) .. '1' .. string.sub(word, 3))
+end
+
