@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from benchmarks.servers import Rig
     from worker.sandbox.stack import Part
 
-__all__ = ["Drained", "drain"]
+__all__ = ["Drained", "await_all", "drain", "gather"]
 
 _STARTED_WITHIN: Final = 60
 _GATHERED_WITHIN: Final = 7
@@ -100,17 +100,17 @@ def drain(consumer: Consumer, events: int, *, latency: float, backlog: Path | No
         servers.ask(f"{url}/close")
         workers = servers.launch(consumer.commands, {EVENTS: str(events), **consumer.environment})
         pids = [worker.process.pid for worker in workers]
-        _gather(workers, servers, url, min(consumer.at_once, events))
+        gather(workers, servers, url, min(consumer.at_once, events))
         first = look()
         servers.ask(f"{url}/open")
-        _await_all(servers, url, events)
+        await_all(servers, url, events)
         busy = usage(pids)
         time.sleep(latency + _SETTLED)
         last = look()
     return _drained(first, last, busy, events)
 
 
-def _gather(workers: list[Part], servers: Rig, url: str, number: int) -> None:
+def gather(workers: list[Part], servers: Rig, url: str, number: int) -> None:
     """Wait until so many requests stand at the gate, or until those that do would not stand there much longer."""
     began, first = time.monotonic(), None
     while (waiting := int(servers.ask(f"{url}/stats")["waiting"])) < number:
@@ -123,7 +123,8 @@ def _gather(workers: list[Part], servers: Rig, url: str, number: int) -> None:
         time.sleep(_LOOK)
 
 
-def _await_all(servers: Rig, url: str, events: int) -> None:
+def await_all(servers: Rig, url: str, events: int) -> None:
+    """Look on until so many events have arrived, or none has for a while."""
     seen, since = 0, time.monotonic()
     while seen < events and time.monotonic() - since < _IDLE:
         time.sleep(_LOOK)

@@ -70,6 +70,15 @@ class Consumer(CeleryConsumer):  # type: ignore[misc]  # Celery is untyped
 
         return on_task_received
 
+    def call_soon_ack(self, p: Callable[..., object], *args: Any, **kwargs: Any) -> object:  # noqa: ANN401 - Celery's own
+        """Acknowledge or reject a message: at once, in the thread of its task, where the holder gathers what ends.
+
+        Celery has its event loop do that. It would have to be woken for each message.
+        """
+        if self.hub is None or not isinstance(self.pool, TaskPool):
+            return super().call_soon_ack(p, *args, **kwargs)
+        return p(*args, **kwargs)
+
     def ensure_connected(self, conn: Any) -> Any:  # noqa: ANN401 - Celery's own
         """Connect, however long it takes; Celery's tries come ever more seldom, up to 30 s apart."""
         conn.ensure_connection = partial(
