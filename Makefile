@@ -11,7 +11,7 @@ BENCH_INSTALLED := $(BENCH_VENV)/.installed
 LOCK := $(VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-emit-find-links --no-annotate --custom-compile-command "make lock"
 
-.PHONY: help install demo test chaos soak bench check lock clean
+.PHONY: help install demo test chaos soak bench flame check lock clean
 
 help:
 	@echo "make demo     watch feedback go the whole way, fail in every way, and be replayed"
@@ -19,6 +19,7 @@ help:
 	@echo "make chaos    hurt the system in every way, and count what is lost; under 25 minutes"
 	@echo "make soak     full load and a random fault every 20 s; for 20 minutes, or MINUTES=…"
 	@echo "make bench    measure this beside its peers and beside the limits; ARGS=… says what of it, and how often"
+	@echo "make flame    draw where the CPU of a worker goes; with perf, and Python 3.13 or newer"
 	@echo "make check    lint, formatting, types, import contract"
 	@echo "make install  only make $(VENV)"
 	@echo "make lock     renew the locks in requirements/ from pyproject.toml"
@@ -64,6 +65,9 @@ soak: $(INSTALLED)
 
 bench: $(BENCH_INSTALLED)
 	$(BENCH_VENV)/bin/python -m benchmarks $(ARGS)
+
+flame: $(BENCH_INSTALLED)
+	$(BENCH_VENV)/bin/python -m benchmarks.flame $(ARGS)
 
 check: $(INSTALLED)
 	$(VENV)/bin/ruff check

@@ -1,4 +1,4 @@
-"""``python -m benchmarks.flame``: where the CPU of a worker goes while it empties a queue, as a flame graph.
+"""``make flame``: where the CPU of a worker goes while it empties a queue, as a flame graph.
 
 The kernel's own profiler (`perf`) looks at what a worker runs a thousand times a second, down to the system calls, with
 the names of Python's functions, which Python tells it from 3.13 on:
@@ -237,7 +237,7 @@ def main(*, events: int, seconds: float, output: Path) -> None:
         needed = ".".join(map(str, _PYTHON))
         raise click.ClickException(
             f"Python tells perf the names of its functions from {needed} on, and this is {sys.version.split()[0]}: "
-            f"make .venv-bench with it (make clean bench PYTHON=python{needed} ARGS=--help)"
+            f"make .venv-bench with that (rm -r .venv-bench; make flame PYTHON=python{needed})"
         )
     if shutil.which("perf") is None:
         raise click.ClickException("perf is not installed: on Debian, apt-get install linux-perf")

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Final, NoReturn
+from functools import lru_cache
+from typing import Any, Final, NoReturn, cast
 from uuid import UUID
 
 from producer.errors import InvalidEvent
@@ -23,11 +24,14 @@ _UNCARRIABLE: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 
 _SHOWN: Final = 40
 
+_NOW: Final = cast("datetime", object())
+"""Stands in where nobody says when it was."""
+
 _NEEDED: Final = frozenset({"request_id", "status", "org", "group"})
 _KNOWN: Final = _NEEDED | {"occurred_at"}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, init=False)
 class FeedbackEvent:
     """A person's word on one answer of the chat.
 
@@ -47,15 +51,15 @@ class FeedbackEvent:
     status: bool
     org: str
     group: str
-    occurred_at: datetime = field(default_factory=lambda: datetime.now(UTC))
+    occurred_at: datetime
 
-    def __post_init__(self) -> None:
-        put = object.__setattr__
-        put(self, "request_id", _request_id(self.request_id))
-        put(self, "status", _status(self.status))
-        put(self, "org", _name("org", self.org))
-        put(self, "group", _name("group", self.group))
-        put(self, "occurred_at", _occurred_at(self.occurred_at))
+    def __init__(self, *, request_id: str, status: bool, org: str, group: str, occurred_at: datetime = _NOW) -> None:
+        put = object.__setattr__  # by hand: a dataclass's own would put each field twice
+        put(self, "request_id", _request_id(request_id))
+        put(self, "status", _status(status))
+        put(self, "org", _name("org", org))
+        put(self, "group", _name("group", group))
+        put(self, "occurred_at", datetime.now(UTC) if occurred_at is _NOW else _occurred_at(occurred_at))
 
     @property
     def status_text(self) -> str:
@@ -85,16 +89,20 @@ class FeedbackEvent:
         """
         if not isinstance(wire, Mapping):
             _refuse("event", wire, "a mapping with request_id, status, org and group")
-        if not wire.keys() >= _NEEDED:
+        if not _NEEDED.issubset(wire):
             missing = [name for name in ("request_id", "status", "org", "group") if name not in wire]
             raise InvalidEvent(f"{missing[0]} is missing: expected request_id, status, org and group", field=missing[0])
-        if not wire.keys() <= _KNOWN:
+        if not _KNOWN.issuperset(wire):
             name = _shown(next(name for name in wire if name not in _KNOWN))
             raise InvalidEvent(f"{name} is no field of an event: expected {', '.join(cls.__slots__)}", field=name)
-        fields = dict(wire)
-        if fields.get("occurred_at") is None:
-            fields["occurred_at"] = default_occurred_at or datetime.now(UTC)
-        return cls(**fields)
+        occurred_at = wire.get("occurred_at")
+        return cls(
+            request_id=wire["request_id"],
+            status=wire["status"],
+            org=wire["org"],
+            group=wire["group"],
+            occurred_at=(default_occurred_at or _NOW) if occurred_at is None else occurred_at,
+        )
 
 
 def _request_id(value: object) -> str:
@@ -111,12 +119,20 @@ def _status(value: object) -> bool:
 
 
 def _name(field_name: str, value: object) -> str:
+    return _plain_name(field_name, value) if type(value) is str else _any_name(field_name, value)
+
+
+def _any_name(field_name: str, value: object) -> str:
     expected = f"text of 1 to {MAX_NAME_LENGTH} characters without control characters"
     if not isinstance(value, str) or not value.strip() or len(value) > MAX_NAME_LENGTH:
         _refuse(field_name, value, expected)
     if _UNCARRIABLE.search(value):
         _refuse(field_name, value, expected)
     return str.__str__(value)  # plain text also of a subclass, such as a member of a StrEnum
+
+
+_plain_name: Final = lru_cache(maxsize=1024)(_any_name)
+"""A backend has few of them, and what is refused is not kept."""
 
 
 def _occurred_at(value: object) -> datetime:
