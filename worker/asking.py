@@ -88,7 +88,11 @@ class Asker:
                 idle.get()
             asked = self._waiting[: self._most]
             del self._waiting[: self._most]
-            for each, answer in zip(asked, self._answers([each.command for each in asked]), strict=True):
+            try:
+                answers = self._answers([each.command for each in asked])
+            except Exception as error:  # noqa: BLE001 - whatever it is, nobody may wait for ever
+                answers = [error] * len(asked)
+            for each, answer in zip(asked, answers, strict=True):
                 each.answer = answer
             self._turns.wake([each.waiter for each in asked])
 
@@ -115,7 +119,7 @@ class Asker:
                 reader.feed(some)
             elif isinstance(answer, _ELSEWHERE):
                 raise answer
-            else:
+            elif not isinstance(answer, hiredis.PushNotification):  # what nobody asked for
                 answers.append(answer)
         return answers
 

@@ -141,6 +141,23 @@ def test_a_redis_that_hangs_is_given_up_in_time(loop: Loop, together: Together, 
     assert eventually(lambda: ask(loop, together, ECHO, "c") == [b"c"], what="an answer")
 
 
+def test_what_can_not_be_asked_is_its_askers_matter(loop: Loop, together: Together) -> None:
+    """Before there is a connection, over it, and after that: whoever asks next is answered."""
+    for _ in range(3):
+        found: list[Exception] = []
+
+        def one(found: list[Exception] = found) -> None:
+            try:
+                together.eval(ECHO, 0, object())
+            except Exception as error:  # noqa: BLE001 - it is looked at
+                found.append(error)
+
+        loop.submit(one, tag="")
+        eventually(lambda found=found: found, what="an error")  # type: ignore[misc]
+        assert isinstance(found[0], TypeError | redis.DataError)
+        connected(loop, together)
+
+
 def test_the_connection_ends_with_the_thread(together: Together) -> None:
     """Nothing is left open."""
     loop = Loop(TASKS)
