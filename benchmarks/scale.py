@@ -17,6 +17,10 @@ if TYPE_CHECKING:
 __all__ = ["SCALE", "scale"]
 
 _PROCESSES: Final = (1, 2, 4)
+_MANY: Final = 1_000_000
+_OF_MANY: Final = (2,)
+"""With a million events it is looked at whether it is the same, and not again how it is with other numbers."""
+
 _API: Final = 0.05
 _MEBIBYTE: Final = 2**20
 
@@ -34,7 +38,7 @@ def scale(plan: Plan) -> Iterator[Sample]:
     backlogs = Backlogs(folder=plan.snapshots)
     for _ in range(plan.rounds):
         for number in plan.backlogs:
-            for processes in _PROCESSES:
+            for processes in _PROCESSES if number < _MANY else _OF_MANY:
                 plan.tell(f"{number:,} events, {processes} workers")
                 consumer = ours(processes)
                 backlog = backlogs.of(str(consumer.sender), number)
