@@ -11,21 +11,18 @@ import logging
 import time
 from functools import cached_property
 from queue import Empty
-from typing import TYPE_CHECKING, Any, ClassVar, Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import hiredis
 import redis
 from kombu.transport import redis as kombu_redis
 from kombu.utils.json import dumps
 
-from worker.broker.holder import RENEWALS, Holder
-from worker.broker.keys import DELAYED, Keys
+from worker.broker.holding import HoldingChannel
+from worker.broker.keys import DELAYED
 from worker.broker.payload import HELD_IN, PROBE, due_at, to_payload
 from worker.broker.refusals import taking_refusals
 from worker.broker.scripts import FETCH
-
-if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
 
 __all__ = ["Fetched", "FetchingChannel"]
 
@@ -43,10 +40,6 @@ _ASK_WITHOUT_TRACKING: Final = 0.05
 
 _OVERDUE: Final = 5.0
 """Seconds without an answer after which the connection is given up."""
-
-_HOLDER_TIMEOUT: Final = 5.0
-_SHORTEST_TIMEOUT: Final = 0.5
-"""Seconds that a holder's command may take, where the transport's options set no socket timeout, and at least."""
 
 _LAST_ANSWER: Final = 1.0
 """Seconds that a closing channel waits for the answer that is under way."""
@@ -72,28 +65,10 @@ class Fetched(NamedTuple):
     due: int | None
 
 
-class FetchingChannel(kombu_redis.Channel):  # type: ignore[misc]  # Kombu is untyped
+class FetchingChannel(HoldingChannel):
     """Kombu's Redis channel, with another way to fetch."""
 
-    lease: float = 20.0
-    """Seconds after which a holder that is not heard of is dead, and what it holds goes to others."""
-    counts: Mapping[str, str] = {}
-    """The queues whose messages are counted, and the hash of their counts."""
-    holds: Mapping[str, str] = {}
-    """The queues that can be held, and the hash of their hold."""
-
-    from_transport_options: ClassVar[tuple[str, ...]] = (
-        *kombu_redis.Channel.from_transport_options,
-        "lease",
-        "counts",
-        "holds",
-    )
-
     def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - Kombu's own
-        self.current_holder: Holder | None = None
-        self._retired: list[Holder] = []
-        self.kept: Collection[str] = ()
-        """What is still being worked on as the channel closes: it stays in hand."""
         self._no_ack: set[str] = set()
         self.armed_until: float | None = None
         """Until when it waits for news, if it does (by `time.monotonic`)."""
@@ -109,53 +84,6 @@ class FetchingChannel(kombu_redis.Channel):  # type: ignore[misc]  # Kombu is un
         self._lists: list[tuple[str, bool]] = []
         super().__init__(*args, **kwargs)
 
-    # Keys, connections and the holder
-
-    @cached_property
-    def keys(self) -> Keys:
-        """The names of the keys."""
-        return Keys(
-            prefix=self.global_keyprefix,
-            sep=self.sep,
-            steps=tuple(self.priority_steps),
-            unacked_name=self.unacked_key,
-            index_name=self.unacked_index_key,
-            counts=self.counts,
-            holds=self.holds,
-        )
-
-    @property
-    def holder(self) -> Holder:
-        """The holder of what this channel has in hand."""
-        if self.current_holder is None:
-            pool = self._get_pool()
-            # A command that hangs must not cost the lease: there has to be time for another on a new connection.
-            patience = max(min(self.socket_timeout or _HOLDER_TIMEOUT, self.lease / RENEWALS), _SHORTEST_TIMEOUT)
-            pool.connection_kwargs["socket_timeout"] = patience
-            if "socket_connect_timeout" in pool.connection_kwargs:  # a Unix socket has none
-                pool.connection_kwargs["socket_connect_timeout"] = patience
-            holder = Holder(pool, self.keys, lease=self.lease)
-            holder.grouped = bool(self.connection and self.connection.has_loop)
-            if self.connection is not None:
-                holder.on_flushed = self.connection.wake
-            self.current_holder = holder
-        return self.current_holder
-
-    def holder_of(self, tag: str) -> Holder:
-        """The holder of a message that this channel has in hand."""
-        current = self.current_holder
-        if current is not None and tag in current:
-            return current
-        for holder in self._retired:
-            if tag in holder:
-                return holder
-        return self.holders[-1] if self.holders else self.holder  # it has ended before
-
-    @property
-    def holders(self) -> list[Holder]:
-        """All that hold something for this channel."""
-        return [*self._retired, *([] if self.current_holder is None else [self.current_holder])]
-
     def _on_connection_disconnect(self, connection: Any) -> None:  # noqa: ANN401 - redis-py's
         """Change hands if an answer is lost with the connection."""
         if self._in_poll is connection:
@@ -164,13 +92,6 @@ class FetchingChannel(kombu_redis.Channel):  # type: ignore[misc]  # Kombu is un
             self.disarm()
             self._awaits_answer = False
         super()._on_connection_disconnect(connection)
-
-    def _change_hands(self) -> None:
-        """Let another holder take what comes from now on: Redis may yet hand over to this one what nobody will read."""
-        if self.current_holder is not None:
-            self.current_holder.retire()
-            self._retired = [holder for holder in self.holders if not holder.done]
-            self.current_holder = None
 
     @cached_property
     def client(self) -> Any:  # noqa: ANN401 - its connection is one of `_connparams`
@@ -193,24 +114,6 @@ class FetchingChannel(kombu_redis.Channel):  # type: ignore[misc]  # Kombu is un
         if pool is not None:
             pool.disconnect()
         super()._disconnect_pools()
-
-    def _after_fork(self) -> None:
-        for holder in self.holders:
-            holder.forget()
-        self._retired, self.current_holder = [], None
-        super()._after_fork()
-
-    def scripting(self) -> redis.Redis:
-        """A client that puts no prefix before keys: the scripts are given whole names."""
-        return redis.Redis(connection_pool=self.pool)
-
-    def adopt(self, tag: str) -> None:
-        """Hold a message that Kombu's own code laid in `unacked`."""
-        holder = self.holder
-        self.scripting().sadd(holder.held_key, tag)
-        holder.hold([tag])
-
-    # Fetching
 
     def _queue_keys(self, queues: list[str]) -> tuple[list[str], list[str], list[tuple[str, bool]]]:
         """The fetch script's keys and arguments for queues, and what each list's number stands for."""
