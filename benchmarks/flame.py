@@ -215,7 +215,8 @@ def _record(events: int, seconds: float, folder: Path) -> list[str]:
             await_all(servers, url, events)
             watching.result()
     _perf("inject", "--jit", "-i", str(looks), "-o", str(with_names), cwd=folder)
-    Path(tempfile.gettempdir(), f"jit-{watched}.dump").unlink(missing_ok=True)
+    for worker in workers:
+        Path(tempfile.gettempdir(), f"jit-{worker.process.pid}.dump").unlink(missing_ok=True)
     return _perf("script", "--no-inline", "-i", str(with_names)).splitlines()
 
 

@@ -7,7 +7,10 @@ thread. That is also the way over TLS, always.
 
 from __future__ import annotations
 
+import logging
+import math
 import socket
+import time
 from typing import TYPE_CHECKING, Any, Final
 
 import hiredis
@@ -22,13 +25,25 @@ if TYPE_CHECKING:
 
 __all__ = ["Asker", "Command"]
 
+log = logging.getLogger(__name__)
+
 _AT_ONCE: Final = 64 * 1024
 """Bytes read from Redis in one step."""
 
 _NOT_YET: Final = object()
 
-_ELSEWHERE: Final = (redis.ConnectionError, redis.ReadOnlyError)
-"""What this Redis answers if another one is to be asked, or the same one later: it loads, or is no master any more."""
+_PAUSE: Final = 1.0
+"""Seconds before another try to connect. Meanwhile redis-py's own way does."""
+
+
+def _is_to_be_left(answer: object) -> bool:
+    """Whether Redis answers that another one is to be asked, or the same one later: it loads, or is a replica now.
+
+    Redis before 7 tells the latter in the midst of a script's own error.
+    """
+    if isinstance(answer, redis.ConnectionError | redis.ReadOnlyError):
+        return True
+    return isinstance(answer, redis.ResponseError) and "-READONLY" in str(answer)
 
 
 class _Asked:
@@ -67,7 +82,8 @@ class Asker:
         self._waiting: list[_Asked] = []
         self._idle: Waiter | None = None
         self._sock: socket.socket | None = None
-        self._possible = not issubclass(pool.connection_class, redis.SSLConnection)
+        self._connect_at = math.inf if issubclass(pool.connection_class, redis.SSLConnection) else 0.0
+        """From when on it may connect, by the monotonic clock."""
         turns.begin(self._serve)
         turns.at_stop(self._disconnect)
 
@@ -103,8 +119,9 @@ class Asker:
             except (redis.RedisError, OSError):
                 self._disconnect()
         answers = self._turns.aside(lambda: self._otherwise(commands))
-        if self._possible and not any(isinstance(answer, Exception) for answer in answers):
-            self._connect()
+        if time.monotonic() >= self._connect_at and not all(isinstance(answer, Exception) for answer in answers):
+            self._connect_at = math.inf
+            self._turns.begin(self._connect)  # nobody waits for it
         return answers
 
     def _over_it(self, sock: socket.socket, commands: Sequence[Command]) -> list[Any]:
@@ -117,8 +134,8 @@ class Asker:
                 if not (some := sock.recv(_AT_ONCE)):
                     raise redis.ConnectionError("Redis has closed the connection")
                 reader.feed(some)
-            elif isinstance(answer, _ELSEWHERE):
-                raise answer
+            elif _is_to_be_left(answer):
+                raise redis.ConnectionError(str(answer))
             elif not isinstance(answer, hiredis.PushNotification):  # what nobody asked for
                 answers.append(answer)
         return answers
@@ -128,12 +145,13 @@ class Asker:
         connection = self._pool.connection_class(**self._pool.connection_kwargs)
         try:
             self._turns.aside(connection.connect)
-        except (redis.RedisError, OSError):
+        except Exception as error:  # noqa: BLE001 - whatever it is, redis-py's own way meets it too, and says so
+            log.debug("Redis is asked by threads for now: %s", error)
+            self._connect_at = time.monotonic() + _PAUSE
             return
         opened, parser = connection._sock, connection._parser  # noqa: SLF001 - redis-py has no way to take it over
         if not isinstance(opened, socket.socket):
-            self._possible = False
-            connection.disconnect()
+            connection.disconnect()  # no real one: it is always asked in redis-py's own way
             return
         self._reader = hiredis.Reader(
             protocolError=redis.InvalidResponse, replyError=parser.parse_error, notEnoughData=_NOT_YET
@@ -144,3 +162,4 @@ class Asker:
         sock, self._sock = self._sock, None
         if sock is not None:
             sock.close()
+            self._connect_at = 0.0

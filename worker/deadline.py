@@ -11,7 +11,8 @@ import io
 import socket
 import time
 from collections import deque
-from typing import TYPE_CHECKING, Any, Final, cast
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, cast
 
 from requests import PreparedRequest, Response
 from requests.adapters import HTTPAdapter
@@ -29,9 +30,6 @@ if TYPE_CHECKING:
     from worker.turns import Turns
 
 __all__ = ["Deadline", "DeadlineAdapter", "DeadlineResponse"]
-
-_FRESH: Final = 0.5
-"""Seconds since a connection was used, within which no server gives it up for being idle."""
 
 
 class Deadline:
@@ -150,8 +148,8 @@ class DeadlineAdapter(HTTPAdapter):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - requests' own
         super().__init__(*args, **kwargs)
-        self._kept: deque[tuple[HTTPConnection, float]] = deque()
-        """Connections that were used, and when: urllib3's pool looks at each whenever it is taken."""
+        self._kept: deque[HTTPConnection] = deque()
+        """Connections that were used, past the locks of urllib3's pool."""
 
     def get_connection_with_tls_context(self, *args: Any, **kwargs: Any) -> HTTPConnectionPool:  # noqa: ANN401 - requests' own
         """Return the server's pool: the first request's."""
@@ -172,14 +170,14 @@ class DeadlineAdapter(HTTPAdapter):
 
     def kept(self) -> HTTPConnection | None:
         """Take a connection that is open, and on which nothing is under way; None if there is none."""
-        try:
-            connection, since = self._kept.pop()
-        except IndexError:
-            return self._kept_by_pool()
-        if time.monotonic() - since > _FRESH and is_connection_dropped(connection):
-            connection.close()
-            return self._kept_by_pool()
-        return connection
+        while self._kept:
+            with suppress(IndexError):  # another thread was sooner
+                connection = self._kept.pop()
+                # Closed; or more came than was asked for, which would be taken for the next answer.
+                if not is_connection_dropped(connection):
+                    return connection
+                connection.close()
+        return self._kept_by_pool()
 
     def _kept_by_pool(self) -> HTTPConnection | None:
         if (pool := self._found) is None:
@@ -193,7 +191,7 @@ class DeadlineAdapter(HTTPAdapter):
     def put_back(self, connection: HTTPConnection, *, reusable: bool) -> None:
         """Let others have a connection that was `kept`; if it is not ``reusable`` it is closed."""
         if reusable and self._found is not None:
-            self._kept.append((connection, time.monotonic()))
+            self._kept.append(connection)
         else:
             connection.close()
 
@@ -209,7 +207,7 @@ class DeadlineAdapter(HTTPAdapter):
         """Close the pools; a request after that opens another."""
         self._found, self._checked = None, False
         while self._kept:
-            self._kept.pop()[0].close()
+            self._kept.pop().close()
         super().close()
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - requests' own

@@ -219,7 +219,7 @@ class Delivery:
                 delivery_tag="" if replayed else message.delivery_tag,
                 held_in=message.held_in,
             )
-        except redis.RedisError as error:
+        except Exception as error:  # noqa: BLE001 - as in `_bury`: the journey has to know that it was sent
             return self._keep_back(replace(journey, delivered=True), f"{_fault(error)}; then delivered")
         if replayed:
             return self._done(message, Count.DELIVERED, State.DELIVERED)

@@ -50,5 +50,8 @@ class Request(CeleryRequest):  # type: ignore[misc]  # Celery is untyped
 
 
 def _shown(arguments: object, *, brief: bool) -> str:
-    """Return what monitors are told; Celery's own way of finding what is too much costs more than to send an event."""
+    """Return what monitors are told: all of it if the body is ``brief``.
+
+    Celery's own way of finding what is too much costs more than to send the event to AquilaX.
+    """
     return repr(arguments) if brief else saferepr(arguments, _SHOWN)

@@ -591,3 +591,25 @@ def test_there_are_exceptions_to_walk() -> None:
     """So that the test above can't pass on none."""
     assert len(_exceptions(requests.exceptions)) > 20
     assert len(_exceptions(urllib3.exceptions)) > 25
+
+
+@pytest.mark.parametrize("after", [1, 2, 3])
+def test_a_second_answer_is_not_taken_for_the_next_events(after: int) -> None:
+    """A proxy that answers twice must not have an event that was refused recorded as delivered."""
+    asked: list[str] = []
+
+    def answer(peer: Peer, head: str) -> None:
+        asked.append(head)
+        last = len(asked) > after
+        peer.say(response("503 Service Unavailable" if last else "200 OK"))
+        if len(asked) == after:
+            time.sleep(0.05)
+            peer.say(response("200 OK"))
+
+    with raw_http(answer) as server, client(server.url) as aquilax:
+        answers = [aquilax.send(EVENT).status for _ in range(after)]
+        time.sleep(0.15)  # the second answer comes
+        refused = aquilax.send(EVENT).status
+
+    assert (answers, refused) == ([200] * after, 503)
+    assert server.connections == 2

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -165,3 +166,43 @@ def test_the_connection_ends_with_the_thread(together: Together) -> None:
     loop.stop()
 
     assert connection.fileno() == -1
+
+
+def test_nobody_waits_for_a_connection(
+    loop: Loop, together: Together, broker: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While it can't be made, redis-py's own way answers, and it is not tried again and again."""
+    connected(loop, together)
+    tries: list[float] = []
+
+    def slow(connection: Any) -> None:
+        if connection._sock is not None:
+            return
+        tries.append(time.monotonic())
+        time.sleep(1)
+        raise redis.ConnectionError("no way")
+
+    with redis_client(broker.url, connections=TASKS) as client:
+        another = Together(client)
+        assert ask(loop, another, ECHO, "first") == [b"first"]  # by a connection that is there, from now on
+        monkeypatch.setattr(redis.Connection, "connect", slow)
+        (asker,) = another._askers.values()
+        asker._disconnect()
+        began = time.monotonic()
+        for number in range(20):
+            assert ask(loop, another, ECHO, str(number)) == [str(number).encode()]
+        assert time.monotonic() - began < 1
+        assert len(tries) <= 1
+        monkeypatch.undo()
+        another.close()
+
+
+@pytest.mark.parametrize("newer", [True, False], ids=["as Redis 7 says it", "as Redis 6 says it"])
+def test_a_master_that_is_one_no_more_is_left(loop: Loop, together: Together, newer: bool) -> None:
+    """The connection is given up, and redis-py's own way has another try, wherever the master is now."""
+    first = connected(loop, together)
+    said = "READONLY no" if newer else "ERR Error running script: @user_script: 1: -READONLY no"
+    (answer,) = ask(loop, together, f"return redis.error_reply('{said}')", "x")
+
+    assert isinstance(answer, redis.ResponseError)
+    assert eventually(lambda: connected(loop, together) is not first, what="another connection")

@@ -215,6 +215,8 @@ class Holder:
         self._held.clear()
 
     def _note(self, notes: dict[str, str], tag: str, what: str = "") -> None:
+        if notes is not self._ended:
+            SETTLED.take(tag)  # what comes again is settled again
         with self._changed:
             is_first = not self._pending
             notes[tag] = what

@@ -114,7 +114,7 @@ class Journey:
 
 
 _OF_A_PRODUCER: Final = frozenset({"v", "enqueued_at"})
-"""What the header of a message says that has not been in hand before."""
+"""What the header of a message says that no worker has published again."""
 
 _RUN: Final = re.compile(r"[0-9a-f]{32}")
 
