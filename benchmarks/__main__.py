@@ -17,7 +17,7 @@ from benchmarks.enqueue import ENQUEUE, enqueue
 from benchmarks.latency import LATENCY, latency
 from benchmarks.machine import describe
 from benchmarks.memory import MEMORY, memory
-from benchmarks.plan import Plan
+from benchmarks.plan import MILLION, Plan
 from benchmarks.report import Report
 from benchmarks.scale import SCALE, scale
 
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from benchmarks.sample import Measurement, Sample
 
 _ROOT: Final = Path(__file__).resolve().parent.parent
-_MILLION: Final = 1_000_000
 _MEASUREMENTS: Final[dict[str, tuple[Measurement, Callable[[Plan], Iterator[Sample]]]]] = {
     "enqueue": (ENQUEUE, enqueue),
     "deliver": (DELIVER, deliver),
@@ -73,7 +72,7 @@ def main(
         machine=describe(),
         command=f"python -m benchmarks {' '.join(sys.argv[1:])}",
     )
-    more = (_MILLION,) if million else ()
+    more = (MILLION,) if million else ()
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:
         plan = Plan(
             rounds=rounds,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, cast
 
@@ -13,6 +13,7 @@ from benchmarks.usage import Usage, usage
 from worker.sandbox.stack import StackError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     import redis
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from benchmarks.servers import Rig
     from worker.sandbox.stack import Part
 
-__all__ = ["Drained", "await_all", "drain", "gather"]
+__all__ = ["Drained", "Gathered", "drain", "gathered"]
 
 _STARTED_WITHIN: Final = 60
 _GATHERED_WITHIN: Final = 7
@@ -77,14 +78,45 @@ class _Look:
         return int(self.stats["distinct"])
 
 
-def drain(consumer: Consumer, events: int, *, latency: float, backlog: Path | None) -> Drained:
-    """Let a consumer deliver so many events.
+@dataclass(frozen=True, kw_only=True)
+class Gathered:
+    """Workers that stand before a closed gate, with as many requests as they can have.
+
+    Attributes:
+        workers: Their processes.
+        client: Of the Redis that their queue is in.
+        url: Of the stand-in for AquilaX.
+        servers: All of that.
+    """
+
+    workers: list[Part]
+    client: redis.Redis
+    url: str
+    servers: Rig
+
+    def deliver(self, events: int) -> None:
+        """Open the gate, and look on until so many events have arrived, or none has for a while."""
+        self.servers.ask(f"{self.url}/open")
+        _await_all(self.servers, self.url, events)
+
+
+@contextmanager
+def gathered(
+    consumer: Consumer,
+    events: int,
+    *,
+    latency: float,
+    backlog: Path | None,
+    environment: Mapping[str, str] | None = None,
+) -> Iterator[Gathered]:
+    """Start a consumer on a full queue, and let it come as far as the gate.
 
     Args:
         consumer: Who.
         events: How many there are.
         latency: Seconds that the API takes for each.
         backlog: The snapshot of the Redis that they are in; None if there is no queue.
+        environment: What else is added to the workers' environment.
 
     Raises:
         StackError: Nothing arrived.
@@ -92,25 +124,32 @@ def drain(consumer: Consumer, events: int, *, latency: float, backlog: Path | No
     with rig() as servers, closing(servers.start_redis(backlog)) as client:
         url = servers.start_target(latency)
         servers.create_database()
+        servers.ask(f"{url}/close")
+        added = {EVENTS: str(events), **consumer.environment, **(environment or {})}
+        workers = servers.launch(consumer.commands, added)
+        _gather(workers, servers, url, min(consumer.at_once, events))
+        yield Gathered(workers=workers, client=client, url=url, servers=servers)
+
+
+def drain(consumer: Consumer, events: int, *, latency: float, backlog: Path | None) -> Drained:
+    """Let a consumer deliver so many events; arguments and errors are as of `gathered`."""
+    with gathered(consumer, events, latency=latency, backlog=backlog) as at_gate:
+        pids = [worker.process.pid for worker in at_gate.workers]
 
         def look() -> _Look:
-            commands, reads = _commands(client)
-            return _Look(stats=servers.ask(f"{url}/stats"), used=usage(pids), commands=commands, reads=reads)
+            stats = at_gate.servers.ask(f"{at_gate.url}/stats")
+            commands, reads = _commands(at_gate.client)
+            return _Look(stats=stats, used=usage(pids), commands=commands, reads=reads)
 
-        servers.ask(f"{url}/close")
-        workers = servers.launch(consumer.commands, {EVENTS: str(events), **consumer.environment})
-        pids = [worker.process.pid for worker in workers]
-        gather(workers, servers, url, min(consumer.at_once, events))
         first = look()
-        servers.ask(f"{url}/open")
-        await_all(servers, url, events)
+        at_gate.deliver(events)
         busy = usage(pids)
         time.sleep(latency + _SETTLED)
         last = look()
     return _drained(first, last, busy, events)
 
 
-def gather(workers: list[Part], servers: Rig, url: str, number: int) -> None:
+def _gather(workers: list[Part], servers: Rig, url: str, number: int) -> None:
     """Wait until so many requests stand at the gate, or until those that do would not stand there much longer."""
     began, first = time.monotonic(), None
     while (waiting := int(servers.ask(f"{url}/stats")["waiting"])) < number:
@@ -123,8 +162,7 @@ def gather(workers: list[Part], servers: Rig, url: str, number: int) -> None:
         time.sleep(_LOOK)
 
 
-def await_all(servers: Rig, url: str, events: int) -> None:
-    """Look on until so many events have arrived, or none has for a while."""
+def _await_all(servers: Rig, url: str, events: int) -> None:
     seen, since = 0, time.monotonic()
     while seen < events and time.monotonic() - since < _IDLE:
         time.sleep(_LOOK)

@@ -15,7 +15,6 @@ import sys
 import tempfile
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
 from dataclasses import dataclass, field
 from html import escape
 from pathlib import Path
@@ -25,9 +24,7 @@ import click
 
 from benchmarks.backlog import Backlogs
 from benchmarks.consumers import ours
-from benchmarks.draining import await_all, gather
-from benchmarks.sender import EVENTS
-from benchmarks.servers import rig
+from benchmarks.draining import gathered
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -200,22 +197,16 @@ def _record(events: int, seconds: float, folder: Path) -> list[str]:
     """Let two workers empty a queue; return what ``perf script`` says of one of them."""
     consumer, looks, with_names = ours(), folder / "perf.data", folder / "perf.named"
     backlog = Backlogs(folder=folder).of(str(consumer.sender), events)
-    with rig() as servers, closing(servers.start_redis(backlog)):
-        url = servers.start_target(_API)
-        servers.create_database()
-        servers.ask(f"{url}/close")
-        names = {EVENTS: str(events), "PYTHON_PERF_JIT_SUPPORT": "1", **consumer.environment}
-        workers = servers.launch(consumer.commands, names)
-        gather(workers, servers, url, consumer.at_once)
-        watched = str(workers[0].process.pid)
+    named = {"PYTHON_PERF_JIT_SUPPORT": "1"}
+    with gathered(consumer, events, latency=_API, backlog=backlog, environment=named) as at_gate:
+        watched = str(at_gate.workers[0].process.pid)
         looking = ["record", "-k", "mono", "-F", str(_HERTZ), "--call-graph", f"dwarf,{_STACK}", "-p", watched]
         with ThreadPoolExecutor(1) as thread:
             watching = thread.submit(_perf, *looking, "-o", str(looks), "--", "sleep", str(seconds))
-            servers.ask(f"{url}/open")
-            await_all(servers, url, events)
+            at_gate.deliver(events)
             watching.result()
     _perf("inject", "--jit", "-i", str(looks), "-o", str(with_names), cwd=folder)
-    for worker in workers:
+    for worker in at_gate.workers:
         Path(tempfile.gettempdir(), f"jit-{worker.process.pid}.dump").unlink(missing_ok=True)
     return _perf("script", "--no-inline", "-i", str(with_names)).splitlines()
 
@@ -248,15 +239,11 @@ def main(*, events: int, seconds: float, output: Path) -> None:
     title = f"One of two workers at full load, API {_API * 1000:.0f} ms: {total:,} looks, {os.uname().release}"
     output.write_text(svg(found, title))
     click.echo(f"{output}: {total:,} looks")
-    for (thread, *_), samples in _by_thread(found).most_common():
+    threads: Counter[str] = Counter()
+    for (thread, *_), samples in found.items():
+        threads[thread] += samples
+    for thread, samples in threads.most_common():
         click.echo(f"{100 * samples / total:5.1f} %  {thread}")
-
-
-def _by_thread(found: Counter[tuple[str, ...]]) -> Counter[tuple[str]]:
-    threads: Counter[tuple[str]] = Counter()
-    for stack, samples in found.items():
-        threads[(stack[0],)] += samples
-    return threads
 
 
 if __name__ == "__main__":

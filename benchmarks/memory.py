@@ -6,6 +6,7 @@ from contextlib import closing
 from typing import TYPE_CHECKING, Final, cast
 
 from benchmarks.consumers import CONSUMERS, OURS
+from benchmarks.plan import MILLION
 from benchmarks.sample import Measurement, Sample
 from benchmarks.servers import rig
 
@@ -27,7 +28,6 @@ MEMORY: Final = Measurement(
     more_is_better=False,
 )
 
-_MANY: Final = 1_000_000
 _REMEMBERED: Final = f"{OURS}, remembered"
 _FIGURE: Final = "bytes each"
 
@@ -41,7 +41,7 @@ def memory(plan: Plan) -> Iterator[Sample]:
     subjects.append((_REMEMBERED, ("-m", "benchmarks.remembering")))
     for number in plan.queued:
         for name, command in plan.chosen(subjects, name=lambda each: each[0]):
-            if number >= _MANY and not name.startswith(OURS):
+            if number >= MILLION and not name.startswith(OURS):
                 continue  # theirs does not depend on the number, and filling them takes long
             plan.tell(f"{number:,}: {name}")
             with rig() as servers, closing(servers.start_redis()) as client:

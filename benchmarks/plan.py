@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from pathlib import Path
 
-__all__ = ["Plan"]
+__all__ = ["MILLION", "Plan"]
 
 T = TypeVar("T")
+
+MILLION: Final = 1_000_000
+"""So many events are measured only if they are asked for, and only where their number may matter."""
 
 
 @dataclass(frozen=True, kw_only=True)

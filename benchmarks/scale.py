@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 from benchmarks.backlog import Backlogs
 from benchmarks.consumers import OURS, ours
 from benchmarks.draining import drain
+from benchmarks.plan import MILLION
 from benchmarks.sample import Measurement, Sample
 
 if TYPE_CHECKING:
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
 __all__ = ["SCALE", "scale"]
 
 _PROCESSES: Final = (1, 2, 4)
-_MANY: Final = 1_000_000
 _OF_MANY: Final = (2,)
 """With a million events it is looked at whether it is the same, and not again how it is with other numbers."""
 
@@ -38,7 +38,7 @@ def scale(plan: Plan) -> Iterator[Sample]:
     backlogs = Backlogs(folder=plan.snapshots)
     for _ in range(plan.rounds):
         for number in plan.backlogs:
-            for processes in _PROCESSES if number < _MANY else _OF_MANY:
+            for processes in _PROCESSES if number < MILLION else _OF_MANY:
                 plan.tell(f"{number:,} events, {processes} workers")
                 consumer = ours(processes)
                 backlog = backlogs.of(str(consumer.sender), number)

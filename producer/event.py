@@ -90,8 +90,8 @@ class FeedbackEvent:
         if not isinstance(wire, Mapping):
             _refuse("event", wire, "a mapping with request_id, status, org and group")
         if not _NEEDED.issubset(wire):
-            missing = [name for name in ("request_id", "status", "org", "group") if name not in wire]
-            raise InvalidEvent(f"{missing[0]} is missing: expected request_id, status, org and group", field=missing[0])
+            missing = next(name for name in cls.__slots__ if name not in wire)
+            raise InvalidEvent(f"{missing} is missing: expected request_id, status, org and group", field=missing)
         if not _KNOWN.issuperset(wire):
             name = _shown(next(name for name in wire if name not in _KNOWN))
             raise InvalidEvent(f"{name} is no field of an event: expected {', '.join(cls.__slots__)}", field=name)

@@ -96,12 +96,13 @@ class Journey:
         if not isinstance(header, Mapping) or header.get("v") not in _VERSIONS:
             raise ValueError("the header feedback is not of version " + " or ".join(map(str, _VERSIONS)))
         try:
+            begun = min(_moment(header.get("enqueued_at")) or received_at, received_at)
+            message_id = _name(header.get("message_id", message_id))
             if header.keys() <= _OF_A_PRODUCER:
-                begun = min(_moment(header.get("enqueued_at")) or received_at, received_at)
-                return cls(enqueued_at=begun, message_id=_name(message_id))
+                return cls(enqueued_at=begun, message_id=message_id)
             return cls(
-                enqueued_at=min(_moment(header.get("enqueued_at")) or received_at, received_at),
-                message_id=_name(header.get("message_id", message_id)),
+                enqueued_at=begun,
+                message_id=message_id,
                 attempts=_count(header.get("attempts", 0)),
                 holds=_count(header.get("holds", 0)),
                 dead_letter=None if header.get("dead_letter") is None else _count(header["dead_letter"], most=_BIGINT),
