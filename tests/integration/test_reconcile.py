@@ -219,6 +219,35 @@ def test_a_dead_letter_that_was_pruned_is_not_missed(places: Places, table: Dead
     assert _record()["dead_letters"]["missing"] == 1
 
 
+def test_a_burial_that_is_about_to_be_counted_is_not_accused(places: Places, table: DeadLetterStore) -> None:
+    """Its row is written first: on a system in which events die, there is one at any moment."""
+    _bury(places, table)
+    bury(table, a_burial(message_id="tag-2"))
+    counted = threading.Timer(0.5, places.count, kwargs={"accepted": 1, "dead": 1, "dead_rejected": 1, "graves": 1})
+    counted.start()
+
+    ended = _reconcile(patience=30)
+    counted.join()
+
+    assert ended.exit_code == 0
+    assert ended.stdout.splitlines()[1:] == [
+        "dead letters: 1 buried, 1 of these in the table; in all 2 dead, 0 replaying, 0 delivered, 0 discarded"
+    ]
+
+
+def test_a_replay_that_ends_while_it_is_looked_for_is_not_accused(places: Places, table: DeadLetterStore) -> None:
+    """Its outcome comes into its row within the patience."""
+    row_id = _bury(places, table)
+    _replaying(table, row_id)
+    ended_later = threading.Timer(1.5, settle, [table, row_id, State.DELIVERED])
+    ended_later.start()
+
+    ended = _reconcile(patience=30)
+    ended_later.join()
+
+    assert ended.exit_code == 0, ended.stdout
+
+
 def test_a_row_that_was_not_counted_is_no_loss(places: Places, table: DeadLetterStore) -> None:
     """Its worker is about to count it, or Redis has lost its counts: said, and not accused."""
     _bury(places, table)

@@ -13,6 +13,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
 from worker.accounts.check import Check, check, find_replays
+from worker.accounts.snapshot import take_snapshot
 from worker.accounts.table import Replaying, Table, look_at_table, replaying
 from worker.deadletters import DeadLetterError
 
@@ -30,8 +31,10 @@ PATIENCE: Final = timedelta(seconds=5)
 """How long something must be wrong: ten times as long as a worker takes to let go of what has ended."""
 
 _LOOK_EVERY: Final = 0.5
+_COUNTED_WITHIN: Final = 0.02
+"""Seconds in which a burial is counted, mostly."""
 _OUTCOME_WITHIN: Final = 1.0
-"""Seconds in which the outcome of a message that has just ended is in its row."""
+"""Seconds in which the outcome of a message that has just ended is in its row, however little patience there is."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,11 +45,13 @@ class Report:
         check: What Redis says.
         table: What the dead-letter table says; None if it can't be asked.
         table_error: Why it can't.
+        uncounted_rows: Rows that counted burials made, above the number of those burials, also after a while.
         stuck: Rows that wait for the outcome of a replay that is nowhere.
     """
 
     check: Check
     table: Table | None = None
+    uncounted_rows: int = 0
     table_error: DeadLetterError | None = None
     stuck: tuple[Replaying, ...] = ()
 
@@ -56,11 +61,21 @@ class Report:
         return self.check.balance
 
     @property
+    def buried(self) -> int:
+        """How many rows counted burials had made at the moment of the equation."""
+        return self.check.snapshot.counts.get("graves", 0)
+
+    @property
     def rows_missing(self) -> int:
         """How many dead letters were buried, not pruned, and are not in the table; negative if it has too many."""
         if self.table is None:
             return 0
-        return self.check.snapshot.counts.get("graves", 0) - self.table.made - self.table.pruned
+        return max(self.buried - self.table.made - self.table.pruned, 0) - self.uncounted_rows
+
+    @property
+    def rows(self) -> int:
+        """How many of the buried are in the table, and those that were not counted: not those that died since."""
+        return 0 if self.table is None else self.buried - self.table.pruned - self.rows_missing
 
     @property
     def balances(self) -> bool | None:
@@ -104,8 +119,9 @@ def reconcile(
     try:
         engine = open_table()
         # Redis first: a row is there before it is counted.
-        report = replace(report, table=look_at_table(engine))
-        return replace(report, stuck=_stuck(client, engine, sleep))
+        table = look_at_table(engine)
+        report = replace(report, table=table, uncounted_rows=_uncounted_rows(client, table, patience, sleep))
+        return replace(report, stuck=_stuck(client, engine, patience, sleep))
     except DeadLetterError as error:
         return replace(report, table=None, table_error=error)
 
@@ -124,13 +140,29 @@ def _is_in_order(found: Check) -> bool:
     return found.hangs_together and not found.balance.missing
 
 
-def _stuck(client: redis.Redis, engine: Engine, sleep: Callable[[float], None]) -> tuple[Replaying, ...]:
-    """Return the rows whose replay is nowhere."""
+def _uncounted_rows(client: redis.Redis, table: Table, patience: timedelta, sleep: Callable[[float], None]) -> int:
+    """Return how many more rows there are than burials were counted, once those that died meanwhile are counted too.
+
+    A worker counts a burial a moment after it wrote the row, so the count is asked for until it has come up to the rows
+    that were seen.
+    """
+    rows, deadline = table.made + table.pruned, time.monotonic() + patience.total_seconds()
+    while (more := rows - take_snapshot(client).counts.get("graves", 0)) > 0 and time.monotonic() < deadline:
+        sleep(_COUNTED_WITHIN)
+    return max(more, 0)
+
+
+def _stuck(
+    client: redis.Redis, engine: Engine, patience: timedelta, sleep: Callable[[float], None]
+) -> tuple[Replaying, ...]:
+    """Return the rows whose replay is nowhere, whenever it is looked for."""
     waiting = replaying(engine)
-    if waiting:
+    deadline = time.monotonic() + max(patience.total_seconds(), _OUTCOME_WITHIN)
+    while waiting:
         found = find_replays(client, {row.row_id for row in waiting})
         waiting = {row for row in waiting if row.row_id not in found}
-    if waiting:
-        sleep(_OUTCOME_WITHIN)
+        if not waiting or time.monotonic() >= deadline:
+            break
+        sleep(_LOOK_EVERY)
         waiting &= replaying(engine)
     return tuple(sorted(waiting, key=lambda row: row.row_id))

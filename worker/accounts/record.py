@@ -114,8 +114,8 @@ def _table(report: Report) -> dict[str, Any] | None:
     if table is None:
         return None
     return {
-        "buried": report.check.snapshot.counts.get("graves", 0),
-        "rows": table.made,
+        "buried": report.buried,
+        "rows": report.rows,
         "pruned": table.pruned,
         "missing": report.rows_missing,
         "by_state": dict(table.by_state),

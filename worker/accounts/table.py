@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import groupby
@@ -66,25 +67,31 @@ def look_at_table(engine: Engine) -> Table:
         DeadLetterStoreUnavailable: The database can't be asked.
     """
     with translated(), engine.connect() as connection:
-        made, pruned = _made(connection)
-        return Table(
-            made=made,
-            pruned=pruned,
-            by_state=_numbers(connection, DeadLetter.state, State),
-            by_reason=_numbers(connection, DeadLetter.reason, Reason),
-        )
+        groups = connection.execute(_GROUPS).all()
+        pruned = groups[0].pruned if groups else connection.scalar(_PRUNED)
+    by_state, by_reason = Counter[str](), Counter[str]()
+    for group in groups:
+        by_state[group.state] += group.rows
+        by_reason[group.reason] += group.rows
+    return Table(
+        made=sum(group.made for group in groups),
+        pruned=int(pruned or 0),
+        by_state={state.value: by_state[state] for state in State},
+        by_reason={reason.value: by_reason[reason] for reason in Reason},
+    )
 
 
-def _made(connection: Connection) -> tuple[int, int]:
-    """How many rows counted burials made: those that are there, and those that were pruned.
+_PRUNED: Final = select(func.coalesce(func.sum(PrunedRows.rows_pruned), 0)).where(PrunedRows.what == COUNTED)
 
-    One statement sees one moment on every database; of two, the second would see a row again, or not at all, that is
-    pruned in between.
-    """
-    made = select(func.count()).select_from(DeadLetter).where(DeadLetter.message_id.is_not(None))
-    pruned = select(func.coalesce(func.sum(PrunedRows.rows_pruned), 0)).where(PrunedRows.what == COUNTED)
-    row = connection.execute(select(made.scalar_subquery(), pruned.scalar_subquery())).one()
-    return row[0], int(row[1])
+_GROUPS: Final = select(
+    DeadLetter.state,
+    DeadLetter.reason,
+    func.count(DeadLetter.message_id).label("made"),
+    func.count().label("rows"),
+    _PRUNED.scalar_subquery().label("pruned"),
+).group_by(DeadLetter.state, DeadLetter.reason)
+"""One statement, which sees one moment on every database: of two, the second would see a row again, or not at all, that
+is pruned or dies in between."""
 
 
 def count_by_state(engine: Engine) -> dict[str, int]:

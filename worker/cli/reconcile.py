@@ -169,10 +169,10 @@ def _wrong_in_table(report: Report) -> Iterator[str]:
         yield f"can't tell about dead letters: {outage(_database_url(), report.table_error)}"
     if table is None:
         return
-    buried, missing = report.check.snapshot.counts.get("graves", 0), report.rows_missing
+    missing = report.rows_missing
     pruned = f" and {table.pruned:,} pruned" if table.pruned else ""
     yield (
-        f"dead letters: {buried:,} buried, {table.made:,} of these in the table{pruned}; "
+        f"dead letters: {report.buried:,} buried, {report.rows:,} of these in the table{pruned}; "
         f"in all {_numbers(table.by_state)}"
     )
     if missing > 0:

@@ -132,7 +132,10 @@ def _look_through_redis(settings: Settings) -> Iterator[Finding]:
             fleet = ask_fleet(settings)
             now = take_snapshot(client)
             yield from look_at_queue(before, now, horizon=settings.feedback_retry_horizon)
-            yield from look_at_workers(fleet, now.holders, settings)
+            # One that came since was not asked.
+            asked = {holder.name for holder in before.holders}
+            holders = [holder for holder in now.holders if holder.name in asked]
+            yield from look_at_workers(fleet, holders, settings)
         except redis.RedisError as error:
             yield away(error, BrokerUrl.read(url, master).shown)
 
