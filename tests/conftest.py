@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.completeness import pytest_configure  # noqa: F401 - pytest finds it here
 from tests.databases import DatabaseServer, mariadb_server, postgres_server
 from tests.processes import VALKEY, RedisServer, need, redis_server
 from tests.sandbox import RunningSandbox, running_sandbox
