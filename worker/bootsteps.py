@@ -10,12 +10,14 @@ from contextlib import closing
 from typing import TYPE_CHECKING, Any, Final, Never
 
 import redis
+from billiard.process import active_children
 from celery import bootsteps
 from celery.exceptions import WorkerShutdown
 from celery.signals import worker_shutting_down
 from celery.worker import state
 from celery.worker.control import inspect_command
 
+from worker.broker.holder import Holder
 from worker.deadletters import (
     DatabaseUnusable,
     DeadLetterStore,
@@ -26,9 +28,11 @@ from worker.deadletters import (
 from worker.hold import Hold, HoldKind
 from worker.pool import TaskPool
 from worker.settings import SettingsError
+from worker.shutdown_deadline import MARGIN, ShutdownDeadline
 
 if TYPE_CHECKING:
     from collections.abc import Collection
+    from datetime import timedelta
 
     from worker.hold import Announcer
     from worker.settings import Settings
@@ -140,30 +144,41 @@ def feedback_hold(state: Any) -> dict[str, Any] | str:  # noqa: ANN401 - Celery'
 class Leave(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery is untyped
     """How a worker stops: nothing new is begun, what was not begun goes back at once, what runs has a deadline.
 
-    Celery's warm shutdown has none on a pool of threads. A second SIGTERM ends the wait, as the deadline does.
+    Celery's warm shutdown has none. A second SIGTERM ends the wait, as the deadline does. Whatever hangs meanwhile, the
+    process ends `MARGIN` after it (`worker.shutdown_deadline`).
     """
 
     requires = ("celery.worker.components:Pool",)
 
     def __init__(self, worker: Any, **kwargs: Any) -> None:  # noqa: ANN401 - Celery's WorkController
         super().__init__(worker, **kwargs)
+        self._patience: timedelta = worker.app.feedback.settings.feedback_shutdown_timeout
+        self._deadline = ShutdownDeadline(
+            lambda: _left_behind(worker.app.feedback.settings.feedback_lease), before_exit=lambda: _tidy_up(worker)
+        )
         self._asked_to_stop = 0
-
-    def start(self, worker: Any) -> None:  # noqa: ANN401, ARG002 - Celery's signature
-        """Count how often the worker is asked to stop."""
         worker_shutting_down.connect(self._asked)
 
-    def _asked(self, **_: object) -> None:
+    def start(self, worker: Any) -> None:  # noqa: ANN401 - Celery's signature
+        """Nothing more: it hears already how often the worker is asked to stop."""
+
+    def _asked(self, how: str = "", **_: object) -> None:
+        """Begin to count; in the handler of the signal. What is to end at once is not waited for."""
         self._asked_to_stop += 1
+        wait = how != "Cold" and self._asked_to_stop == 1
+        self._deadline.begin(MARGIN + (self._patience.total_seconds() if wait else 0))
+
+    def close(self, worker: Any) -> None:  # noqa: ANN401, ARG002 - Celery's signature
+        """Begin to count, where no signal has stopped the worker but a command, or a fault."""
+        self._deadline.begin(MARGIN + self._patience.total_seconds())
 
     def stop(self, worker: Any) -> None:  # noqa: ANN401 - Celery's signature
         """Let what runs end. By now Celery has stopped consuming."""
         if not isinstance(worker.pool, TaskPool):
             return  # the other pools of Celery stop in their own ways; what they leave goes back as the channel closes
         _give_back(worker, keep=worker.pool.drop_unstarted())
-        deadline = time.monotonic() + worker.app.feedback.settings.feedback_shutdown_timeout.total_seconds()
         while running := worker.pool.drop_unstarted():
-            if time.monotonic() >= deadline or self._asked_to_stop > 1:
+            if self._deadline.left <= MARGIN or self._asked_to_stop > 1:
                 _leave(worker, running)
             time.sleep(_LOOK_EVERY)
 
@@ -184,9 +199,26 @@ def _leave(worker: Any, running: Collection[str]) -> Never:  # noqa: ANN401 - Ce
     log.warning("%d tasks are still running: their messages go back to the queue", len(running))
     _give_back(worker, keep=())
     state.should_stop = True
-    if worker.pidlock:
-        worker.pidlock.release()
+    _tidy_up(worker)
     logging.shutdown()
     for stream in (sys.stdout, sys.stderr):
         stream.flush()
     os._exit(os.EX_OK)
+
+
+def _left_behind(lease: timedelta) -> str:
+    """What a worker says that ends although it has not finished leaving."""
+    held = sum(holder.held for holder in Holder.living)
+    return (
+        f"the time to stop is over (FEEDBACK_SHUTDOWN_TIMEOUT and {MARGIN:g} s), and something still hangs: "
+        f"the process ends now; {held} messages that it holds go back to the queue when its lease ends, "
+        f"within {lease.total_seconds():g} s of Redis being there"
+    )
+
+
+def _tidy_up(worker: Any) -> None:  # noqa: ANN401 - Celery's WorkController
+    """Leave no process and no file behind that only Python's own end would take away."""
+    for child in active_children():  # of a pool of processes, each with a message that goes back
+        child.kill()
+    if worker.pidlock:
+        worker.pidlock.release()

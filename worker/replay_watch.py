@@ -26,7 +26,8 @@ log = logging.getLogger(__name__)
 _LOOK_EVERY: Final = 2.0
 """Seconds. A new plan waits so long at most; the look is one small query."""
 
-_ENDS_WITHIN: Final = 5.0
+_ENDS_WITHIN: Final = 1.0
+"""Seconds for which a stopping worker waits for a look at the database that hangs."""
 
 
 class ReplayWatch(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery is untyped
@@ -49,8 +50,12 @@ class ReplayWatch(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery is u
             self._thread = threading.Thread(target=self._run, args=(worker.app,), name="replay-watch", daemon=True)
             self._thread.start()
 
+    def close(self, worker: Any) -> None:  # noqa: ANN401, ARG002 - Celery's signature
+        """Watch no longer; the look at hand ends while the other parts of the worker stop."""
+        self._stop.set()
+
     def stop(self, worker: Any) -> None:  # noqa: ANN401, ARG002 - Celery's signature
-        """Watch no longer."""
+        """Wait for the look at hand, though not for long."""
         self._stop.set()
         if self._thread is not None:
             self._thread.join(_ENDS_WITHIN)

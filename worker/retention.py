@@ -31,8 +31,8 @@ _FIRST_LOOK: Final = 5.0
 _LOOK_EVERY: Final = 300.0
 """Seconds, give or take a half, so that the workers of a fleet don't all look at once."""
 
-_ENDS_WITHIN: Final = 2.0
-"""Seconds in which a step of pruning ends that a worker is not waited for any longer when it stops."""
+_ENDS_WITHIN: Final = 1.0
+"""Seconds for which a stopping worker waits for the step of pruning at hand. One that is cut short is not done."""
 
 
 class Retention(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery is untyped
@@ -53,8 +53,12 @@ class Retention(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery is unt
         )
         self._thread.start()
 
+    def close(self, worker: Any) -> None:  # noqa: ANN401, ARG002 - Celery's signature
+        """End after the step at hand, while the other parts of the worker stop."""
+        self._stop.set()
+
     def stop(self, worker: Any) -> None:  # noqa: ANN401, ARG002 - Celery's signature
-        """End after the step at hand."""
+        """Wait for the step at hand, though not for long."""
         self._stop.set()
         if self._thread is not None:
             self._thread.join(_ENDS_WITHIN)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import signal
+import socket
 import time
 import uuid
 from contextlib import closing
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
@@ -151,6 +153,78 @@ def test_a_worker_that_waits_for_redis_can_be_stopped(stack: LocalStack, again: 
         worker.process.send_signal(again)
 
     assert ended(worker, within=20) < 15
+
+
+def frozen_while_at_work(stack: LocalStack, *options: str) -> Part:
+    """A worker with something to send, whose Redis hangs from now on."""
+    stack.start_sandbox(["--latency=0.2"]).close()
+    worker = stack.start_worker(options=options)
+    send(stack, 200)
+    eventually(lambda: "delivered" in worker.said(), what="it delivers")
+    stack.parts[0].process.send_signal(signal.SIGSTOP)
+    return worker
+
+
+def thawed(stack: LocalStack, broker: redis.Redis) -> int:
+    """How many of the 200 events Redis has, or has seen delivered, once it goes on."""
+    stack.parts[0].process.send_signal(signal.SIGCONT)
+    delivered = int(broker.hget("feedback:counts", "delivered") or 0)
+    return delivered + broker.llen("feedback") + broker.zcard("feedback:delayed") + broker.hlen("unacked")
+
+
+@pytest.mark.parametrize("pool", ["feedback", "prefork", "gevent"])
+def test_a_redis_that_hangs_keeps_no_worker(stack: LocalStack, broker: redis.Redis, pool: str) -> None:
+    """One deadline holds for all that leaving takes, on every pool; what is left comes back by the lease."""
+    stack.environment["FEEDBACK_SHUTDOWN_TIMEOUT"] = "2"
+    worker = frozen_while_at_work(stack, *([] if pool == "feedback" else ["--pool", pool]))
+
+    worker.process.terminate()
+    took = ended(worker, within=30)
+
+    assert worker.process.returncode == 0
+    assert took < 12
+    assert "go back to the queue when its lease ends, within 20 s" in worker.said()
+    assert thawed(stack, broker) == 200
+
+
+def heard(worker: Part, signals: int) -> bool:
+    """Whether it has noticed so many signals."""
+    return worker.said().count("shutdown (MainProcess)") >= signals
+
+
+@pytest.mark.parametrize("signals", [[signal.SIGTERM, signal.SIGTERM], [signal.SIGQUIT]])
+def test_a_hurry_holds_while_redis_hangs(stack: LocalStack, broker: redis.Redis, signals: list[signal.Signals]) -> None:
+    """What ends the wait on a good day ends it then as well."""
+    stack.environment["FEEDBACK_SHUTDOWN_TIMEOUT"] = "60"
+    worker = frozen_while_at_work(stack)
+
+    for number, one in enumerate(signals, start=1):
+        worker.process.send_signal(one)
+        eventually(partial(heard, worker, number), what="it has heard")
+    took = ended(worker, within=30)
+
+    assert took < 12
+    assert thawed(stack, broker) == 200
+
+
+def test_a_database_that_hangs_keeps_no_worker(stack: LocalStack, broker: redis.Redis) -> None:
+    """It accepts connections and says nothing. What dies meanwhile goes back to the queue in order: Redis is there."""
+    with socket.create_server(("127.0.0.1", 0)) as hole:
+        stack.environment |= {
+            "FEEDBACK_DATABASE_URL": f"postgresql://u:p@127.0.0.1:{hole.getsockname()[1]}/feedback",
+            "FEEDBACK_SHUTDOWN_TIMEOUT": "2",
+        }
+        with closing(stack.start_sandbox()) as sandbox:
+            sandbox.behave(error_rates={"400": 1})
+            worker = stack.start_worker()
+            send(stack, 20)
+            eventually(lambda: sandbox.received().requests >= 4, what="four are to be buried")
+
+            worker.process.terminate()
+            took = ended(worker, within=30)
+
+    assert took < 12
+    assert broker.llen("feedback") + broker.zcard("feedback:delayed") + broker.hlen("unacked") == 20
 
 
 def test_a_question_whose_answer_nobody_can_get_keeps_no_worker(stack: LocalStack) -> None:

@@ -17,6 +17,7 @@ import time
 from contextlib import contextmanager
 from itertools import islice
 from typing import TYPE_CHECKING, ClassVar, Final
+from weakref import WeakSet
 
 import redis
 
@@ -87,6 +88,9 @@ class Holder:
     leases_lost: ClassVar[int] = 0
     """How often the lease of a holder of this process has ended before it was renewed."""
 
+    living: ClassVar[WeakSet[Holder]] = WeakSet()
+    """Those of this process that have begun to hold something."""
+
     def __init__(self, pool: redis.ConnectionPool, keys: Keys, *, lease: float) -> None:
         self.id = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
         self.lease_ms = max(1, round(lease * 1000))
@@ -118,6 +122,11 @@ class Holder:
         """Whether it holds nothing any more, and never will."""
         return self._done
 
+    @property
+    def held(self) -> int:
+        """How many messages it holds."""
+        return len(self._held)
+
     def __contains__(self, tag: object) -> bool:
         """Whether it holds this message."""
         return tag in self._held
@@ -127,6 +136,7 @@ class Holder:
         with self._changed:
             if self._thread is None and not self._done:
                 self._renew_at = time.monotonic()
+                Holder.living.add(self)
                 self._thread = threading.Thread(target=self._run, name=f"lease {self.id}", daemon=True)
                 self._thread.start()
 
