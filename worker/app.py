@@ -10,7 +10,7 @@ import threading
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
-from celery import Celery
+from celery import Celery, concurrency
 from celery.signals import worker_process_shutdown, worker_shutdown
 from kombu import Exchange, Queue
 
@@ -47,6 +47,12 @@ __all__ = ["create_app"]
 
 _LEASE_MARGIN: Final = timedelta(seconds=30)
 """A claim outlasts the longest request by this much, for name resolution, which no timeout reaches."""
+
+_POOL: Final = "worker.pool:TaskPool"
+"""The pool, also if ``-P threads`` names it: Celery's own pool of threads can't be resized."""
+
+_KEPT_OPEN: Final = 1000
+"""Connections to AquilaX that are kept: a pool may grow at any time, and none is opened before a delivery needs it."""
 
 _NEW_OBJECTS: Final = 50_000
 """That many more than there were, and Python looks for cycles among them: what is in hand is about 15,000."""
@@ -101,7 +107,7 @@ class _Parts:
                 settings.aquilax_base_url,
                 settings.require_api_key(),
                 timeout=settings.feedback_request_timeout,
-                connections=settings.feedback_concurrency,
+                connections=max(settings.feedback_concurrency, _KEPT_OPEN),
             ),
             ledger=ledger,
             hold=Hold(
@@ -161,6 +167,7 @@ def create_app(settings: Settings | None = None) -> Celery:
     """
     settings = settings or load_settings()
     install()
+    concurrency.ALIASES["threads"] = _POOL
     url, of_sentinels = kombu_broker(
         settings.feedback_broker_url.get_secret_value(), sentinel_master=settings.feedback_sentinel_master
     )
@@ -200,7 +207,7 @@ def _configuration(settings: Settings) -> dict[str, Any]:
         "task_acks_late": True,
         "task_reject_on_worker_lost": True,
         "worker_consumer": "worker.consumer:Consumer",
-        "worker_pool": "worker.pool:TaskPool",
+        "worker_pool": _POOL,
         "worker_concurrency": settings.feedback_concurrency,
         "worker_prefetch_multiplier": 2,
         "worker_send_task_events": True,

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, Never
 import redis
 from billiard.process import active_children
 from celery import bootsteps
+from celery.concurrency.solo import TaskPool as SoloPool
 from celery.exceptions import WorkerShutdown
 from celery.signals import worker_shutting_down
 from celery.worker import state
@@ -50,6 +51,8 @@ class Preflight(bootsteps.Step):  # type: ignore[misc]  # Celery is untyped
     def create(self, worker: Any) -> None:  # noqa: ANN401 - Celery's WorkController
         """Check the settings and the database."""
         settings: Settings = worker.app.feedback.settings
+        if worker.autoscale and issubclass(worker.pool_cls, SoloPool):
+            raise SystemExit(refusal("the pool solo has one place: start it without --autoscale, or without -P solo"))
         # Not in the app's own configuration: Flower and `celery inspect` are no workers, and would touch it as well.
         worker.app.conf.broker_transport_options["heartbeat_file"] = str(settings.heartbeat_file)
         try:

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from celery.exceptions import CPendingDeprecationWarning
 from celery.worker.consumer import Consumer as CeleryConsumer
+from kombu.common import PREFETCH_COUNT_MAX
 
 from worker.broker.payload import HELD_IN, POISON
 from worker.broker.refusals import Refused
@@ -55,6 +56,8 @@ _MALFORMED: Final = (AttributeError, KeyError, TypeError, ValueError)
 class Consumer(CeleryConsumer):  # type: ignore[misc]  # Celery is untyped
     """Celery's consumer, but for the messages that it would not bring to a task."""
 
+    initial_prefetch_count: int
+
     def create_task_handler(self, *args: Any, **kwargs: Any) -> Callable[[Message], None]:  # noqa: ANN401 - Celery's own
         """Return the function that is called with each message."""
         receive = super().create_task_handler(*args, **kwargs)
@@ -78,6 +81,22 @@ class Consumer(CeleryConsumer):  # type: ignore[misc]  # Celery is untyped
         if self.hub is None or not isinstance(self.pool, TaskPool):
             return super().call_soon_ack(p, *args, **kwargs)
         return p(*args, **kwargs)
+
+    @property
+    def max_prefetch_count(self) -> int:
+        """How many messages may be in hand: with an autoscaler, as many as its most need. Celery goes by the fewest."""
+        scaler = getattr(self.controller, "autoscaler", None)
+        places: int = self.pool.num_processes if scaler is None else scaler.max_concurrency
+        return min(places * int(self.prefetch_multiplier), int(PREFETCH_COUNT_MAX))
+
+    def _update_prefetch_count(self, index: int = 0) -> None:
+        """Follow a pool that grew or shrank; or an autoscaler, whose most is about to change by ``index``."""
+        scaler = getattr(self.controller, "autoscaler", None)
+        coming = 0 if scaler is None else index * self.prefetch_multiplier
+        wanted = min(max(self.max_prefetch_count + coming, 1), PREFETCH_COUNT_MAX)
+        change = wanted - self.initial_prefetch_count
+        self.initial_prefetch_count = wanted
+        (self.qos.increment_eventually if change > 0 else self.qos.decrement_eventually)(abs(change))
 
     def ensure_connected(self, conn: Any) -> Any:  # noqa: ANN401 - Celery's own
         """Connect, however long it takes; Celery's tries come ever more seldom, up to 30 s apart."""

@@ -18,7 +18,7 @@ import threading
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property, partial
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 import gevent
 import gevent.socket
@@ -38,6 +38,9 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
+_MOST_THREADS: Final = 10_000
+"""More than tasks can run at once. Python makes a thread only when none is idle."""
+
 
 class Job:
     """One task that is to run, or runs."""
@@ -47,6 +50,9 @@ class Job:
     def __init__(self, call: Callable[[], object], tag: str) -> None:
         self.call = call
         self.tag = tag
+
+    def terminate(self, signal: int | None = None) -> None:
+        """Nothing: Celery asks the pool first, which refuses (`worker.pool.TaskPool.terminate_job`)."""
 
 
 class Loop:
@@ -67,7 +73,8 @@ class Loop:
         self._ready = threading.Event()
         self._thread: threading.Thread | None = None
         self._stopping = False
-        self._threads = ThreadPoolExecutor(at_once + 1, thread_name_prefix="aside")  # none waits for another's
+        # None waits for another's: there are as many as tasks that wait for one, and those are at most all that run.
+        self._threads = ThreadPoolExecutor(_MOST_THREADS, thread_name_prefix="aside")
 
     # From any thread
 
@@ -90,6 +97,12 @@ class Loop:
         with self._changing:
             self._jobs.clear()
             return frozenset(job.tag for job in self._running)
+
+    def resize(self, at_once: int) -> None:
+        """Let so many run at once from now on. What has begun is left to its end."""
+        self._at_once = at_once
+        if self._ready.is_set():
+            self._look_up()
 
     @property
     def running(self) -> int:
@@ -155,16 +168,16 @@ class Loop:
             self._end.switch(None)
 
     def _begin(self) -> None:
-        while len(self._running) < self._at_once and (job := self._next()):
+        while job := self._next():
             if self._idle:
                 self._idle.pop().switch(job)
             else:
                 gevent.spawn(self._do, job)
 
     def _next(self) -> Job | None:
-        """Take what is to run next, and let it count as running."""
+        """Take what is to run next, if there is room for it, and let it count as running."""
         with self._changing:
-            if not self._jobs:
+            if not self._jobs or len(self._running) >= self._at_once:
                 return None
             job = self._jobs.popleft()
             self._running[job] = None

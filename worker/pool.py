@@ -1,12 +1,19 @@
-"""Celery's pool of threads, but for deliveries, which take turns in one; and it knows what it has begun."""
+"""Celery's pool of threads, but for deliveries, which take turns in one; it knows what it has begun, and is resized.
+
+Celery's pool of threads lacks what its autoscaler, its remote control and Flower call on a pool: `grow`, `shrink`,
+`restart` and `terminate_job`. A test walks Celery's sources for whatever else they call.
+"""
 
 from __future__ import annotations
 
+import logging
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
-from celery.concurrency.base import apply_target
+from billiard.einfo import ExceptionInfo
+from celery.concurrency.base import BasePool, apply_target
 from celery.concurrency.thread import ApplyResult
 from celery.concurrency.thread import TaskPool as CeleryTaskPool
 
@@ -20,12 +27,21 @@ if TYPE_CHECKING:
 
 __all__ = ["TaskPool"]
 
+log = logging.getLogger(__name__)
+
 
 class TaskPool(CeleryTaskPool):  # type: ignore[misc]  # Celery is untyped
-    """Celery's, and it can give back what it has not begun."""
+    """Celery's, and it can give back what it has not begun.
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - Celery's own
-        super().__init__(*args, **kwargs)
+    Args:
+        limit: How many deliveries run at once, and how many other tasks. Only an autoscaler makes a pool with 0.
+        options: As Celery has them.
+    """
+
+    def __init__(self, limit: int, **options: Any) -> None:  # noqa: ANN401 - Celery's own
+        BasePool.__init__(self, limit, **options)  # Celery's pool of threads refuses to have none
+        self.executor = _threads(limit)
+        self._fewest = min(limit, 1)
         self._tags: dict[Future[Any], str] = {}
         self._one_at_a_time = threading.Lock()
 
@@ -34,21 +50,49 @@ class TaskPool(CeleryTaskPool):  # type: ignore[misc]  # Celery is untyped
         target: Callable[..., Any],
         args: tuple[Any, ...] = (),
         kwargs: dict[str, Any] | None = None,
+        *,
         callback: Callable[..., Any] | None = None,
         accept_callback: Callable[..., Any] | None = None,
-        **options: Any,  # noqa: ANN401 - Celery's own
+        error_callback: Callable[..., Any] | None = None,
+        **_: Any,  # noqa: ANN401 - Celery's own
     ) -> ApplyResult | Job:
         """Run a task when there is room for it."""
         tag = _delivery_tag(args)
+        call = partial(_run, error_callback, target, args, kwargs or {}, callback, accept_callback)
         if args and args[0] == TASK:
-            return self._loop.submit(
-                partial(apply_target, target, args, kwargs or {}, callback, accept_callback), tag=tag
-            )
-        result = super().on_apply(target, args, kwargs, callback, accept_callback, **options)
+            return self._loop.submit(call, tag=tag)
         with self._one_at_a_time:
-            self._tags[result.f] = tag
-        result.f.add_done_callback(self._ended)
-        return result
+            future = self.executor.submit(call)
+            self._tags[future] = tag
+        future.add_done_callback(self._ended)
+        return _Result(future)
+
+    def grow(self, n: int = 1) -> None:
+        """Let so many more run at once."""
+        self._resize(self.limit + n)
+
+    def shrink(self, n: int = 1) -> None:
+        """Let so many fewer run at once, but at least one: what runs is left to end, and then not so many begin."""
+        self._resize(self.limit - n)
+
+    def restart(self) -> None:
+        """Take new threads for what begins from now on. Deliveries keep nothing that a restart could mend."""
+        self._resize(self.limit)
+
+    def terminate_job(self, pid: int, signal: int | None = None) -> None:
+        """Refuse to break a running task off.
+
+        Raises:
+            NotImplementedError: Always. AquilaX may have the feedback already, and nobody would know.
+        """
+        raise NotImplementedError("a task that has begun is not broken off: it ends within its own time limit")
+
+    def _resize(self, limit: int) -> None:
+        with self._one_at_a_time:
+            self.limit = max(limit, self._fewest)
+            before, self.executor = self.executor, _threads(self.limit)
+        before.shutdown(wait=False)  # what it was given it still runs
+        self._loop.resize(self.limit)
 
     def on_stop(self) -> None:
         """Begin nothing more. How long to wait for what runs is not the pool's to decide (`worker.bootsteps.Leave`)."""
@@ -75,6 +119,29 @@ class TaskPool(CeleryTaskPool):  # type: ignore[misc]  # Celery is untyped
     def _get_info(self) -> dict[str, Any]:
         info: dict[str, Any] = super()._get_info()
         return info | {"deliveries": self._loop.running}
+
+
+class _Result(ApplyResult):  # type: ignore[misc]  # Celery is untyped
+    """Celery's, which can be told to end if it has not begun."""
+
+    def terminate(self, signal: int | None = None) -> None:  # noqa: ARG002 - Celery's signature
+        """Do not begin; what has begun goes on."""
+        self.f.cancel()
+
+
+def _threads(limit: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(max(limit, 1))
+
+
+def _run(failed: Callable[..., Any] | None, *call: Any) -> None:  # noqa: ANN401 - as of `apply_target`
+    """Run a task, and tell Celery how it ended, also where the code around it raises: nobody else would tell."""
+    try:
+        apply_target(*call)
+    except Exception:
+        if failed is None:
+            raise
+        log.exception("a fault of ours: what surrounds a task has failed")
+        failed(ExceptionInfo())
 
 
 def _delivery_tag(args: tuple[Any, ...]) -> str:
