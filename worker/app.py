@@ -20,11 +20,13 @@ from worker.aquilax import AquilaX
 from worker.bootsteps import BrokerCheck, HoldWatch, Leave, Preflight
 from worker.broker import install
 from worker.clock import RedisClock
+from worker.control import CONTROL_EXCHANGE, EVENT_EXCHANGE
 from worker.deadletters import DeadLetterStore
 from worker.delivery import Delivery
 from worker.events import tell_together
 from worker.hold import HOLD, Announcer, Hold
 from worker.ledger import Ledger
+from worker.namesakes import Namesakes
 from worker.observe.exporter import MetricsServer
 from worker.observe.logs import Logs
 from worker.observe.observer import Observers
@@ -180,7 +182,7 @@ def create_app(settings: Settings | None = None) -> Celery:
     tell_together(app)
     register(app, lambda: parts.delivery)
     register_advance(app, lambda: parts.advancer)
-    app.steps["worker"].update((Preflight, Leave, MetricsServer, Retention, ReplayWatch))
+    app.steps["worker"].update((Preflight, Leave, MetricsServer, Retention, ReplayWatch, Namesakes))
     app.steps["consumer"].update((BrokerCheck, HoldWatch, About))
     worker_shutdown.connect(parts.close)
     worker_process_shutdown.connect(parts.close)
@@ -211,6 +213,8 @@ def _configuration(settings: Settings) -> dict[str, Any]:
         "worker_concurrency": settings.feedback_concurrency,
         "worker_prefetch_multiplier": 2,
         "worker_send_task_events": True,
+        "control_exchange": CONTROL_EXCHANGE,
+        "event_exchange": EVENT_EXCHANGE,
         "worker_redirect_stdouts": False,
         "worker_cancel_long_running_tasks_on_connection_loss": False,
         "broker_connection_retry_on_startup": True,

@@ -55,6 +55,7 @@ class Preflight(bootsteps.Step):  # type: ignore[misc]  # Celery is untyped
             raise SystemExit(refusal("the pool solo has one place: start it without --autoscale, or without -P solo"))
         # Not in the app's own configuration: Flower and `celery inspect` are no workers, and would touch it as well.
         worker.app.conf.broker_transport_options["heartbeat_file"] = str(settings.heartbeat_file)
+        worker.app.conf.broker_transport_options["node"] = worker.hostname
         try:
             settings.require_api_key()
             with closing(DeadLetterStore.connect(settings.feedback_database_url.get_secret_value())) as store:

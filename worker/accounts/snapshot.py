@@ -26,20 +26,40 @@ _LOOKED_AT: Final = 20
 """Entries at each end of each list that are looked at for the oldest event: more would make Redis wait, and what comes
 last in a list is what has waited longest."""
 
+_BEFORE_NODE: Final = 3
+"""Parts of a holder's name that stand before its node's."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Holder:
     """A worker's consuming channel, as Redis knows it.
 
     Attributes:
-        name: ``host:process:…``.
+        name: ``host:process:instance.number:node``.
         holds: How many messages it has in hand.
-        lease_left: How long it keeps them if nothing is heard of it; negative if its lease has ended.
+        lease_left: How long it keeps them if nothing is heard of it; not positive if its lease has ended.
     """
 
     name: str
     holds: int
     lease_left: timedelta
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether its lease lasts, by Redis' clock."""
+        return self.lease_left > timedelta()
+
+    @property
+    def process(self) -> str:
+        """What its process is called, and no other: a worker that connected anew may have two leases for a while."""
+        host, process, instance = (*self.name.split(":", 3), "", "")[:3]
+        return f"{host}:{process}:{instance.partition('.')[0]}"
+
+    @property
+    def node(self) -> str:
+        """The node name of its worker (`-n`); '' if it did not tell."""
+        parts = self.name.split(":", _BEFORE_NODE)
+        return parts[_BEFORE_NODE] if len(parts) > _BEFORE_NODE else ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,6 +85,26 @@ class Snapshot:
     oldest: datetime | None
     hold: HoldState | None
     holders: tuple[Holder, ...]
+
+    @property
+    def alive(self) -> tuple[Holder, ...]:
+        """The holders whose lease lasts."""
+        return tuple(holder for holder in self.holders if holder.is_alive)
+
+    @property
+    def dead(self) -> tuple[Holder, ...]:
+        """The holders whose lease has ended: another worker returns what they hold to the queue."""
+        return tuple(holder for holder in self.holders if not holder.is_alive)
+
+    @property
+    def workers(self) -> int:
+        """How many workers are alive."""
+        return len({holder.process for holder in self.alive})
+
+    @property
+    def waiting(self) -> int:
+        """How many messages have not ended."""
+        return self.queued + self.in_flight + self.scheduled
 
     @property
     def balance(self) -> Balance:

@@ -15,7 +15,7 @@ import socket
 import threading
 import time
 from contextlib import contextmanager
-from itertools import islice
+from itertools import count, islice
 from typing import TYPE_CHECKING, ClassVar, Final
 from weakref import WeakSet
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from worker.broker.keys import Keys
 
-__all__ = ["RENEWALS", "SETTLED", "Holder"]
+__all__ = ["RENEWALS", "SETTLED", "Holder", "process_id"]
 
 log = logging.getLogger(__name__)
 
@@ -76,6 +76,16 @@ SETTLED: Final = _Settled()
 """What was settled by this process."""
 
 
+_PROCESS: Final = secrets.token_hex(4)
+"""Tells two processes apart that have one id on one host's name, as in two containers."""
+_NUMBERS: Final = count(1)
+
+
+def process_id() -> str:
+    """Return what stands first in the name of each holder of this process, and of no other."""
+    return f"{socket.gethostname()}:{os.getpid()}:{_PROCESS}"
+
+
 class Holder:
     """Holds messages for one channel; safe for many threads.
 
@@ -83,6 +93,7 @@ class Holder:
         pool: Connections of its own. They are closed when nothing is held any more.
         keys: The keys.
         lease: Seconds after which a holder that is not heard of is dead.
+        node: The node name of its worker (`-n`), by which remote control addresses it; '' if it is no worker's.
     """
 
     leases_lost: ClassVar[int] = 0
@@ -91,8 +102,8 @@ class Holder:
     living: ClassVar[WeakSet[Holder]] = WeakSet()
     """Those of this process that have begun to hold something."""
 
-    def __init__(self, pool: redis.ConnectionPool, keys: Keys, *, lease: float) -> None:
-        self.id = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
+    def __init__(self, pool: redis.ConnectionPool, keys: Keys, *, lease: float, node: str = "") -> None:
+        self.id = f"{process_id()}.{next(_NUMBERS)}{f':{node}' if node else ''}"
         self.lease_ms = max(1, round(lease * 1000))
         self.held_key = keys.held_prefix + self.id
         self.grouped = False

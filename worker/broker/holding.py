@@ -30,12 +30,15 @@ class HoldingChannel(kombu_redis.Channel):  # type: ignore[misc]  # Kombu is unt
     """The queues whose messages are counted, and the hash of their counts."""
     holds: Mapping[str, str] = {}
     """The queues that can be held, and the hash of their hold."""
+    node: str = ""
+    """The node name of the worker that consumes; it stands in the name of its lease."""
 
     from_transport_options: ClassVar[tuple[str, ...]] = (
         *kombu_redis.Channel.from_transport_options,
         "lease",
         "counts",
         "holds",
+        "node",
     )
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - Kombu's own
@@ -68,7 +71,7 @@ class HoldingChannel(kombu_redis.Channel):  # type: ignore[misc]  # Kombu is unt
             pool.connection_kwargs["socket_timeout"] = patience
             if "socket_connect_timeout" in pool.connection_kwargs:  # a Unix socket has none
                 pool.connection_kwargs["socket_connect_timeout"] = patience
-            holder = Holder(pool, self.keys, lease=self.lease)
+            holder = Holder(pool, self.keys, lease=self.lease, node=self.node)
             holder.grouped = bool(self.connection and self.connection.has_loop)
             if self.connection is not None:
                 holder.on_flushed = self.connection.wake

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 from urllib.parse import unquote, urlsplit
 
@@ -20,9 +20,10 @@ from worker.doctor.configuration import look_at_settings, read_settings
 from worker.doctor.database import look_at_database
 from worker.doctor.disk import look_at_disk
 from worker.doctor.finding import Finding, Level, red
+from worker.doctor.fleet import ask_fleet
 from worker.doctor.flower import look_at_flower
 from worker.doctor.queue import look_at_queue
-from worker.doctor.workers import ask_fleet, look_at_workers
+from worker.doctor.workers import look_at_workers
 from worker.redis_clients import redis_client
 
 if TYPE_CHECKING:
@@ -129,13 +130,12 @@ def _look_through_redis(settings: Settings) -> Iterator[Finding]:
         try:
             yield from look_at_broker(ask_server(client))
             before = take_snapshot(client)
-            fleet = ask_fleet(settings)
+            fleet = ask_fleet(settings, before.alive)
             now = take_snapshot(client)
             yield from look_at_queue(before, now, horizon=settings.feedback_retry_horizon)
-            # One that came since was not asked.
-            asked = {holder.name for holder in before.holders}
-            holders = [holder for holder in now.holders if holder.name in asked]
-            yield from look_at_workers(fleet, holders, settings)
+            asked = {holder.name for holder in before.holders}  # one that came since was not
+            seen = replace(now, holders=tuple(holder for holder in now.holders if holder.name in asked))
+            yield from look_at_workers(fleet, seen, settings)
         except redis.RedisError as error:
             yield away(error, BrokerUrl.read(url, master).shown)
 

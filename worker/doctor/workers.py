@@ -3,75 +3,54 @@
 from __future__ import annotations
 
 import socket
-from contextlib import closing
-from dataclasses import dataclass
-from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from producer.message import QUEUE
 from worker.about import ABOUT, about
-from worker.app import create_app
 from worker.doctor.finding import Finding, green, red, yellow
 from worker.durations import span
+from worker.replays.queue import REPLAYS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterator, Mapping
 
-    from worker.accounts.snapshot import Holder
+    from worker.accounts.snapshot import Holder, Snapshot
+    from worker.doctor.fleet import Fleet
     from worker.settings import Settings
 
-__all__ = ["Fleet", "ask_fleet", "look_at_workers"]
+__all__ = ["look_at_workers"]
 
-_ANSWERED_WITHIN: Final = (2.0, 4.0)
-"""Seconds that workers have: each answers from its event loop, which never waits for AquilaX. If none answered they
-are asked once more, for longer: their machine may have been busy, and to be told so for nothing costs trust."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Fleet:
-    """What the workers answered, by their names.
-
-    Attributes:
-        stats: What ``celery inspect stats`` shows.
-        queues: The queues that each consumes.
-    """
-
-    stats: Mapping[str, Mapping[str, Any]]
-    queues: Mapping[str, frozenset[str]]
+_START: Final = "start one (`celery -A worker worker`)"
+_OURS: Final = (QUEUE, REPLAYS)
 
 
-def ask_fleet(settings: Settings) -> Fleet:
-    """Ask all workers, through the broker, which takes two seconds, or six if none answers."""
-    with closing(create_app(settings)) as app, app.connection_for_write() as connection:
-        # A connection of its own, also to send on: Kombu keeps the pools of a URL for the life of the process.
-        app.control.mailbox.producer_pool = None
-        for patience in _ANSWERED_WITHIN:
-            if stats := app.control.inspect(connection=connection, timeout=patience).stats() or {}:
-                break
-        # As many answers as there were before are all that come.
-        again = app.control.inspect(connection=connection, timeout=_ANSWERED_WITHIN[-1], limit=len(stats))
-        queues = again.active_queues() or {} if stats else {}
-    return Fleet(
-        stats=stats,
-        queues={name: frozenset(queue["name"] for queue in consumed) for name, consumed in queues.items()},
-    )
-
-
-def look_at_workers(fleet: Fleet, holders: Sequence[Holder], settings: Settings) -> Iterator[Finding]:
+def look_at_workers(fleet: Fleet, now: Snapshot, settings: Settings) -> Iterator[Finding]:
     """Check what the workers answered.
 
     Args:
         fleet: What they answered.
-        holders: Who has messages in hand, by what stands in Redis.
+        now: Who has messages in hand, by what stands in Redis.
         settings: Those of this program, with which theirs are compared.
     """
-    if not fleet.stats:
-        fix = "start one (`celery -A worker worker`); if one runs, it hangs: look in its log, and restart it"
-        yield red("workers", "none answers", fix=fix)
-    else:
+    if fleet.stats:
         yield _consuming(fleet)
+        yield _replaying(fleet)
         yield _of_one_mind(fleet, about(settings))
-    yield _holding(fleet, holders)
+        yield from _same_name(fleet)
+    else:
+        yield _none(now)
+    yield from _taken_by_others(fleet)
+    yield _holding(fleet, now.holders)
+
+
+def _none(now: Snapshot) -> Finding:
+    waits = f"; {now.waiting:,} events wait" if now.waiting else ""
+    if now.alive:
+        fix = "look in the log of each, and restart it: what it holds goes back to the queue"
+        return red("workers", f"none answers, of {now.workers} that have a lease: {_named(now.alive)}{waits}", fix=fix)
+    heard = f", and {len(now.dead)} not heard of any more: {_named(now.dead)}" if now.dead else ""
+    fix = f"{_START}; if one runs, it does not reach this Redis, or hangs: look in its log, and restart it"
+    return red("workers", f"none is alive{heard}{waits}", fix=fix)
 
 
 def _consuming(fleet: Fleet) -> Finding:
@@ -80,9 +59,39 @@ def _consuming(fleet: Fleet) -> Finding:
     words = f"{len(fleet.stats)} answer: {', '.join(sorted(fleet.stats))}"
     if not idle:
         return green("workers", f"{words}; they consume {QUEUE}")
-    fix = f"`celery -A worker control add_consumer {QUEUE}`, or restart them without other queues in -Q"
+    fix = f"`{_add_consumer(QUEUE, idle)}`, or restart them without other queues in -Q"
     level = yellow if consuming else red
     return level("workers", f"{', '.join(idle)} do not consume {QUEUE}", fix=fix)
+
+
+def _replaying(fleet: Fleet) -> Finding:
+    """A worker with ``-Q feedback`` delivers what a replay enqueues, and brings no replay forward."""
+    consuming = sorted(name for name, queues in fleet.queues.items() if REPLAYS in queues)
+    if consuming:
+        return green("replays' worker", f"{len(consuming)} consume {REPLAYS}")
+    add = _add_consumer(REPLAYS, sorted(fleet.stats)[:1])
+    fix = f"`{add}`, or restart a worker without -Q, or with -Q {','.join(_OURS)}"
+    return yellow("replays' worker", f"no worker consumes {REPLAYS}: replays stay planned", fix=fix)
+
+
+def _add_consumer(queue: str, names: Collection[str]) -> str:
+    return f"celery -A worker control add_consumer {queue} -d {','.join(names)}"
+
+
+def _same_name(fleet: Fleet) -> Iterator[Finding]:
+    for name, number in sorted(fleet.same_name.items()):
+        fix = "start all but one with another name: `-n second@%h`"
+        words = f"{number} are called {name}: what is said to one (`-d {name}`, Flower's buttons) reaches all of them"
+        yield yellow("workers' names", words, fix=fix)
+
+
+def _taken_by_others(fleet: Fleet) -> Iterator[Finding]:
+    """Workers of other applications are none of our business, unless they take feedback: they throw it away."""
+    for name, queues in sorted(fleet.others.items()):
+        for queue in sorted(queues.intersection(_OURS)):
+            fix = f"`celery -A worker control cancel_consumer {queue} -d {name}`, and take {queue} out of its -Q"
+            words = f"{name} consumes {queue}, and is no worker of ours: it throws away what it takes"
+            yield red("foreign worker", words, fix=fix)
 
 
 def _of_one_mind(fleet: Fleet, here: Mapping[str, Any]) -> Finding:
@@ -110,29 +119,33 @@ def _differences(name: str, stats: Mapping[str, Any], here: Mapping[str, Any]) -
             yield f"{setting} of {name} is {theirs}, and here it is {value}"
 
 
-def _holding(fleet: Fleet, holders: Sequence[Holder]) -> Finding:
-    """Somebody who holds messages and does not answer hangs: its lease is renewed by a thread of its own."""
+def _holding(fleet: Fleet, holders: Collection[Holder]) -> Finding:
+    """Which worker holds messages and does not answer hangs: its lease is renewed by a thread of its own."""
     check = "messages in hand"
     held = sum(holder.holds for holder in holders)
-    answering = {str(stats.get("pid")) for stats in fleet.stats.values()}
     for holder in holders:
         if not holder.holds:
             continue
-        if holder.lease_left < timedelta():
+        if not holder.is_alive:
             fix = "nothing, if another worker runs: it returns them to the queue; else start one"
             return yellow(check, f"{_shown(holder)}, and was not heard of since {span(holder.lease_left)}", fix=fix)
-        if _process(holder) not in answering:
+        if not _answers(fleet, holder):
             fix = "look in its log; restart it: what it holds goes back to the queue"
             return yellow(check, f"{_shown(holder)}, and does not answer: it hangs, or is ending", fix=fix)
     return green(check, f"{held:,}" if not held else f"{held:,}, held by {sum(bool(one.holds) for one in holders)}")
 
 
-def _process(holder: Holder) -> str:
-    """The process's id as it stands in the holder's name, ``host:process:…``."""
-    host, _, rest = holder.name.partition(":")
-    return rest.partition(":")[0] if host else ""
+def _answers(fleet: Fleet, holder: Holder) -> bool:
+    if holder.node:
+        return holder.node in fleet.stats
+    process = (*holder.name.split(":"), "")[1]
+    return process in {str(stats.get("pid")) for stats in fleet.stats.values()}
 
 
 def _shown(holder: Holder) -> str:
     where = "on this machine" if holder.name.startswith(f"{socket.gethostname()}:") else "elsewhere"
     return f"{holder.name} ({where}) holds {holder.holds:,}"
+
+
+def _named(holders: Collection[Holder]) -> str:
+    return ", ".join(sorted({holder.node or holder.name for holder in holders}))

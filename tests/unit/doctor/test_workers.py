@@ -1,14 +1,18 @@
 from __future__ import annotations
 
-from datetime import timedelta
-from typing import Any
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from worker.about import ABOUT, about
-from worker.accounts.snapshot import Holder
-from worker.doctor.workers import Fleet, look_at_workers
+from worker.accounts.snapshot import Holder, Snapshot
+from worker.doctor.fleet import Fleet
+from worker.doctor.workers import look_at_workers
 from worker.settings import load_settings
+
+if TYPE_CHECKING:
+    from worker.doctor.finding import Finding
 
 SETTINGS = load_settings(_env_file=None)
 
@@ -17,14 +21,30 @@ def _stats(**changes: Any) -> dict[str, Any]:
     return {"pid": 7, ABOUT: about(SETTINGS), **changes}
 
 
+BOTH = ["feedback", "feedback-replays"]
+
+
 def _fleet(queues: dict[str, list[str]] | None = None, **stats: dict[str, Any]) -> Fleet:
-    consumed = queues or {name: ["feedback"] for name in stats}
-    return Fleet(stats=stats, queues={name: frozenset(names) for name, names in consumed.items()})
+    return Fleet(stats=stats, queues=_queues(queues or dict.fromkeys(stats, BOTH)))
+
+
+def _queues(by_worker: dict[str, list[str]]) -> dict[str, frozenset[str]]:
+    return {name: frozenset(names) for name, names in by_worker.items()}
+
+
+def _snapshot(*holders: Holder, queued: int = 0) -> Snapshot:
+    at = datetime(2026, 3, 1, 12, tzinfo=UTC)
+    return Snapshot(at=at, counts={}, queued=queued, in_flight=0, scheduled=0, oldest=None, hold=None, holders=holders)
+
+
+def _found(fleet: Fleet, *holders: Holder, queued: int = 0) -> dict[str, Finding]:
+    """What is not green."""
+    found = look_at_workers(fleet, _snapshot(*holders, queued=queued), SETTINGS)
+    return {finding.check: finding for finding in found if finding.level != "green"}
 
 
 def _wrong(fleet: Fleet, *holders: Holder) -> dict[str, tuple[str, str]]:
-    found = look_at_workers(fleet, holders, SETTINGS)
-    return {finding.check: (finding.level.value, finding.words) for finding in found if finding.level != "green"}
+    return {check: (finding.level.value, finding.words) for check, finding in _found(fleet, *holders).items()}
 
 
 def _holder(name: str, *, holds: int = 3, left: int = 15) -> Holder:
@@ -41,10 +61,70 @@ def test_no_answer_is_red() -> None:
     assert _wrong(_fleet())["workers"][0] == "red"
 
 
+def test_a_fleet_that_is_dead_is_red_with_what_it_left_behind() -> None:
+    """Its leases have ended, so it is none; what waits is told, and what to do."""
+    dead = _found(_fleet(), _holder("host:7:x.1:w1@host", left=-30), queued=5)["workers"]
+
+    assert (dead.level, dead.words) == ("red", "none is alive, and 1 not heard of any more: w1@host; 5 events wait")
+    assert dead.fix.startswith("start one (`celery -A worker worker`)")
+
+
+def test_a_fleet_that_hangs_is_told_from_one_that_is_dead() -> None:
+    """It has leases, which threads of their own renew, and answers nothing."""
+    hangs = _found(_fleet(), _holder("host:7:x.1:w1@host"), _holder("host:7:x.2:w1@host"))["workers"]
+
+    assert (hangs.level, hangs.words) == ("red", "none answers, of 1 that have a lease: w1@host")
+
+
+def test_advice_names_our_workers() -> None:
+    """What is said to all workers of a Redis may reach those of another application."""
+    idle = _found(_fleet({"a": BOTH, "b": ["other"]}, a=_stats(), b=_stats()))["workers"]
+
+    assert idle.fix.startswith("`celery -A worker control add_consumer feedback -d b`")
+
+
+def test_workers_that_bring_no_replay_forward_are_told() -> None:
+    """With `-Q feedback` alone replays stay planned, while everything else is well."""
+    found = _found(_fleet({"a": ["feedback"], "b": ["feedback"]}, a=_stats(), b=_stats()))
+
+    assert {check: finding.level.value for check, finding in found.items()} == {"replays' worker": "yellow"}
+    replays = found["replays' worker"]
+    assert replays.words == "no worker consumes feedback-replays: replays stay planned"
+    assert replays.fix.startswith("`celery -A worker control add_consumer feedback-replays -d a`")
+
+
+def test_workers_of_one_name_are_told() -> None:
+    """What is said to one of them reaches both."""
+    fleet = Fleet(stats={"a": _stats()}, queues=_queues({"a": BOTH}), same_name={"a": 2})
+
+    level, words = _wrong(fleet)["workers' names"]
+
+    assert (level, words.startswith("2 are called a: ")) == ("yellow", True)
+
+
+@pytest.mark.parametrize("queue", BOTH)
+def test_a_foreign_worker_that_takes_ours_is_red(queue: str) -> None:
+    """It knows none of our tasks, so what it takes is gone; the advice stops that one alone."""
+    others = _queues({"other@host": ["celery", queue]})
+    fleet = Fleet(stats={"a": _stats()}, queues=_queues({"a": BOTH}), others=others)
+
+    foreign = _found(fleet)["foreign worker"]
+
+    assert foreign.level == "red"
+    assert foreign.fix.startswith(f"`celery -A worker control cancel_consumer {queue} -d other@host`")
+
+
+def test_a_foreign_worker_that_takes_its_own_is_no_business_of_ours() -> None:
+    """The Redis is shared: it is neither counted nor advised upon."""
+    others = _queues({"other@host": ["celery"], "strange@host": []})
+
+    assert _wrong(Fleet(stats={"a": _stats()}, queues=_queues({"a": BOTH}), others=others)) == {}
+
+
 @pytest.mark.parametrize(("queues", "level"), [({"a": ["other"]}, "yellow"), ({"a": [], "b": ["other"]}, "red")])
 def test_a_worker_that_does_not_consume_is_named(queues: dict[str, list[str]], level: str) -> None:
     """One of several is a pity; all of them are an outage."""
-    fleet = _fleet({"b": ["feedback"], **queues}, a=_stats(), b=_stats())
+    fleet = _fleet({"b": BOTH, **queues}, a=_stats(), b=_stats())
 
     found, words = _wrong(fleet)["workers"]
 
@@ -82,7 +162,8 @@ def test_what_a_worker_tells_holds_no_secret() -> None:
     ("holder", "words"),
     [
         (_holder("host:9:x"), "does not answer: it hangs"),
-        (_holder("host:7:x", left=-30), "was not heard of since 30 s"),
+        (_holder("host:7:x.1:b@host"), "does not answer: it hangs"),
+        (_holder("host:7:x.1:a", left=-30), "was not heard of since 30 s"),
     ],
 )
 def test_who_holds_messages_and_hangs_is_named(holder: Holder, words: str) -> None:
