@@ -98,6 +98,21 @@ def test_a_list_says_how_many_more_there_are(table: DeadLetterStore) -> None:
     assert _say("list", "--limit", 2).stderr == "2 of 3 shown\n"
 
 
+def test_a_list_is_of_the_dead_and_counts_the_others(table: DeadLetterStore) -> None:
+    """As on the dashboard: what was delivered after all waits for nobody; by cause likewise."""
+    dead, delivered = _bury(table, 2)
+    settle(table, delivered, State.DELIVERED)
+
+    assert [row["id"] for row in json.loads(_say("list", "--json").stdout)] == [dead]
+    assert _say("list").stderr == "1 of 1 shown\n1 more in other states: --state any shows them\n"
+    assert [cause["rows"] for cause in json.loads(_say("list", "--by", "cause", "--json").stdout)] == [1]
+    assert [
+        cause["rows"] for cause in json.loads(_say("list", "--by", "cause", "--json", "--state", "any").stdout)
+    ] == [2]
+    assert _say("list", "--state", "any").stderr == "2 of 2 shown\n"
+    assert _say("list", "--state", "delivered").stderr == "1 of 1 shown\n"
+
+
 def test_a_list_as_json_has_the_fields_names_of_the_api(table: DeadLetterStore) -> None:
     """For programs."""
     table.bury(a_burial(an_event(request_id=REQUEST_ID, status=False, group="group-7")))

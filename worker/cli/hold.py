@@ -12,6 +12,7 @@ import redis
 from worker.cli.broker import broker, broker_outage
 from worker.cli.database import settings
 from worker.cli.dead_letters.asking import by_option
+from worker.cli.values import ANY_TEXT, WORDS
 from worker.deadletters import DeadLetterError, DeadLetterStore, check_schema
 from worker.deadletters.actions import record_action
 from worker.hold import Hold
@@ -23,24 +24,22 @@ __all__ = ["hold", "resume"]
 
 
 @click.command()
-@click.option("--reason", required=True, help="Why, for whoever looks next.")
+@click.option("--reason", required=True, type=WORDS, help="Why, for whoever looks next.")
 @by_option
 def hold(reason: str, by: str) -> None:
     """Hand no more feedback out to any worker, until `aquilax-feedback resume`.
 
     What is being sent is finished; everything else stays in the queue, and backends go on enqueueing.
     """
-    if not reason.strip():
-        raise click.BadParameter("expected a few words", param_hint="'--reason'")
     with _hold() as held:
-        held.hold(reason.strip(), by=by)
-    _write_down("hold", by=by, why=reason.strip())
+        held.hold(reason, by=by)
+    _write_down("hold", by=by, why=reason)
     click.echo("held: nothing is sent to AquilaX until `aquilax-feedback resume`")
 
 
 @click.command()
 @by_option
-@click.option("--why", default="", help="Why, for whoever looks later.")
+@click.option("--why", default="", type=ANY_TEXT, help="Why, for whoever looks later.")
 def resume(by: str, why: str) -> None:
     """Hand feedback out again, whoever or whatever held it.
 

@@ -18,6 +18,7 @@ from worker.accounts.record import reconcile_record
 from worker.accounts.repair import repair_redis, repair_table
 from worker.cli.broker import broker, broker_outage
 from worker.cli.database import outage, settings
+from worker.cli.values import Decimal
 from worker.deadletters import DeadLetterError, DeadLetterStore, check_schema
 from worker.deadletters.burial import clean
 
@@ -40,7 +41,7 @@ _NAMED: Final = 20
 @click.option("--repair", is_flag=True, help="Mend what is wrong, and say what was mended.")
 @click.option(
     "--patience",
-    type=click.FloatRange(min=0),
+    type=Decimal(min=0),
     default=PATIENCE.total_seconds(),
     show_default=True,
     metavar="SECONDS",

@@ -17,6 +17,7 @@ from worker.accounts.snapshot import Snapshot, take_snapshot
 from worker.accounts.table import count_by_state
 from worker.cli.broker import broker, broker_outage
 from worker.cli.database import outage, settings
+from worker.cli.values import Decimal
 from worker.deadletters import DeadLetterError, DeadLetterStore, check_schema
 from worker.deadletters.burial import clean
 from worker.durations import span
@@ -41,7 +42,7 @@ _COLUMN: Final = 14
 @click.command()
 @click.option(
     "--watch",
-    type=click.FloatRange(min=0.1),
+    type=Decimal(min=0.1),
     is_flag=False,
     flag_value=2.0,
     metavar="[SECONDS]",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from worker.dashboard.choosing import (
     Pacing,
@@ -11,8 +11,12 @@ from worker.dashboard.choosing import (
     choose_discard,
     choose_replay,
     frozen,
+    read_canary,
+    read_count,
+    read_rate,
 )
 from worker.dashboard.discards import Discards
+from worker.dashboard.filters import NAMES
 from worker.dashboard.handler import Handler, Refused
 from worker.dashboard.page import Page
 from worker.dashboard.wording import unusual
@@ -20,7 +24,13 @@ from worker.dashboard.wording import unusual
 if TYPE_CHECKING:
     from worker.dashboard.filters import Filters
 
-__all__ = ["DiscardForm", "DiscardPage", "ReplayForm", "discards_of", "read_count"]
+__all__ = ["DiscardForm", "DiscardPage", "ReplayForm", "discards_of"]
+
+_TICKED: Final = "ticked"
+"""A field that the form of ticked rows always has: without it, none ticked would mean all."""
+
+_CONFIRMED: Final = ("expected", "why")
+_PACED: Final = ("rate", "canary")
 
 
 class ReplayForm(Page):
@@ -30,23 +40,25 @@ class ReplayForm(Page):
 
     async def get(self) -> None:
         """Show what would be replayed."""
+        self.asked(*NAMES, _TICKED, *_CONFIRMED, *_PACED)
         pacing = Pacing()
         if self.get_query_arguments("rate") or self.get_query_arguments("canary"):
-            pacing = Pacing.read(self.get_query_argument("rate", ""), self.get_query_argument("canary", ""))
-        await self._show(frozen(self.filters()), pacing)
+            pacing = _pacing(self.get_query_argument("rate", ""), self.get_query_argument("canary", ""))
+        await self._show(frozen(_chosen(self)), pacing)
 
     async def post(self) -> None:
         """Plan the replay, and lead to its progress; or show what has changed since the preview."""
         self.may_change()
+        self.sent(*NAMES, *_CONFIRMED, *_PACED)
         filters = frozen(self.filters(self.get_body_arguments))
-        pacing, why = Pacing.read(self.body("rate"), self.body("canary")), self.body("why")
+        pacing, why = _pacing(self.body("rate"), self.body("canary")), self.body("why")
         try:
             plan = await self.look(
                 begin_replay,
                 self.sources,
                 filters,
                 pacing,
-                expected=read_count(self.body("expected")),
+                expected=_expected(self),
                 who=self.who,
                 why=self.why(why),
             )
@@ -77,11 +89,13 @@ class DiscardForm(Page):
 
     async def get(self) -> None:
         """Show what would be discarded."""
-        await self._show(frozen(self.filters()))
+        self.asked(*NAMES, _TICKED, *_CONFIRMED)
+        await self._show(frozen(_chosen(self)))
 
     async def post(self) -> None:
         """Begin the discard, and lead to its progress; or show what has changed since the preview."""
         self.may_change()
+        self.sent(*NAMES, *_CONFIRMED)
         filters, why = frozen(self.filters(self.get_body_arguments)), self.body("why")
         try:
             begun = await self.look(
@@ -89,7 +103,7 @@ class DiscardForm(Page):
                 self.sources,
                 discards_of(self),
                 filters,
-                expected=read_count(self.body("expected")),
+                expected=_expected(self),
                 who=self.who,
                 why=self.why(why),
             )
@@ -137,15 +151,26 @@ def discards_of(handler: Handler) -> Discards:
     return discards
 
 
-def read_count(value: object) -> int | None:
-    """Read how many rows the preview had; None if that was not said.
+def _chosen(page: Page) -> Filters:
+    """The filters of a preview's address.
+
+    Raises:
+        Refused: One of them can't be read, or no row is ticked where ticked rows are meant.
+    """
+    if page.get_query_arguments(_TICKED) and not page.get_query_arguments("id"):
+        raise Refused(400, "id: no row is ticked. Go back, and tick the rows that you mean.")
+    return page.filters()
+
+
+def _pacing(rate: str, canary: str) -> Pacing:
+    """The pace that a form says. An empty field is as fast as it goes, as it says beside it, and no canary."""
+    return Pacing(rate=read_rate(rate or None), canary=read_canary(canary or None))
+
+
+def _expected(page: Page) -> int | None:
+    """How many rows the preview had, which its form always says.
 
     Raises:
         Refused: It is no number.
     """
-    if value is None or value == "":
-        return None
-    text = str(value)
-    if not (text.isascii() and text.isdecimal()):
-        raise Refused(400, f"expected is {text[:40]!r}: expected how many rows the preview had")
-    return int(text)
+    return read_count(page.body("expected"))

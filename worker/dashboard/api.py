@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
-from worker.dashboard.acting import discards_of, read_count
-from worker.dashboard.admission import is_simple
-from worker.dashboard.choosing import Pacing, begin_discard, begin_replay, choose_discard, choose_replay
+from worker.dashboard.acting import discards_of
+from worker.dashboard.choosing import (
+    Pacing,
+    begin_discard,
+    begin_replay,
+    choose_discard,
+    choose_replay,
+    read_canary,
+    read_count,
+    read_rate,
+)
+from worker.dashboard.documents import number_in
 from worker.dashboard.filters import NAMES
-from worker.dashboard.handler import Handler, Refused
+from worker.dashboard.handler import Refused, explained
+from worker.dashboard.json_handler import Api
 from worker.dashboard.looking import causes_of, find_row, read_order, read_place, rows_of
 from worker.dashboard.overview import look
 from worker.dashboard.overviewing import hold, resume
@@ -39,81 +48,13 @@ __all__ = [
     "SteerApi",
 ]
 
-_LIMIT: Final = 50
-_MOST: Final = 500
-
-
-class Api(Handler):
-    """What answers in JSON."""
-
-    def check_token(self) -> None:
-        """Take only what no page of another site can send: JSON, with a header that a browser would ask about first.
-
-        Raises:
-            HTTPError: 403.
-        """
-        headers = self.request.headers
-        kind, requested_with = headers.get("Content-Type", ""), headers.get("X-Requested-With")
-        if is_simple(content_type=kind, requested_with=requested_with):
-            raise Refused(403, "a change needs Content-Type: application/json and the header X-Requested-With")
-
-    def say(self, title: str, words: str, *, do: str = "") -> None:
-        """Answer with a problem, as JSON."""
-        self.finish({"error": words, "title": title} | ({"do": do} if do else {}))
-
-    def document(self) -> dict[str, Any]:
-        """Return the JSON object that was sent.
-
-        Raises:
-            Refused: There is none.
-        """
-        try:
-            document = json.loads(self.request.body or b"{}")
-        except (ValueError, RecursionError):
-            document = None
-        if not isinstance(document, dict):
-            raise Refused(400, "expected a JSON object")
-        return document
-
-    def sent(self, *names: str) -> dict[str, Any]:
-        """Return the document, which may have filters, and these fields.
-
-        Raises:
-            Refused: It has another one: a misspelt filter would choose too much.
-        """
-        document = self.document()
-        if unknown := sorted(set(document) - {*names, *NAMES}):
-            raise Refused(400, f"{unknown[0][:40]!r} is no field: expected some of {', '.join((*names, *NAMES))}")
-        return document
-
-    def limit(self) -> int:
-        """Return how many of a list are wanted.
-
-        Raises:
-            Refused: It is no such number.
-        """
-        text = self.get_query_argument("limit", str(_LIMIT))
-        if not (text.isascii() and text.isdecimal()) or not 1 <= int(text) <= _MOST:
-            raise Refused(400, f"limit is {text[:40]!r}: expected a number from 1 to {_MOST}")
-        return int(text)
-
-
-def _values(document: dict[str, Any]) -> Any:  # noqa: ANN401 - a function from a name to its values
-    """The filters of a document: each a value, or a list of values."""
-
-    def of(name: str) -> list[str]:
-        value = document.get(name)
-        values = value if isinstance(value, list) else [] if value is None else [value]
-        return [str(each) for each in values]
-
-    return of
-
 
 class OverviewApi(Api):
     """How it goes."""
 
     async def get(self) -> None:
         """Answer with what the overview shows."""
+        self.asked()
         overview = await self.look(look, self.sources)
         if not overview.is_whole:
             self.set_status(503)
@@ -125,6 +66,7 @@ class CausesApi(Api):
 
     async def get(self) -> None:
         """Answer with the causes of what fits, the most frequent one first."""
+        self.asked("limit", *NAMES)
         limit, causes = self.limit(), await self.look(causes_of, self.sources, self.filters())
         self.finish(_causes(causes, limit))
 
@@ -134,6 +76,7 @@ class DeadLettersApi(Api):
 
     async def get(self) -> None:
         """Answer with a page of the rows that fit."""
+        self.asked("order", "place", "limit", *NAMES)
         order = read_order(self.get_query_argument("order", ""))
         place = read_place(self.get_query_argument("place", ""), order)
         size = self.limit()
@@ -153,6 +96,7 @@ class DeadLetterApi(Api):
 
     async def get(self, row_id: str) -> None:
         """Answer with all that is known of it."""
+        self.asked()
         found = await self.look(find_row, self.sources, row_id)
         if found is None:
             raise Refused(404, f"there is no dead letter {row_id}")
@@ -168,9 +112,10 @@ class PreviewApi(Api):
 
     async def get(self, action: str) -> None:
         """Answer with what a replay or a discard of what fits would do."""
+        self.asked("rate", *NAMES)
         filters = self.filters()
         if action == "replay":
-            rate = Pacing.read(self.get_query_argument("rate", ""), "").rate
+            rate = read_rate(self.get_query_argument("rate", None))
             choice = await self.look(choose_replay, self.sources, filters, rate=rate)
         else:
             choice = await self.look(choose_discard, self.sources, filters)
@@ -182,6 +127,7 @@ class ReplaysApi(Api):
 
     async def get(self) -> None:
         """Answer with replays, the newest first."""
+        self.asked("before", "limit")
         before = read_before(self.get_query_argument("before", ""))
         plans = await self.look(plans_of, self.sources, before=before, limit=self.limit())
         self.finish({"replays": [plan.to_record() for plan in plans]})
@@ -189,15 +135,17 @@ class ReplaysApi(Api):
     async def post(self) -> None:
         """Plan a replay of what fits."""
         self.may_change()
-        sent = self.sent("why", "rate", "canary", "expected")
+        sent = self.sent("why", "rate", "canary", "expected", *NAMES)
+        with explained():
+            rate, canary, expected = (number_in(sent, name) for name in ("rate", "canary", "expected"))
         plan = await self.look(
             begin_replay,
             self.sources,
-            self.filters(_values(sent)),
-            Pacing.read(sent.get("rate"), sent.get("canary")),
-            expected=read_count(sent.get("expected")),
+            self.chosen(sent),
+            Pacing(rate=read_rate(rate), canary=read_canary(canary)),
+            expected=read_count(expected),
             who=self.who,
-            why=self.why(str(sent.get("why") or "")),
+            why=self.reason(sent),
         )
         self.set_status(201)
         self.finish(plan.to_record())
@@ -208,6 +156,7 @@ class ReplayApi(Api):
 
     async def get(self, number: str) -> None:
         """Answer with how far it is."""
+        self.asked()
         self.finish((await self.look(find_plan, self.sources, int(number))).to_record())
 
 
@@ -217,7 +166,7 @@ class SteerApi(Api):
     async def post(self, number: str, what: str) -> None:
         """Do that to a replay."""
         self.may_change()
-        why = self.why(str(self.document().get("why") or ""), needed=False)
+        why = self.reason(self.sent("why"), needed=False)
         self.finish((await self.look(steer, self.sources, int(number), what, who=self.who, why=why)).to_record())
 
 
@@ -227,15 +176,17 @@ class DiscardsApi(Api):
     async def post(self) -> None:
         """Begin to discard what fits."""
         self.may_change()
-        sent = self.sent("why", "expected")
+        sent = self.sent("why", "expected", *NAMES)
+        with explained():
+            expected = number_in(sent, "expected")
         begun = await self.look(
             begin_discard,
             self.sources,
             discards_of(self),
-            self.filters(_values(sent)),
-            expected=read_count(sent.get("expected")),
+            self.chosen(sent),
+            expected=read_count(expected),
             who=self.who,
-            why=self.why(str(sent.get("why") or "")),
+            why=self.reason(sent),
         )
         self.set_status(202)
         self.finish(begun.to_record())
@@ -246,6 +197,7 @@ class DiscardApi(Api):
 
     async def get(self, number: str) -> None:
         """Answer with how far it is."""
+        self.asked()
         found = discards_of(self).find(int(number))
         if found is None:
             raise Refused(404, f"this Flower knows of no discard {number}")
@@ -258,7 +210,7 @@ class HoldApi(Api):
     async def post(self) -> None:
         """Hold all workers."""
         self.may_change()
-        why = self.why(str(self.document().get("why") or ""))
+        why = self.reason(self.sent("why"))
         self.finish({"held": True, "recorded": await self.look(hold, self.sources, why=why, who=self.who)})
 
 
@@ -268,7 +220,7 @@ class ResumeApi(Api):
     async def post(self) -> None:
         """End whatever hold there is."""
         self.may_change()
-        why = self.why(str(self.document().get("why") or ""), needed=False)
+        why = self.reason(self.sent("why"), needed=False)
         recorded = await self.look(resume, self.sources, why=why, who=self.who)
         self.finish({"held": False, "recorded": bool(recorded)})
 
@@ -278,6 +230,7 @@ class AuditApi(Api):
 
     async def get(self) -> None:
         """Answer with what operators did, the latest first."""
+        self.asked("before", "limit")
         before = read_before(self.get_query_argument("before", ""))
         done = await self.look(actions_of, self.sources, before=before, limit=self.limit())
         self.finish({"actions": [_action(action) for action in done]})

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -10,10 +9,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 from worker import replays
 from worker.dashboard.filters import Filters
-from worker.dashboard.handler import Refused
+from worker.dashboard.handler import Refused, whole
+from worker.deadletters.given import read_decimal
 from worker.deadletters.passed_over import passed_over
 from worker.deadletters.selection import replayable
 from worker.deadletters.triage import shares
+from worker.replays.creation import SLOWEST
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -21,7 +22,19 @@ if TYPE_CHECKING:
     from worker.dashboard.discards import Discard, Discards
     from worker.dashboard.sources import Sources
 
-__all__ = ["RATE", "Choice", "Pacing", "begin_discard", "begin_replay", "choose_discard", "choose_replay", "frozen"]
+__all__ = [
+    "RATE",
+    "Choice",
+    "Pacing",
+    "begin_discard",
+    "begin_replay",
+    "choose_discard",
+    "choose_replay",
+    "frozen",
+    "read_canary",
+    "read_count",
+    "read_rate",
+]
 
 RATE: Final = 50.0
 """Events a second, unless somebody says otherwise: fresh feedback goes on beside it."""
@@ -42,15 +55,6 @@ class Pacing:
 
     rate: float | None = RATE
     canary: int = CANARY
-
-    @classmethod
-    def read(cls, rate: object, canary: object) -> Pacing:
-        """Read what a form or a program says; '' and None stand for what is not said.
-
-        Raises:
-            Refused: One of them can't be.
-        """
-        return cls(rate=_rate(rate), canary=_canary(canary))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -187,22 +191,33 @@ def _most_first(shares: Iterable[tuple[str, int]]) -> tuple[tuple[str, int], ...
     return tuple(sorted(numbers.items(), key=lambda pair: (-pair[1], pair[0])))
 
 
-def _rate(value: object) -> float | None:
-    if value is None or value == "":
+def read_rate(text: str | None) -> float | None:
+    """Read how many events a second may go at most; None stands for as fast as it goes.
+
+    Raises:
+        Refused: It is no such number.
+    """
+    if text is None:
         return None
     try:
-        rate = float(str(value))
-    except ValueError:
-        rate = math.nan
-    if not 0 < rate <= _FASTEST:
-        raise Refused(400, f"rate is {str(value)[:40]!r}: expected events a second, up to {_FASTEST:,.0f}, or nothing")
-    return rate
+        return read_decimal(text, least=SLOWEST, most=_FASTEST)
+    except ValueError as error:
+        raise Refused(400, f"rate is {text[:40]!r}: expected {error}, in events a second, or no rate") from None
 
 
-def _canary(value: object) -> int:
-    if value is None or value == "":
-        return 0
-    text = str(value)
-    if not (text.isascii() and text.isdecimal()) or int(text) > _LARGEST_CANARY:
-        raise Refused(400, f"canary is {text[:40]!r}: expected how many go first, from 0 to {_LARGEST_CANARY:,}")
-    return int(text)
+def read_canary(text: str | None) -> int:
+    """Read how many events go first; none if that was not said.
+
+    Raises:
+        Refused: It is no such number.
+    """
+    return 0 if text is None else whole("canary", text, most=_LARGEST_CANARY)
+
+
+def read_count(text: str | None) -> int | None:
+    """Read how many rows the preview had; None if that was not said.
+
+    Raises:
+        Refused: It is no number.
+    """
+    return None if text is None else whole("expected", text)

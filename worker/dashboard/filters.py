@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from enum import StrEnum
 from typing import TYPE_CHECKING, Final, TypeVar
 from urllib.parse import urlencode
-from uuid import UUID
 
 from worker.deadletters import State
-from worker.deadletters.reading import LARGEST_ID
+from worker.deadletters.given import read_text, read_uuid, read_whole
 from worker.deadletters.selection import Selection
 from worker.deadletters.times import read_time
 from worker.policy.retry import Reason
@@ -25,12 +25,14 @@ NAMES: Final = ("reason", "http_status", "org", "group", "cause", "request_id", 
 ANY: Final = "any"
 """Instead of a state: whichever."""
 
-_LONGEST: Final = 200
 _MOST: Final = 500
 """Values of one filter."""
 
+_SHOWN: Final = 40
+"""Characters of a wrong value that an error repeats."""
 
 _Value = TypeVar("_Value")
+_Kind = TypeVar("_Kind", bound=StrEnum)
 
 
 class WrongFilter(Exception):
@@ -110,81 +112,90 @@ class Filters:
         return None if set(self.selection.states) == {State.DELIVERED} else self
 
 
-def read_filters(values: Callable[[str], list[str]], *, now: datetime, everything: bool = False) -> Filters:
+def read_filters(values: Callable[[str], list[str]], *, now: datetime, blank_is_any: bool = False) -> Filters:
     """Read the filters of a request. Without a state, the dead are meant; of ticked rows, those that can be taken.
 
     Args:
-        values: Returns all values of an argument.
+        values: Returns all values of an argument; none if it was not sent.
         now: This moment.
-        everything: Whether rows of every state are meant where none is asked for.
+        blank_is_any: Whether an empty value is no filter, as in the form of a page, whose browser sends each field.
+            Elsewhere it is refused: what was to narrow the choice would widen it to every row.
 
     Raises:
         WrongFilter: One of them can't be read.
     """
-    given = {name: tuple(value.strip() for value in values(name) if value.strip()) for name in NAMES}
-    some = {name: texts for name, texts in given.items() if texts}
+    given = {name: tuple(value.strip() for value in values(name)) for name in NAMES}
+    some = {name: kept for name, texts in given.items() if (kept := tuple(filter(None, texts)))}
     try:
-        return Filters(some, _selection(given, now=now, everything=everything))
+        if not blank_is_any:
+            _refuse_blanks(given)
+        return Filters(some, _selection({name: some.get(name, ()) for name in NAMES}, now=now))
     except WrongFilter as error:
         error.given = some
         raise
 
 
-def _selection(given: dict[str, tuple[str, ...]], *, now: datetime, everything: bool) -> Selection:
+def _refuse_blanks(given: dict[str, tuple[str, ...]]) -> None:
     for name, texts in given.items():
-        if len(texts) > _MOST or any(len(text) > _LONGEST for text in texts):
-            raise WrongFilter(name, f": expected at most {_MOST} values of {_LONGEST} characters")
-    reasons = _each(given, "reason", Reason, f"one of {', '.join(Reason)}")
-    statuses = _each(given, "http_status", _status, "a number from 100 to 999")
+        if "" in texts:
+            raise WrongFilter(name, " is empty: leave it out to choose whatever it is, or give it a value")
+
+
+def _selection(given: dict[str, tuple[str, ...]], *, now: datetime) -> Selection:
+    for name, texts in given.items():
+        if len(texts) > _MOST:
+            raise WrongFilter(name, f": expected at most {_MOST} values")
+        _each(given, name, read_text)
+    reasons = _each(given, "reason", lambda text: _member(Reason, text))
+    statuses = _each(given, "http_status", lambda text: read_whole(text, least=100, most=999))
     if statuses and not reasons:
         reasons = tuple(Reason)  # the index has the reason first; each of them has its statuses
-    ids = _each(given, "id", _row_id, "the number of a dead letter")
+    ids = _each(given, "id", lambda text: read_whole(text, least=1))
     return Selection(
         ids=ids,
-        states=_states(given, everything=everything, ids=ids),
+        states=_states(given, ids=ids),
         reasons=reasons,
         http_statuses=statuses,
         orgs=given["org"],
         groups=given["group"],
         causes=given["cause"],
-        request_ids=_each(given, "request_id", lambda text: str(UUID(text)), "a UUID"),
+        request_ids=_each(given, "request_id", read_uuid),
         since=_time(given, "since", now),
         until=_time(given, "until", now),
     )
 
 
-def _states(given: dict[str, tuple[str, ...]], *, everything: bool, ids: tuple[int, ...]) -> tuple[State, ...]:
-    if ANY in given["state"] or (everything and not given["state"]):
+def _states(given: dict[str, tuple[str, ...]], *, ids: tuple[int, ...]) -> tuple[State, ...]:
+    states = _each(given, "state", lambda text: None if text == ANY else _member(State, text, ANY))
+    if None in states:
         return tuple(State)
-    if not given["state"]:
+    if not states:
         return (State.DEAD, State.DISCARDED) if ids else (State.DEAD,)
-    return _each(given, "state", State, f"{ANY}, or one of {', '.join(State)}")
+    return tuple(filter(None, states))
 
 
-def _each(
-    given: dict[str, tuple[str, ...]], name: str, read: Callable[[str], _Value], expected: str
-) -> tuple[_Value, ...]:
+def _each(given: dict[str, tuple[str, ...]], name: str, read: Callable[[str], _Value]) -> tuple[_Value, ...]:
+    values = []
+    for text in given[name]:
+        try:
+            values.append(read(text))
+        except ValueError as error:
+            raise WrongFilter(name, f" is {text[:_SHOWN]!r}: expected {error}") from None
+    return tuple(values)
+
+
+def _member(kind: type[_Kind], text: str, *others: str) -> _Kind:
     try:
-        return tuple(read(text) for text in given[name])
+        return kind(text)
     except ValueError:
-        raise WrongFilter(name, f" is {', '.join(given[name])!r}: expected {expected}") from None
-
-
-def _status(text: str) -> int:
-    status = int(text)
-    if not 100 <= status <= 999:  # noqa: PLR2004 - as HTTP has them
-        raise ValueError
-    return status
-
-
-def _row_id(text: str) -> int:
-    if not (text.isascii() and text.isdecimal()) or not 1 <= int(text) <= LARGEST_ID:
-        raise ValueError
-    return int(text)
+        raise ValueError(f"one of {', '.join((*others, *kind))}") from None
 
 
 def _time(given: dict[str, tuple[str, ...]], name: str, now: datetime) -> datetime | None:
     try:
-        return read_time(given[name][0], now=now) if given[name] else None
+        moments = [read_time(text, now=now) for text in given[name]]
     except ValueError as error:
         raise WrongFilter(name, f" is {error}") from None
+    if len(moments) > 1:
+        raise WrongFilter(name, f" has {len(moments)} values: expected one")
+    return moments[0] if moments else None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from base64 import b64decode
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -14,11 +15,12 @@ from worker.dashboard.admission import Binding, Caller, cross_site, turned_away
 from worker.dashboard.filters import Filters, WrongFilter, read_filters
 from worker.dashboard.sources import Away, Sources
 from worker.deadletters.burial import clean
+from worker.deadletters.given import LARGEST, read_whole
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
-__all__ = ["Handler", "Refused"]
+__all__ = ["Handler", "Refused", "explained", "known_only", "whole"]
 
 log = logging.getLogger(__name__)
 
@@ -45,6 +47,38 @@ class Refused(HTTPError):
     def __init__(self, status: int, words: str) -> None:
         super().__init__(status, words.replace("%", "%%"))
         self.words = words
+
+
+@contextmanager
+def explained() -> Iterator[None]:
+    """Refuse what a `ValueError` says can't be read."""
+    try:
+        yield
+    except ValueError as error:
+        raise Refused(400, str(error)) from None
+
+
+def whole(name: str, text: str, *, least: int = 0, most: int = LARGEST) -> int:
+    """Return a field that is a whole number.
+
+    Raises:
+        Refused: It is none.
+    """
+    try:
+        return read_whole(text, least=least, most=most)
+    except ValueError as error:
+        raise Refused(400, f"{name} is {text[:40]!r}: expected {error}") from None
+
+
+def known_only(arguments: Iterable[str], names: Sequence[str]) -> None:
+    """Make sure that there are no other arguments.
+
+    Raises:
+        Refused: There are.
+    """
+    if unknown := sorted(set(arguments) - set(names)):
+        expected = f"some of {', '.join(names)}" if names else "none in the address"
+        raise Refused(400, f"{unknown[0][:40]!r} is no field here: expected {expected}")
 
 
 class Handler(BaseHandler):  # type: ignore[misc]  # Flower is untyped
@@ -144,14 +178,22 @@ class Handler(BaseHandler):  # type: ignore[misc]  # Flower is untyped
             return clean(self._basic_user())
         return f"without login, from {self._peer()}"
 
-    def filters(self, values: Callable[[str], list[str]] | None = None, *, everything: bool = False) -> Filters:
-        """Return the filters of the request's address, or of other values.
+    def asked(self, *names: str) -> None:
+        """Make sure that the request's address has no field but these: a misspelt filter would choose too much.
+
+        Raises:
+            Refused: It has.
+        """
+        known_only(self.request.query_arguments, names)
+
+    def filters(self, values: Callable[[str], list[str]] | None = None) -> Filters:
+        """Return the filters of the request's address, or of other values. None of them may be empty.
 
         Raises:
             Refused: One can't be read.
         """
         try:
-            return read_filters(values or self.get_query_arguments, now=datetime.now(UTC), everything=everything)
+            return read_filters(values or self.get_query_arguments, now=datetime.now(UTC))
         except WrongFilter as error:
             raise Refused(400, str(error)) from None
 

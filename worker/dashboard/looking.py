@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from worker.accounts.table import count_by_state
+from worker.dashboard.filters import NAMES
 from worker.dashboard.handler import Refused
 from worker.dashboard.page import Page
 from worker.dashboard.raw import view_of
@@ -54,6 +55,7 @@ class CausesPage(Page):
 
     async def get(self) -> None:
         """Show the causes."""
+        self.asked(*NAMES)
         filters, wrong = self.read_filters()
         causes, states = Causes(), None
         if wrong is None:
@@ -77,6 +79,7 @@ class RowsPage(Page):
 
     async def get(self) -> None:
         """Show a page of them."""
+        self.asked("order", "place", "start", *NAMES)
         filters, wrong = self.read_filters()
         order = read_order(self.get_query_argument("order", "", strip=True))
         place = read_place(self.get_query_argument("place", "", strip=True), order)

@@ -38,6 +38,7 @@ class HoldPage(Page):
     async def post(self) -> None:
         """Hold, and show the overview again."""
         self.may_change()
+        self.sent("why")
         recorded = await self.look(hold, self.sources, why=self.why(self.body("why")), who=self.who)
         self.see("feedback-overview", query="" if recorded else _UNRECORDED)
 
@@ -48,6 +49,7 @@ class ResumePage(Page):
     async def post(self) -> None:
         """Resume, and show the overview again."""
         self.may_change()
+        self.sent("why")
         why = self.why(self.body("why"), needed=False)
         recorded = await self.look(resume, self.sources, why=why, who=self.who)
         self.see("feedback-overview", query=_UNRECORDED if recorded is False else "")

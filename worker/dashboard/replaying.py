@@ -12,6 +12,7 @@ from worker.dashboard.handler import Refused
 from worker.dashboard.page import Page
 from worker.dashboard.wording import causes_named, chosen, deed, details, rate
 from worker.deadletters.actions import actions
+from worker.deadletters.given import read_whole
 from worker.deadletters.triage import lines_by_cause
 
 if TYPE_CHECKING:
@@ -91,6 +92,7 @@ class SteerPage(Page):
     async def post(self, number: str, what: str) -> None:
         """Pause it, resume it or cancel it, and show it again."""
         self.may_change()
+        self.sent("why")
         why = self.why(self.body("why"), needed=False)
         await self.look(steer, self.sources, int(number), what, who=self.who, why=why)
         self.see("feedback-replay-plan", number)
@@ -181,9 +183,10 @@ def read_before(text: str) -> int | None:
     """
     if not text:
         return None
-    if not (text.isascii() and text.isdecimal()):
-        raise Refused(400, f"{text[:40]!r} is no place in a list: begin again at its first page")
-    return min(int(text), 2**63 - 1)
+    try:
+        return read_whole(text)
+    except ValueError:
+        raise Refused(400, f"{text[:40]!r} is no place in a list: begin again at its first page") from None
 
 
 def _is_watched(sources: Sources) -> bool | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final, Self
 
@@ -11,6 +11,7 @@ from sqlalchemy import ColumnElement, Engine, and_, or_, select
 from sqlalchemy.orm import Session, defer
 
 from worker.deadletters.errors import translated
+from worker.deadletters.given import read_whole
 from worker.deadletters.model import DeadLetter
 from worker.deadletters.triage import covered, unindexed
 
@@ -70,10 +71,11 @@ class Place:
         """
         direction, _, rest = text.partition("_")
         row_id, _, value = rest.partition("_")
-        if direction not in {"after", "before"} or not row_id.isdecimal() or not row_id.isascii():
+        if direction not in {"after", "before"}:
             raise ValueError(f"{text[:40]!r} is no place in a list: begin again at the first page")
-        number = int(value) if order.column in {DeadLetter.attempts, DeadLetter.replay_count} else _moment(value)
-        return cls(value=number, row_id=min(int(row_id), 2**63 - 1), backwards=direction == "before")
+        counts = order.column in {DeadLetter.attempts, DeadLetter.replay_count}
+        number = read_whole(value) if counts else _moment(value)
+        return cls(value=number, row_id=read_whole(row_id), backwards=direction == "before")
 
     def __str__(self) -> str:
         value = self.value.isoformat() if isinstance(self.value, datetime) else self.value
@@ -166,4 +168,4 @@ def _moment(text: str) -> datetime:
     moment = datetime.fromisoformat(text)
     if moment.tzinfo is None:
         raise ValueError(f"{text!r} has no offset")
-    return moment
+    return moment.astimezone(UTC)  # here and not in a query: near the year 1 or 9999 it can't be

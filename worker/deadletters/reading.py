@@ -9,16 +9,14 @@ from sqlalchemy import ColumnElement, Engine, func, select
 from sqlalchemy.orm import Session, defer
 
 from worker.deadletters.errors import translated
+from worker.deadletters.given import LARGEST
 from worker.deadletters.model import DeadLetter
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from datetime import datetime
 
-__all__ = ["LARGEST_ID", "CauseCount", "count", "count_by_cause", "find", "last_id", "newest", "stream"]
-
-LARGEST_ID: Final = 2**63 - 1
-"""What a BIGINT holds."""
+__all__ = ["CauseCount", "count", "count_by_cause", "find", "last_id", "newest", "stream"]
 
 _PAGE: Final = 100
 """Rows fetched at a time. Each may hold a raw message of 1 MiB, so this also bounds the memory."""
@@ -76,7 +74,8 @@ def newest(engine: Engine, which: ColumnElement[bool], limit: int) -> list[DeadL
 def find(engine: Engine, name: str) -> list[DeadLetter]:
     """Return the row of an id, or the rows of a request_id, oldest first."""
     if name.isascii() and name.isdecimal():
-        which: ColumnElement[bool] = DeadLetter.id == min(int(name), LARGEST_ID)
+        # No id has more digits, and thousands of them Python refuses to read.
+        which: ColumnElement[bool] = DeadLetter.id == (int(name) if len(name) < len(str(LARGEST)) else LARGEST)
     else:
         which = DeadLetter.request_id == name.lower()
     with translated(), Session(engine) as session:

@@ -47,8 +47,9 @@ class Selection:
 
     @property
     def is_everything(self) -> bool:
-        """Whether no filter is given."""
-        return not any(getattr(self, field.name) for field in fields(self))
+        """Whether no filter is given, or none but every state."""
+        narrowing = any(getattr(self, field.name) for field in fields(self) if field.name != "states")
+        return not narrowing and (not self.states or set(self.states) == set(State))
 
     def to_record(self) -> dict[str, Any]:
         """Return the filters that are given, as JSON can carry them."""

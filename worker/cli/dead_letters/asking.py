@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
+from worker.cli.values import ANY_TEXT
 from worker.deadletters.passed_over import passed_over
 
 if TYPE_CHECKING:
@@ -20,7 +21,9 @@ __all__ = ["by_option", "confirm", "tell_passed_over"]
 _FEW: Final = 10
 """Rows that are changed without asking: as many as one sees at a glance."""
 
-by_option: Final = click.option("--by", default=getpass.getuser, show_default="your login", help="Who says so.")
+by_option: Final = click.option(
+    "--by", default=getpass.getuser, type=ANY_TEXT, show_default="your login", help="Who says so."
+)
 
 
 def tell_passed_over(engine: Engine, selection: Selection) -> bool:

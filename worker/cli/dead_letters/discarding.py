@@ -12,6 +12,7 @@ from worker.cli.database import opened
 from worker.cli.dead_letters.asking import by_option, confirm, tell_passed_over
 from worker.cli.dead_letters.filters import row_id, selecting
 from worker.cli.dead_letters.progress import counting
+from worker.cli.values import WORDS, Whole
 from worker.deadletters.discard import discard as discard_rows
 from worker.deadletters.reading import count
 from worker.deadletters.selection import replayable
@@ -25,9 +26,9 @@ __all__ = ["discard"]
 @click.command()
 @click.argument("ids", metavar="[ID]...", type=row_id, nargs=-1)
 @selecting
-@click.option("--note", required=True, help="Why, for whoever reads the row later.")
+@click.option("--note", required=True, type=WORDS, help="Why, for whoever reads the row later.")
 @by_option
-@click.option("--limit", type=click.IntRange(min=1), help="Rows at most; the oldest first.")
+@click.option("--limit", type=Whole(min=1), help="Rows at most; the oldest first.")
 @click.option("--dry-run", is_flag=True, help="Say what would be discarded, and change nothing.")
 @click.option("--yes", is_flag=True, help="Don't ask.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
+from worker.cli.values import TEXT, UUID, Whole
 from worker.deadletters import State
-from worker.deadletters.reading import LARGEST_ID
+from worker.deadletters.given import read_whole
 from worker.deadletters.selection import Selection
 from worker.deadletters.times import read_time
 from worker.policy.retry import Reason
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 __all__ = ["row_id", "selecting", "time"]
+
+ANY: Final = "any"
+"""Instead of a state: whichever."""
 
 
 def time(value: str) -> datetime:
@@ -30,13 +34,13 @@ def time(value: str) -> datetime:
 
 def row_id(value: str) -> int:
     """Read the id of a dead letter."""
-    digits = value.isascii() and value.isdecimal() and len(value) <= len(str(LARGEST_ID))
-    if not digits or not 1 <= int(value) <= LARGEST_ID:
+    try:
+        return read_whole(value, least=1)
+    except ValueError:
         raise click.BadParameter(
             f"{value!r} is no dead letter's id: expected a number as `dead-letters list` prints it; "
             "a request_id goes with --request-id"
-        )
-    return int(value)
+        ) from None
 
 
 _OPTIONS: Final = (
@@ -51,20 +55,20 @@ _OPTIONS: Final = (
         "--http-status",
         "http_statuses",
         multiple=True,
-        type=click.IntRange(100, 999),
+        type=Whole(100, 999),
         help="The status of the last answer.",
     ),
-    click.option("--org", "orgs", multiple=True, help="The organization's id."),
-    click.option("--group", "groups", multiple=True, help="The group's id."),
+    click.option("--org", "orgs", multiple=True, type=TEXT, help="The organization's id."),
+    click.option("--group", "groups", multiple=True, type=TEXT, help="The group's id."),
     click.option("--since", type=time, help="Died at this time or later: ISO 8601 (UTC), or 2h, 30m, 7d ago."),
     click.option("--until", type=time, help="Died before this time."),
-    click.option("--cause", "causes", multiple=True, help="The cause, as `list --by cause` prints it."),
-    click.option("--request-id", "request_ids", multiple=True, type=click.UUID, help="The AI request's id."),
+    click.option("--cause", "causes", multiple=True, type=TEXT, help="The cause, as `list --by cause` prints it."),
+    click.option("--request-id", "request_ids", multiple=True, type=UUID, help="The AI request's id."),
     click.option(
         "--state",
         "states",
         multiple=True,
-        type=click.Choice([state.value for state in State]),
+        type=click.Choice([*(state.value for state in State), ANY]),
         help="What has become of it.",
     ),
 )
@@ -85,7 +89,7 @@ def selecting(command: Callable[..., None]) -> Callable[..., None]:
         orgs: tuple[str, ...],
         groups: tuple[str, ...],
         causes: tuple[str, ...],
-        request_ids: tuple[object, ...],
+        request_ids: tuple[str, ...],
         since: datetime | None,
         until: datetime | None,
         ids: tuple[int, ...] = (),
@@ -93,13 +97,13 @@ def selecting(command: Callable[..., None]) -> Callable[..., None]:
     ) -> None:
         selection = Selection(
             ids=ids,
-            states=tuple(map(State, states)),
+            states=tuple(State) if ANY in states else tuple(map(State, states)),
             reasons=tuple(map(Reason, reasons)),
             http_statuses=http_statuses,
             orgs=orgs,
             groups=groups,
             causes=causes,
-            request_ids=tuple(map(str, request_ids)),
+            request_ids=request_ids,
             since=since,
             until=until,
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Final, TextIO
 
 import click
@@ -12,6 +12,8 @@ from worker.cli.database import opened
 from worker.cli.dead_letters.filters import selecting
 from worker.cli.dead_letters.progress import counting
 from worker.cli.dead_letters.tables import print_causes, print_one, print_rows
+from worker.cli.values import TEXT, Whole
+from worker.deadletters import State
 from worker.deadletters.reading import count, count_by_cause, find, newest, stream
 from worker.deadletters.record import to_record, write_csv, write_ndjson
 
@@ -31,15 +33,28 @@ _WRITERS: Final = {"ndjson": write_ndjson, "csv": write_csv}
 @click.command("list")
 @selecting
 @click.option("--by", type=click.Choice(["cause"]), help="Count the rows of each cause instead.")
-@click.option("--limit", type=click.IntRange(min=1), default=50, show_default=True, help="Rows at most.")
+@click.option("--limit", type=Whole(min=1), default=50, show_default=True, help="Rows at most.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def list_(selection: Selection, by: str | None, limit: int, as_json: bool) -> None:
-    """List dead letters of every state, the newest death first."""
+    """List dead letters, the newest death first: those that are dead, or of the states of --state.
+
+    The others that fit, such as those delivered by a replay, are counted at the end.
+    """
     with opened() as engine:
+        shown = selection if selection.states else replace(selection, states=(State.DEAD,))
         if by == "cause":
-            _list_causes(engine, selection, limit, as_json=as_json)
+            _list_causes(engine, shown, limit, as_json=as_json)
         else:
-            _list_rows(engine, selection, limit, as_json=as_json)
+            _list_rows(engine, shown, limit, as_json=as_json)
+        if shown is not selection and not as_json:
+            _tell_others(engine, selection)
+
+
+def _tell_others(engine: Engine, selection: Selection) -> None:
+    """Say how many rows fit that are in another state: who looks for one of these must not take it for lost."""
+    others = tuple(state for state in State if state is not State.DEAD)
+    if hidden := count(engine, replace(selection, states=others).clause()):
+        click.echo(f"{hidden:,} more in other states: --state any shows them", err=True)
 
 
 def _list_rows(engine: Engine, selection: Selection, limit: int, *, as_json: bool) -> None:
@@ -69,7 +84,7 @@ def _list_causes(engine: Engine, selection: Selection, limit: int, *, as_json: b
 
 
 @click.command()
-@click.argument("name", metavar="ID|REQUEST_ID")
+@click.argument("name", metavar="ID|REQUEST_ID", type=TEXT)
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON list.")
 def show(name: str, as_json: bool) -> None:
     """Show all that is known of one dead letter, or of all those of one request_id."""
@@ -95,7 +110,7 @@ def show(name: str, as_json: bool) -> None:
     default="-",
     help="The file to write, whole or not at all; - is standard output.",
 )
-@click.option("--limit", type=click.IntRange(min=1), help="Rows at most.")
+@click.option("--limit", type=Whole(min=1), help="Rows at most.")
 def export(selection: Selection, format_: str, output: TextIO, limit: int | None) -> None:
     """Write dead letters of every state to a file, oldest first, with their raw messages."""
     with opened() as engine:

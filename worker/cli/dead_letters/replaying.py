@@ -17,6 +17,7 @@ from worker.cli.dead_letters.progress import counting, stopping
 from worker.cli.dead_letters.tables import print_causes
 from worker.cli.replays.following import Followed, follow
 from worker.cli.replays.words import outcome
+from worker.cli.values import ANY_TEXT, Decimal, Whole
 from worker.deadletters.reading import CauseCount
 from worker.durations import span
 from worker.replays import NothingToReplay, create, preview
@@ -32,20 +33,23 @@ __all__ = ["replay"]
 _INTERRUPTED: Final = 128 + 2
 """The exit status of a command that Ctrl-C ended, as shells have it."""
 
+_LARGEST_CANARY: Final = 2**31 - 1
+"""What an INTEGER holds."""
+
 
 @click.command()
 @click.argument("ids", metavar="[ID]...", type=row_id, nargs=-1)
 @selecting
-@click.option("--rate", type=click.FloatRange(SLOWEST, FASTEST), help="Events per second at most.")
+@click.option("--rate", type=Decimal(SLOWEST, FASTEST), help="Events per second at most.")
 @click.option(
     "--canary",
-    type=click.IntRange(min=0),
+    type=Whole(0, _LARGEST_CANARY),
     default=0,
     metavar="N",
     help="Let N rows go first, and the rest only when these are delivered; if one dies again, stop.",
 )
-@click.option("--limit", type=click.IntRange(min=1), help="Rows at most; the oldest first.")
-@click.option("--why", default="", help="Why, for whoever looks at the replay later.")
+@click.option("--limit", type=Whole(min=1), help="Rows at most; the oldest first.")
+@click.option("--why", default="", type=ANY_TEXT, help="Why, for whoever looks at the replay later.")
 @by_option
 @click.option("--dry-run", is_flag=True, help="Say what would be replayed, and change nothing.")
 @click.option("--yes", is_flag=True, help="Don't ask.")

@@ -12,6 +12,7 @@ import click
 from worker.cli.database import opened
 from worker.cli.dead_letters.tables import print_lines, short_time
 from worker.cli.replays.words import outcome
+from worker.cli.values import Whole
 from worker.deadletters.actions import actions
 from worker.durations import span
 from worker.replays import NoSuchReplay, RowState, find, plans, rows
@@ -27,7 +28,7 @@ __all__ = ["list_", "show"]
 
 @click.command("list")
 @click.option("--active", is_flag=True, help="Only those that have not ended.")
-@click.option("--limit", type=click.IntRange(min=1), default=20, show_default=True, help="Replays at most.")
+@click.option("--limit", type=Whole(min=1), default=20, show_default=True, help="Replays at most.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def list_(*, active: bool, limit: int, as_json: bool) -> None:
     """List replays, the newest first."""
@@ -51,7 +52,7 @@ def list_(*, active: bool, limit: int, as_json: bool) -> None:
 
 
 @click.command()
-@click.argument("replay_id", metavar="ID", type=click.IntRange(min=1))
+@click.argument("replay_id", metavar="ID", type=Whole(min=1))
 @click.option(
     "--row-state",
     "states",
@@ -59,7 +60,7 @@ def list_(*, active: bool, limit: int, as_json: bool) -> None:
     type=click.Choice([state.value for state in RowState]),
     help="Show rows of this state; may be given several times.",
 )
-@click.option("--limit", type=click.IntRange(min=0), default=20, show_default=True, help="Rows at most.")
+@click.option("--limit", type=Whole(min=0), default=20, show_default=True, help="Rows at most.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def show(replay_id: int, states: tuple[str, ...], limit: int, *, as_json: bool) -> None:
     """Show all that is known of one replay: who made it and why, how far it is, and its rows in their order."""

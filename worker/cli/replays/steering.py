@@ -9,6 +9,7 @@ import click
 from worker.cli.database import opened
 from worker.cli.dead_letters.asking import by_option
 from worker.cli.replays.words import outcome
+from worker.cli.values import ANY_TEXT, Whole
 from worker.replays import ReplayError
 from worker.replays import cancel as cancel_plan
 from worker.replays import pause as pause_plan
@@ -21,11 +22,11 @@ if TYPE_CHECKING:
 
 __all__ = ["cancel", "pause", "resume"]
 
-_why = click.option("--why", default="", help="Why, for whoever looks at it later.")
+_why = click.option("--why", default="", type=ANY_TEXT, help="Why, for whoever looks at it later.")
 
 
 @click.command()
-@click.argument("replay_id", metavar="ID", type=click.IntRange(min=1))
+@click.argument("replay_id", metavar="ID", type=Whole(min=1))
 @by_option
 @_why
 def pause(replay_id: int, by: str, why: str) -> None:
@@ -34,7 +35,7 @@ def pause(replay_id: int, by: str, why: str) -> None:
 
 
 @click.command()
-@click.argument("replay_id", metavar="ID", type=click.IntRange(min=1))
+@click.argument("replay_id", metavar="ID", type=Whole(min=1))
 @by_option
 @_why
 def resume(replay_id: int, by: str, why: str) -> None:
@@ -43,7 +44,7 @@ def resume(replay_id: int, by: str, why: str) -> None:
 
 
 @click.command()
-@click.argument("replay_id", metavar="ID", type=click.IntRange(min=1))
+@click.argument("replay_id", metavar="ID", type=Whole(min=1))
 @by_option
 @_why
 def cancel(replay_id: int, by: str, why: str) -> None:
