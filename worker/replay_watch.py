@@ -45,10 +45,9 @@ class ReplayWatch(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery is u
         self._was_away = False
 
     def start(self, worker: Any) -> None:  # noqa: ANN401 - Celery's WorkController
-        """Watch, if this worker takes the steps of plans."""
-        if REPLAYS in worker.app.amqp.queues.consume_from:
-            self._thread = threading.Thread(target=self._run, args=(worker.app,), name="replay-watch", daemon=True)
-            self._thread.start()
+        """Watch, whenever this worker takes the steps of plans: `add_consumer` may change that."""
+        self._thread = threading.Thread(target=self._run, args=(worker,), name="replay-watch", daemon=True)
+        self._thread.start()
 
     def close(self, worker: Any) -> None:  # noqa: ANN401, ARG002 - Celery's signature
         """Watch no longer; the look at hand ends while the other parts of the worker stop."""
@@ -62,10 +61,11 @@ class ReplayWatch(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery is u
 
     terminate = stop
 
-    def _run(self, app: Celery) -> None:
-        with closing(app.feedback.make_advancer()) as advancer:
+    def _run(self, worker: Any) -> None:  # noqa: ANN401 - Celery's WorkController
+        with closing(worker.app.feedback.make_advancer()) as advancer:
             while True:
-                self._look(app, advancer)
+                if _takes_steps(worker):
+                    self._look(worker.app, advancer)
                 if self._stop.wait(_LOOK_EVERY):
                     return
 
@@ -82,3 +82,10 @@ class ReplayWatch(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery is u
             log.exception("replay plans wait because of a fault of ours")
         else:
             self._was_away = False
+
+
+def _takes_steps(worker: Any) -> bool:  # noqa: ANN401 - Celery's WorkController
+    consumer = getattr(getattr(worker, "consumer", None), "task_consumer", None)
+    if consumer is None:  # it is being connected: then what it was started with counts
+        return REPLAYS in worker.app.amqp.queues.consume_from
+    return bool(consumer.consuming_from(REPLAYS))

@@ -12,13 +12,16 @@ from sqlalchemy import update
 
 from tests.burials import NOON, REQUEST_ID, a_burial, an_event, bury, row_of, rows_of
 from tests.flower import ServedFlower, served_flower
+from tests.places import places_of
 from tests.processes import eventually
 from worker.deadletters import Burial, DeadLetter, DeadLetterStore, State, upgrade
 from worker.deadletters.actions import actions
 from worker.deadletters.cause import cause_of
 from worker.deadletters.plans import Replay, ReplayRow, ReplayState, RowState
+from worker.deadletters.selection import Selection
 from worker.policy.retry import Reason
-from worker.replays import plans
+from worker.replays import create, plans
+from worker.replays.queue import say_watching
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -317,6 +320,46 @@ def test_only_what_can_be_done_is_offered(flower: ServedFlower) -> None:
     assert "Held by somebody without login (127.0.0.1)" in text_of(held)
     assert 'action="/feedback/hold"' not in held.text
     assert 'action="/feedback/resume"' in held.text
+
+
+def test_workers_that_are_dead_are_no_workers(one_store: DeadLetterStore, sqlite_url: str, valkey: RedisServer) -> None:
+    """Their leases have ended: a red banner says what waits and what to do, and goes when one is alive again."""
+    bury(one_store, a_burial())
+    with a_flower(valkey, sqlite_url) as flower, places_of(valkey) as places:
+        quiet = text_of(flower.get("/feedback"))
+        places.enqueue(5)
+        places.hold("host:7:a.1:w1@host", "tag-1", until=1)
+        page, record = flower.get("/feedback"), flower.get("/api/feedback/overview").json()
+        places.hold("host:8:b.1:w2@host")
+        alive = text_of(flower.get("/feedback"))
+
+        assert "No worker is alive" not in quiet
+        assert re.search(r'<p class="alert alert-danger" role="alert"><strong>No worker is alive', page.text)
+        words = text_of(page)
+        assert "no worker is alive; 5 queued, and nothing is delivered; 1 dead" in words
+        assert "start one (`celery -A worker worker`): it returns the 1 that the dead ones hold" in words
+        assert "no workers; 1 dead, which holds 1" in words
+        assert (record["workers"]["alive"], record["workers"]["dead"]) == (0, 1)
+        assert "1 worker; 1 dead, which holds 1" in alive
+        assert "No worker is alive" not in alive
+
+
+def test_a_replay_that_no_worker_brings_forward_is_told(
+    one_store: DeadLetterStore, sqlite_url: str, valkey: RedisServer
+) -> None:
+    """On its own page and on the Overview: a worker with `-Q feedback` alone takes no step of it."""
+    bury(one_store, a_burial())
+    plan = create(one_store.engine, Selection(), by="a test")
+    with a_flower(valkey, sqlite_url) as flower, valkey.client() as client:
+        told = [text_of(flower.get(path)) for path in ("/feedback", f"/feedback/replays/{plan.id}")]
+        record = flower.get("/api/feedback/overview").json()["replays"]
+        say_watching(client)
+        watched = [text_of(flower.get(path)) for path in ("/feedback", f"/feedback/replays/{plan.id}")]
+
+    start = "tart a worker without -Q, or with -Q feedback,feedback-replays"
+    assert all(re.search(r"[Nn]o worker consumes feedback-replays", page) and start in page for page in told), told
+    assert (record["active"], record["watched"]) == (1, False)
+    assert not any(start in page for page in watched)
 
 
 def test_the_overview_says_whether_the_books_balance(flower: ServedFlower, valkey: RedisServer) -> None:

@@ -185,7 +185,10 @@ def test_a_replay_puts_the_events_into_the_queue(table: DeadLetterStore, queue: 
     ended = _say("replay", "--http-status", 404)
 
     assert (ended.exit_code, ended.stdout) == (0, "replay 1: enqueued 2 of 2; 2 on the way\n")
-    assert ended.stderr.startswith("no worker runs; what is to come comes when one does\nit goes on in the background")
+    assert ended.stderr.startswith(
+        "no worker consumes feedback-replays: start a worker without -Q, or with -Q feedback,feedback-replays; "
+        "replays go on by themselves\nit goes on in the background"
+    )
     assert _queued(queue) == wanted
     assert _states(table) == [State.REPLAYING, State.REPLAYING, State.DEAD]
 
@@ -452,7 +455,7 @@ def test_a_replay_can_be_left_to_the_workers(table: DeadLetterStore, queue: redi
     ended = _say("replay", "--yes", "--no-wait")
 
     assert (ended.exit_code, ended.stdout) == (0, "replay 1: enqueued 0 of 3\n")
-    assert "no worker runs" in ended.stderr
+    assert "no worker consumes feedback-replays" in ended.stderr
     _advance(table, queue)
     assert len(_queued(queue)) == 3
 
@@ -464,7 +467,7 @@ def test_a_canary_without_a_worker_is_said_to_wait(table: DeadLetterStore, queue
     ended = _say("replay", "--yes", "--canary", 1)
 
     assert (ended.exit_code, ended.stdout) == (1, "replay 1: enqueued 1 of 3; 1 on the way\n")
-    assert "no worker runs" in ended.stderr
+    assert "no worker consumes feedback-replays" in ended.stderr
     assert _queued(queue) == ids[:1]
 
 

@@ -19,6 +19,9 @@ from tests.places import LONG_FROM_NOW, Places, places_of
 from tests.processes import ROOT, VALKEY, eventually, running
 from worker.cli import main
 from worker.deadletters import DeadLetterStore, State, upgrade
+from worker.deadletters.selection import Selection
+from worker.replays import create, pause
+from worker.replays.queue import say_watching
 from worker.sandbox.stack import free_port
 
 if TYPE_CHECKING:
@@ -111,10 +114,65 @@ def test_everything_is_told_in_words(places: Places, table: DeadLetterStore) -> 
     assert words["ended"] == "1,000 delivered, 0 duplicate, 0 stale, 4 dead, 0 revoked, 0 purged, 0 written off"
     assert words["died of"] == "3 rejected, 1 invalid"
     assert words["dead letters"] == "1 dead, 0 replaying, 0 delivered, 0 discarded"
-    assert words["workers"] == "2, which hold 2"
+    assert words["workers"] == "1, which hold 2"
     assert "host:1:a holds 2, lease for " in ended.stdout
-    assert "host:2:b [2J holds 0, lease ended " in ended.stdout
+    assert "dead: host:2:b [2J holds 0, lease ended " in ended.stdout
     assert words["rates"].startswith("0.0/s accepted, 0.0/s ended, of these 0.0/s delivered (over 1.")
+
+
+def test_workers_that_are_all_dead_are_none(places: Places) -> None:
+    """Their leases ended, by Redis' clock: what they still hold is told apart, and what to do."""
+    places.enqueue(3)
+    places.hold("host:1:a.1:w1@host", "tag-1", "tag-2", until=1)
+
+    ended, record = _status(), _record()
+
+    told = _words(ended)["workers"]
+    assert told.startswith(
+        "no worker is alive; 3 queued, and nothing is delivered; 1 dead, the last one's lease ended "
+    )
+    assert (
+        "start one (`celery -A worker worker`): it returns the 2 that the dead ones hold to the queue" in ended.stdout
+    )
+    assert "dead: host:1:a.1:w1@host holds 2, lease ended " in ended.stdout
+    workers = record["workers"]
+    assert (workers["alive"], workers["dead"], workers["held_by_dead"], workers["problem"]) == (0, 1, 2, told)
+    assert [(holder["holds"], holder["alive"]) for holder in record["holders"]] == [(2, False)]
+
+
+def test_two_leases_of_one_process_are_one_worker(places: Places) -> None:
+    """It connected anew; that is what was in hand before is seen to its end by the lease of before."""
+    for name in ("host:1:a.1:w1@host", "host:1:a.2:w1@host", "host:1:b.1:w2@host"):
+        places.hold(name)
+
+    assert _record()["workers"]["alive"] == 2
+
+
+def test_no_worker_is_red_where_something_waits_and_said_quietly_where_nothing_does(places: Places) -> None:
+    """A system that was never started has no fault yet."""
+    quiet = _record()["workers"]
+    places.enqueue()
+    loud = _record()["workers"]
+
+    assert (quiet["alive"], quiet["problem"]) == (0, None)
+    assert loud["problem"] == "no worker is alive; 1 queued, and nothing is delivered"
+
+
+def test_replays_that_no_worker_brings_forward_are_told(places: Places, table: DeadLetterStore) -> None:
+    """A worker with `-Q feedback` alone delivers, and takes no step of a replay."""
+    bury(table, a_burial())
+    plan = create(table.engine, Selection(), by="a test")
+    alone = _status().stdout
+    say_watching(places.client)
+    watched = _record()["replays"]
+    places.client.flushall()
+    pause(table.engine, plan.id, by="a test")
+    paused = _record()["replays"]
+
+    assert "no worker consumes feedback-replays: 1 replays wait for one" in alone
+    assert "→ start a worker without -Q, or with -Q feedback,feedback-replays" in alone
+    assert (watched["active"], watched["problem"]) == (1, None)
+    assert (paused["paused"], paused["problem"]) == (1, None)
 
 
 def test_an_empty_system_is_told_in_words(places: Places) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from worker.accounts.balance import ENDS, PLACES
+from worker.accounts.workers import no_worker
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -48,6 +49,7 @@ def status_record(
     *,
     redis_problem: str,
     table_problem: str,
+    replays: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Return the status as JSON can carry it. What can't be asked is null.
 
@@ -57,6 +59,7 @@ def status_record(
         states: The rows of the dead-letter table by state; None if the database is away.
         redis_problem: Why Redis can't be asked; '' if it was.
         table_problem: Why the database can't be asked; '' if it was.
+        replays: How the replays stand that have not ended; None if that can't be told.
     """
     return {
         "at": None if snapshot is None else snapshot.at.isoformat(),
@@ -67,7 +70,9 @@ def status_record(
         "dead_by_reason": None if snapshot is None else snapshot.dead_by_reason,
         "dead_letters": None if states is None else dict(states),
         "hold": None if snapshot is None or snapshot.hold is None else snapshot.hold.as_dict(),
+        "workers": None if snapshot is None else _workers(snapshot),
         "holders": None if snapshot is None else _holders(snapshot),
+        "replays": replays,
         "rates": None if rates is None else _rates(rates),
         "drained_in_seconds": None if snapshot is None or rates is None else _drained_in(snapshot, rates),
     }
@@ -139,9 +144,25 @@ def _waiting(snapshot: Snapshot | None) -> dict[str, Any]:
     }
 
 
+def _workers(snapshot: Snapshot) -> dict[str, Any]:
+    problem = no_worker(snapshot)
+    return {
+        "alive": snapshot.workers,
+        "dead": len(snapshot.dead),
+        "held_by_dead": sum(holder.holds for holder in snapshot.dead),
+        "problem": None if problem is None else problem.words,
+        "fix": None if problem is None else problem.fix,
+    }
+
+
 def _holders(snapshot: Snapshot) -> list[dict[str, Any]]:
     return [
-        {"name": holder.name, "holds": holder.holds, "lease_left_seconds": holder.lease_left.total_seconds()}
+        {
+            "name": holder.name,
+            "holds": holder.holds,
+            "lease_left_seconds": holder.lease_left.total_seconds(),
+            "alive": holder.is_alive,
+        }
         for holder in snapshot.holders
     ]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 from contextlib import ExitStack, closing
@@ -18,9 +19,11 @@ from worker.accounts.table import count_by_state
 from worker.cli.broker import broker, broker_outage
 from worker.cli.database import outage, settings
 from worker.cli.values import Decimal
+from worker.cli.workers import replay_lines, worker_lines
 from worker.deadletters import DeadLetterError, DeadLetterStore, check_schema
 from worker.deadletters.burial import clean
 from worker.durations import span
+from worker.replays import attended
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,6 +31,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from worker.hold import HoldState
+    from worker.replays import Attended
 
 __all__ = ["status"]
 
@@ -77,6 +81,7 @@ class _Look:
         self.snapshot: Snapshot | None = None
         self.rates: Rates | None = None
         self.states: dict[str, int] | None = None
+        self.attended: Attended | None = None
         self.redis_problem = ""
         self.table_problem = ""
 
@@ -93,16 +98,20 @@ class _Look:
         except redis.RedisError as error:
             self.snapshot, self.rates, self.redis_problem = None, None, broker_outage(error)
         try:
-            self.states, self.table_problem = self._count_rows(), ""
+            self._look_at_table()
         except DeadLetterError as error:
-            self.states, self.table_problem = None, outage(_database_url(), error)
+            self.states, self.attended, self.table_problem = None, None, outage(_database_url(), error)
         return self
 
-    def _count_rows(self) -> dict[str, int]:
+    def _look_at_table(self) -> None:
         if self._store is None:
             self._store = self._stack.enter_context(closing(DeadLetterStore.connect(_database_url(), pool_size=1)))
         check_schema(self._store.engine)
-        return count_by_state(self._store.engine)
+        self.states, self.table_problem = count_by_state(self._store.engine), ""
+        try:
+            self.attended = None if self.redis_problem else attended(self._store.engine, self._client)
+        except redis.RedisError:  # it went away just now; the next look says so
+            self.attended = None
 
     def to_record(self) -> dict[str, Any]:
         """What was seen, as JSON can carry it."""
@@ -112,6 +121,7 @@ class _Look:
             self.states,
             redis_problem=self.redis_problem,
             table_problem=self.table_problem,
+            replays=None if self.attended is None else self.attended.to_record(),
         )
 
 
@@ -126,7 +136,7 @@ def _print(look: _Look, *, as_json: bool, again: bool) -> None:
     if again:
         click.clear()  # where somebody watches; a pipe gets one look after the other
     for label, words in _lines(look):
-        click.echo(f"{label:<{_COLUMN}}{words}")
+        click.echo(f"{label:<{_COLUMN}}{words}", color=False if os.environ.get("NO_COLOR") else None)
     if again:
         click.echo()
 
@@ -137,6 +147,7 @@ def _lines(look: _Look) -> Iterator[tuple[str, str]]:
     else:
         yield from _of_queue(look.snapshot)
     yield from _of_table(look)
+    yield from replay_lines(look.attended)
     if look.snapshot is not None:
         yield from _of_work(look.snapshot, look.rates)
 
@@ -168,12 +179,7 @@ def _of_table(look: _Look) -> Iterator[tuple[str, str]]:
 def _of_work(snapshot: Snapshot, rates: Rates | None) -> Iterator[tuple[str, str]]:
     if snapshot.hold is not None:
         yield "hold", _hold(snapshot.hold, snapshot.at)
-    holders = snapshot.holders
-    yield "workers", f"{len(holders)}, which hold {sum(holder.holds for holder in holders):,}" if holders else "none"
-    for holder in holders:
-        left = holder.lease_left
-        lease = f"lease for {span(left)}" if left.total_seconds() > 0 else f"lease ended {span(left)} ago"
-        yield "", f"{clean(holder.name)} holds {holder.holds:,}, {lease}"
+    yield from worker_lines(snapshot)
     if rates is not None:
         ended = f"{rates.ended:,.1f}/s ended, of these {rates.delivered:,.1f}/s delivered"
         yield "rates", f"{rates.accepted:,.1f}/s accepted, {ended} (over {span(rates.over)})"

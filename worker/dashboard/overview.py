@@ -11,15 +11,19 @@ import redis
 from worker.accounts import Snapshot, take_snapshot
 from worker.accounts.record import status_record
 from worker.accounts.table import count_by_state
+from worker.accounts.workers import no_worker
 from worker.deadletters import DeadLetterError
 from worker.deadletters.reading import count
 from worker.deadletters.selection import Selection
+from worker.replays import attended
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from worker.accounts.rates import Rates
+    from worker.accounts.workers import NoWorker
     from worker.dashboard.sources import Sources
+    from worker.replays import Attended
 
 __all__ = ["Overview", "look"]
 
@@ -46,6 +50,7 @@ class Overview:
         rates: How fast it goes; None also on the first look.
         states: The rows of the dead-letter table by state.
         died: How many died within the last hour.
+        attended: The replays that have not ended; None if Redis or the database can't be asked.
         redis_problem: Why Redis can't be asked; '' if it was.
         table_problem: Why the database can't be asked; '' if it was.
     """
@@ -54,6 +59,7 @@ class Overview:
     rates: Rates | None
     states: Mapping[str, int] | None
     died: int | None
+    attended: Attended | None = None
     redis_problem: str = ""
     table_problem: str = ""
 
@@ -61,6 +67,11 @@ class Overview:
     def is_whole(self) -> bool:
         """Whether both could be asked."""
         return not (self.redis_problem or self.table_problem)
+
+    @property
+    def no_worker(self) -> NoWorker | None:
+        """What is to be said if no worker is alive although there is, or was, something to do."""
+        return None if self.snapshot is None else no_worker(self.snapshot)
 
     @property
     def oldest_age(self) -> timedelta | None:
@@ -96,13 +107,14 @@ class Overview:
             self.states,
             redis_problem=self.redis_problem,
             table_problem=self.table_problem,
+            replays=None if self.attended is None else self.attended.to_record(),
         )
         return status | {"dead_in_the_last_hour": self.died}
 
 
 def look(sources: Sources) -> Overview:
     """Look at Redis and at the database; either may be away."""
-    snapshot, rates, states, died = None, None, None, None
+    snapshot, rates, states, died, attends = None, None, None, None, None
     redis_problem = table_problem = ""
     try:
         snapshot = take_snapshot(sources.client())
@@ -113,6 +125,9 @@ def look(sources: Sources) -> Overview:
         engine = sources.engine()
         states = count_by_state(engine)
         died = count(engine, Selection(since=datetime.now(UTC) - _HOUR).clause())
+        attends = None if redis_problem else attended(engine, sources.client())
+    except redis.RedisError as error:
+        redis_problem = sources.redis_problem(error)
     except DeadLetterError as error:
         table_problem = sources.database_problem(error)
     return Overview(
@@ -120,6 +135,7 @@ def look(sources: Sources) -> Overview:
         rates=rates,
         states=states,
         died=died,
+        attended=attends,
         redis_problem=redis_problem,
         table_problem=table_problem,
     )

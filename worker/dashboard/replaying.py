@@ -83,6 +83,7 @@ class ReplayPage(Page):
             after=after,
             chosen=chosen(seen.plan.selection, seen.lines),
             rate=rate,
+            start_a_worker=replays.START_A_REPLAY_WORKER,
         )
 
 

@@ -5,6 +5,7 @@ it up wherever it was left. What it does next is decided in `worker.replays.poli
 """
 
 from worker.deadletters.plans import ReplayState, RowState
+from worker.replays.attended import START_A_REPLAY_WORKER, Attended, attended
 from worker.replays.creation import Count, Preview, create, preview
 from worker.replays.errors import NoSuchReplay, NothingToReplay, NotPossible, ReplayError
 from worker.replays.queue import workers_watch
@@ -14,7 +15,9 @@ from worker.replays.step import Again, OutOfTurn, Over, advance
 from worker.replays.watch import overdue
 
 __all__ = [
+    "START_A_REPLAY_WORKER",
     "Again",
+    "Attended",
     "Count",
     "NoSuchReplay",
     "NotPossible",
@@ -30,6 +33,7 @@ __all__ = [
     "Replayed",
     "RowState",
     "advance",
+    "attended",
     "cancel",
     "count_left_dead",
     "create",

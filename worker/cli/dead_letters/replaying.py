@@ -20,9 +20,10 @@ from worker.cli.replays.words import outcome
 from worker.cli.values import ANY_TEXT, Decimal, Whole
 from worker.deadletters.reading import CauseCount
 from worker.durations import span
-from worker.replays import NothingToReplay, create, preview
+from worker.replays import START_A_REPLAY_WORKER, NothingToReplay, create, preview
 from worker.replays.advancer import Advancer
 from worker.replays.creation import FASTEST, SLOWEST
+from worker.replays.queue import REPLAYS
 
 if TYPE_CHECKING:
     from worker.deadletters.selection import Selection
@@ -165,7 +166,7 @@ def _tell(followed: Followed, planned: Preview, *, as_json: bool) -> None:
     if followed.failure:
         click.echo(f"not followed any more: {followed.failure}", err=True)
     if followed.alone:
-        click.echo("no worker runs; what is to come comes when one does", err=True)
+        click.echo(f"no worker consumes {REPLAYS}: {START_A_REPLAY_WORKER}", err=True)
     if plan.is_active:
         click.echo(
             f"it goes on in the background: nothing is lost, and nothing is sent twice. Look at it, or end it, with "

@@ -34,7 +34,7 @@ class Followed:
     Attributes:
         plan: The plan as it was last seen.
         interrupted: Whether it was asked to end.
-        alone: Whether no worker runs which the plan waits for.
+        alone: Whether no worker runs that takes the steps which the plan waits for.
         failure: What can't be reached, in words.
     """
 

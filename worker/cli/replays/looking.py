@@ -11,6 +11,7 @@ import click
 
 from worker.cli.database import opened
 from worker.cli.dead_letters.tables import print_lines, short_time
+from worker.cli.replays.unwatched import warn_if_unwatched
 from worker.cli.replays.words import outcome
 from worker.cli.values import Whole
 from worker.deadletters.actions import actions
@@ -34,6 +35,7 @@ def list_(*, active: bool, limit: int, as_json: bool) -> None:
     """List replays, the newest first."""
     with opened() as engine:
         found = plans(engine, active=active, limit=limit)
+    warn_if_unwatched(found)
     if as_json:
         _print_json([plan.to_record() for plan in found])
         return
@@ -71,6 +73,7 @@ def show(replay_id: int, states: tuple[str, ...], limit: int, *, as_json: bool) 
             raise click.ClickException(str(error)) from None
         its_rows = rows(engine, replay_id, states=tuple(map(RowState, states)), limit=limit)
         its_actions = actions(engine, target=f"replay {replay_id}")
+    warn_if_unwatched([plan])
     if as_json:
         told = {"rows": [_plain(asdict(row)) for row in its_rows]}
         told["actions"] = [_plain(asdict(action)) for action in its_actions]
