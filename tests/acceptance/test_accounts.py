@@ -16,7 +16,7 @@ from sqlalchemy import update
 
 from producer import FeedbackEvent, FeedbackProducer
 from tests.processes import eventually
-from worker.accounts.reconcile import reconcile
+from worker.accounts.reconcile import Report, reconcile
 from worker.deadletters import DeadLetter, DeadLetterStore
 from worker.replays.queue import LIST
 
@@ -116,7 +116,7 @@ def test_the_accounts_balance_while_everything_is_at_work(stack: LocalStack, pro
 
 def test_the_accounts_are_exact_while_every_event_dies(stack: LocalStack, producer: FeedbackProducer) -> None:
     """At any moment some rows are written whose burial is not counted yet: none of them is called too much."""
-    client, reports = _redis(stack), []
+    client, reports = _redis(stack), list[Report]()
     with closing(stack.start_sandbox(["--unknown-share=1", "--latency=0.02"])), closing(client), _store(stack) as store:
         stack.start_worker()
         producer.enqueue_many(_events(2000))

@@ -7,7 +7,9 @@ from typing import Any, Final
 
 from sqlalchemy import URL, Engine, create_engine, event, exc, make_url
 
+from worker.deadletters import postgresql
 from worker.deadletters.errors import DatabaseUnusable
+from worker.deadletters.url_options import check_options
 
 __all__ = ["connect", "missing_file", "shown"]
 
@@ -35,14 +37,16 @@ def connect(url: str, *, pool_size: int = 5) -> Engine:
         pool_size: Connections kept open. As many again may be opened for a rush.
 
     Raises:
-        DatabaseUnusable: The URL can't be read, or its driver is not installed.
+        DatabaseUnusable: The URL can't be read, or an option of it, or its driver is not installed.
     """
     address = _with_driver(url)
     backend = address.get_backend_name()
     options: dict[str, Any] = {"pool_size": pool_size, "max_overflow": pool_size, "pool_timeout": _POOL_SECONDS}
     if backend != "sqlite":
-        options |= {"pool_pre_ping": True, "isolation_level": "READ COMMITTED"}
+        isolation = postgresql.ISOLATION if backend == "postgresql" else "READ COMMITTED"
+        options |= {"pool_pre_ping": True, "isolation_level": isolation}
     try:
+        check_options(address)
         engine = create_engine(
             address,
             connect_args=_connect_args(backend, address),
@@ -58,6 +62,8 @@ def connect(url: str, *, pool_size: int = 5) -> Engine:
         ) from None
     if backend == "sqlite":
         event.listen(engine, "connect", _durable)
+    if backend == "postgresql":
+        postgresql.sessionless(engine, lock_seconds=_LOCK_SECONDS)
     return engine
 
 
@@ -80,7 +86,14 @@ def _with_driver(url: str) -> URL:
         address = make_url(url)
     except exc.ArgumentError:
         raise DatabaseUnusable("FEEDBACK_DATABASE_URL can't be read as an SQLAlchemy URL") from None
-    return address.set(drivername=_DRIVERS.get(address.drivername, address.drivername))
+    address = address.set(drivername=_DRIVERS.get(address.drivername, address.drivername))
+    usual = _DRIVERS.get(address.get_backend_name(), address.drivername)
+    if address.drivername != usual:
+        raise DatabaseUnusable(
+            f"FEEDBACK_DATABASE_URL names the driver {address.drivername}, and this release knows {usual}: "
+            f"leave the driver out ({address.get_backend_name()}://…)"
+        )
+    return address
 
 
 def _missing(backend: str, module: str | None) -> str:
@@ -97,8 +110,7 @@ def _connect_args(backend: str, address: URL) -> dict[str, Any]:
         case "postgresql":
             wanted = {
                 "connect_timeout": _CONNECT_SECONDS,
-                # Session times in UTC: psycopg can't read the last day of year 9999 in a zone east of it.
-                "options": f"-c timezone=UTC -c lock_timeout={_LOCK_SECONDS}s",
+                "prepare_threshold": None,  # a prepared statement stays in a session that may be another one's next
                 # A server whose machine vanished is noticed in this time, and not after Linux's two hours.
                 "keepalives_idle": _ANSWER_SECONDS // 3,
                 "keepalives_interval": _ANSWER_SECONDS // 6,

@@ -97,3 +97,14 @@ def test_only_a_plain_file_can_be_missing(url: str) -> None:
     assert missing_file(engine) is None
 
     engine.dispose()
+
+
+def test_another_driver_is_refused_by_name() -> None:
+    """It would be asked for what it does not know, and look as if the database were away."""
+    with pytest.raises(DatabaseUnusable) as caught:
+        connect("postgresql+asyncpg://u:secret@h/d")
+
+    assert str(caught.value) == (
+        "FEEDBACK_DATABASE_URL names the driver postgresql+asyncpg, and this release knows postgresql+psycopg: "
+        "leave the driver out (postgresql://…)"
+    )
