@@ -5,7 +5,7 @@ from __future__ import annotations
 import codecs
 from typing import TYPE_CHECKING, Any, Final
 
-from producer.broker_url import BrokerUrl, unreadable
+from producer.broker_url import BrokerUrl
 from producer.sentinels import MasterConnection, Sentinels
 
 if TYPE_CHECKING:
@@ -16,8 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Address"]
 
-_POOL_OPTIONS: Final = ("max_connections", "timeout")
-_OF_REDIS_ALONE: Final = ("username", "password", "db", "client_name", "credential_provider")
+_OF_REDIS_ALONE: Final = ("username", "password", "db", "client_name")
 """Options that a connection to a sentinel does not share."""
 
 
@@ -26,15 +25,15 @@ class Address:
 
     redis-py's spellings and Kombu's are both understood, because one URL serves the producer and the worker:
     ``ssl_cert_reqs=required`` and ``ssl_cert_reqs=CERT_REQUIRED``, ``unix:///path?db=1`` and
-    ``redis+socket:///path?virtual_host=1``.
+    ``redis+socket:///path?virtual_host=1``. The options of its query are those of `producer.url_options.ACCEPTED`; how
+    long to wait, and how often to try, is decided here, because a producer has a budget to keep.
 
     With ``sentinel://host:port;sentinel://host:port/db`` the login, the database and the options are Redis's. Options
     that begin with ``ssl_`` turn TLS on, to the sentinels as well. Sentinels that want a login of their own are given
     ``sentinel_username`` and ``sentinel_password`` from the query.
 
     Args:
-        url: ``redis://``, ``rediss://``, ``unix://``, ``redis+socket://`` or ``sentinel://``, with redis-py's options
-            as its query.
+        url: ``redis://``, ``rediss://``, ``unix://``, ``redis+socket://`` or ``sentinel://``.
         patience: How long each step of connecting may take, in seconds.
         sentinel_master: The name under which the sentinels watch the master, if the URL names sentinels.
 
@@ -60,12 +59,9 @@ class Address:
         self._connection_class: Any = options.pop("connection_class", Connection)
         self._options = options | _how_to_connect(patience)
         self.tls = self._connection_class is SSLConnection
-        if self.tls and options.get("ssl_cert_reqs") != "none":
-            self._options.setdefault("ssl_check_hostname", True)  # redis-py 5 does not unless it is told to
         self._shown = broker.shown
         self.patience = patience
         self.sentinels = self._ask_at(broker, sentinel_master) if sentinel_master else None
-        self._try_options()
 
     def connection(self) -> RedisConnection:
         """Return a connection that has yet to connect."""
@@ -73,7 +69,7 @@ class Address:
 
     def _ask_at(self, broker: BrokerUrl, master: str) -> Sentinels:
         shared = {name: value for name, value in self._options.items() if name not in _OF_REDIS_ALONE}
-        of_sentinels = shared | broker.sentinel_login | {"decode_responses": True}
+        of_sentinels = shared | broker.options.sentinel_login | {"decode_responses": True}
 
         def sentinel_at(place: Place) -> Conversation:
             host, port = place
@@ -92,16 +88,6 @@ class Address:
         connection: Conversation = self._connection_class(**self._options | place)
         return connection
 
-    def _try_options(self) -> None:
-        """Find an option that redis-py refuses now, and not at the first event."""
-        from redis.exceptions import RedisError  # noqa: PLC0415 - as in __init__
-
-        try:
-            self._redis()
-        except (TypeError, RedisError):
-            names = ", ".join(sorted(self._options))
-            raise unreadable(f"redis-py refuses one of its options; they are {names}") from None
-
     def __str__(self) -> str:
         return self._shown
 
@@ -110,11 +96,7 @@ def _parsed(url: str) -> dict[str, Any]:
     from redis import connection  # noqa: PLC0415 - as in Address.__init__
 
     parse: Callable[[str], dict[str, Any]] = connection.parse_url
-    try:
-        options = parse(url)
-    except ValueError as error:  # redis-py names the option and not its value
-        raise unreadable(str(error)) from None
-    return {name: value for name, value in options.items() if name not in _POOL_OPTIONS}
+    return parse(url)
 
 
 def _how_to_connect(patience: float) -> dict[str, Any]:

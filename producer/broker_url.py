@@ -5,9 +5,11 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 from typing import Final
-from urllib.parse import SplitResult, parse_qs, urlencode, urlsplit
+from urllib.parse import SplitResult, quote, urlencode, urlsplit
 
-__all__ = ["BrokerUrl", "Place", "unreadable"]
+from producer.url_options import UrlOptions, unreadable
+
+__all__ = ["BrokerUrl", "Place"]
 
 Place = tuple[str, int]
 """A host and a port."""
@@ -16,8 +18,6 @@ _SOCKET_SCHEMES: Final = ("unix", "redis+socket")
 _SENTINEL: Final = "sentinel"
 _SCHEMES: Final = ("redis", "rediss", *_SOCKET_SCHEMES, _SENTINEL)
 _SENTINEL_PORT: Final = 26379
-_SENTINEL_LOGIN: Final = {"sentinel_username": "username", "sentinel_password": "password"}
-_KOMBU_CERT: Final = "CERT_"
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,12 +25,14 @@ class BrokerUrl:
     """Where Redis is, and how to log in to it.
 
     Attributes:
-        redis: The URL as redis-py spells it. With sentinels its host is the first of them, and only holds the place of
-            the master's.
+        redis: The URL as redis-py spells it, with all of its options. With sentinels its host is the first of them, and
+            only holds the place of the master's.
         sentinels: Where the sentinels are, if they tell where Redis is.
         sentinel_login: What the sentinels want for a login, as redis-py's options ``username`` and ``password``.
-        kombu: The URL as Kombu spells it. Of several sentinels it names the first alone: of several URLs Kombu shows
-            the passwords to whoever inspects a worker.
+        kombu: The URL as Kombu spells it, without options: it passes them on as strings, and not all of them. Of
+            several sentinels it names the first alone: of several URLs Kombu shows the passwords to whoever inspects a
+            worker.
+        options: What its query says.
         shown: The URL without passwords, and without its query, where redis-py takes passwords as well.
     """
 
@@ -38,7 +40,7 @@ class BrokerUrl:
     kombu: str = field(repr=False)
     shown: str
     sentinels: tuple[Place, ...] = ()
-    sentinel_login: dict[str, str] = field(default_factory=dict, repr=False)
+    options: UrlOptions = field(default_factory=UrlOptions)
 
     @classmethod
     def read(cls, url: str, sentinel_master: str | None = None) -> BrokerUrl:
@@ -58,8 +60,7 @@ class BrokerUrl:
                     "it names no sentinels, and sentinel_master (FEEDBACK_SENTINEL_MASTER) is given: "
                     f"expected {_SENTINEL}://host:{_SENTINEL_PORT}, or no master's name"
                 )
-            parts = _split(url)
-            return cls(redis=_in_redis_spelling(parts), kombu=url, shown=_masked(parts))
+            return cls._of_one(_split(url))
         if not sentinel_master:
             raise unreadable(
                 "it names sentinels: the name of the master that they watch is missing "
@@ -68,28 +69,35 @@ class BrokerUrl:
         return cls._of_sentinels([_split(one) for one in url.split(";")])
 
     @classmethod
+    def _of_one(cls, parts: SplitResult) -> BrokerUrl:
+        options = UrlOptions.read(parts.query, scheme=parts.scheme)
+        login, _, place = parts.netloc.rpartition("@")
+        start = _login(login, options)
+        if parts.scheme in _SOCKET_SCHEMES:
+            number = options.database or 0
+            redis = f"unix://{start}{place}{parts.path}?{_query(options, db=str(number))}"
+            kombu = f"redis+socket://{start}{place}{parts.path}?virtual_host={number}"
+        else:
+            rest = f"{parts.scheme}://{start}{place}/{_number(parts.path.strip('/'), options)}"
+            redis, kombu = f"{rest}?{_query(options)}", rest
+        return cls(redis=redis, kombu=kombu, shown=_masked(parts), options=options)
+
+    @classmethod
     def _of_sentinels(cls, every: list[SplitResult]) -> BrokerUrl:
         if any(parts.scheme != _SENTINEL or not parts.hostname for parts in every):
             raise unreadable(f"expected {_SENTINEL}://host:port for each sentinel")
         login = _same("logins", [parts.netloc.rpartition("@")[0] for parts in every])
         database = _same("databases", [parts.path.strip("/") for parts in every])
-        query = _options(_same("options", [parts.query for parts in every]))
-        sentinel_login = {option: query.pop(name) for name, option in _SENTINEL_LOGIN.items() if name in query}
+        options = UrlOptions.read(_same("options", [parts.query for parts in every]), scheme=_SENTINEL)
         first = every[0].netloc.rpartition("@")[2]
-        rest = f"{login and login + '@'}{first}/{database or 0}?{urlencode(query)}"
-        tls = any(name.startswith("ssl_") for name in query)
+        rest = f"{_login(login, options)}{first}/{_number(database, options)}"
         return cls(
-            redis=f"{'rediss' if tls else 'redis'}://{rest}",
-            kombu=f"{_SENTINEL}://{rest.removesuffix('?')}",
+            redis=f"{'rediss' if options.tls else 'redis'}://{rest}?{_query(options)}",
+            kombu=f"{_SENTINEL}://{rest}",
             shown=";".join(_masked(parts) for parts in every),
             sentinels=tuple((parts.hostname or "", parts.port or _SENTINEL_PORT) for parts in every),
-            sentinel_login=sentinel_login,
+            options=options,
         )
-
-
-def unreadable(reason: str) -> ValueError:
-    """Return the error that says why a URL can't be read."""
-    return ValueError(f"the broker's URL can't be read: {reason}")
 
 
 def _split(url: str) -> SplitResult:
@@ -115,19 +123,28 @@ def _same(what: str, said: list[str]) -> str:
     return found.pop() if found else ""
 
 
-def _options(query: str) -> dict[str, str]:
-    options = {name: values[0] for name, values in parse_qs(query).items()}
-    if options.get("ssl_cert_reqs", "").startswith(_KOMBU_CERT):
-        options["ssl_cert_reqs"] = options["ssl_cert_reqs"].removeprefix(_KOMBU_CERT).lower()
-    return options
+def _login(before_host: str, options: UrlOptions) -> str:
+    """What stands before the host, with its ``@``: redis-py's login in the query says the same."""
+    if not options.login:
+        return f"{before_host}@" if before_host else ""
+    if before_host:
+        raise unreadable("it has a login before its host, and another one among its options")
+    user, password = (quote(options.login.get(name, ""), safe="") for name in ("username", "password"))
+    return f"{user}:{password}@"
 
 
-def _in_redis_spelling(parts: SplitResult) -> str:
-    options = _options(parts.query)
-    scheme = "unix" if parts.scheme in _SOCKET_SCHEMES else parts.scheme
-    if "virtual_host" in options:
-        options["db"] = options.pop("virtual_host").removeprefix("/")
-    return f"{scheme}://{parts.netloc}{parts.path}?{urlencode(options)}"
+def _number(path: str, options: UrlOptions) -> int:
+    """The database, which stands in the path, among the options, or in both alike."""
+    found = {int(path)} if path else set()
+    found |= set() if options.database is None else {options.database}
+    if len(found) > 1:
+        raise unreadable("its path and its options name different databases")
+    return found.pop() if found else 0
+
+
+def _query(options: UrlOptions, **more: str) -> str:
+    name = {"client_name": options.client_name} if options.client_name else {}
+    return urlencode(more | name | dict(options.tls))
 
 
 def _masked(parts: SplitResult) -> str:

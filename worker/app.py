@@ -170,12 +170,13 @@ def create_app(settings: Settings | None = None) -> Celery:
     settings = settings or load_settings()
     install()
     concurrency.ALIASES["threads"] = _POOL
-    url, of_sentinels = kombu_broker(
+    broker = kombu_broker(
         settings.feedback_broker_url.get_secret_value(), sentinel_master=settings.feedback_sentinel_master
     )
-    app = Celery("aquilax-feedback", broker=url, control="worker.control:Control", set_as_current=False)
+    app = Celery("aquilax-feedback", broker=broker.url, control="worker.control:Control", set_as_current=False)
     app.conf.update(_configuration(settings))
-    app.conf.broker_transport_options.update(of_sentinels)
+    app.conf.broker_transport_options.update(broker.transport_options)
+    app.conf.broker_use_ssl = broker.tls
     logging.getLogger("alembic").setLevel(logging.WARNING)  # it tells each worker's log how it reads the schema
     parts = app.feedback = _Parts(settings)
     parts.logs.connect()

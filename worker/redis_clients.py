@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import ssl
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 import redis
-from redis.backoff import ExponentialBackoff
-from redis.retry import Retry
 from redis.sentinel import SentinelManagedConnection, SentinelManagedSSLConnection
 
 from producer.address import Address
 from producer.broker_url import BrokerUrl
+from worker.bounded_retry import NO_RETRY, BoundedRetry
 
 if TYPE_CHECKING:
     from producer.broker_url import Place
     from producer.sentinels import Sentinels
+    from producer.url_options import UrlOptions
 
-__all__ = ["Master", "kombu_broker", "redis_client"]
+__all__ = ["KombuBroker", "Master", "kombu_broker", "redis_client"]
+
+_CERT_REQS: Final = {"required": ssl.CERT_REQUIRED, "optional": ssl.CERT_OPTIONAL, "none": ssl.CERT_NONE}
 
 _PATIENCE: Final = 5.0
 """Seconds to wait for Redis, or for a free connection, before the event goes back to wait its turn."""
@@ -77,7 +81,7 @@ def redis_client(
         sentinel_master: The master's name, if the URL names its sentinels. The client follows the master.
         connections: At the most; as many as there are threads.
         patience: Seconds to wait for each answer of Redis, and for a free connection.
-        retries: How often it tries again after a failure.
+        retries: How often it tries again after a failure, as long as ``patience`` is not used up.
 
     Raises:
         ValueError: The URL can't be read. The message never repeats any of it.
@@ -88,7 +92,7 @@ def redis_client(
         "socket_timeout": patience,
         "socket_connect_timeout": patience,
         "health_check_interval": 30,
-        "retry": Retry(ExponentialBackoff(cap=1, base=0.05), retries=retries),
+        "retry": BoundedRetry(retries=retries, budget=patience) if retries else NO_RETRY,
         "retry_on_error": [redis.ConnectionError, redis.TimeoutError],
     }
     if master := _master(url, sentinel_master):
@@ -98,18 +102,45 @@ def redis_client(
     return redis.Redis.from_pool(redis.BlockingConnectionPool.from_url(broker.redis, **options))
 
 
-def kombu_broker(url: str, *, sentinel_master: str | None = None) -> tuple[str, dict[str, Any]]:
-    """Return the URL that Celery is to be given as its broker's, and what belongs into its transport options.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KombuBroker:
+    """What Celery is to be told of the broker.
+
+    Attributes:
+        url: Its URL, without options: Kombu hands them on as strings, and some of them to what does not know them.
+        transport_options: What belongs into Celery's ``broker_transport_options``.
+        tls: Celery's ``broker_use_ssl``, which Flower reads as well; False without TLS.
+    """
+
+    url: str = field(repr=False)
+    transport_options: dict[str, Any]
+    tls: dict[str, Any] | bool
+
+
+def kombu_broker(url: str, *, sentinel_master: str | None = None) -> KombuBroker:
+    """Return what Celery is to be told of the broker.
 
     Args:
-        url: As of `redis_client`.
-        sentinel_master: As of `redis_client`.
+        url: See `redis_client`.
+        sentinel_master: See `redis_client`.
 
     Raises:
-        ValueError: As of `redis_client`.
+        ValueError: See `redis_client`.
     """
-    master = _master(url, sentinel_master)
-    return BrokerUrl.read(url, sentinel_master).kombu, {"master": master} if master else {}
+    broker, master = BrokerUrl.read(url, sentinel_master), _master(url, sentinel_master)
+    named = {"client_name": broker.options.client_name} if broker.options.client_name else {}
+    found_by = {"master": master, "master_name": sentinel_master} if master else {}
+    return KombuBroker(url=broker.kombu, transport_options=named | found_by, tls=_tls(broker.options) or False)
+
+
+def _tls(options: UrlOptions) -> dict[str, Any]:
+    """redis-py's arguments for TLS, in the types that it takes them in."""
+    if not options.tls:
+        return {}
+    return dict(options.tls) | {
+        "ssl_cert_reqs": _CERT_REQS[options.tls["ssl_cert_reqs"]],
+        "ssl_check_hostname": options.tls["ssl_check_hostname"] == "true",
+    }
 
 
 def _master(url: str, name: str | None) -> Master | None:

@@ -24,8 +24,6 @@ __all__ = ["LogFormat", "Settings", "SettingsError", "flower_url", "is_loopback"
 _SHORTEST_SECONDS: Final = 0.001
 _LONGEST_SECONDS: Final = 10 * 365 * 24 * 3600
 _SHORTEST_LEASE: Final = timedelta(seconds=3)
-_BROKER_SCHEMES: Final = ("redis", "rediss", "redis+socket", "sentinel")
-"""What Kombu and redis-py both understand, once `producer.address` has translated."""
 
 
 class SettingsError(Exception):
@@ -104,10 +102,6 @@ def is_loopback(host: str) -> bool:
 def _broker_url(value: SecretStr, given: ValidationInfo) -> SecretStr:
     url = value.get_secret_value()
     Address(url, patience=1, sentinel_master=given.data.get("feedback_sentinel_master"))
-    if urlsplit(url).scheme not in _BROKER_SCHEMES:
-        raise ValueError(
-            "expected an address such as redis://127.0.0.1:6379/0, rediss://…, redis+socket:///path or sentinel://…"
-        )
     return value
 
 

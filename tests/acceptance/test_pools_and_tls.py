@@ -40,7 +40,10 @@ def broker_url(tmp_path: Path) -> Iterator[str]:
     command = [need("redis-server"), *(word for name, value in options.items() for word in (f"--{name}", value))]
     with running(command, log=tmp_path / "redis.log") as server:
         eventually(lambda: "Ready to accept connections" in server.output())
-        yield f"rediss://:{PASSWORD}@127.0.0.1:{port}/0?ssl_cert_reqs=required&ssl_ca_certs={certificate}"
+        yield (
+            f"rediss://127.0.0.1:{port}/0?password={PASSWORD}&db=0&client_name=feedback"
+            f"&ssl_cert_reqs=CERT_REQUIRED&ssl_check_hostname=yes&ssl_ca_certs={certificate}"
+        )
 
 
 @pytest.mark.parametrize("pool", ["threads", "processes", "solo", "gevent"])

@@ -65,6 +65,7 @@ def test_a_missing_key_is_named(stack: LocalStack) -> None:
         ("FEEDBACK_MAX_ATTEMPTS", "0"),
         ("AQUILAX_BASE_URL", "http://aquilax.example"),
         ("FEEDBACK_BROKER_URL", "amqp://guest:hidden-password@host"),
+        ("FEEDBACK_BROKER_URL", "redis://:hidden-password@127.0.0.1/0?health_check_interval=30"),
         ("FEEDBACK_DATABASE_URL", "oracle://scott:hidden-password@host/db"),
     ],
 )

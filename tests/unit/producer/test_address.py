@@ -25,7 +25,8 @@ def _connection(url: str) -> Any:
         ("redis://broker:7000/3", "broker", 7000, 3),
         ("redis://broker/?db=4", "broker", 6379, 4),
         ("redis://[::1]:7000/0", "::1", 7000, 0),
-        ("redis://broker/1?max_connections=5&timeout=2", "broker", 6379, 1),
+        ("redis://broker/?virtual_host=4", "broker", 6379, 4),
+        ("redis://broker/4?db=4", "broker", 6379, 4),
     ],
 )
 def test_a_url_says_where_redis_is(url: str, host: str, port: int, db: int) -> None:
@@ -35,9 +36,13 @@ def test_a_url_says_where_redis_is(url: str, host: str, port: int, db: int) -> N
     assert (connection.host, connection.port, connection.db) == (host, port, db)
 
 
-def test_a_login_is_percent_decoded() -> None:
+@pytest.mark.parametrize(
+    "url",
+    ["redis://us%3Aer:p%40ss%2Fword@broker/0", "redis://broker/0?username=us%3Aer&password=p%40ss%2Fword"],
+)
+def test_a_login_is_percent_decoded(url: str) -> None:
     """Passwords have characters that URLs give another meaning."""
-    connection = _connection("redis://us%3Aer:p%40ss%2Fword@broker/0")
+    connection = _connection(url)
 
     assert (connection.username, connection.password) == ("us:er", "p@ss/word")
 
@@ -109,7 +114,7 @@ def test_a_url_that_cannot_be_read_is_refused_at_once_and_not_repeated(kind: Any
     ("url", "shown"),
     [
         (f"redis://:{SECRET}@broker:7000/1", "redis://:***@broker:7000/1"),
-        (f"rediss://ann:{SECRET}@broker/1?ssl_password={SECRET}", "rediss://ann:***@broker/1"),
+        (f"rediss://broker/1?username=ann&password={SECRET}", "rediss://broker/1"),
         (f"redis://broker/0?password={SECRET}", "redis://broker/0"),
         (f"redis://:{SECRET}@[::1]/0", "redis://:***@[::1]/0"),
         ("unix:///run/redis.sock?db=2", "unix:///run/redis.sock"),
