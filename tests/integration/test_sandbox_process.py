@@ -74,6 +74,57 @@ def test_feedback_is_taken_and_told(local: RunningSandbox) -> None:
     assert local.client.received_by_request_id().keys() == {ID}
 
 
+FOREIGN = (
+    {"Origin": "http://attacker.example"},
+    {"Origin": "null"},
+    {"Origin": "http://127.0.0.1:1"},
+    {"Sec-Fetch-Site": "cross-site"},
+    {"Sec-Fetch-Site": "same-site"},
+    {"Host": "attacker.example"},
+    {"Host": "attacker.example:8480", "Origin": "http://attacker.example:8480"},
+    {"Host": "127.0.0.1.attacker.example"},
+    {"Host": "192.0.2.1"},
+    {"Host": ""},
+)
+CONTROLS = (
+    ("GET", "received"),
+    ("GET", "behaviour"),
+    ("PUT", "behaviour"),
+    ("PATCH", "behaviour"),
+    ("PUT", f"scripts/{ID}"),
+    ("DELETE", "scripts"),
+    ("POST", "reset"),
+)
+
+
+def test_a_page_of_another_site_controls_nothing(local: RunningSandbox) -> None:
+    """Neither by a form that the browser sends, nor by a name of its own that means this machine (DNS rebinding)."""
+    send(local)
+    for headers in FOREIGN:
+        for method, path in (*CONTROLS, ("POST", "%72eset"), ("GET", "nothing")):
+            body = '{"revoked_key": true}' if method in {"PUT", "PATCH"} else None
+            url = f"{local.url}/_sandbox/{path}"
+            answer = requests.request(method, url, data=body, headers=headers, timeout=10)
+            assert (answer.status_code, answer.json()["code"]) == (403, 403), (headers, method, path)
+            assert answer.json()["message"].startswith("refused: ")
+    assert local.client.received_for(ID).received == 1
+    assert not local.client.behaviour().revoked_key
+
+
+def test_people_and_programs_of_this_machine_control_it(local: RunningSandbox) -> None:
+    """By each of its names, with curl and from the address bar."""
+    port = local.url.rpartition(":")[2]
+    for headers in (
+        {"Host": f"localhost:{port}"},
+        {"Host": f"sandbox.localhost:{port}"},
+        {"Host": "[::1]:8480"},
+        {"Sec-Fetch-Site": "none"},
+        {"Sec-Fetch-Site": "same-origin", "Origin": local.url},
+    ):
+        answer = requests.patch(f"{local.url}/_sandbox/behaviour", data="{}", headers=headers, timeout=10)
+        assert answer.status_code == 200, headers
+
+
 def test_any_other_key_is_refused(local: RunningSandbox) -> None:
     """401, and the request is told all the same."""
     assert send(local, key="another").status_code == 401

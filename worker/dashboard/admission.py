@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Final
 from urllib.parse import urlsplit
 
-__all__ = ["Binding", "Caller", "cross_site", "is_simple", "turned_away"]
+__all__ = ["Binding", "Caller", "cross_site", "hostname", "is_loopback", "is_simple", "turned_away"]
 
 _TO_DO: Final = "give Flower a login (--basic-auth or --auth), or bind it to loopback (--address=127.0.0.1)"
 
@@ -57,12 +57,12 @@ def turned_away(binding: Binding, caller: Caller) -> str | None:
         return None
     if binding.unix_socket:
         return f"Flower listens on a socket for others, and asks for no login: {_TO_DO}"
-    if not _is_loopback(binding.address):
+    if not is_loopback(binding.address):
         where = binding.address or "every address of this machine"
         return f"Flower listens on {where}, and asks for no login: {_TO_DO}"
-    if not _is_loopback(caller.peer) or caller.forwarded:
+    if not is_loopback(caller.peer) or caller.forwarded:
         return f"this request comes from elsewhere, and Flower asks for no login: {_TO_DO}"
-    if not _is_loopback(_hostname(caller.host)):
+    if not is_loopback(hostname(caller.host)):
         return "this request is not for this machine's own name, and Flower asks for no login: open it as 127.0.0.1"
     return None
 
@@ -92,14 +92,16 @@ def is_simple(*, content_type: str, requested_with: str | None) -> bool:
     return kind != "application/json" or not requested_with
 
 
-def _hostname(host: str) -> str:
+def hostname(host: str) -> str:
+    """Return the name or address in a header ``Host``, without its port; '' if it is none."""
     try:
         return urlsplit(f"//{host}").hostname or ""
     except ValueError:
         return ""
 
 
-def _is_loopback(address: str) -> bool:
+def is_loopback(address: str) -> bool:
+    """Whether an address, or a name, is this machine's own whatever a name server says."""
     if address == "localhost" or address.endswith(".localhost"):
         return True
     try:

@@ -1,4 +1,7 @@
-"""The control API: ask what the sandbox received, and tell it how to misbehave. It never shows the key."""
+"""The control API: ask what the sandbox received, and tell it how to misbehave. It never shows the key.
+
+Who may use it is in `worker.sandbox.admission`.
+"""
 
 from __future__ import annotations
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 from aiohttp import web
 
 from worker.sandbox import api, control
+from worker.sandbox.admission import admitting
 
 if TYPE_CHECKING:
     import ssl
@@ -28,9 +29,14 @@ _KEEP_ALIVE: Final = 300.0
 """Seconds that an idle connection stays open: a pause in a test is no reason to connect anew."""
 
 
-def build_app(sandbox: Sandbox) -> web.Application:
-    """Return the sandbox as an aiohttp application: the feedback endpoint and the control API."""
-    app = web.Application()
+def build_app(sandbox: Sandbox, *, host: str = "") -> web.Application:
+    """Return the sandbox as an aiohttp application: the feedback endpoint and the control API.
+
+    Args:
+        sandbox: What is served.
+        host: What it listens on: a name by which the control API may be asked for.
+    """
+    app = web.Application(middlewares=[admitting(host)])
     app[api.SANDBOX] = sandbox
     app.add_routes(api.routes())
     app.add_routes(control.routes())
@@ -58,7 +64,7 @@ async def run(
         OSError: The address can't be listened on.
     """
     runner = web.AppRunner(
-        build_app(sandbox),
+        build_app(sandbox, host=host),
         access_log=None,
         handler_cancellation=True,
         handle_signals=False,
