@@ -126,6 +126,27 @@ def test_what_a_service_needs_starts_before_it(compose: Compose) -> None:
     assert needs["flower"] == {"redis": "service_healthy"}
 
 
+def test_no_service_may_do_more_than_it_needs(compose: Compose) -> None:
+    """No capability, no way to get one, and none is root in what holds the feedback; ours are not by their image."""
+    for name, service in compose.services.items():
+        assert service["cap_drop"] == ["ALL"], name
+        assert "cap_add" not in service, name
+        assert service["security_opt"] == ["no-new-privileges:true"], name
+    assert {name: compose.services[name]["user"] for name in ("redis", "postgres")} == {
+        "redis": "redis",
+        "postgres": "postgres",
+    }
+
+
+@pytest.mark.parametrize("name", ["redis", "postgres", *sorted(OURS)])
+def test_a_service_writes_to_its_volumes_and_to_memory_alone(compose: Compose, name: str) -> None:
+    """Its own file system is read-only; PostgreSQL's socket has a folder in memory, for its own user."""
+    service = compose.services[name]
+    assert service["read_only"] is True
+    places = [place.split(":")[0] for place in service["tmpfs"]]
+    assert places == (["/tmp", "/var/run/postgresql"] if name == "postgres" else ["/tmp"])  # noqa: S108 - in a container
+
+
 def test_every_lasting_service_has_a_health_check_and_comes_back(compose: Compose) -> None:
     """A one-shot is done when it is done; all others are watched."""
     for name, service in compose.services.items():
