@@ -23,7 +23,7 @@ from celery.exceptions import CPendingDeprecationWarning
 from celery.worker.consumer import Consumer as CeleryConsumer
 from kombu.common import PREFETCH_COUNT_MAX
 
-from worker.broker.payload import HELD_IN, POISON
+from worker.broker.payload import HANDED_OUT_AS, HELD_IN, OWN_TAG, POISON
 from worker.broker.refusals import Refused
 from worker.deadletters import DeadLetterError, DeadLetterStore, burial_of_unreadable
 from worker.policy.ending import Buried
@@ -199,7 +199,7 @@ def _raw(message: Message) -> bytes:
     return json.dumps(
         {
             "headers": _without_mark(message.headers),
-            "properties": _without_mark(message.properties),
+            "properties": _as_sent(message.properties),
             "content-type": message.content_type,
             "content-encoding": message.content_encoding,
             "body": _text(message.body),
@@ -208,13 +208,20 @@ def _raw(message: Message) -> bytes:
     ).encode()
 
 
+def _as_sent(properties: object) -> object:
+    """With the delivery tag that the client gave it."""
+    if isinstance(properties, dict) and OWN_TAG in properties:
+        properties = {**properties, "delivery_tag": properties[OWN_TAG]}
+    return _without_mark(properties)
+
+
 def _without_mark(value: object) -> object:
     if not isinstance(value, dict):
         return value
     return {name: _without_mark(inner) for name, inner in value.items() if name not in _OF_A_DELIVERY}
 
 
-_OF_A_DELIVERY: Final = {"redelivered", HELD_IN}
+_OF_A_DELIVERY: Final = {"redelivered", HANDED_OUT_AS, HELD_IN, OWN_TAG}
 """What differs from one delivery of a message to the next."""
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Never, assert_never
+from typing import TYPE_CHECKING, Any, Final, Never, assert_never
 
 import redis
 from celery._state import _task_stack  # what `celery.current_task` looks at
@@ -34,6 +34,10 @@ if TYPE_CHECKING:
 __all__ = ["DeadLettered", "Waiting", "register", "register_advance"]
 
 log = logging.getLogger(__name__)
+
+
+_MESSAGE_ID: Final = "feedback_message_id"
+"""The header of a message that can't be read and comes again as it is: by which identity it was first handed out."""
 
 
 class DeadLettered(Exception):
@@ -136,6 +140,7 @@ def _message(
         kwargs,
         headers.get(JOURNEY),
         delivery_tag=str(properties.get("delivery_tag") or request.id),
+        message_id=message_id if isinstance(message_id := headers.get(_MESSAGE_ID), str) else "",
         held_in=str(properties.get(HELD_IN) or ""),
         received_at=received_at,
         probe=headers.get(PROBE) is True,
@@ -157,6 +162,7 @@ def _come_again(task: Task, again: Again) -> Never:
     request.headers = {name: value for name, value in _headers(request).items() if name != PROBE}
     if again.as_it_is:
         request.headers["redelivered"] = True  # it was counted as accepted: so the transport knows
+        request.headers[_MESSAGE_ID] = again.journey.message_id
     else:
         request.headers[JOURNEY] = again.journey.to_header()
     try:

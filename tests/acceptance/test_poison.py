@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import uuid
+import zlib
 from base64 import b64encode
 from contextlib import closing
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -17,6 +20,7 @@ from sqlalchemy.orm import Session
 
 from producer import FeedbackProducer
 from tests.processes import eventually
+from worker.broker.payload import MAX_BYTES
 from worker.deadletters import DeadLetter
 from worker.policy.retry import Reason
 from worker.sandbox.stack import LocalStack
@@ -153,3 +157,31 @@ def test_poison_waits_for_the_database(poisoned: Running) -> None:
         hidden.rename(database)
 
     assert eventually(poisoned.buried, what="a dead letter") is not None
+
+
+def _resident(worker: Part) -> int:
+    """Bytes of memory that a process has."""
+    pages = int(Path(f"/proc/{worker.process.pid}/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+def test_what_is_too_large_costs_no_memory_and_is_buried_with_its_beginning(poisoned: Running) -> None:
+    """Neither an entry of 24 MB, whose beginning is kept, nor small ones whose bodies would unpack to 300 MB each."""
+    poisoned.deliver()
+    before = _resident(poisoned.worker)
+    body = b64encode(zlib.compress(bytes(300 * MAX_BYTES), 9)).decode()
+    bomb = message(None, body=body, headers={"compression": "application/x-gzip"})
+    large = "x" * (24 * MAX_BYTES)
+
+    poisoned.broker.lpush("feedback", large, *[bomb] * 20)
+    rows = [eventually(poisoned.buried, what="a dead letter")]
+    rows += [eventually(poisoned.buried, what="another") for _ in range(1)]
+
+    words = sorted(row.answer for row in rows if row is not None)
+    assert words[0].startswith(f"it is too large: {len(large)} bytes, of which {MAX_BYTES} are allowed")
+    assert words[1] == f"its body unpacks to more than {MAX_BYTES} bytes"
+    raws = {row.raw for row in rows if row is not None}
+    assert raws == {large[: 64 * 1024].encode(), bomb.encode()}
+    poisoned.deliver()
+    eventually(lambda: not poisoned.broker.exists("unacked", "feedback"), what="all are acknowledged")
+    assert _resident(poisoned.worker) < before + 48 * MAX_BYTES

@@ -21,7 +21,7 @@ from kombu.utils.json import dumps
 from worker.bounded_retry import NO_RETRY
 from worker.broker.holding import HoldingChannel
 from worker.broker.keys import DELAYED
-from worker.broker.payload import HELD_IN, PROBE, due_at, to_payload
+from worker.broker.payload import HELD_IN, MAX_BYTES, PROBE, due_at, to_payload
 from worker.broker.refusals import taking_refusals
 from worker.broker.scripts import FETCH
 
@@ -137,7 +137,8 @@ class FetchingChannel(HoldingChannel):
         if any(acknowledged for _, acknowledged in lists):
             holder.start()
         own = [self.keys.unacked, self.keys.index, self.keys.holders, holder.held_key]
-        return [*own, *keys], [holder.id, holder.lease_ms, credit, *arguments], lists
+        fetch = [holder.id, holder.lease_ms, credit]
+        return [*own, *keys], [*fetch, *arguments, holder.next_fetch(), MAX_BYTES], lists
 
     def _credit(self) -> int:
         """How many messages may be fetched at once."""

@@ -110,6 +110,8 @@ class Holder:
         """Whether what ends is written down together with what ends meanwhile; else at once, before `ack` returns."""
         self.on_flushed: Callable[[], None] = lambda: None
         """Called, by the thread, after something was written down: there is room for more."""
+        self._mark = secrets.token_hex(6)
+        self._fetches = count()
         self._pool = pool
         credentials = pool.connection_kwargs.get("credential_provider")
         self._client = redis.Redis(connection_pool=pool, credential_provider=credentials)
@@ -150,6 +152,10 @@ class Holder:
                 Holder.living.add(self)
                 self._thread = threading.Thread(target=self._run, name=f"lease {self.id}", daemon=True)
                 self._thread.start()
+
+    def next_fetch(self) -> str:
+        """Name the next fetch, as no other of any holder is: delivery tags are made of it (`lua/fetch.lua`)."""
+        return f"{self._mark}.{next(self._fetches)}"
 
     def hold(self, tags: Iterable[str]) -> None:
         """Note what was handed over to it."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import binascii
 import json
+import re
 from base64 import b64decode
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -11,13 +12,38 @@ from typing import Any, Final
 import msgspec
 from kombu.utils.json import loads
 
-__all__ = ["HELD_IN", "POISON", "PROBE", "due_at", "read_json", "to_payload"]
+from worker.broker.unpacking import unpacks_too_large
+
+__all__ = [
+    "HANDED_OUT_AS",
+    "HELD_IN",
+    "MAX_BYTES",
+    "OWN_TAG",
+    "POISON",
+    "PROBE",
+    "due_at",
+    "handed_out_at",
+    "read_json",
+    "to_payload",
+]
 
 POISON: Final = "poison"
 """The header of an entry that is no message: what is wrong with it. The entry itself is the body, as bytes.
 
 In Redis the header's value is the entry in hex (`lua/fetch.lua`).
 """
+
+_POISON_SIZE: Final = "poison_size"
+"""The header of an entry that is too large: how many bytes it had. Of these the header `POISON` has the first."""
+
+MAX_BYTES: Final = 1024 * 1024
+"""Bytes that an entry may have, and its body unpacked: a thousand times an event's, and what a dead letter keeps."""
+
+HANDED_OUT_AS: Final = "handed_out_as"
+"""What a returned message says in its `delivery_info`: the delivery tag that it had when it was first handed out."""
+
+OWN_TAG: Final = "feedback_own_tag"
+"""The property of a message in hand that has the delivery tag which its client gave it. It decides nothing here."""
 
 HELD_IN: Final = "feedback_held_in"
 """The property of a message in hand, of a queue that is counted: the key of the set of what its holder holds."""
@@ -47,10 +73,18 @@ def to_payload(entry: bytes, *, tag: str, queue: str) -> dict[str, Any]:
         raw = _unwrapped(payload)
         if raw is None:
             return _poison(entry, "it has the header of an entry that is no message", tag=tag, queue=queue)
+        if _POISON_SIZE in headers:
+            problem = f"it is too large: {headers[_POISON_SIZE]} bytes, of which {MAX_BYTES} are allowed"
+            return _poison(raw, f"{problem}; these are the first {len(raw)}", tag=tag, queue=queue)
         return to_payload(raw, tag=tag, queue=queue)
+    if headers.get("compression") and (problem := unpacks_too_large(payload, most=MAX_BYTES)):
+        return _poison(entry, problem, tag=tag, queue=queue)
     properties = payload["properties"]
+    properties[OWN_TAG] = properties["delivery_tag"]
     if tag:
         properties["delivery_tag"] = tag
+    elif handed_out_as := properties["delivery_info"].get(HANDED_OUT_AS):
+        properties["delivery_tag"] = handed_out_as
     return payload
 
 
@@ -108,6 +142,16 @@ def _checked(payload: Any) -> dict[str, Any]:  # noqa: ANN401 - whatever stands 
     elif encoding and encoding.lower() != "utf-8":
         raise ValueError(f"properties.body_encoding is {encoding}")
     return payload
+
+
+def handed_out_at(tag: str) -> int | None:
+    """When a message was first handed out, in ms of Redis' clock, by its identity; None if that does not tell."""
+    made_here = _MADE_HERE.fullmatch(tag)
+    return int(made_here[1]) if made_here else None
+
+
+_MADE_HERE: Final = re.compile(r"(\d{1,15})-[0-9a-f]+\.\d+-\d+")
+"""A delivery tag of `lua/fetch.lua`."""
 
 
 def _poison(entry: bytes, problem: str, *, tag: str, queue: str) -> dict[str, Any]:

@@ -28,7 +28,8 @@ class Journey:
 
     Attributes:
         enqueued_at: When it was first enqueued.
-        message_id: The delivery tag of its first message: it tells a redelivery from a second word.
+        message_id: The delivery tag under which its first message was handed out, which the transport makes: it tells
+            a redelivery from a second word.
         attempts: Attempts spent.
         holds: How often it has come again without spending one.
         dead_letter: The id of the dead letter that is being replayed, if it is one.

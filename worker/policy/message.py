@@ -27,7 +27,7 @@ class Message:
     Attributes:
         event: The event.
         journey: Its way so far.
-        delivery_tag: The message's own, by which it is in this worker's hand.
+        delivery_tag: By which it is in this worker's hand.
         held_in: The key of the set of what its holder holds; '' if the transport did not say.
         timed: Whether its sender said when it occurred; if not, its first receipt stands in.
         probe: Whether it is sent to see whether a hold can end.
@@ -83,6 +83,7 @@ def read_message(
     header: object,
     *,
     delivery_tag: str,
+    message_id: str = "",
     held_in: str = "",
     received_at: datetime,
     probe: bool = False,
@@ -94,15 +95,17 @@ def read_message(
         args: The task's positional arguments; there are none.
         kwargs: The task's keyword arguments.
         header: The message header ``feedback``, or None if a foreign client sent the message.
-        delivery_tag: The message's own, which a redelivery keeps.
+        delivery_tag: By which it is in this worker's hand; a redelivery keeps it.
+        message_id: Its identity, if it was published again since it was first handed out; the delivery tag if ''.
         held_in: As of `Message`.
         received_at: Now. It stands in for what a foreign client leaves out.
         probe: Whether it was handed out to see whether a hold can end.
         trace: As of `Message`.
     """
-    journey = Journey(enqueued_at=received_at, message_id=delivery_tag)
+    message_id = message_id or delivery_tag
+    journey = Journey(enqueued_at=received_at, message_id=message_id)
     try:
-        journey = Journey.from_header(header, message_id=delivery_tag, received_at=received_at)
+        journey = Journey.from_header(header, message_id=message_id, received_at=received_at)
         event = _read_event(args, kwargs, journey)
     except ValueError as error:  # InvalidEvent is one
         raw = json.dumps({"args": args, "kwargs": kwargs, "header": header}, default=repr)

@@ -81,17 +81,17 @@ local function member(text, object, name)
   return first, last
 end
 
--- The text with `"redelivered": true` in the object that begins at `at`; nil if none does.
-local function with_mark(text, at)
+-- The text with a member, its value given as JSON, in the object that begins at `at`; nil if none does.
+local function with_member(text, at, name, value)
   if not at or string.sub(text, at, at) ~= '{' then
     return nil
   end
-  local first, last = member(text, at, 'redelivered')
+  local first, last = member(text, at, name)
   if first then
-    return string.sub(text, 1, first - 1) .. 'true' .. string.sub(text, last + 1)
+    return string.sub(text, 1, first - 1) .. value .. string.sub(text, last + 1)
   end
   local separator = string.find(text, '^%s*}', at + 1) and '' or ', '
-  return string.sub(text, 1, at) .. '"redelivered": true' .. separator .. string.sub(text, at + 1)
+  return string.sub(text, 1, at) .. '"' .. name .. '": ' .. value .. separator .. string.sub(text, at + 1)
 end
 
 -- Bytes in hex. The table of all bytes is made when it is needed, and not whenever a script runs; without one, 20 MB take
@@ -107,12 +107,31 @@ local function in_hex(bytes)
   return (string.gsub(bytes, '.', hex))
 end
 
--- A message that stands for an entry which is none, and which it carries in hex.
-local function wrapped(entry, tag, queue, marked)
+-- A message that stands for an entry which is none, and which it carries in hex; or for one that is too large, whose
+-- beginning it carries, and whose `size` in bytes it tells.
+local function wrapped(entry, tag, queue, marked, size)
   local mark = marked and '"redelivered": true, ' or ''
+  local whole = size and '"poison_size": ' .. string.format('%d', size) .. ', ' or ''
   return '{"body": "", "content-encoding": "binary", "content-type": "application/octet-stream", "headers": {' .. mark
-    .. '"poison": "' .. in_hex(entry) .. '"}, "properties": {"delivery_tag": ' .. quoted(tag)
+    .. whole .. '"poison": "' .. in_hex(entry) .. '"}, "properties": {"delivery_tag": ' .. quoted(tag)
     .. ', "delivery_info": {' .. mark .. '"exchange": "", "routing_key": ' .. quoted(queue) .. '}, "priority": 0}}'
+end
+
+-- The identity of a message is the delivery tag that `fetch.lua` made when it was first handed out: when that was (ms),
+-- by which holder, in which fetch, and which of its messages. What a client writes as its delivery tag says nothing:
+-- some write the same one into all messages.
+local function made_here(tag)
+  return type(tag) == 'string' and string.find(tag, '^%d+%-%x+%.%d+%-%d+$') ~= nil
+end
+
+-- The identity that a message was given when it was handed out before; nil if it never was.
+local function identity_of(message)
+  local info = field(field(message, 'properties'), 'delivery_info')
+  local tag = field(info, 'handed_out_as')
+  if field(info, 'redelivered') == true and made_here(tag) then
+    return tag
+  end
+  return nil
 end
 
 -- Whether an entry is a message that any Kombu can put back. (Celery's and Kombu's own code fail on all others.)
@@ -131,30 +150,40 @@ local function counted(message)
   return type(version) == 'number' and version >= 2
 end
 
--- Mark a message as Kombu does when it returns one. JSON is not decoded and encoded for it: Lua can't tell an empty
--- list from an empty object. What has no place for the mark is wrapped: all that was handed out can be told.
+-- Mark a message as Kombu does when it returns one, and let it keep the identity under which it was in hand. JSON is not
+-- decoded and encoded for it: Lua can't tell an empty list from an empty object. What has no place for the marks is
+-- wrapped: all that was handed out can be told.
 local function redelivered(message, tag, queue)
   local before = decode(message)
-  if not usable(before) then
-    return wrapped(message, tag, queue, true)
+  local identity = identity_of(before) or (made_here(tag) and tag) or nil
+
+  local function is_marked(candidate)
+    return candidate and usable(candidate) and field(candidate.headers, 'redelivered') == true
+      and candidate.properties.delivery_info.redelivered == true and identity_of(candidate) == identity
   end
-  if field(before.headers, 'redelivered') == true and before.properties.delivery_info.redelivered == true then
-    return message
-  end
-  local object = string.find(message, '{', 1, true)
-  local marked = with_mark(message, (member(message, object, 'headers')))
-  if marked then
-    local properties = member(marked, object, 'properties')
-    local info = properties and string.sub(marked, properties, properties) == '{'
-      and member(marked, properties, 'delivery_info')
-    marked = with_mark(marked, info)
-  end
-  local after = marked and decode(marked)
-  if after and usable(after) and after.headers.redelivered == true
-    and after.properties.delivery_info.redelivered == true then
+
+  local function with_marks(text)
+    local object = string.find(text, '{', 1, true)
+    local marked = with_member(text, (member(text, object, 'headers')), 'redelivered', 'true')
+    for name, value in pairs({redelivered = 'true', handed_out_as = identity and quoted(identity)}) do
+      local properties = marked and member(marked, object, 'properties')
+      local info = properties and string.sub(marked, properties, properties) == '{'
+        and member(marked, properties, 'delivery_info')
+      marked = marked and with_member(marked, info, name, value)
+    end
     return marked
   end
-  return wrapped(message, tag, queue, true)
+
+  if not usable(before) then
+    message = wrapped(message, tag, queue, true)
+  elseif is_marked(before) then
+    return message
+  end
+  local marked = with_marks(message)
+  if is_marked(marked and decode(marked)) then
+    return marked
+  end
+  return with_marks(wrapped(message, tag, queue, true))
 end
 
 -- Let a message wait. A sorted set has each member once, and of equal messages each is to be delivered.

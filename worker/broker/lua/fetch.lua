@@ -4,13 +4,24 @@
 --       the list, its delayed messages, the queue's counts and the queue's hold ('' where there is none)
 -- ARGV  1 holder  2 lease (ms)  3 how many at most
 --       then two for each list: the queue's name, and '1' if its messages are acknowledged
+--       then, if they are given: what no other fetch has, `hex.number`, of which the delivery tags are made; and how
+--       many bytes an entry of a counted queue may have
 -- Returns {now (ms), when to look again (ms; 0: not before something changes),
 --          {{number of the list, delivery tag, message, 1 if it is a hold's probe}, …}}
 local HEAD, PER_LIST, FIRST_ARGUMENT = 4, 4, 3
 local DUE_AT_ONCE = 1000
+local BYTES_AT_ONCE = 8 * 1024 * 1024 -- of entries: then the rest is fetched the next time
+local PREVIEW = 64 * 1024 -- bytes of an entry that is too large
 local PROBE_LASTS = 60000
 local now = now_ms()
-local room = tonumber(ARGV[3])
+local lists = (#KEYS - HEAD) / PER_LIST
+local fetch, most_bytes = ARGV[FIRST_ARGUMENT + lists * 2 + 1], ARGV[FIRST_ARGUMENT + lists * 2 + 2]
+local room, bytes = tonumber(ARGV[3]), 0
+most_bytes = tonumber(most_bytes or math.huge)
+if not fetch then
+  fetch = string.sub(redis.sha1hex(ARGV[1] .. table.concat(redis.call('TIME'), ' ')), 1, 12) .. '.0'
+end
+local tags = string.format('%d-%s-', now, fetch)
 local taken, look_again, allowed = {}, 0, {}
 local leased = false
 
@@ -34,17 +45,25 @@ local function allowance(hold)
   return 0, false
 end
 
--- Whether a message's own delivery tag can be used. It is to be text, and what Redis is told need not be UTF-8.
-local function can_be_tag(tag)
-  return type(tag) == 'string' and tag ~= '' and not string.find(tag, '[\128-\255]')
+-- Whether an entry is not to be decoded: only its beginning goes on, to the dead letters. What was handed out before has
+-- grown by its marks, or is in hex.
+local function is_too_large(entry)
+  return #entry > most_bytes
+    and (#entry > 2 * most_bytes + 1024 or not string.find(entry, '"redelivered": true', 1, true))
+end
+
+-- Every entry is a message of its own. One that was handed out before is still the message that it was then; if that
+-- one is in hand, somebody has copied the entry.
+local function tag_of(message)
+  local tag = identity_of(message)
+  if tag and redis.call('HEXISTS', KEYS[1], tag) == 0 then
+    return tag
+  end
+  return tags .. #taken
 end
 
 local function hold_in_hand(entry, message, queue)
-  local tag = field(field(message, 'properties'), 'delivery_tag')
-  if not can_be_tag(tag) or redis.call('HEXISTS', KEYS[1], tag) == 1 then
-    local time = redis.call('TIME')
-    tag = string.format('%s-%s-%06d-%d', ARGV[1], time[1], time[2], #taken)
-  end
+  local tag = tag_of(message)
   if not usable(message) then
     entry = wrapped(entry, tag, queue, false)
   end
@@ -58,7 +77,7 @@ local function hold_in_hand(entry, message, queue)
   return tag
 end
 
-for number = 1, (#KEYS - HEAD) / PER_LIST do
+for number = 1, lists do
   local at = HEAD + (number - 1) * PER_LIST
   local list, delayed, counts, hold = KEYS[at + 1], KEYS[at + 2], KEYS[at + 3], KEYS[at + 4]
   local queue, acknowledged = ARGV[FIRST_ARGUMENT + number * 2 - 1], ARGV[FIRST_ARGUMENT + number * 2] == '1'
@@ -80,7 +99,15 @@ for number = 1, (#KEYS - HEAD) / PER_LIST do
     if not entry then
       break
     end
-    local message = decode(entry)
+    local size = #entry
+    bytes = bytes + size
+    local message = nil
+    if counts ~= '' and is_too_large(entry) then
+      entry = wrapped(string.sub(entry, 1, PREVIEW), '', queue, false, size)
+      message = {headers = {}, properties = {delivery_info = {}}}
+    else
+      message = decode(entry)
+    end
     local tag = ''
     if acknowledged then
       tag = hold_in_hand(entry, message, queue)
@@ -94,6 +121,9 @@ for number = 1, (#KEYS - HEAD) / PER_LIST do
     end
     taken[#taken + 1] = {number, tag, entry, share.probing and 1 or 0}
     room, share.free = room - 1, share.free - 1
+    if bytes > BYTES_AT_ONCE then
+      room = 0
+    end
     if not acknowledged then
       room = 0 -- nothing brings it back if the consumer leaves: one at a time
     end
