@@ -58,7 +58,7 @@ _MESSAGE: Final = (
             "content-type": "application/json",
             "headers": {
                 "task": TASK,
-                "id": "%(id)s",
+                "id": "%(task)s",
                 "origin": "gen%(pid)s@%(hostname)s",
                 "ignore_result": True,
                 JOURNEY: "%(journey)s",
@@ -115,17 +115,21 @@ def to_messages(
     """Return the messages of events that are enqueued together; arguments are as of `to_message`."""
     template = _template(queue, priority, os.getpid())
     travels = _journey(enqueued_at or datetime.now(UTC), journey) + _trace()
-    # Tags are not a counter's or a generator's: those repeat themselves after a fork.
+    # Not a counter's or a generator's: those repeat themselves after a fork.
     tags = urlsafe_b64encode(os.urandom(_TAG * len(events))).decode()
+    tasks = os.urandom(_TASK * len(events)).hex()
     return [
-        _message(template, event, travels, tags[at : at + _TAG_LENGTH])
+        _message(template, event, travels, tags[at : at + _TAG_LENGTH], tasks[2 * at : 2 * (at + _TASK)])
         for event, at in zip(events, range(0, len(tags), _TAG_LENGTH), strict=True)
     ]
 
 
-def _message(template: str, event: FeedbackEvent, travels: str, tag: str) -> bytes:
+def _message(template: str, event: FeedbackEvent, travels: str, tag: str, task: str) -> bytes:
     name, whose, moment = event.request_id, _whose(event.org, event.group), event.occurred_at.isoformat()
-    return (template % (name, event.status_text, whose, moment, name, travels, tag)).encode()
+    # A UUID of version 4, but for two bits of chance less, and of this message alone: were it the request_id, `revoke`
+    # and Flower would take all presses on one answer for one task.
+    task = f"{task[:8]}-{task[8:12]}-4{task[13:16]}-a{task[17:20]}-{task[20:]}"
+    return (template % (name, event.status_text, whose, moment, task, travels, tag)).encode()
 
 
 @lru_cache(maxsize=1024)
@@ -137,7 +141,7 @@ def _whose(org: str, group: str) -> str:
 @lru_cache(maxsize=64)
 def _template(queue: str, priority: int, pid: int) -> str:
     """The message with what one call's have in common; what is left out are, in this order, `_message`'s."""
-    left = dict.fromkeys(("id", "status", "whose", "occurred_at", "journey", "tag"), "%s")
+    left = dict.fromkeys(("id", "status", "whose", "occurred_at", "task", "journey", "tag"), "%s")
     hostname, name = (text.replace("%", "%%") for text in (_HOSTNAME, _inside(queue)))
     said = f',"priority":{priority:d}' if priority else ""
     return _MESSAGE % (left | {"pid": pid, "hostname": hostname, "queue": name, "priority": said})
@@ -161,3 +165,6 @@ _TAG: Final = 12
 
 _TAG_LENGTH: Final = _TAG // 3 * 4
 """Characters of it."""
+
+_TASK: Final = 16
+"""Random bytes of a task id; as many as a tag has characters, so that `to_messages` cuts both alike."""

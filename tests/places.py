@@ -88,7 +88,7 @@ def foreign_message(*, redelivered: bool = False) -> bytes:
 
 def request_id_of(message: bytes) -> str:
     """The request_id of an event."""
-    return str(json.loads(message)["headers"]["id"])
+    return str(json.loads(json.loads(message)["body"])[1]["request_id"])
 
 
 @contextmanager

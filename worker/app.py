@@ -37,6 +37,8 @@ from worker.replay_watch import ReplayWatch
 from worker.replays.advancer import Advancer
 from worker.replays.queue import ADVANCE, REPLAYS
 from worker.retention import Retention
+from worker.revocations import Revocations
+from worker.revoking import KnowRevocations
 from worker.settings import load_settings
 from worker.tasks import register, register_advance
 from worker.turns import aside
@@ -66,6 +68,7 @@ class _Parts:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.announcer = Announcer()
+        self.revocations = Revocations()
         self.logs = Logs(settings.feedback_log_format, Redactor(secrets_of(settings)))
         self.observer = Observers(*_traces(), OutcomeLog(now=self.now, sample=settings.feedback_log_sample))
         self._delivery: Delivery | None = None
@@ -184,7 +187,7 @@ def create_app(settings: Settings | None = None) -> Celery:
     register(app, lambda: parts.delivery)
     register_advance(app, lambda: parts.advancer)
     app.steps["worker"].update((Preflight, Leave, MetricsServer, Retention, ReplayWatch, Namesakes))
-    app.steps["consumer"].update((BrokerCheck, HoldWatch, About))
+    app.steps["consumer"].update((BrokerCheck, HoldWatch, KnowRevocations, About))
     worker_shutdown.connect(parts.close)
     worker_process_shutdown.connect(parts.close)
     return app

@@ -18,6 +18,7 @@ from celery.concurrency.thread import ApplyResult
 from celery.concurrency.thread import TaskPool as CeleryTaskPool
 
 from producer.message import TASK
+from worker.request import without_revoked
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -60,7 +61,7 @@ class TaskPool(CeleryTaskPool):  # type: ignore[misc]  # Celery is untyped
         tag = _delivery_tag(args)
         call = partial(_run, error_callback, target, args, kwargs or {}, callback, accept_callback)
         if args and args[0] == TASK:
-            return self._loop.submit(call, tag=tag)
+            return self._loop.submit(partial(without_revoked, call, accept_callback), tag=tag)
         with self._one_at_a_time:
             future = self.executor.submit(call)
             self._tags[future] = tag

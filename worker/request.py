@@ -6,16 +6,25 @@ own among all of its own names, each time anew.
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Any, Final
 
 from celery.app.task import Context
 from celery.utils.saferepr import saferepr
 from celery.worker.request import Request as CeleryRequest
 
+from producer.message import JOURNEY
+
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from kombu.message import Message
 
-__all__ = ["Request"]
+    from worker.revocations import Revocations
+
+__all__ = ["Request", "without_revoked"]
+
+log = logging.getLogger(__name__)
 
 _CELERYS_OWN: Final = frozenset(
     {*vars(Context), "lang", "task", "argsrepr", "kwargsrepr", "compression", "args", "kwargs"}
@@ -47,6 +56,39 @@ class Request(CeleryRequest):  # type: ignore[misc]  # Celery is untyped
             self._argsrepr = told["argsrepr"] = _shown(tuple(self._args), brief=brief)
         if not told.get("kwargsrepr"):
             self._kwargsrepr = told["kwargsrepr"] = _shown(self._kwargs, brief=brief)
+
+    def revoked(self) -> bool:
+        """Return whether it is revoked, and end it if so: by a revocation that was made while it waited."""
+        if self._already_revoked:
+            return True
+        revocations: Revocations = self._app.feedback.revocations
+        if not revocations.hit(self.id, self.stamps or {}, self._identity()):
+            return False
+        log.info("revoked: %s[%s]", self.name, self.id)
+        self._announce_revoked("revoked", False, None, False)
+        return True
+
+    def terminate(self, pool: Any, signal: Any = None) -> None:  # noqa: ANN401, ARG002 - Celery's signature
+        """Stop nothing: what is on its way to AquilaX can't be taken back, and what waits is revoked."""
+        log.info("%s[%s] is not terminated: AquilaX may have it already", self.name, self.id)
+
+    def _identity(self) -> str:
+        """The delivery tag under which it was first handed out."""
+        journey = self._request_dict.get(JOURNEY)
+        first = journey.get("message_id") if isinstance(journey, dict) else None
+        return first if isinstance(first, str) else str(self._message.delivery_tag or "")
+
+
+def without_revoked(run: Callable[[], object], accept: object) -> None:
+    """Run a task, unless it was revoked while it waited for a slot.
+
+    Args:
+        run: Runs it.
+        accept: What Celery is called back by when it begins: a method of its request.
+    """
+    request = getattr(accept, "__self__", None)
+    if not (isinstance(request, Request) and request.revoked()):
+        run()
 
 
 def _shown(arguments: object, *, brief: bool) -> str:

@@ -57,15 +57,21 @@ class System:
         """Enqueue one event."""
         return self.producer.enqueue(request_id or str(uuid.uuid4()), status, org=org, group="group-1")
 
-    def task(self, task_id: str, *, state: str) -> Mapping[str, Any]:
-        """What Flower's API reports of a task, once it reports this state."""
+    def task(self, sought: str, *, state: str) -> Mapping[str, Any]:
+        """What Flower's API reports of the newest task that its search finds in this state, once there is one.
+
+        Args:
+            sought: What an operator searches for: a request_id, or a task id.
+            state: The state.
+        """
 
         def look() -> Mapping[str, Any] | None:
-            answer = requests.get(f"{self.flower}/api/task/info/{task_id}", timeout=5)
-            info: dict[str, Any] = answer.json() if answer.ok else {}
-            return info if info.get("state") == state else None
+            asked = {"search": sought, "state": state, "limit": 1}
+            answer = requests.get(f"{self.flower}/api/tasks", params=asked, timeout=5)  # type: ignore[arg-type]  # a number is as good
+            found: dict[str, Mapping[str, Any]] = answer.json() if answer.ok else {}
+            return next(iter(found.values()), None)
 
-        return eventually(look, what=f"Flower reports {task_id} as {state}") or {}
+        return eventually(look, what=f"Flower reports {sought} as {state}") or {}
 
     def dead_letter(self, request_id: str) -> DeadLetter | None:
         """The row of a request_id."""

@@ -54,7 +54,7 @@ def send(stack: LocalStack, count: int) -> list[str]:
 def queued(broker: redis.Redis) -> list[str]:
     """The request_ids in the queue, the next one first."""
     entries = broker.lrange("feedback", 0, -1)
-    return [json.loads(entry)["headers"]["id"] for entry in reversed(entries)]
+    return [json.loads(json.loads(entry)["body"])[1]["request_id"] for entry in reversed(entries)]
 
 
 def ended(part: Part, within: float) -> float:

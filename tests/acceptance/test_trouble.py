@@ -60,11 +60,11 @@ def test_a_certificate_that_cannot_be_trusted_gets_no_key(
     flags = ["--tls-cert", str(certificate), "--tls-key", str(key)]
     with closing(stack.start_sandbox(flags, certificate=certificate)) as sandbox:
         stack.start_worker()
-        task_info = f"{stack.start_flower()}/api/task/info"
+        tasks = f"{stack.start_flower()}/api/tasks"
 
         taken = producer.enqueue(event())
         eventually(lambda: _dead(store) == 1, what="it is exhausted")
-        task = eventually(lambda: _failed(f"{task_info}/{taken.request_id}"), what="Flower reports it as failed")
+        task = eventually(lambda: _failed(tasks, taken.request_id), what="Flower reports it as failed")
 
         with store.engine.connect() as connection:
             row = connection.execute(select(DeadLetter.reason, DeadLetter.http_status, DeadLetter.answer)).one()
@@ -112,11 +112,11 @@ def test_a_worker_that_is_replaced_under_load_loses_nothing(
         assert sandbox.received().max_in_flight == 1
 
 
-def _failed(task_info: str) -> dict[str, Any]:
-    """What Flower's API reports of a task, once it has failed; nothing before."""
-    answer = requests.get(task_info, timeout=5)
-    task: dict[str, Any] = answer.json() if answer.ok else {}
-    return task if task.get("state") == "FAILURE" else {}
+def _failed(tasks: str, request_id: str) -> dict[str, Any]:
+    """What Flower's API reports of an event's task, once it has failed; nothing before."""
+    answer = requests.get(tasks, params={"search": f"kwargs:request_id={request_id}", "state": "FAILURE"}, timeout=5)
+    found: dict[str, dict[str, Any]] = answer.json() if answer.ok else {}
+    return next(iter(found.values()), {})
 
 
 def _take_away(database: Path) -> None:

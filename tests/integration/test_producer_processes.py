@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from producer import BrokerUnavailable, FeedbackProducer
+from tests.places import request_id_of
 from tests.processes import ROOT, VALKEY, RedisServer, redis_server
 from tests.producers import EVENT, InThreads, attempt
 
@@ -61,6 +62,7 @@ def test_a_forked_backend_never_shares_a_socket(scheme: str, tmp_path: Path) -> 
         backend = run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
 
         assert backend.returncode == 0, backend.stderr
-        ids = [json.loads(message)["headers"]["id"] for message in client.lrange("feedback", 0, -1)]
-        assert len(ids) == int(backend.stdout)
-        assert len(set(ids)) == len(ids)
+        messages = client.lrange("feedback", 0, -1)
+        assert len(messages) == int(backend.stdout)
+        assert len({request_id_of(message) for message in messages}) == len(messages)
+        assert len({json.loads(message)["headers"]["id"] for message in messages}) == len(messages)

@@ -288,7 +288,7 @@ def test_the_transport_follows_the_master(binary: str, tmp_path: Path) -> None:
             message = connection.SimpleQueue("feedback").get(timeout=10)
             message.ack()
 
-    assert message.headers["id"] == EVENT.request_id
+    assert message.payload[1]["request_id"] == EVENT.request_id
     assert "s3cr3t" not in dumps(told)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from base64 import b64decode
 from dataclasses import dataclass, field, replace
 from itertools import count
 from typing import TYPE_CHECKING, Any, Final
@@ -176,8 +177,11 @@ def _read_lists(client: redis.Redis, at_once: int) -> _Read:
 
 
 def _request_id(message: bytes) -> str:
-    """Celery's task id, which is the request_id of an event."""
+    """The event's own; '' if it can't be read."""
     try:
-        return str(json.loads(message)["headers"]["id"])
-    except (ValueError, KeyError, TypeError, RecursionError):
+        envelope = json.loads(message)
+        body, encoding = envelope["body"], envelope["properties"].get("body_encoding")
+        _, kwargs, _ = json.loads(b64decode(body) if encoding == "base64" else body)
+        return str(kwargs["request_id"])
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return ""

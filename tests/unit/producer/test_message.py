@@ -6,7 +6,7 @@ import json
 import os
 from datetime import UTC, datetime, timedelta
 from typing import Any
-from uuid import UUID
+from uuid import RFC_4122, UUID
 
 import pytest
 from hypothesis import given
@@ -61,14 +61,20 @@ def test_messages_that_are_made_together_are_those_that_are_made_one_by_one() ->
     one_by_one = [_read(to_message(event, **options)) for event in events]
 
     tags = {message["properties"].pop("delivery_tag") for message in together + one_by_one}
-    assert len(tags) == 2 * len(events)
+    tasks = {message["headers"].pop("id") for message in together + one_by_one}
+    assert len(tags) == len(tasks) == 2 * len(events)
     assert together == one_by_one
     assert to_messages([]) == []
 
 
-def test_the_task_has_the_id_of_the_request() -> None:
-    """Flower finds the delivery by the id that the chat knows."""
-    assert _read(to_message(EVENT))["headers"]["id"] == EVENT.request_id
+def test_each_message_is_a_task_of_its_own() -> None:
+    """Two presses on one answer are two tasks: what is revoked, or shown by Flower, is one of them."""
+    messages = [to_message(EVENT), *to_messages([EVENT, EVENT])]
+
+    ids = [UUID(_read(message)["headers"]["id"]) for message in messages]
+
+    assert len(set(ids)) == 3
+    assert {(task.version, task.variant) for task in ids} == {(4, RFC_4122)}
 
 
 def test_two_messages_of_one_event_are_told_apart() -> None:

@@ -1,0 +1,93 @@
+"""A revocation hits what waited when it was made, and nothing later; and Flower shows each press by itself."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from typing import TYPE_CHECKING
+
+import pytest
+import requests
+from celery import Celery
+
+from tests.processes import eventually
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.acceptance.conftest import System
+
+
+def _by_control(system: System, task_id: str) -> None:
+    """As any Celery app does, or `celery control revoke`."""
+    with Celery(broker=system.stack.environment["FEEDBACK_BROKER_URL"], set_as_current=False) as app:
+        assert app.control.revoke(task_id, reply=True, timeout=30, limit=1)
+        app.pool.force_close_all()
+
+
+def _by_flower(system: System, task_id: str) -> None:
+    """As Flower's button does."""
+    origin = {"Origin": system.flower, "Sec-Fetch-Site": "same-origin"}
+    answer = requests.post(f"{system.flower}/api/task/revoke/{task_id}", headers=origin, timeout=30)
+    assert answer.ok, answer.text
+
+
+def _press(system: System, request_id: str, *, status: str) -> None:
+    """Enqueue as a client does that uses the request_id as task id."""
+    kwargs = {"request_id": request_id, "status": status, "org": "org-1", "group": "group-1"}
+    with Celery(broker=system.stack.environment["FEEDBACK_BROKER_URL"], set_as_current=False) as app:
+        app.send_task("feedback.deliver", kwargs=kwargs, task_id=request_id, queue="feedback")
+        app.pool.force_close_all()
+
+
+def _revoked(system: System) -> int:
+    return int(system.broker.hget("feedback:counts", "revoked") or 0)
+
+
+@pytest.mark.parametrize("revoke", [_by_control, _by_flower])
+def test_a_later_press_on_a_revoked_answer_is_delivered(system: System, revoke: Callable[[System, str], None]) -> None:
+    """Also if the client gives both presses one task id. The first has ended as revoked, before anything is resumed."""
+    request_id, before = str(uuid.uuid4()), _revoked(system)
+    system.stack.run("hold", "--reason", "a test")
+    _press(system, request_id, status="true")
+
+    revoke(system, request_id)
+    eventually(lambda: _revoked(system) == before + 1, what="the press that waited is revoked")
+    _press(system, request_id, status="false")
+    system.stack.run("resume")
+
+    eventually(lambda: system.sandbox.received_for(request_id).status == "false", what="the later press is delivered")
+    assert system.sandbox.received_for(request_id).received == 1
+    eventually(system.is_idle)
+    assert _revoked(system) == before + 1
+
+
+def test_a_press_of_our_producers_is_revoked_by_its_own_id(system: System) -> None:
+    """The other press on the same answer, which waits as well, is delivered."""
+    before = _revoked(system)
+    system.stack.run("hold", "--reason", "a test")
+    event = system.enqueue(status=True)
+    system.enqueue(event.request_id, status=False)
+    first = json.loads(system.broker.lindex("feedback", -1) or b"")["headers"]["id"]
+
+    _by_control(system, first)
+    system.stack.run("resume")
+
+    eventually(lambda: system.sandbox.received_for(event.request_id).received == 1, what="the other one is delivered")
+    assert system.sandbox.received_for(event.request_id).status == "false"
+    assert _revoked(system) == before + 1
+    assert system.task(first, state="REVOKED")["uuid"] == first
+
+
+def test_flower_shows_a_dead_letter_as_failed_though_the_answer_was_delivered_before(system: System) -> None:
+    """Its search finds both presses by the request_id: each is a task of its own."""
+    event = system.enqueue(status=True)
+    delivered = system.task(event.request_id, state="SUCCESS")
+    system.sandbox.script(event.request_id, [404])
+
+    system.enqueue(event.request_id, status=False)
+
+    dead = system.task(f"kwargs:request_id={event.request_id}", state="FAILURE")
+    assert dead["exception"].startswith("dead letter: rejected 404")
+    assert dead["uuid"] != delivered["uuid"]
+    assert system.task(delivered["uuid"], state="SUCCESS")["result"] == "'delivered'"
