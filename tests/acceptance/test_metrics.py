@@ -15,6 +15,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from producer import FeedbackProducer
 from tests.processes import eventually
+from worker.policy.ending import Result
+from worker.policy.retry import Reason
 from worker.sandbox.stack import free_port
 
 if TYPE_CHECKING:
@@ -93,6 +95,26 @@ def test_a_worker_counts_what_it_does(stack: LocalStack, tmp_path: Path, pool: s
     assert found["redis_up"] == 1
     assert found["accepted_total"] == 3
     assert found["process_resident_memory_bytes"] > 0
+
+
+@pytest.mark.parametrize("pool", ["threads", PREFORK])
+def test_a_fresh_worker_tells_at_zero_what_alerts_count(empty_stack: LocalStack, tmp_path: Path, pool: str) -> None:
+    """Its first scrape comes before its first event, and Prometheus sees the increase."""
+    empty_stack.start_broker()
+    empty_stack.create_database()
+    empty_stack.environment |= {"FEEDBACK_METRICS_PORT": str(free_port()), "AQUILAX_API_KEY": "a-key"}
+    if pool == PREFORK:
+        (tmp_path / "shared").mkdir()
+        empty_stack.environment["PROMETHEUS_MULTIPROC_DIR"] = str(tmp_path / "shared")
+    empty_stack.start_worker(options=["-P", pool, "-c", "1"])
+
+    found = Scrape(empty_stack)
+
+    counted = [f"dead_letters_total {reason}" for reason in Reason] + [f"deliveries_total {end}" for end in Result]
+    buckets = [name for name in found if name.startswith("aquilax_request_duration_seconds_bucket ")]
+    assert buckets
+    assert {found.get(name) for name in [*counted, *buckets, "leases_lost_total"]} == {0}
+    assert found["process_start_time_seconds"] > 0
 
 
 def test_processes_that_share_no_folder_tell_of_the_queue_alone(stack: LocalStack) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
@@ -16,6 +16,12 @@ from tests.processes import ROOT
 from worker.accounts.snapshot import Snapshot
 from worker.observe.collectors import OfProcess, OfQueue
 from worker.observe.metrics import Metrics
+from worker.policy.ending import Result
+from worker.policy.retry import Reason
+from worker.policy.verdict import Verdict
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 DEPLOY = ROOT / "deploy"
 DASHBOARD: dict[str, Any] = json.loads((DEPLOY / "grafana" / "aquilax-feedback.json").read_text())
@@ -53,6 +59,23 @@ def test_every_metric_that_is_named_is_told(told: str, where: str, expression: s
     for label, values in LABEL.findall(expression):
         if label != "job":
             assert all(f'{label}="{value}"' in told for value in values.split("|")), where
+
+
+def test_what_alerts_count_is_told_at_zero_from_the_start(told: str) -> None:
+    """A series that is born with its first event has no increase to Prometheus: each label that can come is there."""
+    counted = {name for rule in RULES for name in METRIC.findall(rule["expr"]) if name.endswith(("_total", "_bucket"))}
+    series = dict(line.rsplit(" ", 1) for line in told.splitlines() if not line.startswith("#"))
+
+    assert counted, "no alert counts"
+    for name in counted:
+        assert {value for one, value in series.items() if one.split("{")[0] == name} == {"0.0"}, name
+    labels: dict[str, tuple[str, Iterable[str]]] = {
+        "dead_letters_total": ("reason", Reason),
+        "deliveries_total": ("outcome", Result),
+        "verdicts_total": ("verdict", [verdict.name.lower() for verdict in Verdict]),
+    }
+    for name, (label, values) in labels.items():
+        assert all(f'aquilax_feedback_{name}{{{label}="{value}"}}' in series for value in values), name
 
 
 def test_every_alert_says_what_is_wrong_and_where_the_cure_is_written() -> None:
