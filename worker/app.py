@@ -31,6 +31,7 @@ from worker.observe.exporter import MetricsServer
 from worker.observe.logs import Logs
 from worker.observe.observer import Observers
 from worker.observe.outcomes import OutcomeLog
+from worker.observe.probes import Probes
 from worker.observe.redaction import Redactor, secrets_of
 from worker.redis_clients import kombu_broker
 from worker.replay_watch import ReplayWatch
@@ -42,6 +43,7 @@ from worker.revoking import KnowRevocations
 from worker.settings import load_settings
 from worker.tasks import register, register_advance
 from worker.turns import aside
+from worker.vitals import Vitals
 
 if TYPE_CHECKING:
     from worker.observe.observer import Observer
@@ -186,7 +188,7 @@ def create_app(settings: Settings | None = None) -> Celery:
     tell_together(app)
     register(app, lambda: parts.delivery)
     register_advance(app, lambda: parts.advancer)
-    app.steps["worker"].update((Preflight, Leave, MetricsServer, Retention, ReplayWatch, Namesakes))
+    app.steps["worker"].update((Preflight, Leave, MetricsServer, Probes, Retention, ReplayWatch, Vitals, Namesakes))
     app.steps["consumer"].update((BrokerCheck, HoldWatch, KnowRevocations, About))
     worker_shutdown.connect(parts.close)
     worker_process_shutdown.connect(parts.close)

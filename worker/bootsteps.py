@@ -53,8 +53,7 @@ class Preflight(bootsteps.Step):  # type: ignore[misc]  # Celery is untyped
         settings: Settings = worker.app.feedback.settings
         if worker.autoscale and issubclass(worker.pool_cls, SoloPool):
             raise SystemExit(refusal("the pool solo has one place: start it without --autoscale, or without -P solo"))
-        # Not in the app's own configuration: Flower and `celery inspect` are no workers, and would touch it as well.
-        worker.app.conf.broker_transport_options["heartbeat_file"] = str(settings.heartbeat_file)
+        # Not in the app's own configuration: Flower and `celery inspect` are no workers.
         worker.app.conf.broker_transport_options["node"] = worker.hostname
         try:
             settings.require_api_key()
@@ -212,7 +211,7 @@ def _leave(worker: Any, running: Collection[str]) -> Never:  # noqa: ANN401 - Ce
 
 def _left_behind(lease: timedelta) -> str:
     """What a worker says that ends although it has not finished leaving."""
-    held = sum(holder.held for holder in Holder.living)
+    held = sum(holder.held for holder in Holder.all_living())
     return (
         f"the time to stop is over (FEEDBACK_SHUTDOWN_TIMEOUT and {MARGIN:g} s), and something still hangs: "
         f"the process ends now; {held} messages that it holds go back to the queue when its lease ends, "

@@ -24,6 +24,7 @@ from celery.worker.consumer import Consumer as CeleryConsumer
 from kombu.common import PREFETCH_COUNT_MAX
 
 from worker.broker.payload import HANDED_OUT_AS, HELD_IN, OWN_TAG, POISON
+from worker.broker.pulse import PULSE
 from worker.broker.refusals import Refused
 from worker.deadletters import DeadLetterError, DeadLetterStore, burial_of_unreadable
 from worker.policy.ending import Buried
@@ -100,9 +101,17 @@ class Consumer(CeleryConsumer):  # type: ignore[misc]  # Celery is untyped
 
     def ensure_connected(self, conn: Any) -> Any:  # noqa: ANN401 - Celery's own
         """Connect, however long it takes; Celery's tries come ever more seldom, up to 30 s apart."""
-        conn.ensure_connection = partial(
-            conn.ensure_connection, interval_start=_FIRST_PAUSE, interval_max=_LONGEST_PAUSE
-        )
+        ensure = partial(conn.ensure_connection, interval_start=_FIRST_PAUSE, interval_max=_LONGEST_PAUSE)
+
+        def ensure_and_show_life(*args: Any, callback: Callable[[], object], **options: Any) -> Any:  # noqa: ANN401 - Kombu's
+            def on_wait() -> None:
+                PULSE.turned()  # a worker that waits for Redis is alive
+                callback()
+
+            return ensure(*args, callback=on_wait, **options)
+
+        PULSE.turned()
+        conn.ensure_connection = ensure_and_show_life
         return super().ensure_connected(conn)
 
     def on_connection_error_after_connected(self, exc: Exception) -> None:

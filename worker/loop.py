@@ -15,6 +15,7 @@ import socket
 import ssl
 import sys
 import threading
+import time
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property, partial
@@ -73,6 +74,7 @@ class Loop:
         self._ready = threading.Event()
         self._thread: threading.Thread | None = None
         self._stopping = False
+        self._pinged_at: float | None = None
         # None waits for another's: there are as many as tasks that wait for one, and those are at most all that run.
         self._threads = ThreadPoolExecutor(_MOST_THREADS, thread_name_prefix="aside")
 
@@ -103,6 +105,18 @@ class Loop:
         self._at_once = at_once
         if self._ready.is_set():
             self._look_up()
+
+    def ping(self) -> None:
+        """Ask the thread for a sign of life (`silent_for`)."""
+        if self._ready.is_set() and not self._stopping and self._pinged_at is None:
+            self._pinged_at = time.monotonic()
+            self._look_up()
+
+    @property
+    def silent_for(self) -> float:
+        """For how many seconds the thread has owed a sign of life; 0 if it owes none."""
+        pinged_at = self._pinged_at
+        return 0.0 if pinged_at is None else time.monotonic() - pinged_at
 
     @property
     def running(self) -> int:
@@ -160,6 +174,7 @@ class Loop:
 
     def _look(self) -> None:
         """Wake whom others have woken, and begin what has come."""
+        self._pinged_at = None
         while self._woken:
             for waiter in self._woken.popleft():
                 waiter.switch(None)

@@ -100,6 +100,15 @@ class TaskPool(CeleryTaskPool):  # type: ignore[misc]  # Celery is untyped
         self.executor.shutdown(wait=False, cancel_futures=True)
         self._loop.stop()
 
+    def ping(self) -> None:
+        """Ask the thread of the deliveries for a sign of life."""
+        self._loop.ping()
+
+    @property
+    def silent_for(self) -> float:
+        """For how many seconds the thread of the deliveries has owed it."""
+        return self._loop.silent_for
+
     def drop_unstarted(self) -> frozenset[str]:
         """Begin nothing of what waits for room; return the delivery tags of what is running."""
         with self._one_at_a_time:

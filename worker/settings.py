@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import ipaddress
-import os
-import tempfile
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
@@ -180,8 +178,18 @@ class Settings(BaseSettings):
     )
     feedback_heartbeat_file: Path | None = Field(
         default=None,
-        description="The file that a worker touches while it consumes, for `aquilax-feedback health`. "
-        "Without it, one of the user's in the folder for temporary files.",
+        description="The file that a worker touches while it is well, for `aquilax-feedback health`. "
+        "Without it, one for its queue and its name, in the folder for temporary files.",
+    )
+    feedback_health_port: int | None = Field(
+        default=None,
+        ge=1,
+        le=65535,
+        description="The port on which a worker answers `/livez` and `/readyz`; without one it does not.",
+    )
+    feedback_health_host: str = Field(
+        default="127.0.0.1",
+        description="The address that this port is opened on: `0.0.0.0` for Kubernetes. It asks for no login.",
     )
     feedback_retention: Seconds = Field(
         default=timedelta(days=90),
@@ -209,12 +217,6 @@ class Settings(BaseSettings):
     feedback_metrics_host: str = Field(
         default="127.0.0.1", description="The address that this port is opened on. It asks for no login."
     )
-
-    @property
-    def heartbeat_file(self) -> Path:
-        """The file that a worker touches while it consumes."""
-        shared = Path(tempfile.gettempdir(), f"aquilax-feedback-{os.getuid()}.heartbeat")
-        return self.feedback_heartbeat_file or shared
 
     @property
     def retry_policy(self) -> RetryPolicy:

@@ -163,7 +163,7 @@ def test_a_worker_ends_when_it_is_told_to(worker: Running) -> None:
 def test_a_worker_that_hangs_is_unhealthy(stack: Stack, worker: Running) -> None:
     """It says nothing any more, and a minute later its health check says so; until it goes on."""
     worker.pause()
-    (heartbeat,) = stack.folder.glob("*.heartbeat")
+    (heartbeat,) = stack.folder.glob("aquilax-feedback-*/*.heartbeat")
     a_minute_ago = time.time() - 61
     os.utime(heartbeat, (a_minute_ago, a_minute_ago))
 
@@ -175,7 +175,7 @@ def test_a_worker_that_hangs_is_unhealthy(stack: Stack, worker: Running) -> None
 
 def test_flower_is_no_worker(stack: Stack) -> None:
     """It has a connection to Redis as well, and asks all workers how they are; that is no sign that one lives."""
-    heartbeats = list(stack.folder.glob("*.heartbeat"))
+    heartbeats = list(stack.folder.glob("aquilax-feedback-*/*.heartbeat"))
     for heartbeat in heartbeats:
         heartbeat.unlink()
     asked = [str(Path(sys.executable).with_name("celery")), "-A", "worker", "inspect", "ping", "--timeout", "2"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -30,6 +29,8 @@ DEFAULTS: dict[str, Any] = {
     "FEEDBACK_LEASE": timedelta(seconds=20),
     "FEEDBACK_SHUTDOWN_TIMEOUT": timedelta(seconds=20),
     "FEEDBACK_HEARTBEAT_FILE": None,
+    "FEEDBACK_HEALTH_PORT": None,
+    "FEEDBACK_HEALTH_HOST": "127.0.0.1",
     "FEEDBACK_LOG_FORMAT": "console",
     "FEEDBACK_LOG_SAMPLE": 1.0,
     "FEEDBACK_METRICS_PORT": None,
@@ -99,6 +100,8 @@ def test_each_setting_is_read_from_its_variable(monkeypatch: pytest.MonkeyPatch)
         FEEDBACK_LEASE="5",
         FEEDBACK_SHUTDOWN_TIMEOUT="60",
         FEEDBACK_HEARTBEAT_FILE="/run/feedback/heartbeat",
+        FEEDBACK_HEALTH_PORT="9541",
+        FEEDBACK_HEALTH_HOST="0.0.0.0",
         FEEDBACK_LOG_FORMAT="json",
         FEEDBACK_LOG_SAMPLE="0.01",
         FEEDBACK_METRICS_PORT="9540",
@@ -124,16 +127,10 @@ def test_each_setting_is_read_from_its_variable(monkeypatch: pytest.MonkeyPatch)
     assert (settings.feedback_metrics_port, settings.feedback_metrics_host) == (9540, "0.0.0.0")
     assert settings.feedback_lease == timedelta(seconds=5)
     assert settings.feedback_shutdown_timeout == timedelta(minutes=1)
-    assert settings.heartbeat_file == Path("/run/feedback/heartbeat")
+    assert settings.feedback_heartbeat_file == Path("/run/feedback/heartbeat")
+    assert (settings.feedback_health_port, settings.feedback_health_host) == (9541, "0.0.0.0")
     assert settings.feedback_retention == timedelta(days=30)
     assert settings.feedback_flower_url == "http://flower:5555"
-
-
-def test_without_a_heartbeat_file_the_user_has_one(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """The worker and `aquilax-feedback health` agree on it without being told; another user's worker has its own."""
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-
-    assert load_settings().heartbeat_file == tmp_path / f"aquilax-feedback-{os.getuid()}.heartbeat"
 
 
 def test_sentinels_come_with_their_masters_name(monkeypatch: pytest.MonkeyPatch) -> None:

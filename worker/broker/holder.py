@@ -36,6 +36,9 @@ log = logging.getLogger(__name__)
 RENEWALS: Final = 4
 """A lease is renewed this many times before it would end: three renewals may fail."""
 
+_LONGEST_UNRENEWED: Final = 10.0
+"""Seconds after which a lease is renewed, however long it is: it shows that Redis is there while nothing is fetched."""
+
 _AT_ONCE: Final = 1000
 """Messages that one script ends: it shall not keep Redis from others for long."""
 
@@ -99,8 +102,8 @@ class Holder:
     leases_lost: ClassVar[int] = 0
     """How often the lease of a holder of this process has ended before it was renewed."""
 
-    living: ClassVar[WeakSet[Holder]] = WeakSet()
-    """Those of this process that have begun to hold something."""
+    _living: ClassVar[WeakSet[Holder]] = WeakSet()
+    _one_more: ClassVar[threading.Lock] = threading.Lock()
 
     def __init__(self, pool: redis.ConnectionPool, keys: Keys, *, lease: float, node: str = "") -> None:
         self.id = f"{process_id()}.{next(_NUMBERS)}{f':{node}' if node else ''}"
@@ -110,6 +113,8 @@ class Holder:
         """Whether what ends is written down together with what ends meanwhile; else at once, before `ack` returns."""
         self.on_flushed: Callable[[], None] = lambda: None
         """Called, by the thread, after something was written down: there is room for more."""
+        self.on_renewed: Callable[[], None] = lambda: None
+        """Called, by the thread, after the lease was renewed."""
         self._mark = secrets.token_hex(6)
         self._fetches = count()
         self._pool = pool
@@ -117,7 +122,7 @@ class Holder:
         self._client = redis.Redis(connection_pool=pool, credential_provider=credentials)
         self._keys = keys
         self._counts = json.dumps({queue: keys.counts_of(queue) for queue in keys.counts})
-        self._renew_every = lease / RENEWALS
+        self._renew_every = min(lease / RENEWALS, _LONGEST_UNRENEWED)
         self._held: dict[str, None] = {}
         self._ended: dict[str, str] = {}
         self._returned: dict[str, str] = {}
@@ -125,6 +130,7 @@ class Holder:
         self._keep: frozenset[str] | None = None
         self._renewed = False
         self._renew_at = 0.0
+        self._renewed_at = 0.0
         self._done = False
         self._changed = threading.Condition()
         self._one_at_a_time = threading.RLock()
@@ -134,6 +140,16 @@ class Holder:
     def done(self) -> bool:
         """Whether it holds nothing any more, and never will."""
         return self._done
+
+    @classmethod
+    def all_living(cls) -> list[Holder]:
+        """Those of this process that have begun to hold something."""
+        with cls._one_more:
+            return list(cls._living)
+
+    def is_overdue(self, now: float) -> bool:
+        """Whether it holds something, and its lease must have ended by ``now`` (of `time.monotonic`)."""
+        return not self._done and bool(self._held) and now - self._renewed_at > self.lease_ms / 1000
 
     @property
     def held(self) -> int:
@@ -149,7 +165,9 @@ class Holder:
         with self._changed:
             if self._thread is None and not self._done:
                 self._renew_at = time.monotonic()
-                Holder.living.add(self)
+                self._renewed_at = self._renew_at
+                with Holder._one_more:
+                    Holder._living.add(self)
                 self._thread = threading.Thread(target=self._run, name=f"lease {self.id}", daemon=True)
                 self._thread.start()
 
@@ -345,6 +363,8 @@ class Holder:
             Holder.leases_lost += 1
             log.warning("the lease of %s ended before it was renewed: others may have what it holds", self.id)
         self._renewed = True
+        self._renewed_at = time.monotonic()
+        self.on_renewed()
         if returned:
             names = ", ".join(name.decode() if isinstance(name, bytes) else str(name) for name in dead)
             log.warning("%d messages went back to their queues: their holders are dead: %s", returned, names)

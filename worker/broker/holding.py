@@ -10,6 +10,7 @@ from kombu.transport import redis as kombu_redis
 
 from worker.broker.holder import RENEWALS, Holder
 from worker.broker.keys import Keys
+from worker.broker.pulse import PULSE
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -75,6 +76,7 @@ class HoldingChannel(kombu_redis.Channel):  # type: ignore[misc]  # Kombu is unt
             holder.grouped = bool(self.connection and self.connection.has_loop)
             if self.connection is not None:
                 holder.on_flushed = self.connection.wake
+            holder.on_renewed = PULSE.answered
             self.current_holder = holder
         return self.current_holder
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import time
 from contextlib import suppress
-from pathlib import Path
 from queue import Empty
 from typing import TYPE_CHECKING, Any, Final
 
@@ -13,20 +12,20 @@ from kombu.transport import redis as kombu_redis
 
 from worker.broker.channel import Channel, SentinelChannel
 from worker.broker.poller import Poller
+from worker.broker.pulse import PULSE
 
 if TYPE_CHECKING:
     from kombu.asynchronous.hub import Hub
 
 __all__ = ["SentinelTransport", "Transport"]
 
-_HEARTBEAT_EVERY: Final = 1.0
+_TURN_EVERY: Final = 1.0
 
 
 class Transport(kombu_redis.Transport):  # type: ignore[misc]  # Kombu is untyped
     """The transport for ``redis://`` and ``rediss://``.
 
-    Transport options beside Kombu's: those of `worker.broker.channel.SafeChannel`, and ``heartbeat_file``, a path that
-    is touched whenever messages were taken, or Redis said that there are none.
+    Transport options beside Kombu's: those of `worker.broker.channel.SafeChannel`.
     """
 
     Channel = Channel
@@ -38,8 +37,7 @@ class Transport(kombu_redis.Transport):  # type: ignore[misc]  # Kombu is untype
         """Whether an event loop consumes; if not, somebody drains by hand."""
         self._loop: Hub | None = None
         self._bell: tuple[int, int] | None = None
-        self._heartbeat_file = self.client.transport_options.get("heartbeat_file")
-        self._beat_at = 0.0
+        self._turns_at = 0.0
 
     def register_with_event_loop(self, connection: Any, loop: Hub) -> None:  # noqa: ANN401 - Kombu's signature
         """Let an event loop consume."""
@@ -50,6 +48,7 @@ class Transport(kombu_redis.Transport):  # type: ignore[misc]  # Kombu is untype
                 holder.grouped = True
         self.cycle.hear_no_more()
         loop.add_reader(self._hang_bell(), self._silence)
+        loop.call_repeatedly(_TURN_EVERY, self._turn)
         self.cycle._brpop_health_tref.cancel()  # noqa: SLF001 - Kombu's own look at it comes too seldom
         self.cycle._brpop_health_tref = loop.call_repeatedly(1, self.cycle.maybe_check_brpop_health)  # noqa: SLF001 - likewise
 
@@ -79,11 +78,13 @@ class Transport(kombu_redis.Transport):  # type: ignore[misc]  # Kombu is untype
 
     def asked(self) -> None:
         """Note that Redis answered a channel that asked for messages."""
-        now = time.monotonic()
-        if self._heartbeat_file and now >= self._beat_at:
-            self._beat_at = now + _HEARTBEAT_EVERY
-            with suppress(OSError):
-                Path(self._heartbeat_file).touch()
+        PULSE.answered()
+
+    def _turn(self) -> None:
+        """Show that what consumes over this connection is alive. Others drain it as well, and consume from no queue."""
+        queues = {queue for channel in self.channels for queue in channel.active_queues}
+        if queues or self.has_loop:
+            PULSE.turned(queues)
 
     def drain_events(self, connection: Any, timeout: float | None = None) -> None:  # noqa: ANN401, ARG002 - Kombu's signature
         """Wait for one event.
@@ -96,6 +97,9 @@ class Transport(kombu_redis.Transport):  # type: ignore[misc]  # Kombu is untype
         deadline = None if timeout is None else time.monotonic() + timeout
         left = timeout
         while True:
+            if time.monotonic() >= self._turns_at:
+                self._turns_at = time.monotonic() + _TURN_EVERY
+                self._turn()
             try:
                 self.cycle.get(self._deliver, timeout=left)
             except Empty:

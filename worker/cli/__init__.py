@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from importlib import import_module
-from importlib.metadata import version
 from typing import Final
 
 try:
@@ -46,6 +45,6 @@ class _Lazy(click.Group):
 
 
 @click.group(cls=_Lazy, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(version("aquilax-feedback"), prog_name="aquilax-feedback")
+@click.version_option(package_name="aquilax-feedback", prog_name="aquilax-feedback")
 def main() -> None:
     """Deliver chat feedback to AquilaX, and see and mend what could not be delivered."""

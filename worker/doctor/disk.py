@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 from sqlalchemy import make_url
 
 from worker.doctor.finding import Finding, green, red, yellow
+from worker.heartbeat import heartbeat_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,7 +30,7 @@ def look_at_disk(settings: Settings) -> Iterator[Finding]:
     address = make_url(settings.feedback_database_url.get_secret_value())
     if address.get_backend_name() == "sqlite" and address.database and not address.database.startswith("file:"):
         yield _space(Path(address.database).absolute().parent)
-    yield _heartbeat(settings.heartbeat_file)
+    yield _heartbeat(settings.feedback_heartbeat_file or heartbeat_folder())
 
 
 def _space(folder: Path) -> Finding:
@@ -51,9 +52,9 @@ def _heartbeat(file: Path) -> Finding:
     """The file is empty: it needs a place, and no room."""
     check = "heartbeat"
     if os.access(file if file.exists() else file.parent, os.W_OK):
-        return green(check, f"{file} can be touched")
+        return green(check, f"{file} can be written")
     return yellow(
         check,
-        f"{file} can't be touched here, so `aquilax-feedback health` will call a worker of this user dead",
+        f"{file} can't be written here, so `aquilax-feedback health` will call a worker of this user dead",
         fix="set FEEDBACK_HEARTBEAT_FILE to a file in a folder that the worker may write to",
     )
