@@ -11,7 +11,9 @@ from dataclasses import dataclass
 from typing import Final
 from urllib.parse import urlsplit
 
-__all__ = ["Binding", "Caller", "cross_site", "hostname", "is_loopback", "is_simple", "turned_away"]
+__all__ = ["Binding", "Caller", "cross_site", "hostname", "is_loopback", "is_simple", "shown", "turned_away"]
+
+_LONGEST_SHOWN: Final = 100
 
 _TO_DO: Final = "give Flower a login (--basic-auth or --auth), or bind it to loopback (--address=127.0.0.1)"
 
@@ -77,9 +79,27 @@ def cross_site(*, host: str, origin: str | None, site: str | None) -> str | None
     """
     if site is not None and site != "same-origin":
         return "it was sent by a page of another site"
-    if origin is not None and urlsplit(origin).netloc != host:
-        return "it was sent by a page of another origin"
+    if origin is not None and _server(origin) != host:
+        return (
+            f"it was sent by a page of another origin: of {shown(origin)}, to a server that it calls {shown(host)}. "
+            "If a proxy before Flower lets the header Host arrive changed, let it pass the browser's on: in nginx by "
+            "`proxy_set_header Host $http_host;` (see docs/dashboard.md)"
+        )
     return None
+
+
+def _server(origin: str) -> str | None:
+    """Return the host and port of an origin, as ``Host`` has them."""
+    try:
+        return urlsplit(origin).netloc
+    except ValueError:
+        return None
+
+
+def shown(header: str) -> str:
+    """Return a header as it can be repeated: without what is no part of an address, and not all of a long one."""
+    kept = "".join(character for character in header if character.isascii() and character.isprintable())
+    return repr(kept[:_LONGEST_SHOWN])
 
 
 def is_simple(*, content_type: str, requested_with: str | None) -> bool:

@@ -81,3 +81,12 @@ def test_the_api_takes_what_a_browser_would_ask_about(
 ) -> None:
     """Of the requests that a page of another site can send without asking, none is of this kind."""
     assert is_simple(content_type=content_type, requested_with=requested_with) is simple
+
+
+def test_a_refused_origin_is_told_what_a_proxy_must_pass_on() -> None:
+    """Both addresses are named, and nothing else that a header may hold."""
+    reason = cross_site(host="127.0.0.1:5555", origin="https://tools.example\x1b[31m\u202e:8443", site="same-origin")
+
+    assert reason is not None
+    assert "of 'https://tools.example[31m:8443', to a server that it calls '127.0.0.1:5555'" in reason
+    assert "`proxy_set_header Host $http_host;`" in reason
