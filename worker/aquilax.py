@@ -9,7 +9,8 @@ call (they cost more than the call); what they would find is looked up once.
 
 from __future__ import annotations
 
-import json
+import logging
+import re
 import socket
 import ssl
 import time
@@ -19,7 +20,7 @@ from email.utils import parsedate_to_datetime
 from functools import lru_cache
 from http.client import HTTPException
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Final, Self, TypeVar
 from urllib.parse import quote, urlencode, urlsplit
 
 import requests
@@ -29,7 +30,8 @@ from urllib3.exceptions import HTTPError, NewConnectionError, ProxySchemeUnsuppo
 from urllib3.exceptions import TimeoutError as Urllib3TimeoutError
 
 from worker.deadline import DeadlineAdapter
-from worker.exchange import Reply, exchange, reply_of
+from worker.exchange import exchange, reply_of
+from worker.policy.redaction import Redaction
 from worker.policy.verdict import Answer
 from worker.turns import here
 
@@ -39,12 +41,15 @@ if TYPE_CHECKING:
     from pydantic import SecretStr
 
     from producer import FeedbackEvent
+    from worker.response import Reply
 
 __all__ = ["AquilaX"]
 
 _PATH: Final = "/api/v2/ai/feedback"
 
-_NO_KEY: Final = "[redacted]"
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 
 class AquilaX:
@@ -68,8 +73,7 @@ class AquilaX:
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._base_url = base_url
-        self._key = api_key.get_secret_value()
-        self._key_written = sorted({self._key, quote(self._key, safe=""), json.dumps(self._key)[1:-1]}, key=len)
+        self._redacted = Redaction(keys=[api_key.get_secret_value()])
         self._timeout = timeout.total_seconds()
         self._now = now
         self._adapter = DeadlineAdapter(pool_connections=1, pool_maxsize=connections)
@@ -77,7 +81,7 @@ class AquilaX:
             session.headers["User-Agent"] = f"aquilax-feedback/{version('aquilax-feedback')}"
             session.headers["Accept"] = "application/json, text/plain;q=0.9, */*;q=0.1"
             session.headers["Accept-Encoding"] = "identity"  # there is little to compress
-            headers = {**session.headers, "X-AX-KEY": self._key}
+            headers = {**session.headers, "X-AX-KEY": api_key.get_secret_value()}
             found = session.merge_environment_settings(base_url, {}, None, None, None)
         self._template = requests.Request("GET", f"{base_url}{_PATH}/", headers=headers).prepare()
         self._template.headers["Host"] = _host(str(self._template.url))
@@ -123,8 +127,8 @@ class AquilaX:
         return Answer(
             took=timedelta(seconds=time.perf_counter() - began),
             status=reply.status,
-            text=self._text(reply.body),
-            retry_after=None if reply.retry_after is None else _retry_after(reply.retry_after, now=self._now()),
+            text=_or(self._text, reply.body, otherwise=""),
+            retry_after=_or(_retry_after, reply.retry_after, self._now(), otherwise=None),
         )
 
     def _exchange(self, what: str) -> Reply:
@@ -161,13 +165,11 @@ class AquilaX:
         return urllib3.Timeout(connect=self._timeout / 3, total=self._timeout)
 
     def _text(self, body: bytes) -> str:
-        """The answer's text, without the key."""
+        """The answer's text, without the key: it is decoded first, and may have been cut within the key."""
         text = body.decode("utf-8", errors="replace")
         if not text.isprintable():
             text = "".join(character for character in text if character.isprintable() or character in "\n\t")
-        for written in reversed(self._key_written):  # plain, in a URL, in JSON; the longest first
-            text = text.replace(written, _NO_KEY)
-        return text.strip()
+        return self._redacted(text, cut=True).strip() if text else text
 
     def _why(self, error: BaseException) -> str:
         """Why no answer came: requests' and urllib3's errors, and the system's behind them, in a few words."""
@@ -223,22 +225,38 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
         waiting += [cause.__cause__, cause.__context__, getattr(cause, "reason", None), *cause.args]
 
 
-def _retry_after(value: str | None, *, now: datetime) -> timedelta | None:
-    """Read Retry-After, which is whole seconds or an HTTP date: https://www.rfc-editor.org/rfc/rfc9110#field.retry-after."""
+def _or(read: Callable[..., T], *args: object, otherwise: T) -> T:
+    """Return what is read of a response, or something else: what its status says stands, whatever else it says."""
+    try:
+        return read(*args)
+    except Exception:
+        log.exception("a fault of ours: part of a response can't be read; its status counts all the same")
+        return otherwise
+
+
+def _retry_after(value: str | None, now: datetime) -> timedelta | None:
+    """Read Retry-After, which is whole seconds or an HTTP date: https://www.rfc-editor.org/rfc/rfc9110#field.retry-after.
+
+    Whatever can't be read is no Retry-After.
+    """
     if value is None:
         return None
     value = value.strip()
     if value.isascii() and value.isdigit():
         digits = value.lstrip("0") or "0"  # Python refuses to read a number of more than 4300 digits
         return timedelta(seconds=_LONGEST_WAIT if len(digits) > _MOST_DIGITS else min(int(digits), _LONGEST_WAIT))
+    if not _HTTP_DATE.match(value):
+        return None
     try:
         date = parsedate_to_datetime(value)
-    except ValueError:
+        wait = (date if date.tzinfo else date.replace(tzinfo=UTC)) - now
+    except (ValueError, OverflowError):
         return None
-    if date.tzinfo is None:
-        date = date.replace(tzinfo=UTC)
-    return max(date - now, timedelta(0))
+    return min(max(wait, timedelta(0)), timedelta(seconds=_LONGEST_WAIT))
 
+
+_HTTP_DATE: Final = re.compile(r"[A-Za-z]{3,9},? [\w :+-]{1,40}\Z", re.ASCII)
+"""Roughly: in any of its three forms, and no longer than they are."""
 
 _LONGEST_WAIT: Final = 10 * 365 * 24 * 3600
 """Seconds: ten years, beyond any horizon, and short of what `timedelta` can't hold."""

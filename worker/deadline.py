@@ -9,10 +9,9 @@ from __future__ import annotations
 import http.client
 import io
 import socket
-import time
 from collections import deque
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from requests import PreparedRequest, Response
 from requests.adapters import HTTPAdapter
@@ -22,6 +21,8 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConnectionError
 from urllib3.util.connection import is_connection_dropped
 
+from worker.incoming import Deadline, Incoming
+from worker.response import read_response
 from worker.turns import here
 
 if TYPE_CHECKING:
@@ -29,51 +30,24 @@ if TYPE_CHECKING:
 
     from worker.turns import Turns
 
-__all__ = ["Deadline", "DeadlineAdapter", "DeadlineResponse"]
+__all__ = ["DeadlineAdapter", "DeadlineResponse"]
 
-
-class Deadline:
-    """When an answer must have come.
-
-    Args:
-        timeout: In so many seconds from now.
-    """
-
-    __slots__ = ("_at",)
-
-    def __init__(self, timeout: float) -> None:
-        self._at = time.monotonic() + timeout
-
-    def left(self) -> float:
-        """Return how many seconds are left.
-
-        Raises:
-            TimeoutError: None are.
-        """
-        left = self._at - time.monotonic()
-        if left <= 0:
-            raise TimeoutError("the answer took longer than the whole request may take")
-        return left
+_FOR_EVER: Final = 365 * 24 * 3600.0
+"""Seconds, where no timeout is set."""
 
 
 class _DeadlineReader(io.RawIOBase):
     """Reads a socket until its deadline: each read may take only what is left."""
 
-    def __init__(self, sock: socket.socket, timeout: float, ahead: bytes) -> None:
+    def __init__(self, sock: socket.socket, timeout: float) -> None:
         self._sock = sock
         self._raw = sock.makefile("rb", buffering=0)
         self._deadline = Deadline(timeout)
-        self._ahead = ahead
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: WriteableBuffer, /) -> int | None:
-        if self._ahead:
-            view = memoryview(buffer).cast("B")
-            some, self._ahead = self._ahead[: len(view)], self._ahead[len(view) :]
-            view[: len(some)] = some
-            return len(some)
         self._sock.settimeout(self._deadline.left())
         count: int | None = self._raw.readinto(buffer)
         return count
@@ -84,18 +58,29 @@ class _DeadlineReader(io.RawIOBase):
 
 
 class DeadlineResponse(http.client.HTTPResponse):
-    """An answer that must have come before the socket's timeout has passed.
+    """A response that must have come before the socket's timeout has passed, and is read here (`worker.response`)."""
 
-    Args:
-        ahead: What of it has been read from the socket already.
-    """
-
-    def __init__(self, sock: socket.socket, *args: Any, ahead: bytes = b"", **kwargs: Any) -> None:  # noqa: ANN401 - http.client's own
+    def __init__(self, sock: socket.socket, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - http.client's own
         super().__init__(sock, *args, **kwargs)
-        timeout = sock.gettimeout()
-        if timeout is not None:
+        self._sock = sock
+        if (timeout := sock.gettimeout()) is not None:
             self.fp.close()
-            self.fp = io.BufferedReader(_DeadlineReader(sock, timeout, ahead))
+            self.fp = io.BufferedReader(_DeadlineReader(sock, timeout))  # http.client reads a proxy's response from it
+
+    def begin(self) -> None:
+        """Read the whole of a final response, and leave what is kept of it to urllib3.
+
+        Raises:
+            OSError, http.client.HTTPException: No final response came, or none that can be read.
+        """
+        reply, reusable = read_response(Incoming(self._sock, Deadline(self._sock.gettimeout() or _FOR_EVER)))
+        self.fp.close()
+        self.fp = io.BufferedReader(io.BytesIO(reply.body))
+        self.version, self.status, self.reason = 11, reply.status, ""
+        self.headers = self.msg = http.client.HTTPMessage()
+        if reply.retry_after is not None:
+            self.headers["Retry-After"] = reply.retry_after
+        self.chunked, self.length, self.will_close = False, len(reply.body), not reusable
 
 
 class _Connection(HTTPConnection):

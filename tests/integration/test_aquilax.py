@@ -19,7 +19,7 @@ from urllib.parse import quote
 import pytest
 import requests.exceptions
 import urllib3.exceptions
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from opentelemetry.sdk.trace import TracerProvider
 from pydantic import SecretStr
@@ -29,7 +29,9 @@ from producer import FeedbackEvent
 from tests.certificates import self_signed
 from tests.raw_http import Peer, raw_http, response
 from worker.aquilax import AquilaX, _retry_after
+from worker.deadletters.cause import cause_of
 from worker.loop import Loop
+from worker.policy.retry import Reason
 from worker.policy.verdict import Answer
 from worker.sandbox.stack import free_port
 
@@ -208,6 +210,17 @@ def test_a_redirect_is_not_followed(status: int) -> None:
         ("9" * 12, timedelta(days=3650)),
         ("9" * 5000, timedelta(days=3650)),
         ("0" * 5000 + "3", timedelta(seconds=3)),
+        ("Sat, 31 Jan 2026 12:05:00 +9999999999999999", None),
+        ("Sat, 31 Jan 999999999999999999999999 12:05:00 GMT", None),
+        ("Sat, 31 Jan 2026 99999999999:05:00 GMT", None),
+        ("Fri, 31 Dec 9999 23:59:59 -2359", timedelta(days=3650)),
+        ("Mon, 01 Jan 0001 00:00:00 +2359", timedelta(0)),
+        ("Saturday, 31-Jan-26 12:05:00 GMT", timedelta(minutes=5)),
+        ("Sat Jan 31 12:05:00 2026", timedelta(minutes=5)),
+        ("120, 120", None),
+        ("1e3", None),
+        ("+5", None),
+        ("0x10", None),
     ],
 )
 def test_retry_after_is_read_or_left_alone(value: str, wait: timedelta | None) -> None:
@@ -215,12 +228,50 @@ def test_retry_after_is_read_or_left_alone(value: str, wait: timedelta | None) -
     assert _retry_after(value, now=NOW) == wait
 
 
-@given(value=st.text() | st.from_regex(r"[A-Z][a-z]{2}, \d{1,3} [A-Z][a-z]{2} \d{1,6} \d\d:\d\d:\d\d [+-]\d{1,6}"))
+@given(
+    value=st.text()
+    | st.from_regex(r"[A-Z][a-z]{2}, \d{1,30} (Jan|Dec) \d{1,30} \d{1,20}:\d{1,20}:\d{1,20} ([+-]\d{1,30}|GMT)")
+)
 def test_no_retry_after_raises(value: str) -> None:
     """A header of a foreign server can't stop a delivery."""
     wait = _retry_after(value, now=NOW)
 
     assert wait is None or wait >= timedelta(0)
+
+
+@pytest.mark.parametrize("status", [200, 400, 503])
+def test_what_can_t_be_read_of_a_response_leaves_its_status(
+    monkeypatch: pytest.MonkeyPatch, status: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whatever fails in reading its text or its headers: a 200 is not sent again for it, and a 400 ends."""
+
+    def fail(*_: object) -> None:
+        raise OverflowError("a fault of ours")
+
+    monkeypatch.setattr("worker.aquilax._retry_after", fail)
+    monkeypatch.setattr(AquilaX, "_text", fail)
+
+    answer, _ = answer_to(response(f"{status} x", b"why", Retry_After="5"))
+
+    assert answer == Answer(status=status)
+    assert "its status counts all the same" in caplog.text
+
+
+@given(body=st.binary(max_size=60) | st.text(max_size=30).map(lambda text: json.dumps({"message": text}).encode()))
+@example(body=rb'{"message": "half a pair \ud800, a NUL \u0000"}')
+@example(body=b'{"message": ' + b"[" * 50_000)
+@example(body=b'{"message": ' + b"9" * 5_000 + b"}")
+def test_no_text_keeps_a_death_from_being_written(body: bytes) -> None:
+    """Its words and its cause can be stored by every database, whatever JSON spells."""
+    with client("http://127.0.0.1") as aquilax:
+        answer = Answer(status=400, text=aquilax._text(body))
+
+    cause = cause_of(Reason.REJECTED, answer.status, answer.text)
+
+    for text in (answer.words, cause.line, answer.text):
+        assert "\0" not in text
+        text.encode()
+    assert cause.fingerprint
 
 
 def test_retry_after_comes_with_the_answer() -> None:
@@ -279,6 +330,13 @@ def test_a_key_that_is_echoed_is_redacted(body: str) -> None:
 
     assert KEY not in answer.text
     assert "[redacted]" in answer.text
+
+
+def test_a_key_that_is_cut_is_redacted() -> None:
+    """Only so much of an answer is read, and the end may come within the key."""
+    for kept in (5, 9, len(KEY) - 1):
+        body = b"x" * (64 * 1024 - kept) + KEY.encode()
+        assert KEY[:4] not in answer_to(response("400 x", body))[0].text
 
 
 def test_a_key_that_is_echoed_in_another_writing_is_redacted() -> None:
@@ -514,6 +572,36 @@ def test_a_late_answer_is_not_taken_for_the_next_events() -> None:
         second = aquilax.send(FeedbackEvent(request_id=REQUEST_ID, status=False, org="a", group="g"))
 
     assert (first.status, second.status) == (None, 200)
+    assert server.connections == 2
+
+
+INTERIM = b"HTTP/1.1 103 Early Hints\r\nLink: </x.css>\r\n\r\nHTTP/1.1 102 Processing\r\n\r\n"
+
+
+@pytest.mark.parametrize("interim", [INTERIM, INTERIM * 200], ids=["two", "many"])
+def test_only_a_final_response_counts(interim: bytes) -> None:
+    """On a new connection and on one that is kept, which goes on being used; and what comes later is the next one's."""
+    statuses = iter(["200 OK", "404 No", "200 OK", "503 Busy"])
+
+    def say(peer: Peer, _: str) -> None:
+        peer.say(interim, response(next(statuses)), every=0.01)
+
+    with raw_http(say) as server, client(server.url) as aquilax:
+        answers = [aquilax.send(EVENT).status for _ in range(4)]
+
+    assert answers == [200, 404, 200, 503]
+    assert server.connections == 1
+
+
+def test_a_switch_of_protocols_is_final_and_ends_the_connection() -> None:
+    """Nothing asked for it; what follows it is not HTTP."""
+    with (
+        raw_http(lambda peer, _: peer.say(b"HTTP/1.1 101 Switching Protocols\r\n\r\n", response())) as server,
+        client(server.url) as aquilax,
+    ):
+        answers = [aquilax.send(EVENT).status for _ in range(2)]
+
+    assert answers == [101, 101]
     assert server.connections == 2
 
 

@@ -7,7 +7,6 @@ import time
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
-from urllib.parse import unquote, urlsplit
 
 import redis
 
@@ -24,10 +23,12 @@ from worker.doctor.fleet import ask_fleet
 from worker.doctor.flower import look_at_flower
 from worker.doctor.queue import look_at_queue
 from worker.doctor.workers import look_at_workers
+from worker.observe.redaction import secrets_of
+from worker.policy.redaction import Redaction
 from worker.redis_clients import redis_client
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator
 
     from worker.doctor.configuration import Given
     from worker.settings import Settings
@@ -39,10 +40,6 @@ PATIENCE: Final = 15.0
 
 _REDIS_PATIENCE: Final = 2.0
 """Seconds for one command."""
-
-_MASK: Final = "***"
-_SHORTEST_SECRET: Final = 4
-"""Characters: to mask every ``a`` in a sentence because it is somebody's password helps nobody."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,8 +99,8 @@ def examine(*, flower: str | None = None, probe_key: bool = False, patience: flo
         thread.start()
     for thread in threads:
         thread.join(max(0.0, deadline - time.monotonic()))
-    secrets = _secrets(given.settings)
-    return Examination(findings=tuple(_without(secrets, finding) for look in looks for finding in look.told()))
+    redacted = Redaction(secrets_of(given.settings))
+    return Examination(findings=tuple(_without_secrets(redacted, finding) for look in looks for finding in look.told()))
 
 
 def _looks(given: Given, *, flower: str | None, probe_key: bool) -> Iterator[_Look]:
@@ -140,23 +137,7 @@ def _look_through_redis(settings: Settings) -> Iterator[Finding]:
             yield away(error, BrokerUrl.read(url, master).shown)
 
 
-def _secrets(settings: Settings) -> Sequence[str]:
-    """Everything that must not be shown, whoever's words it is in: the longest first."""
-    key = settings.aquilax_api_key
-    found = {key.get_secret_value()} if key else set()
-    for address in (settings.feedback_broker_url, settings.feedback_database_url):
-        for one in address.get_secret_value().split(";"):
-            parts = urlsplit(one)
-            options = [option.partition("=") for option in parts.query.split("&")]
-            found |= {parts.password or "", *(value for name, _, value in options if "pass" in name)}
-    found |= {unquote(secret) for secret in found}
-    return sorted((secret for secret in found if len(secret) >= _SHORTEST_SECRET), key=len, reverse=True)
-
-
-def _without(secrets: Sequence[str], finding: Finding) -> Finding:
-    def masked(text: str) -> str:
-        for secret in secrets:
-            text = text.replace(secret, _MASK)
-        return " ".join(clean(text).split())
-
-    return Finding(check=finding.check, level=finding.level, words=masked(finding.words), fix=masked(finding.fix))
+def _without_secrets(redacted: Redaction, finding: Finding) -> Finding:
+    """Take out of a finding what must not be shown, in whatever words it is."""
+    words, fix = (" ".join(redacted(clean(text)).split()) for text in (finding.words, finding.fix))
+    return Finding(check=finding.check, level=finding.level, words=words, fix=fix)

@@ -89,12 +89,21 @@ _FEW_WORDS: Final = 200
 
 
 def message_of(text: str) -> str:
-    """AquilaX's errors are JSON, ``{"code": 404, "message": "Request ID not found"}``: the message says it all."""
+    """AquilaX's errors are JSON, ``{"code": 404, "message": "Request ID not found"}``: the message says it all.
+
+    JSON can spell what no database stores and no UTF-8 carries: a NUL, half a surrogate pair.
+    """
     if text.startswith("{"):
         with suppress(ValueError, RecursionError):
             message = json.loads(text).get("message")
-            return message if isinstance(message, str) else text
+            return _storable(message) if isinstance(message, str) else text
     return text
+
+
+def _storable(text: str) -> str:
+    if text.isprintable():
+        return text
+    return "".join(char if char.isprintable() or char in "\n\t" else " " for char in text)
 
 
 def _phrase(status: int) -> str:
