@@ -30,6 +30,7 @@ from worker.hold import Hold, HoldKind
 from worker.pool import TaskPool
 from worker.settings import SettingsError
 from worker.shutdown_deadline import MARGIN, ShutdownDeadline
+from worker.unknown_settings import given_variables, unknown_settings
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -51,6 +52,8 @@ class Preflight(bootsteps.Step):  # type: ignore[misc]  # Celery is untyped
     def create(self, worker: Any) -> None:  # noqa: ANN401 - Celery's WorkController
         """Check the settings and the database."""
         settings: Settings = worker.app.feedback.settings
+        for name, advice in unknown_settings(given_variables()):
+            log.warning("%s is set, and no setting: %s", name, advice)
         if worker.autoscale and issubclass(worker.pool_cls, SoloPool):
             raise SystemExit(refusal("the pool solo has one place: start it without --autoscale, or without -P solo"))
         # Not in the app's own configuration: Flower and `celery inspect` are no workers.

@@ -51,6 +51,17 @@ def test_a_schema_of_another_release_is_named(stack: LocalStack) -> None:
     assert "of-the-future" in _refusal(stack)
 
 
+def test_a_variable_that_is_no_setting_is_warned_of(stack: LocalStack) -> None:
+    """A typo changes nothing: it is said before anything else, with the name that is meant."""
+    del stack.environment["AQUILAX_API_KEY"]
+    stack.environment |= {"FEEDBACK_CONCURENCY": "9", "FEEDBACK_PORT": "tcp://10.0.0.1:6379"}
+
+    said = _refusal(stack)
+
+    assert "FEEDBACK_CONCURENCY is set, and no setting: rename or unset it: it is FEEDBACK_CONCURRENCY" in said
+    assert "FEEDBACK_PORT" not in said
+
+
 def test_a_missing_key_is_named(stack: LocalStack) -> None:
     """Every event would be held."""
     del stack.environment["AQUILAX_API_KEY"]

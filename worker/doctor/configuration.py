@@ -4,23 +4,18 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from difflib import get_close_matches
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from dotenv import dotenv_values
 
 from worker.doctor.finding import Finding, green, red, yellow
 from worker.settings import Settings, SettingsError, load_settings
+from worker.unknown_settings import given_variables, unknown_settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 __all__ = ["Given", "look_at_settings", "read_settings"]
-
-_PREFIXES: Final = ("AQUILAX_", "FEEDBACK_")
-
-_OF_OTHERS: Final = frozenset({"FEEDBACK_IMAGE_TAG"})
-"""Variables of docker-compose.yml, which reads the same .env."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,7 +59,7 @@ def look_at_settings(given: Given) -> Iterator[Finding]:
     yield _key(given)
     in_file = {name.upper(): value for name, value in dotenv_values(".env").items() if value}
     yield from _shadowed(in_file)
-    yield from _unknown({*in_file, *os.environ})
+    yield from _unknown()
 
 
 def _key(given: Given) -> Finding:
@@ -94,13 +89,9 @@ def _shadowed(in_file: Mapping[str, str | None]) -> Iterator[Finding]:
             )
 
 
-def _unknown(names: set[str]) -> Iterator[Finding]:
-    known = [name.upper() for name in Settings.model_fields]
-    for name in sorted(names):
-        if name.startswith(_PREFIXES) and name not in known and name not in _OF_OTHERS:
-            near = get_close_matches(name, known, n=1)
-            meant = f"it is {near[0]} that is meant, perhaps" if near else "docs/settings.md has all there are"
-            yield yellow("settings", f"{name} is set, and no setting", fix=f"rename or unset it: {meant}")
+def _unknown() -> Iterator[Finding]:
+    for name, advice in unknown_settings(given_variables()):
+        yield yellow("settings", f"{name} is set, and no setting", fix=advice)
 
 
 def _every_default() -> dict[str, object]:
