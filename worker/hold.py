@@ -36,9 +36,13 @@ _FIRST: Final = timedelta(seconds=1)
 _LONGEST: Final = timedelta(minutes=1)
 """The time until the first probe, which doubles with each that fails, and the longest."""
 
+_BENEATH: Final = b"beneath_"
+"""What the fields of a hold begin with that has begun by itself, while an operator holds too."""
+
 _BEGIN: Final = Script("begin_hold", package="worker")
 _END: Final = Script("end_hold", package="worker")
 _BY_HAND: Final = Script("hold_by_hand", package="worker")
+_RESUME: Final = Script("resume_hold", package="worker")
 _PROBE_SOON: Final = Script("probe_soon", package="worker")
 
 
@@ -64,6 +68,7 @@ class HoldState:
         by: Who found out, or who said so.
         probes: Events that were sent to see whether it can end.
         probe_at: When the next may be sent; None if there are none.
+        beneath: The hold that has begun by itself, if an operator holds too: it goes on when the operator resumes.
     """
 
     kind: HoldKind
@@ -72,6 +77,17 @@ class HoldState:
     by: str
     probes: int
     probe_at: datetime | None
+    beneath: HoldState | None = None
+
+    @property
+    def by_hand(self) -> bool:
+        """Whether an operator holds."""
+        return self.kind is HoldKind.OPERATOR
+
+    @property
+    def automatic(self) -> HoldState | None:
+        """The hold that has begun by itself, if there is one."""
+        return self.beneath if self.by_hand else self
 
     @classmethod
     def read(cls, fields: dict[bytes, bytes]) -> Self | None:
@@ -79,6 +95,7 @@ class HoldState:
         if b"kind" not in fields:
             return None
         probe_at = fields.get(b"probe_at")
+        beneath = {name.removeprefix(_BENEATH): value for name, value in fields.items() if name.startswith(_BENEATH)}
         return cls(
             kind=HoldKind(fields[b"kind"].decode()),
             reason=fields.get(b"reason", b"").decode(errors="replace"),
@@ -86,12 +103,14 @@ class HoldState:
             by=fields.get(b"by", b"").decode(errors="replace"),
             probes=int(fields.get(b"probes", 0)),
             probe_at=None if probe_at is None else _moment(probe_at),
+            beneath=cls.read(beneath),
         )
 
     def as_dict(self) -> dict[str, Any]:
         """Return it as JSON can carry it."""
         moments = {"since": self.since.isoformat(), "probe_at": self.probe_at and self.probe_at.isoformat()}
-        return asdict(self) | {"kind": self.kind.value} | moments
+        beneath = None if self.beneath is None else self.beneath.as_dict()
+        return asdict(self) | {"kind": self.kind.value, "beneath": beneath} | moments
 
 
 class Announcer:
@@ -219,12 +238,15 @@ class Hold:
         self._announcer.ended(at=asked_at)
 
     def hold(self, reason: str, *, by: str) -> None:
-        """Hold by hand, until `resume`."""
+        """Hold by hand, until `resume`; a hold that has begun by itself stays noted beneath."""
         _BY_HAND(self._scripts, [HOLD], [reason, by])
 
     def resume(self) -> bool:
-        """End whatever hold there is; return whether there was one."""
-        return bool(self._client.delete(HOLD))
+        """End the hold by hand, or where there is none whatever hold there is; return whether there was one.
+
+        A hold that had begun by itself beneath one by hand goes on, and its next probe is due.
+        """
+        return bool(_RESUME(self._scripts, [HOLD], [_milliseconds(_FIRST)]))
 
     def probe_soon(self) -> None:
         """Let the next probe be sent at once: the key, or the URL, may be another one now; or the last had no need.

@@ -8,6 +8,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import redis
 from sqlalchemy import update
 
 from tests.burials import NOON, REQUEST_ID, a_burial, an_event, bury, row_of, rows_of
@@ -19,7 +20,9 @@ from worker.deadletters.actions import actions
 from worker.deadletters.cause import cause_of
 from worker.deadletters.plans import Replay, ReplayRow, ReplayState, RowState
 from worker.deadletters.selection import Selection
+from worker.hold import Hold
 from worker.policy.retry import Reason
+from worker.policy.verdict import Verdict
 from worker.replays import create, plans
 from worker.replays.queue import say_watching
 
@@ -362,6 +365,35 @@ def test_a_replay_that_no_worker_brings_forward_is_told(
     assert not any(start in page for page in watched)
 
 
+@pytest.mark.usefixtures("browsed")
+def test_a_hold_for_a_wrong_key_is_red_and_can_be_held_by_hand_besides(
+    flower: ServedFlower, valkey: RedisServer
+) -> None:
+    """With what to do and when the next probe goes; each button says what it does, and is there while it can act."""
+    with redis.Redis.from_url(valkey.url) as client:
+        Hold(client, by="worker-1").heard(Verdict.LOCKED_OUT, "401 Unauthorized", at=NOON)
+        page = flower.get("/feedback")
+        assert 'class="alert alert-danger feedback-hold"' in page.text
+        for words in ("401 Unauthorized", "set AQUILAX_API_KEY to a valid key (401)", "0 probes so far, next probe"):
+            assert words in text_of(page)
+        assert "if the cause is still there, they find out and hold again" in text_of(page)
+        assert all(f'action="/feedback/{what}"' in page.text for what in ("hold", "resume"))
+
+        visitor = flower.session()
+        visitor.send("/feedback/hold", why="maintenance")
+        both = flower.get("/feedback")
+        assert 'class="alert alert-danger feedback-hold"' in both.text
+        assert "Nothing is being delivered: maintenance" in text_of(both)
+        assert "a hold has begun by itself: 401 Unauthorized" in text_of(both)
+        assert "The one that began by itself goes on (401 Unauthorized), with a probe at once" in text_of(both)
+        assert 'action="/feedback/hold"' not in both.text
+
+        assert flower.post("/api/feedback/resume", json={}, headers=API).json()["held"] is True
+        assert "Nothing is being delivered: 401 Unauthorized" in text_of(flower.get("/feedback"))
+        assert flower.post("/api/feedback/resume", json={}, headers=API).json()["held"] is False
+        assert 'action="/feedback/resume"' not in flower.get("/feedback").text
+
+
 def test_the_overview_says_whether_the_books_balance(flower: ServedFlower, valkey: RedisServer) -> None:
     """By the arithmetic of the accounts; replays are accepted anew, which is no loss."""
     counts = {"accepted": 15, "delivered": 8, "dead": 7}
@@ -581,6 +613,7 @@ def test_without_redis_a_page_says_what_to_do(one_store: DeadLetterStore, sqlite
         assert "Redis can't be reached." in overview.text
         assert "hush" not in overview.text
         assert re.search(r"Dead letters 3", text_of(overview))
+        assert "/feedback/hold" not in overview.text
         assert flower.get("/feedback/dead-letters").status_code == 200
         answer = flower.session().send("/feedback/hold", why="so")
         assert answer.status_code == 503

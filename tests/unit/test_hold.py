@@ -106,7 +106,7 @@ def test_a_hold_can_be_shown_as_json(hold: Hold) -> None:
 
     shown = json.loads(json.dumps(state_of(hold).as_dict()))
 
-    assert set(shown) == {"kind", "reason", "since", "by", "probes", "probe_at"}
+    assert set(shown) == {"kind", "reason", "since", "by", "probes", "probe_at", "beneath"}
     assert (shown["kind"], shown["reason"]) == ("locked_out", "401 Unauthorized")
     assert datetime.fromisoformat(shown["since"]) < datetime.fromisoformat(shown["probe_at"])
 
@@ -174,6 +174,68 @@ def test_a_good_answer_ends_the_hold_if_it_is_a_probes(hold: Hold, verdict: Verd
     assert hold.state() is None
 
 
+def test_a_hold_by_hand_and_one_that_began_by_itself_stand_together(hold: Hold, client: redis.Redis) -> None:
+    """The one by hand has no probes; when it ends the other goes on, with a probe at once."""
+    locked_out(hold)
+    begun = state_of(hold)
+
+    hold.hold("maintenance", by="ann")
+    hold.hold("longer maintenance", by="bob")
+
+    state = state_of(hold)
+    assert (state.kind, state.reason, state.by, state.probe_at) == (
+        HoldKind.OPERATOR,
+        "longer maintenance",
+        "bob",
+        None,
+    )
+    assert state.beneath is not None
+    assert (state.beneath.kind, state.beneath.reason, state.beneath.since) == (
+        HoldKind.LOCKED_OUT,
+        "401 Unauthorized",
+        begun.since,
+    )
+    assert state.as_dict()["beneath"]["kind"] == "locked_out"
+
+    assert hold.resume()
+    assert (state_of(hold).kind, state_of(hold).since, state_of(hold).beneath) == (
+        HoldKind.LOCKED_OUT,
+        begun.since,
+        None,
+    )
+    assert wait_of(client) <= 0
+    locked_out(hold, probe=True)
+    assert 1 < wait_of(client) <= 2
+    assert hold.resume()
+    assert not hold.resume()
+
+
+def test_a_hold_by_hand_stays_when_the_one_beneath_ends(hold: Hold) -> None:
+    """A probe that was on its way was answered: then nothing is left when the operator resumes."""
+    locked_out(hold)
+    hold.hold("maintenance", by="ann")
+
+    hold.heard(Verdict.DELIVERED, "", at=NOON, probe=True)
+
+    assert (state_of(hold).kind, state_of(hold).beneath) == (HoldKind.OPERATOR, None)
+    assert hold.resume()
+    assert hold.state() is None
+
+
+def test_what_is_found_out_under_a_hold_by_hand_is_not_forgotten(hold: Hold, client: redis.Redis) -> None:
+    """What was on its way gets 401: the operator who resumes finds that hold, and AquilaX no flood."""
+    hold.hold("maintenance", by="ann")
+
+    assert locked_out(hold)
+    assert not_now(hold, asked=timedelta(minutes=5))
+
+    beneath = state_of(hold).beneath
+    assert beneath is not None
+    assert (beneath.kind, beneath.reason, beneath.by) == (HoldKind.BREAKER, "503 later", "worker-1")
+    hold.resume()
+    assert 299 < wait_of(client) <= 300
+
+
 def test_a_few_answers_not_now_hold_nobody(hold: Hold) -> None:
     """Each event is retried by itself."""
     assert not any(not_now(hold, at=NOON + number * SECOND) for number in range(19))
@@ -223,12 +285,10 @@ def test_a_probe_that_fails_after_its_hold_has_ended_begins_no_other(hold: Hold)
 
 
 def test_an_operator_holds_until_an_operator_resumes(hold: Hold, client: redis.Redis) -> None:
-    """Over an automatic hold too; there are no probes, and no answer changes it."""
-    locked_out(hold)
+    """There are no probes, and no answer changes it."""
     hold.hold("maintenance", by="ann")
     by_ann = fields(client)
 
-    assert locked_out(hold, probe=True)
     assert not_now(hold)
     hold.heard(Verdict.DELIVERED, "ok", at=NOON, probe=True)
     hold.probe_soon()

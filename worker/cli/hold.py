@@ -15,7 +15,9 @@ from worker.cli.dead_letters.asking import by_option
 from worker.cli.values import ANY_TEXT, WORDS
 from worker.deadletters import DeadLetterError, DeadLetterStore, check_schema
 from worker.deadletters.actions import record_action
+from worker.deadletters.burial import clean
 from worker.hold import Hold
+from worker.hold_advice import fix_of, what_resume_does
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -33,24 +35,32 @@ def hold(reason: str, by: str) -> None:
     """
     with _hold() as held:
         held.hold(reason, by=by)
+        state = held.state()
     _write_down("hold", by=by, why=reason)
     click.echo("held: nothing is sent to AquilaX until `aquilax-feedback resume`")
+    if state is not None and state.beneath is not None:
+        click.echo(f"a hold had begun by itself, and goes on when you resume: {clean(state.beneath.reason)}")
 
 
 @click.command()
 @by_option
 @click.option("--why", default="", type=ANY_TEXT, help="Why, for whoever looks later.")
 def resume(by: str, why: str) -> None:
-    """Hand feedback out again, whoever or whatever held it.
+    """End the hold by hand; or, where there is none, the one that has begun by itself.
 
-    If the cause is still there the workers find out again, and hold again.
+    A hold that has begun by itself beneath one by hand goes on, with a probe at once; another resume ends it too. If
+    its cause is still there, the workers find out again, and hold again.
     """
     with _hold() as held:
         state = held.state()
         held.resume()
-    if state is not None:
-        _write_down("resume", by=by, why=why)
-    click.echo("there is no hold" if state is None else f"resumed; it was held: {state.reason}")
+    if state is None:
+        click.echo("there is no hold")
+        return
+    _write_down("resume", by=by, why=why)
+    click.echo(f"resumed; it was held: {clean(state.reason)}")
+    if (automatic := state.automatic) is not None:
+        click.echo(f"{clean(what_resume_does(state))} To end its cause: {fix_of(automatic.kind)}.")
 
 
 def _write_down(action: str, *, by: str, why: str) -> None:

@@ -23,6 +23,7 @@ from worker.cli.workers import replay_lines, worker_lines
 from worker.deadletters import DeadLetterError, DeadLetterStore, check_schema
 from worker.deadletters.burial import clean
 from worker.durations import span
+from worker.hold_advice import fix_of
 from worker.replays import attended
 
 if TYPE_CHECKING:
@@ -179,6 +180,7 @@ def _of_table(look: _Look) -> Iterator[tuple[str, str]]:
 def _of_work(snapshot: Snapshot, rates: Rates | None) -> Iterator[tuple[str, str]]:
     if snapshot.hold is not None:
         yield "hold", _hold(snapshot.hold, snapshot.at)
+        yield from _automatic(snapshot.hold)
     yield from worker_lines(snapshot)
     if rates is not None:
         ended = f"{rates.ended:,.1f}/s ended, of these {rates.delivered:,.1f}/s delivered"
@@ -195,6 +197,14 @@ def _hold(hold: HoldState, now: datetime) -> str:
         due = f"in {span(hold.probe_at - now)}" if hold.probe_at > now else "now"
         words.append(f"{hold.probes:,} probes, the next one {due}")
     return ", ".join(words)
+
+
+def _automatic(hold: HoldState) -> Iterator[tuple[str, str]]:
+    """What a hold that has begun by itself needs, also where an operator holds too."""
+    if hold.beneath is not None:
+        yield "", f"beneath it, begun by itself: {clean(hold.beneath.reason)} ({hold.beneath.kind.value})"
+    if hold.automatic is not None:
+        yield "", f"to end its cause: {fix_of(hold.automatic.kind)}"
 
 
 def _moment(moment: datetime) -> str:

@@ -22,7 +22,7 @@ from worker.dashboard.handler import Refused, explained
 from worker.dashboard.json_handler import Api
 from worker.dashboard.looking import causes_of, find_row, read_order, read_place, rows_of
 from worker.dashboard.overview import look
-from worker.dashboard.overviewing import hold, resume
+from worker.dashboard.overviewing import hold, is_held, resume
 from worker.dashboard.replaying import actions_of, find_plan, plans_of, read_before, steer
 from worker.deadletters.record import to_record
 
@@ -218,11 +218,11 @@ class ResumeApi(Api):
     """Resume."""
 
     async def post(self) -> None:
-        """End whatever hold there is."""
+        """End the hold by hand, or where there is none whatever hold there is; say whether one stands."""
         self.may_change()
         why = self.reason(self.sent("why"), needed=False)
         recorded = await self.look(resume, self.sources, why=why, who=self.who)
-        self.finish({"held": False, "recorded": bool(recorded)})
+        self.finish({"held": await self.look(is_held, self.sources), "recorded": bool(recorded)})
 
 
 class AuditApi(Api):

@@ -9,11 +9,12 @@ from worker.dashboard.page import Page
 from worker.deadletters import DeadLetterError
 from worker.deadletters.actions import record_action
 from worker.hold import Hold
+from worker.hold_advice import fix_of, next_probe, what_resume_does
 
 if TYPE_CHECKING:
     from worker.dashboard.sources import Sources
 
-__all__ = ["HoldPage", "OverviewPage", "ResumePage", "hold", "resume"]
+__all__ = ["HoldPage", "OverviewPage", "ResumePage", "hold", "is_held", "resume"]
 
 _UNRECORDED: Final = "?unrecorded=1"
 
@@ -29,7 +30,14 @@ class OverviewPage(Page):
         if not overview.is_whole:
             self.set_status(503)
         unrecorded = bool(self.get_query_argument("unrecorded", ""))
-        self.render("feedback_overview.html", overview=overview, unrecorded=unrecorded)
+        self.render(
+            "feedback_overview.html",
+            overview=overview,
+            unrecorded=unrecorded,
+            fix_of=fix_of,
+            next_probe=next_probe,
+            what_resume_does=what_resume_does,
+        )
 
 
 class HoldPage(Page):
@@ -44,7 +52,7 @@ class HoldPage(Page):
 
 
 class ResumePage(Page):
-    """End whatever hold there is."""
+    """End the hold by hand, or where there is none whatever hold there is."""
 
     async def post(self) -> None:
         """Resume, and show the overview again."""
@@ -62,13 +70,18 @@ def hold(sources: Sources, *, why: str, who: str) -> bool:
 
 
 def resume(sources: Sources, *, why: str, who: str) -> bool | None:
-    """End the hold, and return whether the audit has it; None if nothing was held: then it has nothing."""
+    """Resume, and return whether the audit has it; None if nothing was held: then it has nothing."""
     held = Hold(sources.client(), by=who)
     state = held.state()
     if not held.resume():
         return None
     details: dict[str, Any] = {} if state is None else {"held": state.as_dict()}
     return _record(sources, "resume", why=why, who=who, details=details)
+
+
+def is_held(sources: Sources) -> bool:
+    """Return whether a hold stands."""
+    return Hold(sources.client(), by="").state() is not None
 
 
 def _record(sources: Sources, action: str, *, why: str, who: str, details: dict[str, Any] | None = None) -> bool:

@@ -9,6 +9,7 @@ from worker.accounts.rates import Rates
 from worker.doctor.finding import Finding, green, red, yellow
 from worker.durations import span
 from worker.hold import HoldKind
+from worker.hold_advice import fix_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -41,16 +42,15 @@ def _hold(now: Snapshot) -> Finding:
     check, hold = "hold", now.hold
     if hold is None:
         return green(check, "nothing is held")
-    words = f"nothing is sent to AquilaX since {span(now.at - hold.since)}: {hold.reason} (found by {hold.by})"
-    match hold.kind:
-        case HoldKind.OPERATOR:
-            return yellow(check, words.replace("found by", "said by"), fix="`aquilax-feedback resume` ends it")
-        case HoldKind.LOCKED_OUT:
-            fix = "set AQUILAX_API_KEY to a valid key (401), or correct AQUILAX_BASE_URL (3xx); restart the workers"
-            return red(check, words, fix=fix)
-        case HoldKind.BREAKER:
-            fix = "nothing, if AquilaX is down: a probe goes at least once a minute, and it ends by itself"
-            return yellow(check, words, fix=fix)
+    found = "said" if hold.by_hand else "found"
+    words = f"nothing is sent to AquilaX since {span(now.at - hold.since)}: {hold.reason} ({found} by {hold.by})"
+    fix = fix_of(hold.kind)
+    if hold.beneath is not None:
+        words += f"; beneath it {hold.beneath.reason}"
+        fix = f"{fix_of(hold.beneath.kind)}; {fix}"
+    automatic = hold.automatic
+    locked_out = automatic is not None and automatic.kind is HoldKind.LOCKED_OUT
+    return (red if locked_out else yellow)(check, words, fix=fix)
 
 
 def _age(now: Snapshot, horizon: timedelta) -> Finding:

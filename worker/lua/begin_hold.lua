@@ -1,6 +1,7 @@
 -- Hand nothing out any more; or, if a probe has failed, wait longer before the next.
 -- KEYS  1 hold    hash: kind, reason, since (ms), by, interval (ms), probes; probe_at (ms; absent: no probes); and
---                 not_before (ms), if AquilaX has asked for a wait
+--                 not_before (ms), if AquilaX has asked for a wait. While an operator holds, what is known of a hold that
+--                 began by itself stands in beneath_kind, beneath_reason, beneath_since, beneath_by, beneath_probes
 -- ARGV  1 kind  2 reason  3 by  4 first interval (ms)  5 longest interval (ms)  6 wait that AquilaX asks for (ms)
 --       7 '1' if it was a probe that failed  8 '1' if a hold begins with this where there is none
 -- Returns {kind, reason, 1 if it has begun with this, else 0} of the hold that there is now; {} if there is none.
@@ -8,7 +9,19 @@ local now, asked = now_ms(), tonumber(ARGV[6])
 local names = {'kind', 'reason', 'interval', 'probe_at', 'not_before'}
 local kind, reason, interval, probe_at, not_before = unpack(redis.call('HMGET', KEYS[1], unpack(names)))
 if kind == 'operator' then
-  return {kind, reason, 0}
+  local beneath, new = redis.call('HGET', KEYS[1], 'beneath_kind'), 0
+  redis.call('HDEL', KEYS[1], '') -- as in claim.lua
+  if not beneath and ARGV[8] == '1' then
+    new = 1
+    redis.call('HSET', KEYS[1], 'beneath_since', now, 'beneath_by', ARGV[3], 'beneath_probes', 0)
+  end
+  if beneath or new == 1 then
+    redis.call('HSET', KEYS[1], 'beneath_kind', ARGV[1], 'beneath_reason', ARGV[2])
+    if asked > 0 then
+      redis.call('HSET', KEYS[1], 'not_before', math.max(now + asked, tonumber(not_before or 0)))
+    end
+  end
+  return {kind, reason, new}
 end
 
 local wait, begun = nil, 0

@@ -1,5 +1,14 @@
--- An operator holds, whatever else does: no probes, until an operator resumes.
+-- An operator holds, whatever else does: no probes, until an operator resumes. A hold that had begun by itself stays
+-- noted beneath, and goes on then.
 -- KEYS  1 hold (as in begin_hold.lua)
 -- ARGV  1 reason  2 by
-redis.call('DEL', KEYS[1])
-redis.call('HSET', KEYS[1], 'kind', 'operator', 'reason', ARGV[1], 'by', ARGV[2], 'probes', 0, 'since', now_ms())
+local hold, beneath = KEYS[1], {}
+local kind = redis.call('HGET', hold, 'kind')
+if kind and kind ~= 'operator' then
+  for _, name in ipairs({'kind', 'reason', 'since', 'by', 'probes'}) do
+    beneath[#beneath + 1] = 'beneath_' .. name
+    beneath[#beneath + 1] = redis.call('HGET', hold, name) or ''
+  end
+end
+redis.call('HDEL', hold, 'probe_at') -- the first write, as in claim.lua
+redis.call('HSET', hold, 'kind', 'operator', 'reason', ARGV[1], 'by', ARGV[2], 'probes', 0, 'since', now_ms(), unpack(beneath))

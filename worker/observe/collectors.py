@@ -62,8 +62,10 @@ class OfQueue(Collector):
         hold = GaugeMetricFamily(
             "aquilax_feedback_hold", "1 while nothing is sent, by why that is so.", labels=["kind"]
         )
+        holds = () if snapshot.hold is None else (snapshot.hold, snapshot.hold.beneath)
+        kinds = {hold.kind for hold in holds if hold is not None}
         for kind in HoldKind:
-            hold.add_metric([kind.value], float(snapshot.hold is not None and snapshot.hold.kind is kind))
+            hold.add_metric([kind.value], float(kind in kinds))
         yield hold
 
     def _snapshot(self) -> Snapshot | None:

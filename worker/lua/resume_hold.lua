@@ -1,0 +1,22 @@
+-- An operator resumes. A hold by hand ends; one that had begun by itself beneath it goes on, with a probe as soon as
+-- AquilaX allows. Where none is beneath, whatever hold there is ends.
+-- KEYS  1 hold (as in begin_hold.lua)
+-- ARGV  1 first interval (ms)
+-- Returns 1 if there was a hold.
+local hold = KEYS[1]
+local kind, beneath, not_before = unpack(redis.call('HMGET', hold, 'kind', 'beneath_kind', 'not_before'))
+if kind ~= 'operator' or not beneath then
+  return redis.call('DEL', hold)
+end
+redis.call('HDEL', hold, '') -- as in claim.lua
+for _, name in ipairs({'kind', 'reason', 'since', 'by', 'probes'}) do
+  redis.call('HSET', hold, name, redis.call('HGET', hold, 'beneath_' .. name) or '')
+  redis.call('HDEL', hold, 'beneath_' .. name)
+end
+local due = now_ms()
+if beneath ~= 'locked_out' then -- as in probe_soon.lua
+  due = math.max(due, tonumber(not_before or 0))
+end
+redis.call('HSETNX', hold, 'interval', ARGV[1])
+redis.call('HSET', hold, 'probe_at', due)
+return 1
