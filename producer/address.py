@@ -69,7 +69,7 @@ class Address:
 
     def _ask_at(self, broker: BrokerUrl, master: str) -> Sentinels:
         shared = {name: value for name, value in self._options.items() if name not in _OF_REDIS_ALONE}
-        of_sentinels = shared | broker.options.sentinel_login | {"decode_responses": True}
+        of_sentinels = shared | _concealed(broker.options.sentinel_login) | {"decode_responses": True}
 
         def sentinel_at(place: Place) -> Conversation:
             host, port = place
@@ -96,7 +96,20 @@ def _parsed(url: str) -> dict[str, Any]:
     from redis import connection  # noqa: PLC0415 - as in Address.__init__
 
     parse: Callable[[str], dict[str, Any]] = connection.parse_url
-    return parse(url)
+    return _concealed(parse(url))
+
+
+class _Concealed(str):
+    """A password that a traceback with variables, or a look at an object's attributes, does not show."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "'***'"
+
+
+def _concealed(options: dict[str, Any]) -> dict[str, Any]:
+    return {name: _Concealed(value) if name == "password" else value for name, value in options.items()}
 
 
 def _how_to_connect(patience: float) -> dict[str, Any]:

@@ -124,9 +124,13 @@ def _same(what: str, said: list[str]) -> str:
 
 
 def _login(before_host: str, options: UrlOptions) -> str:
-    """What stands before the host, with its ``@``: redis-py's login in the query says the same."""
+    """What stands before the host, with its ``@``: redis-py's login in the query says the same.
+
+    One word alone is the password, as it is to redis-cli. redis-py and Kombu take it for a user, and show it.
+    """
     if not options.login:
-        return f"{before_host}@" if before_host else ""
+        alone = ":" if ":" not in before_host else ""
+        return f"{alone}{before_host}@" if before_host else ""
     if before_host:
         raise unreadable("it has a login before its host, and another one among its options")
     user, password = (quote(options.login.get(name, ""), safe="") for name in ("username", "password"))
@@ -150,5 +154,5 @@ def _query(options: UrlOptions, **more: str) -> str:
 def _masked(parts: SplitResult) -> str:
     login, _, place = parts.netloc.rpartition("@")
     user, colon, _ = login.partition(":")
-    shown_login = f"{user}:***@" if colon else f"{user}@" if login else ""
+    shown_login = f"{user if colon else ''}:***@" if login else ""
     return f"{parts.scheme}://{shown_login}{place}{parts.path}"

@@ -56,18 +56,19 @@ class Configured(ABC):
         return self._timeout if timeout is None else _in_range(timeout)
 
     @classmethod
-    def from_env(cls, environ: Mapping[str, str] = os.environ, **overrides: Any) -> Self:  # noqa: ANN401 - as __init__
+    def from_env(cls, environ: Mapping[str, str] | None = None, **overrides: Any) -> Self:  # noqa: ANN401 - as __init__
         """Make a producer for the broker that ``FEEDBACK_BROKER_URL`` names, as the worker does.
 
         Where that names sentinels, ``FEEDBACK_SENTINEL_MASTER`` names the master that they watch.
 
         Args:
-            environ: The environment.
+            environ: The environment; this process's own if None.
             overrides: Any argument of the class; they win. A ``url`` comes with its own ``sentinel_master``, or none.
 
         Raises:
             ValueError: The URL can't be read.
         """
+        environ = os.environ if environ is None else environ
         found = {
             "url": environ.get("FEEDBACK_BROKER_URL") or DEFAULT_URL,
             "sentinel_master": environ.get("FEEDBACK_SENTINEL_MASTER") or None,

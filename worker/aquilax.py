@@ -85,9 +85,10 @@ class AquilaX:
             found = session.merge_environment_settings(base_url, {}, None, None, None)
         self._template = requests.Request("GET", f"{base_url}{_PATH}/", headers=headers).prepare()
         self._template.headers["Host"] = _host(str(self._template.url))
-        self._before = f"GET {self._template.path_url}".encode()
+        before = f"GET {self._template.path_url}".encode()
         lines = "".join(f"{name}: {value}\r\n" for name, value in self._template.headers.items())
-        self._behind = f" HTTP/1.1\r\n{lines}\r\n".encode("latin-1")
+        behind = f" HTTP/1.1\r\n{lines}\r\n".encode("latin-1")
+        self._written: Callable[[str], bytes] = lambda what: before + what.encode() + behind  # it shows no key
         # Plain http is for loopback: through a proxy the key would leave the machine in the clear.
         self._proxies = dict(found["proxies"]) if base_url.startswith("https:") else {}
         self._verify = found["verify"] if found["verify"] is not None else True
@@ -138,9 +139,7 @@ class AquilaX:
             return self._request(what)
         reusable = False
         try:
-            reply, reusable = exchange(
-                connection.sock, self._before + what.encode() + self._behind, timeout=self._timeout
-            )
+            reply, reusable = exchange(connection.sock, self._written(what), timeout=self._timeout)
         finally:
             self._adapter.put_back(connection, reusable=reusable)
         return reply

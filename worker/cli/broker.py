@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from producer.broker_url import BrokerUrl
 from worker.cli.database import settings
+from worker.policy.redaction import Redaction, secrets_in_url
 from worker.redis_clients import redis_client
 
 if TYPE_CHECKING:
@@ -34,4 +35,5 @@ def broker_outage(error: redis.RedisError) -> str:
     """Say that Redis can't be asked, and which setting names it."""
     given = settings()
     broker = BrokerUrl.read(given.feedback_broker_url.get_secret_value(), given.feedback_sentinel_master)
-    return f"FEEDBACK_BROKER_URL is {broker.shown}: {error}"
+    redacted = Redaction(secrets_in_url(given.feedback_broker_url.get_secret_value()))
+    return redacted(f"FEEDBACK_BROKER_URL is {broker.shown}: {error}")

@@ -15,6 +15,7 @@ from worker.deadletters import (
     check_schema,
 )
 from worker.deadletters.engine import shown
+from worker.policy.redaction import Redaction, secrets_in_url
 from worker.settings import Settings, SettingsError, load_settings
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ def settings() -> Settings:
 def outage(url: str, error: DeadLetterError) -> str:
     """Say why the database at a URL can't be used. Other errors than its absence say themselves what to do."""
     if isinstance(error, DeadLetterStoreUnavailable):
-        return f"FEEDBACK_DATABASE_URL is {shown(url)}: {error}"
+        return Redaction(secrets_in_url(url))(f"FEEDBACK_DATABASE_URL is {shown(url)}: {error}")
     return str(error)
 
 

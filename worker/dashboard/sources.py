@@ -15,6 +15,8 @@ from producer.broker_url import BrokerUrl
 from worker.dashboard.pace import Pace
 from worker.deadletters import DeadLetterError, DeadLetterStore, DeadLetterStoreUnavailable, check_schema
 from worker.deadletters.engine import shown
+from worker.observe.redaction import secrets_of
+from worker.policy.redaction import Redaction
 from worker.redis_clients import redis_client
 
 if TYPE_CHECKING:
@@ -63,6 +65,7 @@ class Sources:
     def __init__(self, settings: Settings, *, patience: float = _PATIENCE) -> None:
         self.pace = Pace()
         self._settings = settings
+        self._redacted = Redaction(secrets_of(settings))
         self._patience = patience
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="dashboard")
         self._store: DeadLetterStore | None = None
@@ -141,13 +144,14 @@ class Sources:
     def database_problem(self, error: DeadLetterError) -> str:
         """Say why the database can't be asked, and where it is said to be; without its password."""
         if isinstance(error, DeadLetterStoreUnavailable):
-            return f"FEEDBACK_DATABASE_URL is {shown(self._url)}: {error}"
+            return self._redacted(f"FEEDBACK_DATABASE_URL is {shown(self._url)}: {error}")
         return str(error)
 
     def redis_problem(self, error: redis.RedisError) -> str:
         """Say why Redis can't be asked, and where it is said to be; without its password."""
         url = self._settings.feedback_broker_url.get_secret_value()
-        return f"FEEDBACK_BROKER_URL is {BrokerUrl.read(url, self._settings.feedback_sentinel_master).shown}: {error}"
+        where = BrokerUrl.read(url, self._settings.feedback_sentinel_master).shown
+        return self._redacted(f"FEEDBACK_BROKER_URL is {where}: {error}")
 
     @property
     def _url(self) -> str:

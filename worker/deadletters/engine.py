@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import quote
 
 from sqlalchemy import URL, Engine, create_engine, event, exc, make_url
 
@@ -22,6 +23,8 @@ _DRIVERS: Final = {
 """The driver that a URL without one means, as the extras install it. ``postgres`` is what many hosts hand out."""
 
 _EXTRAS: Final = {"postgresql": "postgresql", "mysql": "mysql", "mariadb": "mysql"}
+
+_MASK: Final = "***"
 
 _CONNECT_SECONDS: Final = 5
 _POOL_SECONDS: Final = 5
@@ -77,8 +80,14 @@ def missing_file(engine: Engine) -> Path | None:
 
 
 def shown(url: str) -> str:
-    """Return a database URL as a message may show it: without its password, or its options, which may hold one."""
-    return make_url(url).set(query={}).render_as_string(hide_password=True)
+    """Return a database URL as a message may show it: without its password, or its options, which may hold one.
+
+    A user without a password may be a password that was written in the wrong place.
+    """
+    address = make_url(url).set(query={})
+    if address.username and address.password is None:
+        address = address.set(username=_MASK)
+    return address.render_as_string(hide_password=True).replace(f"{quote(_MASK)}@", f"{_MASK}@")
 
 
 def _with_driver(url: str) -> URL:

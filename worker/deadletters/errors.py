@@ -14,9 +14,11 @@ Every error of a database driver, and a pool that is empty for too long, is tran
 from __future__ import annotations
 
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from sqlalchemy import exc
+
+from worker.policy.redaction import Redaction
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,6 +33,9 @@ __all__ = [
     "SchemaTooNew",
     "translated",
 ]
+
+
+_REDACTED: Final = Redaction()
 
 
 class DeadLetterError(Exception):
@@ -79,5 +84,5 @@ def translated() -> Iterator[None]:
 
 def _first_line(error: BaseException | None) -> str:
     """The driver's own words, without SQLAlchemy's statement around them."""
-    lines = str(error).strip().splitlines()
+    lines = _REDACTED(str(error)).strip().splitlines()  # some repeat how they were told to connect
     return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
