@@ -12,7 +12,6 @@ import redis
 
 from worker.deadletters import (
     Burial,
-    DeadLetterStoreUnavailable,
     State,
     burial_of_unreadable,
     key_of_event,
@@ -25,6 +24,7 @@ from worker.policy.message import Message, Unreadable
 from worker.policy.retry import Bury, Delivered, Outcome, Reason, RetryAt, RetryPolicy, decide, pause
 from worker.policy.retry import Hold as HoldOutcome
 from worker.policy.verdict import Answer, Verdict, classify
+from worker.troubles import Trouble, Troubles
 from worker.turns import aside
 
 if TYPE_CHECKING:
@@ -75,6 +75,7 @@ class Delivery:
         self._now = now
         self._spread = spread
         self._observer = observer
+        self._troubles = Troubles(now)
 
     def deliver(self, message: Message | Unreadable) -> Ending:
         """Bring one message to its end, or one step nearer to it.
@@ -101,14 +102,15 @@ class Delivery:
             if isinstance(message, Unreadable):
                 return self._bury_unreadable(message)
             return self._deliver(message, turn)
-        except Exception as error:  # noqa: BLE001 - no fault of ours may cost somebody's feedback; `_fault` logs it
-            again = self._keep_back(message.journey, _fault(error))
+        except Exception as error:  # noqa: BLE001 - no fault of ours may cost somebody's feedback; the troubles log it
+            again = self._keep_back(message.journey, self._troubles.explain(error))
             return replace(again, as_it_is=isinstance(message, Unreadable))
 
     def _deliver(self, message: Message, turn: Turn) -> Ending:
         journey = message.journey
         asked_at = self._now()
         claim = self._ledger.claim(message.word, message_id=journey.message_id, probe=message.probe)
+        self._troubles.passed(Trouble.REDIS)
         if not isinstance(claim, Claimed):
             return self._turned_away(message, claim)
         if not message.probe:
@@ -132,7 +134,7 @@ class Delivery:
             try:
                 self._hold.probe_soon()
             except redis.RedisError as error:
-                log.warning("the next probe goes when this one is overdue: %s", _fault(error))
+                log.info("the next probe goes when this one is overdue: %s", self._troubles.explain(error))
 
     def _turned_away(self, message: Message, claim: Busy | Held | Seen) -> Ending:
         if isinstance(claim, Held):
@@ -185,7 +187,7 @@ class Delivery:
         except redis.RedisError as error:
             if verdict is Verdict.LOCKED_OUT:
                 raise
-            log.warning("the hold is left to the next answer: %s", _fault(error))
+            log.info("the hold is left to the next answer: %s", self._troubles.explain(error))
             return False
 
     def _settle(self, message: Message, claim: Claimed, outcome: Outcome) -> Ending:
@@ -220,7 +222,7 @@ class Delivery:
                 held_in=message.held_in,
             )
         except Exception as error:  # noqa: BLE001 - as in `_bury`: the journey has to know that it was sent
-            return self._keep_back(replace(journey, delivered=True), f"{_fault(error)}; then delivered")
+            return self._keep_back(replace(journey, delivered=True), f"{self._troubles.explain(error)}; then delivered")
         if replayed:
             return self._done(message, Count.DELIVERED, State.DELIVERED)
         return Done(words="delivered")
@@ -230,7 +232,7 @@ class Delivery:
         try:
             self._ledger.release(message.event, claim, message_id=message.journey.message_id, count=count)
         except redis.RedisError as error:
-            log.warning("a claim on %s is left to its end: %s", message.event.request_id, _fault(error))
+            log.info("a claim on %s is left to its end: %s", message.event.request_id, self._troubles.explain(error))
 
     def _bury(self, message: Message, outcome: Bury) -> Ending:
         """Write the grave before the message is acknowledged; if it can't be written now, never send again for it."""
@@ -253,14 +255,16 @@ class Delivery:
         words = _dead(outcome)
         try:
             new = aside(self._dead_letters.bury, burial)
+            self._troubles.passed(Trouble.DATABASE)
             self._settle_dead(message, outcome.reason, new=new)
         except Exception as error:  # noqa: BLE001 - as in `deliver`; here the journey knows that it was sent
-            return self._keep_back(journey, f"{_fault(error)}; then {words}")
+            return self._keep_back(journey, f"{self._troubles.explain(error)}; then {words}")
         return Buried(reason=outcome.reason, words=words)
 
     def _bury_unreadable(self, message: Unreadable) -> Buried:
         self._pass_on(message)
         new = aside(self._dead_letters.bury, burial_of_unreadable(message, died_at=self._now()))
+        self._troubles.passed(Trouble.DATABASE)
         self._settle_dead(message, Reason.INVALID, new=new)
         return Buried(reason=Reason.INVALID, words=_dead(Bury(reason=Reason.INVALID, answer=message.problem)))
 
@@ -287,18 +291,6 @@ class Delivery:
     def _until(self, at: datetime) -> str:
         seconds = (at - self._now()).total_seconds()
         return f"{seconds:.0f} s" if seconds >= _TEN_SECONDS else f"{max(seconds, 0):.1f} s"
-
-
-def _fault(error: Exception) -> str:
-    """Why an event waits that is not to blame, in words."""
-    match error:
-        case redis.RedisError():
-            return f"Redis is away: {type(error).__name__}"
-        case DeadLetterStoreUnavailable():
-            return f"the dead-letter database is away: {error}"
-        case _:
-            log.error("an event waits because of a fault of ours", exc_info=error)
-            return f"a fault of ours: {type(error).__name__}"
 
 
 def _dead(outcome: Bury) -> str:

@@ -741,3 +741,23 @@ def test_a_database_that_hangs_holds_up_no_other_delivery(scene: Scene, monkeypa
         assert not buried.is_set()
         opened.set()
         assert buried.wait(10)
+
+
+def test_a_database_that_is_away_is_one_warning_for_all_that_wait(
+    scene: Scene, caplog: pytest.LogCaptureFixture
+) -> None:
+    """And one line once it is back: a log full of warnings hides the others."""
+    caplog.set_level(logging.INFO)
+    scene.dead_letters.fails = DeadLetterStoreUnavailable("gone")
+    again = scene.again(NOT_FOUND)
+    for _ in range(20):
+        again = cast("Again", scene.come_again(again))
+    scene.dead_letters.fails = None
+    scene.now += timedelta(minutes=1)
+
+    scene.come_again(again)
+
+    warnings = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
+    assert len(warnings) == 1
+    assert warnings[0].startswith("events are kept back: the dead-letter database is away: gone")
+    assert "the dead-letter database is back" in caplog.text

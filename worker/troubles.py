@@ -1,0 +1,95 @@
+"""Says once in the log that something of ours is unavailable, and once that it is back; however many events wait."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import TYPE_CHECKING, Final
+
+import redis
+
+from worker.deadletters import DeadLetterStoreUnavailable
+from worker.durations import span
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["Trouble", "Troubles"]
+
+log = logging.getLogger(__name__)
+
+_QUIET: Final = timedelta(seconds=5)
+"""So long after the last failure a success ends the trouble: one that comes and goes is one trouble."""
+
+
+class Trouble(StrEnum):
+    """What events are kept back for, and operators repair."""
+
+    REDIS = "Redis"
+    DATABASE = "the dead-letter database"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Course:
+    """One trouble so far."""
+
+    began_at: datetime
+    last_at: datetime
+    failures: int
+
+
+class Troubles:
+    """The troubles of one worker process; safe for many threads.
+
+    Args:
+        now: The clock.
+    """
+
+    def __init__(self, now: Callable[[], datetime]) -> None:
+        self._now = now
+        self._courses: dict[Trouble, _Course] = {}
+        self._one_at_a_time = threading.Lock()
+
+    def explain(self, error: Exception) -> str:
+        """Note an error for which an event waits that is not to blame, and return why it waits, in words."""
+        match error:
+            case redis.RedisError():
+                words = f"Redis is away: {type(error).__name__}"
+                self._met(Trouble.REDIS, words)
+            case DeadLetterStoreUnavailable():
+                words = f"the dead-letter database is away: {error}"
+                self._met(Trouble.DATABASE, words)
+            case _:
+                words = f"a fault of ours: {type(error).__name__}"
+                log.error("an event waits because of a fault of ours", exc_info=error)
+        return words
+
+    def _met(self, trouble: Trouble, words: str) -> None:
+        """Note a failure; the first one of a trouble is a warning."""
+        now = self._now()
+        with self._one_at_a_time:
+            before = self._courses.get(trouble)
+            begun = before or _Course(began_at=now, last_at=now, failures=0)
+            self._courses[trouble] = replace(begun, last_at=now, failures=begun.failures + 1)
+        if before is None:
+            log.warning("events are kept back: %s; they spend no attempt, and go on once it is back", words)
+
+    def passed(self, trouble: Trouble) -> None:
+        """Note a success. It costs a look-up where there is no trouble."""
+        if trouble not in self._courses:
+            return
+        now = self._now()
+        with self._one_at_a_time:
+            course = self._courses.get(trouble)
+            if course is None or now - course.last_at < _QUIET:
+                return
+            del self._courses[trouble]
+        log.info(
+            "%s is back after %s; until then it failed %s times",
+            trouble.value,
+            span(now - course.began_at),
+            f"{course.failures:,}",
+        )
