@@ -24,7 +24,8 @@ from worker.policy.message import Message, Unreadable
 from worker.policy.retry import Bury, Delivered, Outcome, Reason, RetryAt, RetryPolicy, decide, pause
 from worker.policy.retry import Hold as HoldOutcome
 from worker.policy.verdict import Answer, Verdict, classify
-from worker.troubles import Trouble, Troubles
+from worker.policy.waits import Waits
+from worker.troubles import Trouble, Troubles, waits_for
 from worker.turns import aside
 
 if TYPE_CHECKING:
@@ -103,7 +104,7 @@ class Delivery:
                 return self._bury_unreadable(message)
             return self._deliver(message, turn)
         except Exception as error:  # noqa: BLE001 - no fault of ours may cost somebody's feedback; the troubles log it
-            again = self._keep_back(message.journey, self._troubles.explain(error))
+            again = self._keep_back(message.journey, self._troubles.explain(error), waits_for(error))
             return replace(again, as_it_is=isinstance(message, Unreadable))
 
     def _deliver(self, message: Message, turn: Turn) -> Ending:
@@ -144,7 +145,7 @@ class Delivery:
         match claim:
             case Busy(remaining=remaining):
                 why = "another message of this request_id is being sent"
-                return self._keep_back(message.journey, why, at_most=remaining)
+                return self._keep_back(message.journey, why, Waits.BUSY, at_most=remaining)
             case Seen.SETTLED:
                 return self._done(message, Count.DELIVERED, State.DELIVERED)
             case Seen.DUPLICATE:
@@ -198,7 +199,7 @@ class Delivery:
             case RetryAt(at=at, why=why):
                 self._give_back(message, claim, count=Count.RETRIED)
                 words = f"retry in {self._until(at)}: {why}"
-                return Again(journey=journey.spent(), words=words, due=at, result=Result.RETRY)
+                return Again(journey=journey.spent().waiting(Waits.RETRY), words=words, due=at, result=Result.RETRY)
             case HoldOutcome(why=why):
                 self._give_back(message, claim, count=Count.HELD)
                 return Again(journey=journey.held(), words=f"hold: {why}", result=Result.HOLD)
@@ -222,7 +223,8 @@ class Delivery:
                 held_in=message.held_in,
             )
         except Exception as error:  # noqa: BLE001 - as in `_bury`: the journey has to know that it was sent
-            return self._keep_back(replace(journey, delivered=True), f"{self._troubles.explain(error)}; then delivered")
+            why = f"{self._troubles.explain(error)}; then delivered"
+            return self._keep_back(replace(journey, delivered=True), why, waits_for(error))
         if replayed:
             return self._done(message, Count.DELIVERED, State.DELIVERED)
         return Done(words="delivered")
@@ -258,7 +260,7 @@ class Delivery:
             self._troubles.passed(Trouble.DATABASE)
             self._settle_dead(message, outcome.reason, new=new)
         except Exception as error:  # noqa: BLE001 - as in `deliver`; here the journey knows that it was sent
-            return self._keep_back(journey, f"{self._troubles.explain(error)}; then {words}")
+            return self._keep_back(journey, f"{self._troubles.explain(error)}; then {words}", waits_for(error))
         return Buried(reason=outcome.reason, words=words)
 
     def _bury_unreadable(self, message: Unreadable) -> Buried:
@@ -283,10 +285,11 @@ class Delivery:
                 note=note,
             )
 
-    def _keep_back(self, journey: Journey, why: str, *, at_most: timedelta = timedelta.max) -> Again:
+    def _keep_back(self, journey: Journey, why: str, waits: Waits, *, at_most: timedelta = timedelta.max) -> Again:
         wait = pause(self._policy, holds=journey.holds + 1, spread=self._spread())
         at = self._now() + min(wait, at_most)
-        return Again(journey=journey.held(), words=f"kept back, again in {self._until(at)}: {why}", due=at)
+        words = f"kept back, again in {self._until(at)}: {why}"
+        return Again(journey=journey.held().waiting(waits), words=words, due=at)
 
     def _until(self, at: datetime) -> str:
         seconds = (at - self._now()).total_seconds()

@@ -107,10 +107,11 @@ class HoldState:
         )
 
     def as_dict(self) -> dict[str, Any]:
-        """Return it as JSON can carry it."""
+        """Return it as JSON can carry it; ``beneath`` is there only if such a hold is."""
         moments = {"since": self.since.isoformat(), "probe_at": self.probe_at and self.probe_at.isoformat()}
-        beneath = None if self.beneath is None else self.beneath.as_dict()
-        return asdict(self) | {"kind": self.kind.value, "beneath": beneath} | moments
+        record = asdict(self) | {"kind": self.kind.value} | moments
+        del record["beneath"]
+        return record if self.beneath is None else record | {"beneath": self.beneath.as_dict()}
 
 
 class Announcer:

@@ -13,11 +13,12 @@ import redis
 
 from worker.deadletters import DeadLetterStoreUnavailable
 from worker.durations import span
+from worker.policy.waits import Waits
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["Trouble", "Troubles"]
+__all__ = ["Trouble", "Troubles", "waits_for"]
 
 log = logging.getLogger(__name__)
 
@@ -39,6 +40,17 @@ class _Course:
     began_at: datetime
     last_at: datetime
     failures: int
+
+
+def waits_for(error: Exception) -> Waits:
+    """Return what a message waits for that such an error keeps back."""
+    match error:
+        case redis.RedisError():
+            return Waits.REDIS
+        case DeadLetterStoreUnavailable():
+            return Waits.DATABASE
+        case _:
+            return Waits.FAULT
 
 
 class Troubles:

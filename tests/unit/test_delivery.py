@@ -25,6 +25,7 @@ from worker.policy.journey import Journey
 from worker.policy.message import Message, Unreadable
 from worker.policy.retry import Bury, Reason, RetryPolicy
 from worker.policy.verdict import Answer, Verdict
+from worker.policy.waits import Waits
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -341,6 +342,7 @@ def test_poison_waits_for_a_database_that_is_away(scene: Scene) -> None:
     again = scene.again(message=POISON)
 
     assert again.words == "kept back, again in 16 s: the dead-letter database is away: gone"
+    assert again.journey.waits is Waits.DATABASE
     assert again.as_it_is
     assert scene.in_hand()
 
@@ -526,6 +528,7 @@ def test_a_message_waits_while_another_of_its_request_id_is_sent(scene: Scene) -
     again = scene.again(message=_after(holds=1))
 
     assert again.words == "kept back, again in 4.0 s: another message of this request_id is being sent"
+    assert again.journey.waits is Waits.BUSY
     assert (again.journey.attempts, again.journey.holds) == (0, 2)
     assert scene.aquilax.received == []
 

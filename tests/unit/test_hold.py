@@ -106,7 +106,7 @@ def test_a_hold_can_be_shown_as_json(hold: Hold) -> None:
 
     shown = json.loads(json.dumps(state_of(hold).as_dict()))
 
-    assert set(shown) == {"kind", "reason", "since", "by", "probes", "probe_at", "beneath"}
+    assert set(shown) == {"kind", "reason", "since", "by", "probes", "probe_at"}
     assert (shown["kind"], shown["reason"]) == ("locked_out", "401 Unauthorized")
     assert datetime.fromisoformat(shown["since"]) < datetime.fromisoformat(shown["probe_at"])
 

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from worker.accounts.check import Check
     from worker.accounts.rates import Rates
     from worker.accounts.reconcile import Report
+    from worker.accounts.scheduled import Scheduled
     from worker.accounts.snapshot import Snapshot
 
 __all__ = ["RECONCILE_KEYS", "reconcile_record", "status_record"]
@@ -49,6 +50,7 @@ def status_record(
     *,
     redis_problem: str,
     table_problem: str,
+    scheduled: Scheduled | None = None,
     replays: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Return the status as JSON can carry it. What can't be asked is null.
@@ -59,6 +61,7 @@ def status_record(
         states: The rows of the dead-letter table by state; None if the database is away.
         redis_problem: Why Redis can't be asked; '' if it was.
         table_problem: Why the database can't be asked; '' if it was.
+        scheduled: Why messages are scheduled; None if Redis is away.
         replays: How the replays stand that have not ended; None if that can't be told.
     """
     return {
@@ -66,6 +69,7 @@ def status_record(
         "redis": _server(redis_problem),
         "database": _server(table_problem),
         **_waiting(snapshot),
+        "scheduled_for": None if scheduled is None else scheduled.to_record(),
         **{name: None if snapshot is None else snapshot.counts.get(name, 0) for name in _COUNTS},
         "dead_by_reason": None if snapshot is None else snapshot.dead_by_reason,
         "dead_letters": None if states is None else dict(states),

@@ -14,6 +14,7 @@ import redis
 
 from worker.accounts.rates import Rates
 from worker.accounts.record import status_record
+from worker.accounts.scheduled import Scheduled, look_at_scheduled
 from worker.accounts.snapshot import Snapshot, take_snapshot
 from worker.accounts.table import count_by_state
 from worker.cli.broker import broker, broker_outage
@@ -82,6 +83,7 @@ class _Look:
         self.snapshot: Snapshot | None = None
         self.rates: Rates | None = None
         self.states: dict[str, int] | None = None
+        self.scheduled: Scheduled | None = None
         self.attended: Attended | None = None
         self.redis_problem = ""
         self.table_problem = ""
@@ -95,9 +97,10 @@ class _Look:
                 time.sleep(_MEASURED)
             self.snapshot = take_snapshot(self._client)
             self.rates = Rates.between(before, self.snapshot)
+            self.scheduled = look_at_scheduled(self._client)
             self.redis_problem = ""
         except redis.RedisError as error:
-            self.snapshot, self.rates, self.redis_problem = None, None, broker_outage(error)
+            self.snapshot, self.rates, self.scheduled, self.redis_problem = None, None, None, broker_outage(error)
         try:
             self._look_at_table()
         except DeadLetterError as error:
@@ -122,6 +125,7 @@ class _Look:
             self.states,
             redis_problem=self.redis_problem,
             table_problem=self.table_problem,
+            scheduled=self.scheduled,
             replays=None if self.attended is None else self.attended.to_record(),
         )
 
@@ -146,20 +150,22 @@ def _lines(look: _Look) -> Iterator[tuple[str, str]]:
     if look.snapshot is None:
         yield "redis", f"away: {look.redis_problem}"
     else:
-        yield from _of_queue(look.snapshot)
+        yield from _of_queue(look.snapshot, look.scheduled)
     yield from _of_table(look)
     yield from replay_lines(look.attended)
     if look.snapshot is not None:
         yield from _of_work(look.snapshot, look.rates)
 
 
-def _of_queue(snapshot: Snapshot) -> Iterator[tuple[str, str]]:
+def _of_queue(snapshot: Snapshot, scheduled: Scheduled | None) -> Iterator[tuple[str, str]]:
     counts = snapshot.counts
     yield "at", _moment(snapshot.at)
     yield (
         "waiting",
         f"{snapshot.queued:,} queued, {snapshot.in_flight:,} in flight, {snapshot.scheduled:,} scheduled",
     )
+    if scheduled is not None and scheduled.words:
+        yield "scheduled", scheduled.words
     if snapshot.oldest is not None:
         yield "oldest", f"enqueued {span(snapshot.at - snapshot.oldest)} ago, at {_moment(snapshot.oldest)}"
     yield "accepted", f"{snapshot.balance.accepted:,}"

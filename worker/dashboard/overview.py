@@ -10,6 +10,7 @@ import redis
 
 from worker.accounts import Snapshot, take_snapshot
 from worker.accounts.record import status_record
+from worker.accounts.scheduled import Scheduled, look_at_scheduled
 from worker.accounts.table import count_by_state
 from worker.accounts.workers import no_worker
 from worker.deadletters import DeadLetterError
@@ -50,6 +51,7 @@ class Overview:
         rates: How fast it goes; None also on the first look.
         states: The rows of the dead-letter table by state.
         died: How many died within the last hour.
+        scheduled: Why messages are scheduled; None if Redis can't be asked.
         attended: The replays that have not ended; None if Redis or the database can't be asked.
         redis_problem: Why Redis can't be asked; '' if it was.
         table_problem: Why the database can't be asked; '' if it was.
@@ -59,6 +61,7 @@ class Overview:
     rates: Rates | None
     states: Mapping[str, int] | None
     died: int | None
+    scheduled: Scheduled | None = None
     attended: Attended | None = None
     redis_problem: str = ""
     table_problem: str = ""
@@ -107,6 +110,7 @@ class Overview:
             self.states,
             redis_problem=self.redis_problem,
             table_problem=self.table_problem,
+            scheduled=self.scheduled,
             replays=None if self.attended is None else self.attended.to_record(),
         )
         return status | {"dead_in_the_last_hour": self.died}
@@ -114,11 +118,12 @@ class Overview:
 
 def look(sources: Sources) -> Overview:
     """Look at Redis and at the database; either may be away."""
-    snapshot, rates, states, died, attends = None, None, None, None, None
+    snapshot, rates, scheduled, states, died, attends = None, None, None, None, None, None
     redis_problem = table_problem = ""
     try:
         snapshot = take_snapshot(sources.client())
         rates = sources.pace.after(snapshot)
+        scheduled = look_at_scheduled(sources.client())
     except redis.RedisError as error:
         redis_problem = sources.redis_problem(error)
     try:
@@ -135,6 +140,7 @@ def look(sources: Sources) -> Overview:
         rates=rates,
         states=states,
         died=died,
+        scheduled=scheduled,
         attended=attends,
         redis_problem=redis_problem,
         table_problem=table_problem,

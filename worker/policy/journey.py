@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
-from typing import Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
 from producer.message import JOURNEY_VERSION
 from worker.policy.retry import Bury, Reason
+
+if TYPE_CHECKING:
+    from worker.policy.waits import Waits
 
 __all__ = ["Journey"]
 
@@ -36,6 +39,7 @@ class Journey:
         replay: The name of the plan that replays it, if one does.
         delivered: Whether AquilaX took it where the ledger could not record that yet: it must not be sent again.
         burial: How it died, where the grave could not be written yet: it must not be sent again.
+        waits: Why it is scheduled, if it is; for people: it decides nothing.
     """
 
     enqueued_at: datetime
@@ -46,6 +50,7 @@ class Journey:
     replay: str | None = None
     delivered: bool = False
     burial: Bury | None = None
+    waits: Waits | None = field(default=None, compare=False)
 
     @property
     def attempt(self) -> int:
@@ -54,11 +59,15 @@ class Journey:
 
     def spent(self) -> Self:
         """Return the journey after an attempt."""
-        return replace(self, attempts=self.attempts + 1)
+        return replace(self, attempts=self.attempts + 1, waits=None)
 
     def held(self) -> Self:
         """Return the journey after a turn that spent nothing."""
-        return replace(self, holds=self.holds + 1)
+        return replace(self, holds=self.holds + 1, waits=None)
+
+    def waiting(self, waits: Waits) -> Self:
+        """Return the journey of a message that is scheduled for this reason."""
+        return replace(self, waits=waits)
 
     def to_header(self) -> dict[str, Any]:
         """Return the header's value, as JSON can carry it."""
@@ -77,6 +86,8 @@ class Journey:
             header["delivered"] = True
         if self.burial is not None:
             header["burial"] = asdict(self.burial)
+        if self.waits is not None:
+            header["waits"] = self.waits.value
         return header
 
     @classmethod

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from worker.policy.journey import Journey
 from worker.policy.retry import Bury, Reason
+from worker.policy.waits import Waits
 
 NOW = datetime(2026, 1, 31, 12, tzinfo=UTC)
 BEFORE = NOW - timedelta(hours=3)
@@ -90,6 +91,8 @@ def test_an_attempt_is_counted_and_a_wait_is_not() -> None:
     journey = Journey(enqueued_at=BEFORE, message_id="this")
 
     assert journey.spent() == Journey(enqueued_at=BEFORE, message_id="this", attempts=1)
+    assert journey.held().waiting(Waits.REDIS).to_header()["waits"] == "redis"
+    assert journey.waiting(Waits.RETRY).spent().waits is None
     assert journey.held() == Journey(enqueued_at=BEFORE, message_id="this", holds=1)
 
 
