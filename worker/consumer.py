@@ -103,10 +103,11 @@ class Consumer(CeleryConsumer):  # type: ignore[misc]  # Celery is untyped
         """Connect, however long it takes; Celery's tries come ever more seldom, up to 30 s apart."""
         ensure = partial(conn.ensure_connection, interval_start=_FIRST_PAUSE, interval_max=_LONGEST_PAUSE)
 
-        def ensure_and_show_life(*args: Any, callback: Callable[[], object], **options: Any) -> Any:  # noqa: ANN401 - Kombu's
+        def ensure_and_show_life(*args: Any, callback: Callable[[], object] | None = None, **options: Any) -> Any:  # noqa: ANN401 - Kombu's
             def on_wait() -> None:
                 PULSE.turned()  # a worker that waits for Redis is alive
-                callback()
+                if callback is not None:
+                    callback()
 
             return ensure(*args, callback=on_wait, **options)
 

@@ -84,6 +84,7 @@ class Transport(kombu_redis.Transport):  # type: ignore[misc]  # Kombu is untype
         """Show that what consumes over this connection is alive. Others drain it as well, and consume from no queue."""
         queues = {queue for channel in self.channels for queue in channel.active_queues}
         if queues or self.has_loop:
+            self._turns_at = time.monotonic() + _TURN_EVERY
             PULSE.turned(queues)
 
     def drain_events(self, connection: Any, timeout: float | None = None) -> None:  # noqa: ANN401, ARG002 - Kombu's signature
@@ -98,7 +99,6 @@ class Transport(kombu_redis.Transport):  # type: ignore[misc]  # Kombu is untype
         left = timeout
         while True:
             if time.monotonic() >= self._turns_at:
-                self._turns_at = time.monotonic() + _TURN_EVERY
                 self._turn()
             try:
                 self.cycle.get(self._deliver, timeout=left)
