@@ -123,7 +123,9 @@ def mariadb_server(folder: Path) -> Iterator[DatabaseServer]:
         [*install, "--auth-root-authentication-method=normal", "--user=root"], check=True, capture_output=True
     )
     command = [need("mariadbd"), "--no-defaults", "--user=root", f"--datadir={data}", "--bind-address=127.0.0.1"]
-    with running([*command, f"--port={port}", f"--socket={folder / 'socket'}"], log=log):
+    # With a binary log, as every server has that is backed up or has a replica.
+    binary_log = [f"--log-bin={data / 'binary-log'}", "--server-id=1", "--sync-binlog=0"]
+    with running([*command, *binary_log, f"--port={port}", f"--socket={folder / 'socket'}"], log=log):
         server = DatabaseServer(make_url(f"mariadb+pymysql://root@127.0.0.1:{port}/"))
         eventually(server.answers, what="MariaDB answers")
         yield server

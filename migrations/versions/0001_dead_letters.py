@@ -6,8 +6,9 @@ It spells every column out and takes no constant from the code: what a migration
 from __future__ import annotations
 
 import sqlalchemy as sa
-from alembic import op
 from sqlalchemy.dialects import mysql
+
+from worker.deadletters.ddl import create_index, create_table, drop_table
 
 revision = "0001"
 down_revision = None
@@ -19,7 +20,7 @@ _MOMENT = sa.DateTime(timezone=True).with_variant(mysql.DATETIME(fsp=6), "mysql"
 
 def upgrade() -> None:
     """Bring the schema to this version."""
-    op.create_table(
+    create_table(
         "dead_letters",
         sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), primary_key=True),
         sa.Column("event_key", sa.String(64), nullable=False, unique=True),
@@ -51,12 +52,12 @@ def upgrade() -> None:
         mariadb_collate="utf8mb4_bin",
     )
     for name, columns in _INDICES.items():
-        op.create_index(f"ix_dead_letters_{name}", "dead_letters", columns)
+        create_index(f"ix_dead_letters_{name}", "dead_letters", columns)
 
 
 def downgrade() -> None:
     """Take it back to the version before: the table and all that is in it."""
-    op.drop_table("dead_letters")
+    drop_table("dead_letters")
 
 
 _INDICES = {

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sqlalchemy as sa
-from alembic import op
+
+from worker.deadletters.ddl import add_column, drop_column
 
 revision = "0002"
 down_revision = "0001"
@@ -13,9 +14,9 @@ depends_on = None
 
 def upgrade() -> None:
     """Bring the schema to this version."""
-    op.add_column("dead_letters", sa.Column("message_id", sa.String(64)))
+    add_column("dead_letters", sa.Column("message_id", sa.String(64)))
 
 
 def downgrade() -> None:
     """Take it back to the version before."""
-    op.drop_column("dead_letters", "message_id")
+    drop_column("dead_letters", "message_id")

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import sqlalchemy as sa
-from alembic import op
 from sqlalchemy.dialects import mysql
+
+from worker.deadletters.ddl import create_index, create_table, drop_table
 
 revision = "0003"
 down_revision = "0002"
@@ -24,7 +25,7 @@ _EVERY_CHARACTER: dict[str, Any] = {
 
 def upgrade() -> None:
     """Bring the schema to this version."""
-    op.create_table(
+    create_table(
         "replays",
         sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), primary_key=True),
         sa.Column("run", sa.String(32), nullable=False, unique=True),
@@ -51,8 +52,8 @@ def upgrade() -> None:
         sqlite_autoincrement=True,
         **_EVERY_CHARACTER,
     )
-    op.create_index("ix_replays_closed_at", "replays", ["closed_at", "state"])
-    op.create_table(
+    create_index("ix_replays_closed_at", "replays", ["closed_at", "state"])
+    create_table(
         "replay_rows",
         sa.Column("replay_id", sa.BigInteger(), primary_key=True, autoincrement=False),
         sa.Column("dead_letter_id", sa.BigInteger(), primary_key=True, autoincrement=False),
@@ -64,9 +65,9 @@ def upgrade() -> None:
         sa.Column("changed_at", _MOMENT),
         **_EVERY_CHARACTER,
     )
-    op.create_index("ix_replay_rows_state", "replay_rows", ["replay_id", "state", "position"])
-    op.create_index("ix_replay_rows_dead_letter_id", "replay_rows", ["dead_letter_id", "state"])
-    op.create_table(
+    create_index("ix_replay_rows_state", "replay_rows", ["replay_id", "state", "position"])
+    create_index("ix_replay_rows_dead_letter_id", "replay_rows", ["dead_letter_id", "state"])
+    create_table(
         "operator_actions",
         sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), primary_key=True),
         sa.Column("at", _MOMENT, nullable=False),
@@ -78,10 +79,10 @@ def upgrade() -> None:
         sqlite_autoincrement=True,
         **_EVERY_CHARACTER,
     )
-    op.create_index("ix_operator_actions_target", "operator_actions", ["target", "id"])
+    create_index("ix_operator_actions_target", "operator_actions", ["target", "id"])
 
 
 def downgrade() -> None:
     """Take it back to the version before: the three tables and all that is in them."""
     for table in ("operator_actions", "replay_rows", "replays"):
-        op.drop_table(table)
+        drop_table(table)

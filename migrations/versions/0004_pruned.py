@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sqlalchemy as sa
-from alembic import op
+
+from worker.deadletters.ddl import create_table, drop_table
 
 revision = "0004"
 down_revision = "0003"
@@ -13,7 +14,7 @@ depends_on = None
 
 def upgrade() -> None:
     """Bring the schema to this version."""
-    op.create_table(
+    create_table(
         "dead_letters_pruned",
         sa.Column("what", sa.String(32), primary_key=True),
         sa.Column("rows_pruned", sa.BigInteger(), nullable=False),
@@ -26,4 +27,4 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     """Take it back to the version before."""
-    op.drop_table("dead_letters_pruned")
+    drop_table("dead_letters_pruned")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from alembic import op
+from worker.deadletters.ddl import create_index, drop_index
 
 revision = "0005"
 down_revision = "0004"
@@ -13,13 +13,13 @@ depends_on = None
 def upgrade() -> None:
     """Bring the schema to this version."""
     for name, columns in _INDICES.items():
-        op.create_index(f"ix_dead_letters_{name}", "dead_letters", columns)
+        create_index(f"ix_dead_letters_{name}", "dead_letters", columns)
 
 
 def downgrade() -> None:
     """Take it back to the version before."""
     for name in _INDICES:
-        op.drop_index(f"ix_dead_letters_{name}", "dead_letters")
+        drop_index(f"ix_dead_letters_{name}", "dead_letters")
 
 
 _INDICES = {

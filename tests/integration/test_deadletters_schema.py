@@ -6,17 +6,19 @@ import os
 import subprocess
 import sys
 import zipfile
-from contextlib import closing
-from typing import TYPE_CHECKING
+from contextlib import closing, contextmanager
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import column, insert, inspect, table, text, update
+from click.testing import CliRunner
+from sqlalchemy import Engine, column, event, insert, inspect, table, text, update
 
 from tests.burials import a_burial, rows_of
 from tests.processes import ROOT
+from worker.cli import main
 from worker.deadletters import (
     DeadLetter,
     DeadLetterStore,
@@ -25,6 +27,7 @@ from worker.deadletters import (
     SchemaOutdated,
     SchemaTooNew,
     check_schema,
+    downgrade,
     upgrade,
 )
 from worker.deadletters.model import Base
@@ -33,8 +36,10 @@ from worker.deadletters.store import _death, _identity
 from worker.sandbox.stack import free_port
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
+
+    from tests.databases import DatabaseServer
 
 PROGRAM = [sys.executable, "-m", "worker.cli"]
 
@@ -54,11 +59,16 @@ def _say_version(store: DeadLetterStore, version: str) -> None:
 
 def test_the_migrations_make_the_table_that_the_code_knows(store: DeadLetterStore) -> None:
     """A column in the model and not in a migration, or the other way round, is found here and not in production."""
+    assert _differences(store) == []
+
+
+def _differences(store: DeadLetterStore) -> list[Any]:
+    """What Alembic would change to make the model's tables of those in the database."""
     with store.engine.connect() as connection:
         context = MigrationContext.configure(
             connection, opts={"version_table": VERSION_TABLE, "compare_type": True, "compare_server_default": True}
         )
-        assert compare_metadata(context, Base.metadata) == []
+        return list(compare_metadata(context, Base.metadata))
 
 
 def test_an_up_to_date_table_is_accepted(store: DeadLetterStore) -> None:
@@ -144,6 +154,122 @@ def test_the_way_back_leaves_an_empty_database(store: DeadLetterStore) -> None:
         command.downgrade(config, "base")
 
     assert inspect(store.engine).get_table_names() == [VERSION_TABLE]
+
+
+def test_a_migration_that_is_cut_short_anywhere_can_be_run_again(database_url: str) -> None:
+    """Killed after each of its statements in turn, up and down again; at the end the table is the model's."""
+    with closing(DeadLetterStore.connect(database_url)) as store:
+        store.engine.connect().close()
+        _run_in_pieces(store, lambda: upgrade(database_url))
+        check_schema(store.engine)
+        assert _differences(store) == []
+        store.bury(a_burial())
+
+        _run_in_pieces(store, lambda: downgrade(database_url, "0003"))
+        _run_in_pieces(store, lambda: upgrade(database_url))
+
+        assert _differences(store) == []
+        assert len(rows_of(store)) == 1
+
+
+class _Killed(BaseException):
+    """As a signal ends a program: nothing catches it."""
+
+
+def _run_in_pieces(store: DeadLetterStore, migrate: Callable[[], object]) -> None:
+    """Run it until it ends, killed after one more statement whenever the run before got no further."""
+    statements, before = 1, _everything_in(store)
+    while _is_killed_after(statements, migrate):
+        now = _everything_in(store)
+        statements = statements + 1 if now == before else 1
+        before = now
+
+
+def _is_killed_after(statements: int, migrate: Callable[[], object]) -> bool:
+    done = 0
+
+    def count(_1: object, _2: object, statement: str, *_rest: object) -> None:
+        nonlocal done
+        done += statement.split(maxsplit=1)[0] in {"CREATE", "ALTER", "DROP", "INSERT", "UPDATE", "DELETE"}
+        if done >= statements:
+            raise _Killed
+
+    event.listen(Engine, "after_cursor_execute", count)
+    try:
+        migrate()
+    except _Killed:
+        return True
+    finally:
+        event.remove(Engine, "after_cursor_execute", count)
+    return False
+
+
+def _everything_in(store: DeadLetterStore) -> object:
+    there = inspect(store.engine)
+    tables = there.get_table_names()
+    names = [(name, *(column["name"] for column in there.get_columns(name))) for name in tables]
+    indices = [(name, *(index["name"] for index in there.get_indexes(name))) for name in tables]
+    return names, indices, current_revision(store.engine)
+
+
+def test_a_newer_table_is_no_traceback_for_an_older_release(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever it runs: one sentence, and what to install."""
+    monkeypatch.setenv("FEEDBACK_DATABASE_URL", database_url)
+    upgrade(database_url)
+    with closing(DeadLetterStore.connect(database_url)) as store:
+        _say_version(store, "9999")
+
+    for command_line in ("db upgrade", "db downgrade 0001 --yes", "db check", "dead-letters list", "replays list"):
+        ended = CliRunner().invoke(main, command_line.split())
+        assert ended.exit_code == 1, command_line
+        assert ended.stderr.startswith("Error: the dead-letter table is at version 9999, which is newer than this ")
+
+
+def test_a_table_is_taken_back_for_an_older_release(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The newer release does it, keeps the rows, and can bring it up to date again."""
+    monkeypatch.setenv("FEEDBACK_DATABASE_URL", database_url)
+    upgrade(database_url)
+    with closing(DeadLetterStore.connect(database_url)) as store:
+        store.bury(a_burial())
+
+        back = CliRunner().invoke(main, ["db", "downgrade", "0005", "--yes"])
+        refused = [CliRunner().invoke(main, ["db", "downgrade", version, "--yes"]) for version in ("0006", "7")]
+
+        assert (back.exit_code, back.stdout) == (0, "the dead-letter table is at version 0005\n")
+        assert [ended.exit_code for ended in refused] == [1, 2]
+        assert current_revision(store.engine) == "0005"
+        upgrade(database_url)
+        assert len(rows_of(store)) == 1
+
+
+@pytest.fixture
+def mariadb(_mariadb: DatabaseServer) -> DatabaseServer:
+    """The server itself, to change what it is set to."""
+    return _mariadb
+
+
+def test_a_binary_log_that_cannot_take_our_transactions_is_named(mariadb_url: str, mariadb: DatabaseServer) -> None:
+    """An upgrade and a burial say what to set; once it is set the upgrade goes on where it was cut short."""
+    with _statement_log(mariadb), pytest.raises(DeadLetterStoreUnavailable, match="set binlog_format=MIXED"):
+        upgrade(mariadb_url)
+    upgrade(mariadb_url)
+
+    with closing(DeadLetterStore.connect(mariadb_url)) as store:
+        assert _differences(store) == []
+        with _statement_log(mariadb):
+            store.engine.dispose()
+            with pytest.raises(DeadLetterStoreUnavailable, match="set binlog_format=MIXED"):
+                store.bury(a_burial())
+
+
+@contextmanager
+def _statement_log(server: DatabaseServer) -> Iterator[None]:
+    """Connections that are opened meanwhile have it."""
+    server.run("SET GLOBAL binlog_format = STATEMENT")
+    try:
+        yield
+    finally:
+        server.run("SET GLOBAL binlog_format = MIXED")
 
 
 def test_two_upgrades_at_once_both_succeed(database_url: str) -> None:

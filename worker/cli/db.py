@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from worker.cli.database import explained, opened, settings
+from worker.deadletters import downgrade as downgrade_schema
 from worker.deadletters import upgrade as upgrade_schema
 from worker.deadletters.schema import current_revision, head_revision
 
@@ -25,6 +26,25 @@ def upgrade() -> None:
     url = settings().feedback_database_url.get_secret_value()
     with explained(url):
         version = upgrade_schema(url)
+    click.echo(f"the dead-letter table is at version {version}")
+
+
+@db.command()
+@click.argument("version")
+@click.option("--yes", is_flag=True, help="Don't ask.")
+def downgrade(version: str, *, yes: bool) -> None:
+    """Take the dead-letter table back to VERSION, for an older release; run it with the newer one.
+
+    What only later versions keep is dropped, and nothing else. docs/upgrading.md says how to go back a release.
+    """
+    url = settings().feedback_database_url.get_secret_value()
+    if not yes:
+        click.confirm(f"drop what only versions after {version} keep?", abort=True)
+    with explained(url):
+        try:
+            downgrade_schema(url, version)
+        except ValueError as error:
+            raise click.BadParameter(str(error), param_hint="VERSION") from None
     click.echo(f"the dead-letter table is at version {version}")
 
 

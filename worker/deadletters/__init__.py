@@ -17,9 +17,10 @@ from worker.deadletters.errors import (
     SchemaOutdated,
     SchemaTooNew,
 )
+from worker.deadletters.generations import OperatorHold, RedisGeneration
 from worker.deadletters.model import DeadLetter, State
 from worker.deadletters.plans import Replay, ReplayRow, ReplayState, RowState
-from worker.deadletters.schema import check_schema, upgrade
+from worker.deadletters.schema import check_schema, downgrade, upgrade
 from worker.deadletters.store import DeadLetterStore
 
 __all__ = [
@@ -30,6 +31,8 @@ __all__ = [
     "DeadLetterStore",
     "DeadLetterStoreUnavailable",
     "OperatorAction",
+    "OperatorHold",
+    "RedisGeneration",
     "Replay",
     "ReplayRow",
     "ReplayState",
@@ -41,6 +44,7 @@ __all__ = [
     "State",
     "burial_of_unreadable",
     "check_schema",
+    "downgrade",
     "key_of_event",
     "key_of_event_without_time",
     "key_of_raw",

@@ -32,12 +32,13 @@ _LOCK_SECONDS: Final = 10
 _ANSWER_SECONDS: Final = 30
 
 
-def connect(url: str, *, pool_size: int = 5) -> Engine:
+def connect(url: str, *, pool_size: int = 5, answer_seconds: int = _ANSWER_SECONDS) -> Engine:
     """Return an engine for a database URL; it connects when it is first used.
 
     Args:
         url: Any SQLAlchemy URL of SQLite, PostgreSQL, MySQL or MariaDB; the driver may be left out.
         pool_size: Connections kept open. As many again may be opened for a rush.
+        answer_seconds: How long MySQL and MariaDB may take for one statement.
 
     Raises:
         DatabaseUnusable: The URL can't be read, or an option of it, or its driver is not installed.
@@ -52,7 +53,7 @@ def connect(url: str, *, pool_size: int = 5) -> Engine:
         check_options(address)
         engine = create_engine(
             address,
-            connect_args=_connect_args(backend, address),
+            connect_args=_connect_args(backend, address, answer_seconds),
             hide_parameters=True,  # an answer's text belongs in the table and not in a traceback
             **options,
         )
@@ -111,7 +112,7 @@ def _missing(backend: str, module: str | None) -> str:
     return f"FEEDBACK_DATABASE_URL is for {backend}, whose driver {module} is not installed{fix}"
 
 
-def _connect_args(backend: str, address: URL) -> dict[str, Any]:
+def _connect_args(backend: str, address: URL, answer_seconds: int) -> dict[str, Any]:
     """What the driver is told; what the URL's query says already is left as it is."""
     match backend:
         case "sqlite":
@@ -129,8 +130,8 @@ def _connect_args(backend: str, address: URL) -> dict[str, Any]:
         case "mysql" | "mariadb":
             wanted = {
                 "connect_timeout": _CONNECT_SECONDS,
-                "read_timeout": _ANSWER_SECONDS,
-                "write_timeout": _ANSWER_SECONDS,
+                "read_timeout": answer_seconds,
+                "write_timeout": answer_seconds,
                 "charset": "utf8mb4",
             }
         case _:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from alembic import command
 from alembic.config import Config
@@ -13,9 +14,18 @@ from sqlalchemy import Connection, Engine, text
 
 import worker
 from worker.deadletters.engine import connect, missing_file
-from worker.deadletters.errors import SchemaMissing, SchemaOutdated, SchemaTooNew, translated
+from worker.deadletters.errors import (
+    DeadLetterStoreUnavailable,
+    SchemaMissing,
+    SchemaOutdated,
+    SchemaTooNew,
+    translated,
+)
 
-__all__ = ["VERSION_TABLE", "check_schema", "current_revision", "head_revision", "upgrade"]
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+__all__ = ["VERSION_TABLE", "check_schema", "current_revision", "downgrade", "head_revision", "upgrade"]
 
 VERSION_TABLE: Final = "dead_letters_version"
 """Where the version is kept. Not Alembic's default name: a chat backend may keep its own tables in this database."""
@@ -24,6 +34,10 @@ _LOCK: Final = "aquilax-feedback db upgrade"
 _LOCK_NUMBER: Final = int.from_bytes(b"aquilax", "big")
 _LOCK_SECONDS: Final = 300
 """How long an upgrade waits for another one: the replicas of a release start at the same moment."""
+
+_MIGRATION_SECONDS: Final = 24 * 3600
+"""How long one statement of a migration may take: an index on many rows is made in minutes, and a connection that is
+given up meanwhile leaves half a migration behind."""
 
 
 def check_schema(engine: Engine) -> None:
@@ -36,20 +50,28 @@ def check_schema(engine: Engine) -> None:
         DeadLetterStoreUnavailable: The database can't be asked.
     """
     current = current_revision(engine)
-    scripts = ScriptDirectory.from_config(_config())
     if current is None:
         raise SchemaMissing("the database has no dead-letter table: run `aquilax-feedback db upgrade`")
-    if current == scripts.get_current_head():
-        return
-    if current in {script.revision for script in scripts.walk_revisions()}:
+    _refuse_newer(current)
+    if current != head_revision():
         raise SchemaOutdated(
-            f"the dead-letter table is at version {current}, this release needs {scripts.get_current_head()}: "
+            f"the dead-letter table is at version {current}, this release needs {head_revision()}: "
             "run `aquilax-feedback db upgrade`"
         )
-    raise SchemaTooNew(
-        f"the dead-letter table is at version {current}, which is newer than this release: install the release that "
-        "last ran `aquilax-feedback db upgrade`"
-    )
+
+
+def _refuse_newer(current: str | None) -> None:
+    """Refuse a version that this release does not know."""
+    if current is not None and current not in _known_revisions():
+        raise SchemaTooNew(
+            f"the dead-letter table is at version {current}, which is newer than this release: install the release "
+            "that last ran `aquilax-feedback db upgrade`; that one can take it back (`aquilax-feedback db downgrade`)"
+        )
+
+
+def _known_revisions() -> list[str]:
+    """The versions that this release knows, the latest first."""
+    return [script.revision for script in ScriptDirectory.from_config(_config()).walk_revisions()]
 
 
 def current_revision(engine: Engine) -> str | None:
@@ -79,28 +101,67 @@ def head_revision() -> str:
 def upgrade(url: str) -> str:
     """Bring the database to the version that this release needs, and return that version.
 
-    Running it again changes nothing; running it twice at once makes one wait for the other.
+    Running it again changes nothing, and goes on where a run before was cut short; of two at once one waits.
 
     Args:
         url: The database, as `connect` takes it.
 
     Raises:
         DatabaseUnusable: The URL can't be read, or its driver is not installed.
+        SchemaTooNew: The table is newer than this release.
         DeadLetterStoreUnavailable: The database did not do it.
     """
-    engine = connect(url, pool_size=1)
+    _migrate(url, lambda config: command.upgrade(config, "head"))
+    return head_revision()
+
+
+def downgrade(url: str, version: str) -> None:
+    """Take the database back to a version that an older release needs. What only later versions have is dropped.
+
+    Args:
+        url: The database, as `connect` takes it.
+        version: One that this release knows, up to the one that the table is at.
+
+    Raises:
+        SchemaTooNew: The table is newer than this release.
+        SchemaOutdated: The table is older than that version.
+        SchemaMissing: There is no table.
+        ValueError: This release does not know that version.
+        DatabaseUnusable, DeadLetterStoreUnavailable: As of `upgrade`.
+    """
+    if version not in (known := _known_revisions()):
+        raise ValueError(f"{version!r} is no version of the dead-letter table: expected one of {', '.join(known)}")
+    with _engine_for(url) as engine:
+        current = current_revision(engine)
+    if current is None:
+        raise SchemaMissing("the database has no dead-letter table, so there is nothing to take back")
+    _refuse_newer(current)
+    if known.index(current) > known.index(version):
+        raise SchemaOutdated(f"the dead-letter table is at version {current}, which is older than {version} already")
+    _migrate(url, lambda config: command.downgrade(config, version))
+
+
+@contextmanager
+def _engine_for(url: str) -> Iterator[Engine]:
+    """An engine for one migration: its statements may take long."""
+    engine = connect(url, pool_size=1, answer_seconds=_MIGRATION_SECONDS)
     try:
-        with translated():
-            with engine.connect() as connection:
-                _prepare(connection)
-            with engine.begin() as connection:
-                _lock(connection)
-                config = _config()
-                config.attributes["connection"] = connection
-                command.upgrade(config, "head")
+        yield engine
     finally:
         engine.dispose()
-    return head_revision()
+
+
+def _migrate(url: str, run: Callable[[Config], None]) -> None:
+    with _engine_for(url) as engine, translated():
+        with engine.connect() as connection:
+            _prepare(connection)
+        with engine.begin() as connection:
+            _lock(connection)
+            context = MigrationContext.configure(connection, opts={"version_table": VERSION_TABLE})
+            _refuse_newer(context.get_current_revision())
+            config = _config()
+            config.attributes["connection"] = connection
+            run(config)
 
 
 def _config() -> Config:
@@ -134,4 +195,6 @@ def _lock(connection: Connection) -> None:
             connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK_NUMBER})
         case "mysql" | "mariadb":
             # Held until this connection closes, which `upgrade` sees to: DDL commits, so no transaction can hold it.
-            connection.execute(text("SELECT GET_LOCK(:name, :seconds)"), {"name": _LOCK, "seconds": _LOCK_SECONDS})
+            lock = {"name": _LOCK, "seconds": _LOCK_SECONDS}
+            if not connection.scalar(text("SELECT GET_LOCK(:name, :seconds)"), lock):
+                raise DeadLetterStoreUnavailable(f"another `db upgrade` has not ended within {_LOCK_SECONDS} s")
