@@ -1,4 +1,4 @@
-"""Any Celery client in any language can enqueue feedback: a plain Celery app in Python, and celery-node."""
+"""Any Celery client in any language can enqueue feedback: a plain Celery app in Python, and three clients for Node."""
 
 from __future__ import annotations
 
@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 from celery import Celery
+from sqlalchemy import select
 
 from tests.processes import eventually, need
+from worker.deadletters import DeadLetter
 from worker.policy.retry import Reason
 
 if TYPE_CHECKING:
@@ -37,7 +39,6 @@ def test_a_plain_celery_client_gets_delivered(system: System, celery_client: Cel
     celery_client.send_task(
         "feedback.deliver",
         kwargs={"request_id": request_id, "status": "false", "org": "org-1", "group": "group-1"},
-        task_id=request_id,
         queue="feedback",
     )
 
@@ -80,19 +81,54 @@ def test_a_message_that_is_no_event_is_kept_raw_and_the_worker_goes_on(system: S
     assert json.loads(raw[-1])["kwargs"] == {"request_id": "not-a-uuid", "status": "true"}
 
 
-def test_a_node_client_gets_delivered(system: System, tmp_path: Path) -> None:
-    """celery-node writes its own messages: protocol 2, with a plain JSON body and no header of ours."""
-    node, npm = need("node"), need("npm")
-    for name in ("package.json", "package-lock.json", "enqueue.js"):
-        (tmp_path / name).write_bytes((NODE_CLIENT / name).read_bytes())
-    subprocess.run([npm, "ci", "--silent", "--no-audit", "--no-fund"], cwd=tmp_path, check=True, timeout=100)
+@pytest.fixture(scope="module")
+def node_clients(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the Celery clients for Node, installed, and a program for each that enqueues one event."""
+    folder, npm = tmp_path_factory.mktemp("node"), need("npm")
+    for file in NODE_CLIENT.iterdir():
+        if file.suffix in {".js", ".json"}:
+            (folder / file.name).write_bytes(file.read_bytes())
+    subprocess.run([npm, "ci", "--silent", "--no-audit", "--no-fund"], cwd=folder, check=True, timeout=100)
+    return folder
+
+
+@pytest.mark.parametrize("client", ["celery_node", "celery_ts", "node_celery"])
+def test_presses_by_a_node_client_get_delivered(system: System, node_clients: Path, client: str) -> None:
+    """Each that a person makes, and counted once, though celery-ts writes one delivery tag into all its messages.
+
+    celery-node and celery-ts write protocol 2, node-celery protocol 1; none has a header of ours.
+    """
+    request_id, before = str(uuid.uuid4()), _counts(system)
+    program = [need("node"), f"{client}.js", system.stack.environment["FEEDBACK_BROKER_URL"], request_id]
+
+    for number, status in enumerate(["true", "false", "true"], start=1):
+        subprocess.run([*program, status, "org-1", "group-1"], cwd=node_clients, check=True, timeout=30)
+        eventually(lambda: system.sandbox.received_for(request_id).received == number, what=f"press {number} arrives")  # noqa: B023 - asked at once
+
+    assert system.sandbox.received_for(request_id).status == "true"
+    eventually(system.is_idle)
+    after = _counts(system)
+    assert {name: after[name] - before[name] for name in after} == {"accepted": 3, "delivered": 3, "dead": 0}
+
+
+@pytest.mark.parametrize("client", ["celery_node", "celery_ts", "node_celery"])
+def test_what_a_node_client_sends_in_vain_is_buried_once(system: System, node_clients: Path, client: str) -> None:
+    """One row for each press, and the books agree."""
     request_id = str(uuid.uuid4())
+    system.sandbox.script(request_id, [404], repeat_last=True)
+    program = [need("node"), f"{client}.js", system.stack.environment["FEEDBACK_BROKER_URL"], request_id]
 
-    subprocess.run(
-        [node, "enqueue.js", system.stack.environment["FEEDBACK_BROKER_URL"], request_id, "true", "org-1", "group-1"],
-        cwd=tmp_path,
-        check=True,
-        timeout=30,
-    )
+    for number, status in enumerate(["true", "false"], start=1):
+        subprocess.run([*program, status, "org-1", "group-1"], cwd=node_clients, check=True, timeout=30)
+        eventually(lambda: system.sandbox.received_for(request_id).received == number, what=f"press {number} arrives")  # noqa: B023 - asked at once
+    eventually(system.is_idle)
 
-    eventually(lambda: system.sandbox.received_for(request_id).status == "true", what="Node's event is delivered")
+    with system.store.engine.connect() as connection:
+        rows = connection.execute(select(DeadLetter.status).where(DeadLetter.request_id == request_id)).scalars().all()
+    assert set(rows) == {False, True}
+    assert len(rows) == 2
+    system.stack.run("reconcile")  # which fails if anything is missing, or there once too often
+
+
+def _counts(system: System) -> dict[str, int]:
+    return {name: int(system.broker.hget("feedback:counts", name) or 0) for name in ("accepted", "delivered", "dead")}

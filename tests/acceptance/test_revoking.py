@@ -11,33 +11,38 @@ import requests
 from celery import Celery
 
 from tests.processes import eventually
+from worker.control import CONTROL_EXCHANGE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from tests.acceptance.conftest import System
 
 
-def _by_control(system: System, task_id: str) -> None:
-    """As any Celery app does, or `celery control revoke`."""
-    with Celery(broker=system.stack.environment["FEEDBACK_BROKER_URL"], set_as_current=False) as app:
-        assert app.control.revoke(task_id, reply=True, timeout=30, limit=1)
+@pytest.fixture(scope="module")
+def client(running_system: System) -> Iterator[Celery]:
+    """A Celery app that uses the request_id as task id."""
+    with Celery(broker=running_system.stack.environment["FEEDBACK_BROKER_URL"], set_as_current=False) as app:
+        app.conf.control_exchange = CONTROL_EXCHANGE
+        yield app
         app.pool.force_close_all()
 
 
-def _by_flower(system: System, task_id: str) -> None:
+def _by_control(_: System, client: Celery, task_id: str) -> None:
+    """As `celery -A worker control revoke` does."""
+    assert client.control.revoke(task_id, reply=True, timeout=30, limit=1)
+
+
+def _by_flower(system: System, _: Celery, task_id: str) -> None:
     """As Flower's button does."""
     origin = {"Origin": system.flower, "Sec-Fetch-Site": "same-origin"}
     answer = requests.post(f"{system.flower}/api/task/revoke/{task_id}", headers=origin, timeout=30)
     assert answer.ok, answer.text
 
 
-def _press(system: System, request_id: str, *, status: str) -> None:
-    """Enqueue as a client does that uses the request_id as task id."""
+def _press(client: Celery, request_id: str, *, status: str) -> None:
     kwargs = {"request_id": request_id, "status": status, "org": "org-1", "group": "group-1"}
-    with Celery(broker=system.stack.environment["FEEDBACK_BROKER_URL"], set_as_current=False) as app:
-        app.send_task("feedback.deliver", kwargs=kwargs, task_id=request_id, queue="feedback")
-        app.pool.force_close_all()
+    client.send_task("feedback.deliver", kwargs=kwargs, task_id=request_id, queue="feedback")
 
 
 def _revoked(system: System) -> int:
@@ -45,15 +50,17 @@ def _revoked(system: System) -> int:
 
 
 @pytest.mark.parametrize("revoke", [_by_control, _by_flower])
-def test_a_later_press_on_a_revoked_answer_is_delivered(system: System, revoke: Callable[[System, str], None]) -> None:
+def test_a_later_press_on_a_revoked_answer_is_delivered(
+    system: System, client: Celery, revoke: Callable[[System, Celery, str], None]
+) -> None:
     """Also if the client gives both presses one task id. The first has ended as revoked, before anything is resumed."""
     request_id, before = str(uuid.uuid4()), _revoked(system)
     system.stack.run("hold", "--reason", "a test")
-    _press(system, request_id, status="true")
+    _press(client, request_id, status="true")
 
-    revoke(system, request_id)
+    revoke(system, client, request_id)
     eventually(lambda: _revoked(system) == before + 1, what="the press that waited is revoked")
-    _press(system, request_id, status="false")
+    _press(client, request_id, status="false")
     system.stack.run("resume")
 
     eventually(lambda: system.sandbox.received_for(request_id).status == "false", what="the later press is delivered")
@@ -62,7 +69,7 @@ def test_a_later_press_on_a_revoked_answer_is_delivered(system: System, revoke: 
     assert _revoked(system) == before + 1
 
 
-def test_a_press_of_our_producers_is_revoked_by_its_own_id(system: System) -> None:
+def test_a_press_of_our_producers_is_revoked_by_its_own_id(system: System, client: Celery) -> None:
     """The other press on the same answer, which waits as well, is delivered."""
     before = _revoked(system)
     system.stack.run("hold", "--reason", "a test")
@@ -70,7 +77,7 @@ def test_a_press_of_our_producers_is_revoked_by_its_own_id(system: System) -> No
     system.enqueue(event.request_id, status=False)
     first = json.loads(system.broker.lindex("feedback", -1) or b"")["headers"]["id"]
 
-    _by_control(system, first)
+    _by_control(system, client, first)
     system.stack.run("resume")
 
     eventually(lambda: system.sandbox.received_for(event.request_id).received == 1, what="the other one is delivered")

@@ -1,4 +1,4 @@
-// node enqueue.js BROKER_URL REQUEST_ID STATUS ORG GROUP
+// node celery_node.js BROKER_URL REQUEST_ID STATUS ORG GROUP
 // Enqueues one event with celery-node, and nothing of ours.
 const celery = require("celery-node");
 
