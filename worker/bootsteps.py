@@ -18,6 +18,7 @@ from celery.signals import worker_shutting_down
 from celery.worker import state
 from celery.worker.control import inspect_command
 
+from worker.accounts.key_types import find_wrong_types
 from worker.broker.holder import Holder
 from worker.deadletters import (
     DatabaseUnusable,
@@ -80,6 +81,8 @@ class BrokerCheck(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery is u
         try:
             # Not over the channel's own connection: it may have asked for messages, and the answers would be mixed up.
             with consumer.connection.default_channel.conn_or_acquire() as client:
+                if wrong := find_wrong_types(client):
+                    _refuse(consumer, "; ".join(f"{one.words}: {one.fix}" for one in wrong))
                 info = client.info()
         except redis.ResponseError as error:
             log.warning("Redis does not tell whether it keeps its data (INFO: %s): see docs/guarantees.md", error)
@@ -90,16 +93,21 @@ class BrokerCheck(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery is u
                 f"Redis has maxmemory-policy {policy}, with which it throws queued feedback away when its memory is "
                 "full: set it to noeviction (CONFIG SET maxmemory-policy noeviction, and in redis.conf)"
             )
-            if consumer.restart_count > 1:
-                log.critical("%s", problem)
-            else:
-                sys.stderr.write(f"{refusal(problem)}\n")
-                raise WorkerShutdown(1)
+            _refuse(consumer, problem)
         if not info.get("aof_enabled"):
             log.warning(
                 "Redis has no append-only file: what it holds is gone if it dies. Set appendonly yes "
                 "(and appendfsync always, if not even the last second may be lost)"
             )
+
+
+def _refuse(consumer: Any, problem: str) -> None:  # noqa: ANN401 - Celery's Consumer
+    """End a worker that starts; one that had begun before goes on, and tells."""
+    if consumer.restart_count > 1:
+        log.critical("%s", problem)
+    else:
+        sys.stderr.write(f"{refusal(problem)}\n")
+        raise WorkerShutdown(1)
 
 
 def refusal(problem: object) -> str:

@@ -254,6 +254,19 @@ def test_a_redis_that_evicts_is_refused(stack: LocalStack, broker: redis.Redis) 
     assert "CONFIG SET maxmemory-policy noeviction" in str(refused.value) + _said(stack, "worker1")
 
 
+def test_a_key_of_another_program_is_refused_by_its_name(stack: LocalStack, broker: redis.Redis) -> None:
+    """As celery-redis-plus leaves Kombu's set of bindings: one sentence, and no traceback."""
+    stack.start_sandbox().close()
+    broker.zadd("_kombu.binding.feedback", {"feedback": 1})
+
+    with pytest.raises(StackError) as refused:
+        stack.start_worker()
+
+    said = str(refused.value) + _said(stack, "worker1")
+    assert "the worker does not start: the key '_kombu.binding.feedback' is a zset, and a set is expected there" in said
+    assert "Traceback" not in said
+
+
 def test_a_redis_that_forgets_is_warned_of(stack: LocalStack, broker: redis.Redis) -> None:
     """Without an append-only file a crash of Redis loses what it holds."""
     stack.start_sandbox().close()

@@ -10,6 +10,7 @@ from itertools import count
 from typing import TYPE_CHECKING, Any, Final
 
 from producer.message import QUEUE
+from worker.accounts.key_types import naming_wrong_types
 from worker.accounts.keys import KEYS, moment_keys
 from worker.accounts.snapshot import Snapshot, moment_arguments, read_moment
 from worker.broker.keys import DELAYED
@@ -131,7 +132,8 @@ def find_replays(client: redis.Redis, wanted: Collection[int], *, at_once: int =
 
 
 def _check(client: redis.Redis, at_once: int) -> tuple[Check, bool]:
-    answer = _CHECK(client, moment_keys(), [*moment_arguments(), at_once])
+    with naming_wrong_types(client):
+        answer = _CHECK(client, moment_keys(), [*moment_arguments(), at_once])
     now, orphaned, index, held, unreadable, looked, uncounted, no_messages, replays = answer
     return Check(
         snapshot=read_moment(now),

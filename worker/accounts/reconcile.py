@@ -8,12 +8,13 @@ for a while before it is said.
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
 from worker.accounts.check import Check, check, find_replays
 from worker.accounts.snapshot import take_snapshot
+from worker.accounts.strays import Strays, find_strays
 from worker.accounts.table import Replaying, Table, look_at_table, replaying
 from worker.deadletters import DeadLetterError
 
@@ -31,6 +32,8 @@ PATIENCE: Final = timedelta(seconds=5)
 """How long something must be wrong: ten times as long as a worker takes to let go of what has ended."""
 
 _LOOK_EVERY: Final = 0.5
+_STRAYS_WITHIN: Final = 10.0
+"""Seconds for looking through the names of all keys: some millions."""
 _COUNTED_WITHIN: Final = 0.02
 """Seconds in which a burial is counted, mostly."""
 _OUTCOME_WITHIN: Final = 1.0
@@ -47,6 +50,7 @@ class Report:
         table_error: Why it can't.
         uncounted_rows: Rows that counted burials made, above the number of those burials, also after a while.
         stuck: Rows that wait for the outcome of a replay that is nowhere.
+        strays: Lists with feedback that no worker reads.
     """
 
     check: Check
@@ -54,6 +58,7 @@ class Report:
     uncounted_rows: int = 0
     table_error: DeadLetterError | None = None
     stuck: tuple[Replaying, ...] = ()
+    strays: Strays = field(default_factory=Strays)
 
     @property
     def balance(self) -> Balance:
@@ -88,7 +93,7 @@ class Report:
     def is_wrong(self) -> bool:
         """Whether anything has to be mended."""
         in_redis = self.balances is False or not self.check.hangs_together
-        return in_redis or self.rows_missing > 0 or bool(self.stuck)
+        return in_redis or self.rows_missing > 0 or bool(self.stuck) or bool(self.strays.lists)
 
     @property
     def is_certain(self) -> bool:
@@ -115,7 +120,7 @@ def reconcile(
         redis.RedisError: Redis is away, or refuses.
     """
     found = _settled(client, patience, sleep)
-    report = Report(check=found)
+    report = Report(check=found, strays=find_strays(client, within=_STRAYS_WITHIN))
     try:
         engine = open_table()
         # Redis first: a row is there before it is counted.

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from worker.accounts.reconcile import Report
     from worker.accounts.scheduled import Scheduled
     from worker.accounts.snapshot import Snapshot
+    from worker.accounts.strays import Strays
 
 __all__ = ["RECONCILE_KEYS", "reconcile_record", "status_record"]
 
@@ -32,6 +33,7 @@ RECONCILE_KEYS: Final = (
     "no_messages",
     "orphaned",
     "unreadable",
+    "strays",
     "dangling_index",
     "dangling_held",
     "dead_letters",
@@ -52,6 +54,7 @@ def status_record(
     table_problem: str,
     scheduled: Scheduled | None = None,
     replays: Mapping[str, Any] | None = None,
+    strays: Strays | None = None,
 ) -> dict[str, Any]:
     """Return the status as JSON can carry it. What can't be asked is null.
 
@@ -63,6 +66,7 @@ def status_record(
         table_problem: Why the database can't be asked; '' if it was.
         scheduled: Why messages are scheduled; None if Redis is away.
         replays: How the replays stand that have not ended; None if that can't be told.
+        strays: The lists with feedback that no worker reads; None if that was not looked for.
     """
     return {
         "at": None if snapshot is None else snapshot.at.isoformat(),
@@ -77,6 +81,7 @@ def status_record(
         "workers": None if snapshot is None else _workers(snapshot),
         "holders": None if snapshot is None else _holders(snapshot),
         "replays": replays,
+        "strays": None if snapshot is None or strays is None else strays_record(strays),
         "rates": None if rates is None else _rates(rates),
         "drained_in_seconds": None if snapshot is None or rates is None else _drained_in(snapshot, rates),
     }
@@ -102,6 +107,7 @@ def reconcile_record(
         **report.balance.to_record(),
         "no_messages": report.check.no_messages,
         **_astray(report.check),
+        "strays": strays_record(report.strays),
         "dead_letters": _table(report),
         "database": _server(str(report.table_error or "")),
         **ends,
@@ -116,6 +122,11 @@ def _astray(found: Check) -> dict[str, Any]:
         "dangling_index": [{"delivery_tag": _text(tag)} for tag in sorted(found.index)],
         "dangling_held": [{"delivery_tag": _text(tag), "holder": _text(holder)} for holder, tag in sorted(found.held)],
     }
+
+
+def strays_record(strays: Strays) -> list[dict[str, Any]]:
+    """Return the lists that no worker reads as JSON can carry them."""
+    return [{"list": stray.name, "entries": stray.entries, "setting": stray.setting} for stray in strays.lists]
 
 
 def _table(report: Report) -> dict[str, Any] | None:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from producer.message import QUEUE
 from worker.accounts.keys import KEYS
+from worker.accounts.strays import move_home
 from worker.accounts.table import put_back_to_dead
 from worker.broker.scripts import Script
 
@@ -48,6 +49,9 @@ def repair_redis(client: redis.Redis, report: Report) -> Iterator[str]:
     for tag in _return(client, list(names)):
         yield f"returned {names[tag]} to its queue"
     yield from _drop_all(client, found)
+    for stray in report.strays.lists:
+        if moved := move_home(client, stray):
+            yield f"moved to the queue from the list {stray.name!r}: {moved:,}"
     yield from _book_balance(client, report)
 
 

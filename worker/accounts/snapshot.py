@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from producer.message import QUEUE
 from worker.accounts.balance import Balance
+from worker.accounts.key_types import naming_wrong_types
 from worker.accounts.keys import KEYS, moment_keys
 from worker.broker.scripts import Script
 from worker.hold import HoldState
@@ -126,7 +127,8 @@ def take_snapshot(client: redis.Redis) -> Snapshot:
     Raises:
         redis.RedisError: Redis is away, or refuses.
     """
-    return read_moment(_SNAPSHOT(client, moment_keys(), moment_arguments()))
+    with naming_wrong_types(client):
+        return read_moment(_SNAPSHOT(client, moment_keys(), moment_arguments()))
 
 
 def moment_arguments() -> list[Any]:

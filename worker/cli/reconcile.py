@@ -162,6 +162,12 @@ def _wrong_in_redis(report: Report) -> Iterator[str]:
     yield from _named("in the index, but not in hand (--repair drops them)", sorted(map(_text, found.index)))
     held = [f"{_text(tag)}, held by {_text(holder)}" for holder, tag in sorted(found.held)]
     yield from _named("held, but not in hand (--repair drops them)", held)
+    strays = report.strays
+    yield from _named(
+        "lists with feedback that no worker reads (--repair moves it)", [one.words for one in strays.lists]
+    )
+    if not strays.complete:
+        yield "not all keys of this Redis were looked at for feedback that no worker reads: there are too many"
 
 
 def _wrong_in_table(report: Report) -> Iterator[str]:

@@ -16,6 +16,7 @@ from worker.accounts.rates import Rates
 from worker.accounts.record import status_record
 from worker.accounts.scheduled import Scheduled, look_at_scheduled
 from worker.accounts.snapshot import Snapshot, take_snapshot
+from worker.accounts.strays import Strays, find_strays
 from worker.accounts.table import count_by_state
 from worker.cli.broker import broker, broker_outage
 from worker.cli.database import outage, settings
@@ -39,6 +40,9 @@ __all__ = ["status"]
 
 _MEASURED: Final = 1.0
 """Seconds over which the rates are measured where there is no earlier look."""
+
+_STRAYS_WITHIN: Final = 0.5
+"""Seconds for looking through the names of all keys; `reconcile` takes more."""
 
 _INTERRUPTED: Final = 128 + 2
 
@@ -85,6 +89,7 @@ class _Look:
         self.states: dict[str, int] | None = None
         self.scheduled: Scheduled | None = None
         self.attended: Attended | None = None
+        self.strays = Strays()
         self.redis_problem = ""
         self.table_problem = ""
 
@@ -98,6 +103,7 @@ class _Look:
             self.snapshot = take_snapshot(self._client)
             self.rates = Rates.between(before, self.snapshot)
             self.scheduled = look_at_scheduled(self._client)
+            self.strays = find_strays(self._client, within=_STRAYS_WITHIN)
             self.redis_problem = ""
         except redis.RedisError as error:
             self.snapshot, self.rates, self.scheduled, self.redis_problem = None, None, None, broker_outage(error)
@@ -127,6 +133,7 @@ class _Look:
             table_problem=self.table_problem,
             scheduled=self.scheduled,
             replays=None if self.attended is None else self.attended.to_record(),
+            strays=self.strays,
         )
 
 
@@ -151,6 +158,8 @@ def _lines(look: _Look) -> Iterator[tuple[str, str]]:
         yield "redis", f"away: {look.redis_problem}"
     else:
         yield from _of_queue(look.snapshot, look.scheduled)
+        for stray in look.strays.lists:
+            yield "no worker reads", clean(stray.words)
     yield from _of_table(look)
     yield from replay_lines(look.attended)
     if look.snapshot is not None:

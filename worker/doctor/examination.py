@@ -21,6 +21,7 @@ from worker.doctor.disk import look_at_disk
 from worker.doctor.finding import Finding, Level, red
 from worker.doctor.fleet import ask_fleet
 from worker.doctor.flower import look_at_flower
+from worker.doctor.keys import look_at_keys
 from worker.doctor.queue import look_at_queue
 from worker.doctor.workers import look_at_workers
 from worker.observe.redaction import secrets_of
@@ -40,6 +41,9 @@ PATIENCE: Final = 15.0
 
 _REDIS_PATIENCE: Final = 2.0
 """Seconds for one command."""
+
+_STRAYS_WITHIN: Final = 2.0
+"""Seconds for looking through the names of all keys."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,6 +130,7 @@ def _look_through_redis(settings: Settings) -> Iterator[Finding]:
     with closing(client):
         try:
             yield from look_at_broker(ask_server(client))
+            yield from look_at_keys(client, within=_STRAYS_WITHIN)
             before = take_snapshot(client)
             fleet = ask_fleet(settings, before.alive)
             now = take_snapshot(client)
