@@ -13,12 +13,10 @@ import redis
 from billiard.process import active_children
 from celery import bootsteps
 from celery.concurrency.solo import TaskPool as SoloPool
-from celery.exceptions import WorkerShutdown
 from celery.signals import worker_shutting_down
 from celery.worker import state
 from celery.worker.control import inspect_command
 
-from worker.accounts.key_types import find_wrong_types
 from worker.broker.holder import Holder
 from worker.deadletters import (
     DatabaseUnusable,
@@ -29,6 +27,7 @@ from worker.deadletters import (
 )
 from worker.hold import Hold, HoldKind
 from worker.pool import TaskPool
+from worker.refusing import refusal, refuse
 from worker.settings import SettingsError
 from worker.shutdown_deadline import MARGIN, ShutdownDeadline
 from worker.unknown_settings import given_variables, unknown_settings
@@ -81,8 +80,6 @@ class BrokerCheck(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery is u
         try:
             # Not over the channel's own connection: it may have asked for messages, and the answers would be mixed up.
             with consumer.connection.default_channel.conn_or_acquire() as client:
-                if wrong := find_wrong_types(client):
-                    _refuse(consumer, "; ".join(f"{one.words}: {one.fix}" for one in wrong))
                 info = client.info()
         except redis.ResponseError as error:
             log.warning("Redis does not tell whether it keeps its data (INFO: %s): see docs/guarantees.md", error)
@@ -93,26 +90,12 @@ class BrokerCheck(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery is u
                 f"Redis has maxmemory-policy {policy}, with which it throws queued feedback away when its memory is "
                 "full: set it to noeviction (CONFIG SET maxmemory-policy noeviction, and in redis.conf)"
             )
-            _refuse(consumer, problem)
+            refuse(consumer, problem)
         if not info.get("aof_enabled"):
             log.warning(
                 "Redis has no append-only file: what it holds is gone if it dies. Set appendonly yes "
                 "(and appendfsync always, if not even the last second may be lost)"
             )
-
-
-def _refuse(consumer: Any, problem: str) -> None:  # noqa: ANN401 - Celery's Consumer
-    """End a worker that starts; one that had begun before goes on, and tells."""
-    if consumer.restart_count > 1:
-        log.critical("%s", problem)
-    else:
-        sys.stderr.write(f"{refusal(problem)}\n")
-        raise WorkerShutdown(1)
-
-
-def refusal(problem: object) -> str:
-    """Return what a worker says that does not start."""
-    return f"aquilax-feedback: the worker does not start: {problem}"
 
 
 class HoldWatch(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery is untyped

@@ -19,10 +19,12 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
+import redis
 from celery.exceptions import CPendingDeprecationWarning
 from celery.worker.consumer import Consumer as CeleryConsumer
 from kombu.common import PREFETCH_COUNT_MAX
 
+from worker.accounts.key_types import find_wrong_types
 from worker.broker.payload import HANDED_OUT_AS, HELD_IN, OWN_TAG, POISON
 from worker.broker.pulse import PULSE
 from worker.broker.refusals import Refused
@@ -33,6 +35,7 @@ from worker.policy.message import Unreadable
 from worker.policy.retry import Reason
 from worker.policy.verdict import Answer
 from worker.pool import TaskPool
+from worker.refusing import refuse
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -98,6 +101,19 @@ class Consumer(CeleryConsumer):  # type: ignore[misc]  # Celery is untyped
         change = wanted - self.initial_prefetch_count
         self.initial_prefetch_count = wanted
         (self.qos.increment_eventually if change > 0 else self.qos.decrement_eventually)(abs(change))
+
+    def connect(self) -> Any:  # noqa: ANN401 - Kombu is untyped
+        """Connect, and look at the keys before any is read: another program may have changed their types."""
+        connection = super().connect()
+        with connection.default_channel.scripting() as client:
+            try:
+                wrong = find_wrong_types(client)
+            except redis.ResponseError as error:
+                log.warning("Redis does not tell what type its keys have (TYPE: %s)", error)
+                return connection
+        if wrong:
+            refuse(self, "; ".join(f"{one.words}: {one.fix}" for one in wrong))
+        return connection
 
     def ensure_connected(self, conn: Any) -> Any:  # noqa: ANN401 - Celery's own
         """Connect, however long it takes; Celery's tries come ever more seldom, up to 30 s apart."""

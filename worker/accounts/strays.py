@@ -54,6 +54,8 @@ class Stray:
     @property
     def setting(self) -> str:
         """The setting of the client that put them there."""
+        if self.name == f"{QUEUE}:moving":
+            return "none: `aquilax-feedback move` was cut short: run it again"
         before, _, behind = self.name.rpartition(QUEUE)
         made = _SEPARATED.fullmatch(QUEUE + behind)
         if QUEUE not in self.name or (behind and not made):
@@ -67,7 +69,7 @@ class Stray:
     @property
     def words(self) -> str:
         """What is wrong, in words."""
-        return f"{self.entries:,} in the list {self.name!r}, by a client's setting of {self.setting}"
+        return f"{self.entries:,} in the list {self.name!r}; the client's setting: {self.setting}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -20,6 +20,7 @@ _COMMANDS: Final = {
     "flower": "worker.cli.flower:flower",
     "health": "worker.cli.health:health",
     "hold": "worker.cli.hold:hold",
+    "move": "worker.cli.move:move",
     "reconcile": "worker.cli.reconcile:reconcile",
     "replays": "worker.cli.replays:replays",
     "resume": "worker.cli.hold:resume",

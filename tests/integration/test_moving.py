@@ -1,0 +1,177 @@
+"""Moving to another Redis: everything goes, once, and both sides add up wherever it is cut short."""
+
+from __future__ import annotations
+
+import json
+from contextlib import ExitStack
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from producer import FeedbackEvent
+from tests.places import LONG_FROM_NOW, Places, places_of
+from tests.processes import VALKEY, redis_server
+from worker.accounts import moving
+from worker.accounts.check import check
+from worker.accounts.moving import MoveRefused, move
+from worker.hold import Hold
+from worker.ledger import Claimed, Ledger, Seen
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    import redis
+
+    from tests.processes import RedisServer
+
+EVENT = FeedbackEvent(
+    request_id="77e81bbc-3e7f-47b9-87fa-681b5d2f54e6",
+    status=True,
+    org="o",
+    group="g",
+    occurred_at=datetime(2026, 1, 31, tzinfo=UTC),
+)
+
+
+@pytest.fixture
+def old(broker: RedisServer) -> Iterator[Places]:
+    """The Redis that is left."""
+    with places_of(broker) as places:
+        yield places
+
+
+@pytest.fixture
+def new(tmp_path: Path) -> Iterator[Places]:
+    """The Redis that is moved to."""
+    with redis_server(VALKEY, tmp_path) as server, places_of(server) as places:
+        yield places
+
+
+@pytest.fixture
+def filled(old: Places) -> Places:
+    """All that there may be: ours and foreign, waiting and scheduled, ended, dead workers' and what was delivered."""
+    old.enqueue(7)
+    old.enqueue(3, priority=9)
+    old.enqueue_foreign(2)
+    old.count(accepted=20, delivered=15, dead=4, graves=4, revoked=1)
+    old.take(_popped(old.client), "tag-1", holder="host:1:dead")
+    old.hold("host:1:dead", "tag-1", until=1)
+    old.client.zadd("feedback:delayed", {_popped(old.client): 4_102_444_800_000})
+    with _ledger(old.client) as ledger:
+        claimed = ledger.claim(EVENT, message_id="m")
+        assert isinstance(claimed, Claimed)
+        ledger.record(EVENT, claimed, message_id="m")
+    old.client.sadd("feedback:replay:run", "1", "-2")
+    Hold(old.client, by="x").hold("a test", by="me")
+    found = check(old.client)
+    assert (found.balance.missing, found.balance.uncounted) == (0, 2)
+    return old
+
+
+def _popped(client: redis.Redis) -> bytes:
+    entry = client.rpop("feedback")
+    assert isinstance(entry, bytes)
+    return entry
+
+
+class _ledger(ExitStack):  # noqa: N801 - it reads as the function that it stands for
+    def __init__(self, client: redis.Redis) -> None:
+        super().__init__()
+        self._client = client
+
+    def __enter__(self) -> Ledger:  # type: ignore[override]  # what it is for
+        return Ledger(self._client, ttl=timedelta(days=1), lease=timedelta(minutes=1))
+
+
+def equation(places: Places) -> dict[str, int]:
+    """What `reconcile` says."""
+    found = check(places.client)
+    assert found.hangs_together
+    return found.balance.to_record()
+
+
+def test_everything_goes_and_adds_up(filled: Places, new: Places) -> None:
+    """The new Redis has what the old one had, also the memory of what was delivered; the old one has nothing."""
+    before = equation(filled)
+
+    said = list(move(filled.client, new.client))
+
+    after = equation(new)
+    assert after == before | {"in_flight": 0, "queued": before["queued"] + before["in_flight"]}
+    assert set(equation(filled).values()) == {0}
+    assert not filled.client.keys("*feedback*")
+    assert said[0] == "messages that dead workers held went back to their queue: 1"
+    assert "messages moved: 12" in said
+    with _ledger(new.client) as ledger:
+        new.client.delete("feedback:hold")
+        assert ledger.claim(EVENT, message_id="another") is Seen.DUPLICATE
+    assert new.client.smembers("feedback:replay:run") == {b"1", b"-2"}
+    assert new.client.ttl("feedback:words") > 0
+
+
+@pytest.mark.parametrize("cut_at", range(1, 12))
+def test_cut_short_it_goes_on_where_it_was(
+    filled: Places, new: Places, monkeypatch: pytest.MonkeyPatch, cut_at: int
+) -> None:
+    """After each step that changes the new Redis, done or not: both sides add up, and nothing is there twice."""
+    before, steps = equation(filled), iter(range(1, 100))
+    monkeypatch.setattr(moving, "_AT_ONCE", 2)
+
+    class Cut(Exception):
+        pass
+
+    def cut(script: Any) -> Any:
+        def run(*arguments: Any) -> Any:
+            answer = script(*arguments)
+            if next(steps) == cut_at:
+                raise Cut
+            return answer
+
+        return run
+
+    with monkeypatch.context() as patched:
+        for name in ("_TAKE", "_ARRIVE", "_TAKE_COUNTS", "_ADD_COUNTS"):
+            patched.setattr(moving, name, cut(getattr(moving, name)))
+        with pytest.raises(Cut):
+            list(move(filled.client, new.client))
+    assert equation(filled)["missing"] == equation(new)["missing"] == 0
+
+    list(move(filled.client, new.client))
+
+    assert equation(new) == before | {"in_flight": 0, "queued": before["queued"] + before["in_flight"]}
+    assert not filled.client.keys("*feedback*")
+
+
+def test_what_the_new_redis_has_already_stays(filled: Places, new: Places) -> None:
+    """Backends enqueue there before it is moved."""
+    new.enqueue(5)
+
+    list(move(filled.client, new.client))
+
+    assert (equation(new)["accepted"], equation(new)["missing"]) == (35, 0)
+
+
+def test_it_is_refused_while_a_worker_is_alive(filled: Places, new: Places) -> None:
+    """What it holds would be left behind."""
+    filled.hold("host:2:alive", until=LONG_FROM_NOW)
+
+    with pytest.raises(MoveRefused, match="host:2:alive is alive"):
+        list(move(filled.client, new.client))
+
+    assert not new.client.exists("feedback")
+
+
+def test_it_is_refused_while_a_plain_worker_has_something(filled: Places, new: Places) -> None:
+    """Nobody but that worker brings it back."""
+    filled.take(json.dumps({"headers": {}, "properties": {"delivery_info": {}}}).encode(), "plain")
+
+    with pytest.raises(MoveRefused, match="1 messages are in hand"):
+        list(move(filled.client, new.client))
+
+
+def test_one_redis_is_no_two(filled: Places) -> None:
+    """By whatever address."""
+    with pytest.raises(MoveRefused, match="one and the same"):
+        list(move(filled.client, filled.client))
