@@ -339,8 +339,8 @@ def test_workers_that_are_dead_are_no_workers(one_store: DeadLetterStore, sqlite
         assert "No worker is alive" not in quiet
         assert re.search(r'<p class="alert alert-danger" role="alert"><strong>No worker is alive', page.text)
         words = text_of(page)
-        assert "no worker is alive; 5 queued, and nothing is delivered; 1 dead" in words
-        assert "start one (`celery -A worker worker`): it returns the 1 that the dead ones hold" in words
+        assert "No worker is alive; 5 queued, and nothing is delivered; 1 dead" in words
+        assert "Start one (`celery -A worker worker`): it returns the 1 that the dead ones hold" in words
         assert "no workers; 1 dead, which holds 1" in words
         assert (record["workers"]["alive"], record["workers"]["dead"]) == (0, 1)
         assert "1 worker; 1 dead, which holds 1" in alive

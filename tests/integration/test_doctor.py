@@ -14,12 +14,16 @@ import redis
 from click.testing import CliRunner
 from sqlalchemy import create_engine, text
 
+from tests.burials import a_burial, an_event, bury
 from tests.certificates import self_signed
 from worker.cli import main
+from worker.deadletters import DeadLetterStore
 from worker.deadletters.schema import VERSION_TABLE
+from worker.deadletters.selection import Selection
 from worker.doctor import examine
 from worker.hold import Hold
 from worker.policy.verdict import Verdict
+from worker.replays import cancel, create, pause
 from worker.sandbox.stack import LocalStack, free_port
 
 if TYPE_CHECKING:
@@ -216,12 +220,40 @@ def test_a_wrong_password_of_redis_is_red_and_not_shown(
     assert "-one" not in json.dumps(record)
 
 
+def test_books_that_do_not_balance_are_red(client: redis.Redis) -> None:
+    """Five were accepted that are nowhere; what was written off is told until a reconciliation has named it."""
+    client.hincrby("feedback:counts", "accepted", 5)
+    missing = _wrong()
+    client.hincrby("feedback:counts", "written_off", 5)
+    written_off = _wrong(status=0)
+    CliRunner().invoke(main, ["reconcile"])
+    told = _wrong(status=0)
+
+    _is_one(missing, "books", "red", "`aquilax-feedback reconcile` says what exactly")
+    _is_one(written_off, "written off", "yellow", "`aquilax-feedback reconcile` tells of them")
+    assert told == {}
+
+
+def test_replays_that_do_not_go_on_are_told(system: LocalStack) -> None:
+    """One that somebody paused, until it is resumed or cancelled."""
+    with closing(DeadLetterStore.connect(system.environment["FEEDBACK_DATABASE_URL"])) as store:
+        bury(store, a_burial(an_event(org="paused")))
+        plan = create(store.engine, Selection(orgs=("paused",)), by="alice")
+        pause(store.engine, plan.id, by="alice")
+        paused = _wrong(status=0)
+        cancel(store.engine, plan.id, by="alice")
+
+        _is_one(paused, "replays", "yellow", f"`aquilax-feedback replays resume {plan.id}`")
+        assert _wrong(status=0) == {}
+
+
 def test_a_hold_is_told_with_its_reason(client: redis.Redis) -> None:
     """A key that is refused is for somebody to mend now; what a person holds, that person knows of."""
     hold = Hold(client, by="worker-1")
     hold.heard(Verdict.LOCKED_OUT, "401 Invalid authentication", at=datetime.now(UTC))
     _is_one(_wrong(), "hold", "red", "set AQUILAX_API_KEY to a valid key")
 
+    hold.resume()
     hold.hold("AquilaX migrates", by="alice")
     wrong = _doctor(status=0)["findings"]
 
@@ -456,7 +488,7 @@ def test_no_secret_is_shown_whatever_is_broken(monkeypatch: pytest.MonkeyPatch, 
     for name, value in {
         "AQUILAX_API_KEY": "s3cret-key",
         "AQUILAX_BASE_URL": f"http://127.0.0.1:{port}",
-        "FEEDBACK_BROKER_URL": f"redis://user:s3cret%2Fbroker@127.0.0.1:{port}/0?password=s3cret-too",
+        "FEEDBACK_BROKER_URL": f"redis://user:s3cret%2Fbroker@127.0.0.1:{port}/0",
         "FEEDBACK_DATABASE_URL": f"postgresql://user:s3cret-database@127.0.0.1:{port}/x?sslpassword=s3cret-again",
         "FEEDBACK_FLOWER_URL": f"http://127.0.0.1:{port}",
     }.items():

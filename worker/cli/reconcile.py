@@ -16,6 +16,7 @@ from worker.accounts.reconcile import PATIENCE, Report
 from worker.accounts.reconcile import reconcile as take_stock
 from worker.accounts.record import reconcile_record
 from worker.accounts.repair import repair_redis, repair_table
+from worker.accounts.told import note_told
 from worker.cli.broker import broker, broker_outage
 from worker.cli.database import outage, settings
 from worker.cli.values import Decimal
@@ -65,6 +66,7 @@ def reconcile(patience: float, *, repair: bool, as_json: bool) -> None:
         else:
             for line in _lines(run):
                 click.echo(line)
+        run.note_told()
         sys.exit(run.status)
 
 
@@ -78,10 +80,11 @@ class _Run:
     redis_problem: str = ""
     repair_problem: str = ""
     _engine: Engine | None = None
+    _client: redis.Redis | None = None
 
     def go(self, patience: timedelta, *, repair: bool) -> None:
         """Look, and mend if that is wanted."""
-        client = self.stack.enter_context(broker())
+        self._client = client = self.stack.enter_context(broker())
         try:
             self.report = take_stock(client, self._open_table, patience=patience)
         except redis.RedisError as error:
@@ -89,6 +92,11 @@ class _Run:
             return
         if repair:
             self._mend(client, self.report)
+
+    def note_told(self) -> None:
+        """Note that what was written off is told by now: the doctor tells of it no more."""
+        if self.report is not None and self._client is not None:
+            note_told(self._client, self.report.check.snapshot)
 
     def _mend(self, client: redis.Redis, report: Report) -> None:
         """Mend what can be mended, and note each repair that is done."""

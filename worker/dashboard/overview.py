@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
@@ -13,6 +13,7 @@ from worker.accounts.record import status_record
 from worker.accounts.scheduled import Scheduled, look_at_scheduled
 from worker.accounts.table import count_by_state
 from worker.accounts.workers import no_worker
+from worker.dashboard.findings import Found
 from worker.deadletters import DeadLetterError
 from worker.deadletters.reading import count
 from worker.deadletters.selection import Selection
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from worker.accounts.rates import Rates
     from worker.accounts.workers import NoWorker
     from worker.dashboard.sources import Sources
+    from worker.doctor import Finding
     from worker.replays import Attended
 
 __all__ = ["Overview", "look"]
@@ -53,6 +55,7 @@ class Overview:
         died: How many died within the last hour.
         scheduled: Why messages are scheduled; None if Redis can't be asked.
         attended: The replays that have not ended; None if Redis or the database can't be asked.
+        found: What the doctor found last.
         redis_problem: Why Redis can't be asked; '' if it was.
         table_problem: Why the database can't be asked; '' if it was.
     """
@@ -63,6 +66,7 @@ class Overview:
     died: int | None
     scheduled: Scheduled | None = None
     attended: Attended | None = None
+    found: Found = field(default_factory=Found)
     redis_problem: str = ""
     table_problem: str = ""
 
@@ -75,6 +79,18 @@ class Overview:
     def no_worker(self) -> NoWorker | None:
         """What is to be said if no worker is alive although there is, or was, something to do."""
         return None if self.snapshot is None else no_worker(self.snapshot)
+
+    @property
+    def banners(self) -> list[Finding]:
+        """What the doctor found and the page does not show otherwise."""
+        shown = {
+            "broker": self.redis_problem,
+            "database": self.table_problem,
+            "database schema": self.table_problem,
+            "workers": self.no_worker,
+            "replays' worker": self.attended is not None and self.attended.problem,
+        }
+        return self.found.banners(but={check for check, is_shown in shown.items() if is_shown})
 
     @property
     def oldest_age(self) -> timedelta | None:
@@ -113,7 +129,7 @@ class Overview:
             scheduled=self.scheduled,
             replays=None if self.attended is None else self.attended.to_record(),
         )
-        return status | {"dead_in_the_last_hour": self.died}
+        return status | {"dead_in_the_last_hour": self.died, "doctor": self.found.to_record()}
 
 
 def look(sources: Sources) -> Overview:
@@ -142,6 +158,7 @@ def look(sources: Sources) -> Overview:
         died=died,
         scheduled=scheduled,
         attended=attends,
+        found=sources.doctor.found(),
         redis_problem=redis_problem,
         table_problem=table_problem,
     )

@@ -12,6 +12,7 @@ import redis
 from sqlalchemy import event
 
 from producer.broker_url import BrokerUrl
+from worker.dashboard.findings import Doctor
 from worker.dashboard.pace import Pace
 from worker.deadletters import DeadLetterError, DeadLetterStore, DeadLetterStoreUnavailable, check_schema
 from worker.deadletters.engine import shown
@@ -64,6 +65,7 @@ class Sources:
 
     def __init__(self, settings: Settings, *, patience: float = _PATIENCE) -> None:
         self.pace = Pace()
+        self.doctor = Doctor(settings)
         self._settings = settings
         self._redacted = Redaction(secrets_of(settings))
         self._patience = patience

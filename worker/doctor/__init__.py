@@ -4,7 +4,7 @@ Start at `examination.py`. Each file beside it looks at one part. A check is a s
 `Finding`; what can't be seen because something else is away is no finding of its own.
 """
 
-from worker.doctor.examination import Examination, examine
+from worker.doctor.examination import Examination, examine, examine_shared
 from worker.doctor.finding import Finding, Level
 
-__all__ = ["Examination", "Finding", "Level", "examine"]
+__all__ = ["Examination", "Finding", "Level", "examine", "examine_shared"]

@@ -12,8 +12,10 @@ import redis
 
 from producer.broker_url import BrokerUrl
 from worker.accounts.snapshot import take_snapshot
+from worker.app import create_app
 from worker.deadletters.burial import clean
 from worker.doctor.aquilax import look_at_aquilax, look_at_key
+from worker.doctor.books import look_at_books
 from worker.doctor.broker import ask_server, away, look_at_broker
 from worker.doctor.configuration import look_at_settings, read_settings
 from worker.doctor.database import look_at_database
@@ -23,21 +25,27 @@ from worker.doctor.fleet import ask_fleet
 from worker.doctor.flower import look_at_flower
 from worker.doctor.keys import look_at_keys
 from worker.doctor.queue import look_at_queue
+from worker.doctor.replays import look_at_replays
 from worker.doctor.workers import look_at_workers
 from worker.observe.redaction import secrets_of
 from worker.policy.redaction import Redaction
 from worker.redis_clients import redis_client
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
+
+    from celery import Celery
 
     from worker.doctor.configuration import Given
     from worker.settings import Settings
 
-__all__ = ["PATIENCE", "Examination", "examine"]
+__all__ = ["PATIENCE", "THREADS", "Examination", "examine", "examine_shared"]
 
 PATIENCE: Final = 15.0
 """Seconds for everything: whoever is on call waits for the answer."""
+
+THREADS: Final = "doctor: "
+"""How the names of its threads begin."""
 
 _REDIS_PATIENCE: Final = 2.0
 """Seconds for one command."""
@@ -97,24 +105,49 @@ def examine(*, flower: str | None = None, probe_key: bool = False, patience: flo
     """
     given = read_settings()
     looks = [_Look("settings", lambda: look_at_settings(given)), *_looks(given, flower=flower, probe_key=probe_key)]
+    return _taken(looks, given.settings, patience)
+
+
+def examine_shared(settings: Settings, app: Celery, *, patience: float = PATIENCE) -> Examination:
+    """Look at what all programs share: Redis, the queue, the workers, the database and the books. Nothing is written.
+
+    Args:
+        settings: Where these are. What else they say may be of this program alone.
+        app: The Celery app, which nothing else uses meanwhile.
+        patience: Seconds for everything.
+    """
+    database = settings.feedback_database_url.get_secret_value()
+    looks = [
+        _Look("broker", lambda: _look_through_redis(settings, app, alike=None)),
+        _Look("database", lambda: look_at_database(database, rehearse=False)),
+        *_looks_at_both(settings),
+    ]
+    return _taken(looks, settings, patience)
+
+
+def _taken(looks: Sequence[_Look], settings: Settings, patience: float) -> Examination:
+    """Take all looks at the same time, and tell of each what it saw in time."""
     deadline = time.monotonic() + patience
-    threads = [threading.Thread(target=look.run, name=look.part, daemon=True) for look in looks]
+    threads = [threading.Thread(target=look.run, name=f"{THREADS}{look.part}", daemon=True) for look in looks]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join(max(0.0, deadline - time.monotonic()))
-    redacted = Redaction(secrets_of(given.settings))
+    redacted = Redaction(secrets_of(settings))
     return Examination(findings=tuple(_without_secrets(redacted, finding) for look in looks for finding in look.told()))
 
 
 def _looks(given: Given, *, flower: str | None, probe_key: bool) -> Iterator[_Look]:
     """The parts of which the settings say where they are."""
     settings = given.settings
-    if given.has("FEEDBACK_BROKER_URL", "FEEDBACK_SENTINEL_MASTER"):
-        yield _Look("broker", lambda: _look_through_redis(settings))
+    has_broker = given.has("FEEDBACK_BROKER_URL", "FEEDBACK_SENTINEL_MASTER")
+    if has_broker:
+        yield _Look("broker", lambda: _look_as_worker(settings))
     if given.has("FEEDBACK_DATABASE_URL"):
         yield _Look("database", lambda: look_at_database(settings.feedback_database_url.get_secret_value()))
         yield _Look("disk", lambda: look_at_disk(settings))
+        if has_broker:
+            yield from _looks_at_both(settings)
     if given.has("AQUILAX_BASE_URL"):
         yield _Look("aquilax", lambda: look_at_aquilax(settings.aquilax_base_url))
         if probe_key and given.has("AQUILAX_API_KEY") and settings.aquilax_api_key is not None:
@@ -123,8 +156,19 @@ def _looks(given: Given, *, flower: str | None, probe_key: bool) -> Iterator[_Lo
         yield _Look("flower", lambda: look_at_flower(where.rstrip("/")))
 
 
-def _look_through_redis(settings: Settings) -> Iterator[Finding]:
-    """The broker, and what is seen through it: the queue and the workers."""
+def _looks_at_both(settings: Settings) -> Iterator[_Look]:
+    """What Redis and the database say together."""
+    yield _Look("books", lambda: look_at_books(settings))
+    yield _Look("replays", lambda: look_at_replays(settings.feedback_database_url.get_secret_value()))
+
+
+def _look_as_worker(settings: Settings) -> Iterator[Finding]:
+    with closing(create_app(settings)) as app:
+        yield from _look_through_redis(settings, app, alike=settings)
+
+
+def _look_through_redis(settings: Settings, app: Celery, *, alike: Settings | None) -> Iterator[Finding]:
+    """The broker, and what is seen through it: the queue and the workers, whose settings should be ``alike``."""
     url, master = settings.feedback_broker_url.get_secret_value(), settings.feedback_sentinel_master
     client = redis_client(url, sentinel_master=master, connections=1, patience=_REDIS_PATIENCE, retries=0)
     with closing(client):
@@ -132,12 +176,12 @@ def _look_through_redis(settings: Settings) -> Iterator[Finding]:
             yield from look_at_broker(ask_server(client))
             yield from look_at_keys(client, within=_STRAYS_WITHIN)
             before = take_snapshot(client)
-            fleet = ask_fleet(settings, before.alive)
+            fleet = ask_fleet(app, before.alive)
             now = take_snapshot(client)
             yield from look_at_queue(before, now, horizon=settings.feedback_retry_horizon)
             asked = {holder.name for holder in before.holders}  # one that came since was not
             seen = replace(now, holders=tuple(holder for holder in now.holders if holder.name in asked))
-            yield from look_at_workers(fleet, seen, settings)
+            yield from look_at_workers(fleet, seen, alike)
         except redis.RedisError as error:
             yield away(error, BrokerUrl.read(url, master).shown)
 

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from contextlib import closing
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
-
-from worker.app import create_app
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
 
+    from celery import Celery
+
     from worker.accounts.snapshot import Holder
-    from worker.settings import Settings
 
 __all__ = ["Fleet", "ask_fleet"]
 
@@ -42,15 +40,15 @@ class Fleet:
     others: Mapping[str, frozenset[str]] = field(default_factory=dict)
 
 
-def ask_fleet(settings: Settings, leases: Collection[Holder]) -> Fleet:
+def ask_fleet(app: Celery, leases: Collection[Holder]) -> Fleet:
     """Ask all workers, through the broker, which takes two seconds, or six if one of ours does not answer.
 
     Args:
-        settings: Where the broker is.
+        app: Ours, and not used by anybody else meanwhile.
         leases: Those that last: who has one is there, also if it does not answer.
     """
     expected = {lease.node for lease in leases if lease.node}
-    with closing(create_app(settings)) as app, app.connection_for_write() as connection:
+    with app.connection_for_write() as connection:
         control: Any = app.control
         # A connection of its own, also to send on: Kombu keeps the pools of a URL for the life of the process.
         control.mailbox.producer_pool = None

@@ -24,18 +24,19 @@ _START: Final = "start one (`celery -A worker worker`)"
 _OURS: Final = (QUEUE, REPLAYS)
 
 
-def look_at_workers(fleet: Fleet, now: Snapshot, settings: Settings) -> Iterator[Finding]:
+def look_at_workers(fleet: Fleet, now: Snapshot, settings: Settings | None) -> Iterator[Finding]:
     """Check what the workers answered.
 
     Args:
         fleet: What they answered.
         now: Who has messages in hand, by what stands in Redis.
-        settings: Those of this program, with which theirs are compared.
+        settings: Those of this program, with which theirs are compared; None if these are no worker's: then theirs are
+            compared with each other.
     """
     if fleet.stats:
         yield _consuming(fleet)
         yield _replaying(fleet)
-        yield _of_one_mind(fleet, about(settings))
+        yield _of_one_mind(fleet, settings)
         yield from _same_name(fleet)
     else:
         yield _none(now)
@@ -94,29 +95,38 @@ def _taken_by_others(fleet: Fleet) -> Iterator[Finding]:
             yield red("foreign worker", words, fix=fix)
 
 
-def _of_one_mind(fleet: Fleet, here: Mapping[str, Any]) -> Finding:
-    """Compare releases and settings with those of this program."""
-    check = "workers' settings"
+def _of_one_mind(fleet: Fleet, settings: Settings | None) -> Finding:
+    """Compare releases and settings with those of this program, or with those of the first worker."""
+    check, as_here = "workers' settings", settings is not None
+    told = [stats[ABOUT] for _, stats in sorted(fleet.stats.items()) if isinstance(stats.get(ABOUT), dict)]
+    standard = about(settings) if settings is not None else next(iter(told), None)
     differences = [
-        difference for name in sorted(fleet.stats) for difference in _differences(name, fleet.stats[name], here)
+        difference
+        for name in sorted(fleet.stats)
+        for difference in _differences(name, fleet.stats[name], standard, where="here" if as_here else "elsewhere")
     ]
-    if not differences:
-        return green(check, f"release {here['version']} and the same settings everywhere, as here")
-    fix = "start the workers of one release, with the same variables as here, or run the doctor where they run"
+    if standard is not None and not differences:
+        same = "everywhere, as here" if as_here else "everywhere"
+        return green(check, f"release {standard['version']} and the same settings {same}")
+    fix = "start the workers of one release, with the same variables"
+    if as_here:
+        return yellow(check, "; ".join(differences), fix=f"{fix} as here, or run the doctor where they run")
     return yellow(check, "; ".join(differences), fix=fix)
 
 
-def _differences(name: str, stats: Mapping[str, Any], here: Mapping[str, Any]) -> Iterator[str]:
+def _differences(
+    name: str, stats: Mapping[str, Any], standard: Mapping[str, Any] | None, *, where: str
+) -> Iterator[str]:
     told = stats.get(ABOUT)
-    if not isinstance(told, dict):
+    if not isinstance(told, dict) or standard is None:
         yield f"{name} does not tell: it is of an older release, or a plain Celery worker"
         return
-    if told["version"] != here["version"]:
-        yield f"{name} is of release {told['version']}, and here is {here['version']}"
+    if told["version"] != standard["version"]:
+        yield f"{name} is of release {told['version']}, and {where} is {standard['version']}"
         return
-    for setting, value in here["settings"].items():
+    for setting, value in standard["settings"].items():
         if (theirs := told["settings"].get(setting)) != value:
-            yield f"{setting} of {name} is {theirs}, and here it is {value}"
+            yield f"{setting} of {name} is {theirs}, and {where} it is {value}"
 
 
 def _holding(fleet: Fleet, holders: Collection[Holder]) -> Finding:

@@ -1,0 +1,99 @@
+"""What the doctor finds stands on the Overview, each with its advice; and no page waits for the doctor."""
+
+from __future__ import annotations
+
+import re
+import threading
+from contextlib import closing
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.burials import a_burial, bury
+from tests.flower import ServedFlower, served_flower
+from tests.places import Places, places_of
+from tests.processes import eventually
+from worker.dashboard.findings import Doctor
+from worker.deadletters import DeadLetterStore, upgrade
+from worker.deadletters.selection import Selection
+from worker.doctor import Examination, Finding, Level
+from worker.replays import create, pause
+from worker.settings import load_settings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.processes import RedisServer
+
+
+@pytest.fixture
+def store(sqlite_url: str) -> Iterator[DeadLetterStore]:
+    """The dead letters."""
+    upgrade(sqlite_url)
+    with closing(DeadLetterStore.connect(sqlite_url)) as store:
+        yield store
+
+
+@pytest.fixture
+def places(valkey: RedisServer) -> Iterator[Places]:
+    """An empty queue."""
+    with places_of(valkey) as places:
+        yield places
+
+
+@pytest.fixture
+def flower(store: DeadLetterStore, sqlite_url: str, valkey: RedisServer) -> Iterator[ServedFlower]:
+    """Flower on loopback."""
+    assert store
+    with served_flower(broker_url=valkey.url, database_url=sqlite_url) as flower:
+        yield flower
+
+
+def test_findings_stand_on_the_overview_with_their_advice(
+    flower: ServedFlower, store: DeadLetterStore, places: Places
+) -> None:
+    """Books that do not balance are red, a paused replay is yellow: found within one examination, without a button."""
+    places.count(accepted=5, delivered=2, written_off=1)
+    bury(store, a_burial())
+    plan = create(store.engine, Selection(), by="alice")
+    pause(store.engine, plan.id, by="alice")
+
+    first = flower.get("/feedback")
+    eventually(lambda: flower.get("/api/feedback/overview").json()["doctor"]["at"], what="it is examined")
+    page = flower.get("/feedback").text
+    words = " ".join(re.sub(r"<[^>]+>", " ", page).split())
+
+    assert first.status_code == 200
+    assert re.search(
+        r'<p class="alert alert-danger" role="alert">\s*<strong>Books:</strong> 2 events are missing', page
+    )
+    assert "`aquilax-feedback reconcile` says what exactly, and with --repair mends it" in words
+    assert "1 written off since it was last told" in words
+    assert f"replay {plan.id} by alice is paused" in words
+    assert f"`aquilax-feedback replays resume {plan.id}`" in words
+    assert words.index("Books:") < words.index("Replays:"), "red comes first"
+
+
+def test_no_page_waits_for_the_doctor() -> None:
+    """It shows what was found last, at once; and one examination serves all who look within half a minute."""
+    begun, may_end, now = threading.Semaphore(0), threading.Event(), [100.0]
+    bad = Finding(check="a check", level=Level.RED, words="it is away", fix="bring it back")
+
+    def examine() -> Examination:
+        begun.release()
+        assert may_end.wait(30)
+        return Examination(findings=(bad, Finding(check="another", level=Level.GREEN, words="well")))
+
+    doctor = Doctor(load_settings(_env_file=None), examine=examine, monotonic=lambda: now[0])
+    assert doctor.found().findings == ()
+    assert begun.acquire(timeout=30)
+    assert doctor.found().findings == (), "it hangs, and nothing waits for it"
+
+    may_end.set()
+    eventually(lambda: doctor.found().findings == (bad,), what="it is shown")
+    now[0] += 29
+    assert doctor.found().findings == (bad,)
+    assert not begun.acquire(blocking=False)
+    now[0] += 2
+    doctor.found()
+    assert begun.acquire(timeout=30)
