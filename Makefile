@@ -11,11 +11,12 @@ BENCH_INSTALLED := $(BENCH_VENV)/.installed
 LOCK := $(VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-emit-find-links --no-annotate --custom-compile-command "make lock"
 
-.PHONY: help install demo test chaos soak bench flame check lock clean
+.PHONY: help install demo test fuzz chaos soak bench flame check lock clean
 
 help:
 	@echo "make demo     watch feedback go the whole way, fail in every way, and be replayed"
 	@echo "make test     run every test, with branch coverage"
+	@echo "make fuzz     send a worker thousands of odd messages, on each pool; MESSAGES=… and SEED=… say how many, and which"
 	@echo "make chaos    hurt the system in every way, and count what is lost; under 25 minutes"
 	@echo "make soak     full load and a random fault every 20 s; for 20 minutes, or MINUTES=…"
 	@echo "make bench    measure this beside its peers and beside the limits; ARGS=… says what of it, and how often"
@@ -56,6 +57,9 @@ test: $(INSTALLED)
 	$(VENV)/bin/python -m pytest -m alone --cov --cov-append --cov-report=term || ended=$$?; \
 	exit $$ended
 endif
+
+fuzz: $(INSTALLED)
+	ODD_MESSAGES=$(or $(MESSAGES),5000) ODD_SEED=$(or $(SEED),1) $(VENV)/bin/python -m pytest tests/acceptance/test_odd_messages.py $(ARGS)
 
 chaos: $(INSTALLED)
 	$(VENV)/bin/python -m tests.chaos --jobs 2 $(if $(ARGS),$(ARGS),--page)

@@ -229,6 +229,7 @@ def _configuration(settings: Settings) -> dict[str, Any]:
             "lease": settings.feedback_lease.total_seconds(),
             "counts": {QUEUE: f"{QUEUE}:counts"},
             "holds": {QUEUE: HOLD},
+            "farthest": settings.feedback_retry_horizon.total_seconds(),
             "socket_connect_timeout": 5,
             "socket_timeout": 5,
             "socket_keepalive": True,

@@ -9,11 +9,9 @@ queue is kept whole in the dead-letter table, and the worker goes on.
 
 from __future__ import annotations
 
-import json
 import logging
 import time
 import warnings
-from base64 import b64encode
 from contextlib import closing
 from datetime import UTC, datetime
 from functools import partial
@@ -21,20 +19,24 @@ from typing import TYPE_CHECKING, Any, Final
 
 import redis
 from celery.exceptions import CPendingDeprecationWarning
+from celery.worker import state
 from celery.worker.consumer import Consumer as CeleryConsumer
 from kombu.common import PREFETCH_COUNT_MAX
 
+from producer.message import JOURNEY
 from worker.accounts.key_types import find_wrong_types
-from worker.broker.payload import HANDED_OUT_AS, HELD_IN, OWN_TAG, POISON
+from worker.broker.payload import POISON
 from worker.broker.pulse import PULSE
 from worker.broker.refusals import Refused
 from worker.deadletters import DeadLetterError, DeadLetterStore, burial_of_unreadable
 from worker.policy.ending import Buried
 from worker.policy.journey import Journey
-from worker.policy.message import Unreadable
+from worker.policy.message import Message as Readable
+from worker.policy.message import Unreadable, read_message
 from worker.policy.retry import Reason
 from worker.policy.verdict import Answer
 from worker.pool import TaskPool
+from worker.reception import MOST_HOLDERS, NoTask, Whole, content_of, for_celery, problem_of, unended, wait_of
 from worker.refusing import refuse
 
 if TYPE_CHECKING:
@@ -53,8 +55,8 @@ _LONGEST_PAUSE: Final = 3.0
 _DATABASE_PAUSE: Final = 5.0
 """Seconds after which a message that is no event tries to be buried again."""
 
-_MALFORMED: Final = (AttributeError, KeyError, TypeError, ValueError)
-"""What Celery's own code raises over parts of the wrong type. A lost connection is none of these."""
+_FAULT_PAUSE: Final = 5.0
+"""Seconds after which a message that our own code failed to receive is tried again."""
 
 
 class Consumer(CeleryConsumer):  # type: ignore[misc]  # Celery is untyped
@@ -65,17 +67,44 @@ class Consumer(CeleryConsumer):  # type: ignore[misc]  # Celery is untyped
     def create_task_handler(self, *args: Any, **kwargs: Any) -> Callable[[Message], None]:  # noqa: ANN401 - Celery's own
         """Return the function that is called with each message."""
         receive = super().create_task_handler(*args, **kwargs)
+        of_redis = (*self.connection_errors, *self.channel_errors)
 
         def on_task_received(message: Message) -> None:
+            whole = Whole(message)
             try:
-                if problem := _problem(message):
-                    self._bury(message, problem)
-                else:
-                    receive(message)
-            except _MALFORMED as error:
-                self._bury(message, f"Celery can't take it: {error!r}")
+                self._receive(message, whole, receive)
+            except of_redis:
+                raise
+            except Exception as error:  # noqa: BLE001 - whatever it is, it is our own code's or Celery's; `_keep_back` logs it
+                self._keep_back(message, error)
 
         return on_task_received
+
+    def _receive(self, message: Message, whole: Whole, receive: Callable[[Message], None]) -> None:
+        """Bring a message to its task, if it can be one, and is due."""
+        if unended(message) >= MOST_HOLDERS:
+            self._bury(message, whole, f"{MOST_HOLDERS} workers were lost over it, or forgot it")
+            return
+        try:
+            content = content_of(message)
+            problem = problem_of(message, content, horizon=self.app.feedback.settings.feedback_retry_horizon)
+        except NoTask as error:
+            problem = str(error)
+        if problem:
+            self._bury(message, whole, problem)
+        elif wait := wait_of(content):
+            message.channel.qos.defer(message.delivery_tag, wait=wait)
+        else:
+            for_celery(message, content)
+            receive(message)
+
+    def _keep_back(self, message: Message, error: Exception) -> None:
+        """Let a message wait that our own code failed to receive: it is not to blame."""
+        log.error("a message waits because of a fault of ours: it was not received", exc_info=error)
+        for request in tuple(state.requests.values()):
+            if request.message is message:
+                state.task_ready(request)
+        message.channel.qos.defer(message.delivery_tag, wait=_FAULT_PAUSE)
 
     def call_soon_ack(self, p: Callable[..., object], *args: Any, **kwargs: Any) -> object:  # noqa: ANN401 - Celery's own
         """Acknowledge or reject a message: at once, in the thread of its task, where the holder gathers what ends.
@@ -149,113 +178,55 @@ class Consumer(CeleryConsumer):  # type: ignore[misc]  # Celery is untyped
 
     def on_unknown_message(self, body: object, message: Message) -> None:  # noqa: ARG002 - Celery's signature
         """Keep a message that names no task."""
-        self._bury(message, "it names no task")
+        self._bury(message, Whole(message), "it names no task")
 
     def on_unknown_task(self, body: object, message: Message, exc: Exception) -> None:  # noqa: ARG002 - likewise
         """Keep a message for a task that is not ours."""
-        self._bury(message, f"there is no task {exc}")
+        self._bury(message, Whole(message), f"there is no task {exc}")
 
     def on_invalid_task(self, body: object, message: Message, exc: Exception) -> None:  # noqa: ARG002 - likewise
         """Keep a message that Celery refuses."""
-        self._bury(message, f"Celery refuses it: {exc}")
+        self._bury(message, Whole(message), f"Celery refuses it: {exc}")
 
     def on_decode_error(self, message: Message, exc: Exception) -> None:
         """Keep a message whose body can't be read."""
-        self._bury(message, f"its body can't be read: {exc!r}")
+        self._bury(message, Whole(message), f"its body can't be read: {exc!r}")
 
-    def _bury(self, message: Message, problem: str) -> None:
+    def _bury(self, message: Message, whole: Whole, problem: str) -> None:
         """Write the grave, then acknowledge. While the database is away it is not: the message comes back later.
 
         The store is opened for this one message: it is a rare one, and a pool may fork this process at any time.
         """
         now = datetime.now(UTC)
-        journey = Journey(enqueued_at=now, message_id=str(message.delivery_tag))
-        if POISON in message.headers:
-            problem = str(message.headers[POISON])
-        unreadable = Unreadable(raw=_raw(message), problem=problem, journey=journey)
+        found = _read(message, whole, problem, now)
         try:
             url = self.app.feedback.settings.feedback_database_url.get_secret_value()
             with closing(DeadLetterStore.connect(url, pool_size=1)) as store:
-                new = store.bury(burial_of_unreadable(unreadable, died_at=now))
+                new = store.bury(burial_of_unreadable(found, died_at=now))
         except DeadLetterError as error:
             log.error("a message that is no event waits for the dead-letter database: %s", error)  # noqa: TRY400 - in words
             message.channel.qos.defer(message.delivery_tag, wait=_DATABASE_PAUSE)
         else:
-            words = f"dead letter: {Reason.INVALID} {Answer(status=None, text=problem).words}"
-            self.app.feedback.observer.began(unreadable).ended(Buried(reason=Reason.INVALID, words=words))
+            words = f"dead letter: {Reason.INVALID} {Answer(status=None, text=found.problem).words}"
+            self.app.feedback.observer.began(found).ended(Buried(reason=Reason.INVALID, words=words))
             label = f"dead,dead:{Reason.INVALID}{',graves' if new else ''}"
             message.channel.qos.ack(message.delivery_tag, label)
 
 
-def _problem(message: Message) -> str:
-    """What is wrong with a message, if Celery would not notice before it is too late.
-
-    Its expiry is taken away: feedback has none, and Celery would drop what has expired.
-    """
+def _read(message: Message, whole: Whole, problem: str, now: datetime) -> Unreadable:
+    """Return what is to be buried of a message: all of it, and the event in it, if there is one."""
+    tag = str(message.delivery_tag)
+    if isinstance(message.headers, dict) and POISON in message.headers and isinstance(message.body, bytes):
+        journey = Journey(enqueued_at=now, message_id=tag)
+        return Unreadable(raw=message.body, problem=str(message.headers[POISON]), journey=journey)
     try:
-        payload = message.payload  # decoded once, here or by Celery
-    except Exception as error:  # noqa: BLE001 - whatever a decoder raises
-        return f"its body can't be read: {error!r}"
-    if not isinstance(message.headers, dict):
-        return "its headers are not an object"
-    if "task" not in message.headers:  # protocol 1, in which the body says it all
-        parts = payload if isinstance(payload, dict) else {}
-        parts["expires"] = None
-        args, kwargs, embed = parts.get("args", []), parts.get("kwargs", {}), None
-    else:
-        message.headers["expires"] = None
-        if not isinstance(payload, list) or len(payload) != _PARTS:
-            return "its body is not a list of args, kwargs and embed"
-        args, kwargs, embed = payload
-    if not isinstance(args, list) or not isinstance(kwargs, dict) or not isinstance(embed, dict | None):
-        return "its args are not a list, its kwargs not an object, or its embed neither an object nor null"
-    return ""
-
-
-_PARTS: Final = 3
-
-
-def _raw(message: Message) -> bytes:
-    """The whole message as JSON, but for the mark of a redelivery: redelivered it is the same message.
-
-    What was no message at all stands there as it stood in the queue.
-    """
-    if POISON in message.headers and isinstance(message.body, bytes):
-        return message.body
-    return json.dumps(
-        {
-            "headers": _without_mark(message.headers),
-            "properties": _as_sent(message.properties),
-            "content-type": message.content_type,
-            "content-encoding": message.content_encoding,
-            "body": _text(message.body),
-        },
-        default=repr,
-    ).encode()
-
-
-def _as_sent(properties: object) -> object:
-    """With the delivery tag that the client gave it."""
-    if isinstance(properties, dict) and OWN_TAG in properties:
-        properties = {**properties, "delivery_tag": properties[OWN_TAG]}
-    return _without_mark(properties)
-
-
-def _without_mark(value: object) -> object:
-    if not isinstance(value, dict):
-        return value
-    return {name: _without_mark(inner) for name, inner in value.items() if name not in _OF_A_DELIVERY}
-
-
-_OF_A_DELIVERY: Final = {"redelivered", HANDED_OUT_AS, HELD_IN, OWN_TAG}
-"""What differs from one delivery of a message to the next."""
-
-
-def _text(body: object) -> object:
-    """A body that is no text stands in base64."""
-    if not isinstance(body, bytes):
-        return body
-    try:
-        return body.decode()
-    except UnicodeDecodeError:
-        return {"base64": b64encode(body).decode()}
+        args, kwargs, headers = content_of(message)
+        found = read_message(args, kwargs, headers.get(JOURNEY), delivery_tag=tag, received_at=now)
+    except NoTask:
+        return Unreadable(raw=whole.as_json(), problem=problem, journey=Journey(enqueued_at=now, message_id=tag))
+    return Unreadable(
+        raw=whole.as_json(),
+        problem=problem,
+        journey=found.journey,
+        carries=found if isinstance(found, Readable) else None,
+    )

@@ -14,8 +14,7 @@ from worker.deadletters import (
     Burial,
     State,
     burial_of_unreadable,
-    key_of_event,
-    key_of_event_without_time,
+    key_of_message,
 )
 from worker.ledger import Busy, Claimed, Count, Held, Ledger, Seen
 from worker.observe.observer import UNOBSERVED
@@ -247,7 +246,7 @@ class Delivery:
             first_enqueued_at=journey.enqueued_at,
             attempts=journey.attempts,
             event=event,
-            event_key=key_of_event(event) if message.timed else key_of_event_without_time(event, journey.message_id),
+            event_key=key_of_message(message),
             http_status=outcome.http_status,
             answer=outcome.answer,
             dead_letter=journey.dead_letter,

@@ -59,11 +59,12 @@ class TaskPool(CeleryTaskPool):  # type: ignore[misc]  # Celery is untyped
     ) -> ApplyResult | Job:
         """Run a task when there is room for it."""
         tag = _delivery_tag(args)
-        call = partial(_run, error_callback, target, args, kwargs or {}, callback, accept_callback)
+        call: Callable[[], None] = partial(apply_target, target, args, kwargs or {}, callback, accept_callback)
         if args and args[0] == TASK:
-            return self._loop.submit(partial(without_revoked, call, accept_callback), tag=tag)
+            call = partial(without_revoked, call, accept_callback)
+            return self._loop.submit(partial(_run, call, error_callback), tag=tag)
         with self._one_at_a_time:
-            future = self.executor.submit(call)
+            future = self.executor.submit(_run, call, error_callback)
             self._tags[future] = tag
         future.add_done_callback(self._ended)
         return _Result(future)
@@ -143,10 +144,10 @@ def _threads(limit: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(max(limit, 1))
 
 
-def _run(failed: Callable[..., Any] | None, *call: Any) -> None:  # noqa: ANN401 - as of `apply_target`
+def _run(call: Callable[[], None], failed: Callable[..., Any] | None) -> None:
     """Run a task, and tell Celery how it ended, also where the code around it raises: nobody else would tell."""
     try:
-        apply_target(*call)
+        call()
     except Exception:
         if failed is None:
             raise

@@ -1,16 +1,21 @@
-"""Celery's request, which is read once.
+"""Celery's request, which is read once, and which ends however its task does.
 
 Celery decodes a message's body when it comes and again when its task runs, and looks for the headers that are not its
 own among all of its own names, each time anew.
+
+What Celery does when a task has ended may fail as anything may: then its message would stay in this worker's hand for
+ever, and its place in the pool be lost.
 """
 
 from __future__ import annotations
 
 import logging
+from functools import wraps
 from typing import TYPE_CHECKING, Any, Final
 
 from celery.app.task import Context
 from celery.utils.saferepr import saferepr
+from celery.worker import state
 from celery.worker.request import Request as CeleryRequest
 
 from producer.message import JOURNEY
@@ -22,17 +27,37 @@ if TYPE_CHECKING:
 
     from worker.revocations import Revocations
 
-__all__ = ["Request", "without_revoked"]
+__all__ = ["CELERYS_OWN", "REVOKED", "Request", "without_revoked"]
 
 log = logging.getLogger(__name__)
 
-_CELERYS_OWN: Final = frozenset(
+CELERYS_OWN: Final = frozenset(
     {*vars(Context), "lang", "task", "argsrepr", "kwargsrepr", "compression", "args", "kwargs"}
 )
 """The names that are no header of ours in what a task is told of its message, as Celery's `Context` has them."""
 
+REVOKED: Final = "revoked"
+"""What is counted of a message that an operator revoked."""
+
 _SHOWN: Final = 1024
 """Characters of a message's arguments that monitors are told: as many as Celery's own clients write down."""
+
+
+def _ending(method: Callable[..., Any]) -> Callable[..., Any]:
+    """Return one of Celery's methods that end a message, which ends it also where it fails."""
+
+    @wraps(method)
+    def end(request: Request, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - Celery's own
+        try:
+            return method(request, *args, **kwargs)
+        except Exception:
+            log.exception("a fault of ours: how the task %s ended could not be told", request.id)
+            state.task_ready(request)
+            # If nobody recorded its end the transport gives it back, and counts that (`worker/broker/lua/ack.lua`).
+            request.acknowledge()
+            return None
+
+    return end
 
 
 class Request(CeleryRequest):  # type: ignore[misc]  # Celery is untyped
@@ -43,13 +68,35 @@ class Request(CeleryRequest):  # type: ignore[misc]  # Celery is untyped
         options: As Celery has them.
     """
 
+    acknowledged: bool
+    on_failure = _ending(CeleryRequest.on_failure)
+    on_timeout = _ending(CeleryRequest.on_timeout)
+
+    def __init_subclass__(cls) -> None:
+        """Celery makes a class of its own for each task, with another `on_success`."""
+        cls.on_success = _ending(cls.on_success)
+
+    def on_accepted(self, *args: Any) -> None:  # noqa: ANN401 - Celery's own
+        """The task begins, also where that can't be told."""
+        try:
+            super().on_accepted(*args)
+        except Exception:
+            log.exception("a fault of ours: that the task %s begins could not be told", self.id)
+
+    def _announce_revoked(self, *args: Any) -> None:  # noqa: ANN401 - Celery's own
+        """An operator has revoked it: that is how it ends, and only so is it counted as revoked."""
+        if not self.acknowledged:
+            self.message.channel.qos.ack(self.message.delivery_tag, REVOKED)
+            self.acknowledged = True
+        super()._announce_revoked(*args)
+
     def __init__(self, message: Message, **options: Any) -> None:  # noqa: ANN401 - Celery's own
         super().__init__(message, **options)
         told: dict[str, Any] = self._request_dict
         if not self._decoded:
             self._body = message.payload
             self._content_type = self._content_encoding = None
-        told.setdefault("headers", {name: told[name] for name in told.keys() - _CELERYS_OWN} or None)
+        told.setdefault("headers", {name: told[name] for name in told.keys() - CELERYS_OWN} or None)
         # A client need not send its arguments twice.
         brief = len(message.body) <= _SHOWN and not told.get("compression")
         if not told.get("argsrepr"):

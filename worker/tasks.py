@@ -12,7 +12,7 @@ from celery.exceptions import Reject, Retry
 
 from producer.message import JOURNEY, TASK
 from producer.trace_context import TRACE_HEADERS
-from worker.broker.payload import HELD_IN, PROBE
+from worker.broker.payload import HELD_IN, PROBE, UNENDED
 from worker.deadletters import DeadLetterStoreUnavailable
 from worker.delivery import Again, Buried, Done
 from worker.policy.message import read_message
@@ -34,6 +34,11 @@ if TYPE_CHECKING:
 __all__ = ["DeadLettered", "Waiting", "register", "register_advance"]
 
 log = logging.getLogger(__name__)
+
+_REQUEST: Final = "worker.request:Request"
+
+_OF_A_DELIVERY: Final = {PROBE, UNENDED}
+"""Headers that say how a message was handed out: its next turn is another one."""
 
 
 _MESSAGE_ID: Final = "feedback_message_id"
@@ -81,7 +86,7 @@ def register(app: Celery, delivery: Callable[[], Delivery]) -> None:
                 _come_again(task, again)
 
     # Not shared: a second app in this process would otherwise run the first one's delivery.
-    options = {"Request": "worker.request:Request", "throws": (DeadLettered,), "typing": False}
+    options = {"Request": _REQUEST, "throws": (DeadLettered,), "typing": False}
     app.task(name=TASK, bind=True, shared=False, acks_late=True, **options)(deliver)
 
 
@@ -109,7 +114,7 @@ def register_advance(app: Celery, advancer: Callable[[], Advancer]) -> None:
             case _:
                 assert_never(done)
 
-    app.task(name=ADVANCE, bind=True, shared=False, acks_late=True)(advance_replay)
+    app.task(name=ADVANCE, bind=True, shared=False, acks_late=True, Request=_REQUEST)(advance_replay)
 
 
 def _publish(task: Task, request: Context, message: Signature) -> None:
@@ -159,7 +164,7 @@ def _come_again(task: Task, again: Again) -> Never:
     `Task.retry` would reject the message for good if Redis were away just now: here it goes back.
     """
     request = task.request
-    request.headers = {name: value for name, value in _headers(request).items() if name != PROBE}
+    request.headers = {name: value for name, value in _headers(request).items() if name not in _OF_A_DELIVERY}
     if again.as_it_is:
         request.headers["redelivered"] = True  # it was counted as accepted: so the transport knows
         request.headers[_MESSAGE_ID] = again.journey.message_id

@@ -69,7 +69,10 @@ POISON = {
     "a pickle": message(None, **{"content-type": "application/x-python-serialize"}),
     "an unknown content type": message([[], KWARGS, {}], **{"content-type": "application/x-unheard-of"}),
     "an eta that is no time": message([[], KWARGS, {}], headers={"eta": "soon"}),
-    "a time limit that is text": message([[], KWARGS, {}], headers={"timelimit": "x"}),
+    "an eta in eight thousand years": message([[], KWARGS, {}], headers={"eta": "9999-12-31T23:59:59-23:59"}),
+    "a task of Celery's own": message([[], KWARGS, {}], headers={"task": "celery.backend_cleanup"}),
+    "a task of another queue": message([[1, 1], {}, {}], headers={"task": "feedback.advance_replay"}),
+    "what five workers were lost over": message([[], KWARGS, {}], headers={"feedback_unended": 5}),
     "headers that name no task, and a body that names none": json.dumps(
         json.loads(message({"args": [], "kwargs": KWARGS})) | {"headers": {}}
     ),
@@ -132,6 +135,63 @@ def test_poison_is_kept_whole_and_the_worker_goes_on(poisoned: Running, poison: 
     poisoned.deliver()
     assert poisoned.worker.is_running
     eventually(lambda: not poisoned.broker.exists("unacked"), what="it is acknowledged")
+
+
+SIGNATURE = {"task": "feedback.deliver", "args": [], "kwargs": {}, "options": {"queue": "elsewhere"}}
+
+ODD: dict[str, dict[str, Any]] = {
+    "a time limit that is text": {"headers": {"timelimit": "x"}},
+    "a shadow that is an object": {"headers": {"shadow": {"a": 1}}},
+    "an id that is a list": {"headers": {"id": [1]}},
+    "an eta before the first day": {"headers": {"eta": "0001-01-01T00:00:00+23:59"}},
+    "no id": {"headers": {"id": None}},
+    "stamps that are a number": {"headers": {"stamped_headers": [5], "stamps": 5}},
+    "retries that are text": {"headers": {"retries": "x"}},
+    "a group and a chord": {"headers": {"group": "x"}, "embed": {"chord": SIGNATURE}},
+    "a chain that is a number": {"embed": {"chain": 5}},
+    "a chain": {"embed": {"chain": [SIGNATURE]}},
+    "callbacks": {"embed": {"callbacks": [SIGNATURE, SIGNATURE]}},
+    "errbacks of no type": {"embed": {"errbacks": {"a": 1}}},
+    "a priority that is no number": {"priority": "x"},
+    "another queue to retry in": {"delivery_info": {"exchange": "", "routing_key": "elsewhere"}},
+}
+
+
+def test_an_event_is_delivered_whatever_celery_would_be_told(poisoned: Running) -> None:
+    """Each of these kept its place in a worker for ever, or lost the event, or published with the worker's login."""
+    sent = {name: str(uuid.uuid4()) for name in ODD}
+    poisoned.sandbox.script(sent["another queue to retry in"], [503])
+    for name, request_id in sent.items():
+        odd = ODD[name]
+        entry = json.loads(message([[], KWARGS | {"request_id": request_id}, odd.get("embed", {})], **odd_headers(odd)))
+        entry["properties"] |= {part: value for part, value in odd.items() if part in {"priority", "delivery_info"}}
+        poisoned.broker.lpush("feedback", json.dumps(entry))
+
+    for name, request_id in sent.items():
+        eventually(lambda: poisoned.sandbox.received_for(request_id).status == "true", what=name)  # noqa: B023 - looked at at once
+
+    eventually(lambda: not poisoned.broker.exists("unacked"), what="all are acknowledged")
+    assert not poisoned.broker.exists("elsewhere")
+
+
+def odd_headers(odd: dict[str, Any]) -> dict[str, Any]:
+    """The headers of an odd message, as `message` takes them."""
+    return {"headers": odd["headers"]} if "headers" in odd else {}
+
+
+def test_an_invalid_message_that_holds_an_event_can_be_replayed(poisoned: Running) -> None:
+    """It is buried with its event; and the queue is not blamed on an operator."""
+    request_id = str(uuid.uuid4())
+    payload = [[], KWARGS | {"request_id": request_id}, {}]
+    poisoned.broker.lpush("feedback", message(payload, headers={"task": "feedback.delivr"}))
+    row = eventually(poisoned.buried, what="a dead letter")
+    assert row is not None
+    assert (row.request_id, row.org) == (request_id, "o")
+
+    poisoned.stack.run("dead-letters", "replay", str(row.id), "--yes", "--no-wait")
+
+    eventually(lambda: poisoned.sandbox.received_for(request_id).status == "true", what="it is delivered")
+    assert poisoned.broker.hget("feedback:counts", "revoked") is None
 
 
 def test_an_event_that_has_expired_is_delivered_all_the_same(poisoned: Running) -> None:

@@ -124,7 +124,8 @@ class Moves(RuleBasedStateMachine):
         holder, tags = some
         counts = json.dumps({QUEUE: KEYS.counts_of(QUEUE)})
         if tags:
-            ACK(self._client, self._hand(holder), [counts, *[part for tag in tags for part in (tag, label)]])
+            parts = [part for tag in tags for part in (tag, label)]
+            ACK(self._client, self._hand(holder), [counts, "", KEYS.sep, KEYS.steps_text, *parts])
 
     @rule(some=tags, due=st.sampled_from(["+60000", "1"]))
     def defer(self, some: tuple[str, tuple[bytes, ...]], due: str) -> None:

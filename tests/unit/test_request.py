@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from celery import Celery
 from celery.app.task import Context
+from celery.worker import state
 from celery.worker.request import Request as CeleryRequest
+from celery.worker.request import create_request_cls
 from kombu.message import Message
 
 from worker.request import Request
@@ -80,3 +83,39 @@ def test_a_body_that_is_none_is_refused_as_before(app: Celery, body: str) -> Non
     """With an error that the consumer takes for what it is."""
     with pytest.raises((TypeError, ValueError)):
         Request(message(body=body), app=app)
+
+
+class Failing:
+    """A request of Celery's whose end can't be told."""
+
+    def __init__(self, app: Celery) -> None:
+        self.acknowledged: list[bool] = []
+        pool: Any = SimpleNamespace(apply_async=None)
+        made = create_request_cls(Request, app.tasks["t"], pool, "here", None, app=app)
+        self.request = made(message(), app=app, task=app.tasks["t"], on_ack=lambda *_: self.acknowledged.append(True))
+
+    def fail(self, *_: Any, **__: Any) -> None:
+        """Fail, as anything may."""
+        raise RuntimeError("a fault")
+
+
+@pytest.mark.parametrize("how", ["on_success", "on_failure", "on_timeout"])
+def test_a_message_ends_also_where_its_end_cant_be_told(app: Celery, how: str) -> None:
+    """Else it would be in hand for ever; what the transport does with it is another matter."""
+    failing = Failing(app)
+    state.task_reserved(failing.request)
+
+    getattr(failing.request, how)("of no kind that Celery knows")
+
+    assert failing.acknowledged == [True]
+    assert failing.request not in state.reserved_requests
+
+
+def test_a_task_runs_also_where_its_beginning_cant_be_told(app: Celery, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Monitors miss an event, and nobody's feedback waits."""
+    failing = Failing(app)
+    monkeypatch.setattr(type(failing.request), "send_event", failing.fail)
+
+    failing.request.on_accepted(1, 2.0)
+
+    assert failing.request.worker_pid == 1

@@ -90,8 +90,11 @@ class SafeChannel(FetchingChannel):
         """Publish a message: at once or for later, and in place of the one in hand that it takes over from."""
         headers = message.get("headers")
         due, instead_of = due_at(headers), taken_over(headers)
-        if due is not None and due <= time.time() * 1000 and not instead_of.tag:
+        now = time.time() * 1000
+        if due is not None and due <= now and not instead_of.tag:
             due = None
+        if due is not None and queue in self.counts and due > now + self.farthest * 1000:
+            due = None  # as of `FetchingChannel._waits`
         if due is None and not instead_of.tag:
             super()._put(queue, message, **kwargs)
             return

@@ -21,7 +21,7 @@ from kombu.utils.json import dumps
 from worker.bounded_retry import NO_RETRY
 from worker.broker.holding import HoldingChannel
 from worker.broker.keys import DELAYED
-from worker.broker.payload import HELD_IN, MAX_BYTES, PROBE, due_at, to_payload
+from worker.broker.payload import HELD_IN, MAX_BYTES, PROBE, QUEUED_IN, due_at, to_payload
 from worker.broker.refusals import taking_refusals
 from worker.broker.scripts import FETCH
 
@@ -256,10 +256,15 @@ class FetchingChannel(HoldingChannel):
             queue, acknowledged = lists[number - 1]
             tag = raw_tag.decode() if isinstance(raw_tag, bytes) else raw_tag
             payload = to_payload(_bytes(entry), tag=tag, queue=queue)
+            headers, properties = payload["headers"], payload["properties"]
+            properties[QUEUED_IN] = queue
+            # No sender says these: the one passes a hold by, the other ends messages.
+            headers.pop(PROBE, None)
+            properties.pop(HELD_IN, None)
             if probe:
-                payload["headers"][PROBE] = True
+                headers[PROBE] = True
             if acknowledged and queue in self.counts:
-                payload["properties"][HELD_IN] = self.holder.held_key
+                properties[HELD_IN] = self.holder.held_key
             fetched.append(Fetched(queue, tag if acknowledged else "", payload, due_at(payload["headers"])))
         if tags := [message.tag for message in fetched if message.tag]:
             self.holder.hold(tags)
@@ -269,6 +274,8 @@ class FetchingChannel(HoldingChannel):
         """Let a message that is not due yet wait in Redis; a plain client laid it in its queue."""
         if message.due is None:
             return False
+        if message.queue in self.counts and message.due > now + self.farthest * 1000:
+            return False  # whoever takes it sees that it would wait for ever
         if message.tag and message.due > now + _ON_TIME:
             self.holder.defer(message.tag, due=message.due)
             return True

@@ -293,7 +293,8 @@ class Holder:
                 with self._taken(self._ended) as ended:
                     parts = [part for pair in ended.items() if not SETTLED.take(pair[0]) for part in pair]
                     if parts:
-                        ACK(self._client, [keys.unacked, keys.index, self.held_key], [self._counts, *parts])
+                        queues = [self._counts, keys.prefix, keys.sep, keys.steps_text]
+                        ACK(self._client, [keys.unacked, keys.index, self.held_key], [*queues, *parts])
                 with self._taken(self._returned) as returned:
                     if returned:
                         self._give_back(list(returned), end="back")

@@ -33,6 +33,8 @@ class HoldingChannel(kombu_redis.Channel):  # type: ignore[misc]  # Kombu is unt
     """The queues that can be held, and the hash of their hold."""
     node: str = ""
     """The node name of the worker that consumes; it stands in the name of its lease."""
+    farthest: float = float("inf")
+    """Seconds ahead within which a message of a counted queue waits for its time; any other is handed out at once."""
 
     from_transport_options: ClassVar[tuple[str, ...]] = (
         *kombu_redis.Channel.from_transport_options,
@@ -40,6 +42,7 @@ class HoldingChannel(kombu_redis.Channel):  # type: ignore[misc]  # Kombu is unt
         "counts",
         "holds",
         "node",
+        "farthest",
     )
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - Kombu's own

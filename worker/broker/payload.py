@@ -21,6 +21,8 @@ __all__ = [
     "OWN_TAG",
     "POISON",
     "PROBE",
+    "QUEUED_IN",
+    "UNENDED",
     "due_at",
     "handed_out_at",
     "read_json",
@@ -47,6 +49,12 @@ OWN_TAG: Final = "feedback_own_tag"
 
 HELD_IN: Final = "feedback_held_in"
 """The property of a message in hand, of a queue that is counted: the key of the set of what its holder holds."""
+
+QUEUED_IN: Final = "feedback_queue"
+"""The property of a message in hand that says which queue it was taken from, whatever its sender says."""
+
+UNENDED: Final = "feedback_unended"
+"""The header that counts how often a message was handed out and did not come to an end (`lua/common.lua`)."""
 
 PROBE: Final = "feedback_probe"
 """The header of the one message that is handed out to see whether a hold can end."""

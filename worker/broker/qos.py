@@ -33,7 +33,8 @@ class QoS(kombu_redis.QoS):  # type: ignore[misc]  # Kombu is untyped
 
         Args:
             delivery_tag: Its delivery tag.
-            label: What to count, if its queue is counted and nobody settled it before; `revoked` if nothing is said.
+            label: What to count, if its queue is counted and nobody settled it before. If nothing is said it has not
+                ended, and goes back to the end of its queue.
         """
         self._quick_ack(delivery_tag)
         self.channel.holder_of(delivery_tag).ack(delivery_tag, label)

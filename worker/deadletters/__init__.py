@@ -6,6 +6,7 @@ from worker.deadletters.burial import (
     burial_of_unreadable,
     key_of_event,
     key_of_event_without_time,
+    key_of_message,
     key_of_raw,
 )
 from worker.deadletters.errors import (
@@ -47,6 +48,7 @@ __all__ = [
     "downgrade",
     "key_of_event",
     "key_of_event_without_time",
+    "key_of_message",
     "key_of_raw",
     "upgrade",
 ]

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from producer.event import FeedbackEvent
-    from worker.policy.message import Unreadable
+    from worker.policy.message import Message, Unreadable
 
 __all__ = [
     "MAX_ANSWER_BYTES",
@@ -26,6 +26,7 @@ __all__ = [
     "clean",
     "key_of_event",
     "key_of_event_without_time",
+    "key_of_message",
     "key_of_raw",
     "stored_message_id",
 ]
@@ -53,7 +54,7 @@ class Burial:
         event_key: What tells it from every other: from `key_of_event` and its like.
         http_status: The status of the last answer, if one came.
         answer: The last answer's text, or what is wrong with the message.
-        raw: The message as it came, if it is invalid.
+        raw: The message as it came, if it is invalid; some hold an event all the same, which can be replayed.
         dead_letter: The row that is being replayed, if it died in a replay.
         replay: The name of the plan that replayed it, if one did.
         message_id: The id of the message (`Journey.message_id`), which a redelivery keeps; '' if it is not known.
@@ -78,23 +79,33 @@ class Burial:
 
 
 def burial_of_unreadable(message: Unreadable, *, died_at: datetime) -> Burial:
-    """Return the burial of a message that can't be read as an event.
+    """Return the burial of a message that can't be read as an event, or not be brought to its task.
 
     Args:
         message: What stood in the queue, and what is wrong with it.
         died_at: Now.
     """
+    journey, found = message.journey, message.carries
     return Burial(
         reason=Reason.INVALID,
         died_at=died_at,
-        first_enqueued_at=message.journey.enqueued_at,
-        attempts=0,
-        event=None,
-        event_key=key_of_raw(message.raw),
+        first_enqueued_at=journey.enqueued_at,
+        attempts=journey.attempts,
+        event=None if found is None else found.event,
+        event_key=key_of_raw(message.raw) if found is None else key_of_message(found),
         answer=message.problem,
         raw=message.raw,
-        message_id=message.journey.message_id,
+        dead_letter=journey.dead_letter,
+        replay=journey.replay,
+        message_id=journey.message_id,
     )
+
+
+def key_of_message(message: Message) -> str:
+    """Return the key of a message's event."""
+    if message.timed:
+        return key_of_event(message.event)
+    return key_of_event_without_time(message.event, message.journey.message_id)
 
 
 def key_of_event(event: FeedbackEvent) -> str:

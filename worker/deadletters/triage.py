@@ -51,6 +51,7 @@ class Cause:
         first_died_at: When the first of them died.
         last_died_at: When the last of them died.
         org: Whose they are, if they are all of one org.
+        replayable: Whether any of them holds an event.
         counts: How many died in each stretch of time.
     """
 
@@ -60,6 +61,7 @@ class Cause:
     first_died_at: datetime
     last_died_at: datetime
     org: str | None
+    replayable: bool
     counts: tuple[int, ...]
 
 
@@ -160,6 +162,7 @@ def _cause(rows: list[Any], line: str) -> Cause:
         rows=counts.total(),
         first_died_at=min(row.first for row in rows),
         last_died_at=max(row.last for row in rows),
+        replayable=orgs != {None},
         org=orgs.pop() if len(orgs) == 1 else None,
         counts=tuple(counts[number] for number in range(BUCKETS)),
     )

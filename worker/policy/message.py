@@ -56,12 +56,13 @@ class Message:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unreadable:
-    """Poison: what stands in the message is no event.
+    """Poison: what stands in the message is no event, or it can't be brought to its task.
 
     Attributes:
         raw: The message's arguments and header, whole, as JSON.
         problem: What is wrong with it.
         journey: As much of its way as is known.
+        carries: What it carries all the same, if that reads as an event.
         delivery_tag: As of `Message`.
         held_in: As of `Message`.
         probe: As of `Message`.
@@ -71,6 +72,7 @@ class Unreadable:
     raw: bytes
     problem: str
     journey: Journey
+    carries: Message | None = None
     delivery_tag: str = ""
     held_in: str = ""
     probe: bool = False

@@ -19,6 +19,7 @@ from sqlalchemy import (
     func,
     insert,
     literal,
+    or_,
     select,
     update,
 )
@@ -248,7 +249,7 @@ def _left_out(connection: Connection, selection: Selection) -> tuple[int, int]:
         query = select(func.count()).select_from(DeadLetter).where(covered(replayable(selection)), which)
         return connection.scalar(query) or 0
 
-    return count(DeadLetter.reason == Reason.INVALID), count(and_(_HOLDS_AN_EVENT, _is_elsewhere()))
+    return count(~_HOLDS_AN_EVENT), count(and_(_HOLDS_AN_EVENT, _is_elsewhere()))
 
 
 def _is_elsewhere() -> ColumnElement[bool]:
@@ -258,4 +259,4 @@ def _is_elsewhere() -> ColumnElement[bool]:
     return DeadLetter.id.in_(taken)
 
 
-_HOLDS_AN_EVENT: Final = DeadLetter.reason != Reason.INVALID
+_HOLDS_AN_EVENT: Final = or_(DeadLetter.reason != Reason.INVALID, DeadLetter.org.is_not(None))

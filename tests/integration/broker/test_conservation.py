@@ -182,13 +182,16 @@ class Conservation(History):
         return worker, message, self.look().in_hand[message.delivery_tag]
 
     def _end(self, entry: Entry, label: str) -> None:
-        self.alive[entry.name] -= 1
         if entry.queue == COUNTED:
-            self.ended.update((label or "revoked").split(","))
+            if not label:
+                assert entry.name in {other.name for other in self.look().of(COUNTED)}
+                return
+            self.ended.update(label.split(","))
+        self.alive[entry.name] -= 1
 
     @rule(number=numbers, label=st.sampled_from(LABELS))
     def ack(self, number: int, label: str) -> None:
-        """A message ends; if nobody says how, it was revoked."""
+        """A message ends; if nobody says how, and its queue is counted, it goes to the back of it."""
         if found := self._in_hand(number):
             worker, message, entry = found
             if label:
@@ -201,7 +204,7 @@ class Conservation(History):
 
     @rule(number=numbers)
     def reject(self, number: int) -> None:
-        """A message is refused for good."""
+        """A message is refused for good, where nobody counts how it ended."""
         if found := self._in_hand(number):
             worker, message, entry = found
             message.reject()

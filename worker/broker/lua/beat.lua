@@ -33,7 +33,7 @@ if now >= grace then
         redis.call('HDEL', KEYS[1], tag)
         redis.call('ZREM', KEYS[2], tag)
         local list = list_of(ARGV[3], queue_of(row), ARGV[4], ARGV[5], message)
-        redis.call('RPUSH', list, redelivered(message, tag, queue_of(row)))
+        redis.call('RPUSH', list, unended(message, tag, queue_of(row)))
         returned = returned + 1
       end
     end

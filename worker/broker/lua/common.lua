@@ -186,6 +186,21 @@ local function redelivered(message, tag, queue)
   return with_marks(wrapped(message, tag, queue, true))
 end
 
+-- How often a message was handed out and did not come to an end, as its own header says.
+local function times_unended(message)
+  local times = field(field(message, 'headers'), 'feedback_unended')
+  return type(times) == 'number' and times >= 0 and times < 1000 and math.floor(times) or 0
+end
+
+-- Mark a message that was handed out and did not come to an end: as `redelivered`, and one time more.
+local function unended(message, tag, queue)
+  local marked = redelivered(message, tag, queue)
+  local times = string.format('%d', times_unended(decode(marked)) + 1)
+  local object = string.find(marked, '{', 1, true)
+  local noted = with_member(marked, (member(marked, object, 'headers')), 'feedback_unended', times)
+  return noted and usable(decode(noted)) and noted or marked
+end
+
 -- Let a message wait. A sorted set has each member once, and of equal messages each is to be delivered.
 local function schedule(delayed, due, message)
   while redis.call('ZSCORE', delayed, message) do

@@ -13,6 +13,7 @@ local DUE_AT_ONCE = 1000
 local BYTES_AT_ONCE = 8 * 1024 * 1024 -- of entries: then the rest is fetched the next time
 local PREVIEW = 64 * 1024 -- bytes of an entry that is too large
 local PROBE_LASTS = 60000
+local SUSPECT, ASK_AGAIN = 3, 50
 local now = now_ms()
 local lists = (#KEYS - HEAD) / PER_LIST
 local fetch, most_bytes = ARGV[FIRST_ARGUMENT + lists * 2 + 1], ARGV[FIRST_ARGUMENT + lists * 2 + 2]
@@ -77,6 +78,11 @@ local function hold_in_hand(entry, message, queue)
   return tag
 end
 
+-- What several workers were lost over goes into an empty hand: the next one to be lost shall have nothing else in it.
+local function must_wait(suspect)
+  return suspect and (#taken > 0 or redis.call('SCARD', KEYS[4]) > 0)
+end
+
 for number = 1, lists do
   local at = HEAD + (number - 1) * PER_LIST
   local list, delayed, counts, hold = KEYS[at + 1], KEYS[at + 2], KEYS[at + 3], KEYS[at + 4]
@@ -100,7 +106,6 @@ for number = 1, lists do
       break
     end
     local size = #entry
-    bytes = bytes + size
     local message = nil
     if counts ~= '' and is_too_large(entry) then
       entry = wrapped(string.sub(entry, 1, PREVIEW), '', queue, false, size)
@@ -108,6 +113,14 @@ for number = 1, lists do
     else
       message = decode(entry)
     end
+    local suspect = acknowledged and times_unended(message) >= SUSPECT
+    if must_wait(suspect) then
+      redis.call('RPUSH', list, entry)
+      sooner(now + ASK_AGAIN)
+      room = 0
+      break
+    end
+    bytes = bytes + size
     local tag = ''
     if acknowledged then
       tag = hold_in_hand(entry, message, queue)
@@ -121,7 +134,7 @@ for number = 1, lists do
     end
     taken[#taken + 1] = {number, tag, entry, share.probing and 1 or 0}
     room, share.free = room - 1, share.free - 1
-    if bytes > BYTES_AT_ONCE then
+    if bytes > BYTES_AT_ONCE or suspect then
       room = 0
     end
     if not acknowledged then
