@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import time
 from datetime import timedelta
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, Final
 
 from celery import bootsteps
 
+from worker.broker.holder import Holder
 from worker.deadletters.engine import shown
 
 if TYPE_CHECKING:
     from worker.settings import Settings
 
-__all__ = ["ABOUT", "About", "about"]
+__all__ = ["ABOUT", "IN_HAND", "About", "about"]
 
 ABOUT: Final = "feedback"
 """The key in a worker's ``stats``."""
+
+IN_HAND: Final = "in_hand"
+"""The key in that of what the worker has in hand."""
 
 _SHARED: Final = (
     "aquilax_base_url",
@@ -44,4 +49,11 @@ class About(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery is untyped
 
     def info(self, consumer: Any) -> dict[str, Any]:  # noqa: ANN401 - Celery's Consumer
         """What ``celery inspect stats`` shows, and Flower's page of the worker."""
-        return {ABOUT: about(consumer.app.feedback.settings)}
+        return {ABOUT: {**about(consumer.app.feedback.settings), IN_HAND: _in_hand()}}
+
+
+def _in_hand() -> dict[str, float]:
+    """How many messages this process has in hand, and for how many seconds none of them has ended."""
+    holders, now = Holder.all_living(), time.monotonic()
+    longest = max((holder.without_end(now) for holder in holders), default=0.0)
+    return {"messages": sum(holder.held for holder in holders), "without_end": round(longest, 1)}

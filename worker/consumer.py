@@ -23,9 +23,9 @@ from celery.worker import state
 from celery.worker.consumer import Consumer as CeleryConsumer
 from kombu.common import PREFETCH_COUNT_MAX
 
-from producer.message import JOURNEY
+from producer.message import JOURNEY, QUEUE
 from worker.accounts.key_types import find_wrong_types
-from worker.broker.payload import POISON
+from worker.broker.payload import HELD_IN, POISON, QUEUED_IN
 from worker.broker.pulse import PULSE
 from worker.broker.refusals import Refused
 from worker.deadletters import DeadLetterError, DeadLetterStore, burial_of_unreadable
@@ -197,6 +197,9 @@ class Consumer(CeleryConsumer):  # type: ignore[misc]  # Celery is untyped
 
         The store is opened for this one message: it is a rare one, and a pool may fork this process at any time.
         """
+        if HELD_IN not in message.properties:
+            self._move(message)
+            return
         now = datetime.now(UTC)
         found = _read(message, whole, problem, now)
         try:
@@ -211,6 +214,19 @@ class Consumer(CeleryConsumer):  # type: ignore[misc]  # Celery is untyped
             self.app.feedback.observer.began(found).ended(Buried(reason=Reason.INVALID, words=words))
             label = f"dead,dead:{Reason.INVALID}{',graves' if new else ''}"
             message.channel.qos.ack(message.delivery_tag, label)
+
+    def _move(self, message: Message) -> None:
+        """Lay what is of no use in another queue into the one of feedback: there it is counted, and brought to its end.
+
+        It may be there twice, if this worker dies in between, and is not lost.
+        """
+        log.warning("a message of the queue %s goes into %s", message.properties.get(QUEUED_IN), QUEUE)
+        if POISON in message.headers and isinstance(message.body, bytes):
+            with message.channel.conn_or_acquire() as client:
+                client.lpush(QUEUE, message.body)
+        else:
+            message.channel._put(QUEUE, message.serializable() | {"headers": message.headers})  # noqa: SLF001 - Kombu's
+        message.ack()
 
 
 def _read(message: Message, whole: Whole, problem: str, now: datetime) -> Unreadable:

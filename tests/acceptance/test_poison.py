@@ -194,6 +194,24 @@ def test_an_invalid_message_that_holds_an_event_can_be_replayed(poisoned: Runnin
     assert poisoned.broker.hget("feedback:counts", "revoked") is None
 
 
+def test_what_stands_in_the_wrong_queue_is_counted_where_it_belongs(poisoned: Running) -> None:
+    """An event is delivered; anything else is a dead letter of the queue of feedback. The books say so."""
+    request_id = str(uuid.uuid4())
+    for entry in (
+        message([[], KWARGS | {"request_id": request_id}, {}]),
+        message([[], {}, {}], headers={"task": "x"}),
+        "?",
+    ):
+        poisoned.broker.lpush("feedback-replays", entry)
+
+    eventually(lambda: poisoned.sandbox.received_for(request_id).status == "true", what="the event is delivered")
+    rows = [eventually(poisoned.buried, what="a dead letter") for _ in range(2)]
+
+    assert sorted(row.raw == b"?" for row in rows if row) == [False, True]
+    eventually(lambda: not poisoned.broker.exists("unacked"), what="all are acknowledged")
+    poisoned.stack.run("reconcile")
+
+
 def test_an_event_that_has_expired_is_delivered_all_the_same(poisoned: Running) -> None:
     """Celery would drop it without a word; a person's feedback does not go stale by the clock."""
     poisoned.deliver(expires=-1)

@@ -123,7 +123,8 @@ class Holder:
         self._keys = keys
         self._counts = json.dumps({queue: keys.counts_of(queue) for queue in keys.counts})
         self._renew_every = min(lease / RENEWALS, _LONGEST_UNRENEWED)
-        self._held: dict[str, None] = {}
+        self._held: dict[str, float] = {}
+        self._noted_at = 0.0
         self._ended: dict[str, str] = {}
         self._returned: dict[str, str] = {}
         self._deferred: dict[str, str] = {}
@@ -156,6 +157,12 @@ class Holder:
         """How many messages it holds."""
         return len(self._held)
 
+    def without_end(self, now: float) -> float:
+        """For how many seconds up to ``now`` (of `time.monotonic`) it has held something and ended nothing."""
+        with self._changed:
+            oldest = next(iter(self._held.values()), now)
+        return max(now - max(oldest, self._noted_at), 0.0)
+
     def __contains__(self, tag: object) -> bool:
         """Whether it holds this message."""
         return tag in self._held
@@ -179,7 +186,7 @@ class Holder:
         """Note what was handed over to it."""
         self.start()
         with self._changed:
-            self._held.update(dict.fromkeys(tags))
+            self._held.update(dict.fromkeys(tags, time.monotonic()))
 
     def ack(self, tag: str, label: str = "") -> None:
         """End a message.
@@ -265,6 +272,7 @@ class Holder:
         with self._changed:
             is_first = not self._pending
             notes[tag] = what
+            self._noted_at = time.monotonic()
             if self.grouped and is_first:
                 self._changed.notify()
         if not self.grouped:
@@ -325,7 +333,7 @@ class Holder:
                 later = dict(notes)
                 notes.clear()
                 notes.update(taken | later)
-                self._held.update(dict.fromkeys(held))
+                self._held.update(dict.fromkeys(held, time.monotonic()))
             raise
 
     def _give_back(self, tags: list[str], *, end: str, keep: Collection[str] | None = None) -> int:

@@ -24,6 +24,7 @@ from worker.doctor.finding import Finding, Level, red
 from worker.doctor.fleet import ask_fleet
 from worker.doctor.flower import look_at_flower
 from worker.doctor.keys import look_at_keys
+from worker.doctor.progress import look_at_progress
 from worker.doctor.queue import look_at_queue
 from worker.doctor.replays import look_at_replays
 from worker.doctor.workers import look_at_workers
@@ -182,6 +183,7 @@ def _look_through_redis(settings: Settings, app: Celery, *, alike: Settings | No
             asked = {holder.name for holder in before.holders}  # one that came since was not
             seen = replace(now, holders=tuple(holder for holder in now.holders if holder.name in asked))
             yield from look_at_workers(fleet, seen, alike)
+            yield from look_at_progress(fleet, settings)
         except redis.RedisError as error:
             yield away(error, BrokerUrl.read(url, master).shown)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from datetime import timedelta
@@ -115,3 +116,16 @@ def test_what_others_acknowledge_is_forgotten_at_some_time(monkeypatch: pytest.M
         settled.add(tag)
 
     assert [settled.take(tag) for tag in ("1", "4", "4")] == [False, True, False]
+
+
+def test_it_tells_for_how_long_nothing_has_ended(holding: Holder) -> None:
+    """Since the oldest message came, or since another one ended; not at all where nothing is held."""
+    now = time.monotonic()
+    assert holding.without_end(now + 60) > 59
+
+    holding.ack("1")
+    ended = time.monotonic()
+    assert holding.without_end(ended) < 60
+    assert holding.without_end(ended + 60) <= 60 + (time.monotonic() - now)
+    holding.forget()
+    assert holding.without_end(ended + 60) == 0
