@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any, Final, Never
 import redis
 from billiard.process import active_children
 from celery import bootsteps
+from celery.apps.worker import Worker as WorkerProgram
 from celery.concurrency.solo import TaskPool as SoloPool
-from celery.signals import worker_shutting_down
+from celery.signals import worker_shutdown, worker_shutting_down
 from celery.worker import state
 from celery.worker.control import inspect_command
 
@@ -155,6 +156,7 @@ class Leave(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery is untyped
         )
         self._asked_to_stop = 0
         worker_shutting_down.connect(self._asked)
+        worker_shutdown.connect(self._stopped)
 
     def start(self, worker: Any) -> None:  # noqa: ANN401 - Celery's signature
         """Nothing more: it hears already how often the worker is asked to stop."""
@@ -164,6 +166,11 @@ class Leave(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery is untyped
         self._asked_to_stop += 1
         wait = how != "Cold" and self._asked_to_stop == 1
         self._deadline.begin(MARGIN + (self._patience.total_seconds() if wait else 0))
+
+    def _stopped(self, sender: object = None, **_: object) -> None:
+        """Count no more, if the worker was a part of another program, which lives on."""
+        if not isinstance(sender, WorkerProgram):
+            self._deadline.call_off()
 
     def close(self, worker: Any) -> None:  # noqa: ANN401, ARG002 - Celery's signature
         """Begin to count, where no signal has stopped the worker but a command, or a fault."""

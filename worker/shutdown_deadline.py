@@ -52,6 +52,7 @@ class ShutdownDeadline:
         self._before_exit = before_exit
         self._exit = exit_process
         self._ends_at: float | None = None
+        self._called_off = False
         self._said = False
 
     @property
@@ -73,9 +74,15 @@ class ShutdownDeadline:
         if first:
             start_thread(self._watch)
 
+    def call_off(self) -> None:
+        """Let the process live on: the worker has stopped, and was only a part of it."""
+        self._called_off = True
+
     def _watch(self) -> None:
-        while self.left > 0:
-            sleep(min(self.left, _LOOK_EVERY))
+        while self.left > 0 and not self._called_off:
+            sleep(max(min(self.left, _LOOK_EVERY), 0))
+        if self._called_off:
+            return
         start_thread(self._speak)
         until = time.monotonic() + _LONGEST_WORD
         while not self._said and time.monotonic() < until:

@@ -63,6 +63,18 @@ def test_asked_again_the_time_only_gets_shorter() -> None:
     eventually(lambda: exits.statuses, what="the end")
 
 
+def test_a_program_that_a_worker_was_a_part_of_lives_on() -> None:
+    """Once the worker has stopped in order, nothing counts any more."""
+    exits = Exits()
+    deadline = exits.deadline()
+
+    deadline.begin(1000)
+    deadline.call_off()
+    deadline._watch()  # what its thread does: it returns
+
+    assert exits.statuses == []
+
+
 def test_a_log_that_hangs_does_not_keep_the_process() -> None:
     """A thread that hangs may hold the log's lock; or the pipe that it goes to is full."""
     exits, never = Exits(), threading.Event()
