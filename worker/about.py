@@ -15,13 +15,16 @@ from worker.deadletters.engine import shown
 if TYPE_CHECKING:
     from worker.settings import Settings
 
-__all__ = ["ABOUT", "IN_HAND", "About", "about"]
+__all__ = ["ABOUT", "DELIVERIES_AT_ONCE", "IN_HAND", "About", "about"]
 
 ABOUT: Final = "feedback"
 """The key in a worker's ``stats``."""
 
 IN_HAND: Final = "in_hand"
 """The key in that of what the worker has in hand."""
+
+DELIVERIES_AT_ONCE: Final = "deliveries_at_once"
+"""There: how many it has file descriptors for, if for fewer than it is to deliver."""
 
 _SHARED: Final = (
     "aquilax_base_url",
@@ -49,7 +52,9 @@ class About(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery is untyped
 
     def info(self, consumer: Any) -> dict[str, Any]:  # noqa: ANN401 - Celery's Consumer
         """What ``celery inspect stats`` shows, and Flower's page of the worker."""
-        return {ABOUT: {**about(consumer.app.feedback.settings), IN_HAND: _in_hand()}}
+        parts = consumer.app.feedback
+        short = {} if parts.room is None else {DELIVERIES_AT_ONCE: parts.room.most}
+        return {ABOUT: {**about(parts.settings), IN_HAND: _in_hand(), **short}}
 
 
 def _in_hand() -> dict[str, float]:

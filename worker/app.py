@@ -8,6 +8,7 @@ import os
 import socket
 import threading
 from datetime import UTC, datetime, timedelta
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 
 from celery import Celery, concurrency
@@ -23,6 +24,7 @@ from worker.clock import RedisClock
 from worker.control import CONTROL_EXCHANGE, EVENT_EXCHANGE
 from worker.deadletters import DeadLetterStore
 from worker.delivery import Delivery
+from worker.descriptors import Room, deliveries_at_once
 from worker.events import tell_together
 from worker.hold import HOLD, Announcer, Hold
 from worker.ledger import Ledger
@@ -98,6 +100,13 @@ class _Parts:
         delivery = self._delivery
         return datetime.now(UTC) if delivery is None else delivery.now()
 
+    @cached_property
+    def room(self) -> Room | None:
+        """As many deliveries at once as there are file descriptors for; None if there are enough."""
+        wanted = self.settings.feedback_concurrency
+        possible = deliveries_at_once(wanted)
+        return Room(possible) if possible < wanted else None
+
     def _make_delivery(self) -> Delivery:
         settings = self.settings
         ledger = Ledger.connect(
@@ -128,6 +137,7 @@ class _Parts:
             policy=settings.retry_policy,
             now=clock.now,
             observer=self.observer,
+            room=self.room,
         )
 
     @property

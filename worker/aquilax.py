@@ -30,6 +30,7 @@ from urllib3.exceptions import HTTPError, NewConnectionError, ProxySchemeUnsuppo
 from urllib3.exceptions import TimeoutError as Urllib3TimeoutError
 
 from worker.deadline import DeadlineAdapter
+from worker.descriptors import OutOfDescriptors, is_own_shortage
 from worker.exchange import exchange, reply_of
 from worker.policy.redaction import Redaction
 from worker.policy.verdict import Answer
@@ -76,6 +77,7 @@ class AquilaX:
         self._redacted = Redaction(keys=[api_key.get_secret_value()])
         self._timeout = timeout.total_seconds()
         self._now = now
+        self._short = False
         self._adapter = DeadlineAdapter(pool_connections=1, pool_maxsize=connections)
         with requests.Session() as session:
             session.headers["User-Agent"] = f"aquilax-feedback/{version('aquilax-feedback')}"
@@ -107,7 +109,11 @@ class AquilaX:
         self._adapter.close()
 
     def send(self, event: FeedbackEvent) -> Answer:
-        """Send one event and return what came back, or in a word why nothing did, and how long that took."""
+        """Send one event and return what came back, or in a word why nothing did, and how long that took.
+
+        Raises:
+            OutOfDescriptors: This process can open no connection.
+        """
         return self._ask(_path_of(event))
 
     def probe_key(self) -> Answer:
@@ -124,6 +130,7 @@ class AquilaX:
         try:
             reply = self._exchange(what)
         except (requests.RequestException, HTTPError, HTTPException, ProxySchemeUnsupported, OSError) as error:
+            self._require_no_shortage(error)
             return Answer(status=None, text=self._why(error), took=timedelta(seconds=time.perf_counter() - began))
         return Answer(
             took=timedelta(seconds=time.perf_counter() - began),
@@ -131,6 +138,16 @@ class AquilaX:
             text=_or(self._text, reply.body, otherwise=""),
             retry_after=_or(_retry_after, reply.retry_after, self._now(), otherwise=None),
         )
+
+    def _require_no_shortage(self, error: Exception) -> None:
+        """Tell our own shortage from an answer that did not come; say it once, until it is over."""
+        shortage = next((cause for cause in _causes(error) if is_own_shortage(cause)), None)
+        if shortage is None:
+            return
+        if not self._short:
+            self._short = True
+            log.warning("no connection to AquilaX can be opened here: %s; events wait, and spend no attempt", shortage)
+        raise OutOfDescriptors(str(shortage)) from error
 
     def _exchange(self, what: str) -> Reply:
         """Ask over a connection that is open; if there is none, requests opens one with the same request."""
@@ -156,6 +173,7 @@ class AquilaX:
             verify=self._verify,
             proxies=self._proxies,
         )
+        self._short = False
         with closing(response):
             return reply_of(response.status_code, response.raw)
 

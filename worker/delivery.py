@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import random
+from contextlib import nullcontext
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final, assert_never
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
     from worker.aquilax import AquilaX
     from worker.deadletters import DeadLetterStore
+    from worker.descriptors import Room
     from worker.hold import Hold
     from worker.observe.observer import Observer, Turn
     from worker.policy.journey import Journey
@@ -39,6 +41,8 @@ if TYPE_CHECKING:
 __all__ = ["Again", "Buried", "Delivery", "Done", "Ending"]
 
 log = logging.getLogger(__name__)
+
+_ENOUGH_ROOM: Final = nullcontext()
 
 
 class Delivery:
@@ -53,6 +57,7 @@ class Delivery:
         now: The clock.
         spread: Chance, from 0 to 1.
         observer: Is told what becomes of each message.
+        room: Lets only so many deliver at once, if there are file descriptors for no more.
     """
 
     def __init__(
@@ -66,6 +71,7 @@ class Delivery:
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         spread: Callable[[], float] = random.random,
         observer: Observer = UNOBSERVED,
+        room: Room | None = None,
     ) -> None:
         self._aquilax = aquilax
         self._ledger = ledger
@@ -76,6 +82,7 @@ class Delivery:
         self._spread = spread
         self._observer = observer
         self._troubles = Troubles(now)
+        self._room = room
 
     def deliver(self, message: Message | Unreadable) -> Ending:
         """Bring one message to its end, or one step nearer to it.
@@ -83,7 +90,8 @@ class Delivery:
         Whatever goes wrong on our side is no fault of the event: it waits, and spends no attempt.
         """
         turn = self._observer.began(message)
-        ending = self._end(message, turn)
+        with self._room.taken() if self._room else _ENOUGH_ROOM:
+            ending = self._end(message, turn)
         turn.ended(ending)
         return ending
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 import redis
 
 from worker.deadletters import DeadLetterStoreUnavailable
+from worker.descriptors import OutOfDescriptors
 from worker.durations import span
 from worker.policy.waits import Waits
 
@@ -74,6 +75,8 @@ class Troubles:
             case DeadLetterStoreUnavailable():
                 words = f"the dead-letter database is away: {error}"
                 self._met(Trouble.DATABASE, words)
+            case OutOfDescriptors():  # who found out has said so in the log
+                words = f"this worker can open no connection: {error}"
             case _:
                 words = f"a fault of ours: {type(error).__name__}"
                 log.error("an event waits because of a fault of ours", exc_info=error)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import inspect
 import json
@@ -30,6 +31,7 @@ from tests.certificates import self_signed
 from tests.raw_http import Peer, raw_http, response
 from worker.aquilax import AquilaX, _retry_after
 from worker.deadletters.cause import cause_of
+from worker.descriptors import OutOfDescriptors
 from worker.loop import Loop
 from worker.policy.retry import Reason
 from worker.policy.verdict import Answer
@@ -465,6 +467,28 @@ def test_a_refused_connection_is_no_answer() -> None:
     """Nobody listens."""
     with client(f"http://127.0.0.1:{free_port()}") as aquilax:
         assert no_answer(aquilax.send(EVENT)) == "connection refused"
+
+
+def test_a_shortage_of_our_own_is_not_taken_for_an_answer_that_did_not_come(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is said once, until a connection could be opened again; no attempt is spent (see `worker.delivery`)."""
+
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    with raw_http(lambda peer, _: peer.say(response(Connection="close"))) as server, client(server.url) as aquilax:
+        for _ in range(2):
+            with monkeypatch.context() as short:
+                short.setattr(socket, "getaddrinfo", fail)
+                for _ in range(3):
+                    with pytest.raises(OutOfDescriptors):
+                        aquilax.send(EVENT)
+            assert aquilax.send(EVENT).status == 200
+
+    assert [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING] == [
+        "no connection to AquilaX can be opened here: [Errno 24] Too many open files; events wait, and spend no attempt"
+    ] * 2
 
 
 def test_an_unknown_host_is_no_answer(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,6 +17,7 @@ from producer import FeedbackEvent
 from tests.processes import eventually
 from worker.deadletters import Burial, DeadLetterStore, DeadLetterStoreUnavailable, State, key_of_event
 from worker.delivery import Again, Buried, Delivery, Done, Ending
+from worker.descriptors import OutOfDescriptors
 from worker.hold import Hold
 from worker.ledger import Claimed, Count, Ledger, Seen
 from worker.loop import Loop
@@ -452,6 +453,15 @@ def test_a_bug_of_ours_loses_nothing(scene: Scene, caplog: pytest.LogCaptureFixt
     assert (again.journey.attempts, again.journey.holds) == (0, 1)
     assert scene.claim_is_free()
     assert [record.exc_info is not None for record in caplog.records if record.levelno == logging.ERROR] == [True]
+
+
+def test_a_shortage_of_our_own_spends_no_attempt(scene: Scene) -> None:
+    """The event waits: it is sent when a connection can be opened."""
+    again = scene.deliver(OutOfDescriptors("Too many open files"))
+
+    assert isinstance(again, Again)
+    assert (again.journey.attempts, again.journey.holds, again.result) == (0, 1, Result.KEPT_BACK)
+    assert scene.deliver(OK) == Done(words="delivered")
 
 
 def test_a_redis_that_is_away_sends_nothing(scene: Scene) -> None:

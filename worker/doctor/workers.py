@@ -6,7 +6,7 @@ import socket
 from typing import TYPE_CHECKING, Any, Final
 
 from producer.message import QUEUE
-from worker.about import ABOUT, about
+from worker.about import ABOUT, DELIVERIES_AT_ONCE, about
 from worker.doctor.finding import Finding, green, red, yellow
 from worker.durations import span
 from worker.replays.queue import REPLAYS
@@ -38,6 +38,7 @@ def look_at_workers(fleet: Fleet, now: Snapshot, settings: Settings | None) -> I
         yield _replaying(fleet)
         yield _of_one_mind(fleet, settings)
         yield from _same_name(fleet)
+        yield from _short_of_files(fleet)
     else:
         yield _none(now)
     yield from _taken_by_others(fleet)
@@ -84,6 +85,13 @@ def _same_name(fleet: Fleet) -> Iterator[Finding]:
         fix = "start all but one with another name: `-n second@%h`"
         words = f"{number} are called {name}: what is said to one (`-d {name}`, Flower's buttons) reaches all of them"
         yield yellow("workers' names", words, fix=fix)
+
+
+def _short_of_files(fleet: Fleet) -> Iterator[Finding]:
+    for name, stats in sorted(fleet.stats.items()):
+        if (at_once := stats.get(ABOUT, {}).get(DELIVERIES_AT_ONCE)) is not None:
+            words = f"{name} may open so few files that it delivers {at_once} events at once, not FEEDBACK_CONCURRENCY"
+            yield yellow("workers' files", words, fix="raise its limit (ulimit -n, LimitNOFILE), and restart it")
 
 
 def _taken_by_others(fleet: Fleet) -> Iterator[Finding]:

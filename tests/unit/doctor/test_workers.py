@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from worker.about import ABOUT, about
+from worker.about import ABOUT, DELIVERIES_AT_ONCE, about
 from worker.accounts.snapshot import Holder, Snapshot
 from worker.doctor.fleet import Fleet
 from worker.doctor.workers import look_at_workers
@@ -91,6 +91,17 @@ def test_workers_that_bring_no_replay_forward_are_told() -> None:
     replays = found["replays' worker"]
     assert replays.words == "no worker consumes feedback-replays: replays stay planned"
     assert replays.fix.startswith("`celery -A worker control add_consumer feedback-replays -d a`")
+
+
+def test_a_worker_that_is_short_of_files_is_told() -> None:
+    """It delivers less at once than it is set to; what to do is said with it."""
+    short = _stats(**{ABOUT: about(SETTINGS) | {DELIVERIES_AT_ONCE: 12}})
+
+    found = _found(_fleet(a=short, b=_stats()))["workers' files"]
+
+    assert found.level == "yellow"
+    assert found.words == "a may open so few files that it delivers 12 events at once, not FEEDBACK_CONCURRENCY"
+    assert "ulimit -n" in found.fix
 
 
 def test_workers_of_one_name_are_told() -> None:
