@@ -446,6 +446,17 @@ def test_a_stopped_replay_says_what_was_not_sent(flower: ServedFlower, browsed: 
     for words in (f"{because}; the other 2 were not sent", "2 not sent, still dead", "1 dead again", "no longer moves"):
         assert words in page
     assert "as of" not in page
+    assert "Died again of: 1 of rejected 404: Request ID not found" in page
+    assert "Replay the rest, 2 rows…" in page
+    rest = f"/feedback/dead-letters/replay?rest_of={plan.id}"
+    assert f'href="{rest}"' in flower.get(path).text
+    assert "2 rows" in text_of(flower.get(rest))
+    assert flower.get(f"/api{path}").json()["died_of"][0]["rows"] == 1
+    made = flower.session().send("/feedback/dead-letters/replay", rest_of=plan.id, why="rest", rate="1", expected="2")
+    assert made.status_code == 303
+    assert "Replay the rest" not in text_of(flower.get(path))
+    assert f"dead, not sent by replay {plan.id}" in text_of(flower.get(made.headers["Location"]))
+    flower.session().send(f"{made.headers['Location']}/cancel")
     assert f"replay {plan.id} : not sent" in text_of(flower.get(f"/feedback/dead-letters/{ids[1]}"))
     with browsed.engine.begin() as connection:
         connection.execute(update(DeadLetter).where(DeadLetter.id == ids[1]).values(state=State.DISCARDED))

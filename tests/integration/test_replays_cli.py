@@ -8,13 +8,17 @@ from typing import TYPE_CHECKING
 
 import pytest
 from click.testing import CliRunner, Result
+from sqlalchemy import update
 
 from tests.burials import a_burial, bury
 from tests.plans import Steps
 from worker.cli import main
-from worker.deadletters import DeadLetterStore, upgrade
+from worker.deadletters import DeadLetter, DeadLetterStore, upgrade
 from worker.deadletters.actions import actions
+from worker.deadletters.cause import cause_of
+from worker.deadletters.plans import Replay, ReplayRow, ReplayState, RowState
 from worker.deadletters.selection import Selection
+from worker.policy.retry import Reason
 from worker.replays import create, find
 
 if TYPE_CHECKING:
@@ -57,6 +61,36 @@ def test_replays_are_listed(steps: Steps) -> None:
     assert (newest[0], newest[2], newest[3], newest[4]) == (str(second), "planned", "ann", "key mended")
     assert (oldest[0], oldest[2], oldest[5]) == (str(first), "cancelled", "enqueued 0 of 3")
     assert [plan["id"] for plan in json.loads(_say("replays", "list", "--active", "--json").stdout)] == [second]
+
+
+def _stop(steps: Steps, plan: int, *, dead: int) -> None:
+    """As if a canary had died again, of something else."""
+    changed = cause_of(Reason.EXHAUSTED, 503, "Away")
+    with steps.store.engine.begin() as connection:
+        row = (ReplayRow.replay_id == plan, ReplayRow.dead_letter_id == dead)
+        connection.execute(update(ReplayRow).where(*row).values(state=RowState.DEAD))
+        now = {"cause": changed.fingerprint, "cause_line": changed.line}
+        connection.execute(update(DeadLetter).where(DeadLetter.id == dead).values(now))
+        stopped = {"state": ReplayState.STOPPED, "stopped_because": "row 1, a canary, died again"}
+        connection.execute(update(Replay).where(Replay.id == plan).values(stopped))
+
+
+def test_a_stopped_replay_says_of_what_its_rows_died_and_offers_the_rest(steps: Steps) -> None:
+    """The rest are those that it did not send and that are dead; what died again is not among them."""
+    plan = _plan(steps)
+    _stop(steps, plan, dead=1)
+
+    shown = _say("replays", "show", plan).stdout
+    told = json.loads(_say("replays", "show", plan, "--json").stdout)
+
+    assert "died again:         1 of exhausted 503: Away, 1 of them of another cause before" in shown
+    assert f"`aquilax-feedback dead-letters replay --rest-of {plan}`" in shown
+    assert (told["died_of"][0]["line"], told["died_of"][0]["rows"], told["left_dead"]) == ("exhausted 503: Away", 1, 2)
+    made = json.loads(
+        _say("dead-letters", "replay", "--rest-of", plan, "--yes", "--no-wait", "--json").stdout.splitlines()[0]
+    )
+    assert (made["replay"]["total"], made["replay"]["selection"]) == (2, {"rest_of": [plan]})
+    assert "left out: another replay" in _say("dead-letters", "replay", "--rest-of", plan, "--yes").stdout
 
 
 def test_one_replay_is_shown_whole(steps: Steps) -> None:

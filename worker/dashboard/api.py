@@ -23,7 +23,7 @@ from worker.dashboard.json_handler import Api
 from worker.dashboard.looking import causes_of, find_row, read_order, read_place, rows_of
 from worker.dashboard.overview import look
 from worker.dashboard.overviewing import hold, is_held, resume
-from worker.dashboard.replaying import actions_of, find_plan, plans_of, read_before, steer
+from worker.dashboard.replaying import actions_of, plan_record, plans_of, read_before, steer
 from worker.deadletters.record import to_record
 
 if TYPE_CHECKING:
@@ -157,7 +157,7 @@ class ReplayApi(Api):
     async def get(self, number: str) -> None:
         """Answer with how far it is."""
         self.asked()
-        self.finish((await self.look(find_plan, self.sources, int(number))).to_record())
+        self.finish(await self.look(plan_record, self.sources, int(number)))
 
 
 class SteerApi(Api):

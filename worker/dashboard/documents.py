@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = ["WrongDocument", "number_in", "read_document", "text_in", "values_in"]
 
-_NUMBERS: Final = frozenset({"id", "http_status"})
+_NUMBERS: Final = frozenset({"id", "http_status", "rest_of"})
 """The filters that JSON may have as numbers."""
 
 

@@ -19,8 +19,11 @@ if TYPE_CHECKING:
 
 __all__ = ["ANY", "NAMES", "Filters", "WrongFilter", "read_filters"]
 
-NAMES: Final = ("reason", "http_status", "org", "group", "cause", "request_id", "state", "since", "until", "id")
-"""As the command line's options have them; `id` are rows that were ticked."""
+NAMES: Final = (
+    *("reason", "http_status", "org", "group", "cause", "request_id", "state", "since", "until"),
+    *("id", "rest_of"),
+)
+"""As the command line's options have them; `id` are rows that were ticked, `rest_of` what a replay did not send."""
 
 ANY: Final = "any"
 """Instead of a state: whichever."""
@@ -162,6 +165,7 @@ def _selection(given: dict[str, tuple[str, ...]], *, now: datetime) -> Selection
         request_ids=_each(given, "request_id", read_uuid),
         since=_time(given, "since", now),
         until=_time(given, "until", now),
+        rest_of=_each(given, "rest_of", lambda text: read_whole(text, least=1)),
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import redis
 
@@ -13,6 +13,7 @@ from worker.dashboard.page import Page
 from worker.dashboard.wording import causes_named, chosen, deed, details, rate
 from worker.deadletters.actions import actions
 from worker.deadletters.given import read_whole
+from worker.deadletters.selection import Selection
 from worker.deadletters.triage import lines_by_cause
 
 if TYPE_CHECKING:
@@ -20,9 +21,9 @@ if TYPE_CHECKING:
 
     from worker.dashboard.sources import Sources
     from worker.deadletters.actions import Action
-    from worker.replays import Plan, PlanRow
+    from worker.replays import DiedOf, Plan, PlanRow
 
-__all__ = ["AuditPage", "ReplayPage", "ReplaysPage", "SteerPage", "find_plan", "read_before", "steer"]
+__all__ = ["AuditPage", "ReplayPage", "ReplaysPage", "SteerPage", "find_plan", "plan_record", "read_before", "steer"]
 
 _PAGE: Final = 50
 
@@ -49,6 +50,10 @@ class _Progress:
     """The causes that it names in words, by their fingerprints, as far as they can be told."""
     left_dead: int
     """How many rows were not sent, and are dead; 0 as long as it goes on."""
+    rest: int
+    """How many of these a replay of the rest would take: others are in another replay already."""
+    died_of: list[DiedOf]
+    """Of what its rows died again; nothing as long as it goes on."""
     watched: bool | None
     """Whether any worker advances plans; None if Redis can't say."""
 
@@ -158,8 +163,24 @@ def progress_of(sources: Sources, number: int, *, after: int, state: str) -> _Pr
         rows=rows,
         lines=lines_by_cause(sources.engine(), named),
         left_dead=replays.count_left_dead(sources.engine(), number) if over else 0,
+        rest=replays.preview(sources.engine(), Selection(rest_of=(number,))).rows if over else 0,
+        died_of=_died_of(sources, plan),
         watched=_is_watched(sources) if plan.is_active else None,
     )
+
+
+def _died_of(sources: Sources, plan: Plan) -> list[DiedOf]:
+    return replays.died_of(sources.engine(), plan.id) if plan.progress.dead and not plan.is_active else []
+
+
+def plan_record(sources: Sources, number: int) -> dict[str, Any]:
+    """Return a replay as JSON can carry it, and of what its rows died again if it has ended.
+
+    Raises:
+        Refused: There is none of this number.
+    """
+    plan = find_plan(sources, number)
+    return plan.to_record() | {"died_of": [each.to_record() for each in _died_of(sources, plan)]}
 
 
 def steer(sources: Sources, number: int, what: str, *, who: str, why: str) -> Plan:

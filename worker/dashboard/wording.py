@@ -121,6 +121,7 @@ def chosen(record: Mapping[str, Any], lines: Mapping[str, str]) -> str:
         _either("org ", left.pop("orgs", ())),
         _either("group ", left.pop("groups", ())),
         _either("request id ", left.pop("request_ids", ())),
+        _either("not sent by replay ", left.pop("rest_of", ())),
         _time("died since ", left.pop("since", "")),
         _time("died before ", left.pop("until", "")),
         *(f"{name}: {value}" for name, value in left.items()),

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import ColumnElement, and_, false, or_, true
+from sqlalchemy import ColumnElement, and_, false, or_, select, true
 
 from worker.deadletters.model import DeadLetter, State
+from worker.deadletters.plans import ReplayRow, RowState
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -32,6 +33,7 @@ class Selection:
         request_ids: The answers that the feedback is for.
         since: Died at this time or later.
         until: Died before this time.
+        rest_of: Replays, by their numbers, that ended before it was these rows' turn.
     """
 
     ids: tuple[int, ...] = ()
@@ -44,6 +46,7 @@ class Selection:
     request_ids: tuple[str, ...] = ()
     since: datetime | None = None
     until: datetime | None = None
+    rest_of: tuple[int, ...] = ()
 
     @property
     def is_everything(self) -> bool:
@@ -70,6 +73,9 @@ class Selection:
             (DeadLetter.request_id, self.request_ids),
         )
         clauses: list[ColumnElement[bool]] = [column.in_(values) for column, values in wanted if values]
+        if self.rest_of:
+            unsent = (ReplayRow.replay_id.in_(self.rest_of), ReplayRow.state == RowState.WAITING)
+            clauses.append(DeadLetter.id.in_(select(ReplayRow.dead_letter_id).where(*unsent)))
         if self.since is not None:
             clauses.append(DeadLetter.died_at >= self.since)
         if self.until is not None:

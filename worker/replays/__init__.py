@@ -7,6 +7,7 @@ it up wherever it was left. What it does next is decided in `worker.replays.poli
 from worker.deadletters.plans import ReplayState, RowState
 from worker.replays.attended import START_A_REPLAY_WORKER, Attended, attended
 from worker.replays.creation import Count, Preview, create, preview
+from worker.replays.deaths import DiedOf, died_of
 from worker.replays.errors import NoSuchReplay, NothingToReplay, NotPossible, ReplayError
 from worker.replays.queue import workers_watch
 from worker.replays.reading import Plan, PlanRow, Progress, Replayed, count_left_dead, find, plans, replays_of, rows
@@ -19,6 +20,7 @@ __all__ = [
     "Again",
     "Attended",
     "Count",
+    "DiedOf",
     "NoSuchReplay",
     "NotPossible",
     "NothingToReplay",
@@ -37,6 +39,7 @@ __all__ = [
     "cancel",
     "count_left_dead",
     "create",
+    "died_of",
     "find",
     "overdue",
     "pause",

@@ -71,6 +71,13 @@ _OPTIONS: Final = (
         type=click.Choice([*(state.value for state in State), ANY]),
         help="What has become of it.",
     ),
+    click.option(
+        "--rest-of",
+        multiple=True,
+        type=Whole(min=1),
+        metavar="REPLAY",
+        help="A replay that was stopped or cancelled before it sent it.",
+    ),
 )
 
 
@@ -92,6 +99,7 @@ def selecting(command: Callable[..., None]) -> Callable[..., None]:
         request_ids: tuple[str, ...],
         since: datetime | None,
         until: datetime | None,
+        rest_of: tuple[int, ...],
         ids: tuple[int, ...] = (),
         **others: object,
     ) -> None:
@@ -106,6 +114,7 @@ def selecting(command: Callable[..., None]) -> Callable[..., None]:
             request_ids=request_ids,
             since=since,
             until=until,
+            rest_of=rest_of,
         )
         command(selection=selection, **others)
 

@@ -16,7 +16,7 @@ from worker.cli.dead_letters.filters import row_id, selecting
 from worker.cli.dead_letters.progress import counting, stopping
 from worker.cli.dead_letters.tables import print_causes
 from worker.cli.replays.following import Followed, follow
-from worker.cli.replays.words import outcome
+from worker.cli.replays.words import Aftermath, outcome
 from worker.cli.values import ANY_TEXT, Decimal, Whole
 from worker.deadletters.reading import CauseCount
 from worker.durations import span
@@ -94,11 +94,12 @@ def replay(
             sys.exit(0 if complete else 1)
         with closing(_advancer()) as advancer:
             if not wait:
-                _tell(Followed(plan=plan, alone=_nobody_watches(advancer)), planned, as_json=as_json)
+                _tell(Followed(plan=plan, alone=_nobody_watches(advancer)), planned, None, as_json=as_json)
                 sys.exit(0 if complete else 1)
             with stopping() as stop, counting("replaying", plan.total) as progress:
                 followed = follow(engine, advancer, plan, stop=stop, progress=progress)
-    _tell(followed, planned, as_json=as_json)
+            aftermath = None if followed.failure else Aftermath.of(engine, followed.plan)
+    _tell(followed, planned, aftermath, as_json=as_json)
     sys.exit(_status(followed, complete=complete))
 
 
@@ -153,16 +154,20 @@ def _tell_nothing(planned: Preview, *, as_json: bool) -> None:
         click.echo(f"enqueued 0 of 0{_left_out(planned)}")
 
 
-def _tell(followed: Followed, planned: Preview, *, as_json: bool) -> None:
+def _tell(followed: Followed, planned: Preview, aftermath: Aftermath | None, *, as_json: bool) -> None:
     plan = followed.plan
     if as_json:
         result = {"replay": plan.to_record(), "enqueued": plan.progress.gone, "invalid": planned.invalid}
         ended = {"interrupted": followed.interrupted, "failure": followed.failure}
-        click.echo(json.dumps(result | {"elsewhere": planned.elsewhere} | ended, ensure_ascii=False))
+        left = {} if aftermath is None else aftermath.to_record()
+        click.echo(json.dumps(result | {"elsewhere": planned.elsewhere} | left | ended, ensure_ascii=False))
     else:
         click.echo(f"replay {plan.id}: {outcome(plan)}{_left_out(planned)}")
     if plan.stopped_because:
         click.echo(f"stopped: {plan.stopped_because}", err=True)
+    if aftermath is not None and not as_json:
+        for label, words in aftermath.lines():
+            click.echo(f"{label}: {words}", err=True)
     if followed.failure:
         click.echo(f"not followed any more: {followed.failure}", err=True)
     if followed.alone:

@@ -12,7 +12,7 @@ import click
 from worker.cli.database import opened
 from worker.cli.dead_letters.tables import print_lines, short_time
 from worker.cli.replays.unwatched import warn_if_unwatched
-from worker.cli.replays.words import outcome
+from worker.cli.replays.words import Aftermath, outcome
 from worker.cli.values import Whole
 from worker.deadletters.actions import actions
 from worker.durations import span
@@ -73,18 +73,19 @@ def show(replay_id: int, states: tuple[str, ...], limit: int, *, as_json: bool) 
             raise click.ClickException(str(error)) from None
         its_rows = rows(engine, replay_id, states=tuple(map(RowState, states)), limit=limit)
         its_actions = actions(engine, target=f"replay {replay_id}")
+        aftermath = Aftermath.of(engine, plan)
     warn_if_unwatched([plan])
     if as_json:
         told = {"rows": [_plain(asdict(row)) for row in its_rows]}
         told["actions"] = [_plain(asdict(action)) for action in its_actions]
-        _print_json(plan.to_record() | told)
+        _print_json(plan.to_record() | aftermath.to_record() | told)
         return
-    _print_plan(plan)
+    _print_plan(plan, aftermath)
     _print_actions(its_actions)
     _print_rows(its_rows)
 
 
-def _print_plan(plan: Plan) -> None:
+def _print_plan(plan: Plan, aftermath: Aftermath) -> None:
     told: dict[str, object] = {
         "id": plan.id,
         "state": plan.state.value,
@@ -98,7 +99,7 @@ def _print_plan(plan: Plan) -> None:
         "why": plan.why,
         **{name: getattr(plan, name) for name in ("created_at", "started_at", "canary_passed_at", "ended_at")},
     }
-    for name, value in told.items():
+    for name, value in [*told.items(), *aftermath.lines()]:
         if value is not None and value != "":
             click.echo(f"{name + ':':<20}{value.isoformat() if isinstance(value, datetime) else value}")
 

@@ -1,13 +1,18 @@
-"""How far a replay is, in words."""
+"""How far a replay is, and what it left to do, in words."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, Self
+
+from worker.replays import count_left_dead, died_of
 
 if TYPE_CHECKING:
-    from worker.replays import Plan
+    from sqlalchemy import Engine
 
-__all__ = ["outcome"]
+    from worker.replays import DiedOf, Plan
+
+__all__ = ["Aftermath", "outcome"]
 
 _OUTCOMES: Final = (
     ("delivered", "delivered"),
@@ -27,3 +32,40 @@ def outcome(plan: Plan) -> str:
         parts.append(f"{plan.progress.enqueued:,} on the way")
     head = f"enqueued {plan.progress.gone:,} of {plan.total:,}"
     return f"{head}; {', '.join(parts)}" if parts else head
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Aftermath:
+    """What is left to do after a replay.
+
+    Attributes:
+        plan: The replay.
+        died_of: Of what its rows died again.
+        left_dead: How many rows it did not send, and are dead; 0 as long as it goes on.
+    """
+
+    plan: Plan
+    died_of: list[DiedOf]
+    left_dead: int
+
+    @classmethod
+    def of(cls, engine: Engine, plan: Plan) -> Self:
+        """Look at what a replay left.
+
+        Raises:
+            DeadLetterStoreUnavailable: The database can't be asked.
+        """
+        left = 0 if plan.is_active or not plan.progress.waiting else count_left_dead(engine, plan.id)
+        return cls(plan=plan, died_of=died_of(engine, plan.id) if plan.progress.dead else [], left_dead=left)
+
+    def lines(self) -> list[tuple[str, str]]:
+        """Return it in words, each line with its label."""
+        lines = [("died again", f"{each.words} (cause {each.cause})") for each in self.died_of]
+        if self.left_dead:
+            command = f"`aquilax-feedback dead-letters replay --rest-of {self.plan.id}`"
+            lines.append(("not sent", f"{self.left_dead:,}, which are dead as before: once that is mended, {command}"))
+        return lines
+
+    def to_record(self) -> dict[str, Any]:
+        """Return it as JSON can carry it."""
+        return {"died_of": [each.to_record() for each in self.died_of], "left_dead": self.left_dead}
