@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import select
 import ssl
 import time
 from contextlib import nullcontext
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from producer.errors import BrokerUnavailable, EnqueueUncertain
 from producer.forks import OPENSSL
+from producer.readiness import READABLE, WRITABLE, poller
 
 if TYPE_CHECKING:
     import socket
@@ -45,9 +45,7 @@ class Connection:
         self.socket: socket.socket = owner._sock  # noqa: SLF001 - redis-py has no other way to it
         self.socket.setblocking(False)
         self._inside = OPENSSL if isinstance(self.socket, ssl.SSLSocket) else nullcontext()
-        # poll, because select can't watch a file descriptor above 1023.
-        self._poller = select.poll()
-        self._poller.register(self.socket, select.POLLIN)
+        self._poller = poller(self.socket, READABLE)
         self.touch()
 
     @property
@@ -107,14 +105,14 @@ class Connection:
             try:
                 left = left[self.send(left) :]
             except ssl.SSLWantReadError:
-                self._wait(select.POLLIN, deadline)
+                self._wait(READABLE, deadline)
             except WOULD_BLOCK:
-                self._wait(select.POLLOUT, deadline)
+                self._wait(WRITABLE, deadline)
 
     def _receive(self, deadline: float) -> bytes:
         reply = b""
         while not reply.endswith(b"\r\n"):
-            self._wait(select.POLLIN, deadline)
+            self._wait(READABLE, deadline)
             try:
                 piece = self.receive()
             except WOULD_BLOCK:
@@ -126,13 +124,8 @@ class Connection:
 
     def _wait(self, event: int, deadline: float) -> None:
         left = deadline - time.monotonic()
-        if event == select.POLLIN:
-            ready = self._poller.poll(max(0.0, left * 1000))
-        else:
-            writable = select.poll()
-            writable.register(self.socket, event)
-            ready = writable.poll(max(0.0, left * 1000))
-        if not ready:
+        waiting = self._poller if event == READABLE else poller(self.socket, event)
+        if not waiting.poll(max(0.0, left * 1000)):
             raise TimeoutError("the time is up")
 
 

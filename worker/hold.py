@@ -13,6 +13,8 @@ from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final, Self, cast
 
+import redis
+
 from producer.message import QUEUE
 from worker.broker.scripts import Script
 from worker.policy.breaker import Breaker
@@ -20,8 +22,6 @@ from worker.policy.verdict import Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-    import redis
 
     from worker.broker.scripts import RunsScripts
 
@@ -38,6 +38,10 @@ _LONGEST: Final = timedelta(minutes=1)
 
 _BENEATH: Final = b"beneath_"
 """What the fields of a hold begin with that has begun by itself, while an operator holds too."""
+
+_WRONG_TYPE: Final = "WRONGTYPE"
+_SHOWN: Final = 120
+"""Characters of what is no hold."""
 
 _BEGIN: Final = Script("begin_hold", package="worker")
 _END: Final = Script("end_hold", package="worker")
@@ -91,18 +95,23 @@ class HoldState:
 
     @classmethod
     def read(cls, fields: dict[bytes, bytes]) -> Self | None:
-        """Read what stands in Redis; None if there is no hold."""
-        if b"kind" not in fields:
+        """Read what stands in Redis; None if there is no hold.
+
+        Whatever stands there, nothing is handed out: what is no hold of ours is told as one that an operator ends.
+        """
+        if not fields:
             return None
-        probe_at = fields.get(b"probe_at")
+        kind, reason = _kind(fields), fields.get(b"reason", b"").decode(errors="replace")
+        if kind is None:
+            reason = f"the key {HOLD} is unreadable ({_shown(fields)}); `aquilax-feedback resume` deletes it"
         beneath = {name.removeprefix(_BENEATH): value for name, value in fields.items() if name.startswith(_BENEATH)}
         return cls(
-            kind=HoldKind(fields[b"kind"].decode()),
-            reason=fields.get(b"reason", b"").decode(errors="replace"),
-            since=_moment(fields.get(b"since", b"0")),
+            kind=kind or HoldKind.OPERATOR,
+            reason=reason,
+            since=_moment(fields.get(b"since")) or datetime.fromtimestamp(0, UTC),
             by=fields.get(b"by", b"").decode(errors="replace"),
-            probes=int(fields.get(b"probes", 0)),
-            probe_at=None if probe_at is None else _moment(probe_at),
+            probes=_number(fields.get(b"probes")) or 0,
+            probe_at=_moment(fields.get(b"probe_at")),
             beneath=cls.read(beneath),
         )
 
@@ -181,7 +190,13 @@ class Hold:
 
     def state(self) -> HoldState | None:
         """Return the hold, if there is one."""
-        return HoldState.read(cast("dict[bytes, bytes]", self._client.hgetall(HOLD)))
+        try:
+            fields = cast("dict[bytes, bytes]", self._client.hgetall(HOLD))
+        except redis.ResponseError as error:
+            if not str(error).startswith(_WRONG_TYPE):
+                raise
+            fields = {b"unreadable": b"another type"}
+        return HoldState.read(fields)
 
     def heard(
         self, verdict: Verdict, why: str, *, at: datetime, asked: timedelta = timedelta(), probe: bool = False
@@ -257,8 +272,29 @@ class Hold:
         _PROBE_SOON(self._scripts, [HOLD], [])
 
 
-def _moment(milliseconds: bytes) -> datetime:
-    return datetime.fromtimestamp(int(milliseconds) / 1000, UTC)
+def _kind(fields: dict[bytes, bytes]) -> HoldKind | None:
+    kind = fields.get(b"kind", b"").decode(errors="replace")
+    return HoldKind(kind) if kind in set(HoldKind) else None
+
+
+def _shown(fields: dict[bytes, bytes]) -> str:
+    """What stands there, as far as a sentence has room for it."""
+    return ", ".join(f"{name!r}: {value!r}" for name, value in fields.items())[:_SHOWN]
+
+
+def _number(text: bytes | None) -> int | None:
+    try:
+        return int(text) if text is not None else None
+    except ValueError:
+        return None
+
+
+def _moment(milliseconds: bytes | None) -> datetime | None:
+    number = _number(milliseconds)
+    try:
+        return None if number is None else datetime.fromtimestamp(number / 1000, UTC)
+    except (ValueError, OverflowError, OSError):
+        return None
 
 
 def _milliseconds(duration: timedelta) -> int:

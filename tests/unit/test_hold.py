@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from threading import Thread
 from typing import TYPE_CHECKING, cast
@@ -12,6 +13,7 @@ import fakeredis
 import pytest
 import redis
 
+from worker.accounts.snapshot import take_snapshot
 from worker.hold import HOLD, Announcer, Hold, HoldKind, HoldState
 from worker.policy.verdict import Verdict
 
@@ -218,7 +220,11 @@ def test_a_hold_by_hand_stays_when_the_one_beneath_ends(hold: Hold) -> None:
     hold.heard(Verdict.DELIVERED, "", at=NOON, probe=True)
 
     assert (state_of(hold).kind, state_of(hold).beneath) == (HoldKind.OPERATOR, None)
+    hold.hold("by hand", by="ann")
+    assert (now_held := hold.state()) is not None
+    assert now_held.reason == "by hand"
     assert hold.resume()
+    hold.resume()  # and what had begun by itself beneath
     assert hold.state() is None
 
 
@@ -424,3 +430,38 @@ def test_who_begins_a_hold_is_told_of_it_once(client: redis.Redis) -> None:
     first.heard(Verdict.LOCKED_OUT, "401", at=NOON)
 
     assert begun == [("first", HoldKind.LOCKED_OUT), ("second", HoldKind.LOCKED_OUT)]
+
+
+_ODD: list[dict[str, str] | str] = [
+    "yes",
+    {"kind": "pause"},
+    {"kind": "", "reason": "x"},
+    {"reason": "no kind"},
+    {"kind": "locked_out", "probe_at": "soon", "since": "yesterday", "probes": "many", "interval": "x"},
+    {"kind": "breaker", "probe_at": "9" * 30, "since": "9" * 30, "not_before": "later"},
+    {"kind": "\ud83d", "since": "-1"},
+]
+
+
+@pytest.mark.parametrize("odd", _ODD, ids=str)
+def test_whatever_stands_in_the_key_is_told_and_ended(
+    hold: Hold, client: redis.Redis, odd: dict[str, str] | str
+) -> None:
+    """Nothing is handed out because of it, so it is a hold; status, reconcile, the pages and resume read it as one."""
+    if isinstance(odd, str):
+        client.set(HOLD, odd)
+    else:
+        client.hset(HOLD, mapping={name: value.encode(errors="surrogatepass") for name, value in odd.items()})
+
+    told, shown = hold.state(), take_snapshot(client).hold
+    with suppress(redis.ResponseError):  # of a wrong type; a worker is told that all is held before it gets here
+        hold.heard(Verdict.LOCKED_OUT, "401", at=NOON, probe=True)
+        hold.probe_soon()
+        assert hold.state() is not None
+
+    assert told is not None
+    assert shown is not None
+    assert told.as_dict().keys() == shown.as_dict().keys()
+    assert told.kind in HoldKind
+    assert hold.resume()
+    assert hold.state() is None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
@@ -19,6 +18,7 @@ from worker.accounts.repair import repair_redis, repair_table
 from worker.accounts.told import note_told
 from worker.cli.broker import broker, broker_outage
 from worker.cli.database import outage, settings
+from worker.cli.output import json_text
 from worker.cli.values import Decimal
 from worker.deadletters import DeadLetterError, DeadLetterStore, check_schema
 from worker.deadletters.burial import clean
@@ -62,7 +62,7 @@ def reconcile(patience: float, *, repair: bool, as_json: bool) -> None:
             record = reconcile_record(
                 run.report, redis_problem=run.redis_problem, repaired=run.repaired, status=run.status
             )
-            click.echo(json.dumps(record, ensure_ascii=False, indent=2))
+            click.echo(json_text(record, indent=2))
         else:
             for line in _lines(run):
                 click.echo(line)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 import time
@@ -20,6 +19,7 @@ from worker.accounts.strays import Strays, find_strays
 from worker.accounts.table import count_by_state
 from worker.cli.broker import broker, broker_outage
 from worker.cli.database import outage, settings
+from worker.cli.output import json_text
 from worker.cli.values import Decimal
 from worker.cli.workers import replay_lines, worker_lines
 from worker.deadletters import DeadLetterError, DeadLetterStore, check_schema
@@ -143,7 +143,7 @@ def _database_url() -> str:
 
 def _print(look: _Look, *, as_json: bool, again: bool) -> None:
     if as_json:
-        click.echo(json.dumps(look.to_record(), ensure_ascii=False, indent=None if again else 2))
+        click.echo(json_text(look.to_record(), indent=None if again else 2))
         return
     if again:
         click.clear()  # where somebody watches; a pipe gets one look after the other

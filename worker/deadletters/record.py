@@ -7,6 +7,8 @@ import json
 from base64 import b64encode
 from typing import TYPE_CHECKING, Any, Final, TextIO
 
+from worker.visible import visible
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from datetime import datetime
@@ -59,11 +61,14 @@ def to_record(row: DeadLetter, *, with_raw: bool = False) -> dict[str, Any]:
 
 def write_ndjson(rows: Iterable[DeadLetter], output: TextIO) -> None:
     """Write rows as one JSON object a line."""
-    output.writelines(json.dumps(to_record(row, with_raw=True), ensure_ascii=False) + "\n" for row in rows)
+    output.writelines(visible(json.dumps(to_record(row, with_raw=True), ensure_ascii=False)) + "\n" for row in rows)
 
 
 def write_csv(rows: Iterable[DeadLetter], output: TextIO) -> None:
-    """Write rows as CSV with a header. A text that a spreadsheet would carry out gets an apostrophe in front."""
+    """Write rows as CSV with a header. A text that a spreadsheet would carry out gets an apostrophe in front.
+
+    What would turn a text's order round on a screen is written out, as `worker.visible` has it.
+    """
     writer = csv.DictWriter(output, [*FIELDS, "raw_base64"], lineterminator="\n")
     writer.writeheader()
     for row in rows:
@@ -78,4 +83,7 @@ def _text(moment: datetime | None) -> str | None:
 def _harmless(value: object) -> object:
     if isinstance(value, bool):
         return "true" if value else "false"
-    return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULAS) else value
+    if not isinstance(value, str):
+        return value
+    begins = value.lstrip().startswith(_FORMULAS) or value.startswith(_FORMULAS)  # some spreadsheets pass over blanks
+    return f"'{visible(value)}" if begins else visible(value)

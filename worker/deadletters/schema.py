@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+import os
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -153,6 +154,8 @@ def _engine_for(url: str) -> Iterator[Engine]:
 
 def _migrate(url: str, run: Callable[[Config], None]) -> None:
     with _engine_for(url) as engine, translated():
+        if (file := missing_file(engine)) is not None:
+            _create_private(file)
         with engine.connect() as connection:
             _prepare(connection)
         with engine.begin() as connection:
@@ -162,6 +165,12 @@ def _migrate(url: str, run: Callable[[Config], None]) -> None:
             config = _config()
             config.attributes["connection"] = connection
             run(config)
+
+
+def _create_private(file: Path) -> None:
+    """Make an SQLite file that others can't read: SQLite gives it, and what stands beside it, the rights it has."""
+    with suppress(OSError):  # SQLite says the same, in the words of a database that can't be opened
+        os.close(os.open(file, os.O_CREAT | os.O_WRONLY, 0o660))
 
 
 def _config() -> Config:

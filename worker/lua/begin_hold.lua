@@ -18,7 +18,7 @@ if kind == 'operator' then
   if beneath or new == 1 then
     redis.call('HSET', KEYS[1], 'beneath_kind', ARGV[1], 'beneath_reason', ARGV[2])
     if asked > 0 then
-      redis.call('HSET', KEYS[1], 'not_before', math.max(now + asked, tonumber(not_before or 0)))
+      redis.call('HSET', KEYS[1], 'not_before', math.max(now + asked, tonumber(not_before or 0) or 0))
     end
   end
   return {kind, reason, new}
@@ -33,13 +33,13 @@ if not kind then
   kind, reason, wait, begun = ARGV[1], ARGV[2], tonumber(ARGV[4]), 1
   redis.call('HSET', KEYS[1], 'since', now, 'by', ARGV[3], 'probes', 0, 'interval', wait)
 elseif ARGV[7] == '1' then
-  kind, reason, wait = ARGV[1], ARGV[2], math.min(tonumber(interval) * 2, tonumber(ARGV[5]))
+  kind, reason, wait = ARGV[1], ARGV[2], math.min((tonumber(interval) or tonumber(ARGV[4])) * 2, tonumber(ARGV[5]))
   redis.call('HSET', KEYS[1], 'interval', wait)
 else -- an answer to what was on its way when the hold began: it brings no probe nearer
-  wait = tonumber(probe_at) - now
+  wait = (tonumber(probe_at) or now) - now
 end
 redis.call('HSET', KEYS[1], 'kind', kind, 'reason', reason, 'probe_at', now + math.max(wait, asked))
 if asked > 0 then
-  redis.call('HSET', KEYS[1], 'not_before', math.max(now + asked, tonumber(not_before or 0)))
+  redis.call('HSET', KEYS[1], 'not_before', math.max(now + asked, tonumber(not_before or 0) or 0))
 end
 return {kind, reason, begun}

@@ -7,7 +7,11 @@
 --       4 digest of the message_id (8 bytes)  5 ttl (ms)  6 message_id  7 token  8 lease (ms)  9 '1' for a hold's probe
 -- Returns {"claimed" | "busy" | "settled" | "duplicate" | "stale" | "held",
 --          milliseconds left of another's claim, or the hold's reason, the hold's kind}
-local kind, reason = unpack(redis.call('HMGET', KEYS[3], 'kind', 'reason'))
+local hold = redis.pcall('HMGET', KEYS[3], 'kind', 'reason')
+if hold.err then
+  return {'held', 'the hold is unreadable', 'operator'}
+end
+local kind, reason = unpack(hold)
 if kind and (ARGV[9] ~= '1' or kind == 'operator') then
   return {'held', reason or '', kind}
 end

@@ -3,7 +3,11 @@
 -- KEYS  1 hold (as in begin_hold.lua)
 -- ARGV  1 reason  2 by
 local hold, beneath = KEYS[1], {}
-local kind = redis.call('HGET', hold, 'kind')
+local kind = redis.pcall('HGET', hold, 'kind')
+if type(kind) == 'table' then -- it is no hash
+  redis.call('DEL', hold)
+  kind = false
+end
 if kind and kind ~= 'operator' then
   for _, name in ipairs({'kind', 'reason', 'since', 'by', 'probes'}) do
     beneath[#beneath + 1] = 'beneath_' .. name

@@ -4,7 +4,11 @@
 -- ARGV  1 first interval (ms)
 -- Returns 1 if there was a hold.
 local hold = KEYS[1]
-local kind, beneath, not_before = unpack(redis.call('HMGET', hold, 'kind', 'beneath_kind', 'not_before'))
+local found = redis.pcall('HMGET', hold, 'kind', 'beneath_kind', 'not_before')
+if found.err then -- it is no hash
+  return redis.call('DEL', hold)
+end
+local kind, beneath, not_before = unpack(found)
 if kind ~= 'operator' or not beneath then
   return redis.call('DEL', hold)
 end
@@ -15,7 +19,7 @@ for _, name in ipairs({'kind', 'reason', 'since', 'by', 'probes'}) do
 end
 local due = now_ms()
 if beneath ~= 'locked_out' then -- as in probe_soon.lua
-  due = math.max(due, tonumber(not_before or 0))
+  due = math.max(due, tonumber(not_before or 0) or 0)
 end
 redis.call('HSETNX', hold, 'interval', ARGV[1])
 redis.call('HSET', hold, 'probe_at', due)

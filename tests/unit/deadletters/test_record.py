@@ -50,7 +50,7 @@ def test_ndjson_has_one_object_a_line() -> None:
     assert (second["reason"], second["state"], second["raw_base64"]) == ("rejected", "dead", "AP8=")
 
 
-@pytest.mark.parametrize("formula", ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\n=1", "＝1"])  # noqa: RUF001 - it is meant
+@pytest.mark.parametrize("formula", ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\n=1", "＝1", "  =1", "\xa0=1", " \t@a"])  # noqa: RUF001 - it is meant
 def test_a_csv_carries_no_formula(formula: str) -> None:
     """A foreign answer opened in a spreadsheet is text, and nothing that it carries out."""
     output = io.StringIO()
@@ -69,3 +69,17 @@ def test_a_csv_says_a_status_as_the_api_does() -> None:
 
     (line,) = csv.DictReader(io.StringIO(output.getvalue()))
     assert (line["status"], line["id"], line["http_status"]) == ("false", "7", "")
+
+
+def test_no_export_turns_a_texts_order_round() -> None:
+    """A bidirectional control makes a foreign answer look like another; in JSON its escape means the same."""
+    of_json, of_csv = io.StringIO(), io.StringIO()
+    row = _row(answer="no\u202eeurt", org="o\u2066rg")
+
+    write_ndjson([row], of_json)
+    write_csv([row], of_csv)
+
+    for text in (of_json.getvalue(), of_csv.getvalue()):
+        assert r"no\u202eeurt" in text
+        assert not {"\u202e", "\u2066"} & set(text)
+    assert json.loads(of_json.getvalue())["answer"] == "no\u202eeurt"

@@ -5,6 +5,15 @@
 -- Returns {now (ms), counts, hold, queued, scheduled, in flight, oldest ('' or a time), {{holder, lease's end (ms), held}, …}}
 local OWN_KEYS = 5
 
+-- The hold's fields. Another type of value stops deliveries like a hold (fetch.lua), and is told as one.
+local function hold_fields(key)
+  local fields = redis.pcall('HGETALL', key)
+  if fields.err then
+    return {'unreadable', redis.call('TYPE', key).ok}
+  end
+  return fields
+end
+
 local function moment()
   local queued, scheduled, in_flight, oldest = 0, 0, 0, ''
 
@@ -39,6 +48,6 @@ local function moment()
   for _, holder in ipairs(holders_of(KEYS[5], ARGV[2])) do
     holders[#holders + 1] = {holder.name, holder.until_ms, redis.call('SCARD', holder.held)}
   end
-  local counts, hold = redis.call('HGETALL', KEYS[1]), redis.call('HGETALL', KEYS[2])
+  local counts, hold = redis.call('HGETALL', KEYS[1]), hold_fields(KEYS[2])
   return {now_ms(), counts, hold, queued, scheduled, in_flight, oldest, holders}
 end

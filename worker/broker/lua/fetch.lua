@@ -38,7 +38,8 @@ local function allowance(hold)
   if hold == '' or redis.call('EXISTS', hold) == 0 then
     return room, false
   end
-  local probe_at = tonumber(redis.call('HGET', hold, 'probe_at') or '')
+  local said = redis.pcall('HGET', hold, 'probe_at') -- whatever stands there: nothing is handed out because of it
+  local probe_at = type(said) == 'string' and tonumber(said) or nil
   if probe_at and probe_at <= now then
     return math.min(room, 1), true
   end
@@ -130,7 +131,7 @@ for number = 1, lists do
     end
     if share.probing then
       redis.call('HSET', hold, 'probe_at', now + PROBE_LASTS)
-      redis.call('HINCRBY', hold, 'probes', 1)
+      redis.pcall('HINCRBY', hold, 'probes', 1)
     end
     taken[#taken + 1] = {number, tag, entry, share.probing and 1 or 0}
     room, share.free = room - 1, share.free - 1

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import getpass
 import sys
 from typing import TYPE_CHECKING, Final
 
 import click
 
+from worker.cli.actor import current_actor
 from worker.cli.values import ANY_TEXT
 from worker.deadletters.passed_over import passed_over
 
@@ -22,7 +22,7 @@ _FEW: Final = 10
 """Rows that are changed without asking: as many as one sees at a glance."""
 
 by_option: Final = click.option(
-    "--by", default=getpass.getuser, type=ANY_TEXT, show_default="your login", help="Who says so."
+    "--by", default=current_actor, type=ANY_TEXT, show_default="your login", help="Who says so."
 )
 
 

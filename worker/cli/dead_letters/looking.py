@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import json
+from contextlib import contextmanager
 from dataclasses import asdict, replace
-from typing import TYPE_CHECKING, Final, TextIO
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, TextIO, cast
 
 import click
 
@@ -12,13 +13,16 @@ from worker.cli.database import opened
 from worker.cli.dead_letters.filters import selecting
 from worker.cli.dead_letters.progress import counting
 from worker.cli.dead_letters.tables import print_causes, print_one, print_rows
+from worker.cli.output import json_text
 from worker.cli.values import TEXT, Whole
+from worker.cli.whole_file import whole_file
 from worker.deadletters import State
 from worker.deadletters.reading import count, count_by_cause, find, newest, stream
 from worker.deadletters.record import to_record, write_csv, write_ndjson
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from contextlib import AbstractContextManager
 
     from sqlalchemy import Engine
 
@@ -27,7 +31,10 @@ if TYPE_CHECKING:
 
 __all__ = ["export", "list_", "show"]
 
-_WRITERS: Final = {"ndjson": write_ndjson, "csv": write_csv}
+_WRITERS: Final[Mapping[str, Callable[[Iterable[DeadLetter], TextIO], None]]] = {
+    "ndjson": write_ndjson,
+    "csv": write_csv,
+}
 
 
 @click.command("list")
@@ -106,21 +113,31 @@ def show(name: str, as_json: bool) -> None:
 @click.option("--format", "format_", type=click.Choice(list(_WRITERS)), default="ndjson", show_default=True)
 @click.option(
     "--output",
-    type=click.File("w", encoding="utf-8", lazy=True, atomic=True),
+    type=click.Path(dir_okay=False, allow_dash=True, path_type=Path),
     default="-",
     help="The file to write, whole or not at all; - is standard output.",
 )
 @click.option("--limit", type=Whole(min=1), help="Rows at most.")
-def export(selection: Selection, format_: str, output: TextIO, limit: int | None) -> None:
+def export(selection: Selection, format_: str, output: Path, limit: int | None) -> None:
     """Write dead letters of every state to a file, oldest first, with their raw messages."""
+    named = str(output) != "-"
     with opened() as engine:
         total = count(engine, selection.clause())
         with counting("exporting", total if limit is None else min(total, limit)) as progress:
             rows = _Counted(stream(engine, selection.clause(), limit=limit, with_raw=True), progress)
-            _WRITERS[format_](rows, output)
-    if output.name != "-":
-        output.close()  # only now is the file in its place
-        click.echo(f"{rows.passed:,} rows written to {output.name}", err=True)
+            destination: AbstractContextManager[TextIO] = whole_file(output) if named else _standard_output()
+            with destination as file:
+                _WRITERS[format_](rows, file)
+    if named:
+        click.echo(f"{rows.passed:,} rows written to {output}", err=True)
+
+
+@contextmanager
+def _standard_output() -> Iterator[TextIO]:
+    """UTF-8 whatever the terminal has: programs read it."""
+    with click.open_file("-", "w", encoding="utf-8") as output:
+        yield cast("TextIO", output)
+        output.flush()
 
 
 class _Counted:
@@ -139,4 +156,4 @@ class _Counted:
 
 
 def _print_json(value: object) -> None:
-    click.echo(json.dumps(value, indent=2, ensure_ascii=False))
+    click.echo(json_text(value, indent=2))

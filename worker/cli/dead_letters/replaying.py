@@ -15,6 +15,7 @@ from worker.cli.dead_letters.asking import by_option, confirm, tell_passed_over
 from worker.cli.dead_letters.filters import row_id, selecting
 from worker.cli.dead_letters.progress import counting, stopping
 from worker.cli.dead_letters.tables import print_causes
+from worker.cli.output import json_text
 from worker.cli.replays.following import Followed, follow
 from worker.cli.replays.words import Aftermath, outcome
 from worker.cli.values import ANY_TEXT, Decimal, Whole
@@ -126,7 +127,7 @@ def _tell_preview(planned: Preview, *, as_json: bool) -> None:
         found = {"would_replay": planned.rows, "invalid": planned.invalid, "elsewhere": planned.elsewhere}
         by = {"by_cause": planned.by_cause, "by_org": planned.by_org}
         counts = {name: [_record(count) for count in every] for name, every in by.items()}
-        click.echo(json.dumps(found | {"seconds": seconds} | counts, ensure_ascii=False))
+        click.echo(json_text(found | {"seconds": seconds} | counts))
         return
     print_causes(
         CauseCount(
@@ -160,7 +161,7 @@ def _tell(followed: Followed, planned: Preview, aftermath: Aftermath | None, *, 
         result = {"replay": plan.to_record(), "enqueued": plan.progress.gone, "invalid": planned.invalid}
         ended = {"interrupted": followed.interrupted, "failure": followed.failure}
         left = {} if aftermath is None else aftermath.to_record()
-        click.echo(json.dumps(result | {"elsewhere": planned.elsewhere} | left | ended, ensure_ascii=False))
+        click.echo(json_text(result | {"elsewhere": planned.elsewhere} | left | ended))
     else:
         click.echo(f"replay {plan.id}: {outcome(plan)}{_left_out(planned)}")
     if plan.stopped_because:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -11,6 +10,7 @@ import click
 
 from worker.cli.database import opened
 from worker.cli.dead_letters.tables import print_lines, short_time
+from worker.cli.output import json_text
 from worker.cli.replays.unwatched import warn_if_unwatched
 from worker.cli.replays.words import Aftermath, outcome
 from worker.cli.values import Whole
@@ -92,7 +92,7 @@ def _print_plan(plan: Plan, aftermath: Aftermath) -> None:
         "outcome": outcome(plan),
         "stopped": plan.stopped_because,
         "left": None if plan.left is None else span(plan.left),
-        "rows": json.dumps(plan.selection, ensure_ascii=False) if plan.selection else "all that were dead",
+        "rows": json_text(plan.selection) if plan.selection else "all that were dead",
         "rate": None if plan.rate is None else f"{plan.rate:g} a second",
         "canary": plan.canary or None,
         "who": plan.who,
@@ -131,4 +131,4 @@ def _plain(record: dict[str, Any]) -> dict[str, Any]:
 
 
 def _print_json(value: object) -> None:
-    click.echo(json.dumps(value, indent=2, ensure_ascii=False))
+    click.echo(json_text(value, indent=2))

@@ -1,0 +1,74 @@
+"""What a command writes: in any encoding, into a pipe that is closed early, and onto a disk that is full."""
+
+from __future__ import annotations
+
+import codecs
+import errno
+import io
+import json
+import os
+import sys
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Final
+
+import click
+
+from worker.visible import visible
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["CLOSED_PIPE", "json_text", "prepare_output", "writing"]
+
+CLOSED_PIPE: Final = 128 + 13
+"""The exit status of a command whose reader has gone, as a shell has it for SIGPIPE: 1 says that a check failed."""
+
+_HANDLER: Final = "feedback-terminal"
+_PLAIN: Final = {"→": ">", "…": "~", "·": "-"}
+"""One character for each, so that columns stay in line."""
+
+
+def prepare_output() -> None:
+    """Let no character end a command: what the terminal's encoding lacks is written as another one."""
+    codecs.register_error(_HANDLER, _in_plain)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
+            stream.reconfigure(errors=_HANDLER)
+
+
+def _in_plain(error: UnicodeError) -> tuple[str, int]:
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    text = error.object[error.start : error.end]
+    return "".join(_PLAIN.get(character, "?") for character in text), error.end
+
+
+def json_text(value: object, *, indent: int | None = None) -> str:
+    """Return a value as JSON that any encoding carries whole, and in which nothing turns the terminal's text round."""
+    unicode = (getattr(sys.stdout, "encoding", None) or "").lower().replace("-", "") == "utf8"
+    return visible(json.dumps(value, indent=indent, ensure_ascii=not unicode))
+
+
+@contextmanager
+def writing() -> Iterator[None]:
+    """End the command in order where its output can't be written."""
+    try:
+        try:
+            yield
+        finally:
+            sys.stdout.flush()
+    except OSError as error:
+        if error.errno == errno.EPIPE:
+            _drop_the_rest()
+            sys.exit(CLOSED_PIPE)
+        if error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}:
+            _drop_the_rest()
+            raise click.ClickException(f"the output can't be written: {error.strerror}") from None
+        raise
+
+
+def _drop_the_rest() -> None:
+    """Or Python tries to write it once more as it ends, and complains."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)
