@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from celery import Celery
@@ -14,7 +15,7 @@ from celery.worker.request import Request as CeleryRequest
 from celery.worker.request import create_request_cls
 from kombu.message import Message
 
-from worker.request import Request
+from worker.request import Request, without_revoked
 
 _BODY = [["a"], {"request_id": "r", "status": True}, {"callbacks": None, "chain": None}]
 
@@ -76,6 +77,48 @@ def test_arguments_that_nobody_wrote_down_are_shown(app: Celery) -> None:
 
     assert (shown.argsrepr, shown.kwargsrepr) == ("('a',)", "{'request_id': 'r', 'status': True}")
     assert (given.argsrepr, given.kwargsrepr) == ("()", "{…}")
+
+
+@pytest.fixture
+def revoked(app: Celery, monkeypatch: pytest.MonkeyPatch) -> Request:
+    """A request whose message is revoked."""
+    revocations = SimpleNamespace(hit=lambda task_id, _, identity: (task_id, identity) == ("i", "first"))
+    monkeypatch.setattr(app, "feedback", SimpleNamespace(revocations=revocations), raising=False)
+    received = message(feedback={"message_id": "first"})
+    received.channel = Mock(no_ack_consumers=None)
+    return Request(received, app=app, eventer=Mock(enabled=True), on_ack=Mock())
+
+
+def test_a_revoked_message_ends_once_and_is_counted_as_such(revoked: Request) -> None:
+    """By the identity that it had when it was first handed out; monitors are told."""
+    assert revoked.revoked()
+    assert revoked.revoked()
+
+    revoked._message.channel.qos.ack.assert_called_once_with("d", "revoked")
+    revoked._on_ack.assert_not_called()
+    (event,) = [call.args[0] for call in revoked._eventer.send.call_args_list]
+    assert event == "task-revoked"
+
+
+@pytest.mark.parametrize("accepts", ["the request", "another function"])
+def test_what_was_revoked_while_it_waited_for_a_slot_does_not_begin(revoked: Request, accepts: str) -> None:
+    """What Celery calls back when a task begins is a method of its request."""
+    begun = Mock()
+
+    without_revoked(begun, revoked.on_accepted if accepts == "the request" else print)
+
+    assert begun.called is (accepts == "another function")
+
+
+def test_what_runs_is_not_terminated(revoked: Request) -> None:
+    """AquilaX may have it: it is not said to be revoked, and the pool is not asked."""
+    revoked.time_start = 1
+    pool = Mock()
+
+    revoked.terminate(pool, signal="KILL")
+
+    assert not pool.mock_calls
+    assert not revoked._eventer.send.called
 
 
 @pytest.mark.parametrize("body", ["[1, 2]", "{}", "null"])
