@@ -10,11 +10,9 @@ ever, and its place in the pool be lost.
 from __future__ import annotations
 
 import logging
-from contextlib import suppress
 from functools import wraps
 from typing import TYPE_CHECKING, Any, Final
 
-import redis
 from celery.app.task import Context
 from celery.utils.saferepr import saferepr
 from celery.worker import state
@@ -114,9 +112,6 @@ class Request(CeleryRequest):  # type: ignore[misc]  # Celery is untyped
         if not revocations.hit(self.id, self.stamps or {}, self._identity()):
             return False
         log.info("revoked: %s[%s]", self.name, self.id)
-        with suppress(redis.RedisError):  # its holder has noted it, and writes it down when Redis is back
-            self._message.channel.qos.ack(self._message.delivery_tag, "revoked")
-        self.acknowledged = True
         self._announce_revoked("revoked", False, None, False)
         return True
 
