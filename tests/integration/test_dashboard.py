@@ -493,6 +493,23 @@ def test_buttons_are_there_for_what_can_be_taken(flower: ServedFlower, browsed: 
     assert flower.get("/api/feedback/preview/discard").json()["by_state"] == [{"state": "dead", "rows": 1}]
 
 
+def test_no_replay_is_offered_of_what_another_replay_has(flower: ServedFlower, browsed: DeadLetterStore) -> None:
+    """Neither of a cause, nor of all rows, nor of one: its preview could only say that there is nothing to replay."""
+    ids = bury_three(browsed)
+    pages = ("/feedback/dead-letters", "/feedback/dead-letters/rows", f"/feedback/dead-letters/{ids[0]}")
+    assert all(
+        'class="btn btn-primary" href="/feedback/dead-letters/replay' in flower.get(each).text for each in pages[1:]
+    )
+    assert flower.get(pages[0]).text.count('btn-primary" href="/feedback/dead-letters/replay') == 2
+    flower.session().send("/feedback/dead-letters/replay", reason="rejected", why="mended", rate="1", expected="2")
+
+    assert flower.get(pages[0]).text.count('btn-primary" href="/feedback/dead-letters/replay') == 1
+    assert "Replay all 1…" in text_of(flower.get(pages[1]))
+    assert "Discard all 3…" in text_of(flower.get(pages[1]))
+    assert 'href="/feedback/dead-letters/replay' not in flower.get(pages[2]).text
+    assert "Discard…" in text_of(flower.get(pages[2]))
+
+
 def test_what_to_do_is_said_beside_the_cause(flower: ServedFlower, browsed: DeadLetterStore) -> None:
     """Of a cause's rows and of one row."""
     row = row_of(browsed, bury_three(browsed)[2])

@@ -17,7 +17,7 @@ from worker.deadletters.browsing import Order, Place, page_of
 from worker.deadletters.browsing import Page as Rows
 from worker.deadletters.reading import count, find
 from worker.deadletters.triage import Causes, causes_over_time, covered
-from worker.replays import replays_of
+from worker.replays import plans, preview, replays_of
 
 if TYPE_CHECKING:
     from worker.dashboard.filters import Filters
@@ -57,15 +57,17 @@ class CausesPage(Page):
         """Show the causes."""
         self.asked(*NAMES)
         filters, wrong = self.read_filters()
-        causes, states = Causes(), None
+        causes, states, elsewhere = Causes(), None, set[str]()
         if wrong is None:
             causes = await self.look(causes_of, self.sources, filters)
+            elsewhere = await self.look(elsewhere_of, self.sources, filters)
             if not causes.rows and filters.folded:
                 states = await self.look(states_of, self.sources)
         self.render(
             "feedback_causes.html",
             causes=causes,
             shown=causes.causes[:_CAUSES],
+            elsewhere=elsewhere,
             filters=filters,
             states=states,
             wrong=wrong,
@@ -93,6 +95,7 @@ class RowsPage(Page):
             page=seen.rows,
             total=seen.total,
             takeable=seen.takeable,
+            replayable=seen.replayable,
             start=_start(self.get_query_argument("start", ""), first=place is None),
             size=_ROWS,
             filters=filters,
@@ -122,6 +125,7 @@ class RowPage(Page):
             row=found.row,
             raw=raw,
             replays=found.replays,
+            is_elsewhere=any(replay.is_open for replay in found.replays),
             task_moments=_moments(task),
             advice=advice(found.row),
         )
@@ -159,12 +163,14 @@ class _Seen:
     Attributes:
         rows: The rows.
         total: How many fit.
-        takeable: How many of these the buttons take.
+        takeable: How many of these a discard takes.
+        replayable: How many of these a replay takes: others may be in another replay, or hold no event.
     """
 
     rows: Rows = field(default_factory=lambda: Rows(rows=[], before=None, after=None))
     total: int = 0
     takeable: int = 0
+    replayable: int = 0
 
 
 def see(sources: Sources, filters: Filters, *, order: Order, place: Place | None) -> _Seen:
@@ -177,7 +183,24 @@ def see(sources: Sources, filters: Filters, *, order: Order, place: Place | None
         takeable = total
     else:
         takeable = count(sources.engine(), covered(acting.selection.clause()))
-    return _Seen(rows=rows, total=total, takeable=takeable)
+    replayable = 0 if acting is None or not takeable else _replayable(sources, acting, takeable)
+    return _Seen(rows=rows, total=total, takeable=takeable, replayable=replayable)
+
+
+def _replayable(sources: Sources, acting: Filters, takeable: int) -> int:
+    """How many rows a replay takes. They are counted one by one only while another replay goes on."""
+    if not plans(sources.engine(), active=True, limit=1):
+        return takeable
+    return preview(sources.engine(), acting.selection).rows
+
+
+def elsewhere_of(sources: Sources, filters: Filters) -> set[str]:
+    """Return the causes of which another replay that goes on has every row, so that there is none to replay."""
+    acting = filters.acting
+    if acting is None or not plans(sources.engine(), active=True, limit=1):
+        return set()
+    free = {count.name for count in preview(sources.engine(), acting.selection).by_cause}
+    return {cause.cause for cause in causes_of(sources, filters).causes} - free
 
 
 def states_of(sources: Sources) -> dict[str, int]:

@@ -11,7 +11,7 @@ from sqlalchemy import and_, func, select
 
 from worker.deadletters.errors import translated
 from worker.deadletters.model import DeadLetter, State
-from worker.deadletters.plans import ACTIVE, Replay, ReplayRow, ReplayState, RowState
+from worker.deadletters.plans import ACTIVE, OPEN, Replay, ReplayRow, ReplayState, RowState
 from worker.replays.errors import NoSuchReplay
 
 if TYPE_CHECKING:
@@ -154,6 +154,11 @@ class Replayed:
     def was_left(self) -> bool:
         """Whether it was not sent, and will not be: its turn had not come when the plan ended."""
         return self.state is RowState.WAITING and self.plan_state not in ACTIVE
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the plan goes on and the row's outcome is to come: no other plan takes it until then."""
+        return self.state in OPEN and self.plan_state in ACTIVE
 
 
 def find(engine: Engine, replay_id: int) -> Plan:
