@@ -7,6 +7,7 @@ from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from producer.address import Address
+from producer.environment import secret, without_line_end
 from producer.event import FeedbackEvent
 from producer.message import QUEUE
 
@@ -59,6 +60,8 @@ class Configured(ABC):
     def from_env(cls, environ: Mapping[str, str] | None = None, **overrides: Any) -> Self:  # noqa: ANN401 - as __init__
         """Make a producer for the broker that ``FEEDBACK_BROKER_URL`` names, as the worker does.
 
+        The URL may stand in a file instead, which ``FEEDBACK_BROKER_URL_FILE`` names.
+
         Where that names sentinels, ``FEEDBACK_SENTINEL_MASTER`` names the master that they watch.
 
         Args:
@@ -66,14 +69,18 @@ class Configured(ABC):
             overrides: Any argument of the class; they win. A ``url`` comes with its own ``sentinel_master``, or none.
 
         Raises:
-            ValueError: The URL can't be read.
+            ValueError: The URL, or the file that it stands in, can't be read.
         """
         environ = os.environ if environ is None else environ
-        found = {
-            "url": environ.get("FEEDBACK_BROKER_URL") or DEFAULT_URL,
-            "sentinel_master": environ.get("FEEDBACK_SENTINEL_MASTER") or None,
-        }
-        return cls(**({} if "url" in overrides else found) | overrides)
+        found: dict[str, Any] = (
+            {}
+            if "url" in overrides
+            else {
+                "url": secret(environ, "FEEDBACK_BROKER_URL") or DEFAULT_URL,
+                "sentinel_master": without_line_end(environ.get("FEEDBACK_SENTINEL_MASTER") or "") or None,
+            }
+        )
+        return cls(**found | overrides)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({str(self._address)!r}, timeout={self._timeout}, queue={self._queue!r})"

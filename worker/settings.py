@@ -3,21 +3,31 @@
 from __future__ import annotations
 
 import ipaddress
+import os
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 from urllib.parse import urlsplit
 
 import requests
-from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError, ValidationInfo
+from dotenv import dotenv_values
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError, ValidationInfo, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
 from producer.address import Address
+from producer.environment import FILE, secret, without_line_end
+from worker.kubernetes import is_service_link
 from worker.policy.retry import RetryPolicy
 
-__all__ = ["LogFormat", "Settings", "SettingsError", "flower_url", "is_loopback", "load_settings"]
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["SECRETS", "LogFormat", "Settings", "SettingsError", "flower_url", "is_loopback", "load_settings"]
+
+SECRETS: Final = ("AQUILAX_API_KEY", "FEEDBACK_BROKER_URL", "FEEDBACK_DATABASE_URL")
+"""The settings that may stand in a file, which the variable of the same name and `_FILE` names."""
 
 _SHORTEST_SECONDS: Final = 0.001
 _LONGEST_SECONDS: Final = 10 * 365 * 24 * 3600
@@ -218,6 +228,15 @@ class Settings(BaseSettings):
         default="127.0.0.1", description="The address that this port is opened on. It asks for no login."
     )
 
+    @model_validator(mode="before")
+    @classmethod
+    def _as_given(cls, given: Any) -> Any:  # noqa: ANN401 - pydantic's
+        """Without the line end that a value made of a file has, and without what Kubernetes sets for a service."""
+        if not isinstance(given, dict):
+            return given
+        plain = {name: without_line_end(value) if isinstance(value, str) else value for name, value in given.items()}
+        return {name: value for name, value in plain.items() if value != "" and not is_service_link(name, value)}
+
     @property
     def retry_policy(self) -> RetryPolicy:
         """How long and how often to try."""
@@ -239,6 +258,27 @@ class Settings(BaseSettings):
         return self.aquilax_api_key
 
 
+def _from_files(overrides: Mapping[str, Any]) -> dict[str, str]:
+    """The secrets that stand in files.
+
+    Raises:
+        SettingsError: One can't be read.
+    """
+    environ = {name: value for name, value in dotenv_values(".env").items() if value} | {
+        name: value for name, value in os.environ.items() if value
+    }
+    found, wrong = {}, []
+    for name in SECRETS:
+        if f"{name}{FILE}" in environ and name.lower() not in overrides:
+            try:
+                found[name.lower()] = secret(environ, name)
+            except ValueError as error:
+                wrong.append(f"{name}: {error}")
+    if wrong:
+        raise SettingsError("\n".join(wrong))
+    return found
+
+
 def load_settings(**overrides: Any) -> Settings:  # noqa: ANN401 - whatever a setting takes
     """Read and validate the settings.
 
@@ -249,7 +289,7 @@ def load_settings(**overrides: Any) -> Settings:  # noqa: ANN401 - whatever a se
         SettingsError: One or more are wrong; every one is named, with the fix.
     """
     try:
-        return Settings(**overrides)
+        return Settings(**_from_files(overrides) | overrides)
     except ValidationError as error:
         lines = [
             f"{str(problem['loc'][0]).upper()}: {problem['msg'].removeprefix('Value error, ')}"

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-import re
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Final
 
 from dotenv import dotenv_values
 
-from worker.settings import Settings
+from producer.environment import FILE
+from worker.kubernetes import is_service_link
+from worker.settings import SECRETS, Settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -20,10 +21,6 @@ _PREFIXES: Final = ("AQUILAX_", "FEEDBACK_")
 
 _OF_OTHERS: Final = frozenset({"FEEDBACK_IMAGE_TAG"})
 """Variables of docker-compose.yml, which reads the same .env."""
-
-_SERVICE_LINK: Final = re.compile(r"_SERVICE_(HOST|PORT(_\w+)?)|_PORT(_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?")
-"""The end of a variable that Kubernetes sets in each container for a Service, such as one that is called `feedback`."""
-_LINKED: Final = re.compile(r"(tcp|udp|sctp)://")
 
 
 def given_variables() -> dict[str, str]:
@@ -38,17 +35,10 @@ def unknown_settings(variables: Mapping[str, str]) -> Iterator[tuple[str, str]]:
     Args:
         variables: All of them, by their names in capitals.
     """
-    known = [name.upper() for name in Settings.model_fields]
+    known = [*map(str.upper, Settings.model_fields), *(f"{name}{FILE}" for name in SECRETS)]
     for name, value in sorted(variables.items()):
-        if not name.startswith(_PREFIXES) or name in known or name in _OF_OTHERS or _is_service_link(name, value):
+        if not name.startswith(_PREFIXES) or name in known or name in _OF_OTHERS or is_service_link(name, value):
             continue
         near = get_close_matches(name, known, n=1)
         meant = f"it is {near[0]} that is meant, perhaps" if near else "docs/settings.md has all there are"
         yield name, f"rename or unset it: {meant}"
-
-
-def _is_service_link(name: str, value: str) -> bool:
-    found = _SERVICE_LINK.search(name)
-    if found is None or found.end() != len(name):
-        return False
-    return found[0] != "_PORT" or _LINKED.match(value) is not None

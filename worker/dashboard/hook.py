@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from functools import wraps
 from typing import Any, Final
+
+from worker.kubernetes import drop_flowers_port
 
 __all__ = ["hook"]
 
@@ -31,6 +34,7 @@ def hook(command: Any = None) -> None:  # noqa: ANN401 - a command of Click's, f
         from worker.dashboard.install import install  # noqa: PLC0415 - it imports Tornado, of the extra `flower`
 
         install()
+        drop_flowers_port(os.environ)
         return flower(*arguments, **options)
 
     setattr(with_dashboard, _HOOKED, True)

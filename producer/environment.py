@@ -1,0 +1,43 @@
+"""Settings from an environment as it is filled by hand, by Kubernetes, and from files with secrets."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["FILE", "secret", "without_line_end"]
+
+FILE: Final = "_FILE"
+"""What ends the name of the variable that names a secret's file."""
+
+
+def without_line_end(value: str) -> str:
+    """Return a value without the one line end that a secret made of a file, or by `echo`, has."""
+    return value.removesuffix("\n").removesuffix("\r")
+
+
+def secret(environ: Mapping[str, str], name: str) -> str:
+    """Return a secret setting: the variable's own value, or what stands in the file that ``NAME_FILE`` names.
+
+    Returns:
+        It, without its line end; '' if there is none.
+
+    Raises:
+        ValueError: Both are set, or the file can't be read. The message shows nothing of what stands in either.
+    """
+    value, file = without_line_end(environ.get(name) or ""), without_line_end(environ.get(f"{name}{FILE}") or "")
+    if not file:
+        return value
+    if value:
+        raise ValueError(f"{name} and {name}{FILE} are both set: unset one of them")
+    try:
+        with open(file, encoding="utf-8", newline="") as secrets:  # noqa: PTH123 - pathlib costs a producer its import
+            found = without_line_end(secrets.read())
+    except (OSError, ValueError) as error:
+        why = error.strerror if isinstance(error, OSError) else "it is no text in UTF-8"
+        raise ValueError(f"{name}{FILE} names a file that can't be read: {why}") from None
+    if not found:
+        raise ValueError(f"{name}{FILE} names a file that is empty")
+    return found
