@@ -145,12 +145,15 @@ def test_cut_short_it_goes_on_where_it_was(
 
 
 def test_what_the_new_redis_has_already_stays(filled: Places, new: Places) -> None:
-    """Backends enqueue there before it is moved."""
+    """Backends enqueue there before it is moved. What says which data it is goes on from the old one."""
+    filled.count(generation=11)
     new.enqueue(5)
+    new.count(generation=22)
 
     list(move(filled.client, new.client))
 
     assert (equation(new)["accepted"], equation(new)["missing"]) == (35, 0)
+    assert new.client.hget("feedback:counts", "generation") == b"11"
 
 
 def test_it_is_refused_while_a_worker_is_alive(filled: Places, new: Places) -> None:

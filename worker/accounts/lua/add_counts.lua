@@ -5,7 +5,8 @@ local KEPT = 30 * 24 * 3600
 if redis.call('SADD', KEYS[2], ARGV[1]) == 1 then
   redis.call('EXPIRE', KEYS[2], KEPT)
   for at = 2, #ARGV, 2 do
-    if string.find(ARGV[at + 1], '^-?%d+$') then
+    -- What stands there as `generation` is no number to add: it says which data these are, and they go on here.
+    if ARGV[at] ~= 'generation' and string.find(ARGV[at + 1], '^-?%d+$') then
       redis.call('HINCRBY', KEYS[1], ARGV[at], ARGV[at + 1])
     else
       redis.call('HSET', KEYS[1], ARGV[at], ARGV[at + 1])
