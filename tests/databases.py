@@ -122,7 +122,9 @@ def mariadb_server(folder: Path) -> Iterator[DatabaseServer]:
     subprocess.run(
         [*install, "--auth-root-authentication-method=normal", "--user=root"], check=True, capture_output=True
     )
-    command = [need("mariadbd"), "--no-defaults", "--user=root", f"--datadir={data}", "--bind-address=127.0.0.1"]
+    # In a folder of its own: a server that starts deletes the temporary tables that it finds there.
+    command = [need("mariadbd"), "--no-defaults", "--user=root", f"--datadir={data}", f"--tmpdir={folder}"]
+    command.append("--bind-address=127.0.0.1")
     # With a binary log, as every server has that is backed up or has a replica.
     binary_log = [f"--log-bin={data / 'binary-log'}", "--server-id=1", "--sync-binlog=0"]
     with running([*command, *binary_log, f"--port={port}", f"--socket={folder / 'socket'}"], log=log):
