@@ -106,6 +106,7 @@ def reconcile(
     open_table: Callable[[], Engine],
     *,
     patience: timedelta = PATIENCE,
+    strays_within: float = _STRAYS_WITHIN,
     sleep: Callable[[float], None] = time.sleep,
 ) -> Report:
     """Compare what was accepted with where it is, and with the dead-letter table.
@@ -114,13 +115,14 @@ def reconcile(
         client: A client that answers in bytes.
         open_table: Returns the database, or raises what is wrong with it.
         patience: How long something must be wrong before it is said to be.
+        strays_within: Seconds for looking through the names of all keys.
         sleep: Waits.
 
     Raises:
         redis.RedisError: Redis is away, or refuses.
     """
     found = _settled(client, patience, sleep)
-    report = Report(check=found, strays=find_strays(client, within=_STRAYS_WITHIN))
+    report = Report(check=found, strays=find_strays(client, within=strays_within))
     try:
         engine = open_table()
         # Redis first: a row is there before it is counted.
