@@ -26,6 +26,8 @@ _NOT_MASTER: Final = re.compile(rb"-(?:@user_script: \d+: -?)?(?:READONLY|MASTER
 """Refusals of a server that is no longer, or not yet, the master, or that has lost its replicas, perhaps because one of
 them is the master now: a new connection may find the one that is. Redis 6 says first where in a script it failed."""
 
+_CLUSTER: Final = re.compile(rb"-(?:@user_script: \d+: -?)?(?:CROSSSLOT|MOVED|ASK)\b")
+
 _SHOWN: Final = 200
 
 
@@ -71,5 +73,6 @@ def require_taken(line: bytes) -> None:
         return
     text = line[1:].decode(errors="replace")[:_SHOWN]
     if line[:1] == b"-":
-        raise BrokerUnavailable(f"Redis refused the event: {text}")
+        cluster = "; Redis is in cluster mode, which is not supported" if _CLUSTER.match(line) else ""
+        raise BrokerUnavailable(f"Redis refused the event: {text}{cluster}")
     raise EnqueueUncertain("what answered does not answer as Redis does")

@@ -1,5 +1,7 @@
 """Answers with which Redis says that it can't work just now: whoever asked takes it to be away, and comes again.
 
+A right that the login lacks, and a cluster, are among them: a worker says what to do, and goes on once it is done.
+
 A replica that was a master a moment ago, a full memory, a disk that can't be written: Celery knows these as errors of a
 command, and ends the worker over one that comes while it connects.
 """
@@ -10,6 +12,8 @@ from functools import cache
 from typing import Any, Final
 
 import redis
+
+from worker.broker.advice import advice, is_cluster, lacks_a_right
 
 __all__ = ["Refused", "taking_refusals"]
 
@@ -33,8 +37,11 @@ class _TakingRefusals:
         try:
             return super().read_response(*args, **kwargs)  # type: ignore[misc]  # a mix-in for redis-py's connections
         except redis.ResponseError as error:
-            if isinstance(error, _CLASSES) or str(error).startswith(_WORDS):
-                raise Refused(str(error)) from error
+            words = str(error)
+            if lacks_a_right(words) or is_cluster(words):
+                raise Refused(f"{words}; {advice(words)}") from error
+            if isinstance(error, _CLASSES) or words.startswith(_WORDS):
+                raise Refused(words) from error
             raise
 
 

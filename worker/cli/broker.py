@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from producer.broker_url import BrokerUrl
+from worker.broker.advice import advice
 from worker.cli.database import settings
 from worker.policy.redaction import Redaction, secrets_in_url
 from worker.redis_clients import redis_client
@@ -33,7 +34,7 @@ def broker() -> Iterator[redis.Redis]:
 
 def broker_outage(error: redis.RedisError) -> str:
     """Say that Redis can't be asked, and which setting names it."""
-    given = settings()
+    given, fix = settings(), advice(str(error))
     broker = BrokerUrl.read(given.feedback_broker_url.get_secret_value(), given.feedback_sentinel_master)
     redacted = Redaction(secrets_in_url(given.feedback_broker_url.get_secret_value()))
-    return redacted(f"FEEDBACK_BROKER_URL is {broker.shown}: {error}")
+    return redacted(f"FEEDBACK_BROKER_URL is {broker.shown}: {error}{fix and f'; {fix}'}")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import redis
 
+from worker.broker.advice import advice
 from worker.doctor.finding import Finding, green, red, yellow
 from worker.durations import span
 
@@ -31,7 +32,7 @@ class Server:
     """What Redis says of itself.
 
     Attributes:
-        info: What INFO told.
+        info: What INFO told; nothing if the login may not ask.
         ahead: By how much its clock is ahead of this machine's; negative if it is behind.
     """
 
@@ -49,11 +50,20 @@ def ask_server(client: redis.Redis, *, now: Callable[[], datetime] = lambda: dat
     seconds, microseconds = client.time()
     here = asked_at + (now() - asked_at) / 2
     there = datetime.fromtimestamp(seconds, UTC) + timedelta(microseconds=microseconds)
-    return Server(info=client.info(), ahead=there - here)
+    try:
+        info = client.info()
+    except redis.exceptions.NoPermissionError:
+        info = {}
+    return Server(info=info, ahead=there - here)
 
 
 def look_at_broker(server: Server) -> Iterator[Finding]:
     """Check what Redis says of itself."""
+    if not server.info:
+        words = "it answers, and does not tell whether it keeps what it is given: the login lacks the right to INFO"
+        yield yellow("broker", words, fix="give the broker's login the right +info (ACL SETUSER)")
+        yield _clock(server)
+        return
     for check in (_version, _persistence, _writing, _eviction, _memory, _replicas, _clock):
         yield check(server)
 
@@ -78,7 +88,8 @@ def away(error: redis.RedisError, shown: str) -> Finding:
                 fix="start Redis, or correct FEEDBACK_BROKER_URL; backends get BrokerUnavailable meanwhile",
             )
         case _:
-            return red(check, f"{where}: Redis refuses: {error}", fix="give the login the rights +info and +time")
+            fix = advice(str(error)) or "look up that refusal in the documentation of Redis"
+            return red(check, f"{where}: Redis refuses: {error}", fix=fix)
 
 
 def _version(server: Server) -> Finding:

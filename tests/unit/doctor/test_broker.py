@@ -87,7 +87,7 @@ def test_a_clock_that_is_wrong_is_seen(broker: RedisServer) -> None:
         (redis.BusyLoadingError("LOADING"), "wait"),
         (redis.ConnectionError("refused"), "start Redis"),
         (redis.TimeoutError("timeout"), "start Redis"),
-        (redis.ResponseError("NOPERM"), "+info"),
+        (redis.ResponseError("this user has no permissions to run the 'time' command"), "+time"),
     ],
 )
 def test_a_redis_that_can_not_be_asked_is_red(error: redis.RedisError, fix: str) -> None:

@@ -1,0 +1,37 @@
+"""What to do about a refusal of Redis: each has its own fix."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+__all__ = ["advice", "is_cluster", "lacks_a_right"]
+
+_CLUSTER: Final = re.compile(r"^(CROSSSLOT|MOVED|ASK)\b|don't hash to the same slot|not allowed in cluster mode")
+_COMMAND: Final = re.compile(r"no permissions to run the '([^']+)' command")
+_NO_KEY: Final = re.compile(r"no permissions to access (one of the keys|a key)\b", re.IGNORECASE)
+_NO_CHANNEL: Final = re.compile(r"no permissions to access (one of the channels|a channel)\b", re.IGNORECASE)
+"""Redis 7.0 has one wording, later ones and Valkey another."""
+
+
+def is_cluster(words: str) -> bool:
+    """Tell whether a refusal says that Redis is in cluster mode."""
+    return _CLUSTER.search(words) is not None
+
+
+def lacks_a_right(words: str) -> bool:
+    """Tell whether a refusal says that the login lacks a right."""
+    return any(pattern.search(words) for pattern in (_COMMAND, _NO_KEY, _NO_CHANNEL))
+
+
+def advice(words: str) -> str:
+    """Return what to do about a refusal, in the words of Redis; '' if that is not known."""
+    if is_cluster(words):
+        return "Redis is in cluster mode, which is not supported: use one that is not, with replicas and sentinels"
+    if found := _COMMAND.search(words):
+        return f"give the broker's login the right +{found[1].lower()} (ACL SETUSER)"
+    if _NO_KEY.search(words):
+        return "give the broker's login its keys: ~* or, at the least, the patterns of docs/design.md (ACL SETUSER)"
+    if _NO_CHANNEL.search(words):
+        return "give the broker's login its channels, on which Celery's workers are spoken to: &* (ACL SETUSER)"
+    return ""
