@@ -56,10 +56,11 @@ class Pulse:
         """Note that the event loop turns.
 
         Args:
-            queues: From which it consumes; None while it is not connected.
+            queues: From which it consumes; None from what connects, perhaps beside the consumer.
         """
         self.turned_at = time.monotonic()
-        self.queues = queues or ()
+        if queues is not None:
+            self.queues = queues
         if self.pool is not None:
             self.pool.ping()
         if queues and self.trouble() is None:

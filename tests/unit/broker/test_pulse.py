@@ -85,3 +85,11 @@ def test_a_thread_of_deliveries_that_stands_still_hangs(pulse: Pulse) -> None:
 
     assert pool.pings == 1
     assert pulse.hang() == pulse.trouble() == "the thread of the deliveries has not turned for 65 s"
+
+
+def test_what_connects_beside_the_consumer_hides_no_queue(pulse: Pulse) -> None:
+    """On gevent the remote control connects by itself, and the consumer may be waiting for room then."""
+    pulse.turned(None)
+
+    assert pulse.queues == QUEUES
+    assert pulse.trouble() is None
