@@ -21,6 +21,7 @@ from worker.aquilax import AquilaX
 from worker.bootsteps import BrokerCheck, HoldWatch, Leave, Preflight
 from worker.broker import install
 from worker.clock import RedisClock
+from worker.continuity_watch import ContinuityWatch
 from worker.control import CONTROL_EXCHANGE, EVENT_EXCHANGE
 from worker.deadletters import DeadLetterStore
 from worker.delivery import Delivery
@@ -199,6 +200,7 @@ def create_app(settings: Settings | None = None) -> Celery:
     register(app, lambda: parts.delivery)
     register_advance(app, lambda: parts.advancer)
     app.steps["worker"].update((Preflight, Leave, MetricsServer, Probes, Retention, ReplayWatch, Vitals, Namesakes))
+    app.steps["worker"].add(ContinuityWatch)
     app.steps["consumer"].update((BrokerCheck, HoldWatch, KnowRevocations, About))
     worker_shutdown.connect(parts.close)
     worker_process_shutdown.connect(parts.close)

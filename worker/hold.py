@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, Self, cast
 
 import redis
 
-from producer.message import QUEUE
+from producer.message import QUEUE, counts_of
 from worker.broker.scripts import Script
 from worker.policy.breaker import Breaker
 from worker.policy.verdict import Verdict
@@ -31,6 +31,8 @@ log = logging.getLogger(__name__)
 
 HOLD: Final = f"{QUEUE}:hold"
 """The key."""
+
+_COUNTS: Final = counts_of(QUEUE)
 
 _FIRST: Final = timedelta(seconds=1)
 _LONGEST: Final = timedelta(minutes=1)
@@ -255,14 +257,14 @@ class Hold:
 
     def hold(self, reason: str, *, by: str) -> None:
         """Hold by hand, until `resume`; a hold that has begun by itself stays noted beneath."""
-        _BY_HAND(self._scripts, [HOLD], [reason, by])
+        _BY_HAND(self._scripts, [HOLD, _COUNTS], [reason, by])
 
     def resume(self) -> bool:
         """End the hold by hand, or where there is none whatever hold there is; return whether there was one.
 
         A hold that had begun by itself beneath one by hand goes on, and its next probe is due.
         """
-        return bool(_RESUME(self._scripts, [HOLD], [_milliseconds(_FIRST)]))
+        return bool(_RESUME(self._scripts, [HOLD, _COUNTS], [_milliseconds(_FIRST)]))
 
     def probe_soon(self) -> None:
         """Let the next probe be sent at once: the key, or the URL, may be another one now; or the last had no need.

@@ -12,7 +12,10 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
+import redis
+
 from worker.accounts.check import Check, check, find_replays
+from worker.accounts.continuity import Continuity, look_at_continuity, record
 from worker.accounts.snapshot import take_snapshot
 from worker.accounts.strays import Strays, find_strays
 from worker.accounts.table import Replaying, Table, look_at_table, replaying
@@ -21,7 +24,6 @@ from worker.deadletters import DeadLetterError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    import redis
     from sqlalchemy import Engine
 
     from worker.accounts.balance import Balance
@@ -49,6 +51,7 @@ class Report:
         table: What the dead-letter table says; None if it can't be asked.
         table_error: Why it can't.
         uncounted_rows: Rows that counted burials made, above the number of those burials, also after a while.
+        continuity: Whether Redis has the data that it had; None if that can't be told.
         stuck: Rows that wait for the outcome of a replay that is nowhere.
         strays: Lists with feedback that no worker reads.
     """
@@ -56,6 +59,7 @@ class Report:
     check: Check
     table: Table | None = None
     uncounted_rows: int = 0
+    continuity: Continuity | None = None
     table_error: DeadLetterError | None = None
     stuck: tuple[Replaying, ...] = ()
     strays: Strays = field(default_factory=Strays)
@@ -93,7 +97,9 @@ class Report:
     def is_wrong(self) -> bool:
         """Whether anything has to be mended."""
         in_redis = self.balances is False or not self.check.hangs_together
-        return in_redis or self.rows_missing > 0 or bool(self.stuck) or bool(self.strays.lists)
+        lost = self.continuity is not None and self.continuity.is_lost
+        wrong_rows = self.rows_missing > 0 or bool(self.stuck)
+        return in_redis or lost or wrong_rows or bool(self.strays.lists)
 
     @property
     def is_certain(self) -> bool:
@@ -125,12 +131,21 @@ def reconcile(
     report = Report(check=found, strays=find_strays(client, within=strays_within))
     try:
         engine = open_table()
+        report = replace(report, continuity=_recorded(client, engine))
         # Redis first: a row is there before it is counted.
         table = look_at_table(engine)
         report = replace(report, table=table, uncounted_rows=_uncounted_rows(client, table, patience, sleep))
         return replace(report, stuck=_stuck(client, engine, patience, sleep))
     except DeadLetterError as error:
         return replace(report, table=None, table_error=error)
+
+
+def _recorded(client: redis.Redis, engine: Engine) -> Continuity:
+    """Write the totals down; a Redis that is full, or read-only, is looked at all the same."""
+    try:
+        return record(client, engine)
+    except redis.ResponseError:
+        return look_at_continuity(client, engine)
 
 
 def _settled(client: redis.Redis, patience: timedelta, sleep: Callable[[float], None]) -> Check:

@@ -30,6 +30,7 @@ RECONCILE_KEYS: Final = (
     *ENDS,
     *PLACES,
     "missing",
+    "redis_data",
     "no_messages",
     "orphaned",
     "unreadable",
@@ -105,6 +106,7 @@ def reconcile_record(
         "at": report.check.snapshot.at.isoformat(),
         "balances": report.balances,
         **report.balance.to_record(),
+        "redis_data": _redis_data(report),
         "no_messages": report.check.no_messages,
         **_astray(report.check),
         "strays": strays_record(report.strays),
@@ -112,6 +114,14 @@ def reconcile_record(
         "database": _server(str(report.table_error or "")),
         **ends,
     }
+
+
+def _redis_data(report: Report) -> dict[str, Any] | None:
+    found = report.continuity
+    if found is None:
+        return None
+    known = None if found.known is None else found.known.at.isoformat()
+    return {"kind": found.kind.value, "last_seen": known, "missing_at_least": found.missing}
 
 
 def _astray(found: Check) -> dict[str, Any]:

@@ -11,16 +11,19 @@ from typing import TYPE_CHECKING, Final
 import click
 import redis
 
+from worker.accounts.continuity import Continuity, accept
 from worker.accounts.reconcile import PATIENCE, Report
 from worker.accounts.reconcile import reconcile as take_stock
 from worker.accounts.record import reconcile_record
 from worker.accounts.repair import repair_redis, repair_table
 from worker.accounts.told import note_told
+from worker.cli.actor import current_actor
 from worker.cli.broker import broker, broker_outage
 from worker.cli.database import outage, settings
 from worker.cli.output import json_text
 from worker.cli.values import Decimal
 from worker.deadletters import DeadLetterError, DeadLetterStore, check_schema
+from worker.deadletters.actions import record_action
 from worker.deadletters.burial import clean
 
 if TYPE_CHECKING:
@@ -112,6 +115,15 @@ class _Run:
         yield from repair_redis(client, report)
         if report.table is not None and self._engine is not None:
             yield from repair_table(client, self._engine, report)
+            yield from self._accept(client, self._engine, report.continuity)
+
+    def _accept(self, client: redis.Redis, engine: Engine, found: Continuity | None) -> Iterator[str]:
+        """Take a Redis that has lost data as it is, and write down who did."""
+        if found is None or not found.is_lost or not accept(client, engine, found):
+            return
+        details = {"what": found.words(), "missing_at_least": found.missing}
+        record_action(engine, who=current_actor(), action="redis.accept", target="queue", details=details)
+        yield f"took Redis as it is, with the totals of before carried on; written off: {found.missing:,}"
 
     def _open_table(self) -> Engine:
         store = self.stack.enter_context(closing(DeadLetterStore.connect(_database_url(), pool_size=1)))
@@ -153,15 +165,30 @@ def _verdict(report: Report) -> str:
     equation = report.balance.equation()
     match report.balances:
         case True:
-            return f"balanced: {equation}; nothing lost"
+            return f"balanced: {equation}; {_lost(report)}"
         case False:
             return f"does not balance: {equation}"
         case None:
             return f"can't tell, as foreign messages come and go meanwhile: {equation}"
 
 
+def _lost(report: Report) -> str:
+    """What is lost, in the words of the verdict: also what operators gave up, or threw away."""
+    if report.continuity is not None and report.continuity.is_lost:
+        return "but Redis has lost data"
+    gone = [(report.balance.counts.get(end, 0), end.replace("_", " ")) for end in ("written_off", "purged", "revoked")]
+    words = ", ".join(f"{number:,} {end}" for number, end in gone if number)
+    if words:
+        return words
+    return "nothing lost" if report.continuity is not None else "whether Redis has lost data can't be told"
+
+
 def _wrong_in_redis(report: Report) -> Iterator[str]:
     found = report.check
+    if report.continuity is not None and (words := report.continuity.words()):
+        yield f"{words} (--repair takes Redis as it is, and writes that down)"
+    if report.continuity is not None and (lost := report.continuity.lost_hold) is not None:
+        yield f"Redis had lost the hold by hand, which stands again: {clean(lost.reason)}"
     if found.no_messages:
         yield f"no messages in the queue, which a worker will bury as invalid: {found.no_messages:,}"
     orphaned = [f"{_text(tag)}, request_id {name or 'unknown'}" for tag, name in sorted(found.orphaned.items())]

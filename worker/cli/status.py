@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 import click
 import redis
 
+from worker.accounts.continuity import Continuity, look_at_continuity
 from worker.accounts.rates import Rates
 from worker.accounts.record import status_record
 from worker.accounts.scheduled import Scheduled, look_at_scheduled
@@ -90,6 +91,7 @@ class _Look:
         self.scheduled: Scheduled | None = None
         self.attended: Attended | None = None
         self.strays = Strays()
+        self.continuity: Continuity | None = None
         self.redis_problem = ""
         self.table_problem = ""
 
@@ -110,18 +112,23 @@ class _Look:
         try:
             self._look_at_table()
         except DeadLetterError as error:
-            self.states, self.attended, self.table_problem = None, None, outage(_database_url(), error)
+            self.states, self.attended, self.continuity = None, None, None
+            self.table_problem = outage(_database_url(), error)
         return self
 
     def _look_at_table(self) -> None:
         if self._store is None:
             self._store = self._stack.enter_context(closing(DeadLetterStore.connect(_database_url(), pool_size=1)))
         check_schema(self._store.engine)
+        self.attended = self.continuity = None
         self.states, self.table_problem = count_by_state(self._store.engine), ""
+        if self.redis_problem:
+            return
         try:
-            self.attended = None if self.redis_problem else attended(self._store.engine, self._client)
+            self.attended = attended(self._store.engine, self._client)
+            self.continuity = look_at_continuity(self._client, self._store.engine)
         except redis.RedisError:  # it went away just now; the next look says so
-            self.attended = None
+            self.attended = self.continuity = None
 
     def to_record(self) -> dict[str, Any]:
         """What was seen, as JSON can carry it."""
@@ -160,6 +167,7 @@ def _lines(look: _Look) -> Iterator[tuple[str, str]]:
         yield from _of_queue(look.snapshot, look.scheduled)
         for stray in look.strays.lists:
             yield "no worker reads", clean(stray.words)
+    yield from _of_continuity(look.continuity)
     yield from _of_table(look)
     yield from replay_lines(look.attended)
     if look.snapshot is not None:
@@ -183,6 +191,13 @@ def _of_queue(snapshot: Snapshot, scheduled: Scheduled | None) -> Iterator[tuple
     if counts.get("dead"):
         reasons = [f"{number:,} {reason}" for reason, number in snapshot.dead_by_reason.items() if number]
         yield "died of", ", ".join(reasons)
+
+
+def _of_continuity(found: Continuity | None) -> Iterator[tuple[str, str]]:
+    if found is not None and (words := found.words()):
+        yield "DATA LOST", f"{words}; `aquilax-feedback reconcile` says more"
+    if found is not None and (lost := found.lost_hold) is not None:
+        yield "HOLD LOST", f"Redis has lost the hold by hand: {clean(lost.reason)}, by {clean(lost.who)}"
 
 
 def _of_table(look: _Look) -> Iterator[tuple[str, str]]:

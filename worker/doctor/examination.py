@@ -18,6 +18,7 @@ from worker.doctor.aquilax import look_at_aquilax, look_at_key
 from worker.doctor.books import look_at_books
 from worker.doctor.broker import ask_server, away, look_at_broker
 from worker.doctor.configuration import look_at_settings, read_settings
+from worker.doctor.continuity import look_at_redis_data
 from worker.doctor.database import look_at_database
 from worker.doctor.disk import look_at_disk
 from worker.doctor.finding import Finding, Level, red
@@ -146,6 +147,8 @@ def _looks(given: Given, *, flower: str | None, probe_key: bool) -> Iterator[_Lo
         yield _Look("broker", lambda: _look_as_worker(settings))
     if given.has("FEEDBACK_DATABASE_URL"):
         yield _Look("database", lambda: look_at_database(settings.feedback_database_url.get_secret_value()))
+        if given.has("FEEDBACK_BROKER_URL", "FEEDBACK_SENTINEL_MASTER"):
+            yield _Look("broker data", lambda: look_at_redis_data(settings))
         yield _Look("disk", lambda: look_at_disk(settings))
         if has_broker:
             yield from _looks_at_both(settings)

@@ -1,6 +1,6 @@
 -- An operator holds, whatever else does: no probes, until an operator resumes. A hold that had begun by itself stays
 -- noted beneath, and goes on then.
--- KEYS  1 hold (as in begin_hold.lua)
+-- KEYS  1 hold (as in begin_hold.lua)  2 counts: in hold_changes, how many times anybody has held or resumed
 -- ARGV  1 reason  2 by
 local hold, beneath = KEYS[1], {}
 local kind = redis.pcall('HGET', hold, 'kind')
@@ -16,3 +16,4 @@ if kind and kind ~= 'operator' then
 end
 redis.call('HDEL', hold, 'probe_at') -- the first write, as in claim.lua
 redis.call('HSET', hold, 'kind', 'operator', 'reason', ARGV[1], 'by', ARGV[2], 'probes', 0, 'since', now_ms(), unpack(beneath))
+redis.call('HINCRBY', KEYS[2], 'hold_changes', 1)

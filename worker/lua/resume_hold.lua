@@ -1,6 +1,6 @@
 -- An operator resumes. A hold by hand ends; one that had begun by itself beneath it goes on, with a probe as soon as
 -- AquilaX allows. Where none is beneath, whatever hold there is ends.
--- KEYS  1 hold (as in begin_hold.lua)
+-- KEYS  1 hold (as in begin_hold.lua)  2 counts (as in hold_by_hand.lua)
 -- ARGV  1 first interval (ms)
 -- Returns 1 if there was a hold.
 local hold = KEYS[1]
@@ -10,7 +10,9 @@ if found.err then -- it is no hash
 end
 local kind, beneath, not_before = unpack(found)
 if kind ~= 'operator' or not beneath then
-  return redis.call('DEL', hold)
+  local was = redis.call('DEL', hold)
+  redis.call('HINCRBY', KEYS[2], 'hold_changes', 1)
+  return was
 end
 redis.call('HDEL', hold, '') -- as in claim.lua
 for _, name in ipairs({'kind', 'reason', 'since', 'by', 'probes'}) do
@@ -23,4 +25,5 @@ if beneath ~= 'locked_out' then -- as in probe_soon.lua
 end
 redis.call('HSETNX', hold, 'interval', ARGV[1])
 redis.call('HSET', hold, 'probe_at', due)
+redis.call('HINCRBY', KEYS[2], 'hold_changes', 1)
 return 1

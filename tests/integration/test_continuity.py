@@ -1,0 +1,168 @@
+"""A Redis that lost its data, and an operator's hold with it: noticed, said, and taken as it is on the record."""
+
+from __future__ import annotations
+
+import json
+from contextlib import closing
+from typing import TYPE_CHECKING
+
+import pytest
+from click.testing import CliRunner, Result
+
+from tests.burials import a_burial, bury
+from tests.places import Places, places_of
+from worker.accounts.continuity import Kind, look_at_continuity, record
+from worker.cli import main
+from worker.deadletters import DeadLetterStore, upgrade
+from worker.deadletters.actions import actions
+from worker.doctor.continuity import look_at_redis_data
+from worker.doctor.finding import Level
+from worker.hold import Hold, HoldKind
+from worker.settings import load_settings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.processes import RedisServer
+
+
+@pytest.fixture
+def places(valkey: RedisServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[Places]:
+    """The places of an empty queue, in the Redis of the settings."""
+    monkeypatch.setenv("FEEDBACK_BROKER_URL", valkey.url)
+    with places_of(valkey) as places:
+        yield places
+
+
+@pytest.fixture
+def store(sqlite_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[DeadLetterStore]:
+    """The empty table in the database of the settings."""
+    monkeypatch.setenv("FEEDBACK_DATABASE_URL", sqlite_url)
+    upgrade(sqlite_url)
+    with closing(DeadLetterStore.connect(sqlite_url)) as store:
+        yield store
+
+
+def _run(*command: str) -> Result:
+    ended = CliRunner().invoke(main, command)
+    assert ended.exception is None or isinstance(ended.exception, SystemExit), ended.exception
+    return ended
+
+
+def _reconcile(*options: str) -> Result:
+    return _run("reconcile", "--patience", "0", *options)
+
+
+def _levels() -> dict[str, Level]:
+    return {finding.check: finding.level for finding in look_at_redis_data(load_settings())}
+
+
+def test_the_first_redis_is_in_order(places: Places, store: DeadLetterStore) -> None:
+    """Nothing is known of it, so nothing is lost; from then on it is known."""
+    places.enqueue(2)
+
+    assert _levels() == {"broker data": Level.GREEN}
+    assert record(places.client, store.engine).kind is Kind.FIRST
+    assert _reconcile().exit_code == 0
+    assert record(places.client, store.engine).kind is Kind.SAME
+
+
+def test_an_emptied_redis_is_told_and_taken_on_the_record(places: Places, store: DeadLetterStore) -> None:
+    """FLUSHALL, or a lost volume: how many are missing at least, since when, and what to do; its totals go on."""
+    bury(store, a_burial(message_id="tag-1"))
+    places.enqueue(5)
+    places.count(accepted=1, dead=1, dead_rejected=1, graves=1)
+    record(places.client, store.engine)
+    places.client.flushall()
+    places.enqueue(2)
+
+    found, status = _reconcile(), _run("status").stdout
+    levels, kind = _levels(), look_at_continuity(places.client, store.engine).kind
+    mended, again = _reconcile("--repair"), _reconcile()
+
+    assert (found.exit_code, kind, levels["broker data"]) == (1, Kind.NEW, Level.RED)
+    assert found.stdout.splitlines()[0].endswith("; but Redis has lost data")
+    assert "missing since then: 5 at least (--repair takes Redis as it is, and writes that down)" in found.stdout
+    assert "missing since then: 5 at least" in status
+    assert "took Redis as it is, with the totals of before carried on; written off: 5" in mended.stdout
+    assert (mended.exit_code, again.exit_code) == (1, 0)
+    assert again.stdout.startswith("balanced: 8 accepted = 0 delivered + 0 duplicate + 0 stale + 1 dead + ")
+    assert again.stdout.splitlines()[0].endswith("; 5 written off")
+    assert "dead letters: 1 buried, 1 of these in the table" in again.stdout
+    (action,) = actions(store.engine)
+    assert (action.action, action.details["missing_at_least"]) == ("redis.accept", 5)
+
+
+def test_an_older_copy_is_told_and_taken_on_the_record(places: Places, store: DeadLetterStore) -> None:
+    """The same generation, and totals that went back: no count stays lower than it was, and the books balance."""
+    places.enqueue(3)
+    record(places.client, store.engine)
+    copy = {key: places.client.dump(key) or b"" for key in places.client.keys()}  # noqa: SIM118 - Redis' own command
+    places.client.lpop("feedback")
+    places.count(delivered=1)
+    places.enqueue(4)
+    record(places.client, store.engine)
+    places.client.flushall()
+    for key, dumped in copy.items():
+        places.client.restore(key, 0, dumped)
+
+    found = _reconcile()
+    mended, again = _reconcile("--repair"), json.loads(_reconcile("--json").stdout)
+
+    assert (found.exit_code, mended.exit_code, again["status"]) == (1, 1, 0)
+    assert "Redis is an older copy" in found.stdout
+    assert "missing since then: 4 at least" in found.stdout
+    equation = {name: again[name] for name in ("accepted", "delivered", "queued", "written_off", "missing")}
+    assert equation == {"accepted": 7, "delivered": 1, "queued": 3, "written_off": 3, "missing": 0}
+    assert again["redis_data"]["kind"] == "same"
+
+
+def test_a_loss_stays_told_until_it_is_taken(places: Places, store: DeadLetterStore) -> None:
+    """What workers record meanwhile does not hide it."""
+    places.enqueue()
+    record(places.client, store.engine)
+    places.client.flushall()
+
+    assert [record(places.client, store.engine).kind for _ in range(2)] == [Kind.NEW, Kind.NEW]
+    assert _reconcile().exit_code == 1
+
+
+def test_a_hold_by_hand_that_redis_lost_stands_again(places: Places, store: DeadLetterStore) -> None:
+    """Nothing is handed out while an operator's hold is meant to stand; until it does the doctor is red."""
+    hold = Hold(places.client, by="")
+    _run("hold", "--reason", "AquilaX migrates", "--by", "ann")
+    record(places.client, store.engine)
+    places.client.flushall()
+
+    levels, status = _levels(), _run("status").stdout
+    record(places.client, store.engine)
+
+    assert levels["hold by hand"] is Level.RED
+    assert "Redis has lost the hold by hand: AquilaX migrates, by ann" in status
+    state = hold.state()
+    assert state is not None
+    assert (state.kind, state.reason, state.by) == (HoldKind.OPERATOR, "AquilaX migrates", "ann")
+    assert "hold by hand" not in _levels()
+
+
+def test_a_resume_that_the_database_did_not_hear_of_holds(places: Places, store: DeadLetterStore) -> None:
+    """Redis counts the changes: what it knows later is not undone by what the database knows."""
+    hold = Hold(places.client, by="")
+    hold.hold("maintenance", by="ann")
+    record(places.client, store.engine)
+
+    hold.resume()
+    record(places.client, store.engine)
+
+    assert hold.state() is None
+    places.client.flushall()
+    assert record(places.client, store.engine).lost_hold is None
+
+
+def test_what_operators_gave_up_is_no_nothing_lost(places: Places, store: DeadLetterStore) -> None:
+    """The verdict names what was written off, purged and revoked."""
+    assert store
+    places.enqueue()
+    places.count(accepted=6, written_off=1, purged=2, revoked=3)
+
+    assert _reconcile().stdout.splitlines()[0].endswith("; 1 written off, 2 purged, 3 revoked")

@@ -1,0 +1,13 @@
+-- A hold by hand that Redis has lost stands again, unless an operator has changed it since.
+-- KEYS  1 hold  2 counts
+-- ARGV  1 reason  2 by  3 the number of the change that it was
+-- Returns 1 if it stands again.
+if tonumber(redis.call('HGET', KEYS[2], 'hold_changes') or 0) >= tonumber(ARGV[3]) then
+  return 0
+end
+redis.call('HSET', KEYS[2], 'hold_changes', ARGV[3])
+if redis.call('HGET', KEYS[1], 'kind') ~= 'operator' then
+  redis.call('DEL', KEYS[1])
+  redis.call('HSET', KEYS[1], 'kind', 'operator', 'reason', ARGV[1], 'by', ARGV[2], 'probes', 0, 'since', now_ms())
+end
+return 1

@@ -1,0 +1,100 @@
+"""Workers write down in the database what Redis has counted, and the hold by hand; a lost hold stands again.
+
+A thread, off the way of every delivery: where Redis or the database is away it tries again.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from contextlib import closing
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Final
+
+import redis
+from celery import bootsteps
+
+from producer.message import QUEUE
+from worker.accounts.continuity import record
+from worker.deadletters import DeadLetterError, DeadLetterStore
+from worker.redis_clients import redis_client
+
+if TYPE_CHECKING:
+    from worker.settings import Settings
+
+__all__ = ["RECORDED", "ContinuityWatch"]
+
+log = logging.getLogger(__name__)
+
+RECORDED: Final = f"{QUEUE}:recorded"
+"""The key in Redis that says that a worker of the fleet has just done it."""
+
+_EVERY: Final = timedelta(seconds=10)
+_ENDS_WITHIN: Final = 1.0
+"""Seconds for which a stopping worker waits for the last record."""
+
+
+class ContinuityWatch(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery is untyped
+    """A thread that records, at the start, every ten seconds for the whole fleet, and when the worker stops."""
+
+    requires = ("celery.worker.components:Pool",)  # a pool of processes has forked by then
+
+    def __init__(self, worker: Any, **kwargs: Any) -> None:  # noqa: ANN401 - Celery's WorkController
+        super().__init__(worker, **kwargs)
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._said = ""
+
+    def start(self, worker: Any) -> None:  # noqa: ANN401 - Celery's WorkController
+        """Begin to record."""
+        settings: Settings = worker.app.feedback.settings
+        self._thread = threading.Thread(target=self._run, args=(settings,), name="continuity", daemon=True)
+        self._thread.start()
+
+    def close(self, worker: Any) -> None:  # noqa: ANN401, ARG002 - Celery's signature
+        """Record for the last time, while the other parts of the worker stop."""
+        self._stop.set()
+
+    def stop(self, worker: Any) -> None:  # noqa: ANN401, ARG002 - Celery's signature
+        """Wait for the last record, though not for long."""
+        self._stop.set()
+        if self._thread is not None:
+            self._thread.join(_ENDS_WITHIN)
+
+    def terminate(self, worker: Any) -> None:  # noqa: ANN401, ARG002 - Celery's signature
+        """End."""
+        self._stop.set()
+
+    def _run(self, settings: Settings) -> None:
+        ended = False
+        while True:
+            try:
+                self._record(settings, always=ended)
+            except (redis.RedisError, DeadLetterError) as error:
+                self._say(logging.INFO, f"Redis' totals are not written down: {error}")
+            except Exception as error:  # noqa: BLE001 - no delivery may suffer from it; it is tried again
+                self._say(logging.WARNING, f"Redis' totals are not written down: {type(error).__name__}: {error}")
+            if ended:
+                return
+            ended = self._stop.wait(_EVERY.total_seconds())
+
+    def _record(self, settings: Settings, *, always: bool) -> None:
+        url, master = settings.feedback_broker_url.get_secret_value(), settings.feedback_sentinel_master
+        database = settings.feedback_database_url.get_secret_value()
+        with closing(redis_client(url, sentinel_master=master, connections=1)) as client:
+            if not (client.set(RECORDED, 1, nx=True, px=_EVERY * 0.9) or always):
+                return
+            with closing(DeadLetterStore.connect(database, pool_size=1)) as store:
+                found = record(client, store.engine)
+        if found.lost_hold is not None:
+            log.error("Redis had lost the hold by hand, which stands again: %s", found.lost_hold.reason)
+        if found.is_lost:
+            self._say(logging.ERROR, f"{found.words()}: see `aquilax-feedback reconcile`")
+        else:
+            self._said = ""
+
+    def _say(self, level: int, words: str) -> None:
+        """Once, as long as it stays the same."""
+        if words != self._said:
+            log.log(level, "%s", words)
+        self._said = words
