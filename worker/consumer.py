@@ -22,6 +22,7 @@ from celery.exceptions import CPendingDeprecationWarning
 from celery.worker import state
 from celery.worker.consumer import Consumer as CeleryConsumer
 from kombu.common import PREFETCH_COUNT_MAX
+from kombu.exceptions import OperationalError
 
 from producer.message import JOURNEY, QUEUE
 from worker.accounts.key_types import find_wrong_types
@@ -63,6 +64,12 @@ class Consumer(CeleryConsumer):  # type: ignore[misc]  # Celery is untyped
     """Celery's consumer, but for the messages that it would not bring to a task."""
 
     initial_prefetch_count: int
+    connection_errors: tuple[type[BaseException], ...]
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - Celery's own
+        super().__init__(*args, **kwargs)
+        # As which Kombu raises what Redis refuses while it publishes; Celery publishes as it starts, and would end.
+        self.connection_errors = (*self.connection_errors, OperationalError)
 
     def create_task_handler(self, *args: Any, **kwargs: Any) -> Callable[[Message], None]:  # noqa: ANN401 - Celery's own
         """Return the function that is called with each message."""
@@ -168,7 +175,7 @@ class Consumer(CeleryConsumer):  # type: ignore[misc]  # Celery is untyped
             # What Celery 6 will do by default is what must not be done here: ending the tasks that are running.
             warnings.simplefilter("ignore", CPendingDeprecationWarning)
             super().on_connection_error_after_connected(exc)
-        if isinstance(exc, Refused):
+        if isinstance(exc, (Refused, OperationalError)):
             time.sleep(_FIRST_PAUSE)  # it is there, so that connecting anew would not be waited for
 
     def cancel_active_requests(self) -> None:

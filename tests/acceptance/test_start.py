@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from typing import TYPE_CHECKING
+from contextlib import closing
+from typing import TYPE_CHECKING, Any
 
 import pytest
+import redis
 from sqlalchemy import create_engine, text
 
+from tests.processes import eventually, running
 from worker.deadletters.schema import VERSION_TABLE
 
 if TYPE_CHECKING:
@@ -89,3 +92,16 @@ def test_a_wrong_setting_is_named_without_its_value(stack: LocalStack, name: str
     assert name in refusal
     assert "hidden-password" not in refusal
     assert "secret-key-of-ours" not in refusal
+
+
+def test_a_right_that_is_missing_is_named_and_the_worker_goes_on_once_it_has_it(stack: LocalStack) -> None:
+    """Redis 7 gives a new login no channels: Celery would end the worker with a traceback."""
+    url = stack.environment["FEEDBACK_BROKER_URL"]
+    client: Any = redis.Redis.from_url(url)
+    with closing(client):
+        client.execute_command("ACL", "SETUSER", "app", "on", ">secret", "~*", "resetchannels", "+@all", "-@dangerous")
+        stack.environment["FEEDBACK_BROKER_URL"] = url.replace("://", "://app:secret@")
+        with running([*WORKER, "--loglevel=INFO"], log=stack.folder / "worker.log", env=stack.environment) as worker:
+            eventually(lambda: "give the broker's login its channels" in worker.output())
+            client.execute_command("ACL", "SETUSER", "app", "allchannels")
+            eventually(lambda: " ready." in worker.output())

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
 import redis
+from kombu.exceptions import OperationalError
 
 from producer.broker_url import BrokerUrl
 from worker.accounts.snapshot import take_snapshot
@@ -187,6 +188,8 @@ def _look_through_redis(settings: Settings, app: Celery, *, alike: Settings | No
             seen = replace(now, holders=tuple(holder for holder in now.holders if holder.name in asked))
             yield from look_at_workers(fleet, seen, alike)
             yield from look_at_progress(fleet, settings)
+        except OperationalError as error:  # as which Kombu raises what Redis refuses while the workers are asked
+            yield away(redis.ResponseError(str(error)), BrokerUrl.read(url, master).shown)
         except redis.RedisError as error:
             yield away(error, BrokerUrl.read(url, master).shown)
 
