@@ -19,7 +19,7 @@ from worker.broker.scripts import Script
 from worker.deadletters.generations import (
     HandHold,
     Recorded,
-    forget_generation,
+    forget_generations,
     hand_holds,
     record_hand_hold,
     record_totals,
@@ -44,6 +44,7 @@ _HOLD_AGAIN: Final = Script("hold_again", package="worker.accounts")
 _GENERATION: Final = "generation"
 _HOLD_CHANGES: Final = "hold_changes"
 _ONLY_RISE: Final = ("accepted", *ENDS)
+_CARRIED_FROM: Final = "carried_from"
 _NO_TOTALS: Final = frozenset({_GENERATION, _HOLD_CHANGES, "carried"})
 
 
@@ -83,22 +84,25 @@ class Continuity:
 
     @property
     def missing(self) -> int:
-        """How many messages are missing at least: those that waited when they were last seen, or came since."""
+        """How many messages are missing at least: those that waited when they were last seen, and are not there.
+
+        Of an emptied Redis a worker may still have had some in hand: they end, or come back, as a surplus.
+        """
         if self.known is None or not self.is_lost:
             return 0
-        if self.kind is Kind.NEW:
-            return self.known.waiting
-        return max(self.known.totals.get("accepted", 0) - self.now.balance.accepted, 0)
+        there = max(-self.now.balance.missing, 0) if self.kind is Kind.NEW else self.now.waiting
+        return max(self.known.waiting - there, 0)
 
     def words(self) -> str:
         """Say what was lost; '' if nothing was."""
         if self.known is None or not self.is_lost:
             return ""
         what = "was emptied, lost its volume, or is another one" if self.kind is Kind.NEW else "is an older copy"
+        but = ", unless some of them ended around the loss" if self.missing else ""
         return (
             f"Redis {what}: it is not the one that was last seen at {self.known.at:%Y-%m-%d %H:%M:%S} UTC with "
             f"{self.known.totals.get('accepted', 0):,} accepted and {self.known.waiting:,} waiting; "
-            f"missing since then: {self.missing:,} at least"
+            f"missing since then: {self.missing:,} at least{but}"
         )
 
 
@@ -120,8 +124,11 @@ def look_at_continuity(client: redis.Redis, engine: Engine) -> Continuity:
 def _judge(now: Snapshot, known: Sequence[Recorded], said: Sequence[HandHold]) -> Continuity:
     generation = str(now.counts.get(_GENERATION, ""))
     this = next((one for one in known if one.generation == generation), None)
+    later = None if this is None else _carried_on(this, known)
     hold = next((one for one in said if one.generation == generation), None)
-    if this is not None:
+    if later is not None:
+        kind, before = Kind.OLDER, later
+    elif this is not None:
         fell = any(now.counts.get(name, 0) < this.totals.get(name, 0) for name in _ONLY_RISE)
         kind, before = (Kind.OLDER if fell else Kind.SAME), this
     elif known:
@@ -129,6 +136,18 @@ def _judge(now: Snapshot, known: Sequence[Recorded], said: Sequence[HandHold]) -
     else:
         return Continuity(kind=Kind.FIRST, now=now, lost_hold=_lost(hold, now))
     return Continuity(kind=kind, now=now, known=before, lost_hold=_lost(hold, now))
+
+
+def _carried_on(this: Recorded, known: Sequence[Recorded]) -> Recorded | None:
+    """The generation that an operator took in place of this one, which has come back now; None if there is none."""
+    later = None
+    for _ in known:
+        name = (later or this).generation
+        following = next((one for one in known if str(one.totals.get(_CARRIED_FROM, "")) == name), None)
+        if following is None:
+            break
+        later = following
+    return later
 
 
 def _lost(said: HandHold | None, now: Snapshot) -> HandHold | None:
@@ -178,42 +197,50 @@ def _hold_of(now: Snapshot) -> HandHold:
     )
 
 
-def accept(client: redis.Redis, engine: Engine, found: Continuity) -> bool:
+def accept(client: redis.Redis, engine: Engine, found: Continuity, missing: int) -> int | None:
     """Take Redis as it is, with the totals of what was lost carried on, and what is missing written off.
 
     Args:
         client: A client that answers in bytes.
         engine: The database.
         found: What was found: that data was lost.
+        missing: How many the equation of what Redis has now misses; below zero it is a surplus.
 
     Returns:
-        Whether it was done with this; not if it had been already.
+        How many were written off; None if it had been done already.
 
     Raises:
         redis.RedisError, DeadLetterStoreUnavailable: As of `look_at_continuity`; run it again.
     """
     assert found.known is not None, "what is lost was known"  # noqa: S101 - a caller's mistake
     _identify(client)
-    before, now = found.known.totals, found.now
-    more = _added(before) if found.kind is Kind.NEW else _raised(before, now)
-    name = int(found.known.at.timestamp() * 1000)
-    carried = bool(_CARRY(client, [KEYS.counts_of(QUEUE)], [name, *(part for item in more.items() for part in item)]))
+    before = {name: number for name, number in found.known.totals.items() if name != _CARRIED_FROM}
+    more, written_off = _added(before, missing) if found.kind is Kind.NEW else _raised(before, found.now, missing)
+    loss = int(found.known.at.timestamp() * 1000)
+    source = found.known.generation if found.kind is Kind.NEW else ""
+    arguments = [loss, source, *(part for item in more.items() for part in item)]
+    carried = bool(_CARRY(client, [KEYS.counts_of(QUEUE)], arguments))
     if found.kind is Kind.OLDER:
-        forget_generation(engine, found.known.generation)
+        forget_generations(engine)
     record_totals(engine, _seen(take_snapshot(client)))
-    return carried
+    return written_off if carried else None
 
 
-def _added(before: Mapping[str, int]) -> dict[str, int]:
-    """What was counted before is added to what was counted since; what waited is gone."""
+def _added(before: Mapping[str, int], missing: int) -> tuple[dict[str, int], int]:
+    """What was counted before is added to what was counted since; what waited is gone, unless it is the surplus."""
     waited = before.get("accepted", 0) - sum(before.get(end, 0) for end in ENDS)
-    return {**before, "written_off": before.get("written_off", 0) + max(waited, 0)}
+    gone = waited + missing
+    written_off = max(gone, 0)
+    accepted = before.get("accepted", 0) + max(-gone, 0)
+    return {**before, "accepted": accepted, "written_off": before.get("written_off", 0) + written_off}, written_off
 
 
-def _raised(before: Mapping[str, int], now: Snapshot) -> dict[str, int]:
+def _raised(before: Mapping[str, int], now: Snapshot, missing: int) -> tuple[dict[str, int], int]:
     """No count of the copy stays lower than it was; what it has waiting is there."""
     after = {name: max(number, now.counts.get(name, 0)) for name, number in before.items() if name != "accepted"}
-    there = sum(after.get(end, now.counts.get(end, 0)) for end in ENDS) + now.queued + now.in_flight + now.scheduled
+    there = now.balance.accepted - now.balance.ended - missing
+    there += sum(after.get(end, now.counts.get(end, 0)) for end in ENDS)
     after["accepted"] = max(before.get("accepted", 0), there)
-    after["written_off"] = after.get("written_off", 0) + after["accepted"] - there
-    return {name: number - now.counts.get(name, 0) for name, number in after.items()}
+    written_off = after["accepted"] - there
+    after["written_off"] = after.get("written_off", 0) + written_off
+    return {name: number - now.counts.get(name, 0) for name, number in after.items()}, written_off

@@ -82,8 +82,8 @@ def _drop(client: redis.Redis, key: bytes | str, tags: list[bytes]) -> int:
 def _book_balance(client: redis.Redis, report: Report) -> Iterator[str]:
     """Write off what is missing, or accept what is too much: then the equation holds, and tells of the next loss."""
     missing, counts = report.balance.missing, report.check.snapshot.counts
-    if report.balances is not False:
-        return
+    if report.balances is not False or report.is_lost:
+        return  # what is carried on after a loss makes it balance
     if missing > 0:
         if _book(client, "written_off", missing, tell=("written_off", counts.get("written_off", 0))):
             yield f"wrote off missing messages: {missing:,}"

@@ -115,15 +115,17 @@ class _Run:
         yield from repair_redis(client, report)
         if report.table is not None and self._engine is not None:
             yield from repair_table(client, self._engine, report)
-            yield from self._accept(client, self._engine, report.continuity)
+            if report.continuity is not None and report.continuity.is_lost:
+                yield from self._accept(client, self._engine, report.continuity, report.balance.missing)
 
-    def _accept(self, client: redis.Redis, engine: Engine, found: Continuity | None) -> Iterator[str]:
+    def _accept(self, client: redis.Redis, engine: Engine, found: Continuity, missing: int) -> Iterator[str]:
         """Take a Redis that has lost data as it is, and write down who did."""
-        if found is None or not found.is_lost or not accept(client, engine, found):
+        written_off = accept(client, engine, found, missing)
+        if written_off is None:
             return
-        details = {"what": found.words(), "missing_at_least": found.missing}
+        details = {"what": found.words(), "missing_at_least": found.missing, "written_off": written_off}
         record_action(engine, who=current_actor(), action="redis.accept", target="queue", details=details)
-        yield f"took Redis as it is, with the totals of before carried on; written off: {found.missing:,}"
+        yield f"took Redis as it is, with the totals of before carried on; written off: {written_off:,}"
 
     def _open_table(self) -> Engine:
         store = self.stack.enter_context(closing(DeadLetterStore.connect(_database_url(), pool_size=1)))

@@ -29,7 +29,7 @@ __all__ = [
     "OperatorHold",
     "Recorded",
     "RedisGeneration",
-    "forget_generation",
+    "forget_generations",
     "hand_holds",
     "record_hand_hold",
     "record_totals",
@@ -125,14 +125,14 @@ def record_totals(engine: Engine, seen: Recorded) -> None:
     _upsert(engine, RedisGeneration, older, {"generation": seen.generation, **values})
 
 
-def forget_generation(engine: Engine, generation: str) -> None:
-    """Delete a generation's totals, so that those of now may be lower.
+def forget_generations(engine: Engine) -> None:
+    """Delete the totals of all generations, so that those of now may be lower.
 
     Raises:
         DeadLetterStoreUnavailable: The database did not do it.
     """
     with translated(), engine.begin() as connection:
-        connection.execute(delete(RedisGeneration).where(RedisGeneration.generation == generation))
+        connection.execute(delete(RedisGeneration))
 
 
 def hand_holds(engine: Engine) -> list[HandHold]:

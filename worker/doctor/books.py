@@ -42,7 +42,9 @@ def look_at_books(settings: Settings) -> Iterator[Finding]:
     client = redis_client(url, sentinel_master=master, connections=1, patience=_REDIS_PATIENCE, retries=0)
     with ExitStack() as stack, closing(client):
         try:
-            report = reconcile(client, lambda: _table(stack, settings), patience=_WRONG_FOR, strays_within=0)
+            report = reconcile(
+                client, lambda: _table(stack, settings), patience=_WRONG_FOR, strays_within=0, writes=False
+            )
             untold = written_off_untold(client, report.check.snapshot)
         except redis.RedisError:
             return
@@ -74,6 +76,8 @@ def _wrong(report: Report) -> Iterator[str]:
     if report.balances is False:
         missing = f"{balance.missing:,} events are missing"
         yield f"{missing if balance.missing > 0 else 'it does not balance'}: {balance.equation()}"
+    if report.is_lost:
+        yield "Redis has lost data"
     numbers = {
         "messages in nobody's hand": len(found.orphaned) + len(found.unreadable),
         "entries without a message": len(found.index) + len(found.held),
