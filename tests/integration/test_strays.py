@@ -122,6 +122,16 @@ def test_a_key_of_another_type_is_named(client: redis.Redis) -> None:
     assert (finding.level, "DEL _kombu.binding.feedback" in finding.fix) == (Level.RED, True)
 
 
+def test_a_count_that_is_no_number_is_named(broker: RedisServer, client: redis.Redis) -> None:
+    """With what to do about it; `status`, `reconcile` and the doctor say it in their own way."""
+    client.hset("feedback:counts", "accepted", "many")
+
+    with pytest.raises(WrongKeyType, match=r"'accepted' of the key .* is 'many'.*HDEL feedback:counts"):
+        take_snapshot(client)
+    with places_of(broker) as places, pytest.raises(WrongKeyType, match="accepted"):
+        check(places.client)
+
+
 @pytest.mark.parametrize("key", ["feedback", "unacked", "feedback:counts", "feedback:delayed", "unacked_holders"])
 def test_what_asks_redis_says_which_key_it_is(broker: RedisServer, client: redis.Redis, key: str) -> None:
     """`status`, `reconcile`, the doctor and the pages all take a snapshot."""

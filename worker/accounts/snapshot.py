@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from producer.message import QUEUE
 from worker.accounts.balance import Balance
-from worker.accounts.key_types import naming_wrong_types
+from worker.accounts.key_types import WrongKeyType, naming_wrong_types
 from worker.accounts.keys import KEYS, moment_keys
 from worker.broker.scripts import Script
 from worker.hold import HoldState
@@ -142,7 +142,7 @@ def read_moment(answer: Sequence[Any]) -> Snapshot:
     at = datetime.fromtimestamp(now / 1000, UTC)
     return Snapshot(
         at=at,
-        counts={_text(name): int(number) for name, number in _pairs(counts).items()},
+        counts={_text(name): _number(name, number) for name, number in _pairs(counts).items()},
         queued=queued,
         in_flight=in_flight,
         scheduled=scheduled,
@@ -153,6 +153,17 @@ def read_moment(answer: Sequence[Any]) -> Snapshot:
             for name, until, holds in holders
         ),
     )
+
+
+def _number(name: bytes, number: bytes) -> int:
+    try:
+        return int(number)
+    except ValueError:
+        key, field = KEYS.counts_of(QUEUE), _text(name)
+        raise WrongKeyType(
+            f"the field {field!r} of the key {key!r} is {_text(number)!r}, and a whole number is expected there, which "
+            f"another program has changed: HDEL {key} {field}, then `aquilax-feedback reconcile --repair`"
+        ) from None
 
 
 def _pairs(flat: Sequence[bytes]) -> dict[bytes, bytes]:

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import sys
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from typing import TYPE_CHECKING
 
 import click
 import redis
 
+from worker.accounts.continuity import record
 from worker.cli.broker import broker, broker_outage
 from worker.cli.database import settings
 from worker.cli.dead_letters.asking import by_option
+from worker.cli.output import shown
 from worker.cli.values import ANY_TEXT, WORDS
 from worker.deadletters import DeadLetterError, DeadLetterStore, check_schema
 from worker.deadletters.actions import record_action
-from worker.deadletters.burial import clean
 from worker.hold import Hold
 from worker.hold_advice import fix_of, what_resume_does
 
@@ -39,7 +40,7 @@ def hold(reason: str, by: str) -> None:
     _write_down("hold", by=by, why=reason)
     click.echo("held: nothing is sent to AquilaX until `aquilax-feedback resume`")
     if state is not None and state.beneath is not None:
-        click.echo(f"a hold had begun by itself, and goes on when you resume: {clean(state.beneath.reason)}")
+        click.echo(f"a hold had begun by itself, and goes on when you resume: {shown(state.beneath.reason)}")
 
 
 @click.command()
@@ -58,18 +59,20 @@ def resume(by: str, why: str) -> None:
         click.echo("there is no hold")
         return
     _write_down("resume", by=by, why=why)
-    click.echo(f"resumed; it was held: {clean(state.reason)}")
+    click.echo(f"resumed; it was held: {shown(state.reason)}")
     if (automatic := state.automatic) is not None:
-        click.echo(f"{clean(what_resume_does(state))} To end its cause: {fix_of(automatic.kind)}.")
+        click.echo(f"{shown(what_resume_does(state))} To end its cause: {fix_of(automatic.kind)}.")
 
 
 def _write_down(action: str, *, by: str, why: str) -> None:
-    """Say who did it in the database. It is done all the same if that is away: a hold must not wait for it."""
+    """Write into the database who did it, and the hold itself. It is done all the same if that is away."""
     url = settings().feedback_database_url.get_secret_value()
     try:
         with closing(DeadLetterStore.connect(url, pool_size=1)) as store:
             check_schema(store.engine)
             record_action(store.engine, who=by, action=action, target="queue", why=why)
+            with suppress(redis.RedisError), broker() as client:
+                record(client, store.engine)
     except DeadLetterError as error:
         click.echo(f"it is done, but not written down who did it: {error}", err=True)
 

@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
+from worker.deadletters.burial import clean
 from worker.visible import visible
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["CLOSED_PIPE", "json_text", "prepare_output", "writing"]
+__all__ = ["CLOSED_PIPE", "json_text", "prepare_output", "shown", "writing"]
 
 CLOSED_PIPE: Final = 128 + 13
 """The exit status of a command whose reader has gone, as a shell has it for SIGPIPE: 1 says that a check failed."""
@@ -47,6 +48,11 @@ def json_text(value: object, *, indent: int | None = None) -> str:
     """Return a value as JSON that any encoding carries whole, and in which nothing turns the terminal's text round."""
     unicode = (getattr(sys.stdout, "encoding", None) or "").lower().replace("-", "") == "utf8"
     return visible(json.dumps(value, indent=indent, ensure_ascii=not unicode))
+
+
+def shown(text: str) -> str:
+    """Return text of others as a part of one line: it begins no line of its own, and hides nothing in it."""
+    return visible(" ".join(clean(text).split()))
 
 
 @contextmanager

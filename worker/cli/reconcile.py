@@ -20,11 +20,10 @@ from worker.accounts.told import note_told
 from worker.cli.actor import current_actor
 from worker.cli.broker import broker, broker_outage
 from worker.cli.database import outage, settings
-from worker.cli.output import json_text
+from worker.cli.output import json_text, shown
 from worker.cli.values import Decimal
 from worker.deadletters import DeadLetterError, DeadLetterStore, check_schema
 from worker.deadletters.actions import record_action
-from worker.deadletters.burial import clean
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -154,7 +153,7 @@ def _lines(run: _Run) -> Iterator[str]:
         yield from _wrong_in_redis(report)
         yield from _wrong_in_table(report)
         for repair in run.repaired:
-            yield f"repaired: {clean(repair)}"
+            yield f"repaired: {shown(repair)}"
     if run.redis_problem:
         yield f"can't tell: {run.redis_problem}"
     if run.repair_problem:
@@ -190,7 +189,7 @@ def _wrong_in_redis(report: Report) -> Iterator[str]:
     if report.continuity is not None and (words := report.continuity.words()):
         yield f"{words} (--repair takes Redis as it is, and writes that down)"
     if report.continuity is not None and (lost := report.continuity.lost_hold) is not None:
-        yield f"Redis had lost the hold by hand, which stands again: {clean(lost.reason)}"
+        yield f"Redis had lost the hold by hand, which stands again: {shown(lost.reason)}"
     if found.no_messages:
         yield f"no messages in the queue, which a worker will bury as invalid: {found.no_messages:,}"
     orphaned = [f"{_text(tag)}, request_id {name or 'unknown'}" for tag, name in sorted(found.orphaned.items())]
@@ -237,7 +236,7 @@ def _numbers(numbers: Mapping[str, int]) -> str:
 def _named(what: str, names: list[str]) -> Iterator[str]:
     if names:
         yield f"{what}: {len(names):,}"
-        yield from (f"  {clean(name)}" for name in names[:_NAMED])
+        yield from (f"  {shown(name)}" for name in names[:_NAMED])
         if len(names) > _NAMED:
             yield f"  and {len(names) - _NAMED:,} more: --json names all"
 

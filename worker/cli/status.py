@@ -20,11 +20,10 @@ from worker.accounts.strays import Strays, find_strays
 from worker.accounts.table import count_by_state
 from worker.cli.broker import broker, broker_outage
 from worker.cli.database import outage, settings
-from worker.cli.output import json_text
+from worker.cli.output import json_text, shown
 from worker.cli.values import Decimal
 from worker.cli.workers import replay_lines, worker_lines
 from worker.deadletters import DeadLetterError, DeadLetterStore, check_schema
-from worker.deadletters.burial import clean
 from worker.durations import span
 from worker.hold_advice import fix_of
 from worker.replays import attended
@@ -166,7 +165,7 @@ def _lines(look: _Look) -> Iterator[tuple[str, str]]:
     else:
         yield from _of_queue(look.snapshot, look.scheduled)
         for stray in look.strays.lists:
-            yield "no worker reads", clean(stray.words)
+            yield "no worker reads", shown(stray.words)
     yield from _of_continuity(look.continuity)
     yield from _of_table(look)
     yield from replay_lines(look.attended)
@@ -197,7 +196,7 @@ def _of_continuity(found: Continuity | None) -> Iterator[tuple[str, str]]:
     if found is not None and (words := found.words()):
         yield "DATA LOST", f"{words}; `aquilax-feedback reconcile` says more"
     if found is not None and (lost := found.lost_hold) is not None:
-        yield "HOLD LOST", f"Redis has lost the hold by hand: {clean(lost.reason)}, by {clean(lost.who)}"
+        yield "HOLD LOST", f"Redis has lost the hold by hand: {shown(lost.reason)}, by {shown(lost.who)}"
 
 
 def _of_table(look: _Look) -> Iterator[tuple[str, str]]:
@@ -220,7 +219,7 @@ def _of_work(snapshot: Snapshot, rates: Rates | None) -> Iterator[tuple[str, str
 
 
 def _hold(hold: HoldState, now: datetime) -> str:
-    words = [f"{clean(hold.reason)} ({hold.kind.value})", f"for {span(now - hold.since)}", f"by {clean(hold.by)}"]
+    words = [f"{shown(hold.reason)} ({hold.kind.value})", f"for {span(now - hold.since)}", f"by {shown(hold.by)}"]
     if hold.probe_at is None:
         words.append("no probes: `aquilax-feedback resume` ends it")
     else:
@@ -232,7 +231,7 @@ def _hold(hold: HoldState, now: datetime) -> str:
 def _automatic(hold: HoldState) -> Iterator[tuple[str, str]]:
     """What a hold that has begun by itself needs, also where an operator holds too."""
     if hold.beneath is not None:
-        yield "", f"beneath it, begun by itself: {clean(hold.beneath.reason)} ({hold.beneath.kind.value})"
+        yield "", f"beneath it, begun by itself: {shown(hold.beneath.reason)} ({hold.beneath.kind.value})"
     if hold.automatic is not None:
         yield "", f"to end its cause: {fix_of(hold.automatic.kind)}"
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from worker.accounts.workers import no_worker
-from worker.deadletters.burial import clean
+from worker.cli.output import shown
 from worker.durations import span
 
 if TYPE_CHECKING:
@@ -30,9 +30,9 @@ def worker_lines(snapshot: Snapshot) -> Iterator[tuple[str, str]]:
     else:
         yield "workers", "none"
     for holder in snapshot.alive:
-        yield "", f"{clean(holder.name)} holds {holder.holds:,}, lease for {span(holder.lease_left)}"
+        yield "", f"{shown(holder.name)} holds {holder.holds:,}, lease for {span(holder.lease_left)}"
     for holder in snapshot.dead:
-        yield "", f"dead: {clean(holder.name)} holds {holder.holds:,}, lease ended {span(holder.lease_left)} ago"
+        yield "", f"dead: {shown(holder.name)} holds {holder.holds:,}, lease ended {span(holder.lease_left)} ago"
 
 
 def replay_lines(attended: Attended | None) -> Iterator[tuple[str, str]]:

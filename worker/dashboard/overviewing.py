@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
+import redis
+
+from worker.accounts.continuity import record
 from worker.dashboard.overview import look
 from worker.dashboard.page import Page
 from worker.deadletters import DeadLetterError
@@ -87,6 +91,8 @@ def is_held(sources: Sources) -> bool:
 def _record(sources: Sources, action: str, *, why: str, who: str, details: dict[str, Any] | None = None) -> bool:
     try:
         record_action(sources.engine(), who=who, action=action, target="queue", why=why, details=details)
+        with suppress(redis.RedisError):
+            record(sources.client(), sources.engine())
     except DeadLetterError:
         return False
     return True

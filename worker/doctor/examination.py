@@ -33,6 +33,7 @@ from worker.doctor.workers import look_at_workers
 from worker.observe.redaction import secrets_of
 from worker.policy.redaction import Redaction
 from worker.redis_clients import redis_client
+from worker.visible import visible
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -196,5 +197,5 @@ def _look_through_redis(settings: Settings, app: Celery, *, alike: Settings | No
 
 def _without_secrets(redacted: Redaction, finding: Finding) -> Finding:
     """Take out of a finding what must not be shown, in whatever words it is."""
-    words, fix = (" ".join(redacted(clean(text)).split()) for text in (finding.words, finding.fix))
+    words, fix = (visible(" ".join(redacted(clean(text)).split())) for text in (finding.words, finding.fix))
     return Finding(check=finding.check, level=finding.level, words=words, fix=fix)

@@ -14,7 +14,7 @@ import click
 import pytest
 
 from worker.cli.actor import current_actor
-from worker.cli.output import CLOSED_PIPE
+from worker.cli.output import CLOSED_PIPE, shown
 from worker.cli.whole_file import whole_file
 
 _SAYING = """
@@ -106,6 +106,11 @@ def _write(path: Path, *, then: BaseException | None = None) -> None:
         output.write("half")
         if then is not None:
             raise then
+
+
+def test_text_of_others_is_a_part_of_one_line() -> None:
+    """A hold's reason adds no line to a status, carries out no escape sequence, and turns nothing round."""
+    assert shown("moved\nworkers  5\x1b[31m \u202eeurt") == "moved workers 5 [31m \\u202eeurt"
 
 
 def test_a_uid_without_a_name_is_its_number(monkeypatch: pytest.MonkeyPatch) -> None:
