@@ -16,7 +16,7 @@ from celery import bootsteps
 
 from producer.message import QUEUE
 from worker.accounts.continuity import record
-from worker.deadletters import DeadLetterError, DeadLetterStore
+from worker.deadletters import DeadLetterError, DeadLetterStore, check_schema
 from worker.redis_clients import redis_client
 
 if TYPE_CHECKING:
@@ -85,6 +85,7 @@ class ContinuityWatch(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery 
             if not (client.set(RECORDED, 1, nx=True, px=_EVERY * 0.9) or always):
                 return
             with closing(DeadLetterStore.connect(database, pool_size=1)) as store:
+                check_schema(store.engine)  # an SQLite file that was moved away is not made anew by connecting
                 found = record(client, store.engine)
         if found.lost_hold is not None:
             log.error("Redis had lost the hold by hand, which stands again: %s", found.lost_hold.reason)

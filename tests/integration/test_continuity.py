@@ -24,6 +24,7 @@ from worker.settings import load_settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from tests.processes import RedisServer
 
@@ -181,6 +182,18 @@ def test_the_doctor_writes_nothing_of_it(places: Places, store: DeadLetterStore)
     assert findings["books"] is Level.GREEN
     assert recorded_generations(store.engine) == []
     assert not places.client.hexists("feedback:counts", "generation")
+
+
+def test_a_missing_database_is_not_made_by_looking(
+    places: Places, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An SQLite file that somebody moved away is not replaced by an empty one."""
+    assert places
+    file = tmp_path / "moved-away.sqlite3"
+    monkeypatch.setenv("FEEDBACK_DATABASE_URL", f"sqlite:///{file}")
+
+    assert _levels() == {}
+    assert not file.exists()
 
 
 def test_a_loss_stays_told_until_it_is_taken(places: Places, store: DeadLetterStore) -> None:

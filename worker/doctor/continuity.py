@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import redis
 
 from worker.accounts.continuity import Kind, look_at_continuity
-from worker.deadletters import DeadLetterError, DeadLetterStore
+from worker.deadletters import DeadLetterError, DeadLetterStore, check_schema
 from worker.doctor.finding import green, red
 from worker.redis_clients import redis_client
 
@@ -32,6 +32,7 @@ def look_at_redis_data(settings: Settings) -> Iterator[Finding]:
             closing(redis_client(url, sentinel_master=master, connections=1, patience=_REDIS_PATIENCE)) as client,
             closing(DeadLetterStore.connect(database, pool_size=1)) as store,
         ):
+            check_schema(store.engine)  # an SQLite file that is not there is not made by looking
             found = look_at_continuity(client, store.engine)
     except (redis.RedisError, DeadLetterError):
         return
