@@ -44,10 +44,15 @@ _TASK_OF: Final = {QUEUE: TASK, REPLAYS: ADVANCE}
 """The one task that each of our queues has."""
 
 _PARTS: Final = 3
-_NAMED: Final = ("root_id", "parent_id", "origin", "compression")
 _LONGEST_NAME: Final = 255
 _LONGEST_SHOWN: Final = 8192
 """Characters of what names a message, and of its arguments as a client would have monitors see them."""
+
+_TEXTS: Final = {
+    **dict.fromkeys(("root_id", "parent_id", "origin", "compression"), _LONGEST_NAME),
+    **dict.fromkeys(("argsrepr", "kwargsrepr"), _LONGEST_SHOWN),
+}
+"""Celery's headers that come through if they are text, and of how many characters at most."""
 
 _GREATEST: Final = 2**31 - 1
 _LEAST_URGENT: Final = 9
@@ -165,12 +170,13 @@ def for_celery(message: Message, content: Content) -> None:
     """Leave of a message what its task needs, in the form that Celery expects."""
     headers, tag = content.headers, str(message.delivery_tag)
     retries = headers.get("retries")
-    shown = {name: _word(headers.get(name), _LONGEST_SHOWN) for name in ("argsrepr", "kwargsrepr")}
-    named = {name: _word(headers.get(name), _LONGEST_NAME) for name in _NAMED}
     message.headers = {
-        **{name: value for name, value in headers.items() if name not in CELERYS_OWN},
-        **{name: value for name, value in (shown | named).items() if value},
-        **_stamps(headers),
+        **{
+            name: value
+            for name, value in headers.items()
+            if name not in CELERYS_OWN or (name in _TEXTS and _word(value, _TEXTS[name]))
+        },
+        **(_stamps(headers) if "stamps" in headers else {}),
         "lang": "py",
         "task": headers["task"],
         "id": _word(headers.get("id"), _LONGEST_NAME) or _word(tag, _LONGEST_NAME) or str(uuid.uuid4()),
