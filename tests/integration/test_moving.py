@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +14,12 @@ from tests.places import LONG_FROM_NOW, Places, places_of
 from tests.processes import VALKEY, redis_server
 from worker.accounts import moving
 from worker.accounts.check import check
+from worker.accounts.continuity import Kind, record
 from worker.accounts.moving import MoveRefused, move
+from worker.accounts.reconcile import Report
+from worker.accounts.repair import repair_redis
+from worker.accounts.strays import find_strays
+from worker.deadletters import DeadLetterStore, upgrade
 from worker.hold import Hold
 from worker.ledger import Claimed, Ledger, Seen
 
@@ -142,6 +147,42 @@ def test_cut_short_it_goes_on_where_it_was(
 
     assert equation(new) == before | {"in_flight": 0, "queued": before["queued"] + before["in_flight"]}
     assert not filled.client.keys("*feedback*")
+
+
+@pytest.mark.parametrize("cut_at", ["_TAKE", "_ARRIVE", "_TAKE_COUNTS"])
+def test_a_move_is_no_loss(
+    filled: Places, new: Places, sqlite_url: str, monkeypatch: pytest.MonkeyPatch, cut_at: str
+) -> None:
+    """While it lasts totals fall in one Redis and rise in the other: neither is called emptied or an older copy.
+
+    A repair leaves the parcel alone that is on its way: it may have arrived already.
+    """
+
+    class Cut(Exception):
+        pass
+
+    def cut(*arguments: Any) -> None:
+        script(*arguments)
+        raise Cut
+
+    script = getattr(moving, cut_at)
+    upgrade(sqlite_url)
+    with closing(DeadLetterStore.connect(sqlite_url)) as store:
+        record(filled.client, store.engine)
+        with monkeypatch.context() as patched:
+            patched.setattr(moving, cut_at, cut)
+            with pytest.raises(Cut):
+                list(move(filled.client, new.client))
+
+        meanwhile = [record(places.client, store.engine).kind for places in (filled, new)]
+        strays = find_strays(filled.client, within=5)
+        repaired = list(repair_redis(filled.client, Report(check=check(filled.client), strays=strays)))
+        list(move(filled.client, new.client))
+
+        assert meanwhile == [Kind.MOVING, Kind.MOVING]
+        assert repaired == []
+        assert record(new.client, store.engine).kind is Kind.SAME
+    assert equation(new)["missing"] == 0
 
 
 def test_what_the_new_redis_has_already_stays(filled: Places, new: Places) -> None:

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from worker.accounts.snapshot import Snapshot
 
-__all__ = ["Continuity", "Kind", "accept", "look_at_continuity", "record"]
+__all__ = ["MOVING", "Continuity", "Kind", "accept", "look_at_continuity", "record"]
 
 _IDENTIFY: Final = Script("identify", package="worker.accounts")
 _CARRY: Final = Script("carry", package="worker.accounts")
@@ -45,7 +45,10 @@ _GENERATION: Final = "generation"
 _HOLD_CHANGES: Final = "hold_changes"
 _ONLY_RISE: Final = ("accepted", *ENDS)
 _CARRIED_FROM: Final = "carried_from"
-_NO_TOTALS: Final = frozenset({_GENERATION, _HOLD_CHANGES, "carried"})
+MOVING: Final = "moving"
+"""A field among the counts, in both Redises, while `worker.accounts.moving` brings everything from one to the other."""
+
+_NO_TOTALS: Final = frozenset({_GENERATION, _HOLD_CHANGES, "carried", MOVING})
 
 
 class Kind(StrEnum):
@@ -59,6 +62,8 @@ class Kind(StrEnum):
     """Other data than was known: Redis was emptied, has lost its volume, or is another one."""
     OLDER = "older"
     """A copy of the data that was known, from before."""
+    MOVING = "moving"
+    """That which is being moved to another Redis: totals fall here and rise there, and nothing can be told by them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,6 +131,8 @@ def _judge(now: Snapshot, known: Sequence[Recorded], said: Sequence[HandHold]) -
     this = next((one for one in known if one.generation == generation), None)
     later = None if this is None else _carried_on(this, known)
     hold = next((one for one in said if one.generation == generation), None)
+    if MOVING in now.counts:
+        return Continuity(kind=Kind.MOVING, now=now, known=this)
     if later is not None:
         kind, before = Kind.OLDER, later
     elif this is not None:
@@ -157,11 +164,13 @@ def _lost(said: HandHold | None, now: Snapshot) -> HandHold | None:
 
 
 def record(client: redis.Redis, engine: Engine) -> Continuity:
-    """Write Redis' totals down, unless it has lost data; and let a hold by hand that it has lost stand again.
+    """Write Redis' totals down, unless it has lost data or is moved; and let a hold by hand that it lost stand again.
 
     The arguments, and what is raised, are those of `look_at_continuity`.
     """
     found = look_at_continuity(client, engine)
+    if found.kind is Kind.MOVING:
+        return found
     if _GENERATION not in found.now.counts:
         _identify(client)
         found = look_at_continuity(client, engine)

@@ -13,6 +13,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from producer.message import QUEUE
+from worker.accounts.continuity import MOVING
 from worker.accounts.keys import KEYS
 from worker.accounts.snapshot import take_snapshot
 from worker.broker.keys import DELAYED
@@ -65,10 +66,14 @@ def move(source: redis.Redis, target: redis.Redis) -> Iterator[str]:
         yield f"messages that dead workers held went back to their queue: {returned:,}"
     yield f"remembered words copied: {_copy_words(source, target):,}"
     _copy_rest(source, target)
+    for client in (source, target):
+        client.hset(KEYS.counts_of(QUEUE), MOVING, 1)
     yield f"messages moved: {_move_messages(source, target):,}"
     _move_counts(source, target)
     yield "counts moved"
     _delete_copied(source)
+    for client in (target, source):
+        client.hdel(KEYS.counts_of(QUEUE), MOVING)
 
 
 def _refuse_the_same(source: redis.Redis, target: redis.Redis) -> None:
@@ -139,7 +144,7 @@ def _arrive(target: redis.Redis, parcel: list[bytes]) -> int:
 
 
 def _move_counts(source: redis.Redis, target: redis.Redis) -> None:
-    while flat := _TAKE_COUNTS(source, [KEYS.counts_of(QUEUE), _COUNTS], [secrets.token_hex(16)]):
+    while flat := _TAKE_COUNTS(source, [KEYS.counts_of(QUEUE), _COUNTS], [secrets.token_hex(16), MOVING]):
         counts = dict(zip(flat[::2], flat[1::2], strict=True))
         name = counts.pop(b"")
         parts = [part for count in counts.items() for part in count]

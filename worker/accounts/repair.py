@@ -50,7 +50,7 @@ def repair_redis(client: redis.Redis, report: Report) -> Iterator[str]:
         yield f"returned {names[tag]} to its queue"
     yield from _drop_all(client, found)
     for stray in report.strays.lists:
-        if moved := move_home(client, stray):
+        if not stray.is_parcel and (moved := move_home(client, stray)):
             yield f"moved to the queue from the list {stray.name!r}: {moved:,}"
     yield from _book_balance(client, report)
 

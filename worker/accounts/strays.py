@@ -52,9 +52,14 @@ class Stray:
         return self.key.decode(errors="backslashreplace")
 
     @property
+    def is_parcel(self) -> bool:
+        """Whether it is on its way to another Redis: it may be there already, so it is no stray to be moved."""
+        return self.name == f"{QUEUE}:moving"
+
+    @property
     def setting(self) -> str:
         """The setting of the client that put them there."""
-        if self.name == f"{QUEUE}:moving":
+        if self.is_parcel:
             return "none: `aquilax-feedback move` was cut short: run it again"
         before, _, behind = self.name.rpartition(QUEUE)
         made = _SEPARATED.fullmatch(QUEUE + behind)

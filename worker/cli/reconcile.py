@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 import click
 import redis
 
-from worker.accounts.continuity import Continuity, accept
+from worker.accounts.continuity import Continuity, Kind, accept
 from worker.accounts.reconcile import PATIENCE, Report
 from worker.accounts.reconcile import reconcile as take_stock
 from worker.accounts.record import reconcile_record
@@ -175,13 +175,16 @@ def _verdict(report: Report) -> str:
 
 def _lost(report: Report) -> str:
     """What is lost, in the words of the verdict: also what operators gave up, or threw away."""
-    if report.continuity is not None and report.continuity.is_lost:
+    found = report.continuity
+    if found is not None and found.is_lost:
         return "but Redis has lost data"
     gone = [(report.balance.counts.get(end, 0), end.replace("_", " ")) for end in ("written_off", "purged", "revoked")]
     words = ", ".join(f"{number:,} {end}" for number, end in gone if number)
     if words:
         return words
-    return "nothing lost" if report.continuity is not None else "whether Redis has lost data can't be told"
+    if found is None or found.kind is Kind.MOVING:
+        return "whether Redis has lost data can't be told"
+    return "nothing lost"
 
 
 def _wrong_in_redis(report: Report) -> Iterator[str]:

@@ -9,7 +9,7 @@ import redis
 
 from worker.accounts.continuity import Kind, look_at_continuity
 from worker.deadletters import DeadLetterError, DeadLetterStore, check_schema
-from worker.doctor.finding import green, red
+from worker.doctor.finding import green, red, yellow
 from worker.redis_clients import redis_client
 
 if TYPE_CHECKING:
@@ -42,6 +42,9 @@ def look_at_redis_data(settings: Settings) -> Iterator[Finding]:
             "Redis as it is: `aquilax-feedback reconcile --repair`"
         )
         yield red("broker data", found.words(), fix=fix)
+    elif found.kind is Kind.MOVING:
+        fix = "wait until `aquilax-feedback move` has ended; if it was cut short, run it again"
+        yield yellow("broker data", "it is being moved to another Redis, or that was cut short", fix=fix)
     elif found.kind is Kind.SAME:
         yield green("broker data", "its totals go on from those that the database knows")
     else:
