@@ -81,9 +81,11 @@ def test_an_emptied_redis_is_told_and_taken_on_the_record(places: Places, store:
 
     found, status = _reconcile(), _run("status").stdout
     levels, kind = _levels(), look_at_continuity(places.client, store.engine).kind
+    in_status = json.loads(_run("status", "--json").stdout)["redis_data"]
     mended, again = _reconcile("--repair"), _reconcile()
 
     assert (found.exit_code, kind, levels["broker data"]) == (1, Kind.NEW, Level.RED)
+    assert (in_status["kind"], in_status["missing_at_least"]) == ("new", 5)
     assert found.stdout.splitlines()[0].endswith("; but Redis has lost data")
     assert "missing since then: 5 at least, unless some of them ended around the loss" in found.stdout
     assert "(--repair takes Redis as it is, and writes that down)" in found.stdout

@@ -86,6 +86,12 @@ def test_how_long_ago_is_an_option() -> None:
     assert [health("--max-age", seconds).exit_code for seconds in ("10", "29", "120")] == [1, 1, 0]
 
 
+@pytest.mark.parametrize("seconds", ["nan", "inf"])
+def test_an_age_that_nothing_exceeds_is_refused(seconds: str) -> None:
+    """With it every worker would be well."""
+    assert health("--max-age", seconds).exit_code == 2
+
+
 def test_a_worker_that_has_ended_is_dead_at_once() -> None:
     """Whatever the age of its file, and however many others of this user are well."""
     ended(worker())

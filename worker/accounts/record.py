@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from worker.accounts.check import Check
+    from worker.accounts.continuity import Continuity
     from worker.accounts.rates import Rates
     from worker.accounts.reconcile import Report
     from worker.accounts.scheduled import Scheduled
@@ -56,6 +57,7 @@ def status_record(
     scheduled: Scheduled | None = None,
     replays: Mapping[str, Any] | None = None,
     strays: Strays | None = None,
+    continuity: Continuity | None = None,
 ) -> dict[str, Any]:
     """Return the status as JSON can carry it. What can't be asked is null.
 
@@ -68,6 +70,7 @@ def status_record(
         scheduled: Why messages are scheduled; None if Redis is away.
         replays: How the replays stand that have not ended; None if that can't be told.
         strays: The lists with feedback that no worker reads; None if that was not looked for.
+        continuity: Whether Redis has the data that it had; None if that can't be told, or was not looked for.
     """
     return {
         "at": None if snapshot is None else snapshot.at.isoformat(),
@@ -80,6 +83,7 @@ def status_record(
         "dead_letters": None if states is None else dict(states),
         "hold": None if snapshot is None or snapshot.hold is None else snapshot.hold.as_dict(),
         "workers": None if snapshot is None else _workers(snapshot),
+        "redis_data": _redis_data(continuity),
         "holders": None if snapshot is None else _holders(snapshot),
         "replays": replays,
         "strays": None if snapshot is None or strays is None else strays_record(strays),
@@ -106,7 +110,7 @@ def reconcile_record(
         "at": report.check.snapshot.at.isoformat(),
         "balances": report.balances,
         **report.balance.to_record(),
-        "redis_data": _redis_data(report),
+        "redis_data": _redis_data(report.continuity),
         "no_messages": report.check.no_messages,
         **_astray(report.check),
         "strays": strays_record(report.strays),
@@ -116,8 +120,7 @@ def reconcile_record(
     }
 
 
-def _redis_data(report: Report) -> dict[str, Any] | None:
-    found = report.continuity
+def _redis_data(found: Continuity | None) -> dict[str, Any] | None:
     if found is None:
         return None
     known = None if found.known is None else found.known.at.isoformat()

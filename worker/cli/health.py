@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from pathlib import Path
@@ -30,6 +31,7 @@ _START: Final = "start a worker, or say which with -n or FEEDBACK_HEARTBEAT_FILE
 @click.option(
     "--max-age",
     type=click.FloatRange(min=1),
+    callback=lambda _, __, seconds: _finite(seconds),
     default=60,
     show_default=True,
     metavar="SECONDS",
@@ -54,13 +56,20 @@ def health(node: str | None, max_age: float) -> None:
     click.echo(f"the worker {beat.node} was well {age:.0f} s ago")
 
 
+def _finite(seconds: float) -> float:
+    """Refuse NaN, than which no age is greater, and infinity."""
+    if not math.isfinite(seconds):
+        raise click.BadParameter("expected a number of seconds")
+    return seconds
+
+
 def _named(node: str | None) -> str | None:
     return None if node is None else node_name(node)
 
 
 def _the_one(node: str | None) -> tuple[Path, Beat]:
     """Return the heartbeat of the worker that is meant."""
-    if given := _setting("FEEDBACK_HEARTBEAT_FILE"):
+    if given := _given("FEEDBACK_HEARTBEAT_FILE"):
         file = Path(given)
         beat = _read(file)
         if node is not None and beat.node != node:
@@ -96,20 +105,21 @@ def _read(file: Path) -> Beat:
 
 def _setting(name: str) -> str:
     """Return a setting, or what the file of its ``_FILE`` holds, without loading all of them (`worker.settings`)."""
-    if value := _given(name):
+    value, file = _given(name), _given(f"{name}_FILE")
+    if not file:
         return value
-    if file := _given(f"{name}_FILE"):
-        try:
-            return Path(file).read_text(encoding="utf-8").strip()
-        except (OSError, ValueError) as error:
-            raise click.UsageError(f"{name}_FILE: {file} can't be read: {error}") from None
-    return ""
+    from producer.environment import secret  # noqa: PLC0415 - with the producer, which takes as long as all the rest
+
+    try:
+        return secret({name: value, f"{name}_FILE": file}, name)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from None
 
 
 def _given(name: str) -> str:
-    """Return a variable of the environment, or of ``.env``."""
+    """Return a variable of the environment, or of ``.env``, without the line end that one made of a file has."""
     if value := os.environ.get(name):
-        return value
+        return value.removesuffix("\n").removesuffix("\r")
     if not Path(".env").is_file():
         return ""
     from dotenv import dotenv_values  # noqa: PLC0415 - few have such a file where a health check runs

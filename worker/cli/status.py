@@ -140,6 +140,7 @@ class _Look:
             scheduled=self.scheduled,
             replays=None if self.attended is None else self.attended.to_record(),
             strays=self.strays,
+            continuity=self.continuity,
         )
 
 

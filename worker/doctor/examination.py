@@ -149,8 +149,6 @@ def _looks(given: Given, *, flower: str | None, probe_key: bool) -> Iterator[_Lo
         yield _Look("broker", lambda: _look_as_worker(settings))
     if given.has("FEEDBACK_DATABASE_URL"):
         yield _Look("database", lambda: look_at_database(settings.feedback_database_url.get_secret_value()))
-        if given.has("FEEDBACK_BROKER_URL", "FEEDBACK_SENTINEL_MASTER"):
-            yield _Look("broker data", lambda: look_at_redis_data(settings))
         yield _Look("disk", lambda: look_at_disk(settings))
         if has_broker:
             yield from _looks_at_both(settings)
@@ -164,6 +162,7 @@ def _looks(given: Given, *, flower: str | None, probe_key: bool) -> Iterator[_Lo
 
 def _looks_at_both(settings: Settings) -> Iterator[_Look]:
     """What Redis and the database say together."""
+    yield _Look("broker data", lambda: look_at_redis_data(settings))
     yield _Look("books", lambda: look_at_books(settings))
     yield _Look("replays", lambda: look_at_replays(settings.feedback_database_url.get_secret_value()))
 
