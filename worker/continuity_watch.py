@@ -6,16 +6,15 @@ A thread, off the way of every delivery: where Redis or the database is away it 
 from __future__ import annotations
 
 import logging
-import threading
 from contextlib import closing
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 import redis
-from celery import bootsteps
 
 from producer.message import QUEUE
 from worker.accounts.continuity import record
+from worker.background import BackgroundStep
 from worker.deadletters import DeadLetterError, DeadLetterStore, check_schema
 from worker.redis_clients import redis_client
 
@@ -30,42 +29,18 @@ RECORDED: Final = f"{QUEUE}:recorded"
 """The key in Redis that says that a worker of the fleet has just done it."""
 
 _EVERY: Final = timedelta(seconds=10)
-_ENDS_WITHIN: Final = 1.0
-"""Seconds for which a stopping worker waits for the last record."""
 
 
-class ContinuityWatch(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery is untyped
+class ContinuityWatch(BackgroundStep):
     """A thread that records, at the start, every ten seconds for the whole fleet, and when the worker stops."""
-
-    requires = ("celery.worker.components:Pool",)  # a pool of processes has forked by then
 
     def __init__(self, worker: Any, **kwargs: Any) -> None:  # noqa: ANN401 - Celery's WorkController
         super().__init__(worker, **kwargs)
-        self._stop = threading.Event()
-        self._thread: threading.Thread | None = None
         self._said = ""
 
-    def start(self, worker: Any) -> None:  # noqa: ANN401 - Celery's WorkController
-        """Begin to record."""
+    def run(self, worker: Any) -> None:  # noqa: ANN401 - Celery's WorkController
+        """Record again and again, and for the last time while the other parts of the worker stop."""
         settings: Settings = worker.app.feedback.settings
-        self._thread = threading.Thread(target=self._run, args=(settings,), name="continuity", daemon=True)
-        self._thread.start()
-
-    def close(self, worker: Any) -> None:  # noqa: ANN401, ARG002 - Celery's signature
-        """Record for the last time, while the other parts of the worker stop."""
-        self._stop.set()
-
-    def stop(self, worker: Any) -> None:  # noqa: ANN401, ARG002 - Celery's signature
-        """Wait for the last record, though not for long."""
-        self._stop.set()
-        if self._thread is not None:
-            self._thread.join(_ENDS_WITHIN)
-
-    def terminate(self, worker: Any) -> None:  # noqa: ANN401, ARG002 - Celery's signature
-        """End."""
-        self._stop.set()
-
-    def _run(self, settings: Settings) -> None:
         ended = False
         while True:
             try:

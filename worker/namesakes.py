@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import logging
-import threading
 from contextlib import closing
 from typing import TYPE_CHECKING, Any, Final
 
 import redis
-from celery import bootsteps
 
 from worker.accounts.leases import living_leases
+from worker.background import BackgroundStep
 from worker.broker.holder import process_id
 from worker.redis_clients import redis_client
 
@@ -24,36 +23,19 @@ __all__ = ["Namesakes"]
 log = logging.getLogger(__name__)
 
 _PATIENCE: Final = 2.0
-_ENDS_WITHIN: Final = 1.0
 
 
-class Namesakes(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery is untyped
+class Namesakes(BackgroundStep):
     """Looks for another worker of the same name: at the start, and once more when a lease of before has surely ended.
 
     It only warns. A worker that is started again at once after a `kill -9` finds the lease of before, and would be
     refused; and of two that start together neither is there first.
     """
 
-    def __init__(self, worker: Any, **kwargs: Any) -> None:  # noqa: ANN401 - Celery's WorkController
-        super().__init__(worker, **kwargs)
-        self._stop = threading.Event()
-        self._thread: threading.Thread | None = None
-
-    def start(self, worker: Any) -> None:  # noqa: ANN401 - Celery's WorkController
-        """Look, on a thread of its own: no start waits for it."""
-        arguments = (worker.app.feedback.settings, worker.hostname)
-        self._thread = threading.Thread(target=self._run, args=arguments, name="namesakes", daemon=True)
-        self._thread.start()
-
-    def stop(self, worker: Any) -> None:  # noqa: ANN401, ARG002 - Celery's signature
-        """End."""
-        self._stop.set()
-        if self._thread is not None:
-            self._thread.join(_ENDS_WITHIN)
-
-    terminate = stop
-
-    def _run(self, settings: Settings, node: str) -> None:
+    def run(self, worker: Any) -> None:  # noqa: ANN401 - Celery's WorkController
+        """Look, and warn; no start waits for it."""
+        settings: Settings = worker.app.feedback.settings
+        node: str = worker.hostname
         lease = settings.feedback_lease.total_seconds()
         for other in _others(settings, node):
             log.warning(

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import logging
-import threading
 from contextlib import closing
 from typing import TYPE_CHECKING, Any, Final
 
 import redis
-from celery import bootsteps
 from kombu.exceptions import OperationalError
 
+from worker.background import BackgroundStep
 from worker.deadletters import DeadLetterStoreUnavailable
 from worker.replays.queue import ADVANCE, REPLAYS
 
@@ -26,42 +25,19 @@ log = logging.getLogger(__name__)
 _LOOK_EVERY: Final = 2.0
 """Seconds. A new plan waits so long at most; the look is one small query."""
 
-_ENDS_WITHIN: Final = 1.0
-"""Seconds for which a stopping worker waits for a look at the database that hangs."""
 
-
-class ReplayWatch(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery is untyped
+class ReplayWatch(BackgroundStep):
     """Sends the next step of each plan that is overdue. A thread: the worker's event loop waits for no database.
 
     It has connections of its own, which no child of the pool inherits in use.
     """
 
-    requires = ("celery.worker.components:Pool",)
-
     def __init__(self, worker: Any, **kwargs: Any) -> None:  # noqa: ANN401 - Celery's WorkController
         super().__init__(worker, **kwargs)
-        self._stop = threading.Event()
-        self._thread: threading.Thread | None = None
         self._was_away = False
 
-    def start(self, worker: Any) -> None:  # noqa: ANN401 - Celery's WorkController
+    def run(self, worker: Any) -> None:  # noqa: ANN401 - Celery's WorkController
         """Watch, whenever this worker takes the steps of plans: `add_consumer` may change that."""
-        self._thread = threading.Thread(target=self._run, args=(worker,), name="replay-watch", daemon=True)
-        self._thread.start()
-
-    def close(self, worker: Any) -> None:  # noqa: ANN401, ARG002 - Celery's signature
-        """Watch no longer; the look at hand ends while the other parts of the worker stop."""
-        self._stop.set()
-
-    def stop(self, worker: Any) -> None:  # noqa: ANN401, ARG002 - Celery's signature
-        """Wait for the look at hand, though not for long."""
-        self._stop.set()
-        if self._thread is not None:
-            self._thread.join(_ENDS_WITHIN)
-
-    terminate = stop
-
-    def _run(self, worker: Any) -> None:  # noqa: ANN401 - Celery's WorkController
         with closing(worker.app.feedback.make_advancer()) as advancer:
             while True:
                 if _takes_steps(worker):

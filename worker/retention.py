@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import logging
 import random
-import threading
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
-from celery import bootsteps
-
 from producer.message import QUEUE
+from worker.background import BackgroundStep
 from worker.deadletters import DeadLetterStore
 from worker.deadletters.pruning import prune
 from worker.redis_clients import redis_client
@@ -31,48 +29,18 @@ _FIRST_LOOK: Final = 5.0
 _LOOK_EVERY: Final = 300.0
 """Seconds, give or take a half, so that the workers of a fleet don't all look at once."""
 
-_ENDS_WITHIN: Final = 1.0
-"""Seconds for which a stopping worker waits for the step of pruning at hand. One that is cut short is not done."""
 
-
-class Retention(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery is untyped
+class Retention(BackgroundStep):
     """A thread that prunes, whatever becomes of it: no worker ends or waits for its sake."""
 
-    requires = ("celery.worker.components:Pool",)  # a pool of processes has forked by then
-
-    def __init__(self, worker: Any, **kwargs: Any) -> None:  # noqa: ANN401 - Celery's WorkController
-        super().__init__(worker, **kwargs)
-        self._stop = threading.Event()
-        self._thread: threading.Thread | None = None
-
-    def start(self, worker: Any) -> None:  # noqa: ANN401 - Celery's WorkController
-        """Begin to look whether it is time."""
+    def run(self, worker: Any) -> None:  # noqa: ANN401 - Celery's WorkController
+        """Look now and then whether it is time."""
         settings: Settings = worker.app.feedback.settings
-        self._thread = threading.Thread(
-            target=self._run, args=(settings, worker.hostname), name="retention", daemon=True
-        )
-        self._thread.start()
-
-    def close(self, worker: Any) -> None:  # noqa: ANN401, ARG002 - Celery's signature
-        """End after the step at hand, while the other parts of the worker stop."""
-        self._stop.set()
-
-    def stop(self, worker: Any) -> None:  # noqa: ANN401, ARG002 - Celery's signature
-        """Wait for the step at hand, though not for long."""
-        self._stop.set()
-        if self._thread is not None:
-            self._thread.join(_ENDS_WITHIN)
-
-    def terminate(self, worker: Any) -> None:  # noqa: ANN401, ARG002 - Celery's signature
-        """End; a step that is cut short is not done."""
-        self._stop.set()
-
-    def _run(self, settings: Settings, name: str) -> None:
         wait = _FIRST_LOOK
         while not self._stop.wait(wait * random.uniform(0.5, 1.5)):  # noqa: S311 - chance guards nothing here
             wait = _LOOK_EVERY
             try:
-                self._look(settings, name)
+                self._look(settings, worker.hostname)
             except Exception as error:  # noqa: BLE001 - no delivery may suffer from it; it is tried again
                 log.warning("what is over is not pruned this time: %s: %s", type(error).__name__, error)
 

@@ -1,0 +1,49 @@
+"""A step of a worker's start that works on a thread of its own, off the way of every delivery."""
+
+from __future__ import annotations
+
+import threading
+from abc import abstractmethod
+from typing import Any, Final
+
+from celery import bootsteps
+
+__all__ = ["BackgroundStep"]
+
+_ENDS_WITHIN: Final = 1.0
+"""Seconds for which a stopping worker waits for the thread: it may wait for a Redis or a database that hangs."""
+
+
+class BackgroundStep(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery is untyped
+    """Starts the thread with the worker, and lets it end while the other parts of the worker stop."""
+
+    requires = ("celery.worker.components:Pool",)  # a pool of processes has forked by then
+
+    def __init__(self, worker: Any, **kwargs: Any) -> None:  # noqa: ANN401 - Celery's WorkController
+        super().__init__(worker, **kwargs)
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    @abstractmethod
+    def run(self, worker: Any) -> None:  # noqa: ANN401 - Celery's WorkController
+        """Work, until ``self._stop`` is set."""
+
+    def start(self, worker: Any) -> None:  # noqa: ANN401 - Celery's WorkController
+        """Begin."""
+        name = type(self).__name__.lower()
+        self._thread = threading.Thread(target=self.run, args=(worker,), name=name, daemon=True)
+        self._thread.start()
+
+    def close(self, worker: Any) -> None:  # noqa: ANN401, ARG002 - Celery's signature
+        """End after what is being done, while the other parts of the worker stop."""
+        self._stop.set()
+
+    def stop(self, worker: Any) -> None:  # noqa: ANN401, ARG002 - Celery's signature
+        """Wait for that, though not for long."""
+        self._stop.set()
+        if self._thread is not None:
+            self._thread.join(_ENDS_WITHIN)
+
+    def terminate(self, worker: Any) -> None:  # noqa: ANN401, ARG002 - Celery's signature
+        """End; what is cut short is not done."""
+        self._stop.set()
