@@ -30,8 +30,8 @@ class BrokerUrl:
         sentinels: Where the sentinels are, if they tell where Redis is.
         sentinel_login: What the sentinels want for a login, as redis-py's options ``username`` and ``password``.
         kombu: The URL as Kombu spells it, without options: it passes them on as strings, and not all of them. Of
-            several sentinels it names the first alone: of several URLs Kombu shows the passwords to whoever inspects a
-            worker.
+            several sentinels it names the first alone: of several URLs Kombu shows the passwords in a worker's
+            inspection.
         options: What its query says.
         shown: The URL without passwords, and without its query, where redis-py takes passwords as well.
     """

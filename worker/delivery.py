@@ -110,7 +110,7 @@ class Delivery:
             if isinstance(message, Unreadable):
                 return self._bury_unreadable(message)
             return self._deliver(message, turn)
-        except Exception as error:  # noqa: BLE001 - no fault of ours may cost somebody's feedback; the troubles log it
+        except Exception as error:  # noqa: BLE001 - no fault of ours may cost feedback; the troubles log it
             again = self._keep_back(message.journey, self._troubles.explain(error), waits_for(error))
             return replace(again, as_it_is=isinstance(message, Unreadable))
 

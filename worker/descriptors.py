@@ -109,7 +109,7 @@ class Room:
         else:
             waiter = turns.waiter()
             self._waiting.append(waiter)
-            waiter.get()  # whoever leaves hands its room on
+            waiter.get()  # a delivery that ends hands its room on
         try:
             yield
         finally:

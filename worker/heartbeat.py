@@ -173,7 +173,7 @@ def _started(pid: int) -> str:
 
 
 def _make_private(folder: Path) -> None:
-    """Make the folder if it is ours to make; in /tmp it must not be somebody else's.
+    """Make the folder if it is ours to make; in /tmp it must not be another user's.
 
     Raises:
         OSError: It can't be made, or belongs to another user.

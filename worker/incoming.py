@@ -94,7 +94,7 @@ class Incoming:
 
         Raises:
             http.client.HTTPException: It is no HTTP, or its end has not come.
-            OSError: As of `more`.
+            OSError: See `more`.
         """
         searched = 0
         while True:
@@ -118,7 +118,7 @@ class Incoming:
 
         Raises:
             http.client.HTTPException: It is too long, or broke off.
-            OSError: As of `more`.
+            OSError: See `more`.
         """
         while (ends := self.got.find(b"\n")) < 0:
             if len(self.got) > HEAD:
@@ -133,7 +133,7 @@ class Incoming:
         """Append so many bytes as they come, and take them; return whether all have come.
 
         Raises:
-            OSError: As of `more`.
+            OSError: See `more`.
         """
         while length:
             if not self.got and not self.more():

@@ -1,6 +1,6 @@
 """The variables that Kubernetes sets in every container for each service beside it.
 
-A service called ``feedback`` gives FEEDBACK_PORT=tcp://10.0.0.1:80, FEEDBACK_SERVICE_HOST and more, which are nobody's
+A service called ``feedback`` gives FEEDBACK_PORT=tcp://10.0.0.1:80, FEEDBACK_SERVICE_HOST and more, which are no
 settings: https://kubernetes.io/docs/concepts/services-networking/service/#environment-variables
 """
 

@@ -85,7 +85,7 @@ class TaskPool(CeleryTaskPool):  # type: ignore[misc]  # Celery is untyped
         """Refuse to break a running task off.
 
         Raises:
-            NotImplementedError: Always. AquilaX may have the feedback already, and nobody would know.
+            NotImplementedError: Always. AquilaX may have the feedback already, and its outcome would be unknown.
         """
         raise NotImplementedError("a task that has begun is not broken off: it ends within its own time limit")
 
@@ -145,7 +145,7 @@ def _threads(limit: int) -> ThreadPoolExecutor:
 
 
 def _run(call: Callable[[], None], failed: Callable[..., Any] | None) -> None:
-    """Run a task, and tell Celery how it ended, also where the code around it raises: nobody else would tell."""
+    """Run a task, and tell Celery how it ended, also where the code around it raises."""
     try:
         call()
     except Exception:

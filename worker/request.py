@@ -53,7 +53,7 @@ def _ending(method: Callable[..., Any]) -> Callable[..., Any]:
         except Exception:
             log.exception("a fault of ours: how the task %s ended could not be told", request.id)
             state.task_ready(request)
-            # If nobody recorded its end the transport gives it back, and counts that (`worker/broker/lua/ack.lua`).
+            # If its end was not recorded the transport gives it back, and counts that (`worker/broker/lua/ack.lua`).
             request.acknowledge()
             return None
 

@@ -34,7 +34,7 @@ REVOKED: Final = f"{QUEUE}:revoked"
 
 _REVOKE: Final = Script("revoke", package="worker")
 _AT_ONCE: Final = 5000
-"""Entries that one step looks at: Redis serves nobody else meanwhile, some 20 ms."""
+"""Entries that one step looks at: Redis serves no other client meanwhile, some 20 ms."""
 _PAUSE: Final = 1.0
 """Seconds before a step that failed is tried again."""
 

@@ -219,7 +219,7 @@ def accept(client: redis.Redis, engine: Engine, found: Continuity, missing: int)
         How many were written off; None if it had been done already.
 
     Raises:
-        redis.RedisError, DeadLetterStoreUnavailable: As of `look_at_continuity`; run it again.
+        redis.RedisError, DeadLetterStoreUnavailable: See `look_at_continuity`; run it again.
     """
     assert found.known is not None, "what is lost was known"  # noqa: S101 - a caller's mistake
     _identify(client)

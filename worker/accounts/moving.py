@@ -96,7 +96,7 @@ def _return_what_the_dead_held(source: redis.Redis) -> int:
         arguments = [holder.name, KEYS.prefix, KEYS.sep, KEYS.steps_text, "head", "1", 0]
         returned += int(GIVE_BACK(source, own, arguments))
     if in_flight := take_snapshot(source).in_flight:
-        fix = "stop plain Celery workers; `aquilax-feedback reconcile --repair` returns what nobody holds"
+        fix = "stop plain Celery workers; `aquilax-feedback reconcile --repair` returns what no worker holds"
         raise MoveRefused(f"{in_flight:,} messages are in hand in the old Redis: {fix}")
     return returned
 

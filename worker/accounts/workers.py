@@ -1,4 +1,4 @@
-"""Whether anybody is at work on what waits: by the leases, which end soon after their worker has."""
+"""Whether a worker is at work on what waits: by the leases, which end soon after their worker has."""
 
 from __future__ import annotations
 

@@ -275,7 +275,7 @@ class FetchingChannel(HoldingChannel):
         if message.due is None:
             return False
         if message.queue in self.counts and message.due > now + self.farthest * 1000:
-            return False  # whoever takes it sees that it would wait for ever
+            return False  # the consumer buries it: it would wait for ever
         if message.tag and message.due > now + _ON_TIME:
             self.holder.defer(message.tag, due=message.due)
             return True

@@ -1,7 +1,7 @@
 """What the thread that consumes has last done: written by it and by the threads of the leases, read by any.
 
 From it a worker tells whether it is well: its heartbeat, and its answers to liveness and readiness probes. Reading it
-takes no lock and asks nobody.
+takes no lock and asks no server.
 """
 
 from __future__ import annotations

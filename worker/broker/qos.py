@@ -33,7 +33,7 @@ class QoS(kombu_redis.QoS):  # type: ignore[misc]  # Kombu is untyped
 
         Args:
             delivery_tag: Its delivery tag.
-            label: What to count, if its queue is counted and nobody settled it before. If nothing is said it has not
+            label: What to count, if its queue is counted and it was not settled before. If nothing is said it has not
                 ended, and goes back to the end of its queue.
         """
         self._quick_ack(delivery_tag)

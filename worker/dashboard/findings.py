@@ -1,6 +1,6 @@
 """What the doctor finds, for the Overview: examined on threads of its own, and shown as it was found last.
 
-No page and no loop waits for it: a page shows what there is, and has it examined anew if that is old.
+No page and no loop waits for it: a page shows what there is, and has it examined again if that is old.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _PATIENCE: Final = 12.0
 """Seconds that one may take."""
 
 _MOST_THREADS: Final = 12
-"""Looks that may hang at once, in a server that takes no time limit: with more of them nothing is examined anew."""
+"""Looks that may hang at once, in a server that takes no time limit: with more of them nothing is examined again."""
 
 _SHOWN_OTHERWISE: Final = frozenset({"hold"})
 """Checks of which the page tells more itself, and sooner."""
@@ -68,7 +68,7 @@ class Found:
 
 
 class Doctor:
-    """Examines what is shared, when somebody looks; safe for many threads.
+    """Examines what is shared, when a page is asked for; safe for many threads.
 
     Args:
         settings: Where Redis and the database are.
@@ -93,7 +93,7 @@ class Doctor:
         self._app: Any = None
 
     def found(self) -> Found:
-        """Return what was found last, at once; if that is old, it is examined anew meanwhile."""
+        """Return what was found last, at once; if that is old, it is examined again meanwhile."""
         with self._one_at_a_time:
             is_old = self._monotonic() - self._found_at >= _FRESH
             if is_old and (self._thread is None or not self._thread.is_alive()) and _may_begin():

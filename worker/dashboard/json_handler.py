@@ -54,7 +54,7 @@ class Api(Handler):
         return self.filters(values_in(document))
 
     def reason(self, document: dict[str, Any], *, needed: bool = True) -> str:
-        """Return the document's ``why``, as of `Handler.why`."""
+        """Return the document's ``why``, see `Handler.why`."""
         with explained():
             return self.why(text_in(document, "why"), needed=needed)
 

@@ -61,7 +61,7 @@ class OperatorHold(Base):
 
     generation: Mapped[str] = mapped_column(String(_MAX_GENERATION), primary_key=True)
     change_number: Mapped[int] = mapped_column(BigInteger)
-    """How many times anybody has held or resumed by hand: of Redis and the database the higher one knows better."""
+    """How many times operators have held or resumed by hand: of Redis and the database the higher one knows better."""
     held: Mapped[bool] = mapped_column(Boolean)
     reason: Mapped[str] = mapped_column(Text)
     who: Mapped[str] = mapped_column(String(MAX_ANYBODY))
@@ -185,4 +185,4 @@ def _upsert(engine: Engine, table: type[Base], older: Any, values: dict[str, Any
             with engine.begin() as connection:
                 connection.execute(insert(table).values(values))
         except IntegrityError:
-            return  # it is there, and later; or somebody has just inserted it
+            return  # it is there, and later; or another worker has just inserted it

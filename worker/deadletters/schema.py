@@ -128,7 +128,7 @@ def downgrade(url: str, version: str) -> None:
         SchemaOutdated: The table is older than that version.
         SchemaMissing: There is no table.
         ValueError: This release does not know that version.
-        DatabaseUnusable, DeadLetterStoreUnavailable: As of `upgrade`.
+        DatabaseUnusable, DeadLetterStoreUnavailable: See `upgrade`.
     """
     if version not in (known := _known_revisions()):
         raise ValueError(f"{version!r} is no version of the dead-letter table: expected one of {', '.join(known)}")

@@ -44,7 +44,7 @@ def ask_fleet(app: Celery, leases: Collection[Holder]) -> Fleet:
     """Ask all workers, through the broker, which takes two seconds, or six if one of ours does not answer.
 
     Args:
-        app: Ours, and not used by anybody else meanwhile.
+        app: Ours, and used for nothing else meanwhile.
         leases: Those that last: who has one is there, also if it does not answer.
     """
     expected = {lease.node for lease in leases if lease.node}

@@ -1,6 +1,6 @@
 -- An operator holds, whatever else does: no probes, until an operator resumes. A hold that had begun by itself stays
 -- noted beneath, and goes on then.
--- KEYS  1 hold (as in begin_hold.lua)  2 counts: in hold_changes, how many times anybody has held or resumed
+-- KEYS  1 hold (as in begin_hold.lua)  2 counts: in hold_changes, how many times operators have held or resumed
 -- ARGV  1 reason  2 by
 local hold, beneath = KEYS[1], {}
 local kind = redis.pcall('HGET', hold, 'kind')

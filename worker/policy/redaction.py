@@ -22,7 +22,7 @@ __all__ = ["REDACTED", "Redaction", "secrets_in_url"]
 REDACTED: Final = "[redacted]"
 
 _SHORTEST: Final = 6
-"""Characters of a secret that is looked for by itself: a shorter one would spoil words, and is a secret to nobody."""
+"""Characters of a secret that is looked for by itself: a shorter one would spoil words, and can be guessed."""
 
 _UNMISTAKABLE: Final = 12
 """Letters and digits, or half as many with a digit or of a key: no text has them by chance, whatever is in between."""

@@ -4,7 +4,7 @@
 --       2 prefix of all keys  3 separator  4 priority steps
 --       then two for each message: its delivery tag, and what to count, as `field` or `field,field`; '' if nobody said
 -- What the holder does not hold is not its own to end. What was settled before is not counted again. A message of a
--- counted queue of which nobody said how it ended has not: it goes to the back of its queue, and that is noted in it.
+-- counted queue that is acknowledged without a label has not ended: it goes to the back of its queue, with a note of that.
 local counts = cjson.decode(ARGV[1])
 local ended = 0
 for at = 5, #ARGV, 2 do

@@ -55,7 +55,7 @@ local function is_too_large(entry)
 end
 
 -- Every entry is a message of its own. One that was handed out before is still the message that it was then; if that
--- one is in hand, somebody has copied the entry.
+-- one is in flight, the entry is a copy.
 local function tag_of(message)
   local tag = identity_of(message)
   if tag and redis.call('HEXISTS', KEYS[1], tag) == 0 then
@@ -79,7 +79,7 @@ local function hold_in_hand(entry, message, queue)
   return tag
 end
 
--- What several workers were lost over goes into an empty hand: the next one to be lost shall have nothing else in it.
+-- What several workers were lost over goes to a worker that holds nothing else: if that one is lost too, nothing else is lost with it.
 local function must_wait(suspect)
   return suspect and (#taken > 0 or redis.call('SCARD', KEYS[4]) > 0)
 end

@@ -26,7 +26,7 @@ __all__ = ["discard"]
 @click.command()
 @click.argument("ids", metavar="[ID]...", type=row_id, nargs=-1)
 @selecting
-@click.option("--note", required=True, type=WORDS, help="Why, for whoever reads the row later.")
+@click.option("--note", required=True, type=WORDS, help="Why; it is kept with the row.")
 @by_option
 @click.option("--limit", type=Whole(min=1), help="Rows at most; the oldest first.")
 @click.option("--dry-run", is_flag=True, help="Say what would be discarded, and change nothing.")
