@@ -22,8 +22,8 @@ from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, Final, Self, cast
 
 from producer.message import QUEUE, counts_of
-from worker.broker.holder import SETTLED
 from worker.broker.scripts import Script
+from worker.broker.settled import SETTLED
 from worker.hold import HOLD, HoldKind
 from worker.redis_clients import redis_client
 from worker.together import Together

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from producer import FeedbackEvent
 from tests.processes import RedisServer, eventually
-from worker.broker.holder import SETTLED
+from worker.broker.settled import SETTLED
 from worker.ledger import Busy, Claim, Claimed, Count, Held, Ledger, Seen
 
 if TYPE_CHECKING:

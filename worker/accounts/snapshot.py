@@ -52,7 +52,7 @@ class Holder:
 
     @property
     def process(self) -> str:
-        """What its process is called, and no other: a worker that has connected again may have two leases for a while."""
+        """What its process is called, and no other: a worker that has reconnected may have two leases for a while."""
         host, process, instance = (*self.name.split(":", 3), "", "")[:3]
         return f"{host}:{process}:{instance.partition('.')[0]}"
 

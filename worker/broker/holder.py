@@ -23,13 +23,14 @@ import redis
 
 from worker.broker.keys import DELAYED
 from worker.broker.scripts import ACK, BEAT, DEFER, GIVE_BACK
+from worker.broker.settled import SETTLED
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator
 
     from worker.broker.keys import Keys
 
-__all__ = ["RENEWALS", "SETTLED", "Holder", "process_id"]
+__all__ = ["RENEWALS", "Holder", "process_id"]
 
 log = logging.getLogger(__name__)
 
@@ -46,37 +47,9 @@ _GATHER: Final = 0.005
 """Seconds for which what has ended waits for more that ends, while others are in hand: one round trip for all, and one
 more for all that is fetched in their place."""
 
-_MOST_SETTLED: Final = 10_000
-"""More than any process has in hand."""
-
 _SHORTEST_PAUSE: Final = 0.05
 _LONGEST_PAUSE: Final = 1.0
 """Seconds between tries while Redis is away."""
-
-
-class _Settled:
-    """Messages that a script has taken out of this process's hand already: nothing is left to be written down for them.
-
-    Who settles a message need not be the process that acknowledges it, so not all are ever asked for: then all are
-    forgotten at some time. An acknowledgement that is written down all the same does no harm.
-    """
-
-    def __init__(self) -> None:
-        self._tags: dict[str, None] = {}
-
-    def add(self, tag: str) -> None:
-        """Remember one, by its delivery tag."""
-        if len(self._tags) >= _MOST_SETTLED:
-            self._tags.clear()
-        self._tags[tag] = None
-
-    def take(self, tag: str) -> bool:
-        """Return whether it was settled, once."""
-        return self._tags.pop(tag, self) is None
-
-
-SETTLED: Final = _Settled()
-"""What was settled by this process."""
 
 
 _PROCESS: Final = secrets.token_hex(4)

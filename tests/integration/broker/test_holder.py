@@ -14,7 +14,8 @@ import redis
 
 from tests.processes import eventually
 from worker.accounts.keys import KEYS
-from worker.broker.holder import SETTLED, Holder
+from worker.broker.holder import Holder
+from worker.broker.settled import SETTLED
 from worker.ledger import Count, Ledger
 
 if TYPE_CHECKING:
