@@ -141,6 +141,29 @@ def test_what_workers_had_in_hand_is_not_written_off(places: Places, store: Dead
     assert equation == {"accepted": 5, "delivered": 2, "queued": 1, "uncounted": 1, "written_off": 3, "missing": 0}
 
 
+@pytest.mark.parametrize(("flushed", "written_off"), [(True, 2), (False, 0)])
+def test_foreign_messages_that_no_worker_had_counted_are_written_off_if_they_are_gone(
+    places: Places, store: DeadLetterStore, flushed: bool, written_off: int
+) -> None:
+    """They were not accepted yet, and lost all the same: the books never say afterwards that nothing was lost."""
+    places.enqueue_foreign(2)
+    record(places.client, store.engine)
+    places.client.flushall() if flushed else places.client.delete("feedback:counts")
+
+    mended, again = _reconcile("--repair"), json.loads(_reconcile("--json").stdout)
+
+    assert f"written off: {written_off}" in mended.stdout
+    equation = {name: again[name] for name in ("status", "accepted", "uncounted", "written_off", "missing")}
+    accepted, uncounted = (2, 0) if flushed else (0, 2)
+    assert equation == {
+        "status": 0,
+        "accepted": accepted,
+        "uncounted": uncounted,
+        "written_off": written_off,
+        "missing": 0,
+    }
+
+
 def test_counts_that_were_deleted_write_off_no_message_that_is_there(places: Places, store: DeadLetterStore) -> None:
     """The totals go on from those that the database knows, and what waits is accepted as before."""
     places.enqueue(3)
@@ -212,6 +235,7 @@ def test_a_hold_by_hand_that_redis_lost_stands_again(places: Places, store: Dead
     """Nothing is handed out while an operator's hold is meant to stand; until it does the doctor is red."""
     hold = Hold(places.client, by="")
     _run("hold", "--reason", "AquilaX migrates", "--by", "ann")
+    said = hold.state()
     places.client.flushall()
 
     levels, status = _levels(), _run("status").stdout
@@ -221,7 +245,9 @@ def test_a_hold_by_hand_that_redis_lost_stands_again(places: Places, store: Dead
     assert "Redis has lost the hold by hand: AquilaX migrates, by ann" in status
     state = hold.state()
     assert state is not None
+    assert said is not None
     assert (state.kind, state.reason, state.by) == (HoldKind.OPERATOR, "AquilaX migrates", "ann")
+    assert state.since == said.since, "it stands since the operator said it"
     assert "hold by hand" not in _levels()
 
 

@@ -29,10 +29,12 @@ from worker.hold import HOLD, HoldKind
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from datetime import datetime
 
     import redis
     from sqlalchemy import Engine
 
+    from worker.accounts.balance import Balance
     from worker.accounts.snapshot import Snapshot
 
 __all__ = ["MOVING", "Continuity", "Kind", "accept", "look_at_continuity", "record"]
@@ -177,7 +179,8 @@ def record(client: redis.Redis, engine: Engine) -> Continuity:
     if not found.is_lost:
         record_totals(engine, _seen(found.now))
     if (lost := found.lost_hold) is not None:
-        _HOLD_AGAIN(client, [HOLD, KEYS.counts_of(QUEUE)], [lost.reason, lost.who, lost.change_number])
+        arguments = [lost.reason, lost.who, lost.change_number, _milliseconds(lost.since)]
+        _HOLD_AGAIN(client, [HOLD, KEYS.counts_of(QUEUE)], arguments)
         record_hand_hold(engine, _hold_of(take_snapshot(client)))
     elif _HOLD_CHANGES in found.now.counts:
         record_hand_hold(engine, _hold_of(found.now))
@@ -206,14 +209,14 @@ def _hold_of(now: Snapshot) -> HandHold:
     )
 
 
-def accept(client: redis.Redis, engine: Engine, found: Continuity, missing: int) -> int | None:
+def accept(client: redis.Redis, engine: Engine, found: Continuity, balance: Balance) -> int | None:
     """Take Redis as it is, with the totals of what was lost carried on, and what is missing written off.
 
     Args:
         client: A client that answers in bytes.
         engine: The database.
         found: What was found: that data was lost.
-        missing: How many the equation of what Redis has now misses; below zero it is a surplus.
+        balance: The equation of what Redis has now.
 
     Returns:
         How many were written off; None if it had been done already.
@@ -223,9 +226,9 @@ def accept(client: redis.Redis, engine: Engine, found: Continuity, missing: int)
     """
     assert found.known is not None, "what is lost was known"  # noqa: S101 - a caller's mistake
     _identify(client)
-    before = {name: number for name, number in found.known.totals.items() if name != _CARRIED_FROM}
+    before, missing = _totals_of(found.known, balance.uncounted), balance.missing
     more, written_off = _added(before, missing) if found.kind is Kind.NEW else _raised(before, found.now, missing)
-    loss = int(found.known.at.timestamp() * 1000)
+    loss = _milliseconds(found.known.at)
     source = found.known.generation if found.kind is Kind.NEW else ""
     arguments = [loss, source, *(part for item in more.items() for part in item)]
     carried = bool(_CARRY(client, [KEYS.counts_of(QUEUE)], arguments))
@@ -233,6 +236,17 @@ def accept(client: redis.Redis, engine: Engine, found: Continuity, missing: int)
         forget_generations(engine)
     record_totals(engine, _seen(take_snapshot(client)))
     return written_off if carried else None
+
+
+def _milliseconds(at: datetime) -> int:
+    return round(at.timestamp() * 1000)
+
+
+def _totals_of(known: Recorded, uncounted: int) -> dict[str, int]:
+    """Return what was counted, with foreign messages that no worker had counted yet, and that are not there now."""
+    before = {name: number for name, number in known.totals.items() if name != _CARRIED_FROM}
+    not_ended = before.get("accepted", 0) - sum(before.get(end, 0) for end in ENDS)
+    return {**before, "accepted": before.get("accepted", 0) + max(known.waiting - not_ended - uncounted, 0)}
 
 
 def _added(before: Mapping[str, int], missing: int) -> tuple[dict[str, int], int]:

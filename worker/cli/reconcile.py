@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Engine
 
+    from worker.accounts.balance import Balance
+
 __all__ = ["reconcile"]
 
 _IN_ORDER: Final = 0
@@ -115,11 +117,11 @@ class _Run:
         if report.table is not None and self._engine is not None:
             yield from repair_table(client, self._engine, report)
             if report.continuity is not None and report.continuity.is_lost:
-                yield from self._accept(client, self._engine, report.continuity, report.balance.missing)
+                yield from self._accept(client, self._engine, report.continuity, report.balance)
 
-    def _accept(self, client: redis.Redis, engine: Engine, found: Continuity, missing: int) -> Iterator[str]:
+    def _accept(self, client: redis.Redis, engine: Engine, found: Continuity, balance: Balance) -> Iterator[str]:
         """Take a Redis that has lost data as it is, and write down who did."""
-        written_off = accept(client, engine, found, missing)
+        written_off = accept(client, engine, found, balance)
         if written_off is None:
             return
         details = {"what": found.words(), "missing_at_least": found.missing, "written_off": written_off}
