@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from worker.deadletters.burial import clean
 from worker.visible import visible
 
 if TYPE_CHECKING:
@@ -52,6 +51,8 @@ def json_text(value: object, *, indent: int | None = None) -> str:
 
 def shown(text: str) -> str:
     """Return text of others as a part of one line: it begins no line of its own, and hides nothing in it."""
+    from worker.deadletters.burial import clean  # noqa: PLC0415 - with SQLAlchemy, for which `health` must not wait
+
     return visible(" ".join(clean(text).split()))
 
 

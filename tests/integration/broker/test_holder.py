@@ -111,7 +111,7 @@ def test_what_the_ledger_has_ended_is_not_written_down_again(holding: Holder, br
 
 def test_what_others_acknowledge_is_forgotten_at_some_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """A process of a pool settles, and its parent acknowledges."""
-    monkeypatch.setattr("worker.broker.holder._MOST_SETTLED", 3)
+    monkeypatch.setattr("worker.broker.settled._MOST_SETTLED", 3)
     settled = type(SETTLED)()
     for tag in ("1", "2", "3", "4"):
         settled.add(tag)
