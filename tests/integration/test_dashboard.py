@@ -15,14 +15,17 @@ from tests.burials import NOON, REQUEST_ID, a_burial, an_event, bury, row_of, ro
 from tests.flower import ServedFlower, served_flower
 from tests.places import places_of
 from tests.processes import eventually
+from worker.accounts.continuity import record
 from worker.deadletters import Burial, DeadLetter, DeadLetterStore, State, upgrade
 from worker.deadletters.actions import actions
 from worker.deadletters.cause import cause_of
+from worker.deadletters.generations import forget_generations
 from worker.deadletters.plans import Replay, ReplayRow, ReplayState, RowState
 from worker.deadletters.selection import Selection
 from worker.hold import Hold
 from worker.policy.retry import Reason
 from worker.policy.verdict import Verdict
+from worker.redis_clients import redis_client
 from worker.replays import create, plans
 from worker.replays.queue import say_watching
 
@@ -406,6 +409,25 @@ def test_the_overview_says_whether_the_books_balance(flower: ServedFlower, valke
         client.hincrby("feedback:counts", "accepted", -3)
         assert "nothing is missing; 1 more than were counted as accepted so far" in text_of(flower.get("/feedback"))
         client.delete("feedback:counts")
+
+
+def test_the_overview_does_not_call_an_emptied_redis_balanced(
+    flower: ServedFlower, valkey: RedisServer, browsed: DeadLetterStore
+) -> None:
+    """Nothing accepted is nothing missing; but the database knows better, and says how many are missing."""
+    with closing(redis_client(valkey.url, connections=1)) as client:
+        client.lpush("feedback", "an event")
+        client.hset("feedback:counts", "accepted", 1)
+        record(client, browsed.engine)
+        client.delete("feedback", "feedback:counts")
+        shown = flower.get("/feedback")
+        told = flower.get("/api/feedback/overview").json()["redis_data"]
+        forget_generations(browsed.engine)
+
+    assert 'class="feedback-books alert alert-danger"' in shown.text
+    assert "but Redis has lost data" in text_of(shown)
+    assert "missing since then: 1 at least" in text_of(shown)
+    assert (told["kind"], told["missing_at_least"]) == ("new", 1)
 
 
 def test_a_replay_says_what_its_rows_had_died_of_then(flower: ServedFlower, browsed: DeadLetterStore) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import redis
 
 from worker.accounts import Snapshot, take_snapshot
+from worker.accounts.continuity import look_at_continuity
 from worker.accounts.record import status_record
 from worker.accounts.scheduled import Scheduled, look_at_scheduled
 from worker.accounts.table import count_by_state
@@ -22,6 +23,7 @@ from worker.replays import attended
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from worker.accounts.continuity import Continuity
     from worker.accounts.rates import Rates
     from worker.accounts.workers import NoWorker
     from worker.dashboard.sources import Sources
@@ -55,6 +57,7 @@ class Overview:
         died: How many died within the last hour.
         scheduled: Why messages are scheduled; None if Redis can't be asked.
         attended: The replays that have not ended; None if Redis or the database can't be asked.
+        continuity: Whether Redis has the data that it had; None if Redis or the database can't be asked.
         found: What the doctor found last.
         redis_problem: Why Redis can't be asked; '' if it was.
         table_problem: Why the database can't be asked; '' if it was.
@@ -66,6 +69,7 @@ class Overview:
     died: int | None
     scheduled: Scheduled | None = None
     attended: Attended | None = None
+    continuity: Continuity | None = None
     found: Found = field(default_factory=Found)
     redis_problem: str = ""
     table_problem: str = ""
@@ -111,6 +115,9 @@ class Overview:
             return None
         balance = self.snapshot.balance
         words = balance.sides(_IN_WORDS, brief=True)
+        if self.continuity is not None and self.continuity.is_lost:
+            more = f"{self.continuity.words()}; ask aquilax-feedback reconcile"
+            return Books(balanced=False, words=f"{words}; but Redis has lost data. {more}")
         if balance.missing > 0:
             return Books(balanced=False, words=f"{words} + {balance.missing:,} missing: ask aquilax-feedback reconcile")
         if balance.missing < 0:
@@ -128,13 +135,14 @@ class Overview:
             table_problem=self.table_problem,
             scheduled=self.scheduled,
             replays=None if self.attended is None else self.attended.to_record(),
+            continuity=self.continuity,
         )
         return status | {"dead_in_the_last_hour": self.died, "doctor": self.found.to_record()}
 
 
 def look(sources: Sources) -> Overview:
     """Look at Redis and at the database; either may be away."""
-    snapshot, rates, scheduled, states, died, attends = None, None, None, None, None, None
+    snapshot, rates, scheduled, states, died, attends, continuity = None, None, None, None, None, None, None
     redis_problem = table_problem = ""
     try:
         snapshot = take_snapshot(sources.client())
@@ -146,7 +154,9 @@ def look(sources: Sources) -> Overview:
         engine = sources.engine()
         states = count_by_state(engine)
         died = count(engine, Selection(since=datetime.now(UTC) - _HOUR).clause())
-        attends = None if redis_problem else attended(engine, sources.client())
+        if not redis_problem:
+            attends = attended(engine, sources.client())
+            continuity = look_at_continuity(sources.client(), engine)
     except redis.RedisError as error:
         redis_problem = sources.redis_problem(error)
     except DeadLetterError as error:
@@ -158,6 +168,7 @@ def look(sources: Sources) -> Overview:
         died=died,
         scheduled=scheduled,
         attended=attends,
+        continuity=continuity,
         found=sources.doctor.found(),
         redis_problem=redis_problem,
         table_problem=table_problem,
