@@ -26,6 +26,9 @@ log = logging.getLogger(__name__)
 _QUIET: Final = timedelta(seconds=5)
 """So long after the last failure a success ends the trouble: one that comes and goes is one trouble."""
 
+_REFUSAL: Final = 200
+"""Characters of what Redis says that a line of the log has room for."""
+
 
 class Trouble(StrEnum):
     """What events are kept back for, and operators repair."""
@@ -69,6 +72,9 @@ class Troubles:
     def explain(self, error: Exception) -> str:
         """Note an error for which an event waits that is not to blame, and return why it waits, in words."""
         match error:
+            case redis.ResponseError():
+                words = f"Redis refuses: {' '.join(str(error).split())[:_REFUSAL] or type(error).__name__}"
+                self._met(Trouble.REDIS, words)
             case redis.RedisError():
                 words = f"Redis is away: {type(error).__name__}"
                 self._met(Trouble.REDIS, words)

@@ -669,10 +669,13 @@ def test_closing_closes_every_part(scene: Scene) -> None:
 
 
 def test_redis_errors_are_all_one_to_the_event(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Full, read-only, loading or gone: it waits."""
-    for error in (redis.ReadOnlyError, redis.OutOfMemoryError, redis.BusyLoadingError, redis.TimeoutError):
+    """Full, read-only, loading or gone: it waits, and says which; of a refusal, in Redis' own words."""
+    for error in (redis.BusyLoadingError, redis.TimeoutError):
         monkeypatch.setattr(scene.ledger, "claim", _raising(error("x")))
         assert scene.again().words.endswith(f"Redis is away: {error.__name__}")
+    for refusal in (redis.ReadOnlyError, redis.OutOfMemoryError, redis.ResponseError):
+        monkeypatch.setattr(scene.ledger, "claim", _raising(refusal("no number:\n abc")))
+        assert scene.again().words.endswith("Redis refuses: no number: abc")
 
 
 def _raising(error: Exception) -> Any:
