@@ -43,7 +43,7 @@ from worker.replays.queue import ADVANCE, REPLAYS
 from worker.retention import Retention
 from worker.revocations import Revocations
 from worker.revoking import KnowRevocations
-from worker.settings import load_settings
+from worker.settings import SettingsError, load_settings
 from worker.tasks import register, register_advance
 from worker.turns import aside
 from worker.vitals import Vitals
@@ -56,6 +56,9 @@ __all__ = ["create_app"]
 
 _LEASE_MARGIN: Final = timedelta(seconds=30)
 """A claim outlasts the longest request by this much, for name resolution, which no timeout reaches."""
+
+_BROKERS_OF_CELERY: Final = ("CELERY_BROKER_URL", "CELERY_BROKER_READ_URL", "CELERY_BROKER_WRITE_URL")
+"""What Celery reads before any configuration; ``celery -b`` and BROKER_URL set the first."""
 
 _POOL: Final = "worker.pool:TaskPool"
 """The pool, also if ``-P threads`` names it: Celery's own pool of threads can't be resized."""
@@ -181,9 +184,10 @@ def create_app(settings: Settings | None = None) -> Celery:
         settings: The settings; read from the environment if None.
 
     Raises:
-        SettingsError: A setting is wrong.
+        SettingsError: A setting is wrong, or Celery has been told of a Redis past our settings.
     """
     settings = settings or load_settings()
+    _refuse_another_broker()
     install()
     concurrency.ALIASES["threads"] = _POOL
     broker = kombu_broker(
@@ -205,6 +209,16 @@ def create_app(settings: Settings | None = None) -> Celery:
     worker_shutdown.connect(parts.close)
     worker_process_shutdown.connect(parts.close)
     return app
+
+
+def _refuse_another_broker() -> None:
+    """Have one Redis for all parts: Celery's own variable is checked by none of ours, and read by Celery alone."""
+    if given := [name for name in _BROKERS_OF_CELERY if os.environ.get(name)]:
+        names = " and ".join(given)
+        raise SettingsError(
+            f"{names}: not read here (`celery -b` and BROKER_URL set CELERY_BROKER_URL): "
+            "leave it out, and name the Redis in FEEDBACK_BROKER_URL, for all parts"
+        )
 
 
 def _traces() -> tuple[Observer, ...]:

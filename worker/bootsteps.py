@@ -75,6 +75,7 @@ class BrokerCheck(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery is u
     """Whether Redis keeps what it is given: looked at with each new connection, since Redis may have been restarted."""
 
     requires = ("celery.worker.consumer.connection:Connection",)
+    _said = ""
 
     def start(self, consumer: Any) -> None:  # noqa: ANN401 - Celery's Consumer
         """Refuse a Redis that throws messages away, and warn of one that forgets them when it restarts."""
@@ -83,7 +84,7 @@ class BrokerCheck(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery is u
             with consumer.connection.default_channel.conn_or_acquire() as client:
                 info = client.info()
         except redis.ResponseError as error:
-            log.warning("Redis does not tell whether it keeps its data (INFO: %s): see docs/guarantees.md", error)
+            self._warn(f"Redis does not tell whether it keeps its data (INFO: {error}): see docs/guarantees.md")
             return
         policy = info.get("maxmemory_policy", "noeviction")
         if policy != "noeviction":
@@ -92,11 +93,19 @@ class BrokerCheck(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery is u
                 "full: set it to noeviction (CONFIG SET maxmemory-policy noeviction, and in redis.conf)"
             )
             refuse(consumer, problem)
-        if not info.get("aof_enabled"):
-            log.warning(
-                "Redis has no append-only file: what it holds is gone if it dies. Set appendonly yes "
-                "(and appendfsync always, if not even the last second may be lost)"
-            )
+        self._warn("" if info.get("aof_enabled") else _NO_FILE)
+
+    def _warn(self, words: str) -> None:
+        """Warn once, as long as it stays the same: a Redis that refuses is connected to every few seconds."""
+        if words and words != self._said:
+            log.warning("%s", words)
+        self._said = words
+
+
+_NO_FILE: Final = (
+    "Redis has no append-only file: what it holds is gone if it dies. Set appendonly yes "
+    "(and appendfsync always, if not even the last second may be lost)"
+)
 
 
 class HoldWatch(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery is untyped

@@ -30,6 +30,7 @@ from worker.broker.payload import HELD_IN, POISON, QUEUED_IN
 from worker.broker.pulse import PULSE
 from worker.broker.refusals import Refused
 from worker.deadletters import DeadLetterError, DeadLetterStore, burial_of_unreadable
+from worker.interruptions import QUIET, Interruptions, without_celerys_warning
 from worker.policy.ending import Buried
 from worker.policy.journey import Journey
 from worker.policy.message import Message as Readable
@@ -70,6 +71,7 @@ class Consumer(CeleryConsumer):  # type: ignore[misc]  # Celery is untyped
         super().__init__(*args, **kwargs)
         # As which Kombu raises what Redis refuses while it publishes; Celery publishes as it starts, and would end.
         self.connection_errors = (*self.connection_errors, OperationalError)
+        self._interruptions = Interruptions()
 
     def create_task_handler(self, *args: Any, **kwargs: Any) -> Callable[[Message], None]:  # noqa: ANN401 - Celery's own
         """Return the function that is called with each message."""
@@ -171,12 +173,18 @@ class Consumer(CeleryConsumer):  # type: ignore[misc]  # Celery is untyped
         """Keep in hand what is being worked on: it will be acknowledged on another connection. The rest goes back."""
         if isinstance(self.pool, TaskPool) and self.task_consumer is not None:
             self.task_consumer.channel.kept = self.pool.drop_unstarted()
-        with warnings.catch_warnings():
+        self._interruptions.met(exc)
+        with warnings.catch_warnings(), without_celerys_warning():
             # What Celery 6 will do by default is what must not be done here: ending the tasks that are running.
             warnings.simplefilter("ignore", CPendingDeprecationWarning)
             super().on_connection_error_after_connected(exc)
         if isinstance(exc, (Refused, OperationalError)):
-            time.sleep(_FIRST_PAUSE)  # it is there, so that connecting anew would not be waited for
+            time.sleep(self._interruptions.pause)  # it is there, so that connecting anew would not be waited for
+
+    def on_ready(self) -> None:
+        """Consume; if that still works in a moment, an interruption is over."""
+        super().on_ready()
+        self.timer.call_after(QUIET + 0.5, self._interruptions.passed)
 
     def cancel_active_requests(self) -> None:
         """Cancel what runs, in a cold shutdown. Threads can't be cancelled: `worker.bootsteps.Leave` leaves them."""

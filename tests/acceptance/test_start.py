@@ -11,7 +11,7 @@ import pytest
 import redis
 from sqlalchemy import create_engine, text
 
-from tests.processes import eventually, running
+from tests.processes import VALKEY, eventually, redis_server, running
 from worker.deadletters.schema import VERSION_TABLE
 
 if TYPE_CHECKING:
@@ -81,6 +81,7 @@ def test_a_missing_key_is_named(stack: LocalStack) -> None:
         ("FEEDBACK_BROKER_URL", "amqp://guest:hidden-password@host"),
         ("FEEDBACK_BROKER_URL", "redis://:hidden-password@127.0.0.1/0?health_check_interval=30"),
         ("FEEDBACK_DATABASE_URL", "oracle://scott:hidden-password@host/db"),
+        ("CELERY_BROKER_URL", "redis://:hidden-password@127.0.0.1/0?health_check_interval=30"),
     ],
 )
 def test_a_wrong_setting_is_named_without_its_value(stack: LocalStack, name: str, value: str) -> None:
@@ -103,5 +104,35 @@ def test_a_right_that_is_missing_is_named_and_the_worker_goes_on_once_it_has_it(
         stack.environment["FEEDBACK_BROKER_URL"] = url.replace("://", "://app:secret@")
         with running([*WORKER, "--loglevel=INFO"], log=stack.folder / "worker.log", env=stack.environment) as worker:
             eventually(lambda: "give the broker's login its channels" in worker.output())
+            eventually(lambda: worker.output().count("Connected to") > 3)
+            assert worker.output().count("give the broker's login its channels") == 1
             client.execute_command("ACL", "SETUSER", "app", "allchannels")
             eventually(lambda: " ready." in worker.output())
+            eventually(lambda: "Redis works again after" in worker.output())
+
+
+def test_a_cluster_is_named_and_the_worker_goes_on_asking(stack: LocalStack) -> None:
+    """Serverless offers of Redis have one endpoint, and are clusters: the log says so once, and what to do."""
+    options = ("--cluster-enabled", "yes", "--cluster-config-file", "nodes.conf")
+    with redis_server(VALKEY, stack.folder / "cluster", *options) as server:
+        client: Any
+        with server.client() as client:
+            client.execute_command("CLUSTER", "ADDSLOTSRANGE", 0, 16383)
+            eventually(lambda: "cluster_state:ok" in str(client.execute_command("CLUSTER", "INFO")))
+        stack.environment["FEEDBACK_BROKER_URL"] = server.url
+        with running([*WORKER, "--loglevel=INFO"], log=stack.folder / "worker.log", env=stack.environment) as worker:
+            eventually(lambda: worker.output().count("Connected to") > 3)
+
+            assert worker.output().count("cluster mode, which is not supported: use one that is not") == 1
+
+
+def test_celerys_own_option_for_the_broker_is_refused(stack: LocalStack) -> None:
+    """It is read by Celery alone, past every check of the URL: the other parts would be at another Redis."""
+    url = "redis://:hidden-password@127.0.0.1/1?max_connections=2"
+    command = [sys.executable, "-m", "celery", "-A", "worker", "-b", url, "inspect", "ping"]
+
+    ended = subprocess.run(command, env=stack.environment, capture_output=True, text=True, timeout=60, check=False)
+
+    assert ended.returncode == 1
+    assert "name the Redis in FEEDBACK_BROKER_URL" in ended.stderr
+    assert "hidden-password" not in ended.stdout + ended.stderr

@@ -15,7 +15,7 @@ from click.testing import CliRunner, Result
 
 from producer.message import to_message
 from tests.burials import a_burial, an_event, bury, settle
-from tests.places import LONG_FROM_NOW, Places, places_of
+from tests.places import LONG_FROM_NOW, Places, foreign_message, places_of
 from tests.processes import ROOT, VALKEY, eventually, running
 from worker.cli import main
 from worker.deadletters import DeadLetterStore, State, upgrade
@@ -65,6 +65,20 @@ def _record() -> dict[str, Any]:
 def _words(ended: Result) -> dict[str, str]:
     """The lines by their labels; those of the single workers are left out."""
     return {line[:14].strip(): line[14:] for line in ended.stdout.splitlines() if line[:14].strip()}
+
+
+@pytest.mark.usefixtures("table")
+@pytest.mark.parametrize("command", ["status", "doctor", "reconcile", "resume"])
+def test_no_text_of_others_turns_a_line_round(places: Places, command: str) -> None:
+    """The reason of a hold, and the name of a list, are foreign texts, whatever wrote them."""
+    hidden = "x\u202eeurt\u2066\x1b[2J"
+    places.client.hset("feedback:hold", mapping={"kind": "operator", "reason": hidden, "by": hidden, "since": 1})
+    places.client.lpush(f"feedback{hidden}3", foreign_message())
+
+    printed = CliRunner().invoke(main, [command]).output
+
+    assert not {"\u202e", "\u2066", "\x1b"} & set(printed)
+    assert "x\\u202eeurt" in printed
 
 
 def test_everything_is_told_in_numbers(places: Places, table: DeadLetterStore) -> None:

@@ -13,6 +13,8 @@ _NO_KEY: Final = re.compile(r"no permissions to access (one of the keys|a key)\b
 _NO_CHANNEL: Final = re.compile(r"no permissions to access (one of the channels|a channel)\b", re.IGNORECASE)
 """Redis 7.0 has one wording, later ones and Valkey another."""
 
+_LINES: Final = "docs/settings.md has all of them, in the section Rights, for ACL SETUSER"
+
 
 def is_cluster(words: str) -> bool:
     """Tell whether a refusal says that Redis is in cluster mode."""
@@ -29,9 +31,9 @@ def advice(words: str) -> str:
     if is_cluster(words):
         return "Redis is in cluster mode, which is not supported: use one that is not, with replicas and sentinels"
     if found := _COMMAND.search(words):
-        return f"give the broker's login the right +{found[1].lower()} (ACL SETUSER)"
+        return f"give the broker's login the right +{found[1].lower()}: {_LINES}"
     if _NO_KEY.search(words):
-        return "give the broker's login its keys: ~* or, at the least, the patterns of docs/design.md (ACL SETUSER)"
+        return f"give the broker's login its keys: {_LINES}"
     if _NO_CHANNEL.search(words):
-        return "give the broker's login its channels, on which Celery's workers are spoken to: &* (ACL SETUSER)"
+        return f"give the broker's login its channels, on which workers are spoken to: {_LINES}"
     return ""

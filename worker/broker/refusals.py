@@ -29,6 +29,10 @@ _WORDS: Final = ("NOREPLICAS", "MISCONF", "BUSY ", "CLUSTERDOWN")
 class Refused(redis.ConnectionError, redis.ResponseError):
     """Redis is there, and refuses for now. It is an answer to a command, and as good as a lost connection."""
 
+    def __repr__(self) -> str:
+        """Return what Redis said, and what to do: redis-py's own repr leaves the words out."""
+        return f"{type(self).__name__}: {self}"
+
 
 class _TakingRefusals:
     """A connection that raises `Refused` for them."""

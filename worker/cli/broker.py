@@ -34,7 +34,7 @@ def broker() -> Iterator[redis.Redis]:
 
 def broker_outage(error: redis.RedisError) -> str:
     """Say that Redis can't be asked, and which setting names it."""
-    given, fix = settings(), advice(str(error))
+    given, words, fix = settings(), str(error), advice(str(error))
     broker = BrokerUrl.read(given.feedback_broker_url.get_secret_value(), given.feedback_sentinel_master)
     redacted = Redaction(secrets_in_url(given.feedback_broker_url.get_secret_value()))
-    return redacted(f"FEEDBACK_BROKER_URL is {broker.shown}: {error}{fix and f'; {fix}'}")
+    return redacted(f"FEEDBACK_BROKER_URL is {broker.shown}: {words}{f'; {fix}' if fix not in words else ''}")

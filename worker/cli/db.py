@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from worker.cli.database import explained, opened, settings
+from worker.cli.output import say
 from worker.deadletters import downgrade as downgrade_schema
 from worker.deadletters import upgrade as upgrade_schema
 from worker.deadletters.schema import current_revision, head_revision
@@ -26,7 +27,7 @@ def upgrade() -> None:
     url = settings().feedback_database_url.get_secret_value()
     with explained(url):
         version = upgrade_schema(url)
-    click.echo(f"the dead-letter table is at version {version}")
+    say(f"the dead-letter table is at version {version}")
 
 
 @db.command()
@@ -45,18 +46,18 @@ def downgrade(version: str, *, yes: bool) -> None:
             downgrade_schema(url, version)
         except ValueError as error:
             raise click.BadParameter(str(error), param_hint="VERSION") from None
-    click.echo(f"the dead-letter table is at version {version}")
+    say(f"the dead-letter table is at version {version}")
 
 
 @db.command()
 def current() -> None:
     """Print the version of the table, and the version that this release needs."""
     with opened(checked=False) as engine:
-        click.echo(f"{current_revision(engine) or 'none'} (this release needs {head_revision()})")
+        say(f"{current_revision(engine) or 'none'} (this release needs {head_revision()})")
 
 
 @db.command()
 def check() -> None:
     """Exit with status 0 if the table is the one that this release knows, else say what to do and exit with 1."""
     with opened():
-        click.echo("the dead-letter table is up to date")
+        say("the dead-letter table is up to date")

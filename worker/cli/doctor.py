@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from worker.cli.output import json_text
+from worker.cli.output import json_text, say
 from worker.doctor import Level, examine
 from worker.settings import flower_url
 
@@ -53,10 +53,10 @@ def doctor(flower: str | None, *, probe_key: bool, strict: bool, as_json: bool) 
     if as_json:
         findings = [asdict(finding) for finding in examination.findings]
         record = {"status": status, "level": examination.level, "findings": findings}
-        click.echo(json_text(record, indent=2))
+        say(json_text(record, indent=2))
     else:
         for line in _lines(examination):
-            click.echo(line, color=False if os.environ.get("NO_COLOR") else None)
+            say(line, color=False if os.environ.get("NO_COLOR") else None)
     sys.exit(status)
 
 

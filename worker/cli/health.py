@@ -10,6 +10,7 @@ from typing import Final
 
 import click
 
+from worker.cli.output import say
 from worker.heartbeat import Beat, heartbeat_file, heartbeat_files, heartbeat_folder, node_name, read_beat
 
 __all__ = ["health"]
@@ -53,7 +54,7 @@ def health(node: str | None, max_age: float) -> None:
             f"the worker {beat.node} (process {beat.pid}) was well {age:.0f} s ago last (by {file}): see in its log "
             "whether it reaches Redis, and restart it if it does not say"
         )
-    click.echo(f"the worker {beat.node} was well {age:.0f} s ago")
+    say(f"the worker {beat.node} was well {age:.0f} s ago")
 
 
 def _finite(seconds: float) -> float:

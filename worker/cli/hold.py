@@ -13,7 +13,7 @@ from worker.accounts.continuity import record
 from worker.cli.broker import broker, broker_outage
 from worker.cli.database import settings
 from worker.cli.dead_letters.asking import by_option
-from worker.cli.output import shown
+from worker.cli.output import say, shown
 from worker.cli.values import ANY_TEXT, WORDS
 from worker.deadletters import DeadLetterError, DeadLetterStore, check_schema
 from worker.deadletters.actions import record_action
@@ -38,9 +38,9 @@ def hold(reason: str, by: str) -> None:
         held.hold(reason, by=by)
         state = held.state()
     _write_down("hold", by=by, why=reason)
-    click.echo("held: nothing is sent to AquilaX until `aquilax-feedback resume`")
+    say("held: nothing is sent to AquilaX until `aquilax-feedback resume`")
     if state is not None and state.beneath is not None:
-        click.echo(f"a hold had begun by itself, and goes on when you resume: {shown(state.beneath.reason)}")
+        say(f"a hold had begun by itself, and goes on when you resume: {shown(state.beneath.reason)}")
 
 
 @click.command()
@@ -56,12 +56,12 @@ def resume(by: str, why: str) -> None:
         state = held.state()
         held.resume()
     if state is None:
-        click.echo("there is no hold")
+        say("there is no hold")
         return
     _write_down("resume", by=by, why=why)
-    click.echo(f"resumed; it was held: {shown(state.reason)}")
+    say(f"resumed; it was held: {shown(state.reason)}")
     if (automatic := state.automatic) is not None:
-        click.echo(f"{shown(what_resume_does(state))} To end its cause: {fix_of(automatic.kind)}.")
+        say(f"{shown(what_resume_does(state))} To end its cause: {fix_of(automatic.kind)}.")
 
 
 def _write_down(action: str, *, by: str, why: str) -> None:
@@ -74,7 +74,7 @@ def _write_down(action: str, *, by: str, why: str) -> None:
             with suppress(redis.RedisError), broker() as client:
                 record(client, store.engine)
     except DeadLetterError as error:
-        click.echo(f"it is done, but not written down who did it: {error}", err=True)
+        say(f"it is done, but not written down who did it: {error}", err=True)
 
 
 @contextmanager
@@ -83,5 +83,5 @@ def _hold() -> Iterator[Hold]:
         with broker() as client:
             yield Hold(client, by="")
     except redis.RedisError as error:
-        click.echo(f"Error: {broker_outage(error)}", err=True)
+        say(f"Error: {broker_outage(error)}", err=True)
         sys.exit(1)

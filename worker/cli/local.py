@@ -13,6 +13,7 @@ import click
 from rich.console import Console
 
 from worker.cli.database import settings
+from worker.cli.output import say
 from worker.sandbox.demo import Demo, DemoFailed
 from worker.sandbox.stack import SANDBOX_KEY, LocalStack, StackError
 
@@ -62,7 +63,7 @@ def up(folder: Path) -> None:
     except StackError as error:
         raise click.ClickException(str(error)) from None
     except KeyboardInterrupt:
-        click.echo(f"stopped; what is queued stays in {folder}")
+        say(f"stopped; what is queued stays in {folder}")
 
 
 def _end_in_order() -> None:
@@ -85,11 +86,11 @@ def _start(stack: LocalStack, given: Settings) -> None:
     stack.start_worker()
     flower = stack.start_flower()
     for name in ("FEEDBACK_BROKER_URL", "FEEDBACK_DATABASE_URL", "AQUILAX_BASE_URL"):
-        click.echo(f"export {name}={stack.environment[name]}")
+        say(f"export {name}={stack.environment[name]}")
     if given.aquilax_api_key is None:
-        click.echo(f"export AQUILAX_API_KEY={SANDBOX_KEY}")  # it opens nothing but this sandbox
-    click.echo(f"With these set, try: aquilax-feedback send {uuid.uuid4()} true --org my-org --group my-group")
-    click.echo(f"Flower is at {flower}; logs are in {stack.folder}. Ctrl-C ends it all.")
+        say(f"export AQUILAX_API_KEY={SANDBOX_KEY}")  # it opens nothing but this sandbox
+    say(f"With these set, try: aquilax-feedback send {uuid.uuid4()} true --org my-org --group my-group")
+    say(f"Flower is at {flower}; logs are in {stack.folder}. Ctrl-C ends it all.")
 
 
 def _demo(console: Console, folder: Path, *, people: int, seed: int) -> bool:

@@ -12,6 +12,7 @@ from producer.broker_url import BrokerUrl
 from worker.accounts.moving import MoveRefused
 from worker.accounts.moving import move as bring_over
 from worker.cli.broker import broker
+from worker.cli.output import say
 from worker.redis_clients import redis_client
 
 __all__ = ["move"]
@@ -42,10 +43,10 @@ def move(old: str, sentinel_master: str | None) -> None:
     with closing(client) as source, broker() as target:
         try:
             for words in bring_over(source, target):
-                click.echo(words)
+                say(words)
         except MoveRefused as error:
             raise click.ClickException(str(error)) from None
         except redis.RedisError as error:
             words = f"stopped: {shown} or FEEDBACK_BROKER_URL: {error}; run it again, it goes on where it was"
             raise click.ClickException(words) from None
-    click.echo(f"{shown} has no feedback any more; `aquilax-feedback reconcile` shows that it adds up here")
+    say(f"{shown} has no feedback any more; `aquilax-feedback reconcile` shows that it adds up here")

@@ -18,7 +18,7 @@ from worker.visible import visible
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["CLOSED_PIPE", "json_text", "prepare_output", "shown", "writing"]
+__all__ = ["CLOSED_PIPE", "json_text", "prepare_output", "say", "shown", "writing"]
 
 CLOSED_PIPE: Final = 128 + 13
 """The exit status of a command whose reader has gone, as a shell has it for SIGPIPE: 1 says that a check failed."""
@@ -41,6 +41,17 @@ def _in_plain(error: UnicodeError) -> tuple[str, int]:
         raise error
     text = error.object[error.start : error.end]
     return "".join(_PLAIN.get(character, "?") for character in text), error.end
+
+
+def say(text: str = "", *, err: bool = False, color: bool | None = None) -> None:
+    """Print a line: in none does a character hide, or turn the terminal's text round.
+
+    Args:
+        text: The line. Its control characters are those of colours: what is foreign in it is `shown` already.
+        err: Whether it goes to standard error.
+        color: Whether colours are kept; as the output is a terminal, if None.
+    """
+    click.echo(visible(text), err=err, color=color)
 
 
 def json_text(value: object, *, indent: int | None = None) -> str:

@@ -20,7 +20,7 @@ from worker.accounts.told import note_told
 from worker.cli.actor import current_actor
 from worker.cli.broker import broker, broker_outage
 from worker.cli.database import outage, settings
-from worker.cli.output import json_text, shown
+from worker.cli.output import json_text, say, shown
 from worker.cli.values import Decimal
 from worker.deadletters import DeadLetterError, DeadLetterStore, check_schema
 from worker.deadletters.actions import record_action
@@ -66,10 +66,10 @@ def reconcile(patience: float, *, repair: bool, as_json: bool) -> None:
             record = reconcile_record(
                 run.report, redis_problem=run.redis_problem, repaired=run.repaired, status=run.status
             )
-            click.echo(json_text(record, indent=2))
+            say(json_text(record, indent=2))
         else:
             for line in _lines(run):
-                click.echo(line)
+                say(line)
         run.note_told()
         sys.exit(run.status)
 

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import click
 
+from worker.cli.output import say
 from worker.sandbox.behaviour import Behaviour, ConflictingRatesError
 from worker.sandbox.fields import InvalidFieldError
 from worker.sandbox.state import Sandbox
@@ -121,7 +122,7 @@ def sandbox(*, host: str, port: int, tls_cert: str | None, tls_key: str | None, 
 
 
 def _announce(address: str) -> None:
-    click.echo(f"sandbox listening on {address}")
+    say(f"sandbox listening on {address}")
 
 
 def _behaviour(options: dict[str, Any]) -> Behaviour:

@@ -15,6 +15,7 @@ from rich.progress import Progress
 from producer import FeedbackEvent, FeedbackProducer, InvalidEvent, ProducerError
 from worker.cli.database import settings
 from worker.cli.event_files import READERS, BadHeader, BadLine, GoodLine, Line
+from worker.cli.output import say
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -93,7 +94,7 @@ def _send_one(producer: FeedbackProducer, fields: dict[str, str | None]) -> None
         raise click.UsageError(str(error)) from None
     except ProducerError as error:
         raise click.ClickException(f"FEEDBACK_BROKER_URL: {error}") from None
-    click.echo(f"enqueued {event.request_id} {event.status_text}")
+    say(f"enqueued {event.request_id} {event.status_text}")
 
 
 @dataclass
@@ -125,7 +126,7 @@ def _send_file(producer: FeedbackProducer, file: TextIO, lines: Iterable[Line]) 
                 return 1
             tally.sent += len(chunk)
             progress.update(task, completed=_position(file), description=f"sent {tally.sent:,}")
-    click.echo(f"enqueued {tally.sent}, refused {tally.bad}")
+    say(f"enqueued {tally.sent}, refused {tally.bad}")
     return 1 if tally.bad else 0
 
 

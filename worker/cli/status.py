@@ -20,7 +20,7 @@ from worker.accounts.strays import Strays, find_strays
 from worker.accounts.table import count_by_state
 from worker.cli.broker import broker, broker_outage
 from worker.cli.database import outage, settings
-from worker.cli.output import json_text, shown
+from worker.cli.output import json_text, say, shown
 from worker.cli.values import Decimal
 from worker.cli.workers import replay_lines, worker_lines
 from worker.deadletters import DeadLetterError, DeadLetterStore, check_schema
@@ -150,14 +150,14 @@ def _database_url() -> str:
 
 def _print(look: _Look, *, as_json: bool, again: bool) -> None:
     if as_json:
-        click.echo(json_text(look.to_record(), indent=None if again else 2))
+        say(json_text(look.to_record(), indent=None if again else 2))
         return
     if again:
         click.clear()  # where somebody watches; a pipe gets one look after the other
     for label, words in _lines(look):
-        click.echo(f"{label:<{_COLUMN}}{words}", color=False if os.environ.get("NO_COLOR") else None)
+        say(f"{label:<{_COLUMN}}{words}", color=False if os.environ.get("NO_COLOR") else None)
     if again:
-        click.echo()
+        say()
 
 
 def _lines(look: _Look) -> Iterator[tuple[str, str]]:

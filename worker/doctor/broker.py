@@ -89,7 +89,8 @@ def away(error: redis.RedisError, shown: str) -> Finding:
             )
         case _:
             fix = advice(str(error)) or "look up that refusal in the documentation of Redis"
-            return red(check, f"{where}: Redis refuses: {error}", fix=fix)
+            words = str(error).removesuffix(f"; {fix}")
+            return red(check, f"{where}: Redis refuses: {words}", fix=fix)
 
 
 def _version(server: Server) -> Finding:

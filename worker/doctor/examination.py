@@ -33,6 +33,7 @@ from worker.doctor.workers import look_at_workers
 from worker.observe.redaction import secrets_of
 from worker.policy.redaction import Redaction
 from worker.redis_clients import redis_client
+from worker.settings import SettingsError
 from worker.visible import visible
 
 if TYPE_CHECKING:
@@ -168,7 +169,12 @@ def _looks_at_both(settings: Settings) -> Iterator[_Look]:
 
 
 def _look_as_worker(settings: Settings) -> Iterator[Finding]:
-    with closing(create_app(settings)) as app:
+    try:
+        app = create_app(settings)
+    except SettingsError as error:
+        yield red("settings", str(error), fix="unset it, also where the workers run: they don't start with it")
+        return
+    with closing(app):
         yield from _look_through_redis(settings, app, alike=settings)
 
 

@@ -19,7 +19,12 @@ if TYPE_CHECKING:
 
     from tests.processes import RedisServer
 
-RULES = {"+@all ~* &*": "", "+@all ~* &* -evalsha": "+evalsha", "+@all ~x &*": "~*", "+@all ~* resetchannels": "&*"}
+RULES = {
+    "+@all ~* &*": "",
+    "+@all ~* &* -evalsha": "the right +evalsha",
+    "+@all ~x &*": "its keys",
+    "+@all ~* resetchannels": "its channels",
+}
 
 
 @pytest.fixture

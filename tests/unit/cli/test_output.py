@@ -13,6 +13,7 @@ from pathlib import Path
 import click
 import pytest
 
+from tests.processes import ROOT
 from worker.cli.actor import current_actor
 from worker.cli.output import CLOSED_PIPE, shown
 from worker.cli.whole_file import whole_file
@@ -129,3 +130,12 @@ def test_a_login_is_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LOGNAME", "ann")
 
     assert current_actor() == getpass.getuser() == "ann"
+
+
+def test_every_line_of_a_command_goes_one_way() -> None:
+    """Past `say` a foreign text could turn the terminal's text round."""
+    sources = (ROOT / "worker" / "cli").rglob("*.py")
+
+    past = {source.name for source in sources if "click.echo(" in source.read_text()}
+
+    assert past == {"output.py"}

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from worker.cli.actor import current_actor
+from worker.cli.output import say
 from worker.cli.values import ANY_TEXT
 from worker.deadletters.passed_over import passed_over
 
@@ -30,7 +31,7 @@ def tell_passed_over(engine: Engine, selection: Selection) -> bool:
     """Say which of the ids are not taken, and return whether all of them are."""
     problems = passed_over(engine, selection)
     for problem in problems:
-        click.echo(problem, err=True)
+        say(problem, err=True)
     return not problems
 
 

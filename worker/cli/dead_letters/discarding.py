@@ -12,6 +12,7 @@ from worker.cli.database import opened
 from worker.cli.dead_letters.asking import by_option, confirm, tell_passed_over
 from worker.cli.dead_letters.filters import row_id, selecting
 from worker.cli.dead_letters.progress import counting
+from worker.cli.output import say
 from worker.cli.values import WORDS, Whole
 from worker.deadletters.discard import discard as discard_rows
 from worker.deadletters.reading import count
@@ -46,5 +47,5 @@ def discard(
             with counting("discarding", rows) as progress:
                 rows = discard_rows(engine, which, note=note, by=by, limit=limit, progress=progress)
     result = {"would_discard" if dry_run else "discarded": rows}
-    click.echo(json.dumps(result) if as_json else f"{'would discard' if dry_run else 'discarded'} {rows:,}")
+    say(json.dumps(result) if as_json else f"{'would discard' if dry_run else 'discarded'} {rows:,}")
     sys.exit(0 if complete else 1)

@@ -13,7 +13,7 @@ from worker.cli.database import opened
 from worker.cli.dead_letters.filters import selecting
 from worker.cli.dead_letters.progress import counting
 from worker.cli.dead_letters.tables import print_causes, print_one, print_rows
-from worker.cli.output import json_text
+from worker.cli.output import json_text, say
 from worker.cli.values import TEXT, Whole
 from worker.cli.whole_file import whole_file
 from worker.deadletters import State
@@ -61,7 +61,7 @@ def _tell_others(engine: Engine, selection: Selection) -> None:
     """Say how many rows fit that are in another state: who looks for one of these must not take it for lost."""
     others = tuple(state for state in State if state is not State.DEAD)
     if hidden := count(engine, replace(selection, states=others).clause()):
-        click.echo(f"{hidden:,} more in other states: --state any shows them", err=True)
+        say(f"{hidden:,} more in other states: --state any shows them", err=True)
 
 
 def _list_rows(engine: Engine, selection: Selection, limit: int, *, as_json: bool) -> None:
@@ -71,7 +71,7 @@ def _list_rows(engine: Engine, selection: Selection, limit: int, *, as_json: boo
         return
     print_rows(rows)
     total = len(rows) if len(rows) < limit else count(engine, selection.clause())
-    click.echo(f"{len(rows):,} of {total:,} shown", err=True)
+    say(f"{len(rows):,} of {total:,} shown", err=True)
 
 
 def _list_causes(engine: Engine, selection: Selection, limit: int, *, as_json: bool) -> None:
@@ -87,7 +87,7 @@ def _list_causes(engine: Engine, selection: Selection, limit: int, *, as_json: b
         )
     else:
         print_causes(causes)
-        click.echo(f"{len(causes):,} of {len(every):,} causes shown", err=True)
+        say(f"{len(causes):,} of {len(every):,} causes shown", err=True)
 
 
 @click.command()
@@ -104,7 +104,7 @@ def show(name: str, as_json: bool) -> None:
         return
     for number, row in enumerate(rows):
         if number:
-            click.echo()
+            say()
         print_one(row)
 
 
@@ -129,7 +129,7 @@ def export(selection: Selection, format_: str, output: Path, limit: int | None) 
             with destination as file:
                 _WRITERS[format_](rows, file)
     if named:
-        click.echo(f"{rows.passed:,} rows written to {output}", err=True)
+        say(f"{rows.passed:,} rows written to {output}", err=True)
 
 
 @contextmanager
@@ -156,4 +156,4 @@ class _Counted:
 
 
 def _print_json(value: object) -> None:
-    click.echo(json_text(value, indent=2))
+    say(json_text(value, indent=2))

@@ -12,6 +12,7 @@ import click
 from worker.cli.database import opened, settings
 from worker.cli.dead_letters.filters import time
 from worker.cli.dead_letters.progress import counting, stopping
+from worker.cli.output import say
 from worker.deadletters.pruning import count_prunable
 from worker.deadletters.pruning import prune as prune_rows
 
@@ -71,7 +72,7 @@ def _tell(verb: str, rows: Pruned, before: datetime, *, as_json: bool) -> None:
     name = verb.replace(" ", "_")
     counts = {name: rows.dead_letters, f"{name}_replays": rows.replays}
     words = f"{verb} {_counted(rows)} that were over before {_shown(before)}"
-    click.echo(json.dumps(counts) if as_json else words)
+    say(json.dumps(counts) if as_json else words)
 
 
 def _counted(rows: Pruned) -> str:

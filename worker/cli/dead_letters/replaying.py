@@ -15,7 +15,7 @@ from worker.cli.dead_letters.asking import by_option, confirm, tell_passed_over
 from worker.cli.dead_letters.filters import row_id, selecting
 from worker.cli.dead_letters.progress import counting, stopping
 from worker.cli.dead_letters.tables import print_causes
-from worker.cli.output import json_text
+from worker.cli.output import json_text, say
 from worker.cli.replays.following import Followed, follow
 from worker.cli.replays.words import Aftermath, outcome
 from worker.cli.values import ANY_TEXT, Decimal, Whole
@@ -127,7 +127,7 @@ def _tell_preview(planned: Preview, *, as_json: bool) -> None:
         found = {"would_replay": planned.rows, "invalid": planned.invalid, "elsewhere": planned.elsewhere}
         by = {"by_cause": planned.by_cause, "by_org": planned.by_org}
         counts = {name: [_record(count) for count in every] for name, every in by.items()}
-        click.echo(json_text(found | {"seconds": seconds} | counts))
+        say(json_text(found | {"seconds": seconds} | counts))
         return
     print_causes(
         CauseCount(
@@ -140,7 +140,7 @@ def _tell_preview(planned: Preview, *, as_json: bool) -> None:
         for count in planned.by_cause
     )
     takes = "" if planned.duration is None else f", which takes {span(planned.duration)}"
-    click.echo(f"would replay {planned.rows:,}{takes}{_left_out(planned)}")
+    say(f"would replay {planned.rows:,}{takes}{_left_out(planned)}")
 
 
 def _record(count: Any) -> dict[str, Any]:  # noqa: ANN401 - `worker.replays.Count`
@@ -150,9 +150,9 @@ def _record(count: Any) -> dict[str, Any]:  # noqa: ANN401 - `worker.replays.Cou
 def _tell_nothing(planned: Preview, *, as_json: bool) -> None:
     if as_json:
         nothing = {"replay": None, "enqueued": 0, "invalid": planned.invalid, "elsewhere": planned.elsewhere}
-        click.echo(json.dumps(nothing))
+        say(json.dumps(nothing))
     else:
-        click.echo(f"enqueued 0 of 0{_left_out(planned)}")
+        say(f"enqueued 0 of 0{_left_out(planned)}")
 
 
 def _tell(followed: Followed, planned: Preview, aftermath: Aftermath | None, *, as_json: bool) -> None:
@@ -161,20 +161,20 @@ def _tell(followed: Followed, planned: Preview, aftermath: Aftermath | None, *, 
         result = {"replay": plan.to_record(), "enqueued": plan.progress.gone, "invalid": planned.invalid}
         ended = {"interrupted": followed.interrupted, "failure": followed.failure}
         left = {} if aftermath is None else aftermath.to_record()
-        click.echo(json_text(result | {"elsewhere": planned.elsewhere} | left | ended))
+        say(json_text(result | {"elsewhere": planned.elsewhere} | left | ended))
     else:
-        click.echo(f"replay {plan.id}: {outcome(plan)}{_left_out(planned)}")
+        say(f"replay {plan.id}: {outcome(plan)}{_left_out(planned)}")
     if plan.stopped_because:
-        click.echo(f"stopped: {plan.stopped_because}", err=True)
+        say(f"stopped: {plan.stopped_because}", err=True)
     if aftermath is not None and not as_json:
         for label, words in aftermath.lines():
-            click.echo(f"{label}: {words}", err=True)
+            say(f"{label}: {words}", err=True)
     if followed.failure:
-        click.echo(f"not followed any more: {followed.failure}", err=True)
+        say(f"not followed any more: {followed.failure}", err=True)
     if followed.alone:
-        click.echo(f"no worker consumes {REPLAYS}: {START_A_REPLAY_WORKER}", err=True)
+        say(f"no worker consumes {REPLAYS}: {START_A_REPLAY_WORKER}", err=True)
     if plan.is_active:
-        click.echo(
+        say(
             f"it goes on in the background: nothing is lost, and nothing is sent twice. Look at it, or end it, with "
             f"`aquilax-feedback replays show {plan.id}`, `… pause {plan.id}`, `… cancel {plan.id}`",
             err=True,

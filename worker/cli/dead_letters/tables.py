@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
+from worker.cli.output import say
 from worker.deadletters.record import to_record
 from worker.visible import visible
 
@@ -67,9 +68,9 @@ def print_one(row: DeadLetter) -> None:
     """Print all that is known of one row."""
     for name, value in to_record(row).items():
         if value is not None and value != "":
-            click.echo(visible(f"{name + ':':<20}{json.dumps(value) if isinstance(value, bool) else value}"))
+            say(f"{name + ':':<20}{json.dumps(value) if isinstance(value, bool) else value}")
     if row.raw is not None:
-        click.echo(f"{'raw:':<20}{row.raw!r}")
+        say(f"{'raw:':<20}{row.raw!r}")
 
 
 def print_lines(lines: Sequence[dict[str, str]], *, narrow: Sequence[str]) -> None:
@@ -83,14 +84,14 @@ def print_lines(lines: Sequence[dict[str, str]], *, narrow: Sequence[str]) -> No
         return
     if not sys.stdout.isatty():
         for cells in (lines[0], *(line.values() for line in lines)):
-            click.echo(visible("\t".join(" ".join(cell.split()) for cell in cells)))
+            say("\t".join(" ".join(cell.split()) for cell in cells))
         return
     lines = [{name: visible(cell) for name, cell in line.items()} for line in lines]
     widths = {name: max(len(name), *(len(line[name]) for line in lines)) for name in narrow}
     screen = shutil.get_terminal_size().columns
     click.secho(_fit("  ".join(name.ljust(widths[name]) for name in narrow), screen), bold=True)
     for line in lines:
-        click.echo(_fit("  ".join(line[name].ljust(widths[name]) for name in narrow), screen))
+        say(_fit("  ".join(line[name].ljust(widths[name]) for name in narrow), screen))
 
 
 def _fit(line: str, screen: int) -> str:

@@ -10,7 +10,7 @@ import click
 
 from worker.cli.database import opened
 from worker.cli.dead_letters.tables import print_lines, short_time
-from worker.cli.output import json_text
+from worker.cli.output import json_text, say
 from worker.cli.replays.unwatched import warn_if_unwatched
 from worker.cli.replays.words import Aftermath, outcome
 from worker.cli.values import Whole
@@ -101,18 +101,18 @@ def _print_plan(plan: Plan, aftermath: Aftermath) -> None:
     }
     for name, value in [*told.items(), *aftermath.lines()]:
         if value is not None and value != "":
-            click.echo(f"{name + ':':<20}{value.isoformat() if isinstance(value, datetime) else value}")
+            say(f"{name + ':':<20}{value.isoformat() if isinstance(value, datetime) else value}")
 
 
 def _print_actions(its_actions: Sequence[Action]) -> None:
     for action in reversed(its_actions):
         why = f": {action.why}" if action.why else ""
-        click.echo(f"{short_time(action.at)}  {action.action.removeprefix('replay.')} by {action.who}{why}")
+        say(f"{short_time(action.at)}  {action.action.removeprefix('replay.')} by {action.who}{why}")
 
 
 def _print_rows(its_rows: Sequence[PlanRow]) -> None:
     if its_rows:
-        click.echo()
+        say()
     lines = [
         {
             "dead letter": str(row.dead_letter_id),
@@ -131,4 +131,4 @@ def _plain(record: dict[str, Any]) -> dict[str, Any]:
 
 
 def _print_json(value: object) -> None:
-    click.echo(json_text(value, indent=2))
+    say(json_text(value, indent=2))

@@ -8,6 +8,7 @@ import click
 
 from worker.cli.database import opened
 from worker.cli.dead_letters.asking import by_option
+from worker.cli.output import say
 from worker.cli.replays.words import outcome
 from worker.cli.values import ANY_TEXT, Whole
 from worker.replays import ReplayError
@@ -58,4 +59,4 @@ def _steer(order: Callable[..., Plan], replay_id: int, *, by: str, why: str) -> 
             plan = order(engine, replay_id, by=by, why=why)
         except ReplayError as error:
             raise click.ClickException(str(error)) from None
-    click.echo(f"replay {plan.id} is {plan.state.value}: {outcome(plan)}")
+    say(f"replay {plan.id} is {plan.state.value}: {outcome(plan)}")

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import click
 import redis
 
 from worker.cli.broker import broker
+from worker.cli.output import say
 from worker.replays import START_A_REPLAY_WORKER, ReplayState, workers_watch
 from worker.replays.queue import REPLAYS
 
@@ -29,4 +29,4 @@ def warn_if_unwatched(plans: Sequence[Plan]) -> None:
     except redis.RedisError:
         return  # what Redis says is not known, and the table's word stands
     if not watched:
-        click.echo(f"no worker consumes {REPLAYS}: {START_A_REPLAY_WORKER}", err=True)
+        say(f"no worker consumes {REPLAYS}: {START_A_REPLAY_WORKER}", err=True)
