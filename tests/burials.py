@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -10,7 +11,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session, undefer
 
 from producer.event import FeedbackEvent
-from worker.deadletters import Burial, DeadLetter, DeadLetterStore, State, key_of_event
+from worker.deadletters import Burial, DeadLetter, DeadLetterStore, State, key_of_event, key_of_raw
 from worker.policy.retry import Reason
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -43,6 +44,12 @@ def a_burial(event: FeedbackEvent | None = None, **changes: Any) -> Burial:
         "answer": "Request ID not found",
     }
     return Burial(**(fields | changes))
+
+
+def an_unreadable_burial() -> Burial:
+    """Of bytes that are no message and hold no event."""
+    raw = b"\xff"
+    return replace(a_burial(), event=None, event_key=key_of_raw(raw), reason=Reason.INVALID, raw=raw)
 
 
 def bury(store: DeadLetterStore, burial: Burial) -> int:

@@ -387,5 +387,5 @@ def test_a_redis_whose_keys_are_of_another_kind_says_so(places: Places) -> None:
     """It is another program's, and no number would be right."""
     places.client.set("feedback", "a string")
 
-    with pytest.raises(redis.ResponseError, match="WRONGTYPE"):
+    with pytest.raises(redis.ResponseError, match="'feedback' is a string, and a list is expected there"):
         check(places.client)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from click.testing import CliRunner, Result
 
-from tests.burials import NOON, REQUEST_ID, a_burial, an_event, bury, rows_of, settle
+from tests.burials import NOON, REQUEST_ID, a_burial, an_event, an_unreadable_burial, bury, rows_of, settle
 from tests.plans import Steps
 from tests.processes import ROOT, RedisServer, eventually
 from worker.cli import main
@@ -233,7 +233,7 @@ def test_an_id_that_is_not_there_is_told(table: DeadLetterStore, arguments: list
 
 def test_an_invalid_row_that_is_asked_for_by_its_id_is_a_failure(table: DeadLetterStore) -> None:
     """Among many it is left out; alone it is what was wanted."""
-    _bury(table, 1, reason=Reason.INVALID)
+    bury(table, an_unreadable_burial())
 
     ended = _say("replay", 1)
 
@@ -396,7 +396,7 @@ def test_a_database_that_goes_away_under_a_replay_is_told_with_its_setting(
 
 def test_an_invalid_message_is_left_out_and_said_to_be(table: DeadLetterStore) -> None:
     """The operator knows why the numbers differ."""
-    _bury(table, 1, reason=Reason.INVALID)
+    bury(table, an_unreadable_burial())
 
     ended = _say("replay", "--yes")
 

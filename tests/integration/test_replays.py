@@ -11,11 +11,11 @@ import pytest
 import redis
 from sqlalchemy import delete, update
 
-from tests.burials import NOON, REQUEST_ID, a_burial, an_event, bury, row_of, rows_of, settle
+from tests.burials import NOON, REQUEST_ID, a_burial, an_event, an_unreadable_burial, bury, row_of, rows_of, settle
 from tests.plans import EVERYTHING, LEASE, Steps
 from worker.accounts import KEYS
 from worker.accounts.table import put_back_to_dead, replaying
-from worker.deadletters import DeadLetter, DeadLetterStore, State, key_of_raw
+from worker.deadletters import DeadLetter, DeadLetterStore, State
 from worker.deadletters.actions import actions
 from worker.deadletters.discard import discard
 from worker.deadletters.selection import Selection, replayable
@@ -48,7 +48,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from tests.processes import RedisServer
-    from worker.deadletters import Burial
 
 
 class KilledError(BaseException):
@@ -163,7 +162,7 @@ def test_rows_of_another_plan_are_left_out(steps: Steps) -> None:
 
 def test_invalid_rows_are_left_out(steps: Steps) -> None:
     """They hold no event."""
-    steps.store.bury(_invalid())
+    steps.store.bury(an_unreadable_burial())
     sound = bury(steps.store, a_burial())
 
     plan = steps.plan()
@@ -172,13 +171,9 @@ def test_invalid_rows_are_left_out(steps: Steps) -> None:
     assert list(steps.states(plan)) == [sound]
 
 
-def _invalid() -> Burial:
-    return replace(a_burial(), event=None, event_key=key_of_raw(b"\xff"), reason=Reason.INVALID, raw=b"\xff")
-
-
 def test_a_preview_says_what_a_plan_would_do_and_changes_nothing(steps: Steps) -> None:
     """How many by cause and by org, how many are left out, and how long it takes."""
-    steps.store.bury(_invalid())
+    steps.store.bury(an_unreadable_burial())
     _bury(steps.store, 3)
     steps.store.bury(a_burial(an_event(org="org-2"), http_status=400, answer="bad"))
     steps.plan(limit=1)
