@@ -181,6 +181,14 @@ class Consumer(CeleryConsumer):  # type: ignore[misc]  # Celery is untyped
         if isinstance(exc, (Refused, OperationalError)):
             time.sleep(self._interruptions.pause)  # it is there, so that connecting anew would not be waited for
 
+    def on_connection_error_before_connected(self, exc: Exception) -> None:
+        """Say what Redis refuses before there is a channel, and wait; Celery would try again at once, and for ever."""
+        if not isinstance(exc, (Refused, OperationalError)):
+            super().on_connection_error_before_connected(exc)
+            return
+        self._interruptions.met(exc)
+        time.sleep(self._interruptions.pause)
+
     def on_ready(self) -> None:
         """Consume; if that still works in a moment, an interruption is over."""
         super().on_ready()

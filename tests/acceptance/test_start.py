@@ -111,6 +111,23 @@ def test_a_right_that_is_missing_is_named_and_the_worker_goes_on_once_it_has_it(
             eventually(lambda: "Redis works again after" in worker.output())
 
 
+def test_keys_that_are_missing_are_named_once(stack: LocalStack) -> None:
+    """Redis refuses before there is a channel: Celery would try hundreds of times in ten seconds."""
+    url = stack.environment["FEEDBACK_BROKER_URL"]
+    client: Any = redis.Redis.from_url(url)
+    with closing(client):
+        client.execute_command("ACL", "SETUSER", "app", "on", ">secret", "~feedback*", "&*", "+@all")
+        stack.environment["FEEDBACK_BROKER_URL"] = url.replace("://", "://app:secret@")
+        with running([*WORKER, "--loglevel=INFO"], log=stack.folder / "worker.log", env=stack.environment) as worker:
+            eventually(lambda: "give the broker's login its keys" in worker.output())
+            eventually(lambda: len(client.acl_log()) > 0 and client.acl_log()[0]["count"] > 3)
+            client.execute_command("ACL", "SETUSER", "app", "allkeys")
+            eventually(lambda: " ready." in worker.output())
+
+    assert worker.output().count("give the broker's login its keys") == 1
+    assert "Frequent restarts" not in worker.output()
+
+
 def test_a_cluster_is_named_and_the_worker_goes_on_asking(stack: LocalStack) -> None:
     """Serverless offers of Redis have one endpoint, and are clusters: the log says so once, and what to do."""
     options = ("--cluster-enabled", "yes", "--cluster-config-file", "nodes.conf")
