@@ -92,7 +92,7 @@ def _waiting(record: dict[str, Any]) -> int:
 
 def test_the_accounts_balance_while_everything_is_at_work(stack: LocalStack, producer: FeedbackProducer) -> None:
     """With retries, dead letters, duplicates, and a worker that is killed: at every moment and at the end."""
-    flags = ["--latency=0.05", "--error-rate=503=0.1", "--unknown-share=0.1"]
+    flags = ["--latency=0.5", "--error-rate=503=0.1", "--unknown-share=0.1"]
     events = _events(1500)
     with closing(stack.start_sandbox(flags)) as sandbox:
         stack.start_worker("worker-1")
