@@ -36,7 +36,7 @@ SAME: Final = (
     (re.compile(r"\b[0-9a-f]{12}\b"), "<cause>"),
     (re.compile(r"\(by \S+heartbeat\)"), "(by <file>)"),
     (re.compile(r"\bby \S+:\d+"), "by <worker>"),
-    (re.compile(r"worker1@\S+;"), "<worker>;"),
+    (re.compile(r"worker1@[^\s;]+"), "<worker>"),
     (re.compile(r"\d[\d.]* (d|h|min|s)\b( \d+ (h|min|s)\b)?"), "<time>"),
     (re.compile(r"\bthe next one (now|in <time>)"), "the next one <then>"),
     (re.compile(r"\d[\d,.]*"), "<number>"),
@@ -98,7 +98,7 @@ class Desk:
         printed: list[str] = []
         if not is_seen():
             # A worker that was just started, or an outcome on its way: whoever is on call looks again.
-            eventually(is_seen, timeout=45, what=f"{command} prints\n{expected}\nand not\n{printed[-1]}")
+            eventually(is_seen, timeout=150, what=f"{command} prints\n{expected}\nand not\n{printed[-1]}")
 
     def _run(self, command: str) -> str:
         environment = self.stack.environment
