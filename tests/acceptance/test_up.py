@@ -108,7 +108,7 @@ def _press(broker: str) -> str:
 
 
 def _addresses(up: Running) -> dict[str, str]:
-    eventually(lambda: "Flower is at" in up.output() or up.process.poll() is not None, timeout=60)
+    eventually(lambda: "Flower is at" in up.output() or up.process.poll() is not None, timeout=180)
     assert up.process.poll() is None, up.output()
     return dict(re.findall(r"^export (\w+)=(\S+)$", up.output(), re.MULTILINE))
 
