@@ -188,7 +188,7 @@ def test_it_reads_what_http_client_reads(first: str, headers: dict[str, str], bo
         assert isinstance(ours, HTTPException)
     elif isinstance(theirs, Reply):
         assert (ours[0].status, ours[0].retry_after) == (theirs.status, theirs.retry_after)
-        if _told(headers):
+        if _told(headers) and theirs.status != 204:  # which has no body; http.client reads a chunked one all the same
             assert ours[0].body == theirs.body
 
 
