@@ -98,6 +98,7 @@ def test_presses_by_a_node_client_get_delivered(system: System, node_clients: Pa
 
     celery-node and celery-ts write protocol 2, node-celery protocol 1; none has a header of ours.
     """
+    eventually(system.is_idle)
     request_id, before = str(uuid.uuid4()), _counts(system)
     program = [need("node"), f"{client}.js", system.stack.environment["FEEDBACK_BROKER_URL"], request_id]
 

@@ -30,6 +30,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Future[
         folder = tmp_path_factory.mktemp("chaos")
         return execute(scenario, scenario.makes[0], folder=folder, short=True, plain=False)
 
+    tmp_path_factory.getbasetemp()  # two threads that ask first would both make it
     with ThreadPoolExecutor(_AT_ONCE) as pool:
         yield {scenario.name: pool.submit(run, scenario) for scenario in _SHORT}
 
