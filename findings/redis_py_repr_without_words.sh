@@ -12,10 +12,10 @@ set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 look='import redis; e = redis.ConnectionError("the reason"); print(redis.__version__, repr(e), "|", str(e))'
-for version in 6.4.0 8.1.0; do
-  python3 -m venv "$folder/$version"
-  "$folder/$version/bin/pip" install --quiet --disable-pip-version-check "redis==$version"
-  "$folder/$version/bin/python" -c "$look" | tee -a "$folder/seen"
+for pinned in redis==6.4.0 redis==8.1.0; do
+  python3 -m venv "$folder/$pinned"
+  "$folder/$pinned/bin/pip" install --quiet --disable-pip-version-check "$pinned"
+  "$folder/$pinned/bin/python" -c "$look" | tee -a "$folder/seen"
 done
 grep -qxF "6.4.0 ConnectionError('the reason') | the reason" "$folder/seen"
 grep -qxF "8.1.0 network:ConnectionError | the reason" "$folder/seen"

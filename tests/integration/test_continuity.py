@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import json
-from contextlib import closing
 from typing import TYPE_CHECKING
 
 import pytest
 from click.testing import CliRunner, Result
 
 from tests.burials import a_burial, bury
-from tests.places import Places, places_of
 from worker.accounts.continuity import Kind, look_at_continuity, record
 from worker.cli import main
-from worker.deadletters import DeadLetterStore, upgrade
 from worker.deadletters.actions import actions
 from worker.deadletters.generations import recorded_generations
 from worker.doctor.books import look_at_books
@@ -23,27 +20,10 @@ from worker.hold import Hold, HoldKind
 from worker.settings import load_settings
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
-    from tests.processes import RedisServer
-
-
-@pytest.fixture
-def places(valkey: RedisServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[Places]:
-    """The places of an empty queue, in the Redis of the settings."""
-    monkeypatch.setenv("FEEDBACK_BROKER_URL", valkey.url)
-    with places_of(valkey) as places:
-        yield places
-
-
-@pytest.fixture
-def store(sqlite_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[DeadLetterStore]:
-    """The empty table in the database of the settings."""
-    monkeypatch.setenv("FEEDBACK_DATABASE_URL", sqlite_url)
-    upgrade(sqlite_url)
-    with closing(DeadLetterStore.connect(sqlite_url)) as store:
-        yield store
+    from tests.places import Places
+    from worker.deadletters import DeadLetterStore
 
 
 def _run(*command: str) -> Result:
@@ -60,27 +40,27 @@ def _levels() -> dict[str, Level]:
     return {finding.check: finding.level for finding in look_at_redis_data(load_settings())}
 
 
-def test_the_first_redis_is_in_order(places: Places, store: DeadLetterStore) -> None:
+def test_the_first_redis_is_in_order(places: Places, table: DeadLetterStore) -> None:
     """Nothing is known of it, so nothing is lost; from then on it is known."""
     places.enqueue(2)
 
     assert _levels() == {"broker data": Level.GREEN}
-    assert record(places.client, store.engine).kind is Kind.FIRST
+    assert record(places.client, table.engine).kind is Kind.FIRST
     assert _reconcile().exit_code == 0
-    assert record(places.client, store.engine).kind is Kind.SAME
+    assert record(places.client, table.engine).kind is Kind.SAME
 
 
-def test_an_emptied_redis_is_told_and_taken_on_the_record(places: Places, store: DeadLetterStore) -> None:
+def test_an_emptied_redis_is_told_and_taken_on_the_record(places: Places, table: DeadLetterStore) -> None:
     """FLUSHALL, or a lost volume: how many are missing at least, since when, and what to do; its totals go on."""
-    bury(store, a_burial(message_id="tag-1"))
+    bury(table, a_burial(message_id="tag-1"))
     places.enqueue(5)
     places.count(accepted=1, dead=1, dead_rejected=1, graves=1)
-    record(places.client, store.engine)
+    record(places.client, table.engine)
     places.client.flushall()
     places.enqueue(2)
 
     found, status = _reconcile(), _run("status").stdout
-    levels, kind = _levels(), look_at_continuity(places.client, store.engine).kind
+    levels, kind = _levels(), look_at_continuity(places.client, table.engine).kind
     in_status = json.loads(_run("status", "--json").stdout)["redis_data"]
     mended, again = _reconcile("--repair"), _reconcile()
 
@@ -95,19 +75,19 @@ def test_an_emptied_redis_is_told_and_taken_on_the_record(places: Places, store:
     assert again.stdout.startswith("balanced: 8 accepted = 0 delivered + 0 duplicate + 0 stale + 1 dead + ")
     assert again.stdout.splitlines()[0].endswith("; 5 written off")
     assert "dead letters: 1 buried, 1 of these in the table" in again.stdout
-    (action,) = actions(store.engine)
+    (action,) = actions(table.engine)
     assert (action.action, action.details["missing_at_least"]) == ("redis.accept", 5)
 
 
-def test_an_older_copy_is_told_and_taken_on_the_record(places: Places, store: DeadLetterStore) -> None:
+def test_an_older_copy_is_told_and_taken_on_the_record(places: Places, table: DeadLetterStore) -> None:
     """The same generation, and totals that went back: no count stays lower than it was, and the books balance."""
     places.enqueue(3)
-    record(places.client, store.engine)
+    record(places.client, table.engine)
     copy = {key: places.client.dump(key) or b"" for key in places.client.keys()}  # noqa: SIM118 - Redis' own command
     places.client.lpop("feedback")
     places.count(delivered=1)
     places.enqueue(4)
-    record(places.client, store.engine)
+    record(places.client, table.engine)
     places.client.flushall()
     for key, dumped in copy.items():
         places.client.restore(key, 0, dumped)
@@ -123,10 +103,10 @@ def test_an_older_copy_is_told_and_taken_on_the_record(places: Places, store: De
     assert again["redis_data"]["kind"] == "same"
 
 
-def test_what_workers_had_in_hand_is_not_written_off(places: Places, store: DeadLetterStore) -> None:
+def test_what_workers_had_in_hand_is_not_written_off(places: Places, table: DeadLetterStore) -> None:
     """A worker ends what it holds although Redis was emptied: that is not missing, and the books balance at once."""
     places.enqueue(5)
-    record(places.client, store.engine)
+    record(places.client, table.engine)
     places.client.flushall()
     places.count(delivered=2)
     places.enqueue_foreign()
@@ -143,11 +123,11 @@ def test_what_workers_had_in_hand_is_not_written_off(places: Places, store: Dead
 
 @pytest.mark.parametrize(("flushed", "written_off"), [(True, 2), (False, 0)])
 def test_foreign_messages_that_no_worker_had_counted_are_written_off_if_they_are_gone(
-    places: Places, store: DeadLetterStore, flushed: bool, written_off: int
+    places: Places, table: DeadLetterStore, flushed: bool, written_off: int
 ) -> None:
     """They were not accepted yet, and lost all the same: the books never say afterwards that nothing was lost."""
     places.enqueue_foreign(2)
-    record(places.client, store.engine)
+    record(places.client, table.engine)
     places.client.flushall() if flushed else places.client.delete("feedback:counts")
 
     mended, again = _reconcile("--repair"), json.loads(_reconcile("--json").stdout)
@@ -164,10 +144,10 @@ def test_foreign_messages_that_no_worker_had_counted_are_written_off_if_they_are
     }
 
 
-def test_counts_that_were_deleted_write_off_no_message_that_is_there(places: Places, store: DeadLetterStore) -> None:
+def test_counts_that_were_deleted_write_off_no_message_that_is_there(places: Places, table: DeadLetterStore) -> None:
     """The totals go on from those that the database knows, and what waits is accepted as before."""
     places.enqueue(3)
-    record(places.client, store.engine)
+    record(places.client, table.engine)
     places.client.delete("feedback:counts")
 
     found, mended, again = _reconcile(), _reconcile("--repair"), json.loads(_reconcile("--json").stdout)
@@ -177,15 +157,15 @@ def test_counts_that_were_deleted_write_off_no_message_that_is_there(places: Pla
     assert (again["accepted"], again["queued"], again["written_off"]) == (3, 3, 0)
 
 
-def test_data_that_was_given_up_is_told_when_it_comes_back(places: Places, store: DeadLetterStore) -> None:
+def test_data_that_was_given_up_is_told_when_it_comes_back(places: Places, table: DeadLetterStore) -> None:
     """An operator took another Redis in its place: what came since then is not in it, although its own totals fit."""
     places.enqueue(1)
-    record(places.client, store.engine)
+    record(places.client, table.engine)
     copy = {key: places.client.dump(key) or b"" for key in places.client.keys()}  # noqa: SIM118 - Redis' own command
     places.client.flushall()
     _reconcile("--repair")
     places.enqueue(4)
-    record(places.client, store.engine)
+    record(places.client, table.engine)
     places.client.flushall()
     for key, dumped in copy.items():
         places.client.restore(key, 0, dumped)
@@ -198,14 +178,14 @@ def test_data_that_was_given_up_is_told_when_it_comes_back(places: Places, store
     assert (again["accepted"], again["queued"], again["written_off"]) == (5, 1, 4)
 
 
-def test_the_doctor_writes_nothing_of_it(places: Places, store: DeadLetterStore) -> None:
+def test_the_doctor_writes_nothing_of_it(places: Places, table: DeadLetterStore) -> None:
     """It looks at the books, and leaves it to a worker to write down what Redis has."""
     places.enqueue()
 
     findings = {finding.check: finding.level for finding in look_at_books(load_settings())}
 
     assert findings["books"] is Level.GREEN
-    assert recorded_generations(store.engine) == []
+    assert recorded_generations(table.engine) == []
     assert not places.client.hexists("feedback:counts", "generation")
 
 
@@ -221,17 +201,17 @@ def test_a_missing_database_is_not_made_by_looking(
     assert not file.exists()
 
 
-def test_a_loss_stays_told_until_it_is_taken(places: Places, store: DeadLetterStore) -> None:
+def test_a_loss_stays_told_until_it_is_taken(places: Places, table: DeadLetterStore) -> None:
     """What workers record meanwhile does not hide it."""
     places.enqueue()
-    record(places.client, store.engine)
+    record(places.client, table.engine)
     places.client.flushall()
 
-    assert [record(places.client, store.engine).kind for _ in range(2)] == [Kind.NEW, Kind.NEW]
+    assert [record(places.client, table.engine).kind for _ in range(2)] == [Kind.NEW, Kind.NEW]
     assert _reconcile().exit_code == 1
 
 
-def test_a_hold_by_hand_that_redis_lost_stands_again(places: Places, store: DeadLetterStore) -> None:
+def test_a_hold_by_hand_that_redis_lost_stands_again(places: Places, table: DeadLetterStore) -> None:
     """Nothing is handed out while an operator's hold is meant to stand; until it does the doctor is red."""
     hold = Hold(places.client, by="")
     _run("hold", "--reason", "AquilaX migrates", "--by", "ann")
@@ -239,7 +219,7 @@ def test_a_hold_by_hand_that_redis_lost_stands_again(places: Places, store: Dead
     places.client.flushall()
 
     levels, status = _levels(), _run("status").stdout
-    record(places.client, store.engine)
+    record(places.client, table.engine)
 
     assert levels["hold by hand"] is Level.RED
     assert "Redis has lost the hold by hand: AquilaX migrates, by ann" in status
@@ -251,23 +231,23 @@ def test_a_hold_by_hand_that_redis_lost_stands_again(places: Places, store: Dead
     assert "hold by hand" not in _levels()
 
 
-def test_a_resume_that_the_database_did_not_hear_of_holds(places: Places, store: DeadLetterStore) -> None:
+def test_a_resume_that_the_database_did_not_hear_of_holds(places: Places, table: DeadLetterStore) -> None:
     """Redis counts the changes: what it knows later is not undone by what the database knows."""
     hold = Hold(places.client, by="")
     hold.hold("maintenance", by="ann")
-    record(places.client, store.engine)
+    record(places.client, table.engine)
 
     hold.resume()
-    record(places.client, store.engine)
+    record(places.client, table.engine)
 
     assert hold.state() is None
     places.client.flushall()
-    assert record(places.client, store.engine).lost_hold is None
+    assert record(places.client, table.engine).lost_hold is None
 
 
-def test_what_operators_gave_up_is_no_nothing_lost(places: Places, store: DeadLetterStore) -> None:
+def test_what_operators_gave_up_is_no_nothing_lost(places: Places, table: DeadLetterStore) -> None:
     """The verdict names what was written off, purged and revoked."""
-    assert store
+    assert table
     places.enqueue()
     places.count(accepted=6, written_off=1, purged=2, revoked=3)
 

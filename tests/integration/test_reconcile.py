@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -14,40 +14,22 @@ from sqlalchemy import delete, text, update
 
 from producer.message import to_message
 from tests.burials import a_burial, an_event, bury, row_of, rows_of, settle
-from tests.places import Places, places_of, request_id_of
+from tests.places import Places, request_id_of
 from worker.accounts.record import RECONCILE_KEYS
 from worker.cli import main
-from worker.deadletters import DeadLetter, DeadLetterStore, State, upgrade
+from worker.deadletters import DeadLetter, DeadLetterStore, State
 from worker.deadletters.pruning import prune
 from worker.sandbox.stack import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.processes import RedisServer
 
 LONG_AGO = datetime(2026, 3, 1, 12, tzinfo=UTC)
 EQUATION = (
     "{accepted} accepted = 0 delivered + 0 duplicate + 0 stale + 0 dead + 0 revoked + 0 purged + {written_off} written "
     "off + {queued} queued + 0 in flight + 0 scheduled"
 )
-
-
-@pytest.fixture
-def places(valkey: RedisServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[Places]:
-    """The places of an empty queue, in the Redis of the settings."""
-    monkeypatch.setenv("FEEDBACK_BROKER_URL", valkey.url)
-    with places_of(valkey) as places:
-        yield places
-
-
-@pytest.fixture
-def table(sqlite_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[DeadLetterStore]:
-    """The empty table in the database of the settings."""
-    monkeypatch.setenv("FEEDBACK_DATABASE_URL", sqlite_url)
-    upgrade(sqlite_url)
-    with closing(DeadLetterStore.connect(sqlite_url)) as store:
-        yield store
 
 
 def _reconcile(*options: str, patience: float = 0) -> Result:

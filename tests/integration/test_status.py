@@ -6,7 +6,7 @@ import json
 import os
 import signal
 import sys
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -15,10 +15,10 @@ from click.testing import CliRunner, Result
 
 from producer.message import to_message
 from tests.burials import a_burial, an_event, bury, settle
-from tests.places import LONG_FROM_NOW, Places, foreign_message, places_of
+from tests.places import LONG_FROM_NOW, Places, foreign_message
 from tests.processes import ROOT, VALKEY, eventually, running
 from worker.cli import main
-from worker.deadletters import DeadLetterStore, State, upgrade
+from worker.deadletters import DeadLetterStore, State
 from worker.deadletters.selection import Selection
 from worker.replays import create, pause
 from worker.replays.queue import say_watching
@@ -29,24 +29,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from tests.processes import RedisServer
 
-
-@pytest.fixture
-def places(valkey: RedisServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[Places]:
-    """The places of an empty queue, in the Redis of the settings."""
-    monkeypatch.setenv("FEEDBACK_BROKER_URL", valkey.url)
-    with places_of(valkey) as places:
-        yield places
-
-
-@pytest.fixture(autouse=True)
-def table(sqlite_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[DeadLetterStore]:
-    """The empty table in the database of the settings."""
-    monkeypatch.setenv("FEEDBACK_DATABASE_URL", sqlite_url)
-    upgrade(sqlite_url)
-    with closing(DeadLetterStore.connect(sqlite_url)) as store:
-        yield store
+pytestmark = pytest.mark.usefixtures("table")
 
 
 def _status(*options: str) -> Result:
