@@ -62,6 +62,8 @@ class Address:
         self._shown = broker.shown
         self.patience = patience
         self.sentinels = self._ask_at(broker, sentinel_master) if sentinel_master else None
+        # The first connection that redis-py makes imports modules as well: one that never connects does so here.
+        self._redis()
 
     def connection(self) -> RedisConnection:
         """Return a connection that has yet to connect."""

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import time
 from dataclasses import dataclass
+from subprocess import run
 from typing import TYPE_CHECKING, Any, Self
 
 from producer import AsyncFeedbackProducer, FeedbackEvent, FeedbackProducer, ProducerError
+from tests.processes import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
 
-__all__ = ["EVENT", "InALoop", "InThreads", "Outcome", "attempt", "produce"]
+__all__ = ["EVENT", "InALoop", "InThreads", "Outcome", "attempt", "first_enqueue", "produce"]
 
 EVENT = FeedbackEvent(request_id="77e81bbc-3e7f-47b9-87fa-681b5d2f54e6", status=True, org="o", group="g")
 
@@ -75,3 +78,28 @@ def attempt(producer: InThreads | InALoop, **options: Any) -> Outcome:
     except ProducerError as raised:
         error = raised
     return Outcome(error, time.monotonic() - began)
+
+
+_FIRST_ENQUEUE = """
+import sys
+from producer import FeedbackProducer, ProducerError
+producer = FeedbackProducer(sys.argv[1], timeout=20, sentinel_master=sys.argv[2] or None)
+before = set(sys.modules)
+try:
+    producer.enqueue("77e81bbc-3e7f-47b9-87fa-681b5d2f54e6", True, org="o", group="g")
+    print("taken")
+except ProducerError:
+    print("not taken")
+print(sorted(set(sys.modules) - before))
+"""
+
+
+def first_enqueue(url: str, sentinel_master: str = "") -> tuple[bool, str]:
+    """Enqueue one event in a new process.
+
+    Returns:
+        Whether it was taken, and the list of modules that were imported after the producer was made.
+    """
+    command = [sys.executable, "-c", _FIRST_ENQUEUE, url, sentinel_master]
+    outcome, imported = run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.splitlines()
+    return outcome == "taken", imported

@@ -29,7 +29,8 @@ def celery_client(running_system: System) -> Iterator[Celery]:
     """A Celery app that knows the broker's address, and nothing else of us."""
     with Celery(broker=running_system.stack.environment["FEEDBACK_BROKER_URL"], set_as_current=False) as app:
         yield app
-        app.pool.force_close_all()
+        # Kombu keeps one pool for all apps of an address: closed, it would fail the next one's calls.
+        app.pool.force_close_all(close_pool=False)
 
 
 def test_a_plain_celery_client_gets_delivered(system: System, celery_client: Celery) -> None:

@@ -25,7 +25,8 @@ def client(running_system: System) -> Iterator[Celery]:
     with Celery(broker=running_system.stack.environment["FEEDBACK_BROKER_URL"], set_as_current=False) as app:
         app.conf.control_exchange = CONTROL_EXCHANGE
         yield app
-        app.pool.force_close_all()
+        # Kombu keeps one pool for all apps of an address: closed, it would fail the next one's calls.
+        app.pool.force_close_all(close_pool=False)
 
 
 def _by_control(_: System, client: Celery, task_id: str) -> None:

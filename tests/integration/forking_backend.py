@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
+import traceback
 from threading import Event, Thread
 from uuid import uuid4
 
@@ -52,6 +53,8 @@ def _fork(producer: FeedbackProducer) -> int:
             _enqueue(producer)
         producer.close()
         status = 0
+    except BaseException:  # noqa: BLE001 - a child ends here, whatever it was
+        traceback.print_exc()
     finally:
         os._exit(status)
 

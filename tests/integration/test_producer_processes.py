@@ -14,7 +14,7 @@ import pytest
 from producer import BrokerUnavailable, FeedbackProducer
 from tests.places import request_id_of
 from tests.processes import ROOT, VALKEY, RedisServer, redis_server
-from tests.producers import EVENT, InThreads, attempt
+from tests.producers import EVENT, InThreads, attempt, first_enqueue
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -49,6 +49,16 @@ def test_a_call_that_gets_no_turn_is_not_sent(broker: RedisServer) -> None:
     assert type(outcome.error) is BrokerUnavailable
     assert "all 1 connections to Redis were busy" in str(outcome.error)
     assert outcome.seconds < 0.25 + 0.15
+
+
+@pytest.mark.parametrize("address", ["{url}", "unix://{socket}", "redis://localhost:{port}/0", "redis://127.0.0.1:1/0"])
+def test_nothing_is_imported_after_a_producer_is_made(address: str, tmp_path: Path) -> None:
+    """A fork in the middle of an import leaves the child a lock that no thread of its own will release."""
+    socket = tmp_path / "valkey.sock"
+    with redis_server(VALKEY, tmp_path, "--unixsocket", str(socket)) as server:
+        url = address.format(url=server.url, socket=socket, port=server.port)
+
+        assert first_enqueue(url) == (not url.endswith(":1/0"), "[]")
 
 
 @pytest.mark.parametrize("scheme", ["redis", "unix"])

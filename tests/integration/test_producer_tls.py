@@ -16,7 +16,7 @@ from cryptography.x509.oid import NameOID
 
 from producer import BrokerUnavailable
 from tests.processes import ROOT, RedisServer, need, redis_server
-from tests.producers import EVENT, attempt, produce
+from tests.producers import EVENT, attempt, first_enqueue, produce
 from worker.sandbox.stack import free_port
 
 if TYPE_CHECKING:
@@ -92,6 +92,11 @@ def test_a_forked_backend_never_shares_a_session(certificate: Path, tls_server: 
     assert backend.returncode == 0, backend.stderr
     with server.client() as client:
         assert client.llen("feedback") == int(backend.stdout)
+
+
+def test_nothing_is_imported_for_the_first_session(certificate: Path, tls_server: tuple[RedisServer, str]) -> None:
+    """A fork in the middle of an import leaves the child a lock that no thread of its own will release."""
+    assert first_enqueue(f"{tls_server[1]}?ssl_ca_certs={certificate / 'cert.pem'}") == (True, "[]")
 
 
 @both

@@ -17,7 +17,7 @@ from kombu.utils.json import dumps
 from producer import BrokerUnavailable
 from tests.certificates import self_signed
 from tests.processes import VALKEY, eventually, need, redis_server, running
-from tests.producers import EVENT, attempt, produce
+from tests.producers import EVENT, attempt, first_enqueue, produce
 from tests.sentinels import MASTER, SentinelGroup, sentinel_group
 from worker.broker import install
 from worker.ledger import Ledger
@@ -55,6 +55,11 @@ def _producing(kind: str, group: SentinelGroup, **options: Any) -> Iterator[InTh
 def _queued(group: SentinelGroup, server: RedisServer) -> tuple[int, str | None]:
     with group.client(server.port) as client:
         return client.llen("feedback"), client.hget("feedback:counts", "accepted")
+
+
+def test_nothing_is_imported_to_ask_the_sentinels(group: SentinelGroup) -> None:
+    """A fork in the middle of an import leaves the child a lock that no thread of its own will release."""
+    assert first_enqueue(group.url, MASTER) == (True, "[]")
 
 
 @both
