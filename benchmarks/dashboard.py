@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 
 import requests
 
-from tests.dead_letters import fill
+from tests.support.dead_letters import fill
 from worker.app import create_app
 from worker.deadletters import DeadLetterStore, upgrade
 from worker.sandbox.stack import LocalStack

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.completeness import pytest_configure  # noqa: F401 - pytest finds it here
-from tests.databases import DatabaseServer, mariadb_server, postgres_server
-from tests.processes import VALKEY, RedisServer, need, redis_server
-from tests.sandbox import RunningSandbox, running_sandbox
+from tests.support.completeness import pytest_configure  # noqa: F401 - pytest finds it here
+from tests.support.databases import DatabaseServer, mariadb_server, postgres_server
+from tests.support.processes import VALKEY, RedisServer, need, redis_server
+from tests.support.sandbox import RunningSandbox, running_sandbox
 from worker.deadletters import DeadLetterStore, upgrade
 
 if TYPE_CHECKING:
@@ -111,6 +111,14 @@ def store(database_url: str) -> Iterator[DeadLetterStore]:
     """The dead-letter table in an up-to-date database of each kind."""
     upgrade(database_url)
     with closing(DeadLetterStore.connect(database_url)) as store:
+        yield store
+
+
+@pytest.fixture
+def sqlite_store(sqlite_url: str) -> Iterator[DeadLetterStore]:
+    """The dead-letter table in SQLite, for what no database decides."""
+    upgrade(sqlite_url)
+    with closing(DeadLetterStore.connect(sqlite_url)) as store:
         yield store
 
 

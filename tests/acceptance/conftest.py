@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import uuid
 from contextlib import closing
 from dataclasses import dataclass
@@ -16,7 +15,8 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from producer import FeedbackEvent, FeedbackProducer
-from tests.processes import eventually
+from tests.support.environment import FAST, clean_environment
+from tests.support.processes import eventually
 from worker.deadletters import DeadLetter, DeadLetterStore
 from worker.ledger import Ledger
 from worker.policy.retry import Reason
@@ -28,17 +28,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from worker.sandbox.client import SandboxClient
-
-FAST = {
-    "FEEDBACK_MAX_ATTEMPTS": "3",
-    "FEEDBACK_RETRY_BASE": "0.2",
-    "FEEDBACK_RETRY_CAP": "1",
-    "FEEDBACK_RETRY_HORIZON": "3600",
-    "FEEDBACK_REQUEST_TIMEOUT": "1",
-    "FEEDBACK_CONCURRENCY": "8",
-    "FLOWER_UNAUTHENTICATED_API": "true",
-}
-"""Three attempts in about a second."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,11 +78,6 @@ class System:
         return not self.broker.exists("feedback", "feedback:delayed", LIST, f"{LIST}:delayed", "unacked")
 
 
-def clean_environment() -> dict[str, str]:
-    """The environment without settings of whoever runs the tests."""
-    return {name: value for name, value in os.environ.items() if not name.startswith(("AQUILAX_", "FEEDBACK_"))}
-
-
 @pytest.fixture(scope="session")
 def running_system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
     """The whole system; one for the whole run."""
@@ -136,3 +120,52 @@ def empty_stack(tmp_path: Path) -> Iterator[LocalStack]:
     """A stack with nothing running in it yet."""
     with LocalStack(folder=tmp_path / "stack", environment=clean_environment() | FAST) as stack:
         yield stack
+
+
+@pytest.fixture
+def stack(empty_stack: LocalStack) -> LocalStack:
+    """A broker and a database."""
+    empty_stack.start_broker()
+    empty_stack.create_database()
+    return empty_stack
+
+
+@pytest.fixture
+def broker(stack: LocalStack) -> Iterator[redis.Redis]:
+    """What stands in the stack's Redis."""
+    with redis.Redis.from_url(stack.environment["FEEDBACK_BROKER_URL"]) as client:
+        yield client
+
+
+@pytest.fixture
+def store(stack: LocalStack) -> Iterator[DeadLetterStore]:
+    """The stack's dead letters."""
+    with closing(DeadLetterStore.connect(stack.environment["FEEDBACK_DATABASE_URL"])) as opened:
+        yield opened
+
+
+@pytest.fixture
+def producer(stack: LocalStack) -> Iterator[FeedbackProducer]:
+    """A chat backend."""
+    with FeedbackProducer(stack.environment["FEEDBACK_BROKER_URL"], timeout=5) as opened:
+        yield opened
+
+
+@pytest.fixture
+def sandbox(stack: LocalStack) -> Iterator[SandboxClient]:
+    """An AquilaX that answers well."""
+    with closing(stack.start_sandbox()) as client:
+        yield client
+
+
+@pytest.fixture
+def three_presses(empty_stack: LocalStack) -> Iterator[LocalStack]:
+    """A broker with three events in it, and an AquilaX that takes one, takes one at the second try, and refuses one."""
+    broker = empty_stack.start_broker()
+    empty_stack.create_database()
+    with closing(empty_stack.start_sandbox()) as sandbox, FeedbackProducer(broker, timeout=5) as producer:
+        for org, statuses in (("org-ok", [200]), ("org-later", [503, 200]), ("org-never", [404])):
+            request_id = str(uuid.uuid4())
+            sandbox.script(request_id, statuses)
+            producer.enqueue(request_id, True, org=org, group="a group")
+        yield empty_stack

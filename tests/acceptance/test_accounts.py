@@ -10,35 +10,17 @@ from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-import pytest
 import redis
 from sqlalchemy import update
 
 from producer import FeedbackEvent, FeedbackProducer
-from tests.processes import eventually
+from tests.support.processes import eventually
 from worker.accounts.reconcile import Report, reconcile
 from worker.deadletters import DeadLetter, DeadLetterStore
 from worker.replays.queue import LIST
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from worker.sandbox.stack import LocalStack
-
-
-@pytest.fixture
-def stack(empty_stack: LocalStack) -> LocalStack:
-    """A broker and a database."""
-    empty_stack.start_broker()
-    empty_stack.create_database()
-    return empty_stack
-
-
-@pytest.fixture
-def producer(stack: LocalStack) -> Iterator[FeedbackProducer]:
-    """A chat backend."""
-    with FeedbackProducer(stack.environment["FEEDBACK_BROKER_URL"], timeout=5) as opened:
-        yield opened
 
 
 def _events(number: int) -> list[FeedbackEvent]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from playwright.sync_api import expect
 
-from tests.browser import DESKTOP, PHONE, a_page, chromium, shoot
-from tests.burials import a_burial, an_event, bury, rows_of
-from tests.dead_letters import fill
-from tests.flower import ServedFlower, served_flower
-from worker.deadletters import DeadLetterStore, State, upgrade
+from tests.support.browser import DESKTOP, PHONE, a_page, chromium, shoot
+from tests.support.burials import a_burial, an_event, bury, rows_of
+from tests.support.dead_letters import fill
+from tests.support.flower import ServedFlower, served_flower
+from worker.deadletters import DeadLetterStore, State
 from worker.deadletters.actions import actions
 from worker.replays import plans
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from playwright.sync_api import Browser, Page
 
-    from tests.processes import RedisServer
+    from tests.support.processes import RedisServer
 
 HOSTILE = (
     "<script>document.title='stolen'</script><img src=x onerror=\"document.title='stolen'\">"
@@ -55,15 +55,7 @@ def browser() -> Iterator[Browser]:
 
 
 @pytest.fixture
-def store(sqlite_url: str) -> Iterator[DeadLetterStore]:
-    """The dead letters."""
-    upgrade(sqlite_url)
-    with closing(DeadLetterStore.connect(sqlite_url)) as store:
-        yield store
-
-
-@pytest.fixture
-def flower(store: DeadLetterStore, sqlite_url: str, valkey: RedisServer) -> Iterator[ServedFlower]:  # noqa: ARG001 - so that the table is there
+def flower(sqlite_store: DeadLetterStore, sqlite_url: str, valkey: RedisServer) -> Iterator[ServedFlower]:  # noqa: ARG001 - so that the table is there
     """Flower on loopback, without a login."""
     with served_flower(broker_url=valkey.url, database_url=sqlite_url) as flower:
         yield flower
@@ -76,9 +68,9 @@ def page(browser: Browser) -> Iterator[Page]:
         yield page
 
 
-def test_a_hostile_answer_is_text(flower: ServedFlower, store: DeadLetterStore, page: Page) -> None:
+def test_a_hostile_answer_is_text(flower: ServedFlower, sqlite_store: DeadLetterStore, page: Page) -> None:
     """Nothing in it runs, on any page, and nothing of it becomes a part of the page."""
-    bury(store, a_burial(an_event(org=HOSTILE[:120], group=HOSTILE[:120]), answer=HOSTILE))
+    bury(sqlite_store, a_burial(an_event(org=HOSTILE[:120], group=HOSTILE[:120]), answer=HOSTILE))
     page.goto(f"{flower.url}/feedback/dead-letters/1")
     expect(page.locator("pre").first).to_contain_text("<script>document.title='stolen'</script><img src=x")
     for path in PAGES:
@@ -148,10 +140,10 @@ def attacker(target: str) -> Iterator[str]:
 
 @pytest.mark.parametrize("login", [None, "ann:secret"], ids=["no login", "password"])
 def test_an_attackers_page_changes_nothing_and_reads_nothing(
-    browser: Browser, store: DeadLetterStore, sqlite_url: str, valkey: RedisServer, login: str | None
+    browser: Browser, sqlite_store: DeadLetterStore, sqlite_url: str, valkey: RedisServer, login: str | None
 ) -> None:
     """On another port of this machine, which shares our cookies: forms and scripts are refused, in every mode."""
-    bury(store, a_burial())
+    bury(sqlite_store, a_burial())
     options: dict[str, Any] = {"basic_auth": [login]} if login else {}
     context = {"http_credentials": dict(zip(("username", "password"), login.split(":"), strict=True))} if login else {}
     with (
@@ -172,17 +164,17 @@ def test_an_attackers_page_changes_nothing_and_reads_nothing(
         assert set(statuses) <= {401, 403}
     with valkey.client() as client:
         assert not client.exists("feedback:hold")
-    assert not actions(store.engine)
-    assert not plans(store.engine)
-    assert {row.state for row in rows_of(store)} == {State.DEAD}
+    assert not actions(sqlite_store.engine)
+    assert not plans(sqlite_store.engine)
+    assert {row.state for row in rows_of(sqlite_store)} == {State.DEAD}
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_a_phone_needs_no_scrolling_sideways(
-    flower: ServedFlower, store: DeadLetterStore, browser: Browser, theme: str
+    flower: ServedFlower, sqlite_store: DeadLetterStore, browser: Browser, theme: str
 ) -> None:
     """Whatever stands in a row; and what is to be pressed is as large as a finger needs."""
-    bury(store, a_burial(an_event(org="o" * 120, group="g" * 120), answer="x" * WIDEST))
+    bury(sqlite_store, a_burial(an_event(org="o" * 120, group="g" * 120), answer="x" * WIDEST))
     with a_page(browser, viewport=PHONE, color_scheme=theme, is_mobile=True, has_touch=True) as page:
         for path in PAGES:
             page.goto(f"{flower.url}{path}")
@@ -194,9 +186,11 @@ def test_a_phone_needs_no_scrolling_sideways(
         expect(page.locator("#overview-numbers")).to_be_visible()
 
 
-def test_in_the_dark_it_is_dark_and_can_be_read(flower: ServedFlower, store: DeadLetterStore, browser: Browser) -> None:
+def test_in_the_dark_it_is_dark_and_can_be_read(
+    flower: ServedFlower, sqlite_store: DeadLetterStore, browser: Browser
+) -> None:
     """Flower's theme decides; words keep the contrast that WCAG asks for, 4.5 to 1, in both themes."""
-    bury(store, a_burial())
+    bury(sqlite_store, a_burial())
     for theme in ("light", "dark"):
         with a_page(browser, color_scheme=theme) as page:
             for path in PAGES:
@@ -227,10 +221,12 @@ _POOR_CONTRAST = """() => {
 }"""
 
 
-def test_everything_can_be_done_with_the_keyboard(flower: ServedFlower, store: DeadLetterStore, page: Page) -> None:
+def test_everything_can_be_done_with_the_keyboard(
+    flower: ServedFlower, sqlite_store: DeadLetterStore, page: Page
+) -> None:
     """Open the rows, tick all, go to the preview, give a reason, and replay; each stop can be seen."""
     for _ in range(3):
-        bury(store, a_burial())
+        bury(sqlite_store, a_burial())
     page.goto(f"{flower.url}/feedback/dead-letters/rows")
     _tab_to(page, "Select all rows of this page")
     page.keyboard.press("Space")
@@ -245,7 +241,7 @@ def test_everything_can_be_done_with_the_keyboard(flower: ServedFlower, store: D
     _tab_to(page, "Cancel")
     page.keyboard.press("Enter")
     expect(page.locator("#replay-progress")).to_contain_text("cancelled")
-    assert plans(store.engine)[0].why == "mended"
+    assert plans(sqlite_store.engine)[0].why == "mended"
 
 
 def _tab_to(page: Page, name: str) -> None:
@@ -290,9 +286,9 @@ def test_what_can_be_pressed_follows_the_hold(flower: ServedFlower, page: Page, 
         assert not client.exists("feedback:hold")
 
 
-def test_numbers_are_never_broken(flower: ServedFlower, store: DeadLetterStore, browser: Browser) -> None:
+def test_numbers_are_never_broken(flower: ServedFlower, sqlite_store: DeadLetterStore, browser: Browser) -> None:
     """On a phone neither, in a preview or in the list of replays: 80 and 0 are not 800."""
-    fill(store, 10_000, last_at=datetime.now(UTC))
+    fill(sqlite_store, 10_000, last_at=datetime.now(UTC))
     flower.session().send("/feedback/dead-letters/replay", http_status="404", rate="1", why="mended")
     for viewport in (DESKTOP, PHONE):
         with a_page(browser, viewport=viewport) as page:
@@ -309,9 +305,9 @@ _LINES = """cells => cells.map(cell => {
 })"""
 
 
-def test_it_works_without_javascript(flower: ServedFlower, store: DeadLetterStore, browser: Browser) -> None:
+def test_it_works_without_javascript(flower: ServedFlower, sqlite_store: DeadLetterStore, browser: Browser) -> None:
     """Nothing moves by itself then, and everything can be done."""
-    bury(store, a_burial())
+    bury(sqlite_store, a_burial())
     with a_page(browser, java_script_enabled=False) as page:
         page.goto(f"{flower.url}/feedback/dead-letters/rows")
         page.get_by_label("Select row 1").check()
@@ -321,9 +317,9 @@ def test_it_works_without_javascript(flower: ServedFlower, store: DeadLetterStor
         expect(page.locator("#discarding")).to_contain_text("of 1 discarded")
 
 
-def test_a_hundred_thousand_rows(flower: ServedFlower, store: DeadLetterStore, page: Page) -> None:
+def test_a_hundred_thousand_rows(flower: ServedFlower, sqlite_store: DeadLetterStore, page: Page) -> None:
     """Causes, the first page and the hundredth, a preview: none makes anybody wait."""
-    fill(store, 100_000, last_at=datetime.now(UTC))
+    fill(sqlite_store, 100_000, last_at=datetime.now(UTC))
     slowest = 0.0
     page.goto(f"{flower.url}/feedback/dead-letters")
     expect(page.locator("header.page-header")).to_contain_text("events, 5 causes")

@@ -4,45 +4,32 @@ from __future__ import annotations
 
 import re
 import uuid
-from contextlib import closing
 from typing import TYPE_CHECKING
 
 import pytest
 from playwright.sync_api import expect
 
 from producer import FeedbackEvent, FeedbackProducer
-from tests.acceptance.conftest import FAST, clean_environment
-from tests.browser import a_page, chromium, shoot
-from tests.processes import eventually
-from worker.sandbox.stack import LocalStack
+from tests.support.browser import a_page, chromium, shoot
+from tests.support.processes import eventually
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from playwright.sync_api import Page
 
     from worker.sandbox.client import SandboxClient
+    from worker.sandbox.stack import LocalStack
 
 ORG = "65dd3e835a669e3347654200"
 EVENTS = 1000
 
 
 @pytest.fixture
-def stack(tmp_path: Path) -> Iterator[LocalStack]:
+def stack(stack: LocalStack) -> LocalStack:
     """Everything but an AquilaX."""
-    environment = clean_environment() | FAST | {"FEEDBACK_CONCURRENCY": "20", "FEEDBACK_REQUEST_TIMEOUT": "10"}
-    with LocalStack(folder=tmp_path / "stack", environment=environment) as stack:
-        stack.start_broker()
-        stack.create_database()
-        yield stack
-
-
-@pytest.fixture
-def sandbox(stack: LocalStack) -> Iterator[SandboxClient]:
-    """The AquilaX."""
-    with closing(stack.start_sandbox()) as client:
-        yield client
+    stack.environment |= {"FEEDBACK_CONCURRENCY": "20", "FEEDBACK_REQUEST_TIMEOUT": "10"}
+    return stack
 
 
 @pytest.fixture

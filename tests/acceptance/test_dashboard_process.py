@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING
 import pytest
 import requests
 
-from tests.acceptance.conftest import clean_environment
-from tests.burials import a_burial, bury
-from tests.flower import Visitor
-from tests.processes import eventually, running
-from tests.sandbox import PROGRAM
+from tests.support.burials import a_burial, bury
+from tests.support.environment import clean_environment
+from tests.support.flower import Visitor
+from tests.support.processes import eventually, running
+from tests.support.sandbox import PROGRAM
 from worker.deadletters import DeadLetterStore, upgrade
 from worker.deadletters.actions import actions
 from worker.sandbox.stack import free_port
@@ -23,7 +23,7 @@ from worker.sandbox.stack import free_port
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.processes import RedisServer
+    from tests.support.processes import RedisServer
 
 CELERY = [sys.executable, "-m", "celery", "-A", "worker", "flower"]
 

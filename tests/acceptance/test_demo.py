@@ -7,7 +7,7 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING
 
-from tests.acceptance.conftest import clean_environment
+from tests.support.environment import clean_environment
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.processes import eventually
+from tests.support.processes import eventually
 from worker.deadletters import State
 from worker.policy.retry import Reason
 from worker.sandbox.answers import Answer, Reply

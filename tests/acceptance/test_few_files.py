@@ -7,7 +7,7 @@ import uuid
 from typing import TYPE_CHECKING
 
 from producer import FeedbackProducer
-from tests.processes import eventually
+from tests.support.processes import eventually
 
 if TYPE_CHECKING:
     from worker.sandbox.stack import LocalStack

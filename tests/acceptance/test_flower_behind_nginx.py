@@ -14,12 +14,12 @@ import pytest
 import redis
 import requests
 
-from tests.acceptance.conftest import clean_environment
-from tests.browser import a_page, chromium
-from tests.burials import a_burial, bury
-from tests.certificates import self_signed
-from tests.nginx import nginx
-from tests.processes import ROOT, eventually, running
+from tests.support.browser import a_page, chromium
+from tests.support.burials import a_burial, bury
+from tests.support.certificates import self_signed
+from tests.support.environment import clean_environment
+from tests.support.nginx import nginx
+from tests.support.processes import ROOT, eventually, running
 from worker.deadletters import DeadLetterStore, upgrade
 from worker.doctor.finding import Level
 from worker.doctor.flower import look_at_flower
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from tests.processes import RedisServer
+    from tests.support.processes import RedisServer
 
 LOGIN = ("operator", "password")
 PAGES = ("feedback", "feedback/dead-letters", "feedback/dead-letters/rows", "feedback/audit", "workers", "tasks")

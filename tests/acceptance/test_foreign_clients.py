@@ -12,7 +12,7 @@ import pytest
 from celery import Celery
 from sqlalchemy import select
 
-from tests.processes import eventually, need
+from tests.support.processes import eventually, need
 from worker.deadletters import DeadLetter
 from worker.policy.retry import Reason
 

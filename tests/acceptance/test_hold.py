@@ -7,44 +7,20 @@ import subprocess
 import sys
 import time
 import uuid
-from contextlib import closing
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
-import redis
 
 from producer import FeedbackEvent, FeedbackProducer
-from tests.processes import eventually
+from tests.support.processes import eventually
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    import redis
 
     from worker.sandbox.client import SandboxClient
     from worker.sandbox.stack import LocalStack, Part
 
 BACKLOG = 300
-
-
-@pytest.fixture
-def stack(empty_stack: LocalStack) -> LocalStack:
-    """A broker and a database."""
-    empty_stack.start_broker()
-    empty_stack.create_database()
-    return empty_stack
-
-
-@pytest.fixture
-def broker(stack: LocalStack) -> Iterator[redis.Redis]:
-    """What stands in Redis."""
-    with closing(redis.Redis.from_url(stack.environment["FEEDBACK_BROKER_URL"])) as client:
-        yield client
-
-
-@pytest.fixture
-def sandbox(stack: LocalStack) -> Iterator[SandboxClient]:
-    """An AquilaX that answers well."""
-    with closing(stack.start_sandbox()) as client:
-        yield client
 
 
 def press(stack: LocalStack, count: int, *, org: str = "org-1") -> list[FeedbackEvent]:

@@ -12,15 +12,14 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
-import redis
 from celery import Celery
 
 from producer import FeedbackEvent, FeedbackProducer
-from tests.processes import eventually
+from tests.support.processes import eventually
 from worker.sandbox.stack import StackError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    import redis
 
     from worker.sandbox.stack import LocalStack, Part
 
@@ -28,19 +27,10 @@ HANGS = ["--latency=60"]
 
 
 @pytest.fixture
-def stack(empty_stack: LocalStack) -> LocalStack:
+def stack(stack: LocalStack) -> LocalStack:
     """A broker and a database, and a worker's patience that outlasts these tests."""
-    empty_stack.start_broker()
-    empty_stack.create_database()
-    empty_stack.environment |= {"FEEDBACK_REQUEST_TIMEOUT": "100", "FEEDBACK_CONCURRENCY": "4"}
-    return empty_stack
-
-
-@pytest.fixture
-def broker(stack: LocalStack) -> Iterator[redis.Redis]:
-    """What stands in Redis."""
-    with closing(redis.Redis.from_url(stack.environment["FEEDBACK_BROKER_URL"])) as client:
-        yield client
+    stack.environment |= {"FEEDBACK_REQUEST_TIMEOUT": "100", "FEEDBACK_CONCURRENCY": "4"}
+    return stack
 
 
 def send(stack: LocalStack, count: int) -> list[str]:

@@ -4,20 +4,16 @@ from __future__ import annotations
 
 import json
 import sys
-import uuid
 from collections import Counter
-from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from producer import FeedbackProducer
 from tests.chaos.logs import records
-from tests.processes import eventually, running
+from tests.support.processes import eventually, running
 from worker.sandbox.stack import SANDBOX_KEY
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from worker.sandbox.stack import LocalStack
@@ -26,16 +22,9 @@ TIMES = "latency_seconds", "age_seconds"
 
 
 @pytest.fixture
-def stack(empty_stack: LocalStack) -> Iterator[LocalStack]:
-    """A broker with three events in it, and an AquilaX that takes one, takes one at the second try, and refuses one."""
-    broker = empty_stack.start_broker()
-    empty_stack.create_database()
-    with closing(empty_stack.start_sandbox()) as sandbox, FeedbackProducer(broker, timeout=5) as producer:
-        for org, statuses in (("org-ok", [200]), ("org-later", [503, 200]), ("org-never", [404])):
-            request_id = str(uuid.uuid4())
-            sandbox.script(request_id, statuses)
-            producer.enqueue(request_id, True, org=org, group="a group")
-        yield empty_stack
+def stack(three_presses: LocalStack) -> LocalStack:
+    """Three events, and no worker yet."""
+    return three_presses
 
 
 def ended(text: str) -> bool:

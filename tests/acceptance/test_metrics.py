@@ -5,22 +5,19 @@ from __future__ import annotations
 import socket
 import subprocess
 import sys
-import uuid
-from contextlib import closing
 from typing import TYPE_CHECKING
 
 import pytest
 import requests
 from prometheus_client.parser import text_string_to_metric_families
 
-from producer import FeedbackProducer
-from tests.processes import eventually
+from tests.support.processes import eventually
 from worker.policy.ending import Result
 from worker.policy.retry import Reason
 from worker.sandbox.stack import free_port
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
 
     from worker.sandbox.stack import LocalStack
@@ -59,17 +56,10 @@ def all_ended(found: Scrape) -> bool:
 
 
 @pytest.fixture
-def stack(empty_stack: LocalStack) -> Iterator[LocalStack]:
-    """A broker with three events in it, and an AquilaX that takes one, takes one at the second try, and refuses one."""
-    broker = empty_stack.start_broker()
-    empty_stack.create_database()
-    empty_stack.environment["FEEDBACK_METRICS_PORT"] = str(free_port())
-    with closing(empty_stack.start_sandbox()) as sandbox, FeedbackProducer(broker, timeout=5) as producer:
-        for org, statuses in (("org-ok", [200]), ("org-later", [503, 200]), ("org-never", [404])):
-            request_id = str(uuid.uuid4())
-            sandbox.script(request_id, statuses)
-            producer.enqueue(request_id, True, org=org, group="group")
-        yield empty_stack
+def stack(three_presses: LocalStack) -> LocalStack:
+    """Three events, and a port for the metrics of the worker that is still to come."""
+    three_presses.environment["FEEDBACK_METRICS_PORT"] = str(free_port())
+    return three_presses
 
 
 @pytest.mark.parametrize("pool", ["threads", "solo", PREFORK])

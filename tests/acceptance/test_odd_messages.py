@@ -16,17 +16,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
-import redis
 
 from producer import FeedbackEvent, FeedbackProducer
-from tests.odd_messages import ELSEWHERE, odd_messages
-from tests.processes import eventually
+from tests.support.environment import FAST, clean_environment
+from tests.support.odd_messages import ELSEWHERE, odd_messages
+from tests.support.processes import eventually
 from worker.accounts.keys import KEYS
 from worker.broker.keys import DELAYED
 from worker.sandbox.stack import LocalStack
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    import redis
 
     from worker.sandbox.client import SandboxClient
     from worker.sandbox.stack import Part
@@ -40,8 +42,6 @@ GROWTH: Final = 48 * 1024
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalStack]:
     """A broker, a database, and patience of an hour."""
-    from tests.acceptance.conftest import FAST, clean_environment  # noqa: PLC0415 - a fixture of this folder
-
     with LocalStack(folder=tmp_path_factory.mktemp("odd"), environment=clean_environment() | FAST) as made:
         made.start_broker()
         made.create_database()
@@ -52,13 +52,6 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalStack]:
 def sandbox(stack: LocalStack) -> Iterator[SandboxClient]:
     """An AquilaX that takes everything."""
     with closing(stack.start_sandbox()) as client:
-        yield client
-
-
-@pytest.fixture
-def broker(stack: LocalStack) -> Iterator[redis.Redis]:
-    """What stands in Redis."""
-    with redis.Redis.from_url(stack.environment["FEEDBACK_BROKER_URL"]) as client:
         yield client
 
 

@@ -13,9 +13,9 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from producer import FeedbackProducer
-from tests.odd_responses import Odd, odd_response
-from tests.processes import eventually
-from tests.raw_http import Peer, raw_http, response
+from tests.support.odd_responses import Odd, odd_response
+from tests.support.processes import eventually
+from tests.support.raw_http import Peer, raw_http, response
 from worker.deadletters import DeadLetter, DeadLetterStore
 
 if TYPE_CHECKING:

@@ -19,7 +19,8 @@ from sqlalchemy import create_engine, select
 from sqlalchemy.orm import Session
 
 from producer import FeedbackProducer
-from tests.processes import eventually
+from tests.support.environment import FAST, clean_environment
+from tests.support.processes import eventually
 from worker.broker.payload import MAX_BYTES
 from worker.deadletters import DeadLetter
 from worker.policy.retry import Reason
@@ -111,8 +112,6 @@ class Running:
 @pytest.fixture(scope="module")
 def poisoned(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     """A worker that all of these tests poison."""
-    from tests.acceptance.conftest import FAST, clean_environment  # noqa: PLC0415 - a fixture of this folder
-
     with LocalStack(folder=tmp_path_factory.mktemp("poison"), environment=clean_environment() | FAST) as stack:
         broker = stack.start_broker()
         engine = create_engine(stack.create_database())

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from producer import FeedbackProducer
-from tests.certificates import self_signed
-from tests.processes import eventually, need, running
+from tests.support.certificates import self_signed
+from tests.support.processes import eventually, need, running
 from worker.sandbox.stack import free_port
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ import pytest
 import requests
 
 from producer import FeedbackEvent, FeedbackProducer
-from tests.processes import eventually
+from tests.support.processes import eventually
 from worker.sandbox.stack import free_port
 
 if TYPE_CHECKING:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import subprocess
 import sys
 import uuid
-from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -13,48 +12,29 @@ import redis
 from sqlalchemy import func, insert, select
 from sqlalchemy.orm import Session
 
-from tests.acceptance.conftest import FAST, clean_environment
-from tests.burials import a_burial, an_event
-from tests.processes import eventually
+from tests.support.burials import a_burial, an_event
+from tests.support.processes import eventually
 from worker.deadletters import DeadLetter, DeadLetterStore, State
 from worker.deadletters.selection import Selection
 from worker.deadletters.store import _death, _identity
 from worker.replays import ReplayState, cancel, create, find, pause, resume, workers_watch
-from worker.sandbox.stack import LocalStack
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from worker.replays import Plan
     from worker.sandbox.client import SandboxClient
+    from worker.sandbox.stack import LocalStack
 
 EVERYTHING = Selection()
 ROWS = 10_000
 
 
 @pytest.fixture
-def stack(tmp_path: Path) -> Iterator[LocalStack]:
-    """A broker, a database and an AquilaX; no worker yet."""
-    with LocalStack(folder=tmp_path / "stack", environment=clean_environment() | FAST) as stack:
-        stack.environment |= {"FEEDBACK_LEASE": "3", "FEEDBACK_CONCURRENCY": "20"}
-        stack.start_broker()
-        stack.create_database()
-        yield stack
-
-
-@pytest.fixture
-def sandbox(stack: LocalStack) -> Iterator[SandboxClient]:
-    """The AquilaX."""
-    with closing(stack.start_sandbox()) as client:
-        yield client
-
-
-@pytest.fixture
-def store(stack: LocalStack) -> Iterator[DeadLetterStore]:
-    """The database."""
-    with closing(DeadLetterStore.connect(stack.environment["FEEDBACK_DATABASE_URL"])) as store:
-        yield store
+def stack(stack: LocalStack) -> LocalStack:
+    """A broker and a database; no worker yet."""
+    stack.environment |= {"FEEDBACK_LEASE": "3", "FEEDBACK_CONCURRENCY": "20"}
+    return stack
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import pytest
 import requests
 from celery import Celery
 
-from tests.processes import eventually
+from tests.support.processes import eventually
 from worker.control import CONTROL_EXCHANGE
 
 if TYPE_CHECKING:

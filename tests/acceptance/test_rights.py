@@ -18,10 +18,10 @@ from click.testing import CliRunner, Result
 
 from producer import AsyncFeedbackProducer, FeedbackProducer
 from producer.message import to_message
-from tests.acceptance.conftest import FAST, clean_environment
-from tests.burials import an_event
-from tests.places import foreign_message
-from tests.processes import ROOT, VALKEY, RedisServer, eventually, need, redis_server, running
+from tests.support.burials import an_event
+from tests.support.environment import FAST, clean_environment
+from tests.support.places import foreign_message
+from tests.support.processes import ROOT, VALKEY, RedisServer, eventually, need, redis_server, running
 from worker.app import create_app
 from worker.cli import main
 from worker.sandbox.stack import LocalStack, free_port
@@ -84,13 +84,6 @@ def stack(tmp_path: Path, rights: Rights) -> Iterator[LocalStack]:
         stack.environment["FEEDBACK_BROKER_URL"] = rights.url("worker")
         stack.create_database()
         yield stack
-
-
-@pytest.fixture
-def sandbox(stack: LocalStack) -> Iterator[SandboxClient]:
-    """An AquilaX that answers well."""
-    with closing(stack.start_sandbox()) as sandbox:
-        yield sandbox
 
 
 class Operator:

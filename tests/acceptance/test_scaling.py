@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from producer import FeedbackEvent, FeedbackProducer
-from tests.processes import eventually
+from tests.support.processes import eventually
 from worker.sandbox.stack import StackError
 
 if TYPE_CHECKING:
@@ -40,14 +40,6 @@ def pool_of(stack: LocalStack) -> dict[str, Any]:
     said = subprocess.run(whole, env=stack.environment, capture_output=True, text=True, check=True).stdout
     (stats,) = json.loads(said).values()
     return {"places": stats["pool"]["max-concurrency"], "prefetch": stats["prefetch_count"]}
-
-
-@pytest.fixture
-def stack(empty_stack: LocalStack) -> LocalStack:
-    """A broker and a database."""
-    empty_stack.start_broker()
-    empty_stack.create_database()
-    return empty_stack
 
 
 @pytest.mark.parametrize("pool", ["threads", "gevent", "processes"])

@@ -11,7 +11,7 @@ import pytest
 import redis
 from sqlalchemy import create_engine, text
 
-from tests.processes import VALKEY, eventually, redis_server, running
+from tests.support.processes import VALKEY, eventually, redis_server, running
 from worker.deadletters.schema import VERSION_TABLE
 
 if TYPE_CHECKING:
@@ -29,12 +29,10 @@ def _refusal(stack: LocalStack) -> str:
 
 
 @pytest.fixture
-def stack(empty_stack: LocalStack) -> LocalStack:
+def stack(stack: LocalStack) -> LocalStack:
     """A broker, a database and a key."""
-    empty_stack.start_broker()
-    empty_stack.create_database()
-    empty_stack.environment["AQUILAX_API_KEY"] = "secret-key-of-ours"
-    return empty_stack
+    stack.environment["AQUILAX_API_KEY"] = "secret-key-of-ours"
+    return stack
 
 
 def test_a_missing_schema_is_named_with_the_command_that_makes_it(stack: LocalStack) -> None:

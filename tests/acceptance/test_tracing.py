@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from opentelemetry.sdk.trace import TracerProvider
 
 from producer import FeedbackProducer
-from tests.processes import eventually, running
+from tests.support.processes import eventually, running
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -7,44 +7,20 @@ import uuid
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
-import pytest
 import requests
 from sqlalchemy import func, select
 
 from producer import FeedbackEvent, FeedbackProducer
-from tests.certificates import self_signed
-from tests.processes import eventually
+from tests.support.certificates import self_signed
+from tests.support.processes import eventually
 from worker.deadletters import DeadLetter, DeadLetterStore
 from worker.policy.retry import Reason
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from worker.sandbox.client import SandboxClient
     from worker.sandbox.stack import LocalStack
-
-
-@pytest.fixture
-def stack(empty_stack: LocalStack) -> LocalStack:
-    """A broker and a database."""
-    empty_stack.start_broker()
-    empty_stack.create_database()
-    return empty_stack
-
-
-@pytest.fixture
-def store(stack: LocalStack) -> Iterator[DeadLetterStore]:
-    """The dead letters."""
-    with closing(DeadLetterStore.connect(stack.environment["FEEDBACK_DATABASE_URL"])) as opened:
-        yield opened
-
-
-@pytest.fixture
-def producer(stack: LocalStack) -> Iterator[FeedbackProducer]:
-    """A chat backend."""
-    with FeedbackProducer(stack.environment["FEEDBACK_BROKER_URL"], timeout=5) as opened:
-        yield opened
 
 
 def event() -> FeedbackEvent:

@@ -13,9 +13,9 @@ import pytest
 import requests
 
 from producer import FeedbackProducer
-from tests.acceptance.conftest import clean_environment
-from tests.processes import Running, eventually, running
-from tests.sandbox import PROGRAM
+from tests.support.environment import clean_environment
+from tests.support.processes import Running, eventually, running
+from tests.support.sandbox import PROGRAM
 from worker.sandbox.client import SandboxClient
 
 if TYPE_CHECKING:

@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING, Final
 
 import redis
 
-from tests.processes import VALKEY
+from tests.support.environment import clean_environment
+from tests.support.processes import VALKEY
 from worker.sandbox.stack import LocalStack, Part, StackError, free_port
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-__all__ = ["DEFAULTS", "SYNCED", "THREADS", "Server", "System", "clean_environment"]
+__all__ = ["DEFAULTS", "SYNCED", "THREADS", "Server", "System"]
 
 THREADS: Final = 16
 """Of one worker: how many events it has on their way to AquilaX at once."""
@@ -38,12 +39,6 @@ _ONE_AT_A_TIME: Final = threading.Lock()
 
 SYNCED: Final = ("--appendonly", "yes", "--appendfsync", "always", "--maxmemory-policy", "noeviction", "--save", "")
 """What Redis has acknowledged is on the disk."""
-
-
-def clean_environment() -> dict[str, str]:
-    """The environment without the settings of whoever runs this, and without measuring coverage, which costs time."""
-    others = ("AQUILAX_", "FEEDBACK_", "COVERAGE_")
-    return {name: value for name, value in os.environ.items() if not name.startswith(others)}
 
 
 @dataclass(kw_only=True)
@@ -81,7 +76,7 @@ class System(LocalStack):
         launched: Workers that were ever started.
     """
 
-    environment: dict[str, str] = field(default_factory=lambda: clean_environment() | DEFAULTS)
+    environment: dict[str, str] = field(default_factory=lambda: clean_environment(coverage=False) | DEFAULTS)
     ended: list[str] = field(default_factory=list)
     launched: int = 0
 

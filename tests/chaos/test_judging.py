@@ -15,13 +15,13 @@ from tests.chaos.load import Numbers, event_of
 from tests.chaos.logs import unexplained
 from tests.chaos.outcome import compare
 from tests.chaos.proxy import Proxy
-from tests.processes import ROOT, RedisServer
-from tests.sandbox import KEY
+from tests.support.processes import ROOT, RedisServer
+from tests.support.sandbox import KEY
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.sandbox import RunningSandbox
+    from tests.support.sandbox import RunningSandbox
 
 
 def deliver(sandbox: RunningSandbox, request_id: str, *, word: str = "") -> None:

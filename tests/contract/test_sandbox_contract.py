@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, settings
 from schemathesis import GenerationMode
 from schemathesis.config import GenerationConfig, ProjectConfig, ProjectsConfig, SchemathesisConfig
 
-from tests.sandbox import KEY, RunningSandbox, running_sandbox
+from tests.support.sandbox import KEY, RunningSandbox, running_sandbox
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -19,7 +19,7 @@ from kombu import Connection
 
 from producer import FeedbackEvent, FeedbackProducer
 from producer.message import JOURNEY, QUEUE, TASK, to_message
-from tests.processes import ROOT, RedisServer, eventually, running
+from tests.support.processes import ROOT, RedisServer, eventually, running
 from worker.broker.payload import HANDED_OUT_AS
 
 if TYPE_CHECKING:

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from contextlib import closing
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.places import Places, places_of
-from worker.deadletters import DeadLetterStore, upgrade
+from tests.support.places import Places, places_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.processes import RedisServer
+    from tests.support.processes import RedisServer
+    from worker.deadletters import DeadLetterStore
 
 
 @pytest.fixture
@@ -25,9 +24,7 @@ def places(valkey: RedisServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[Pla
 
 
 @pytest.fixture
-def table(sqlite_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[DeadLetterStore]:
+def table(sqlite_store: DeadLetterStore, sqlite_url: str, monkeypatch: pytest.MonkeyPatch) -> DeadLetterStore:
     """The empty table in the database of the settings."""
     monkeypatch.setenv("FEEDBACK_DATABASE_URL", sqlite_url)
-    upgrade(sqlite_url)
-    with closing(DeadLetterStore.connect(sqlite_url)) as store:
-        yield store
+    return sqlite_store

@@ -11,8 +11,8 @@ import pytest
 import redis
 
 from producer.message import to_message
-from tests.burials import an_event
-from tests.places import LONG_FROM_NOW, Places, foreign_message, places_of, request_id_of
+from tests.support.burials import an_event
+from tests.support.places import LONG_FROM_NOW, Places, foreign_message, places_of, request_id_of
 from worker.accounts import take_snapshot
 from worker.accounts.check import Check, check, find_replays
 from worker.accounts.reconcile import Report
@@ -21,7 +21,7 @@ from worker.accounts.repair import repair_redis
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.processes import RedisServer
+    from tests.support.processes import RedisServer
 
 IN_ONE_STEP, BY_PAGES = 1000, 2
 """How many entries one script may look at: all there are, or so few that it takes several."""

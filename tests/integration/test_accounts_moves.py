@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, rule, run_state_machine_as_test
 
 from producer.message import QUEUE, to_message
-from tests.burials import an_event
-from tests.places import foreign_message, places_of
+from tests.support.burials import an_event
+from tests.support.places import foreign_message, places_of
 from worker.accounts.check import check
 from worker.accounts.keys import KEYS
 from worker.accounts.reconcile import Report
@@ -28,7 +28,7 @@ from worker.broker.scripts import ACK, BEAT, DEFER, FETCH, GIVE_BACK, PURGE, PUT
 from worker.ledger import Ledger
 
 if TYPE_CHECKING:
-    from tests.processes import RedisServer
+    from tests.support.processes import RedisServer
 
 LEASE = 60_000
 HOLDERS = st.sampled_from(["host:1:a", "host:2:b", "host:3:c"])

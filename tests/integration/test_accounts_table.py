@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import delete, update
 
-from tests.burials import a_burial, an_event, bury, row_of, rows_of, settle
+from tests.support.burials import a_burial, an_event, bury, row_of, rows_of, settle
 from worker.accounts.table import count_by_state, look_at_table, put_back_to_dead, replaying
 from worker.deadletters import DeadLetter, DeadLetterStore, State
 from worker.policy.retry import Reason

@@ -6,7 +6,7 @@ import subprocess
 
 import yaml
 
-from tests.processes import ROOT, need
+from tests.support.processes import ROOT, need
 
 RULES = ROOT / "deploy" / "prometheus" / "alerts.yml"
 CASES = ROOT / "tests" / "integration" / "alerts.yml"

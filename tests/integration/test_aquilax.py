@@ -27,8 +27,8 @@ from pydantic import SecretStr
 from urllib3.connection import HTTPConnection
 
 from producer import FeedbackEvent
-from tests.certificates import self_signed
-from tests.raw_http import Peer, raw_http, response
+from tests.support.certificates import self_signed
+from tests.support.raw_http import Peer, raw_http, response
 from worker.aquilax import AquilaX, _retry_after
 from worker.deadletters.cause import cause_of
 from worker.descriptors import OutOfDescriptors

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import redis
 
-from tests.processes import eventually
+from tests.support.processes import eventually
 from worker.loop import Loop
 from worker.redis_clients import redis_client
 from worker.together import Together
@@ -18,7 +18,7 @@ from worker.together import Together
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.processes import RedisServer
+    from tests.support.processes import RedisServer
 
 ECHO = "return ARGV[1]"
 TASKS = 20

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from producer import AsyncFeedbackProducer, BrokerUnavailable, EnqueueUncertain, FeedbackEvent
-from tests.impostor import impostor
-from tests.producers import EVENT
+from tests.support.impostor import impostor
+from tests.support.producers import EVENT
 
 if TYPE_CHECKING:
     import socket
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     import redis
 
-    from tests.processes import RedisServer
+    from tests.support.processes import RedisServer
 
 
 def _connections_made(client: redis.Redis) -> int:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from sqlalchemy import event, true
 
-from tests.burials import NOON, a_burial, an_event, bury
+from tests.support.burials import NOON, a_burial, an_event, bury
 from worker.deadletters import DeadLetterStore, State, upgrade
 from worker.deadletters.browsing import Order, Place, page_of
 from worker.deadletters.reading import count

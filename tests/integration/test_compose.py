@@ -24,8 +24,8 @@ from redis.retry import Retry
 from sqlalchemy import make_url
 
 from producer import FeedbackProducer
-from tests.compose import Compose
-from tests.processes import Running, eventually, need, running
+from tests.support.compose import Compose
+from tests.support.processes import Running, eventually, need, running
 from worker.sandbox.client import SandboxClient
 from worker.sandbox.stack import free_port
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from contextlib import AbstractContextManager
 
-    from tests.databases import DatabaseServer
+    from tests.support.databases import DatabaseServer
 
 SECRETS = {
     "AQUILAX_API_KEY": "sandbox-key",

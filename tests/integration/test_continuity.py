@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 from click.testing import CliRunner, Result
 
-from tests.burials import a_burial, bury
+from tests.support.burials import a_burial, bury
 from worker.accounts.continuity import Kind, look_at_continuity, record
 from worker.cli import main
 from worker.deadletters.actions import actions
@@ -22,7 +22,7 @@ from worker.settings import load_settings
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.places import Places
+    from tests.support.places import Places
     from worker.deadletters import DeadLetterStore
 
 

@@ -11,10 +11,10 @@ import pytest
 import redis
 from sqlalchemy import update
 
-from tests.burials import NOON, REQUEST_ID, a_burial, an_event, bury, row_of, rows_of
-from tests.flower import ServedFlower, served_flower
-from tests.places import places_of
-from tests.processes import eventually
+from tests.support.burials import NOON, REQUEST_ID, a_burial, an_event, bury, row_of, rows_of
+from tests.support.flower import ServedFlower, served_flower
+from tests.support.places import places_of
+from tests.support.processes import eventually
 from worker.accounts.continuity import record
 from worker.deadletters import Burial, DeadLetter, DeadLetterStore, State, upgrade
 from worker.deadletters.actions import actions
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     import requests
 
-    from tests.processes import RedisServer
+    from tests.support.processes import RedisServer
 
 HOSTILE = "<script>document.title='stolen'</script><img src=x onerror=alert(1)>\" ' ><b>"
 API = {"X-Requested-With": "a test"}
@@ -60,14 +60,6 @@ def flower(browsed_url: str, valkey: RedisServer) -> Iterator[ServedFlower]:
     """Flower on loopback, without a login."""
     with served_flower(broker_url=valkey.url, database_url=browsed_url) as flower:
         yield flower
-
-
-@pytest.fixture
-def one_store(sqlite_url: str) -> Iterator[DeadLetterStore]:
-    """Dead letters in SQLite, for what no database decides."""
-    upgrade(sqlite_url)
-    with closing(DeadLetterStore.connect(sqlite_url)) as store:
-        yield store
 
 
 @contextmanager
@@ -328,9 +320,11 @@ def test_only_what_can_be_done_is_offered(flower: ServedFlower) -> None:
     assert 'action="/feedback/resume"' in held.text
 
 
-def test_workers_that_are_dead_are_no_workers(one_store: DeadLetterStore, sqlite_url: str, valkey: RedisServer) -> None:
+def test_workers_that_are_dead_are_no_workers(
+    sqlite_store: DeadLetterStore, sqlite_url: str, valkey: RedisServer
+) -> None:
     """Their leases have ended: a red banner says what waits and what to do, and goes when one is alive again."""
-    bury(one_store, a_burial())
+    bury(sqlite_store, a_burial())
     with a_flower(valkey, sqlite_url) as flower, places_of(valkey) as places:
         quiet = text_of(flower.get("/feedback"))
         places.enqueue(5)
@@ -351,11 +345,11 @@ def test_workers_that_are_dead_are_no_workers(one_store: DeadLetterStore, sqlite
 
 
 def test_a_replay_that_no_worker_brings_forward_is_told(
-    one_store: DeadLetterStore, sqlite_url: str, valkey: RedisServer
+    sqlite_store: DeadLetterStore, sqlite_url: str, valkey: RedisServer
 ) -> None:
     """On its own page and on the Overview: a worker with `-Q feedback` alone takes no step of it."""
-    bury(one_store, a_burial())
-    plan = create(one_store.engine, Selection(), by="a test")
+    bury(sqlite_store, a_burial())
+    plan = create(sqlite_store.engine, Selection(), by="a test")
     with a_flower(valkey, sqlite_url) as flower, valkey.client() as client:
         told = [text_of(flower.get(path)) for path in ("/feedback", f"/feedback/replays/{plan.id}")]
         record = flower.get("/api/feedback/overview").json()["replays"]
@@ -653,9 +647,9 @@ def test_without_the_database_a_page_says_what_to_do(valkey: RedisServer, sqlite
         assert flower.get("/feedback/dead-letters").status_code == 200
 
 
-def test_without_redis_a_page_says_what_to_do(one_store: DeadLetterStore, sqlite_url: str) -> None:
+def test_without_redis_a_page_says_what_to_do(sqlite_store: DeadLetterStore, sqlite_url: str) -> None:
     """The dead letters are there all the same; no password is shown."""
-    bury_three(one_store)
+    bury_three(sqlite_store)
     nowhere = "redis://:hush@127.0.0.1:1/0"
     with served_flower(broker_url=nowhere, database_url=sqlite_url) as flower:
         overview = flower.get("/feedback")
@@ -671,7 +665,7 @@ def test_without_redis_a_page_says_what_to_do(one_store: DeadLetterStore, sqlite
         assert "hush" not in answer.text
 
 
-@pytest.mark.usefixtures("one_store")
+@pytest.mark.usefixtures("sqlite_store")
 def test_a_redis_that_hangs_holds_up_neither_page_nor_flower(valkey: RedisServer, sqlite_url: str) -> None:
     """A page waits for so long and no longer, and Flower's own pages go on meanwhile."""
     with a_flower(valkey, sqlite_url) as flower:

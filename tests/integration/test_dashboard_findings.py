@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import re
 import threading
-from contextlib import closing
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.burials import a_burial, bury
-from tests.flower import ServedFlower, served_flower
-from tests.places import Places, places_of
-from tests.processes import eventually
+from tests.support.burials import a_burial, bury
+from tests.support.flower import ServedFlower, served_flower
+from tests.support.processes import eventually
 from worker.dashboard.findings import Doctor
-from worker.deadletters import DeadLetterStore, upgrade
 from worker.deadletters.selection import Selection
 from worker.doctor import Examination, Finding, Level
 from worker.replays import create, pause
@@ -23,40 +20,27 @@ from worker.settings import load_settings
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.processes import RedisServer
+    from tests.support.places import Places
+    from tests.support.processes import RedisServer
+    from worker.deadletters import DeadLetterStore
 
 
 @pytest.fixture
-def store(sqlite_url: str) -> Iterator[DeadLetterStore]:
-    """The dead letters."""
-    upgrade(sqlite_url)
-    with closing(DeadLetterStore.connect(sqlite_url)) as store:
-        yield store
-
-
-@pytest.fixture
-def places(valkey: RedisServer) -> Iterator[Places]:
-    """An empty queue."""
-    with places_of(valkey) as places:
-        yield places
-
-
-@pytest.fixture
-def flower(store: DeadLetterStore, sqlite_url: str, valkey: RedisServer) -> Iterator[ServedFlower]:
+def flower(sqlite_store: DeadLetterStore, sqlite_url: str, valkey: RedisServer) -> Iterator[ServedFlower]:
     """Flower on loopback."""
-    assert store
+    assert sqlite_store
     with served_flower(broker_url=valkey.url, database_url=sqlite_url) as flower:
         yield flower
 
 
 def test_findings_stand_on_the_overview_with_their_advice(
-    flower: ServedFlower, store: DeadLetterStore, places: Places
+    flower: ServedFlower, sqlite_store: DeadLetterStore, places: Places
 ) -> None:
     """Books that do not balance are red, a paused replay is yellow: found within one examination, without a button."""
     places.count(accepted=5, delivered=2, written_off=1)
-    bury(store, a_burial())
-    plan = create(store.engine, Selection(), by="alice")
-    pause(store.engine, plan.id, by="alice")
+    bury(sqlite_store, a_burial())
+    plan = create(sqlite_store.engine, Selection(), by="alice")
+    pause(sqlite_store.engine, plan.id, by="alice")
 
     first = flower.get("/feedback")
     eventually(lambda: flower.get("/api/feedback/overview").json()["doctor"]["at"], what="it is examined")

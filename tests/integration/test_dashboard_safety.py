@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from tornado.web import create_signed_value
 
-from tests.burials import a_burial, bury, rows_of
-from tests.flower import ServedFlower, Visitor, served_flower
+from tests.support.burials import a_burial, bury, rows_of
+from tests.support.flower import ServedFlower, Visitor, served_flower
 from worker.dashboard.routes import ROUTES
-from worker.deadletters import DeadLetterStore, State, upgrade
+from worker.deadletters import DeadLetterStore, State
 from worker.deadletters.actions import actions
 from worker.replays import plans
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from contextlib import AbstractContextManager
 
-    from tests.processes import RedisServer
+    from tests.support.processes import RedisServer
 
 ANN = ("ann", "a:secret")
 LOGIN: dict[str, Any] = {"basic_auth": ["ann:a:secret"]}
@@ -54,15 +53,6 @@ API_PAGES = ("overview", "causes", "dead-letters", "dead-letters/1", "preview/re
 
 
 @pytest.fixture
-def store(sqlite_url: str) -> Iterator[DeadLetterStore]:
-    """One dead letter, which must stay as it is."""
-    upgrade(sqlite_url)
-    with closing(DeadLetterStore.connect(sqlite_url)) as store:
-        bury(store, a_burial())
-        yield store
-
-
-@pytest.fixture
 def serve(
     store: DeadLetterStore,  # noqa: ARG001 - so that the table is there
     sqlite_url: str,
@@ -70,6 +60,13 @@ def serve(
 ) -> Callable[..., AbstractContextManager[ServedFlower]]:
     """Serve Flower with these options."""
     return lambda **options: served_flower(broker_url=valkey.url, database_url=sqlite_url, **options)
+
+
+@pytest.fixture
+def store(sqlite_store: DeadLetterStore) -> DeadLetterStore:
+    """One dead letter, which must stay as it is."""
+    bury(sqlite_store, a_burial())
+    return sqlite_store
 
 
 def untouched(store: DeadLetterStore, valkey: RedisServer) -> bool:

@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from click.testing import CliRunner, Result
 
-from tests.burials import NOON, REQUEST_ID, a_burial, an_event, an_unreadable_burial, bury, rows_of, settle
-from tests.plans import Steps
-from tests.processes import ROOT, RedisServer, eventually
+from tests.support.burials import NOON, REQUEST_ID, a_burial, an_event, an_unreadable_burial, bury, rows_of, settle
+from tests.support.plans import Steps
+from tests.support.processes import ROOT, RedisServer, eventually
 from worker.cli import main
-from worker.deadletters import DeadLetterStore, State, upgrade
+from worker.deadletters import DeadLetterStore, State
 from worker.policy.retry import Reason
 from worker.replays import find, overdue
 from worker.replays.queue import LIST
@@ -37,13 +37,10 @@ PROGRAM = [sys.executable, "-m", "worker.cli", "dead-letters"]
 
 
 @pytest.fixture
-def table(sqlite_url: str, valkey: RedisServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[DeadLetterStore]:
+def table(table: DeadLetterStore, valkey: RedisServer, monkeypatch: pytest.MonkeyPatch) -> DeadLetterStore:
     """The dead-letter table and the queue that the command line's settings name."""
-    monkeypatch.setenv("FEEDBACK_DATABASE_URL", sqlite_url)
     monkeypatch.setenv("FEEDBACK_BROKER_URL", valkey.url)
-    upgrade(sqlite_url)
-    with closing(DeadLetterStore.connect(sqlite_url)) as store:
-        yield store
+    return table
 
 
 @pytest.fixture

@@ -14,8 +14,8 @@ import pytest
 from sqlalchemy import func, insert, select, update
 from sqlalchemy.event import listen
 
-from tests.burials import NOON, a_burial, an_event, bury, row_of, rows_of
-from tests.processes import ROOT, eventually
+from tests.support.burials import NOON, a_burial, an_event, bury, row_of, rows_of
+from tests.support.processes import ROOT, eventually
 from worker.accounts.table import look_at_table
 from worker.deadletters import DeadLetter, DeadLetterStore, State
 from worker.deadletters.plans import Replay, ReplayRow, ReplayState, RowState

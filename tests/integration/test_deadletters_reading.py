@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from tests.burials import NOON, REQUEST_ID, a_burial, an_event, bury, rows_of, settle
+from tests.support.burials import NOON, REQUEST_ID, a_burial, an_event, bury, rows_of, settle
 from worker.deadletters import DeadLetterStore, State
 from worker.deadletters.actions import actions
 from worker.deadletters.discard import discard

@@ -17,8 +17,8 @@ from alembic.migration import MigrationContext
 from click.testing import CliRunner
 from sqlalchemy import Engine, column, event, insert, inspect, table, text, update
 
-from tests.burials import a_burial, rows_of
-from tests.processes import ROOT
+from tests.support.burials import a_burial, rows_of
+from tests.support.processes import ROOT
 from worker.cli import main
 from worker.deadletters import (
     DeadLetter,
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from tests.databases import DatabaseServer
+    from tests.support.databases import DatabaseServer
 
 PROGRAM = [sys.executable, "-m", "worker.cli"]
 
@@ -328,7 +328,7 @@ def test_processes_share_an_sqlite_file(sqlite_url: str) -> None:
     """Two workers on one machine bury at the same time, and neither is told that the file is locked."""
     upgrade(sqlite_url)
     bury = (
-        "import sys; from tests.burials import a_burial; from worker.deadletters import DeadLetterStore\n"
+        "import sys; from tests.support.burials import a_burial; from worker.deadletters import DeadLetterStore\n"
         "store = DeadLetterStore.connect(sys.argv[1])\n"
         "for _ in range(100): store.bury(a_burial())\n"
         "store.close()"

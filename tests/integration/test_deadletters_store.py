@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import delete, select, text, update
 from sqlalchemy.orm import Session
 
-from tests.burials import NOON, REQUEST_ID, a_burial, an_event, bury, row_of, rows_of, settle
+from tests.support.burials import NOON, REQUEST_ID, a_burial, an_event, bury, row_of, rows_of, settle
 from worker.deadletters import (
     Burial,
     DeadLetter,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
@@ -14,8 +13,9 @@ import redis
 from click.testing import CliRunner
 from sqlalchemy import create_engine, text
 
-from tests.burials import a_burial, an_event, bury
-from tests.certificates import self_signed
+from tests.support.burials import a_burial, an_event, bury
+from tests.support.certificates import self_signed
+from tests.support.environment import clean_environment
 from worker.cli import main
 from worker.deadletters import DeadLetterStore
 from worker.deadletters.schema import VERSION_TABLE
@@ -36,13 +36,9 @@ Wrong = dict[str, tuple[str, str]]
 """What is not green: the check, its level and the fix."""
 
 
-def _clean() -> dict[str, str]:
-    return {name: value for name, value in os.environ.items() if not name.startswith(("AQUILAX_", "FEEDBACK_"))}
-
-
 @contextmanager
 def _a_stack(folder: Path) -> Iterator[LocalStack]:
-    with LocalStack(folder=folder, environment=_clean()) as stack:
+    with LocalStack(folder=folder, environment=clean_environment()) as stack:
         stack.start_broker()
         stack.create_database()
         stack.environment |= {"AQUILAX_API_KEY": "t0p-s3cret-key", "FEEDBACK_HEARTBEAT_FILE": f"{folder}/heartbeat"}

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from flask.testing import FlaskClient
 
-    from tests.processes import RedisServer
+    from tests.support.processes import RedisServer
 
 REQUEST_ID = "77e81bbc-3e7f-47b9-87fa-681b5d2f54e6"
 FEEDBACK = f"/chat/answers/{REQUEST_ID}/feedback"

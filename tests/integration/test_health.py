@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 from click.testing import CliRunner, Result
 
-from tests.processes import ROOT
+from tests.support.processes import ROOT
 from worker.cli import main
 from worker.cli.health import _NO_BROKER
 from worker.heartbeat import Heartbeat, heartbeat_file

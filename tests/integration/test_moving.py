@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from producer import FeedbackEvent
-from tests.places import LONG_FROM_NOW, Places, places_of
-from tests.processes import VALKEY, redis_server
+from tests.support.places import LONG_FROM_NOW, Places, places_of
+from tests.support.processes import VALKEY, redis_server
 from worker.accounts import moving
 from worker.accounts.check import check
 from worker.accounts.continuity import Kind, record
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     import redis
 
-    from tests.processes import RedisServer
+    from tests.support.processes import RedisServer
 
 EVENT = FeedbackEvent(
     request_id="77e81bbc-3e7f-47b9-87fa-681b5d2f54e6",

@@ -16,8 +16,8 @@ import pytest
 from pydantic import SecretStr
 
 from producer import FeedbackEvent
-from tests.odd_responses import Odd, odd_response
-from tests.raw_http import Peer, raw_http
+from tests.support.odd_responses import Odd, odd_response
+from tests.support.raw_http import Peer, raw_http
 from worker.aquilax import AquilaX
 from worker.deadletters.cause import cause_of
 from worker.policy.retry import Reason

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import pytest
 from sqlalchemy import func, select
 
-from tests.processes import ROOT, eventually
+from tests.support.processes import ROOT, eventually
 from worker.deadletters import DeadLetter, DeadLetterStore, State
 from worker.sandbox.stack import LocalStack
 

@@ -11,8 +11,8 @@ import pytest
 from click.testing import CliRunner
 from sqlalchemy import text, update
 
-from tests.burials import a_burial, an_event, bury, row_of, rows_of
-from tests.databases import pgbouncer
+from tests.support.burials import a_burial, an_event, bury, row_of, rows_of
+from tests.support.databases import pgbouncer
 from worker.cli import main
 from worker.deadletters import DeadLetter, DeadLetterStore, DeadLetterStoreUnavailable, State, upgrade
 from worker.deadletters import engine as engines

@@ -11,14 +11,14 @@ import pytest
 from producer import BrokerUnavailable, InvalidEvent
 from producer.message import to_message
 from producer.resp import MOST_MESSAGES
-from tests.producers import EVENT, attempt, produce
+from tests.support.producers import EVENT, attempt, produce
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     import redis
 
-    from tests.processes import RedisServer
+    from tests.support.processes import RedisServer
 
 both = pytest.mark.parametrize("kind", ["threads", "asyncio"])
 

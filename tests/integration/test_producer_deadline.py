@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from producer import BrokerUnavailable, EnqueueUncertain
-from tests.impostor import full_backlog, impostor
-from tests.processes import VALKEY, RedisServer, eventually, need, redis_server
-from tests.producers import EVENT, Outcome, attempt, produce
+from tests.support.impostor import full_backlog, impostor
+from tests.support.processes import VALKEY, RedisServer, eventually, need, redis_server
+from tests.support.producers import EVENT, Outcome, attempt, produce
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

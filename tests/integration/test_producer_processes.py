@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from producer import BrokerUnavailable, FeedbackProducer
-from tests.places import request_id_of
-from tests.processes import ROOT, VALKEY, RedisServer, redis_server
-from tests.producers import EVENT, InThreads, attempt, first_enqueue
+from tests.support.places import request_id_of
+from tests.support.processes import ROOT, VALKEY, RedisServer, redis_server
+from tests.support.producers import EVENT, InThreads, attempt
 
 if TYPE_CHECKING:
     from pathlib import Path

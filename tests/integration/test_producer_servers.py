@@ -10,8 +10,8 @@ import pytest
 from redis import ConnectionError as RedisConnectionError
 
 from producer import BrokerUnavailable, FeedbackProducer
-from tests.processes import VALKEY, RedisServer, eventually, need, redis_server, running
-from tests.producers import EVENT, attempt, produce
+from tests.support.processes import VALKEY, RedisServer, eventually, need, redis_server, running
+from tests.support.producers import EVENT, attempt, produce
 from worker.sandbox.stack import free_port
 
 if TYPE_CHECKING:

@@ -15,8 +15,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from producer import BrokerUnavailable
-from tests.processes import ROOT, RedisServer, need, redis_server
-from tests.producers import EVENT, attempt, first_enqueue, produce
+from tests.support.processes import ROOT, RedisServer, need, redis_server
+from tests.support.producers import EVENT, attempt, produce
 from worker.sandbox.stack import free_port
 
 if TYPE_CHECKING:

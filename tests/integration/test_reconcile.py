@@ -13,8 +13,8 @@ from click.testing import CliRunner, Result
 from sqlalchemy import delete, text, update
 
 from producer.message import to_message
-from tests.burials import a_burial, an_event, bury, row_of, rows_of, settle
-from tests.places import Places, request_id_of
+from tests.support.burials import a_burial, an_event, bury, row_of, rows_of, settle
+from tests.support.places import Places, request_id_of
 from worker.accounts.record import RECONCILE_KEYS
 from worker.cli import main
 from worker.deadletters import DeadLetter, DeadLetterStore, State

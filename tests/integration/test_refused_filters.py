@@ -10,8 +10,8 @@ from urllib.parse import quote
 import pytest
 from click.testing import CliRunner
 
-from tests.burials import a_burial, an_event, bury, rows_of
-from tests.flower import ServedFlower, served_flower
+from tests.support.burials import a_burial, an_event, bury, rows_of
+from tests.support.flower import ServedFlower, served_flower
 from worker.cli import main
 from worker.dashboard.filters import NAMES
 from worker.deadletters import DeadLetterStore, State, upgrade
@@ -21,7 +21,7 @@ from worker.replays import plans
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.processes import RedisServer
+    from tests.support.processes import RedisServer
 
 API = {"X-Requested-With": "a test", "Content-Type": "application/json"}
 

@@ -11,8 +11,18 @@ import pytest
 import redis
 from sqlalchemy import delete, update
 
-from tests.burials import NOON, REQUEST_ID, a_burial, an_event, an_unreadable_burial, bury, row_of, rows_of, settle
-from tests.plans import EVERYTHING, LEASE, Steps
+from tests.support.burials import (
+    NOON,
+    REQUEST_ID,
+    a_burial,
+    an_event,
+    an_unreadable_burial,
+    bury,
+    row_of,
+    rows_of,
+    settle,
+)
+from tests.support.plans import EVERYTHING, LEASE, Steps
 from worker.accounts import KEYS
 from worker.accounts.table import put_back_to_dead, replaying
 from worker.deadletters import DeadLetter, DeadLetterStore, State
@@ -47,7 +57,7 @@ from worker.replays.queue import LIST
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.processes import RedisServer
+    from tests.support.processes import RedisServer
 
 
 class KilledError(BaseException):

@@ -10,8 +10,8 @@ import pytest
 from click.testing import CliRunner, Result
 from sqlalchemy import update
 
-from tests.burials import a_burial, bury
-from tests.plans import Steps
+from tests.support.burials import a_burial, bury
+from tests.support.plans import Steps
 from worker.cli import main
 from worker.deadletters import DeadLetter, DeadLetterStore, upgrade
 from worker.deadletters.actions import actions
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from tests.processes import RedisServer
+    from tests.support.processes import RedisServer
 
 
 @pytest.fixture

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 import pytest
 from sqlalchemy import update
 
-from tests.burials import a_burial, bury, rows_of
-from tests.processes import eventually
+from tests.support.burials import a_burial, bury, rows_of
+from tests.support.processes import eventually
 from worker import retention
 from worker.deadletters import DeadLetter, DeadLetterStore, State, upgrade
 from worker.retention import PRUNED, Retention
@@ -22,7 +22,7 @@ from worker.settings import Settings, load_settings
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.processes import RedisServer
+    from tests.support.processes import RedisServer
 
 LONG_AGO = datetime.now(UTC) - timedelta(days=100)
 

@@ -10,17 +10,17 @@ import pytest
 import redis
 
 from producer.message import to_message
-from tests.burials import an_event
 from tests.integration.broker.consumers import Worker
-from tests.places import foreign_message
-from tests.processes import eventually
+from tests.support.burials import an_event
+from tests.support.places import foreign_message
+from tests.support.processes import eventually
 from worker.accounts.keys import KEYS
 from worker.revocations import REVOKED, Revocations, criteria_of_ids, criteria_of_stamps
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
 
-    from tests.processes import RedisServer
+    from tests.support.processes import RedisServer
 
 ID = "one-and-the-same"
 

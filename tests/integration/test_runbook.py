@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shlex
 import signal
@@ -17,7 +16,8 @@ import pytest
 import redis
 
 from producer import FeedbackEvent, FeedbackProducer
-from tests.processes import ROOT, eventually, need
+from tests.support.environment import clean_environment
+from tests.support.processes import ROOT, eventually, need
 from worker.sandbox.stack import LocalStack
 
 if TYPE_CHECKING:
@@ -127,8 +127,7 @@ def _same(line: str) -> str:
 @pytest.fixture
 def desk(tmp_path: Path) -> Iterator[Desk]:
     """A system that is well."""
-    clean = {name: value for name, value in os.environ.items() if not name.startswith(("AQUILAX_", "FEEDBACK_"))}
-    with LocalStack(folder=tmp_path / "stack", environment=clean) as stack:
+    with LocalStack(folder=tmp_path / "stack", environment=clean_environment()) as stack:
         stack.environment |= {
             "FEEDBACK_RETRY_BASE": "0.2",
             "FEEDBACK_RETRY_CAP": "1",

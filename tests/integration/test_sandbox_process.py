@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Final
 import pytest
 import requests
 
-from tests.certificates import self_signed
-from tests.processes import eventually
-from tests.sandbox import KEY, RunningSandbox, running_sandbox
+from tests.support.certificates import self_signed
+from tests.support.processes import eventually
+from tests.support.sandbox import KEY, RunningSandbox, running_sandbox
 from worker.sandbox.answers import Reply
 from worker.sandbox.client import SandboxError
 from worker.sandbox.stack import free_port

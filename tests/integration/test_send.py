@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.sandbox import PROGRAM
+from tests.support.sandbox import PROGRAM
 from worker.sandbox.stack import free_port
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.processes import RedisServer
+    from tests.support.processes import RedisServer
 
 ID = "77e81bbc-3e7f-47b9-87fa-681b5d2f54e6"
 

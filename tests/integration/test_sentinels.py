@@ -15,10 +15,10 @@ from kombu.transport import TRANSPORT_ALIASES
 from kombu.utils.json import dumps
 
 from producer import BrokerUnavailable
-from tests.certificates import self_signed
-from tests.processes import VALKEY, eventually, need, redis_server, running
-from tests.producers import EVENT, attempt, first_enqueue, produce
-from tests.sentinels import MASTER, SentinelGroup, sentinel_group
+from tests.support.certificates import self_signed
+from tests.support.processes import VALKEY, eventually, need, redis_server, running
+from tests.support.producers import EVENT, attempt, produce
+from tests.support.sentinels import MASTER, SentinelGroup, sentinel_group
 from worker.broker import install
 from worker.ledger import Ledger
 from worker.redis_clients import kombu_broker, redis_client
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from tests.processes import RedisServer
-    from tests.producers import InALoop, InThreads
+    from tests.support.processes import RedisServer
+    from tests.support.producers import InALoop, InThreads
 
 both = pytest.mark.parametrize("kind", ["threads", "asyncio"])
 servers = pytest.mark.parametrize("binary", ["valkey", "redis"])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shlex
 import subprocess
@@ -14,7 +13,8 @@ import pytest
 import redis
 
 from producer import FeedbackEvent, FeedbackProducer
-from tests.processes import ROOT, Running, eventually, running
+from tests.support.environment import clean_environment
+from tests.support.processes import ROOT, Running, eventually, running
 from worker.app import create_app
 from worker.doctor import examine
 from worker.sandbox.stack import LocalStack
@@ -34,8 +34,7 @@ OURS = "ours@chat"
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[LocalStack, SandboxClient]]:
     """A worker of ours on a Redis, with its AquilaX."""
-    clean = {name: value for name, value in os.environ.items() if not name.startswith(("AQUILAX_", "FEEDBACK_"))}
-    with LocalStack(folder=tmp_path_factory.mktemp("shared"), environment=clean) as stack:
+    with LocalStack(folder=tmp_path_factory.mktemp("shared"), environment=clean_environment()) as stack:
         stack.start_broker()
         stack.create_database()
         stack.environment["FEEDBACK_HEARTBEAT_FILE"] = f"{stack.folder}/heartbeat"

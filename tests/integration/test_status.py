@@ -14,9 +14,9 @@ import pytest
 from click.testing import CliRunner, Result
 
 from producer.message import to_message
-from tests.burials import a_burial, an_event, bury, settle
-from tests.places import LONG_FROM_NOW, Places, foreign_message
-from tests.processes import ROOT, VALKEY, eventually, running
+from tests.support.burials import a_burial, an_event, bury, settle
+from tests.support.places import LONG_FROM_NOW, Places, foreign_message
+from tests.support.processes import ROOT, VALKEY, eventually, running
 from worker.cli import main
 from worker.deadletters import DeadLetterStore, State
 from worker.deadletters.selection import Selection

@@ -11,7 +11,7 @@ import pytest
 import redis
 from celery import Celery
 
-from tests.places import places_of
+from tests.support.places import places_of
 from worker.accounts.check import check
 from worker.accounts.key_types import WrongKeyType, find_wrong_types
 from worker.accounts.reconcile import Report
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from kombu import Connection
 
-    from tests.processes import RedisServer
+    from tests.support.processes import RedisServer
 
 
 @pytest.fixture

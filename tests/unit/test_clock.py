@@ -11,7 +11,7 @@ import redis
 from worker.clock import RedisClock
 
 if TYPE_CHECKING:
-    from tests.processes import RedisServer
+    from tests.support.processes import RedisServer
 
 NOON = datetime(2026, 1, 31, 12, tzinfo=UTC)
 LOCAL = NOON + timedelta(hours=1)

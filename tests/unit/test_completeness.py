@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 
-from tests.processes import ROOT
+from tests.support.processes import ROOT
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 CONFTEST: Final = """
 import pytest
-from tests.completeness import pytest_configure
+from tests.support.completeness import pytest_configure
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_pycollect_makeitem(collector, name, obj):

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from tests.compose import Compose, MissingVariable, commented_names, read_env
-from tests.processes import ROOT
+from tests.support.compose import Compose, MissingVariable, commented_names, read_env
+from tests.support.processes import ROOT
 from worker.settings import load_settings
 
 OURS = {"migrate", "worker", "flower", "sandbox"}

@@ -14,7 +14,7 @@ import pytest
 import redis
 
 from producer import FeedbackEvent
-from tests.processes import eventually
+from tests.support.processes import eventually
 from worker.deadletters import Burial, DeadLetterStore, DeadLetterStoreUnavailable, State, key_of_event
 from worker.delivery import Again, Buried, Delivery, Done, Ending
 from worker.descriptors import OutOfDescriptors

@@ -11,8 +11,8 @@ import pytest
 import yaml
 from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
 
-from tests.compose import Compose
-from tests.processes import ROOT
+from tests.support.compose import Compose
+from tests.support.processes import ROOT
 from worker.accounts.snapshot import Snapshot
 from worker.observe.collectors import OfProcess, OfQueue
 from worker.observe.metrics import Metrics

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.processes import eventually
+from tests.support.processes import eventually
 from worker import descriptors
 from worker.descriptors import Room, deliveries_at_once, is_own_shortage
 from worker.loop import Loop

@@ -15,7 +15,7 @@ from kombu import pools
 from pydantic import SecretStr
 
 from producer import FeedbackEvent
-from tests.processes import ROOT, RedisServer
+from tests.support.processes import ROOT, RedisServer
 from worker.cli import main
 from worker.settings import Settings
 

@@ -18,28 +18,12 @@ from worker.hold import HOLD, Announcer, Hold, HoldKind, HoldState
 from worker.policy.verdict import Verdict
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from tests.processes import RedisServer
+    from tests.support.processes import RedisServer
 
 NOON = datetime(2026, 1, 31, 12, tzinfo=UTC)
 SECOND = timedelta(seconds=1)
 NEVER = 10**15
 """A probe's time, in ms, that does not come while a test runs."""
-
-
-@pytest.fixture(params=["fakeredis", "valkey", "redis"])
-def client(request: pytest.FixtureRequest) -> Iterator[redis.Redis]:
-    """A connection to each kind of Redis, empty."""
-    if request.param == "fakeredis":
-        fake: redis.Redis = fakeredis.FakeRedis()
-        yield fake
-        fake.close()
-        return
-    server: RedisServer = request.getfixturevalue("_valkey" if request.param == "valkey" else "_debian_redis")
-    with redis.Redis(port=server.port) as real:
-        real.flushall()
-        yield real
 
 
 @pytest.fixture

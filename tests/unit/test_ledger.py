@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import Enum
-from typing import TYPE_CHECKING, Final, cast
+from typing import Final, cast
 
 import fakeredis
 import pytest
@@ -14,12 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from producer import FeedbackEvent
-from tests.processes import RedisServer, eventually
+from tests.support.processes import RedisServer, eventually
 from worker.broker.settled import SETTLED
 from worker.ledger import Busy, Claim, Claimed, Count, Held, Ledger, Seen
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 NOON = datetime(2026, 1, 31, 12, tzinfo=UTC)
 REQUEST_ID = "77e81bbc-3e7f-47b9-87fa-681b5d2f54e6"
@@ -32,20 +29,6 @@ SECOND = timedelta(seconds=1)
 def word(status: bool, at: datetime = NOON, *, request_id: str = REQUEST_ID) -> FeedbackEvent:
     """A person's word."""
     return FeedbackEvent(request_id=request_id, status=status, org="acme", group="chat", occurred_at=at)
-
-
-@pytest.fixture(params=["fakeredis", "valkey", "redis"])
-def client(request: pytest.FixtureRequest) -> Iterator[redis.Redis]:
-    """A connection to each kind of Redis, empty."""
-    if request.param == "fakeredis":
-        fake: redis.Redis = fakeredis.FakeRedis()
-        yield fake
-        fake.close()
-        return
-    server: RedisServer = request.getfixturevalue("_valkey" if request.param == "valkey" else "_debian_redis")
-    with redis.Redis(port=server.port) as real:
-        real.flushall()
-        yield real
 
 
 @pytest.fixture

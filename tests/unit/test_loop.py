@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import fakeredis
 import pytest
 
-from tests.processes import eventually
+from tests.support.processes import eventually
 from worker.loop import Loop
 from worker.together import Together
 from worker.turns import aside, here

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from producer.message import TASK
-from tests.processes import eventually
+from tests.support.processes import eventually
 from worker.pool import TaskPool
 from worker.turns import here
 

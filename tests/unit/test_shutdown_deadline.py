@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.processes import eventually
+from tests.support.processes import eventually
 from worker.shutdown_deadline import ShutdownDeadline
 
 if TYPE_CHECKING:

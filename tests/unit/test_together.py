@@ -10,7 +10,7 @@ import fakeredis
 import pytest
 import redis
 
-from tests.processes import eventually
+from tests.support.processes import eventually
 from worker.together import Together
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ import pytest
 import redis
 
 from producer import FeedbackEvent
-from tests.processes import RedisServer, eventually
+from tests.support.processes import RedisServer, eventually
 from worker.ledger import _RECORDING, Claim, Claimed, Ledger, Seen
 
 if TYPE_CHECKING:

@@ -10,8 +10,8 @@ import redis
 
 from tests.chaos.scenario import Scenario
 from tests.chaos.system import SYNCED
-from tests.processes import VALKEY
-from tests.sentinels import SentinelGroup, sentinel_group
+from tests.support.processes import VALKEY
+from tests.support.sentinels import SentinelGroup, sentinel_group
 from worker.sandbox.leash import leashed
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ import pytest
 from celery import chain, chord, group
 
 from tests.contract.celery.ordinary import create_app
-from tests.processes import VALKEY, Running, eventually, redis_server, running
+from tests.support.processes import VALKEY, Running, eventually, redis_server, running
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     import redis
 
-    from tests.processes import RedisServer
+    from tests.support.processes import RedisServer
 
 POOLS = ("threads", "prefork", "solo", "gevent", "eventlet")
 LEASE = 4.0

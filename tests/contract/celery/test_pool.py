@@ -11,7 +11,7 @@ import pytest
 from celery.concurrency import ALIASES, get_implementation
 from celery.worker.autoscale import Autoscaler
 
-from tests.processes import eventually
+from tests.support.processes import eventually
 from worker.app import create_app
 from worker.pool import TaskPool
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     import redis
 
-    from tests.processes import RedisServer
+    from tests.support.processes import RedisServer
 
     Connect = Callable[..., Connection]
 

@@ -9,7 +9,7 @@ import pytest
 from kombu import Connection, Queue
 
 from tests.contract.kombu.receiver import Receiver
-from tests.processes import eventually
+from tests.support.processes import eventually
 
 if TYPE_CHECKING:
     from collections.abc import Callable

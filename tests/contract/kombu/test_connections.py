@@ -15,7 +15,7 @@ from kombu import Connection, pools
 from kombu.exceptions import OperationalError
 
 from tests.contract.kombu.receiver import Receiver
-from tests.processes import ROOT
+from tests.support.processes import ROOT
 from worker.sandbox.stack import free_port
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     import redis
 
-    from tests.processes import RedisServer
+    from tests.support.processes import RedisServer
 
     Connect = Callable[..., Connection]
     Publish = Callable[..., None]

@@ -14,7 +14,7 @@ from kombu.exceptions import ContentDisallowed
 from kombu.mixins import ConsumerMixin
 
 from tests.contract.kombu.receiver import Receiver
-from tests.processes import eventually
+from tests.support.processes import eventually
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -9,7 +9,7 @@ from kombu import Connection, Exchange, Queue
 from kombu.exceptions import ChannelError
 
 from tests.contract.kombu.receiver import Receiver
-from tests.processes import eventually
+from tests.support.processes import eventually
 
 if TYPE_CHECKING:
     from collections.abc import Callable

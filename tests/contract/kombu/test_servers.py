@@ -8,9 +8,9 @@ import pytest
 from kombu import Connection, Exchange, Queue
 from kombu.exceptions import OperationalError
 
-from tests.certificates import self_signed
 from tests.contract.kombu.receiver import Receiver
-from tests.processes import VALKEY, need, redis_server
+from tests.support.certificates import self_signed
+from tests.support.processes import VALKEY, need, redis_server
 from worker.sandbox.stack import free_port
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     import redis
 
-    from tests.processes import RedisServer
+    from tests.support.processes import RedisServer
 
     Open = Callable[..., Connection]
 

@@ -12,7 +12,7 @@ from kombu.asynchronous import Hub
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.processes import RedisServer
+    from tests.support.processes import RedisServer
     from worker.broker.holder import Holder
 
 __all__ = ["TRANSPORT", "Drainer", "Looper", "Worker", "connect"]

@@ -28,7 +28,7 @@ from tests.integration.broker.places import (
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from tests.processes import RedisServer
+    from tests.support.processes import RedisServer
 
 __all__ = ["COUNTED", "QUEUES", "History"]
 

@@ -24,7 +24,7 @@ from worker.broker.payload import due_at, to_payload
 from worker.broker.takeover import TakenOver
 
 if TYPE_CHECKING:
-    from tests.processes import RedisServer
+    from tests.support.processes import RedisServer
 
 EXAMPLES: Final = int(os.environ.get("FEEDBACK_TEST_EXAMPLES", "60"))
 STEPS_EACH: Final = int(os.environ.get("FEEDBACK_TEST_STEPS", "50"))

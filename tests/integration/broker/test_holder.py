@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 import redis
 
-from tests.processes import eventually
+from tests.support.processes import eventually
 from worker.accounts.keys import KEYS
 from worker.broker.holder import Holder
 from worker.broker.settled import SETTLED
@@ -21,7 +21,7 @@ from worker.ledger import Count, Ledger
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.processes import RedisServer
+    from tests.support.processes import RedisServer
 
 
 def test_a_lease_that_ended_before_it_was_renewed_is_told_and_counted(

@@ -9,7 +9,7 @@ import pytest
 
 from tests.integration.broker.consumers import Worker
 from tests.integration.broker.messages import as_text, content
-from tests.processes import eventually
+from tests.support.processes import eventually
 from worker.broker.payload import handed_out_at
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     import redis
 
-    from tests.processes import RedisServer
+    from tests.support.processes import RedisServer
 
 CONSTANT = "celery"
 """The one delivery tag that celery-ts writes into all messages."""

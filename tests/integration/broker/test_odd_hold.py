@@ -10,7 +10,7 @@ from tests.integration.broker.consumers import connect
 from worker.hold import HOLD
 
 if TYPE_CHECKING:
-    from tests.processes import RedisServer
+    from tests.support.processes import RedisServer
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from worker.sandbox.stack import free_port
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from tests.processes import RedisServer
+    from tests.support.processes import RedisServer
 
 
 @pytest.fixture

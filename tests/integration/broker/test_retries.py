@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from tests.integration.broker.consumers import connect
 
 if TYPE_CHECKING:
-    from tests.processes import RedisServer
+    from tests.support.processes import RedisServer
 
 
 def test_no_connection_of_the_transport_tries_again_by_itself(valkey: RedisServer) -> None:

@@ -17,7 +17,7 @@ from worker.doctor.broker import ask_server, away, look_at_broker
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.processes import RedisServer
+    from tests.support.processes import RedisServer
 
 RULES = {
     "+@all ~* &*": "",

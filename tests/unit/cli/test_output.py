@@ -13,7 +13,7 @@ from pathlib import Path
 import click
 import pytest
 
-from tests.processes import ROOT
+from tests.support.processes import ROOT
 from worker.cli.actor import current_actor
 from worker.cli.output import CLOSED_PIPE, shown
 from worker.cli.whole_file import whole_file

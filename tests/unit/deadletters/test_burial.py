@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.burials import NOON, REQUEST_ID, a_burial, an_event
+from tests.support.burials import NOON, REQUEST_ID, a_burial, an_event
 from worker.deadletters import key_of_event, key_of_event_without_time, key_of_raw
 from worker.deadletters.burial import clean
 from worker.policy.retry import Reason

@@ -9,7 +9,7 @@ import redis
 from worker.doctor.broker import Server, ask_server, away, look_at_broker
 
 if TYPE_CHECKING:
-    from tests.processes import RedisServer
+    from tests.support.processes import RedisServer
     from worker.doctor.finding import Finding
 
 WELL: dict[str, Any] = {

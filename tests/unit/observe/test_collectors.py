@@ -21,7 +21,7 @@ from worker.observe.collectors import OfPool, OfProcess, OfQueue
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.processes import RedisServer
+    from tests.support.processes import RedisServer
 
 NOON = datetime(2026, 1, 31, 12, tzinfo=UTC)
 REQUEST_ID = "77e81bbc-3e7f-47b9-87fa-681b5d2f54e6"

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import requests
 
-from tests.processes import eventually
+from tests.support.processes import eventually
 from worker.broker.pulse import PULSE
 from worker.deadletters import upgrade
 from worker.observe import probes

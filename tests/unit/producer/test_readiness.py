@@ -13,7 +13,7 @@ import pytest
 from producer.readiness import READABLE, WRITABLE, poller
 
 if TYPE_CHECKING:
-    from tests.processes import RedisServer
+    from tests.support.processes import RedisServer
 
 _BACKEND = """
 import warnings

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import redis
 
-from tests.processes import RedisServer, eventually, running
+from tests.support.processes import RedisServer, eventually, running
 from worker.sandbox.stack import free_port
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from tests.burials import row_of, settle
+from tests.support.burials import row_of, settle
 from worker.deadletters import State
 from worker.deadletters.selection import Selection
 from worker.policy.journey import Journey

@@ -8,7 +8,7 @@ import socket
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from tests.processes import eventually, need, running
+from tests.support.processes import eventually, need, running
 from worker.sandbox.stack import free_port
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from tests.processes import Running, eventually, running
+from tests.support.processes import Running, eventually, running
 from worker.sandbox.client import SandboxClient
 
 if TYPE_CHECKING:

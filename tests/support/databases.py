@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import URL, create_engine, exc, make_url, text
 
-from tests.processes import eventually, need, running
+from tests.support.processes import eventually, need, running
 from worker.sandbox.stack import free_port
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from playwright.sync_api import sync_playwright
 
-from tests.processes import ROOT, need
+from tests.support.processes import ROOT, need
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

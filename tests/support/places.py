@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from producer.message import to_message
-from tests.burials import an_event
+from tests.support.burials import an_event
 from worker.redis_clients import redis_client
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     import redis
 
-    from tests.processes import RedisServer
+    from tests.support.processes import RedisServer
 
 LONG_FROM_NOW = 4_102_444_800_000
 """The year 2100, in ms."""
