@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
+from django.test import Client
 
-from examples import fastapi_chat, flask_chat
+from examples import django_chat, fastapi_chat, flask_chat
 from producer import FeedbackProducer
 
 if TYPE_CHECKING:
@@ -131,6 +132,60 @@ def test_flask_refuses_what_the_producer_refuses(
 def test_flask_puts_off_while_redis_is_away(flask_client: FlaskClient) -> None:
     """The browser tries again later."""
     reply = flask_client.post(FEEDBACK, json={"helpful": True})
+
+    assert reply.status_code == 503
+    assert int(reply.headers["Retry-After"]) > 0
+
+
+@pytest.fixture
+def django_client(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Client]:
+    """The Django example on the broker that the test asks for."""
+    monkeypatch.setenv("FEEDBACK_BROKER_URL", getattr(request, "param", None) or request.getfixturevalue("valkey").url)
+    django_chat.feedback_producer.cache_clear()
+    yield Client()
+    django_chat.feedback_producer().close()
+    django_chat.feedback_producer.cache_clear()
+
+
+def _post(client: Client, path: str, content: dict[str, Any]) -> Any:
+    return client.post(path, content, content_type="application/json")
+
+
+def test_django_enqueues_the_thumb_of_an_answer(django_client: Client, valkey: RedisServer) -> None:
+    """From the question to the message in the queue."""
+    answer = _post(django_client, "/chat/answers", {"text": "why?"}).json()
+
+    reply = _post(django_client, f"/chat/answers/{answer['request_id']}/feedback", {"helpful": True})
+
+    assert reply.status_code == 202
+    (event,) = _queued(valkey)
+    assert event["request_id"] == answer["request_id"]
+    assert event["status"] == "true"
+    assert event["occurred_at"] == reply.json()["occurred_at"]
+
+
+@pytest.mark.parametrize(
+    ("path", "thumb", "field"),
+    [
+        (FEEDBACK, {"helpful": "perhaps"}, "status"),
+        ("/chat/answers/not-a-uuid/feedback", {"helpful": True}, "request_id"),
+    ],
+)
+def test_django_refuses_what_the_producer_refuses(
+    django_client: Client, valkey: RedisServer, path: str, thumb: dict[str, Any], field: str
+) -> None:
+    """The client's mistake, by its field, and nothing is sent."""
+    reply = _post(django_client, path, thumb)
+
+    assert reply.status_code == 422
+    assert reply.json()["field"] == field
+    assert _queued(valkey) == []
+
+
+@pytest.mark.parametrize("django_client", [NOWHERE], indirect=True)
+def test_django_puts_off_while_redis_is_away(django_client: Client) -> None:
+    """The browser tries again later."""
+    reply = _post(django_client, FEEDBACK, {"helpful": True})
 
     assert reply.status_code == 503
     assert int(reply.headers["Retry-After"]) > 0
