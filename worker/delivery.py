@@ -165,7 +165,8 @@ class Delivery:
     def _done(self, message: Message, count: Count, state: State, *, note: str = "") -> Done:
         """Let a message end with nothing sent."""
         self._settle_replay(message, state, note=note)
-        self._ledger.settle(message.delivery_tag, count, held_in=message.held_in)
+        rows = ["graves"] if self._settle_made(message, state, note=note) else []
+        self._ledger.settle(message.delivery_tag, count, *rows, held_in=message.held_in)
         return Done(words=count.value)
 
     def _send(self, message: Message, turn: Turn) -> Outcome:
@@ -220,19 +221,20 @@ class Delivery:
     def _record(self, message: Message, claim: Claimed) -> Ending:
         """Record the word; if it can't be recorded now, never send again for it."""
         journey = message.journey
-        replayed = journey.dead_letter is not None  # then the row comes first, and the message ends after it
+        # Where a row may have to hear of it, that comes first, and the message ends after it.
+        has_row = message.redelivered or journey.dead_letter is not None
         try:
             self._ledger.record(
                 message.word,
                 claim,
                 message_id=journey.message_id,
-                delivery_tag="" if replayed else message.delivery_tag,
+                delivery_tag="" if has_row else message.delivery_tag,
                 held_in=message.held_in,
             )
         except Exception as error:  # noqa: BLE001 - as in `_bury`: the journey has to know that it was sent
             why = f"{self._troubles.explain(error)}; then delivered"
             return self._keep_back(replace(journey, delivered=True), why, waits_for(error))
-        if replayed:
+        if has_row:
             return self._done(message, Count.DELIVERED, State.DELIVERED)
         return Done(words="delivered")
 
@@ -265,7 +267,8 @@ class Delivery:
         try:
             new = aside(self._dead_letters.bury, burial)
             self._troubles.passed(Trouble.DATABASE)
-            self._settle_dead(message, outcome.reason, new=new)
+            if not self._settle_dead(message, outcome.reason, new=new) and new:
+                self._disown(message, burial.event_key)
         except Exception as error:  # noqa: BLE001 - as in `deliver`; here the journey knows that it was sent
             return self._keep_back(journey, f"{self._troubles.explain(error)}; then {words}", waits_for(error))
         return Buried(reason=outcome.reason, words=words)
@@ -277,9 +280,26 @@ class Delivery:
         self._settle_dead(message, Reason.INVALID, new=new)
         return Buried(reason=Reason.INVALID, words=_dead(Bury(reason=Reason.INVALID, answer=message.problem)))
 
-    def _settle_dead(self, message: Message | Unreadable, reason: Reason, *, new: bool) -> None:
+    def _settle_dead(self, message: Message | Unreadable, reason: Reason, *, new: bool) -> bool:
         counts = [Count.DEAD, f"{Count.DEAD}:{reason}", *(["graves"] if new else [])]
-        self._ledger.settle(message.delivery_tag, *counts, held_in=message.held_in)
+        return self._ledger.settle(message.delivery_tag, *counts, held_in=message.held_in)
+
+    def _disown(self, message: Message, key: str) -> None:
+        """Let no row stay dead whose message another worker has delivered: our lease had ended."""
+        message_id = message.journey.message_id
+        if self._ledger.has_delivered(message.event, message_id=message_id):
+            note = "another worker had delivered it: the lease of the one that buried it had ended"
+            aside(self._dead_letters.disown, key, message_id=message_id, note=note)
+
+    def _settle_made(self, message: Message, state: State, *, note: str) -> bool:
+        """Tell the row that the message made, before its worker was lost, if it did; return whether there is one."""
+        return message.redelivered and aside(
+            self._dead_letters.settle_made,
+            key_of_message(message),
+            message_id=message.journey.message_id,
+            state=state,
+            note=note or "its worker was lost after its burial; its message came again, and was delivered",
+        )
 
     def _settle_replay(self, message: Message, state: State, *, note: str = "") -> None:
         if (row := message.journey.dead_letter) is not None:

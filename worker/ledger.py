@@ -90,6 +90,7 @@ _CLAIMING: Final = Script("words", "claim", package="worker")
 _RECORDING: Final = Script("words", "ends", "record", package="worker")
 _RELEASING: Final = Script("release", package="worker")
 _SETTLING: Final = Script("ends", "settle", package="worker")
+_DELIVERED: Final = Script("words", "delivered", package="worker")
 _MICROSECOND: Final = timedelta(microseconds=1)
 _YEAR_ONE: Final = datetime.min.replace(tzinfo=UTC)
 
@@ -204,6 +205,11 @@ class Ledger:
     def release(self, event: FeedbackEvent, claimed: Claimed, *, message_id: str, count: Count | None = None) -> None:
         """Give the claim back without a word delivered, and count why if ``count`` says so."""
         _RELEASING(self._scripts, [_CLAIM + event.request_id, _COUNTS], [message_id, claimed.token, count or ""])
+
+    def has_delivered(self, event: FeedbackEvent, *, message_id: str) -> bool:
+        """Return whether the last word that AquilaX took for this request_id is of this very message."""
+        asked: list[Any] = [_digest(event.request_id, 16), _digest(message_id, 8)]
+        return bool(_DELIVERED(self._scripts, [_WORDS], asked))
 
     def counts(self) -> dict[Count, int]:
         """Return how many events there have been of each kind."""

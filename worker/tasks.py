@@ -149,6 +149,7 @@ def _message(
         held_in=str(properties.get(HELD_IN) or ""),
         received_at=received_at,
         probe=headers.get(PROBE) is True,
+        redelivered=headers.get("redelivered") is True,
         trace={name: value for name in TRACE_HEADERS if isinstance(value := headers.get(name), str)},
     )
 

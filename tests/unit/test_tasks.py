@@ -123,6 +123,20 @@ def test_a_request_is_read_as_a_message(worker: Worker) -> None:
 
 
 @pytest.mark.parametrize(
+    ("mark", "redelivered"), [({}, False), ({"redelivered": True}, True), ({"redelivered": 1}, False)]
+)
+def test_a_message_that_was_handed_out_before_is_known_by_its_mark(
+    worker: Worker, mark: dict[str, Any], redelivered: bool
+) -> None:
+    """As the transport's scripts set it; the attempt before may have made a row."""
+    worker.run(headers={JOURNEY: HEADER, **mark})
+
+    [message] = worker.delivery.given
+    assert isinstance(message, Message)
+    assert message.redelivered is redelivered
+
+
+@pytest.mark.parametrize(
     ("properties", "identity"),
     [({"delivery_tag": "this"}, "this"), ({"delivery_tag": 5}, "5"), ({}, REQUEST_ID), (None, REQUEST_ID)],
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, Self
 
-from sqlalchemy import ColumnElement, Connection, Engine, and_, insert, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Engine, Update, and_, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
 from worker.deadletters.burial import MAX_RAW_BYTES, Burial, clean, stored_message_id
@@ -135,19 +135,67 @@ class DeadLetterStore:
         Raises:
             DeadLetterStoreUnavailable: The database did not do it; try again later.
         """
-        if state not in {State.DELIVERED, State.DISCARDED}:
-            raise ValueError(f"a replay ends delivered or discarded, not {state.value}; a death is buried")
-        open_states = [State.DEAD, State.REPLAYING]
-        if state is State.DELIVERED:
-            open_states.append(State.DISCARDED)
         now, words = datetime.now(UTC), clean(note)
-        values = {"state": state, "note": words, "settled_at": now}
         row = _is_replayed(dead_letter_id, request_id)
         outcome = RowState.DELIVERED if state is State.DELIVERED else RowState.DISCARDED
         with translated(), self.engine.begin() as connection:
-            connection.execute(update(DeadLetter).where(row, DeadLetter.state.in_(open_states)).values(values))
+            connection.execute(_settled(row, state, note=words, at=now))
             if replay is not None:
                 book_outcome(connection, run=replay, dead_letter_id=dead_letter_id, state=outcome, note=words, at=now)
+
+    def settle_made(self, event_key: str, *, message_id: str, state: State, note: str = "") -> bool:
+        """Write into the row that a message made what became of the message; return whether there is such a row.
+
+        The message's worker was lost after the row was committed and before the message ended. It came again, and
+        AquilaX's response was another one.
+
+        Args:
+            event_key: The event's key.
+            message_id: The message. A row that another message of the same event made is left alone.
+            state: As of `settle_replay`.
+            note: Why, in words.
+
+        Raises:
+            DeadLetterStoreUnavailable: The database did not do it; try again later.
+        """
+        row = _is_made_by(event_key, message_id)
+        with translated(), self.engine.begin() as connection:
+            if connection.scalar(select(DeadLetter.id).where(row)) is None:
+                return False
+            connection.execute(_settled(row, state, note=clean(note), at=datetime.now(UTC)))
+            return True
+
+    def disown(self, event_key: str, *, message_id: str, note: str) -> None:
+        """Mark a dead row as delivered, and as made by no counted burial; nothing happens if it is not dead any more.
+
+        A worker whose lease had ended made it, for a message that another worker had delivered already.
+
+        Args:
+            event_key: As of `settle_made`.
+            message_id: As of `settle_made`.
+            note: Why, in words.
+
+        Raises:
+            DeadLetterStoreUnavailable: The database did not do it; try again later.
+        """
+        row = and_(_is_made_by(event_key, message_id), DeadLetter.state == State.DEAD)
+        now, words = datetime.now(UTC), clean(note)
+        with translated(), self.engine.begin() as connection:
+            connection.execute(_settled(row, State.DELIVERED, note=words, at=now).values(message_id=None))
+
+
+def _settled(row: ColumnElement[bool], state: State, *, note: str, at: datetime) -> Update:
+    if state not in {State.DELIVERED, State.DISCARDED}:
+        raise ValueError(f"a message ends delivered or discarded, not {state.value}; a death is buried")
+    open_states = [State.DEAD, State.REPLAYING]
+    if state is State.DELIVERED:
+        open_states.append(State.DISCARDED)
+    values = {"state": state, "note": note, "settled_at": at}
+    return update(DeadLetter).where(row, DeadLetter.state.in_(open_states)).values(values)
+
+
+def _is_made_by(event_key: str, message_id: str) -> ColumnElement[bool]:
+    return and_(DeadLetter.event_key == event_key, DeadLetter.message_id == stored_message_id(message_id))
 
 
 def _book_death(connection: Connection, burial: Burial) -> None:

@@ -31,6 +31,7 @@ class Message:
         held_in: The key of the set of what its holder holds; '' if the transport did not say.
         timed: Whether its sender said when it occurred; if not, its first receipt stands in.
         probe: Whether it is sent to see whether a hold can end.
+        redelivered: Whether it was handed out before and came back: its worker was lost, or gave it back.
         trace: The headers that lead back to the trace in which it was enqueued.
     """
 
@@ -40,6 +41,7 @@ class Message:
     held_in: str = ""
     timed: bool = True
     probe: bool = False
+    redelivered: bool = False
     trace: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -89,6 +91,7 @@ def read_message(
     held_in: str = "",
     received_at: datetime,
     probe: bool = False,
+    redelivered: bool = False,
     trace: Mapping[str, str] | None = None,
 ) -> Message | Unreadable:
     """Read a message of ``feedback.deliver``.
@@ -102,6 +105,7 @@ def read_message(
         held_in: As of `Message`.
         received_at: Now. It stands in for what a foreign client leaves out.
         probe: Whether it was handed out to see whether a hold can end.
+        redelivered: As of `Message`.
         trace: As of `Message`.
     """
     message_id = message_id or delivery_tag
@@ -128,6 +132,7 @@ def read_message(
         held_in=held_in,
         timed=timed,
         probe=probe,
+        redelivered=redelivered,
         trace=trace or {},
     )
 
