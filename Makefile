@@ -8,10 +8,12 @@ VENV := .venv
 INSTALLED := $(VENV)/.installed
 BENCH_VENV := .venv-bench
 BENCH_INSTALLED := $(BENCH_VENV)/.installed
+DOCS_VENV := .venv-docs
+DOCS_INSTALLED := $(DOCS_VENV)/.installed
 LOCK := $(VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-emit-find-links --no-annotate --custom-compile-command "make lock"
 
-.PHONY: help install demo test fuzz chaos soak bench flame check lock clean
+.PHONY: help install demo test fuzz chaos soak bench flame check docs lock clean
 
 help:
 	@echo "make demo     watch feedback go the whole way, fail in every way, and be replayed"
@@ -22,6 +24,7 @@ help:
 	@echo "make bench    measure this beside its peers and beside the limits; ARGS=… says what of it, and how often"
 	@echo "make flame    draw where the CPU of a worker goes; with perf, and Python 3.13 or newer"
 	@echo "make check    lint, formatting, types, import contract"
+	@echo "make docs     the documentation as a site, in build/site; a broken link fails it"
 	@echo "make install  only make $(VENV)"
 	@echo "make lock     renew the locks in requirements/ from pyproject.toml"
 
@@ -42,6 +45,9 @@ $(INSTALLED): pyproject.toml requirements/dev.txt
 
 $(BENCH_INSTALLED): pyproject.toml requirements/bench.txt
 	$(call install,$(BENCH_VENV),requirements/bench.txt)
+
+$(DOCS_INSTALLED): pyproject.toml requirements/docs.txt
+	$(call install,$(DOCS_VENV),requirements/docs.txt)
 
 demo: $(INSTALLED)
 	@$(VENV)/bin/aquilax-feedback demo
@@ -79,13 +85,20 @@ check: $(INSTALLED)
 	$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports
 
+# From nothing each time: what is left of an earlier build can hide a broken link.
+docs: $(DOCS_INSTALLED)
+	rm -rf build/site
+	$(DOCS_VENV)/bin/python -m sphinx --quiet --fail-on-warning --keep-going --fresh-env -c docs -d build/doctrees . build/site
+	@echo "build/site/index.html"
+
 lock: $(INSTALLED)
 	$(LOCK) $(UPGRADE) --group dev --all-extras -o requirements/dev.txt pyproject.toml
 	$(LOCK) $(UPGRADE) --extra worker --extra flower --extra postgresql --extra mysql --extra sandbox \
 		-c requirements/dev.txt -o requirements/worker.txt pyproject.toml
 	$(LOCK) $(UPGRADE) --group bench --extra local \
 		-c requirements/dev.txt -o requirements/bench.txt pyproject.toml
+	$(LOCK) $(UPGRADE) --group docs -c requirements/dev.txt -o requirements/docs.txt pyproject.toml
 	$(LOCK) $(UPGRADE) -c requirements/dev.txt -o requirements/build.txt requirements/build.in
 
 clean:
-	rm -rf $(VENV) $(BENCH_VENV) build dist .coverage .coverage.* .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(BENCH_VENV) $(DOCS_VENV) build dist .coverage .coverage.* .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -41,7 +41,7 @@ def _table(measurement: Measurement, case: str, those: list[Summary]) -> str:
         head.append("never arrived")
         for row, each in zip(rows, those, strict=True):
             row.append(", ".join(f"{number:,}" for number in each.missing))
-    return f"### {measurement.title}: {case}\n\n{_lay_out(head, rows)}\n"
+    return f"## {measurement.title}: {case}\n\n{_lay_out(head, rows)}\n"
 
 
 def _lay_out(head: list[str], rows: list[list[str]]) -> str:

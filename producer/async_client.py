@@ -30,7 +30,8 @@ class AsyncFeedbackProducer(Configured):
     It may be used from several loops, one after the other.
 
     Args:
-        url: Redis; see `producer.address.Address` for what it may say.
+        url: ``redis://``, ``rediss://``, ``unix://``, ``redis+socket://`` or ``sentinel://``; docs/settings.md lists
+            its options.
         timeout: The budget of one call, in seconds: resolving, connecting, logging in, sending and the reply, all
             together.
         queue: The Celery queue that the workers consume.

@@ -29,7 +29,8 @@ class FeedbackProducer(Configured):
     Safe after a fork: a child opens connections of its own.
 
     Args:
-        url: Redis; see `producer.address.Address` for what it may say.
+        url: ``redis://``, ``rediss://``, ``unix://``, ``redis+socket://`` or ``sentinel://``; docs/settings.md lists
+            its options.
         timeout: The budget of one call, in seconds: waiting for a connection, resolving, connecting, logging in,
             sending and the reply, all together.
         queue: The Celery queue that the workers consume.
@@ -117,7 +118,7 @@ class FeedbackProducer(Configured):
         """Hand ready-made messages over, all of them or none, in one round trip.
 
         Args:
-            messages: What `producer.message.to_message` returned; up to 5,000.
+            messages: Encoded tasks ``feedback.deliver``; up to 5,000.
             events: The events in them, for the error's ``not_taken``.
             timeout: The budget in seconds, if not the producer's own.
 

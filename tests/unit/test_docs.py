@@ -14,6 +14,7 @@ import pytest
 from kombu import pools
 from pydantic import SecretStr
 
+from docs.definitions import definitions
 from producer import FeedbackEvent
 from tests.support.processes import ROOT, RedisServer
 from worker.cli import main
@@ -24,7 +25,9 @@ if TYPE_CHECKING:
 
     from pydantic.fields import FieldInfo
 
-DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("examples/*.md")])
+DOCUMENTS = sorted(
+    [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob(".github/**/*.md"), *ROOT.glob("examples/*.md")]
+)
 FENCED = re.compile(r"^```(?P<language>\w*)\n(?P<code>.*?)^```$", re.MULTILINE | re.DOTALL)
 REQUEST_ID = "77e81bbc-3e7f-47b9-87fa-681b5d2f54e6"
 
@@ -79,7 +82,7 @@ def _default(default: object) -> str:
 
 
 def test_every_relative_link_leads_somewhere(document: Path) -> None:
-    """To a file, and to a heading in it if the link names one."""
+    """To a file, and to what the link names in it: a heading, or in a Python file what it defines."""
     for target in re.findall(r"\]\(([^)\s]+)\)", document.read_text()):
         if "://" in target:
             continue
@@ -90,6 +93,8 @@ def test_every_relative_link_leads_somewhere(document: Path) -> None:
 
 
 def _anchors(path: Path) -> set[str]:
+    if path.suffix == ".py":
+        return set(definitions(path))
     headings = re.findall(r"^#+ (.+)$", path.read_text(), re.MULTILINE)
     return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
