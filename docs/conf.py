@@ -8,14 +8,15 @@ place in the menu.
 from __future__ import annotations
 
 import sys
-from importlib.metadata import version as version_of
 from pathlib import Path
+
+from producer import __version__
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 project = "aquilax-feedback"
 copyright = "the authors of aquilax-feedback"  # noqa: A001 - Sphinx's name for it
-version = release = version_of("aquilax-feedback")
+version = release = __version__
 
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "docs.source_pages"]
 root_doc = "docs/index"

@@ -8,6 +8,7 @@
 It needs redis-py and nothing else.
 """
 
+from producer._version import __version__
 from producer.async_client import AsyncFeedbackProducer
 from producer.client import FeedbackProducer
 from producer.errors import BrokerUnavailable, EnqueueUncertain, InvalidEvent, ProducerError
@@ -21,4 +22,5 @@ __all__ = [
     "FeedbackProducer",
     "InvalidEvent",
     "ProducerError",
+    "__version__",
 ]

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import time
 from datetime import timedelta
-from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, Final
 
 from celery import bootsteps
 
+from producer import __version__
 from worker.broker.holder import Holder
 from worker.deadletters.engine import shown
 
@@ -44,7 +44,7 @@ def about(settings: Settings) -> dict[str, Any]:
     values = {name.upper(): getattr(settings, name) for name in _SHARED}
     shared = {name: value.total_seconds() if isinstance(value, timedelta) else value for name, value in values.items()}
     database = shown(settings.feedback_database_url.get_secret_value())
-    return {"version": version("aquilax-feedback"), "settings": {**shared, "FEEDBACK_DATABASE_URL": database}}
+    return {"version": __version__, "settings": {**shared, "FEEDBACK_DATABASE_URL": database}}
 
 
 class About(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery is untyped

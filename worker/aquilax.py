@@ -19,7 +19,6 @@ from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from functools import lru_cache
 from http.client import HTTPException
-from importlib.metadata import version
 from typing import TYPE_CHECKING, Final, Self, TypeVar
 from urllib.parse import quote, urlencode, urlsplit
 
@@ -29,6 +28,7 @@ from requests.exceptions import Timeout as RequestsTimeout
 from urllib3.exceptions import HTTPError, NewConnectionError, ProxySchemeUnsupported
 from urllib3.exceptions import TimeoutError as Urllib3TimeoutError
 
+from producer import __version__
 from worker.deadline import DeadlineAdapter
 from worker.descriptors import OutOfDescriptors, is_own_shortage
 from worker.exchange import exchange, reply_of
@@ -80,7 +80,7 @@ class AquilaX:
         self._short = False
         self._adapter = DeadlineAdapter(pool_connections=1, pool_maxsize=connections)
         with requests.Session() as session:
-            session.headers["User-Agent"] = f"aquilax-feedback/{version('aquilax-feedback')}"
+            session.headers["User-Agent"] = f"aquilax-feedback/{__version__}"
             session.headers["Accept"] = "application/json, text/plain;q=0.9, */*;q=0.1"
             session.headers["Accept-Encoding"] = "identity"  # there is little to compress
             headers = {**session.headers, "X-AX-KEY": api_key.get_secret_value()}

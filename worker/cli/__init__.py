@@ -10,6 +10,8 @@ try:
 except ModuleNotFoundError:  # a chat backend has the producer alone
     raise SystemExit("aquilax-feedback: its commands need more: pip install 'aquilax-feedback[worker]'") from None
 
+from producer import __version__
+
 __all__ = ["main"]
 
 _COMMANDS: Final = {
@@ -60,6 +62,6 @@ class _Lazy(click.Group):
 
 
 @click.group(cls=_Lazy, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(package_name="aquilax-feedback", prog_name="aquilax-feedback")
+@click.version_option(__version__, prog_name="aquilax-feedback")
 def main() -> None:
     """Deliver chat feedback to AquilaX, and see and mend what could not be delivered."""

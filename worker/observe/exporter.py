@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, Final
 
 from celery import bootsteps
@@ -12,6 +11,7 @@ from celery.concurrency.prefork import TaskPool as Prefork
 from celery.signals import worker_process_init
 from prometheus_client import CollectorRegistry, ProcessCollector, start_http_server
 
+from producer import __version__
 from worker.accounts.snapshot import take_snapshot
 from worker.bootsteps import Preflight, refusal
 from worker.observe.collectors import OfPool, OfProcess, OfQueue
@@ -113,6 +113,6 @@ def _served(metrics: Metrics, client: redis.Redis) -> CollectorRegistry:
         registry = CollectorRegistry()
         registry.register(OfPool(os.environ[_SHARED]))
     ProcessCollector(registry=registry)
-    registry.register(OfProcess(version("aquilax-feedback")))
+    registry.register(OfProcess(__version__))
     registry.register(OfQueue(lambda: take_snapshot(client)))
     return registry

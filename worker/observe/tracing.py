@@ -5,13 +5,13 @@ Attributes: https://opentelemetry.io/docs/specs/semconv/messaging/messaging-span
 
 from __future__ import annotations
 
-from importlib.metadata import version
 from typing import TYPE_CHECKING, Final
 
 from opentelemetry import context, trace
 from opentelemetry.trace import SpanKind, Status, StatusCode
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
+from producer import __version__
 from producer.message import QUEUE
 from worker.policy.ending import Buried, Result
 from worker.policy.message import Message
@@ -45,7 +45,7 @@ class Traces:
     """
 
     def __init__(self, provider: TracerProvider | None = None) -> None:
-        self._tracer = trace.get_tracer("aquilax-feedback", version("aquilax-feedback"), provider)
+        self._tracer = trace.get_tracer("aquilax-feedback", __version__, provider)
         self._propagator = TraceContextTextMapPropagator()
 
     def began(self, message: Message | Unreadable) -> Turn:
