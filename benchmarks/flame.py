@@ -63,9 +63,9 @@ _OTHER: Final = "#c9b8e8"
 
 _THREADS: Final = {
     "asynloop (celery/": "Celery's event loop",
-    "Loop._do (worker/": "deliveries, in turns",
-    "Asker._serve (worker/": "deliveries, in turns",
-    "Hub.run (gevent/": "deliveries, in turns",
+    "GeventScheduler._work (worker/": "deliveries",
+    "CommandPipeline._serve (worker/": "deliveries",
+    "Hub.run (gevent/": "deliveries",
     "Holder._run (worker/": "the lease",
 }
 """What a thread is for, by the function that it runs; what is above that says nothing."""

@@ -21,6 +21,7 @@ from worker.aquilax import AquilaX
 from worker.bootsteps import BrokerCheck, HoldWatch, Leave, Preflight
 from worker.broker import install
 from worker.clock import RedisClock
+from worker.concurrency.scheduler import run_in_thread
 from worker.continuity_watch import ContinuityWatch
 from worker.control import CONTROL_EXCHANGE, EVENT_EXCHANGE
 from worker.deadletters import DeadLetterStore
@@ -45,7 +46,6 @@ from worker.revocations import Revocations
 from worker.revoking import KnowRevocations
 from worker.settings import SettingsError, load_settings
 from worker.tasks import register, register_advance
-from worker.turns import aside
 from worker.vitals import Vitals
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ class _Parts:
     @property
     def delivery(self) -> Delivery:
         """The process's delivery; many tasks ask for the first one at once."""
-        return self._delivery or aside(self._first_delivery)
+        return self._delivery or run_in_thread(self._first_delivery)
 
     def _first_delivery(self) -> Delivery:
         with self._one_at_a_time:

@@ -29,12 +29,12 @@ from urllib3.exceptions import HTTPError, NewConnectionError, ProxySchemeUnsuppo
 from urllib3.exceptions import TimeoutError as Urllib3TimeoutError
 
 from producer import __version__
+from worker.concurrency.scheduler import current_scheduler
 from worker.deadline import DeadlineAdapter
 from worker.descriptors import OutOfDescriptors, is_own_shortage
 from worker.exchange import exchange, reply_of
 from worker.policy.redaction import Redaction
 from worker.policy.verdict import Answer
-from worker.turns import here
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -162,8 +162,8 @@ class AquilaX:
         return reply
 
     def _request(self, what: str) -> Reply:
-        if (turns := here()) is not None:
-            turns.at_stop(self.close)  # its connections are that thread's
+        if (scheduler := current_scheduler()) is not None:
+            scheduler.add_cleanup(self.close)  # its connections are that thread's
         request = self._template.copy()
         request.url = f"{self._template.url}{what}"
         response = self._adapter.send(

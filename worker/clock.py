@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 import redis
 
-from worker.turns import aside
+from worker.concurrency.scheduler import run_in_thread
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -69,7 +69,7 @@ class RedisClock:
                 return
             asked_at = self._monotonic()
             try:
-                seconds, microseconds = aside(self._client.time)
+                seconds, microseconds = run_in_thread(self._client.time)
             except redis.RedisError:
                 self._look_at = self._monotonic() + _AGAIN
                 return

@@ -21,14 +21,14 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConnectionError
 from urllib3.util.connection import is_connection_dropped
 
+from worker.concurrency.scheduler import current_scheduler
 from worker.incoming import Deadline, Incoming
 from worker.response import read_response
-from worker.turns import here
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
-    from worker.turns import Turns
+    from worker.concurrency.scheduler import Scheduler
 
 __all__ = ["DeadlineAdapter", "DeadlineResponse"]
 
@@ -87,13 +87,13 @@ class _Connection(HTTPConnection):
     response_class = DeadlineResponse
 
     def _new_conn(self) -> socket.socket:
-        """Connect; where tasks take turns, in a way that lets others have theirs."""
-        return super()._new_conn() if (turns := here()) is None else self._connect(turns)
+        """Connect; under a scheduler, yield to its other tasks meanwhile."""
+        return super()._new_conn() if (scheduler := current_scheduler()) is None else self._connect(scheduler)
 
-    def _connect(self, turns: Turns) -> socket.socket:
+    def _connect(self, scheduler: Scheduler) -> socket.socket:
         """As urllib3's own `_new_conn`, with its errors."""
         try:
-            return turns.connect(
+            return scheduler.connect(
                 (self._dns_host.strip("[]"), self.port),
                 timeout=self.timeout,
                 options=self.socket_options or (),
@@ -107,10 +107,10 @@ class _Connection(HTTPConnection):
 
 
 class _SecureConnection(HTTPSConnection, _Connection):
-    def _connect(self, turns: Turns) -> socket.socket:
+    def _connect(self, scheduler: Scheduler) -> socket.socket:
         if self.ssl_context is None:
-            self.ssl_context = turns.tls_context
-        return super()._connect(turns)
+            self.ssl_context = scheduler.tls_context
+        return super()._connect(scheduler)
 
 
 class _Pool(HTTPConnectionPool):

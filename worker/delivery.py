@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final, assert_never
 
 import redis
 
+from worker.concurrency.scheduler import run_in_thread
 from worker.deadletters import (
     Burial,
     State,
@@ -26,7 +27,6 @@ from worker.policy.retry import Hold as HoldOutcome
 from worker.policy.verdict import Answer, Verdict, classify
 from worker.policy.waits import Waits
 from worker.troubles import Trouble, Troubles, waits_for
-from worker.turns import aside
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -265,7 +265,7 @@ class Delivery:
         )
         words = _dead(outcome)
         try:
-            new = aside(self._dead_letters.bury, burial)
+            new = run_in_thread(self._dead_letters.bury, burial)
             self._troubles.passed(Trouble.DATABASE)
             if not self._settle_dead(message, outcome.reason, new=new) and new:
                 self._disown(message, burial.event_key)
@@ -275,7 +275,7 @@ class Delivery:
 
     def _bury_unreadable(self, message: Unreadable) -> Buried:
         self._pass_on(message)
-        new = aside(self._dead_letters.bury, burial_of_unreadable(message, died_at=self._now()))
+        new = run_in_thread(self._dead_letters.bury, burial_of_unreadable(message, died_at=self._now()))
         self._troubles.passed(Trouble.DATABASE)
         self._settle_dead(message, Reason.INVALID, new=new)
         return Buried(reason=Reason.INVALID, words=_dead(Bury(reason=Reason.INVALID, answer=message.problem)))
@@ -289,11 +289,11 @@ class Delivery:
         message_id = message.journey.message_id
         if self._ledger.has_delivered(message.event, message_id=message_id):
             note = "another worker had delivered it: the lease of the one that buried it had ended"
-            aside(self._dead_letters.disown, key, message_id=message_id, note=note)
+            run_in_thread(self._dead_letters.disown, key, message_id=message_id, note=note)
 
     def _settle_made(self, message: Message, state: State, *, note: str) -> bool:
         """Tell the row that the message made, before its worker was lost, if it did; return whether there is one."""
-        return message.redelivered and aside(
+        return message.redelivered and run_in_thread(
             self._dead_letters.settle_made,
             key_of_message(message),
             message_id=message.journey.message_id,
@@ -303,7 +303,7 @@ class Delivery:
 
     def _settle_replay(self, message: Message, state: State, *, note: str = "") -> None:
         if (row := message.journey.dead_letter) is not None:
-            aside(
+            run_in_thread(
                 self._dead_letters.settle_replay,
                 row,
                 request_id=message.event.request_id,

@@ -15,12 +15,12 @@ from collections import deque
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
-from worker.turns import here
+from worker.concurrency.scheduler import current_scheduler
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from worker.turns import Waiter
+    from worker.concurrency.scheduler import Waiter
 
 __all__ = ["OutOfDescriptors", "Room", "deliveries_at_once", "is_own_shortage"]
 
@@ -99,21 +99,21 @@ class Room:
     @contextmanager
     def taken(self) -> Iterator[None]:
         """Wait for room, and take it."""
-        turns = here()
-        if turns is None:
+        scheduler = current_scheduler()
+        if scheduler is None:
             with self._threads:
                 yield
             return
         if self._free:
             self._free -= 1
         else:
-            waiter = turns.waiter()
+            waiter = scheduler.waiter()
             self._waiting.append(waiter)
             waiter.get()  # a delivery that ends hands its room on
         try:
             yield
         finally:
             if self._waiting:
-                turns.wake((self._waiting.popleft(),))
+                scheduler.wake_threadsafe((self._waiting.popleft(),))
             else:
                 self._free += 1

@@ -24,9 +24,9 @@ from typing import TYPE_CHECKING, Any, Final, Self, cast
 from producer.message import QUEUE, counts_of
 from worker.broker.scripts import Script
 from worker.broker.settled import SETTLED
+from worker.clients.redis.batching import ScriptBatcher
 from worker.hold import HOLD, HoldKind
 from worker.redis_clients import redis_client
-from worker.together import Together
 
 if TYPE_CHECKING:
     import redis
@@ -108,7 +108,7 @@ class Ledger:
 
     def __init__(self, client: redis.Redis, *, ttl: timedelta, lease: timedelta) -> None:
         self._client = client
-        self._scripts = Together(client)
+        self._scripts = ScriptBatcher(client)
         self._ttl = _milliseconds(ttl)
         self._lease = _milliseconds(lease)
 
@@ -139,7 +139,7 @@ class Ledger:
         return self._client
 
     @property
-    def scripts(self) -> Together:
+    def scripts(self) -> ScriptBatcher:
         """What runs scripts over that connection, those of many tasks together."""
         return self._scripts
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from concurrent.futures import Future
 
-    from worker.loop import Job, Loop
+    from worker.concurrency.gevent_scheduler import GeventScheduler, Job
 
 __all__ = ["TaskPool"]
 
@@ -62,7 +62,7 @@ class TaskPool(CeleryTaskPool):  # type: ignore[misc]  # Celery is untyped
         call: Callable[[], None] = partial(apply_target, target, args, kwargs or {}, callback, accept_callback)
         if args and args[0] == TASK:
             call = partial(without_revoked, call, accept_callback)
-            return self._loop.submit(partial(_run, call, error_callback), tag=tag)
+            return self._scheduler.submit(partial(_run, call, error_callback), tag=tag)
         with self._one_at_a_time:
             future = self.executor.submit(_run, call, error_callback)
             self._tags[future] = tag
@@ -94,34 +94,35 @@ class TaskPool(CeleryTaskPool):  # type: ignore[misc]  # Celery is untyped
             self.limit = max(limit, self._fewest)
             before, self.executor = self.executor, _threads(self.limit)
         before.shutdown(wait=False)  # what it was given it still runs
-        self._loop.resize(self.limit)
+        self._scheduler.resize(self.limit)
 
     def on_stop(self) -> None:
         """Begin nothing more. How long to wait for what runs is not the pool's to decide (`worker.bootsteps.Leave`)."""
         self.executor.shutdown(wait=False, cancel_futures=True)
-        self._loop.stop()
+        self._scheduler.stop()
 
     def ping(self) -> None:
         """Ask the thread of the deliveries for a sign of life."""
-        self._loop.ping()
+        self._scheduler.ping()
 
     @property
     def silent_for(self) -> float:
         """For how many seconds the thread of the deliveries has owed it."""
-        return self._loop.silent_for
+        return self._scheduler.silent_for
 
     def drop_unstarted(self) -> frozenset[str]:
         """Begin nothing of what waits for room; return the delivery tags of what is running."""
         with self._one_at_a_time:
             tasks = dict(self._tags)
         threads = {tag for future, tag in tasks.items() if not future.cancel() and not future.done()}
-        return self._loop.drop_unstarted() | threads
+        return self._scheduler.cancel_pending() | threads
 
     @cached_property
-    def _loop(self) -> Loop:
-        from worker.loop import Loop  # noqa: PLC0415 - the other pools of Celery do without gevent
+    def _scheduler(self) -> GeventScheduler:
+        # Celery's other pools run without gevent.
+        from worker.concurrency.gevent_scheduler import GeventScheduler  # noqa: PLC0415
 
-        return Loop(self.limit)
+        return GeventScheduler(self.limit)
 
     def _ended(self, future: Future[Any]) -> None:
         with self._one_at_a_time:
@@ -129,7 +130,7 @@ class TaskPool(CeleryTaskPool):  # type: ignore[misc]  # Celery is untyped
 
     def _get_info(self) -> dict[str, Any]:
         info: dict[str, Any] = super()._get_info()
-        return info | {"deliveries": self._loop.running}
+        return info | {"deliveries": self._scheduler.running}
 
 
 class _Result(ApplyResult):  # type: ignore[misc]  # Celery is untyped

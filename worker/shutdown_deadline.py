@@ -15,7 +15,7 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
-from worker.native_threads import sleep, start_thread
+from worker.concurrency.native_threads import sleep, start_thread
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -13,12 +13,12 @@ from celery.exceptions import Reject, Retry
 from producer.message import JOURNEY, TASK
 from producer.trace_context import TRACE_HEADERS
 from worker.broker.payload import HELD_IN, PROBE, UNENDED
+from worker.concurrency.scheduler import run_in_thread
 from worker.deadletters import DeadLetterStoreUnavailable
 from worker.delivery import Again, Buried, Done
 from worker.policy.message import read_message
 from worker.replays import step
 from worker.replays.queue import ADVANCE
-from worker.turns import aside
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -173,7 +173,7 @@ def _come_again(task: Task, again: Again) -> Never:
         request.headers[JOURNEY] = again.journey.to_header()
     try:
         again_later = task.signature_from_request(request, eta=again.due, retries=request.retries + 1)
-        aside(_publish, task, request, again_later)
+        run_in_thread(_publish, task, request, again_later)
     except Exception as error:
         raise Reject(error, requeue=True) from error
     raise Waiting(again.words, when=again.due or datetime.now(UTC))

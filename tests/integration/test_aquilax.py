@@ -30,9 +30,9 @@ from producer import FeedbackEvent
 from tests.support.certificates import self_signed
 from tests.support.raw_http import Peer, raw_http, response
 from worker.aquilax import AquilaX, _retry_after
+from worker.concurrency.gevent_scheduler import GeventScheduler
 from worker.deadletters.cause import cause_of
 from worker.descriptors import OutOfDescriptors
-from worker.loop import Loop
 from worker.policy.retry import Reason
 from worker.policy.verdict import Answer
 from worker.sandbox.stack import free_port
@@ -58,14 +58,14 @@ def _direct(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("CURL_CA_BUNDLE", raising=False)
 
 
-class InTurns(AquilaX):
-    """A client that is asked from where tasks take turns."""
+class ScheduledAquilaX(AquilaX):
+    """A client whose requests run under a scheduler."""
 
-    loop: Loop | None = None
+    scheduler: GeventScheduler | None = None
 
     def send(self, event: FeedbackEvent) -> Answer:
         """As the client's; from any thread."""
-        if self.loop is None:
+        if self.scheduler is None:
             return super().send(event)
         answer: Future[Answer] = Future()
         send = partial(super().send, event)
@@ -76,33 +76,35 @@ class InTurns(AquilaX):
             except Exception as error:  # noqa: BLE001 - it is the test's
                 answer.set_exception(error)
 
-        self.loop.submit(task, tag="")
+        self.scheduler.submit(task, tag="")
         return answer.result()
 
 
-@pytest.fixture(autouse=True, params=["thread", "turns"])
+@pytest.fixture(autouse=True, params=["thread", "scheduler"])
 def _asked_from(request: pytest.FixtureRequest) -> Iterator[None]:
-    """All of this holds in a thread of its own, and where tasks take turns in one."""
+    """All of this holds in a thread of its own, and under a scheduler."""
     if request.param == "thread":
         yield
         return
-    InTurns.loop = Loop(100)
+    ScheduledAquilaX.scheduler = GeventScheduler(100)
     try:
         yield
     finally:
-        InTurns.loop.stop()
-        InTurns.loop = None
+        ScheduledAquilaX.scheduler.stop()
+        ScheduledAquilaX.scheduler = None
 
 
 @contextmanager
 def client(url: str, *, key: str = KEY, timeout: float = 5.0, connections: int = 4) -> Iterator[AquilaX]:
     """A client for a server."""
-    aquilax = InTurns(url, SecretStr(key), timeout=timedelta(seconds=timeout), connections=connections, now=lambda: NOW)
+    aquilax = ScheduledAquilaX(
+        url, SecretStr(key), timeout=timedelta(seconds=timeout), connections=connections, now=lambda: NOW
+    )
     try:
         yield aquilax
     finally:
-        if InTurns.loop is None:
-            aquilax.close()  # else its connections are closed as the loop stops
+        if ScheduledAquilaX.scheduler is None:
+            aquilax.close()  # else its connections are closed as the scheduler stops
 
 
 def answer_to(said: bytes, *, event: FeedbackEvent = EVENT, key: str = KEY) -> tuple[Answer, str]:

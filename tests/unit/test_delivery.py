@@ -15,12 +15,12 @@ import redis
 
 from producer import FeedbackEvent
 from tests.support.processes import eventually
+from worker.concurrency.gevent_scheduler import GeventScheduler
 from worker.deadletters import Burial, DeadLetterStore, DeadLetterStoreUnavailable, State, key_of_event
 from worker.delivery import Again, Buried, Delivery, Done, Ending
 from worker.descriptors import OutOfDescriptors
 from worker.hold import Hold
 from worker.ledger import Claimed, Count, Ledger, Seen
-from worker.loop import Loop
 from worker.policy.ending import Result
 from worker.policy.journey import Journey
 from worker.policy.message import Message, Unreadable
@@ -721,16 +721,16 @@ def test_what_is_not_sent_has_no_answer_to_tell(scene: Scene) -> None:
 
 
 @contextmanager
-def closing_loop(loop: Loop) -> Iterator[Loop]:
-    """A loop that is stopped."""
+def stopping(scheduler: GeventScheduler) -> Iterator[GeventScheduler]:
+    """Stop a scheduler at the end."""
     try:
-        yield loop
+        yield scheduler
     finally:
-        loop.stop()
+        scheduler.stop()
 
 
 def test_a_database_that_hangs_holds_up_no_other_delivery(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where deliveries take turns in one thread."""
+    """Where deliveries share one thread."""
     opened, buried, delivered = Event(), Event(), Event()
     bury = scene.dead_letters.bury
 
@@ -748,10 +748,10 @@ def test_a_database_that_hangs_holds_up_no_other_delivery(scene: Scene, monkeypa
         delivered.set()
 
     monkeypatch.setattr(scene.dead_letters, "bury", hang)
-    with closing_loop(Loop(2)) as loop:
-        loop.submit(dies, tag="1")
+    with stopping(GeventScheduler(2)) as scheduler:
+        scheduler.submit(dies, tag="1")
         eventually(lambda: len(scene.aquilax.received) == 1, what="the first was sent")
-        loop.submit(arrives, tag="2")
+        scheduler.submit(arrives, tag="2")
 
         assert delivered.wait(10)
         assert not buried.is_set()

@@ -14,9 +14,9 @@ import pytest
 
 from tests.support.processes import eventually
 from worker import descriptors
+from worker.concurrency.gevent_scheduler import GeventScheduler
+from worker.concurrency.scheduler import run_in_thread
 from worker.descriptors import Room, deliveries_at_once, is_own_shortage
-from worker.loop import Loop
-from worker.turns import aside
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -85,9 +85,9 @@ def in_threads(task: Callable[[], None], times: int) -> None:
         thread.join()
 
 
-def in_turns(task: Callable[[], None], times: int) -> None:
-    """Run a task so often at once where tasks take turns."""
-    loop = Loop(times)
+def in_one_thread(task: Callable[[], None], times: int) -> None:
+    """Run a task so often at once under a scheduler."""
+    scheduler = GeventScheduler(times)
     ended: list[None] = []
 
     def run() -> None:
@@ -97,12 +97,12 @@ def in_turns(task: Callable[[], None], times: int) -> None:
             ended.append(None)
 
     for _ in range(times):
-        loop.submit(run, tag="")
+        scheduler.submit(run, tag="")
     eventually(lambda: len(ended) == times, what="all have run")
-    loop.stop()
+    scheduler.stop()
 
 
-@pytest.mark.parametrize("run", [in_threads, in_turns])
+@pytest.mark.parametrize("run", [in_threads, in_one_thread])
 def test_only_so_many_are_in_the_room_and_each_gets_its_turn(run: Callable[[Callable[[], None], int], None]) -> None:
     """Also after one that failed."""
     room, inside, most, done = Room(3), [0], [0], [0]
@@ -112,7 +112,7 @@ def test_only_so_many_are_in_the_room_and_each_gets_its_turn(run: Callable[[Call
         with suppress(ZeroDivisionError), room.taken():
             inside[0] += 1
             most[0] = max(most[0], inside[0])
-            aside(pause)  # others have their turn
+            run_in_thread(pause)  # the others run meanwhile
             inside[0] -= 1
             done[0] += 1
             _ = 1 / (done[0] % 2)

@@ -9,8 +9,8 @@ import pytest
 
 from producer.message import TASK
 from tests.support.processes import eventually
+from worker.concurrency.scheduler import current_scheduler
 from worker.pool import TaskPool
-from worker.turns import here
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -41,9 +41,9 @@ def run(pool: TaskPool, task: str, tag: str, call: Callable[[], Any], ended: lis
 def test_deliveries_take_turns_and_other_tasks_do_not(pool: TaskPool) -> None:
     """Celery is told what each returns."""
     ended: list[Any] = []
-    run(pool, TASK, "1", lambda: (here() is not None, threading.current_thread().name), ended)
+    run(pool, TASK, "1", lambda: (current_scheduler() is not None, threading.current_thread().name), ended)
     eventually(lambda: len(ended) == 1, what="the delivery has ended")
-    run(pool, "feedback.advance_replay", "2", lambda: here() is None, ended)
+    run(pool, "feedback.advance_replay", "2", lambda: current_scheduler() is None, ended)
 
     eventually(lambda: len(ended) == 2, what="the other has ended")
     assert ended == [(True, "deliveries"), True]
@@ -56,11 +56,11 @@ def test_what_has_begun_is_told_and_the_rest_is_dropped(pool: TaskPool, task: st
 
     def wait(tag: str) -> None:
         begun.append(tag)
-        turns = here()
-        if turns is None:
+        scheduler = current_scheduler()
+        if scheduler is None:
             assert opened.wait(10)
         else:
-            turns.aside(lambda: opened.wait(10))
+            scheduler.run_in_thread(lambda: opened.wait(10))
 
     for tag in ("1", "2", "3"):
         run(pool, task, tag, lambda tag=tag: wait(tag))  # type: ignore[misc]
@@ -78,9 +78,9 @@ def test_it_says_how_many_deliveries_are_under_way(pool: TaskPool) -> None:
     opened = threading.Event()
 
     def wait() -> None:
-        turns = here()
-        assert turns is not None
-        turns.aside(lambda: opened.wait(10))
+        scheduler = current_scheduler()
+        assert scheduler is not None
+        scheduler.run_in_thread(lambda: opened.wait(10))
 
     run(pool, TASK, "1", wait)
     eventually(lambda: pool.info["deliveries"] == 1, what="one is under way")
@@ -95,9 +95,9 @@ def _fill(pool: TaskPool, tasks: int, opened: threading.Event) -> list[str]:
 
     def wait(tag: str) -> None:
         begun.append(tag)
-        turns = here()
-        assert turns is not None
-        turns.aside(lambda: opened.wait(10))
+        scheduler = current_scheduler()
+        assert scheduler is not None
+        scheduler.run_in_thread(lambda: opened.wait(10))
 
     for number in range(tasks):
         run(pool, TASK, str(number), lambda tag=str(number): wait(tag))  # type: ignore[misc]

@@ -403,7 +403,7 @@ def test_the_parts_are_made_when_first_needed_and_closed(app: Celery) -> None:
 def test_a_message_that_another_thread_publishes_takes_over_all_the_same(
     worker: Worker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where deliveries take turns it is published aside; the transport asks which task it is that publishes."""
+    """Under a scheduler it is published in another thread; the transport asks which task it is that publishes."""
     running: list[tuple[str, str]] = []
     publish = Signature.apply_async
 
@@ -416,7 +416,7 @@ def test_a_message_that_another_thread_publishes_takes_over_all_the_same(
             return thread.submit(call, *args).result()
 
     monkeypatch.setattr(Signature, "apply_async", look)
-    monkeypatch.setattr("worker.tasks.aside", in_another_thread)
+    monkeypatch.setattr("worker.tasks.run_in_thread", in_another_thread)
     worker.delivery.ending = again(timedelta(seconds=12))
 
     with pytest.raises(Retry):

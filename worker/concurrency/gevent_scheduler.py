@@ -1,9 +1,9 @@
-"""One thread in which many tasks take turns: each gives its turn away while it waits.
+"""The scheduler on gevent: deliveries as greenlets of one thread.
 
-Sixty threads that wait for AquilaX and for Redis want Python's lock all at the same time whenever something has come,
-and most of what they do is hand it to each other. Here a task is a greenlet: what it waits for wakes it, and the next
-runs. Nothing is patched: only what is connected here (`Loop.connect`) gives way, and what would block goes to a thread
-(`worker.turns.aside`).
+Sixty threads that wait for AquilaX and for Redis all want Python's lock whenever something arrives, and spend much of
+their time handing it over. Here a delivery is a greenlet: what it waits for resumes it. Nothing is patched: only
+connections made here (`GeventScheduler.connect`) yield, and blocking calls go to threads
+(`worker.concurrency.scheduler.run_in_thread`).
 """
 
 from __future__ import annotations
@@ -26,25 +26,25 @@ import gevent.socket
 import gevent.ssl
 from gevent.hub import Waiter
 
-from worker.turns import take_turns_here
+from worker.concurrency.scheduler import set_current_scheduler
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from worker.turns import SocketOptions
+    from worker.concurrency.scheduler import SocketOptions
 
-__all__ = ["Job", "Loop"]
+__all__ = ["GeventScheduler", "Job"]
 
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
 _MOST_THREADS: Final = 10_000
-"""More than tasks can run at once. Python makes a thread only when none is idle."""
+"""More than there are tasks. A thread is started only when none is idle."""
 
 
 class Job:
-    """One task that is to run, or runs."""
+    """One delivery, pending or running."""
 
     __slots__ = ("__weakref__", "call", "tag")  # Celery keeps a weak reference to it
 
@@ -56,92 +56,91 @@ class Job:
         """Nothing: Celery asks the pool first, which refuses (`worker.pool.TaskPool.terminate_job`)."""
 
 
-class Loop:
-    """A thread, and its tasks. The thread begins with the first of them.
+class GeventScheduler:
+    """Runs deliveries in one thread, which starts with the first of them.
 
     Args:
-        at_once: How many may have begun and not ended.
+        limit: Deliveries that run at once.
     """
 
-    def __init__(self, at_once: int) -> None:
-        self._at_once = at_once
+    def __init__(self, limit: int) -> None:
+        self._at_once = limit
         self._jobs: deque[Job] = deque()
         self._running: dict[Job, None] = {}
         self._idle: list[Waiter] = []
         self._woken: deque[Iterable[Waiter]] = deque()
-        self._closing: dict[Callable[[], None], None] = {}
+        self._cleanups: dict[Callable[[], None], None] = {}
         self._changing = threading.Lock()
         self._ready = threading.Event()
         self._thread: threading.Thread | None = None
         self._stopping = False
         self._pinged_at: float | None = None
-        # None waits for another's: there are as many as tasks that wait for one, and those are at most all that run.
-        self._threads = ThreadPoolExecutor(_MOST_THREADS, thread_name_prefix="aside")
+        self._threads = ThreadPoolExecutor(_MOST_THREADS, thread_name_prefix="blocking")
 
     # From any thread
 
     def submit(self, call: Callable[[], object], *, tag: str) -> Job:
-        """Let a task run when it is its turn.
+        """Run a delivery as soon as the limit allows.
 
         Args:
             call: Runs it to its end.
-            tag: The delivery tag of its message.
+            tag: Its message's delivery tag.
         """
         job = Job(call, tag)
         self._jobs.append(job)
         if not self._ready.is_set():
             self._start()
-        self._look_up()
+        self._signal_loop()
         return job
 
-    def drop_unstarted(self) -> frozenset[str]:
-        """Begin none of those that have not begun; return the delivery tags of those that have, and have not ended."""
+    def cancel_pending(self) -> frozenset[str]:
+        """Forget the pending deliveries; return the delivery tags of the running ones."""
         with self._changing:
             self._jobs.clear()
             return frozenset(job.tag for job in self._running)
 
-    def resize(self, at_once: int) -> None:
-        """Let so many run at once from now on. What has begun is left to its end."""
-        self._at_once = at_once
+    def resize(self, limit: int) -> None:
+        """Set how many run at once. Running deliveries continue."""
+        self._at_once = limit
         if self._ready.is_set():
-            self._look_up()
+            self._signal_loop()
 
     def ping(self) -> None:
-        """Ask the thread for a sign of life (`silent_for`)."""
+        """Ask the thread to respond (`silent_for`)."""
         if self._ready.is_set() and not self._stopping and self._pinged_at is None:
             self._pinged_at = time.monotonic()
-            self._look_up()
+            self._signal_loop()
 
     @property
     def silent_for(self) -> float:
-        """For how many seconds the thread has owed a sign of life; 0 if it owes none."""
+        """For how many seconds a ping has had no response; 0 if there is none outstanding."""
         pinged_at = self._pinged_at
         return 0.0 if pinged_at is None else time.monotonic() - pinged_at
 
     @property
     def running(self) -> int:
-        """How many have begun, and have not ended."""
+        """How many deliveries run now."""
         return len(self._running)
 
     def stop(self) -> None:
-        """Begin nothing more, and end the thread. What still runs is left as it is."""
-        self.drop_unstarted()
+        """End the thread. Pending deliveries are forgotten, running ones abandoned."""
+        self.cancel_pending()
         if self._ready.is_set() and not self._stopping:
             self._stopping = True
-            self._look_up()
+            self._signal_loop()
             if self._thread is not None:
                 self._thread.join()
         self._threads.shutdown(wait=False, cancel_futures=True)
 
-    def wake(self, waiters: Iterable[Waiter]) -> None:
-        """As of `worker.turns.Turns`."""
+    def wake_threadsafe(self, waiters: Iterable[Waiter]) -> None:
+        """See `worker.concurrency.scheduler.Scheduler`."""
         if threading.current_thread() is self._thread:
             soon = self._hub.loop.run_callback
             for waiter in waiters:
                 soon(waiter.switch, None)
         else:
             self._woken.append(waiters)
-            self._look_up()
+            self._signal_loop()
 
     def _start(self) -> None:
         with self._changing:
@@ -150,47 +149,47 @@ class Loop:
                 self._thread.start()
         self._ready.wait()
 
-    def _look_up(self) -> None:
-        """Have `_look` called in the thread, soon."""
+    def _signal_loop(self) -> None:
+        """Have `_on_signal` called in the thread."""
         self._signal.send()
 
     # In its thread
 
     def _run(self) -> None:
-        take_turns_here(self)
+        set_current_scheduler(self)
         self._hub = gevent.get_hub()
         self._signal = self._hub.loop.async_()
-        self._signal.start(self._look)
+        self._signal.start(self._on_signal)
         self._end = Waiter(self._hub)
         self._ready.set()
         try:
             self._end.get()
-            for close in self._closing:
+            for close in self._cleanups:
                 close()
         except BaseException:
             log.critical("a fault of ours has ended the thread of the deliveries, and so the worker", exc_info=True)
             logging.shutdown()
-            os._exit(os.EX_SOFTWARE)  # what it holds goes to others, by its lease
+            os._exit(os.EX_SOFTWARE)  # other workers recover its messages when its lease ends
 
-    def _look(self) -> None:
-        """Wake whom others have woken, and begin what has come."""
+    def _on_signal(self) -> None:
+        """Resume what other threads have woken, and start pending deliveries."""
         self._pinged_at = None
         while self._woken:
             for waiter in self._woken.popleft():
                 waiter.switch(None)
-        self._begin()
+        self._start_pending()
         if self._stopping:
             self._end.switch(None)
 
-    def _begin(self) -> None:
+    def _start_pending(self) -> None:
         while job := self._next():
             if self._idle:
                 self._idle.pop().switch(job)
             else:
-                gevent.spawn(self._do, job)
+                gevent.spawn(self._work, job)
 
     def _next(self) -> Job | None:
-        """Take what is to run next, if there is room for it, and let it count as running."""
+        """Take the next pending delivery, if the limit allows, and count it as running."""
         with self._changing:
             if not self._jobs or len(self._running) >= self._at_once:
                 return None
@@ -198,8 +197,8 @@ class Loop:
             self._running[job] = None
             return job
 
-    def _do(self, job: Job | None) -> None:
-        """Run one task after another: a greenlet that begins is given memory for its frames, which Python maps anew."""
+    def _work(self, job: Job | None) -> None:
+        """Run one delivery after another: a new greenlet costs a memory mapping for its frames."""
         while job is not None:
             try:
                 job.call()
@@ -214,27 +213,27 @@ class Loop:
         self._idle.append(waiter)
         return cast("Job | None", waiter.get())
 
-    def begin(self, call: Callable[[], None]) -> None:
-        """As of `worker.turns.Turns`."""
+    def spawn(self, call: Callable[[], None]) -> None:
+        """See `worker.concurrency.scheduler.Scheduler`."""
         gevent.spawn(call)
 
     def waiter(self) -> Waiter:
-        """As of `worker.turns.Turns`."""
+        """See `worker.concurrency.scheduler.Scheduler`."""
         return Waiter()
 
-    def aside(self, call: Callable[[], T]) -> T:
-        """As of `worker.turns.Turns`."""
+    def run_in_thread(self, call: Callable[[], T]) -> T:
+        """See `worker.concurrency.scheduler.Scheduler`."""
         waiter = Waiter()
         future = self._threads.submit(contextvars.copy_context().run, call)
-        future.add_done_callback(lambda _: self.wake((waiter,)))
+        future.add_done_callback(lambda _: self.wake_threadsafe((waiter,)))
         waiter.get()
         return future.result()
 
     def connect(self, address: tuple[str, int], *, timeout: float | None, options: SocketOptions) -> socket.socket:
-        """As of `worker.turns.Turns`."""
+        """See `worker.concurrency.scheduler.Scheduler`."""
         host, port = address
         failed: OSError | None = None
-        for family, kind, protocol, _, place in self.aside(partial(_addresses, host, port)):
+        for family, kind, protocol, _, place in self.run_in_thread(partial(_addresses, host, port)):
             sock = gevent.socket.socket(family, kind, protocol)
             try:
                 for option in options:
@@ -248,8 +247,8 @@ class Loop:
                 return cast("socket.socket", sock)
         raise failed or OSError("the host has no address")
 
-    def adopt(self, sock: socket.socket) -> socket.socket:
-        """As of `worker.turns.Turns`."""
+    def adopt_socket(self, sock: socket.socket) -> socket.socket:
+        """See `worker.concurrency.scheduler.Scheduler`."""
         timeout = sock.gettimeout()
         adopted = gevent.socket.socket(sock.family, sock.type, sock.proto, fileno=sock.detach())
         adopted.settimeout(timeout)
@@ -257,9 +256,9 @@ class Loop:
 
     @cached_property
     def tls_context(self) -> ssl.SSLContext:
-        """What `urllib3.util.create_urllib3_context` makes, of a class whose sockets give way."""
+        """As `urllib3.util.create_urllib3_context` makes it, with sockets that yield."""
         context = gevent.ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        context.check_hostname = False  # urllib3 asks for it once it has a name to check
+        context.check_hostname = False  # urllib3 sets it once it knows the name
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_TICKET
         if sys.version_info >= (3, 13):
@@ -268,9 +267,9 @@ class Loop:
         context.hostname_checks_common_name = False
         return cast("ssl.SSLContext", context)
 
-    def at_stop(self, close: Callable[[], None]) -> None:
-        """As of `worker.turns.Turns`."""
-        self._closing[close] = None
+    def add_cleanup(self, close: Callable[[], None]) -> None:
+        """See `worker.concurrency.scheduler.Scheduler`."""
+        self._cleanups[close] = None
 
 
 def _addresses(host: str, port: int) -> list[tuple[Any, ...]]:

@@ -1,7 +1,7 @@
-"""Threads of the operating system, also where gevent or eventlet has replaced Python's by its own.
+"""Threads of the operating system, also where gevent or eventlet has patched Python's `threading`.
 
-Under Celery's pools `gevent` and `eventlet` everything shares one thread. What must go on while that one is stuck needs
-a thread that is none of theirs, and in it nothing that waits in their way.
+Celery's pools `gevent` and `eventlet` run everything in one thread. Code that must go on while that thread is blocked
+needs a thread, and a sleep, that they do not replace.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ __all__ = ["sleep", "start_thread"]
 
 
 def start_thread(call: Callable[[], object]) -> None:
-    """Run a call in a new thread that keeps no process from ending. It may be started in a signal's handler."""
+    """Run a call in a new daemon thread. Safe to call from a signal handler."""
     _original("_thread", "start_new_thread")(call, ())
 
 
 def sleep(seconds: float) -> None:
-    """Let the operating system's thread sleep."""
+    """Block the operating system's thread."""
     _original("time", "sleep")(seconds)
 
 
-def _original(module: str, name: str) -> Any:  # noqa: ANN401 - whatever the module has under that name
-    """Return a function as it was before anything was patched."""
+def _original(module: str, name: str) -> Any:  # noqa: ANN401 - any attribute of any module
+    """Return a module's function as it was before it was patched."""
     gevent, eventlet = sys.modules.get("gevent.monkey"), sys.modules.get("eventlet.patcher")
     if gevent and gevent.is_module_patched("threading"):
         return gevent.get_original(module, name)

@@ -12,9 +12,9 @@ import fakeredis
 import pytest
 
 from tests.support.processes import eventually
-from worker.loop import Loop
-from worker.together import Together
-from worker.turns import aside, here
+from worker.clients.redis.batching import ScriptBatcher
+from worker.concurrency.gevent_scheduler import GeventScheduler
+from worker.concurrency.scheduler import current_scheduler, run_in_thread
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,9 +23,9 @@ AT_ONCE = 4
 
 
 @pytest.fixture
-def loop() -> Iterator[Loop]:
+def scheduler() -> Iterator[GeventScheduler]:
     """A loop of four at once."""
-    made = Loop(AT_ONCE)
+    made = GeventScheduler(AT_ONCE)
     yield made
     made.stop()
 
@@ -39,65 +39,65 @@ class Gate:
 
     def wait(self, number: int) -> None:
         """Wait, as a task."""
-        turns = here()
-        assert turns is not None
-        self.waiting[number] = waiter = turns.waiter()
+        current = current_scheduler()
+        assert current is not None
+        self.waiting[number] = waiter = current.waiter()
         waiter.get()
         del self.waiting[number]
         self.ended.append(number)
 
-    def open(self, loop: Loop, *numbers: int) -> None:
+    def open(self, scheduler: GeventScheduler, *numbers: int) -> None:
         """Let these go on."""
-        loop.wake([self.waiting[number] for number in numbers])
+        scheduler.wake_threadsafe([self.waiting[number] for number in numbers])
 
 
-def test_tasks_run_in_one_thread_which_is_none_of_the_callers(loop: Loop) -> None:
+def test_tasks_run_in_one_thread_which_is_none_of_the_callers(scheduler: GeventScheduler) -> None:
     """It is the same for all of them."""
     threads: list[threading.Thread] = []
     for _ in range(10):
-        loop.submit(lambda: threads.append(threading.current_thread()), tag="")
+        scheduler.submit(lambda: threads.append(threading.current_thread()), tag="")
 
     eventually(lambda: len(threads) == 10, what="all have run")
     assert len(set(threads)) == 1
     assert threading.current_thread() not in threads
-    assert here() is None
+    assert current_scheduler() is None
 
 
-def test_one_that_waits_holds_up_nobody(loop: Loop) -> None:
+def test_one_that_waits_holds_up_nobody(scheduler: GeventScheduler) -> None:
     """As many as may have begun at once have; the next begins when one of them has ended, and in its order."""
     gate = Gate()
     for number in range(6):
-        loop.submit(partial(gate.wait, number), tag=str(number))
+        scheduler.submit(partial(gate.wait, number), tag=str(number))
     eventually(lambda: set(gate.waiting) == {0, 1, 2, 3}, what="four have begun")
 
-    gate.open(loop, 2)
+    gate.open(scheduler, 2)
 
     eventually(lambda: set(gate.waiting) == {0, 1, 3, 4}, what="the next has begun")
-    assert loop.running == AT_ONCE
-    gate.open(loop, 0, 1, 3, 4)
+    assert scheduler.running == AT_ONCE
+    gate.open(scheduler, 0, 1, 3, 4)
     eventually(lambda: set(gate.waiting) == {5}, what="the last has begun")
-    gate.open(loop, 5)
-    eventually(lambda: loop.running == 0, what="all have ended")
+    gate.open(scheduler, 5)
+    eventually(lambda: scheduler.running == 0, what="all have ended")
     assert sorted(gate.ended) == list(range(6))
 
 
-def test_what_has_not_begun_is_dropped(loop: Loop) -> None:
+def test_what_has_not_begun_is_dropped(scheduler: GeventScheduler) -> None:
     """The tags of what has begun are told, and it goes on."""
     gate = Gate()
     for number in range(6):
-        loop.submit(partial(gate.wait, number), tag=str(number))
+        scheduler.submit(partial(gate.wait, number), tag=str(number))
     eventually(lambda: len(gate.waiting) == AT_ONCE, what="four have begun")
 
-    assert loop.drop_unstarted() == {"0", "1", "2", "3"}
+    assert scheduler.cancel_pending() == {"0", "1", "2", "3"}
 
-    gate.open(loop, 0, 1, 2, 3)
-    eventually(lambda: loop.drop_unstarted() == frozenset(), what="they have ended")
+    gate.open(scheduler, 0, 1, 2, 3)
+    eventually(lambda: scheduler.cancel_pending() == frozenset(), what="they have ended")
     assert sorted(gate.ended) == [0, 1, 2, 3]
 
 
 @pytest.mark.parametrize("fault", [RuntimeError("no"), SystemExit(1), KeyboardInterrupt()], ids=repr)
 def test_a_task_that_fails_takes_nobody_along(
-    loop: Loop, fault: BaseException, caplog: pytest.LogCaptureFixture
+    scheduler: GeventScheduler, fault: BaseException, caplog: pytest.LogCaptureFixture
 ) -> None:
     """It is said, and the next runs."""
     ran = threading.Event()
@@ -105,15 +105,15 @@ def test_a_task_that_fails_takes_nobody_along(
     def fail() -> None:
         raise fault
 
-    loop.submit(fail, tag="1")
-    loop.submit(ran.set, tag="2")
+    scheduler.submit(fail, tag="1")
+    scheduler.submit(ran.set, tag="2")
 
     assert ran.wait(10)
-    eventually(lambda: loop.running == 0, what="both have ended")
+    eventually(lambda: scheduler.running == 0, what="both have ended")
     assert "a fault of ours" in caplog.text
 
 
-def test_what_blocks_is_done_aside(loop: Loop) -> None:
+def test_what_blocks_is_done_aside(scheduler: GeventScheduler) -> None:
     """In another thread and in the task's own context, while the others have their turns; what it raises is raised."""
     variable: contextvars.ContextVar[str] = contextvars.ContextVar("variable")
     opened, other = threading.Event(), threading.Event()
@@ -121,21 +121,21 @@ def test_what_blocks_is_done_aside(loop: Loop) -> None:
 
     def block() -> tuple[str, bool]:
         assert opened.wait(10)
-        return variable.get(), here() is None
+        return variable.get(), current_scheduler() is None
 
     def fail() -> None:
         raise ValueError("no")
 
     def first() -> None:
         variable.set("mine")
-        found.append(aside(block))
+        found.append(run_in_thread(block))
         try:
-            aside(fail)
+            run_in_thread(fail)
         except ValueError as error:
             found.append(error)
 
-    loop.submit(first, tag="1")
-    loop.submit(other.set, tag="2")
+    scheduler.submit(first, tag="1")
+    scheduler.submit(other.set, tag="2")
     assert other.wait(10)
     assert not found
     opened.set()
@@ -147,27 +147,27 @@ def test_what_blocks_is_done_aside(loop: Loop) -> None:
 
 def test_elsewhere_what_blocks_is_called_at_once() -> None:
     """There are no turns that anybody would miss."""
-    assert aside(threading.current_thread) is threading.current_thread()
+    assert run_in_thread(threading.current_thread) is threading.current_thread()
 
 
-def test_scripts_of_tasks_go_together(loop: Loop) -> None:
+def test_scripts_of_tasks_go_together(scheduler: GeventScheduler) -> None:
     """Each gets its own answer, in its own thread."""
-    together = Together(fakeredis.FakeRedis())
+    batcher = ScriptBatcher(fakeredis.FakeRedis())
     found: dict[int, bytes] = {}
 
     def ask(number: int) -> None:
         for _ in range(20):
-            found[number] = together.eval("return ARGV[1]", 0, str(number))
+            found[number] = batcher.eval("return ARGV[1]", 0, str(number))
 
     for number in range(20):
-        loop.submit(partial(ask, number), tag=str(number))
+        scheduler.submit(partial(ask, number), tag=str(number))
 
-    eventually(lambda: loop.running == 0 and len(found) == 20, what="all were answered")
+    eventually(lambda: scheduler.running == 0 and len(found) == 20, what="all were answered")
     assert found == {number: str(number).encode() for number in range(20)}
-    together.close()
+    batcher.close()
 
 
-def test_it_ends_when_it_is_stopped(loop: Loop) -> None:
+def test_it_ends_when_it_is_stopped(scheduler: GeventScheduler) -> None:
     """Whoever asked for it is called in its thread, once; what waits is left."""
     closed: list[threading.Thread] = []
 
@@ -175,19 +175,19 @@ def test_it_ends_when_it_is_stopped(loop: Loop) -> None:
         closed.append(threading.current_thread())
 
     def task() -> None:
-        turns = here()
-        assert turns is not None
-        turns.at_stop(close)
-        turns.at_stop(close)
+        current = current_scheduler()
+        assert current is not None
+        current.add_cleanup(close)
+        current.add_cleanup(close)
 
     gate = Gate()
-    loop.submit(partial(gate.wait, 1), tag="1")
-    loop.submit(task, tag="2")
-    eventually(lambda: loop.running == 1, what="one waits")
+    scheduler.submit(partial(gate.wait, 1), tag="1")
+    scheduler.submit(task, tag="2")
+    eventually(lambda: scheduler.running == 1, what="one waits")
     began = time.monotonic()
 
-    loop.stop()
-    loop.stop()
+    scheduler.stop()
+    scheduler.stop()
 
     assert time.monotonic() - began < 5
     assert [thread.name for thread in closed] == ["deliveries"]
@@ -196,4 +196,4 @@ def test_it_ends_when_it_is_stopped(loop: Loop) -> None:
 
 def test_one_that_has_run_nothing_can_be_stopped() -> None:
     """Its thread has not begun."""
-    Loop(1).stop()
+    GeventScheduler(1).stop()

@@ -1,4 +1,4 @@
-"""Scripts of many threads go together, and each thread gets its own answer, or error, and nobody waits for ever."""
+"""Scripts of many threads go batcher, and each thread gets its own answer, or error, and nobody waits for ever."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 import redis
 
 from tests.support.processes import eventually
-from worker.together import Together
+from worker.clients.redis.batching import ScriptBatcher
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -55,9 +55,12 @@ def gate() -> Gate:
 
 
 @pytest.fixture
-def together(gate: Gate) -> Together:
-    """What is tested."""
-    return Together(gate)  # type: ignore[arg-type]
+def batcher(gate: Gate) -> Iterator[ScriptBatcher]:
+    """A batcher over that client."""
+    made = ScriptBatcher(gate)  # type: ignore[arg-type]  # of a client it uses `pipeline` alone
+    yield made
+    gate.opened.set()
+    made.close()
 
 
 @pytest.fixture
@@ -68,28 +71,28 @@ def threads() -> Iterator[ThreadPoolExecutor]:
 
 
 def one_asks_and_the_others_wait(
-    gate: Gate, together: Together, threads: ThreadPoolExecutor, script: str = ECHO
+    gate: Gate, batcher: ScriptBatcher, threads: ThreadPoolExecutor, script: str = ECHO
 ) -> list[Future[Any]]:
     """The first round trip is under way, and all others wait to ask."""
-    asked = [threads.submit(together.eval, ECHO, 0, "0")]
+    asked = [threads.submit(batcher.eval, ECHO, 0, "0")]
     assert gate.begun.wait(10)
-    asked += [threads.submit(together.eval, script, 0, str(number)) for number in range(1, THREADS)]
-    eventually(lambda: len(together._waiting) == THREADS - 1, what="the others wait")
+    asked += [threads.submit(batcher.eval, script, 0, str(number)) for number in range(1, THREADS)]
+    eventually(lambda: len(batcher._waiting) == THREADS - 1, what="the others wait")
     return asked
 
 
-def test_alone_one_asks_at_once(gate: Gate, together: Together) -> None:
+def test_alone_one_asks_at_once(gate: Gate, batcher: ScriptBatcher) -> None:
     """There is nobody to wait for."""
     gate.opened.set()
 
-    assert together.eval(ECHO, 0, "a") == b"a"
-    assert together.eval(ECHO, 0, "b") == b"b"
+    assert batcher.eval(ECHO, 0, "a") == b"a"
+    assert batcher.eval(ECHO, 0, "b") == b"b"
     assert gate.trips == [1, 1]
 
 
-def test_what_comes_meanwhile_goes_together(gate: Gate, together: Together, threads: ThreadPoolExecutor) -> None:
+def test_what_comes_meanwhile_goes_together(gate: Gate, batcher: ScriptBatcher, threads: ThreadPoolExecutor) -> None:
     """In one round trip; each gets its own answer."""
-    asked = one_asks_and_the_others_wait(gate, together, threads)
+    asked = one_asks_and_the_others_wait(gate, batcher, threads)
 
     gate.opened.set()
 
@@ -98,11 +101,11 @@ def test_what_comes_meanwhile_goes_together(gate: Gate, together: Together, thre
 
 
 def test_a_script_that_fails_is_its_own_callers_matter(
-    gate: Gate, together: Together, threads: ThreadPoolExecutor
+    gate: Gate, batcher: ScriptBatcher, threads: ThreadPoolExecutor
 ) -> None:
     """The others of its round trip have their answers."""
     script = "if ARGV[1] == '3' then return redis.error_reply('no') end return ARGV[1]"
-    asked = one_asks_and_the_others_wait(gate, together, threads, script)
+    asked = one_asks_and_the_others_wait(gate, batcher, threads, script)
 
     gate.opened.set()
 
@@ -111,18 +114,20 @@ def test_a_script_that_fails_is_its_own_callers_matter(
     assert asked[4].result() == b"4"
 
 
-def test_a_script_that_redis_does_not_know_is_said(gate: Gate, together: Together) -> None:
+def test_a_script_that_redis_does_not_know_is_said(gate: Gate, batcher: ScriptBatcher) -> None:
     """So that whoever asked can send it whole."""
     gate.opened.set()
 
     with pytest.raises(redis.exceptions.NoScriptError):
-        together.evalsha("0" * 40, 0)
+        batcher.evalsha("0" * 40, 0)
 
 
-def test_when_redis_is_away_all_who_asked_are_told(gate: Gate, together: Together, threads: ThreadPoolExecutor) -> None:
+def test_when_redis_is_away_all_who_asked_are_told(
+    gate: Gate, batcher: ScriptBatcher, threads: ThreadPoolExecutor
+) -> None:
     """Whoever comes next asks anew."""
     gate.fails = redis.ConnectionError("away")
-    asked = one_asks_and_the_others_wait(gate, together, threads)
+    asked = one_asks_and_the_others_wait(gate, batcher, threads)
 
     gate.opened.set()
 
@@ -131,13 +136,15 @@ def test_when_redis_is_away_all_who_asked_are_told(gate: Gate, together: Togethe
 
     gate.fails = redis.TimeoutError("frozen")
     with pytest.raises(redis.TimeoutError):
-        together.eval(ECHO, 0, "a")
-    assert together.eval(ECHO, 0, "b") == b"b"
+        batcher.eval(ECHO, 0, "a")
+    assert batcher.eval(ECHO, 0, "b") == b"b"
 
 
-def test_a_failure_is_everybodys_who_went_along(gate: Gate, together: Together, threads: ThreadPoolExecutor) -> None:
+def test_a_failure_is_everybodys_who_went_along(
+    gate: Gate, batcher: ScriptBatcher, threads: ThreadPoolExecutor
+) -> None:
     """Nobody is left without an answer."""
-    asked = one_asks_and_the_others_wait(gate, together, threads)
+    asked = one_asks_and_the_others_wait(gate, batcher, threads)
     execute = gate.pipeline
 
     def second_fails(**options: Any) -> Any:
@@ -155,10 +162,12 @@ class _CutShort(BaseException):
     pass
 
 
-def test_whoever_is_cut_short_takes_nobody_along(gate: Gate, together: Together, threads: ThreadPoolExecutor) -> None:
+def test_whoever_is_cut_short_takes_nobody_along(
+    gate: Gate, batcher: ScriptBatcher, threads: ThreadPoolExecutor
+) -> None:
     """Who was asked for has an error, and the next are asked for."""
     gate.fails = _CutShort()
-    asked = one_asks_and_the_others_wait(gate, together, threads)
+    asked = one_asks_and_the_others_wait(gate, batcher, threads)
 
     gate.opened.set()
 
@@ -167,11 +176,11 @@ def test_whoever_is_cut_short_takes_nobody_along(gate: Gate, together: Together,
 
 
 def test_who_waits_is_asked_for_before_it_is_closed(
-    gate: Gate, together: Together, threads: ThreadPoolExecutor
+    gate: Gate, batcher: ScriptBatcher, threads: ThreadPoolExecutor
 ) -> None:
     """Then its thread ends; whoever asks after that begins another."""
-    asked = one_asks_and_the_others_wait(gate, together, threads)
-    closed = Thread(target=together.close)
+    asked = one_asks_and_the_others_wait(gate, batcher, threads)
+    closed = Thread(target=batcher.close)
     closed.start()
 
     gate.opened.set()
@@ -179,27 +188,27 @@ def test_who_waits_is_asked_for_before_it_is_closed(
     assert [future.result(10) for future in asked] == [str(number).encode() for number in range(THREADS)]
     closed.join(10)
     assert not closed.is_alive()
-    assert together.eval(ECHO, 0, "again") == b"again"
-    together.close()
+    assert batcher.eval(ECHO, 0, "again") == b"again"
+    batcher.close()
 
 
-def test_no_round_trip_grows_without_bound(gate: Gate, together: Together, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_round_trip_grows_without_bound(gate: Gate, batcher: ScriptBatcher, monkeypatch: pytest.MonkeyPatch) -> None:
     """Redis serves nobody else meanwhile."""
-    monkeypatch.setattr("worker.together._MOST", 3)
+    monkeypatch.setattr("worker.clients.redis.batching._BATCH_LIMIT", 3)
     with ThreadPoolExecutor(THREADS) as threads:
-        asked = one_asks_and_the_others_wait(gate, together, threads)
+        asked = one_asks_and_the_others_wait(gate, batcher, threads)
         gate.opened.set()
         assert [future.result(10) for future in asked] == [str(number).encode() for number in range(THREADS)]
 
     assert gate.trips == [1, 3, 3, 1]
 
 
-def test_no_answer_goes_astray(together: Together, gate: Gate) -> None:
+def test_no_answer_goes_astray(batcher: ScriptBatcher, gate: Gate) -> None:
     """With many threads that ask all the time."""
     gate.opened.set()
 
     def ask(thread: int) -> bool:
-        return all(together.eval(ECHO, 0, f"{thread}-{n}") == f"{thread}-{n}".encode() for n in range(100))
+        return all(batcher.eval(ECHO, 0, f"{thread}-{n}") == f"{thread}-{n}".encode() for n in range(100))
 
     with ThreadPoolExecutor(32) as threads:
         assert all(threads.map(ask, range(32)))

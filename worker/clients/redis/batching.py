@@ -1,0 +1,135 @@
+"""Script batching: scripts of many tasks in one round trip.
+
+A round trip costs the same however many scripts it carries, and redis-py does most of its work for a command only once
+for a pipeline. Scripts that arrive during a round trip go with the next; there is no timer, so a single one never
+waits. Under a scheduler one of its tasks sends them (`worker.clients.redis.pipelining`), elsewhere a thread does.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from typing import TYPE_CHECKING, Any, Final
+
+import redis
+
+from worker.clients.redis.pipelining import CommandPipeline
+from worker.concurrency.scheduler import current_scheduler
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from worker.clients.redis.pipelining import Command
+    from worker.concurrency.scheduler import Scheduler
+
+__all__ = ["ScriptBatcher"]
+
+_BATCH_LIMIT: Final = 100
+"""Scripts in one round trip. Redis serves no other client meanwhile: a few milliseconds."""
+
+
+class _Call:
+    """One thread's command and its reply."""
+
+    __slots__ = ("_lock", "command", "reply")
+
+    def __init__(self, command: Command) -> None:
+        self.command = command
+        self.reply: Any = None
+        self._lock = threading.Lock()
+        self._lock.acquire()
+
+    def wait(self) -> Any:  # noqa: ANN401 - a script's reply may be anything
+        self._lock.acquire()
+        return self.reply
+
+    def wake(self) -> None:
+        """Resume the waiting thread."""
+        self._lock.release()
+
+
+class ScriptBatcher:
+    """Runs scripts for many tasks; stands in for a client in `worker.broker.scripts.Script`.
+
+    Args:
+        client: Redis. It is not closed here.
+    """
+
+    def __init__(self, client: redis.Redis) -> None:
+        self._client = client
+        self._pipelines: dict[Scheduler, CommandPipeline] = {}
+        self._waiting: deque[_Call] = deque()
+        self._changed = threading.Condition()
+        self._thread: threading.Thread | None = None
+        self._closed = False
+
+    def evalsha(self, sha: str, numkeys: int, *keys_and_args: Any) -> Any:  # noqa: ANN401 - redis-py's signature
+        """Run a script that Redis has cached, as redis-py's method of this name."""
+        return self._call(("EVALSHA", sha, numkeys, *keys_and_args))
+
+    def eval(self, script: str, numkeys: int, *keys_and_args: Any) -> Any:  # noqa: ANN401 - redis-py's signature
+        """Run a script, as redis-py's method of this name."""
+        return self._call(("EVAL", script, numkeys, *keys_and_args))
+
+    def close(self) -> None:
+        """End the thread, after it has sent what waits."""
+        with self._changed:
+            thread, self._closed = self._thread, True
+            self._changed.notify()
+        if thread is not None:
+            thread.join()
+
+    def _call(self, command: Command) -> Any:  # noqa: ANN401 - a script's reply may be anything
+        scheduler = current_scheduler()
+        reply = self._by_thread(command) if scheduler is None else self._pipeline(scheduler).execute(command)
+        if isinstance(reply, BaseException):
+            raise reply
+        return reply
+
+    def _pipeline(self, scheduler: Scheduler) -> CommandPipeline:
+        pipeline = self._pipelines.get(scheduler)
+        if pipeline is None:
+            pipeline = self._pipelines[scheduler] = CommandPipeline(
+                self._client.connection_pool, scheduler, self._execute, batch_limit=_BATCH_LIMIT
+            )
+        return pipeline
+
+    def _by_thread(self, command: Command) -> Any:  # noqa: ANN401 - as above
+        call = _Call(command)
+        with self._changed:
+            self._waiting.append(call)
+            if self._thread is None:
+                self._closed = False
+                self._thread = threading.Thread(target=self._run, name="scripts", daemon=True)
+                self._thread.start()
+            elif len(self._waiting) == 1:
+                self._changed.notify()
+        return call.wait()
+
+    def _run(self) -> None:
+        while calls := self._next_batch():
+            for call, reply in zip(calls, self._execute([call.command for call in calls]), strict=True):
+                call.reply = reply
+                call.wake()
+
+    def _next_batch(self) -> list[_Call]:
+        """Wait for calls and take them; an empty list says that it is closed."""
+        with self._changed:
+            while not self._waiting:
+                if self._closed:
+                    self._thread = None
+                    return []
+                self._changed.wait()
+            return [self._waiting.popleft() for _ in range(min(len(self._waiting), _BATCH_LIMIT))]
+
+    def _execute(self, commands: Sequence[Command]) -> list[Any]:
+        """Return a reply or an error for each command; redis-py retries after a failure."""
+        try:
+            with self._client.pipeline(transaction=False) as pipe:
+                for command in commands:
+                    pipe.execute_command(*command)  # type: ignore[no-untyped-call]  # redis-py leaves it untyped
+                return list(pipe.execute(raise_on_error=False))
+        except Exception as error:  # noqa: BLE001 - each caller of the batch gets the error, whatever it is
+            return [error] * len(commands)
+        except BaseException as error:  # noqa: BLE001 - no caller may wait for ever
+            return [redis.ConnectionError(f"the batch was interrupted by {error!r}")] * len(commands)
