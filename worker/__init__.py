@@ -2,3 +2,12 @@
 
 Start reading at `worker.delivery`. Celery finds the app with ``celery -A worker worker``.
 """
+
+import producer
+
+if not hasattr(producer, "FeedbackProducer"):
+    # Celery would swallow the failed import, and say only that this module has no attribute `celery`.
+    raise ImportError(
+        f"the package `producer` is {producer.__file__}, not the one of aquilax-feedback: run the worker from another"
+        " folder or in an environment of its own"
+    )
