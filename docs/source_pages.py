@@ -26,21 +26,30 @@ if TYPE_CHECKING:
 
 _LOG: Final = logging.getLogger(__name__)
 _NAME: Final = re.compile(r"\]\(([^)\s]+\.py)#([\w.]+)\)")
+_FOLDER: Final = re.compile(r"\]\(([^)\s:#]+/)\)")
 _FOREIGN: Final = re.compile(r"""<(?:link|script|img|iframe|source)\b[^>]*?(?:src|href)=["'](?:https?:)?//[^"']*""")
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
     """Connect to Sphinx."""
-    app.connect("source-read", keep_names)
+    app.connect("source-read", prepare_links)
     app.connect("doctree-read", link_sources, priority=400)  # before the files are collected as downloads
     app.connect("html-collect-pages", source_pages)
     app.connect("build-finished", require_self_contained)
     return {"parallel_read_safe": False, "parallel_write_safe": True}
 
 
-def keep_names(_: Sphinx, __: str, content: list[str]) -> None:
-    """Move the name that a link says into the link's title: MyST drops it from a link to a file."""
-    content[0] = _NAME.sub(r'](\1 "#\2")', content[0])
+def prepare_links(app: Sphinx, docname: str, content: list[str]) -> None:
+    """Prepare links for MyST, which drops the name from a link to a file, and takes none to a folder.
+
+    The name becomes the link's title, and a package's folder its ``__init__.py``.
+    """
+    page = Path(app.srcdir, docname).parent
+
+    def file_of(link: re.Match[str]) -> str:
+        return f"]({link[1]}__init__.py)" if Path(page, link[1], "__init__.py").is_file() else link[0]
+
+    content[0] = _FOLDER.sub(file_of, _NAME.sub(r'](\1 "#\2")', content[0]))
 
 
 def link_sources(app: Sphinx, doctree: nodes.document) -> None:

@@ -18,9 +18,12 @@ from docs.definitions import definitions
 from producer import FeedbackEvent
 from tests.support.processes import ROOT, RedisServer
 from worker.cli import main
+from worker.deadletters.model import State
+from worker.deadletters.plans import ReplayState, RowState
 from worker.settings import Settings
 
 if TYPE_CHECKING:
+    from enum import StrEnum
     from pathlib import Path
 
     from pydantic.fields import FieldInfo
@@ -200,3 +203,25 @@ def _run(code: str) -> dict[str, Any]:
 def _queued(server: RedisServer) -> int:
     with server.client() as client:
         return int(client.llen("feedback"))
+
+
+@pytest.mark.parametrize(
+    ("heading", "states"), [("A dead letter", State), ("A replay", ReplayState), ("A replay", RowState)]
+)
+def test_every_state_is_described(heading: str, states: type[StrEnum]) -> None:
+    """As the commands and the pages spell it."""
+    section = (ROOT / "docs" / "states.md").read_text().split(f"## {heading}\n")[1].split("\n## ")[0]
+    described = {
+        name for row in re.findall(r"^\| (`[^|]+) \|", section, re.MULTILINE) for name in re.findall(r"\w+", row)
+    }
+
+    assert set(states) <= described
+    assert described <= set(states) | {each for known in (ReplayState, RowState) for each in known}
+
+
+@pytest.mark.parametrize(("picture", "states"), [("event-states", State), ("replay-states", ReplayState)])
+def test_every_state_is_drawn(picture: str, states: type[StrEnum]) -> None:
+    """A dead letter that is being replayed is an event in the queue again."""
+    drawn = re.findall(r'class="head middle"[^>]*>([^<]+)<', (ROOT / "docs" / f"{picture}.svg").read_text())
+
+    assert set(states) - {State.REPLAYING} <= {name for each in drawn for name in each.split(", ")}
