@@ -86,7 +86,7 @@ class Address:
             broker.sentinels, master, sentinel_at=sentinel_at, redis_at=redis_at, tls=self.tls, patience=self.patience
         )
 
-    def _redis(self, **place: Any) -> Conversation:  # noqa: ANN401 - a host and a port
+    def _redis(self, **place: Any) -> Conversation:
         connection: Conversation = self._connection_class(**self._options | place)
         return connection
 

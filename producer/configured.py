@@ -57,7 +57,7 @@ class Configured(ABC):
         return self._timeout if timeout is None else _in_range(timeout)
 
     @classmethod
-    def from_env(cls, environ: Mapping[str, str] | None = None, **overrides: Any) -> Self:  # noqa: ANN401 - as __init__
+    def from_env(cls, environ: Mapping[str, str] | None = None, **overrides: Any) -> Self:
         """Make a producer for the broker that ``FEEDBACK_BROKER_URL`` names, as the worker does.
 
         The URL may stand in a file instead, which ``FEEDBACK_BROKER_URL_FILE`` names.

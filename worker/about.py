@@ -47,7 +47,7 @@ def about(settings: Settings) -> dict[str, Any]:
     return {"version": __version__, "settings": {**shared, "FEEDBACK_DATABASE_URL": database}}
 
 
-class About(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery is untyped
+class About(bootsteps.StartStopStep):
     """Adds to ``inspect stats``."""
 
     def info(self, consumer: Any) -> dict[str, Any]:  # noqa: ANN401 - Celery's Consumer

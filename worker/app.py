@@ -52,7 +52,7 @@ if TYPE_CHECKING:
     from worker.observe.observer import Observer
     from worker.settings import Settings
 
-__all__ = ["create_app"]
+__all__ = ["FeedbackApp", "create_app"]
 
 _LEASE_MARGIN: Final = timedelta(seconds=30)
 """A claim outlasts the longest request by this much, for name resolution, which no timeout reaches."""
@@ -177,7 +177,13 @@ def _look_for_garbage_seldom() -> None:
     gc.set_threshold(_NEW_OBJECTS)
 
 
-def create_app(settings: Settings | None = None) -> Celery:
+class FeedbackApp(Celery):
+    """The Celery app, with the parts of the process."""
+
+    feedback: _Parts
+
+
+def create_app(settings: Settings | None = None) -> FeedbackApp:
     """Return the Celery app with the tasks ``feedback.deliver`` and ``feedback.advance_replay``.
 
     Args:
@@ -193,7 +199,7 @@ def create_app(settings: Settings | None = None) -> Celery:
     broker = kombu_broker(
         settings.feedback_broker_url.get_secret_value(), sentinel_master=settings.feedback_sentinel_master
     )
-    app = Celery("aquilax-feedback", broker=broker.url, control="worker.control:Control", set_as_current=False)
+    app = FeedbackApp("aquilax-feedback", broker=broker.url, control="worker.control:Control", set_as_current=False)
     app.conf.update(_configuration(settings))
     app.conf.broker_transport_options.update(broker.transport_options)
     app.conf.broker_use_ssl = broker.tls

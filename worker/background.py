@@ -14,7 +14,7 @@ _ENDS_WITHIN: Final = 1.0
 """Seconds for which a stopping worker waits for the thread: it may wait for a Redis or a database that hangs."""
 
 
-class BackgroundStep(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery is untyped
+class BackgroundStep(bootsteps.StartStopStep):
     """Starts the thread with the worker, and lets it end while the other parts of the worker stop."""
 
     requires = ("celery.worker.components:Pool",)  # a pool of processes has forked by then

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import sys
 import time
-from contextlib import closing
+from contextlib import closing, suppress
 from typing import TYPE_CHECKING, Any, Final, Never
 
 import redis
@@ -18,6 +19,7 @@ from celery.signals import worker_shutdown, worker_shutting_down
 from celery.worker import state
 from celery.worker.control import inspect_command
 
+from worker.broker.channel import default_channel
 from worker.broker.holder import Holder
 from worker.deadletters import (
     DatabaseUnusable,
@@ -47,7 +49,7 @@ log = logging.getLogger(__name__)
 _LOOK_EVERY: Final = 0.05
 
 
-class Preflight(bootsteps.Step):  # type: ignore[misc]  # Celery is untyped
+class Preflight(bootsteps.Step):
     """A worker that can't do its work refuses to start, and says what to run."""
 
     def create(self, worker: Any) -> None:  # noqa: ANN401 - Celery's WorkController
@@ -71,7 +73,7 @@ class Preflight(bootsteps.Step):  # type: ignore[misc]  # Celery is untyped
             )
 
 
-class BrokerCheck(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery is untyped
+class BrokerCheck(bootsteps.StartStopStep):
     """Whether Redis keeps what it is given: looked at with each new connection, since Redis may have been restarted."""
 
     requires = ("celery.worker.consumer.connection:Connection",)
@@ -81,7 +83,7 @@ class BrokerCheck(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery is u
         """Refuse a Redis that throws messages away, and warn of one that forgets them when it restarts."""
         try:
             # Not over the channel's own connection: it may have asked for messages, and the answers would be mixed up.
-            with consumer.connection.default_channel.conn_or_acquire() as client:
+            with default_channel(consumer.connection).conn_or_acquire() as client:
                 info = client.info()
         except redis.ResponseError as error:
             self._warn(f"Redis does not tell whether it keeps its data (INFO: {error}): see docs/guarantees.md")
@@ -108,7 +110,7 @@ _NO_FILE: Final = (
 )
 
 
-class HoldWatch(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery is untyped
+class HoldWatch(bootsteps.StartStopStep):
     """The hold, as a worker sees it: it tries at once whether a hold can end, and shows one in ``inspect stats``."""
 
     requires = (BrokerCheck,)
@@ -139,16 +141,16 @@ def shown_hold(consumer: Any) -> dict[str, Any] | str:  # noqa: ANN401 - Celery'
 
 
 def _hold(consumer: Any) -> Hold:  # noqa: ANN401 - Celery's Consumer
-    return Hold(consumer.connection.default_channel.scripting(), by=consumer.hostname)
+    return Hold(default_channel(consumer.connection).scripting(), by=consumer.hostname)
 
 
-@inspect_command()  # type: ignore[untyped-decorator]  # Celery is untyped
+@inspect_command()
 def feedback_hold(state: Any) -> dict[str, Any] | str:  # noqa: ANN401 - Celery's
     """Whether delivery is held, and why."""
     return shown_hold(state.consumer)
 
 
-class Leave(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery is untyped
+class Leave(bootsteps.StartStopStep):
     """How a worker stops: nothing new is begun, what was not begun goes back at once, what runs has a deadline.
 
     Celery's warm shutdown has none. A second SIGTERM ends the wait, as the deadline does. Whatever hangs meanwhile, the
@@ -232,6 +234,8 @@ def _left_behind(lease: timedelta) -> str:
 def _tidy_up(worker: Any) -> None:  # noqa: ANN401 - Celery's WorkController
     """Leave no process and no file behind that only Python's own end would take away."""
     for child in active_children():  # of a pool of processes, each with a message that goes back
-        child.kill()
+        if child.pid is not None:
+            with suppress(ProcessLookupError):
+                os.kill(child.pid, signal.SIGKILL)
     if worker.pidlock:
         worker.pidlock.release()

@@ -15,7 +15,7 @@ import warnings
 from contextlib import closing
 from datetime import UTC, datetime
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import redis
 from celery.exceptions import CPendingDeprecationWarning
@@ -26,6 +26,7 @@ from kombu.exceptions import OperationalError
 
 from producer.message import JOURNEY, QUEUE
 from worker.accounts.key_types import find_wrong_types
+from worker.broker.channel import default_channel
 from worker.broker.payload import HELD_IN, POISON, QUEUED_IN
 from worker.broker.pulse import PULSE
 from worker.broker.refusals import Refused
@@ -44,7 +45,9 @@ from worker.refusing import refuse
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from kombu import Connection
     from kombu.message import Message
+    from kombu.transport import virtual
 
 __all__ = ["Consumer"]
 
@@ -61,19 +64,19 @@ _FAULT_PAUSE: Final = 5.0
 """Seconds after which a message that our own code failed to receive is tried again."""
 
 
-class Consumer(CeleryConsumer):  # type: ignore[misc]  # Celery is untyped
+class Consumer(CeleryConsumer):
     """Celery's consumer, but for the messages that it would not bring to a task."""
 
     initial_prefetch_count: int
     connection_errors: tuple[type[BaseException], ...]
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - Celery's own
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         # As which Kombu raises what Redis refuses while it publishes; Celery publishes as it starts, and would end.
         self.connection_errors = (*self.connection_errors, OperationalError)
         self._interruptions = Interruptions()
 
-    def create_task_handler(self, *args: Any, **kwargs: Any) -> Callable[[Message], None]:  # noqa: ANN401 - Celery's own
+    def create_task_handler(self, *args: Any, **kwargs: Any) -> Callable[[Message], None]:
         """Return the function that is called with each message."""
         receive = super().create_task_handler(*args, **kwargs)
         of_redis = (*self.connection_errors, *self.channel_errors)
@@ -115,7 +118,7 @@ class Consumer(CeleryConsumer):  # type: ignore[misc]  # Celery is untyped
                 state.task_ready(request)
         message.channel.qos.defer(message.delivery_tag, wait=_FAULT_PAUSE)
 
-    def call_soon_ack(self, p: Callable[..., object], *args: Any, **kwargs: Any) -> object:  # noqa: ANN401 - Celery's own
+    def call_soon_ack(self, p: Callable[..., object], *args: Any, **kwargs: Any) -> object:
         """Acknowledge or reject a message: at once, in the thread of its task, where the holder gathers what ends.
 
         Celery has its event loop do that. It would have to be woken for each message.
@@ -138,12 +141,15 @@ class Consumer(CeleryConsumer):  # type: ignore[misc]  # Celery is untyped
         wanted = min(max(self.max_prefetch_count + coming, 1), PREFETCH_COUNT_MAX)
         change = wanted - self.initial_prefetch_count
         self.initial_prefetch_count = wanted
-        (self.qos.increment_eventually if change > 0 else self.qos.decrement_eventually)(abs(change))
+        if change > 0:
+            self.qos.increment_eventually(change)
+        else:
+            self.qos.decrement_eventually(-change)
 
-    def connect(self) -> Any:  # noqa: ANN401 - Kombu is untyped
+    def connect(self) -> Connection:
         """Connect, and look at the keys before any is read: another program may have changed their types."""
         connection = super().connect()
-        with connection.default_channel.scripting() as client:
+        with default_channel(connection).scripting() as client:
             try:
                 wrong = find_wrong_types(client)
             except redis.ResponseError as error:
@@ -153,7 +159,7 @@ class Consumer(CeleryConsumer):  # type: ignore[misc]  # Celery is untyped
             refuse(self, "; ".join(f"{one.words}: {one.fix}" for one in wrong))
         return connection
 
-    def ensure_connected(self, conn: Any) -> Any:  # noqa: ANN401 - Celery's own
+    def ensure_connected(self, conn: Connection) -> Connection:
         """Connect, however long it takes; Celery's tries come ever more seldom, up to 30 s apart."""
         ensure = partial(conn.ensure_connection, interval_start=_FIRST_PAUSE, interval_max=_LONGEST_PAUSE)
 
@@ -166,7 +172,7 @@ class Consumer(CeleryConsumer):  # type: ignore[misc]  # Celery is untyped
             return ensure(*args, callback=on_wait, **options)
 
         PULSE.turned()
-        conn.ensure_connection = ensure_and_show_life
+        conn.ensure_connection = ensure_and_show_life  # type: ignore[method-assign]  # of this one connection
         return super().ensure_connected(conn)
 
     def on_connection_error_after_connected(self, exc: Exception) -> None:
@@ -248,7 +254,7 @@ class Consumer(CeleryConsumer):  # type: ignore[misc]  # Celery is untyped
             with message.channel.conn_or_acquire() as client:
                 client.lpush(QUEUE, message.body)
         else:
-            message.channel._put(QUEUE, message.serializable() | {"headers": message.headers})  # noqa: SLF001 - Kombu's
+            message.channel._put(QUEUE, cast("virtual.Message", message).serializable() | {"headers": message.headers})  # noqa: SLF001 - Kombu's
         message.ack()
 
 

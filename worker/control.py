@@ -37,12 +37,12 @@ _BRIEFLY: Final = {"max_retries": 1, "interval_start": 0.2}
 Once it has given up it reconnects as after any other lost connection, and who asked asks again."""
 
 
-class Mailbox(kombu.pidbox.Mailbox):  # type: ignore[misc]  # Kombu is untyped
+class Mailbox(kombu.pidbox.Mailbox):
     """Kombu's, but a reply is tried twice, and what is addressed goes to the shared exchange too."""
 
     exchange: Exchange
 
-    def _publish_reply(self, *args: Any, **options: Any) -> None:  # noqa: ANN401 - as Kombu has them
+    def _publish_reply(self, *args: Any, **options: Any) -> None:
         super()._publish_reply(*args, retry_policy=_BRIEFLY, **options)
 
     def _publish(
@@ -50,13 +50,14 @@ class Mailbox(kombu.pidbox.Mailbox):  # type: ignore[misc]  # Kombu is untyped
         type: str,  # noqa: A002 - Kombu's name
         arguments: dict[str, Any],
         destination: list[str] | None = None,
-        **options: Any,  # noqa: ANN401 - as Kombu has them
+        *args: Any,
+        **options: Any,
     ) -> None:
-        super()._publish(type, arguments, destination, **options)
+        super()._publish(type, arguments, destination, *args, **options)
         if destination and self.exchange.name != self.exchange_fmt % _SHARED:
             own, self.exchange = self.exchange, self._get_exchange(_SHARED, self.type)
             try:  # not on a copy, which would listen for its replies elsewhere
-                super()._publish(type, arguments, destination, **options)
+                super()._publish(type, arguments, destination, *args, **options)
             finally:
                 self.exchange = own
 
@@ -67,7 +68,7 @@ class Mailbox(kombu.pidbox.Mailbox):  # type: ignore[misc]  # Kombu is untyped
         return other
 
 
-class Control(control.Control):  # type: ignore[misc]  # Celery is untyped
+class Control(control.Control):
     """Celery's, with that mailbox."""
 
     Mailbox = Mailbox
@@ -83,6 +84,7 @@ class Control(control.Control):  # type: ignore[misc]  # Celery is untyped
         Returns:
             What reads the replies that came until it is called; so other things can be done meanwhile.
         """
-        box, ticket = self.mailbox.shared()(connection), uuid()
+        box: Mailbox = self.mailbox.shared()(connection)
+        ticket = uuid()
         box._publish(command, {}, reply_ticket=ticket, timeout=within)  # noqa: SLF001 - as Celery itself does it
         return lambda: box._collect(ticket, timeout=_READ_WITHIN) or []  # noqa: SLF001 - likewise

@@ -60,7 +60,7 @@ class _DeadlineReader(io.RawIOBase):
 class DeadlineResponse(http.client.HTTPResponse):
     """A response that must have come before the socket's timeout has passed, and is read here (`worker.response`)."""
 
-    def __init__(self, sock: socket.socket, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - http.client's own
+    def __init__(self, sock: socket.socket, *args: Any, **kwargs: Any) -> None:
         super().__init__(sock, *args, **kwargs)
         self._sock = sock
         if (timeout := sock.gettimeout()) is not None:
@@ -131,19 +131,19 @@ class DeadlineAdapter(HTTPAdapter):
     _found: Any = None
     _checked = False
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - requests' own
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._kept: deque[HTTPConnection] = deque()
         """Connections that were used, past the locks of urllib3's pool."""
 
-    def get_connection_with_tls_context(self, *args: Any, **kwargs: Any) -> HTTPConnectionPool:  # noqa: ANN401 - requests' own
+    def get_connection_with_tls_context(self, *args: Any, **kwargs: Any) -> HTTPConnectionPool:
         """Return the server's pool: the first request's."""
         if self._found is None:
             self._found = super().get_connection_with_tls_context(*args, **kwargs)
         found: HTTPConnectionPool = self._found
         return found
 
-    def cert_verify(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - requests' own
+    def cert_verify(self, *args: Any, **kwargs: Any) -> None:
         """Tell the pool whom to trust, once.
 
         Raises:
@@ -195,12 +195,12 @@ class DeadlineAdapter(HTTPAdapter):
             self._kept.pop().close()
         super().close()
 
-    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - requests' own
+    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
         """Make the pools of connections that keep the deadline."""
         super().init_poolmanager(*args, **kwargs)
         _keep_deadline(self.poolmanager)
 
-    def proxy_manager_for(self, proxy: str, **proxy_kwargs: Any) -> PoolManager:  # noqa: ANN401 - requests' own
+    def proxy_manager_for(self, proxy: str, **proxy_kwargs: Any) -> PoolManager:
         """Make them for a proxy too."""
         manager: PoolManager = super().proxy_manager_for(proxy, **proxy_kwargs)
         _keep_deadline(manager)

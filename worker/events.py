@@ -30,10 +30,10 @@ _GROUP: Final = "task"
 """What is told together: what becomes of tasks. A worker's heartbeat goes at once."""
 
 
-class EventDispatcher(CeleryDispatcher):  # type: ignore[misc]  # Celery is untyped
+class EventDispatcher(CeleryDispatcher):
     """Celery's. What all events of one message share, they get when it is published."""
 
-    def send(self, type: str, *args: Any, **fields: Any) -> None:  # noqa: A002, ANN401 - Celery's own
+    def send(self, type: str, *args: Any, **fields: Any) -> None:  # noqa: A002 - Celery's own
         """Send an event, or put it by; from any thread."""
         put_by = type.startswith("task-") and _GROUP in self.buffer_group and not args
         if not put_by or not self.enabled or (self.groups and _GROUP not in self.groups):
@@ -67,7 +67,7 @@ class _Written:
     def __init__(self, producer: Any) -> None:  # noqa: ANN401 - Kombu is untyped
         self._producer = producer
 
-    def publish(self, events: list[dict[str, Any]], *, serializer: str, **options: Any) -> None:  # noqa: ANN401 - Kombu's
+    def publish(self, events: list[dict[str, Any]], *, serializer: str, **options: Any) -> None:
         """Publish events; in Kombu's way what msgspec does not know."""
         try:
             written = msgspec.json.encode(events).decode() if serializer == "json" else None
@@ -85,7 +85,7 @@ def tell_together(app: Celery) -> None:
     app.steps["consumer"].add(EventsTogether)
 
 
-class EventsTogether(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery is untyped
+class EventsTogether(bootsteps.StartStopStep):
     """When it is that what was put by is published: by the clock, or when there is much."""
 
     requires = ("celery.worker.consumer.events:Events",)

@@ -31,7 +31,7 @@ __all__ = ["TaskPool"]
 log = logging.getLogger(__name__)
 
 
-class TaskPool(CeleryTaskPool):  # type: ignore[misc]  # Celery is untyped
+class TaskPool(CeleryTaskPool):
     """Celery's, and it can give back what it has not begun.
 
     Args:
@@ -39,25 +39,25 @@ class TaskPool(CeleryTaskPool):  # type: ignore[misc]  # Celery is untyped
         options: As Celery has them.
     """
 
-    def __init__(self, limit: int, **options: Any) -> None:  # noqa: ANN401 - Celery's own
+    def __init__(self, limit: int, **options: Any) -> None:
         BasePool.__init__(self, limit, **options)  # Celery's pool of threads refuses to have none
         self.executor = _threads(limit)
         self._fewest = min(limit, 1)
         self._tags: dict[Future[Any], str] = {}
         self._one_at_a_time = threading.Lock()
 
-    def on_apply(
+    def on_apply(  # noqa: PLR0917 - Celery's signature
         self,
         target: Callable[..., Any],
-        args: tuple[Any, ...] = (),
+        args: tuple[Any, ...] | None = None,
         kwargs: dict[str, Any] | None = None,
-        *,
         callback: Callable[..., Any] | None = None,
         accept_callback: Callable[..., Any] | None = None,
         error_callback: Callable[..., Any] | None = None,
-        **_: Any,  # noqa: ANN401 - Celery's own
+        **_: Any,
     ) -> ApplyResult | Job:
         """Run a task when there is room for it."""
+        args = args or ()
         tag = _delivery_tag(args)
         call: Callable[[], None] = partial(apply_target, target, args, kwargs or {}, callback, accept_callback)
         if args and args[0] == TASK:
@@ -133,7 +133,7 @@ class TaskPool(CeleryTaskPool):  # type: ignore[misc]  # Celery is untyped
         return info | {"deliveries": self._scheduler.running}
 
 
-class _Result(ApplyResult):  # type: ignore[misc]  # Celery is untyped
+class _Result(ApplyResult):
     """Celery's, which can be told to end if it has not begun."""
 
     def terminate(self, signal: int | None = None) -> None:  # noqa: ARG002 - Celery's signature

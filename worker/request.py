@@ -60,7 +60,7 @@ def _ending(method: Callable[..., Any]) -> Callable[..., Any]:
     return end
 
 
-class Request(CeleryRequest):  # type: ignore[misc]  # Celery is untyped
+class Request(CeleryRequest):
     """Celery's, for the worker's own process and for those of its pool.
 
     Args:
@@ -74,23 +74,23 @@ class Request(CeleryRequest):  # type: ignore[misc]  # Celery is untyped
 
     def __init_subclass__(cls) -> None:
         """Celery makes a class of its own for each task, with another `on_success`."""
-        cls.on_success = _ending(cls.on_success)
+        cls.on_success = _ending(cls.on_success)  # type: ignore[method-assign]  # the class is made anew for each task
 
-    def on_accepted(self, *args: Any) -> None:  # noqa: ANN401 - Celery's own
+    def on_accepted(self, *args: Any) -> None:
         """The task begins, also where that can't be told."""
         try:
             super().on_accepted(*args)
         except Exception:
             log.exception("a fault of ours: that the task %s begins could not be told", self.id)
 
-    def _announce_revoked(self, *args: Any) -> None:  # noqa: ANN401 - Celery's own
+    def _announce_revoked(self, *args: Any) -> None:
         """An operator has revoked it: that is how it ends, and only so is it counted as revoked."""
         if not self.acknowledged:
             self.message.channel.qos.ack(self.message.delivery_tag, REVOKED)
             self.acknowledged = True
         super()._announce_revoked(*args)
 
-    def __init__(self, message: Message, **options: Any) -> None:  # noqa: ANN401 - Celery's own
+    def __init__(self, message: Message, **options: Any) -> None:
         super().__init__(message, **options)
         told: dict[str, Any] = self._request_dict
         if not self._decoded:

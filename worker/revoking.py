@@ -14,6 +14,7 @@ from celery.worker import control
 from celery.worker import state as worker_state
 
 from worker.bootsteps import BrokerCheck
+from worker.broker.channel import default_channel
 from worker.revocations import criteria_of_ids, criteria_of_stamps
 
 if TYPE_CHECKING:
@@ -26,18 +27,18 @@ __all__ = ["KnowRevocations", "revoke", "revoke_by_stamped_headers", "terminate"
 _celerys_stamps = control.revoke_by_stamped_headers
 
 
-class KnowRevocations(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery is untyped
+class KnowRevocations(bootsteps.StartStopStep):
     """What was revoked before this worker came, or while it had lost Redis."""
 
     requires = (BrokerCheck,)
 
     def start(self, consumer: Any) -> None:  # noqa: ANN401 - Celery's Consumer
         """Read it from Redis."""
-        channel = consumer.connection.default_channel
+        channel = default_channel(consumer.connection)
         consumer.app.feedback.revocations.connect(channel.scripting, channel.keys)
 
 
-@control.control_command(variadic="task_id", signature="[id1 [id2 [... [idN]]]]")  # type: ignore[untyped-decorator]  # Celery is untyped
+@control.control_command(variadic="task_id", signature="[id1 [id2 [... [idN]]]]")
 def revoke(state: Any, task_id: Any, terminate: bool = False, signal: Any = None, **_: Any) -> dict[str, Any]:  # noqa: ANN401, ARG001 - Celery's signature
     """Revoke task by task id (or list of ids).
 
@@ -50,21 +51,19 @@ def revoke(state: Any, task_id: Any, terminate: bool = False, signal: Any = None
     return dict(control.ok(f"tasks {set(task_ids)} flagged as revoked"))
 
 
-@control.control_command(  # type: ignore[untyped-decorator]  # Celery is untyped
-    variadic="task_id", args=[("signal", str)], signature="<signal> [id1 [id2 [... [idN]]]]"
-)
+@control.control_command(variadic="task_id", args=[("signal", str)], signature="<signal> [id1 [id2 [... [idN]]]]")
 def terminate(state: Any, signal: Any, task_id: Any, **_: Any) -> dict[str, Any]:  # noqa: ANN401 - Celery's signature
     """Revoke task by task id (or list of ids); what runs is not stopped."""
     return dict(revoke(state, task_id, terminate=True, signal=signal))
 
 
-@control.control_command(variadic="headers", signature="[key1=value1 [key2=value2 [... [keyN=valueN]]]]")  # type: ignore[untyped-decorator]  # Celery is untyped
+@control.control_command(variadic="headers", signature="[key1=value1 [key2=value2 [... [keyN=valueN]]]]")
 def revoke_by_stamped_headers(
     state: Any,  # noqa: ANN401 - Celery's signature
     headers: Any,  # noqa: ANN401 - likewise
     terminate: bool = False,
     signal: Any = None,  # noqa: ANN401 - likewise
-    **_: Any,  # noqa: ANN401 - likewise
+    **_: Any,
 ) -> dict[str, Any]:
     """Revoke task by header (or list of headers)."""
     if isinstance(headers, list):

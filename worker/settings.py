@@ -279,7 +279,7 @@ def _from_files(overrides: Mapping[str, Any]) -> dict[str, str]:
     return found
 
 
-def load_settings(**overrides: Any) -> Settings:  # noqa: ANN401 - whatever a setting takes
+def load_settings(**overrides: Any) -> Settings:
     """Read and validate the settings.
 
     Args:

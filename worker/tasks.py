@@ -53,7 +53,7 @@ class DeadLettered(Exception):
         return str(self)
 
 
-class Waiting(Retry):  # type: ignore[misc]  # Celery is untyped
+class Waiting(Retry):
     """The event comes again later."""
 
     def __repr__(self) -> str:
@@ -69,7 +69,7 @@ def register(app: Celery, delivery: Callable[[], Delivery]) -> None:
         delivery: Returns the process's delivery; it is first called when the first message comes.
     """
 
-    def deliver(task: Task, /, *args: Any, **kwargs: Any) -> str:  # noqa: ANN401 - whatever stands in the message
+    def deliver(task: Task, /, *args: Any, **kwargs: Any) -> str:
         try:
             worker = delivery()
             ending = worker.deliver(_message(task, args, kwargs, received_at=worker.now()))

@@ -19,7 +19,7 @@ __all__ = ["Vitals"]
 _LOOK_EVERY: Final = 1.0
 
 
-class Vitals(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery is untyped
+class Vitals(bootsteps.StartStopStep):
     """Begins once there is a pool to watch; processes of it have been forked by then."""
 
     requires = ("celery.worker.components:Pool",)

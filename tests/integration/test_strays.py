@@ -46,7 +46,7 @@ def send(server: RedisServer, number: int = 1, *, priority: int = 0, queue: str 
         with app.connection_for_write() as connection:
             for _ in range(number):
                 fields = {"request_id": str(uuid.uuid4()), "status": "true", "org": "o", "group": "g"}
-                sent = {"queue": queue, "priority": priority, "connection": connection}
+                sent: dict[str, Any] = {"queue": queue, "priority": priority, "connection": connection}
                 app.send_task("feedback.deliver", kwargs=fields, **sent)
 
 

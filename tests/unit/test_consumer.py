@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from celery.concurrency.solo import TaskPool as SoloPool
@@ -27,14 +27,14 @@ class Hub:
 @pytest.mark.parametrize(("pool", "at_once"), [(TaskPool, True), (SoloPool, False)], ids=["ours", "another"])
 def test_a_message_is_acknowledged_where_its_task_ran(pool: type[Any], at_once: bool) -> None:
     """The event loop is not woken for it."""
-    consumer = Consumer.__new__(Consumer)
-    consumer.hub, consumer.pool = Hub(), object.__new__(pool)
+    consumer, hub = Consumer.__new__(Consumer), Hub()
+    consumer.hub, consumer.pool = cast("Any", hub), object.__new__(pool)
     said: list[str] = []
 
     consumer.call_soon_ack(said.append, "acknowledged")
 
     assert said == (["acknowledged"] if at_once else [])
-    assert len(consumer.hub.later) == (0 if at_once else 1)
+    assert len(hub.later) == (0 if at_once else 1)
 
 
 class Pool:

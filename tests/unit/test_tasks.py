@@ -15,7 +15,7 @@ from celery.exceptions import Reject, Retry
 from kombu.exceptions import OperationalError
 
 from producer.message import JOURNEY, TASK
-from worker.app import create_app
+from worker.app import FeedbackApp, create_app
 from worker.broker.payload import PROBE
 from worker.delivery import Again, Buried, Done, Ending
 from worker.policy.journey import Journey
@@ -308,7 +308,7 @@ def test_each_app_has_a_delivery_of_its_own(worker: Worker) -> None:
 
 
 @pytest.fixture
-def app(tmp_path: Path) -> Iterator[Celery]:
+def app(tmp_path: Path) -> Iterator[FeedbackApp]:
     """The real app, on settings of its own."""
     app = create_app(
         load_settings(
@@ -387,7 +387,7 @@ def test_the_app_does_not_show_the_brokers_password(app: Celery) -> None:
     assert "t0p-s3cret" not in f"{app!r} {app.connection_for_write().as_uri()} {app.conf.humanize()}"
 
 
-def test_the_parts_are_made_when_first_needed_and_closed(app: Celery) -> None:
+def test_the_parts_are_made_when_first_needed_and_closed(app: FeedbackApp) -> None:
     """After a pool has forked, not before; many threads get the same one."""
     parts = app.feedback
     assert parts._delivery is None

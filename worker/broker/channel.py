@@ -6,7 +6,7 @@ import logging
 import time
 from contextlib import suppress
 from queue import Empty
-from typing import TYPE_CHECKING, Any, ClassVar, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final, cast
 
 import redis
 from kombu.transport import redis as kombu_redis
@@ -23,7 +23,9 @@ from worker.broker.takeover import taken_over
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
 
-__all__ = ["Channel", "SentinelChannel"]
+    from kombu import Connection
+
+__all__ = ["Channel", "SafeChannel", "SentinelChannel", "default_channel"]
 
 log = logging.getLogger(__name__)
 
@@ -31,7 +33,7 @@ _PURGED_AT_ONCE: Final = 1000
 """Messages that one script throws away: it shall not keep Redis from others for long."""
 
 
-class Message(virtual.Message):  # type: ignore[misc]  # Kombu is untyped
+class Message(virtual.Message):
     """Kombu's, which reads JSON faster."""
 
     def _decode(self) -> Any:  # noqa: ANN401 - whatever was published
@@ -86,7 +88,7 @@ class SafeChannel(FetchingChannel):
                 return
             yield from self._read_entries(now, taken, lists)
 
-    def _put(self, queue: str, message: dict[str, Any], **kwargs: Any) -> None:  # noqa: ANN401 - Kombu's signature
+    def _put(self, queue: str, message: dict[str, Any], **kwargs: Any) -> None:
         """Publish a message: at once or for later, and in place of the one in hand that it takes over from."""
         headers = message.get("headers")
         due, instead_of = due_at(headers), taken_over(headers)
@@ -119,7 +121,7 @@ class SafeChannel(FetchingChannel):
                 pipe.zcard(name + DELAYED)
             return sum(pipe.execute())
 
-    def _has_queue(self, queue: str, **kwargs: Any) -> bool:  # noqa: ANN401 - Kombu's signature
+    def _has_queue(self, queue: str, **kwargs: Any) -> bool:
         return bool(super()._has_queue(queue, **kwargs)) or self._size(queue) > 0
 
     def _purge(self, queue: str) -> int:
@@ -129,11 +131,11 @@ class SafeChannel(FetchingChannel):
             purged += some
         return purged
 
-    def _delete(self, queue: str, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - Kombu's signature
+    def _delete(self, queue: str, *args: Any, **kwargs: Any) -> None:
         self._purge(queue)
         super()._delete(queue, *args, **kwargs)
 
-    def queue_delete(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - Kombu's signature
+    def queue_delete(self, *args: Any, **kwargs: Any) -> None:
         """Delete a queue. A channel that closes because Redis is away closes all the same."""
         try:
             super().queue_delete(*args, **kwargs)
@@ -158,11 +160,16 @@ class SafeChannel(FetchingChannel):
         super().close()
 
 
+def default_channel(connection: Connection) -> SafeChannel:
+    """The channel that a connection over this transport keeps for commands."""
+    return cast("SafeChannel", connection.default_channel)
+
+
 class Channel(SafeChannel):
     """The channel for ``redis://`` and ``rediss://``."""
 
 
-class SentinelChannel(SafeChannel, kombu_redis.SentinelChannel):  # type: ignore[misc]  # Kombu is untyped
+class SentinelChannel(SafeChannel, kombu_redis.SentinelChannel):
     """The channel for ``sentinel://``."""
 
     master: Any = None

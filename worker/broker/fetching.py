@@ -69,7 +69,7 @@ class Fetched(NamedTuple):
 class FetchingChannel(HoldingChannel):
     """Kombu's Redis channel, with another way to fetch."""
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - Kombu's own
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
         self._no_ack: set[str] = set()
         self.armed_until: float | None = None
         """Until when it waits for news, if it does (by `time.monotonic`)."""
@@ -174,7 +174,7 @@ class FetchingChannel(HoldingChannel):
     def _brpop_start(self, timeout: float | None = None) -> None:  # noqa: ARG002 - Kombu's name and signature
         self.ask()
 
-    def _brpop_read(self, **options: Any) -> bool:  # noqa: ANN401, ARG002 - Kombu's name and signature
+    def _brpop_read(self, **options: Any) -> bool:  # noqa: ARG002 - Kombu's name and signature
         """Read what came: the answers to what was asked, or the news that something changed."""
         connection = self.client.connection
         try:

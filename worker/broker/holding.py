@@ -22,7 +22,7 @@ _SHORTEST_TIMEOUT: Final = 0.5
 """Seconds that a holder's command may take, where the transport's options set no socket timeout, and at least."""
 
 
-class HoldingChannel(kombu_redis.Channel):  # type: ignore[misc]  # Kombu is untyped
+class HoldingChannel(kombu_redis.Channel):
     """Kombu's Redis channel, with holders of what it has in hand."""
 
     lease: float = 20.0
@@ -45,7 +45,7 @@ class HoldingChannel(kombu_redis.Channel):  # type: ignore[misc]  # Kombu is unt
         "farthest",
     )
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - Kombu's own
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
         self.current_holder: Holder | None = None
         self._retired: list[Holder] = []
         self.kept: Collection[str] = ()

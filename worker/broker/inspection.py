@@ -28,7 +28,7 @@ _PRIORITY: Final = 6
 _in_memory = control.scheduled
 
 
-@control.inspect_command(name="scheduled", alias="dump_schedule")  # type: ignore[untyped-decorator]  # Celery is untyped
+@control.inspect_command(name="scheduled", alias="dump_schedule")
 def scheduled(state: Any) -> list[dict[str, Any]]:  # noqa: ANN401 - Celery's
     """List of currently scheduled ETA/countdown tasks."""
     listed: list[dict[str, Any]] = _in_memory(state)

@@ -19,7 +19,7 @@ _LONGEST_POLL: Final = 1.0
 """Seconds after which a waiting loop looks at its channels again."""
 
 
-class Poller(MultiChannelPoller):  # type: ignore[misc]  # Kombu is untyped
+class Poller(MultiChannelPoller):
     """Polls the connections of channels that wait for news, and makes them ask again in time."""
 
     eventflags = READ | ERR

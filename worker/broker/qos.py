@@ -17,7 +17,7 @@ __all__ = ["QoS"]
 log = logging.getLogger(__name__)
 
 
-class QoS(kombu_redis.QoS):  # type: ignore[misc]  # Kombu is untyped
+class QoS(kombu_redis.QoS):
     """Kombu's, but for where acknowledgements go, and for who brings back what the dead leave."""
 
     def append(self, message: Any, delivery_tag: str) -> None:  # noqa: ANN401 - Kombu's message

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from kombu.transport import redis as kombu_redis
 
-from worker.broker.channel import Channel, SentinelChannel
+from worker.broker.channel import Channel, SafeChannel, SentinelChannel
 from worker.broker.poller import Poller
 from worker.broker.pulse import PULSE
 
@@ -22,15 +22,16 @@ __all__ = ["SentinelTransport", "Transport"]
 _TURN_EVERY: Final = 1.0
 
 
-class Transport(kombu_redis.Transport):  # type: ignore[misc]  # Kombu is untyped
+class Transport(kombu_redis.Transport):
     """The transport for ``redis://`` and ``rediss://``.
 
     Transport options beside Kombu's: those of `worker.broker.channel.SafeChannel`.
     """
 
-    Channel = Channel
+    Channel: type[SafeChannel] = Channel
+    cycle: Poller
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - Kombu's own
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.cycle = Poller()
         self.has_loop = False
@@ -127,7 +128,7 @@ def _nothing() -> None:
     """A turn of the loop is all that is wanted."""
 
 
-class SentinelTransport(Transport, kombu_redis.SentinelTransport):  # type: ignore[misc]  # Kombu is untyped
+class SentinelTransport(Transport, kombu_redis.SentinelTransport):
     """The transport for ``sentinel://``."""
 
     default_port = 26379

@@ -100,7 +100,7 @@ _RATE: Final[dict[str, Any]] = {"type": float, "metavar": "RATE", "default": 0.0
 @click.option("--forbidden-org", "forbidden_orgs", multiple=True, help="An org that gets 403. Repeatable.")
 @click.option("--forbidden-group", "forbidden_groups", multiple=True, help="A group that gets 403. Repeatable.")
 @click.option("--echo-headers", is_flag=True, help="Repeat the request's headers in the answer, THE KEY AMONG THEM.")
-def sandbox(*, host: str, port: int, tls_cert: str | None, tls_key: str | None, **options: Any) -> None:  # noqa: ANN401 - the options of Sandbox and Behaviour
+def sandbox(*, host: str, port: int, tls_cert: str | None, tls_key: str | None, **options: Any) -> None:
     """Run a local AquilaX that keeps the API's contract and misbehaves on request.
 
     A RATE is a share from 0 (never) to 1 (always). Every option below --seed can be changed while the sandbox

@@ -113,6 +113,6 @@ class Discards:
             problem = "a fault of ours, which stands in Flower's log"
         self._note(number, ended=True, problem=problem)
 
-    def _note(self, number: int, **changes: Any) -> None:  # noqa: ANN401 - fields of a discard
+    def _note(self, number: int, **changes: Any) -> None:
         with self._one_at_a_time:
             self._by_number[number] = replace(self._by_number[number], **changes)

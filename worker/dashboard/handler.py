@@ -165,7 +165,7 @@ class Handler(BaseHandler):  # type: ignore[misc]  # Flower is untyped
         sources: Sources = application.feedback_sources
         return sources
 
-    async def look(self, what: Callable[..., T], *arguments: Any, **named: Any) -> T:  # noqa: ANN401 - the function's own
+    async def look(self, what: Callable[..., T], *arguments: Any, **named: Any) -> T:
         """Carry a function out off the event loop. What can't be reached becomes status 503, in words."""
         return await self.sources.look(lambda: what(*arguments, **named))
 
@@ -216,7 +216,7 @@ class Handler(BaseHandler):  # type: ignore[misc]  # Flower is untyped
         else:
             super().log_exception(typ, value, tb)
 
-    def write_error(self, status_code: int, **kwargs: Any) -> None:  # noqa: ANN401 - as Tornado has it
+    def write_error(self, status_code: int, **kwargs: Any) -> None:
         """Say what is wrong and what to do; never show a traceback, also in Flower's debug mode."""
         if not hasattr(self, "_current_user"):
             self.current_user = None  # don't ask for the login again while saying that it is missing

@@ -14,7 +14,7 @@ from alembic import op
 __all__ = ["add_column", "create_index", "create_table", "drop_column", "drop_index", "drop_table"]
 
 
-def create_table(name: str, *columns: sa.Column[Any], **options: Any) -> None:  # noqa: ANN401 - Alembic's signature
+def create_table(name: str, *columns: sa.Column[Any], **options: Any) -> None:
     """Create a table, unless it is there; the options are those of `alembic.op.create_table`."""
     if not _here().has_table(name):
         op.create_table(name, *columns, **options)

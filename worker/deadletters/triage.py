@@ -225,12 +225,12 @@ class unindexed(FunctionElement[Any]):  # noqa: N801 - it stands in a query as a
 
 
 @compiles(unindexed)
-def _unindexed_of_standard(element: unindexed, compiler: SQLCompiler, **options: Any) -> str:  # noqa: ANN401 - SQLAlchemy's
+def _unindexed_of_standard(element: unindexed, compiler: SQLCompiler, **options: Any) -> str:
     return compiler.process(element.clauses, **options)
 
 
 @compiles(unindexed, "sqlite")
-def _unindexed_of_sqlite(element: unindexed, compiler: SQLCompiler, **options: Any) -> str:  # noqa: ANN401 - SQLAlchemy's
+def _unindexed_of_sqlite(element: unindexed, compiler: SQLCompiler, **options: Any) -> str:
     return f"+{compiler.process(element.clauses, **options)}"
 
 
@@ -242,15 +242,15 @@ class _epoch(FunctionElement[int]):  # noqa: N801 - it stands in a query as a fu
 
 
 @compiles(_epoch)
-def _epoch_of_standard(element: _epoch, compiler: SQLCompiler, **options: Any) -> str:  # noqa: ANN401 - SQLAlchemy's
+def _epoch_of_standard(element: _epoch, compiler: SQLCompiler, **options: Any) -> str:
     return f"CAST(FLOOR(EXTRACT(EPOCH FROM {compiler.process(element.clauses, **options)})) AS INTEGER)"
 
 
 @compiles(_epoch, "sqlite")
-def _epoch_of_sqlite(element: _epoch, compiler: SQLCompiler, **options: Any) -> str:  # noqa: ANN401 - SQLAlchemy's
+def _epoch_of_sqlite(element: _epoch, compiler: SQLCompiler, **options: Any) -> str:
     return f"CAST(strftime('%s', {compiler.process(element.clauses, **options)}) AS INTEGER)"
 
 
 @compiles(_epoch, "mysql", "mariadb")
-def _epoch_of_mysql(element: _epoch, compiler: SQLCompiler, **options: Any) -> str:  # noqa: ANN401 - SQLAlchemy's
+def _epoch_of_mysql(element: _epoch, compiler: SQLCompiler, **options: Any) -> str:
     return f"TIMESTAMPDIFF(SECOND, '1970-01-01', {compiler.process(element.clauses, **options)})"

@@ -53,7 +53,7 @@ def ask_fleet(app: Celery, leases: Collection[Holder]) -> Fleet:
         # A connection of its own, also to send on: Kombu keeps the pools of a URL for the life of the process.
         control.mailbox.producer_pool = None
 
-        def ask(command: str, *, timeout: float, **options: Any) -> list[dict[str, Any]]:  # noqa: ANN401 - Celery's own
+        def ask(command: str, *, timeout: float, **options: Any) -> list[dict[str, Any]]:
             return control.broadcast(command, reply=True, connection=connection, timeout=timeout, **options) or []
 
         replies_of_others = control.ask_others("active_queues", connection=connection, within=_ASKED_AGAIN_WITHIN)

@@ -37,7 +37,7 @@ _SHARED: Final = "PROMETHEUS_MULTIPROC_DIR"
 """The variable of prometheus-client that names a folder in which several processes count together."""
 
 
-class MetricsServer(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery is untyped
+class MetricsServer(bootsteps.StartStopStep):
     """Serves the metrics while the worker runs, if it is given a port."""
 
     requires = (Preflight,)

@@ -40,7 +40,7 @@ _LOOK_EVERY: Final = 10.0
 _UNCHECKED: Final = "the dead-letter database has not answered since the start, so its schema is not checked"
 
 
-class Probes(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery is untyped
+class Probes(bootsteps.StartStopStep):
     """Answers while the worker runs, if it is given a port.
 
     ``/livez`` (or ``/healthz``) fails if only a restart helps. ``/readyz`` fails while the worker can't do its work.

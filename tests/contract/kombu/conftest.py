@@ -43,7 +43,10 @@ def connect(broker: RedisServer, transport: str) -> Iterator[Connect]:
         def open_one(**options: Any) -> Connection:
             # The stock transport closes once its BRPOP has timed out: after a second, if nothing is said.
             options = {"polling_interval": 0.1} | options
-            return opened.enter_context(Connection(broker.url, transport=transport, transport_options=options))
+            connection: Connection = opened.enter_context(
+                Connection(broker.url, transport=transport, transport_options=options)
+            )
+            return connection
 
         yield open_one
 

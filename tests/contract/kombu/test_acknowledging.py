@@ -229,7 +229,8 @@ def test_a_transport_may_do_without_acknowledgements(
 def test_two_copies_of_a_message_are_two_messages(connection: Connection, publish: Publish) -> None:
     """An entry that somebody pushed twice, with one delivery tag: each is received."""
     publish("q", 1)
-    client = connection.default_channel.client
+    channel: Any = connection.default_channel
+    client = channel.client
     entry = client.lrange("q", 0, 0)[0]
     client.lpush("q", entry)
 

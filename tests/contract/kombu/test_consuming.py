@@ -188,7 +188,7 @@ def test_contents_arrive_as_they_were_sent(connection: Connection, publish: Publ
     assert (other.properties["correlation_id"], other.properties["reply_to"]) == ("c", "r")
 
 
-class _Collector(ConsumerMixin):  # type: ignore[misc]  # Kombu is untyped
+class _Collector(ConsumerMixin):
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
         self.received: list[Any] = []

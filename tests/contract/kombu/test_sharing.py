@@ -31,7 +31,10 @@ def connect(broker: RedisServer) -> Iterator[Open]:
 
         def open_one(name: str, **options: Any) -> Connection:
             options = {"polling_interval": 0.1} | options
-            return opened.enter_context(Connection(broker.url, transport=TRANSPORTS[name], transport_options=options))
+            connection: Connection = opened.enter_context(
+                Connection(broker.url, transport=TRANSPORTS[name], transport_options=options)
+            )
+            return connection
 
         yield open_one
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import redis
@@ -44,7 +44,7 @@ def test_a_refusal_is_a_lost_connection(
     connection: Connection, broker_client: redis.Redis, refuse: Callable[[redis.Redis], Callable[[], object]]
 ) -> None:
     """Celery recovers from those; and whoever looks for an error of the command finds one. Then it works again."""
-    channel = connection.default_channel
+    channel: Any = connection.default_channel
     mend = refuse(broker_client)
     try:
         with pytest.raises(Refused) as refused, channel.conn_or_acquire() as client:
@@ -61,10 +61,8 @@ def test_a_refusal_is_a_lost_connection(
 def test_any_other_error_of_a_command_stays_one(connection: Connection, broker_client: redis.Redis) -> None:
     """To connect anew would not help."""
     broker_client.set("q", "no list")
+    channel: Any = connection.default_channel
 
-    with (
-        pytest.raises(redis.ResponseError, match="WRONGTYPE") as wrong,
-        connection.default_channel.conn_or_acquire() as client,
-    ):
+    with pytest.raises(redis.ResponseError, match="WRONGTYPE") as wrong, channel.conn_or_acquire() as client:
         client.lpush("q", "entry")
     assert not isinstance(wrong.value, redis.ConnectionError)

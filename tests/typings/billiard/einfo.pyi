@@ -1,0 +1,3 @@
+class ExceptionInfo:
+    exception: BaseException
+    def __init__(self, exc_info: object = None, internal: bool = False) -> None: ...

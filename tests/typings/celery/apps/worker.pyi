@@ -1,0 +1,3 @@
+from celery.worker.worker import WorkController
+
+class Worker(WorkController): ...

@@ -1,0 +1,3 @@
+from celery.concurrency.base import BasePool
+
+class TaskPool(BasePool): ...

@@ -1,0 +1,3 @@
+from typing import Any
+
+def maybe_list(obj: Any, scalars: Any = ...) -> list[Any] | None: ...

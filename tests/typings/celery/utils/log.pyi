@@ -1,0 +1,3 @@
+import logging
+
+def get_multiprocessing_logger() -> logging.Logger: ...

@@ -1,0 +1,5 @@
+from collections.abc import Callable
+
+_aliases: dict[str, str]
+
+def get_decoder(t: str) -> Callable[[bytes], bytes]: ...

@@ -1,0 +1,24 @@
+"""How a worker's process ends that has waited long enough."""
+
+from __future__ import annotations
+
+import signal
+import time
+from types import SimpleNamespace
+from typing import Any
+
+from billiard.context import ForkProcess
+
+from worker.bootsteps import _tidy_up
+
+
+def test_the_processes_of_a_pool_end_with_the_worker() -> None:
+    """At once, whatever they are at: each has a message that goes back."""
+    child = ForkProcess(target=time.sleep, args=(600,))
+    child.start()
+    worker: Any = SimpleNamespace(pidlock=None)
+
+    _tidy_up(worker)
+
+    child.join(10)
+    assert child.exitcode == -signal.SIGKILL
