@@ -9,8 +9,12 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from producer import __version__
+
+if TYPE_CHECKING:
+    from sphinx.application import Sphinx
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
@@ -41,3 +45,13 @@ html_copy_source = False
 html_show_sphinx = False
 html_extra_path = ["index.html"]
 html_theme_options = {"navigation_with_keys": True}
+
+
+def setup(app: Sphinx) -> None:
+    """Say of an event's default time what it is, in place of the object that stands for it."""
+    app.connect("autodoc-process-signature", _with_now)
+
+
+def _with_now(*told: Any) -> tuple[str | None, str | None]:  # noqa: ANN401 - the arguments of Sphinx's event
+    signature, returns = told[-2:]
+    return (signature.replace("<object object>", "now") if signature else signature), returns

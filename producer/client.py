@@ -98,7 +98,7 @@ class FeedbackProducer(Configured):
             timeout: The budget of each chunk in seconds, if not the producer's own.
 
         Returns:
-            How many events Redis has acknowledged: all of them.
+            How many events Redis has acknowledged, which is all of them.
 
         Raises:
             ProducerError: As `enqueue`. ``taken`` counts the events of the chunks before; of the chunk at hand none

@@ -63,7 +63,7 @@ class FeedbackEvent:
 
     @property
     def status_text(self) -> str:
-        """The status as AquilaX and the task spell it: ``true`` or ``false``."""
+        """The status, ``true`` or ``false``, as AquilaX and the task spell it."""
         return "true" if self.status else "false"
 
     def to_wire(self) -> dict[str, str]:
