@@ -52,6 +52,6 @@ def setup(app: Sphinx) -> None:
     app.connect("autodoc-process-signature", _with_now)
 
 
-def _with_now(*told: Any) -> tuple[str | None, str | None]:  # noqa: ANN401 - the arguments of Sphinx's event
+def _with_now(*told: Any) -> tuple[str | None, str | None]:
     signature, returns = told[-2:]
     return (signature.replace("<object object>", "now") if signature else signature), returns
