@@ -42,14 +42,14 @@ def draw(measurement: Measurement, summaries: Sequence[Summary], path: Path) -> 
             those.sort(key=lambda each: each.main.median, reverse=measurement.more_is_better)
         those.reverse()  # the first bar is drawn at the bottom
         middles = [each.main.median for each in those]
-        spread = [
+        jitter = [
             [each.main.median - each.main.low for each in those],
             [each.main.high - each.main.median for each in those],
         ]
         bars = panel.barh(
             [each.subject for each in those],
             middles,
-            xerr=spread,
+            xerr=jitter,
             color=[_colour(each.subject) for each in those],
             error_kw={"ecolor": "#57606a", "capsize": 2},
         )

@@ -23,7 +23,8 @@ import requests
 
 from tests.support.dead_letters import fill
 from worker.app import create_app
-from worker.deadletters import DeadLetterStore, upgrade
+from worker.database.schema import upgrade
+from worker.dead_letters.store import DeadLetterStore
 from worker.sandbox.stack import LocalStack
 from worker.settings import load_settings
 
@@ -95,7 +96,7 @@ def _measure(name: str, database: str, rows: int) -> None:
         while requests.get(f"{flower}{TASKS}", timeout=120).json()["recordsTotal"] < rows:
             time.sleep(1)
         half = requests.get(f"{flower}/api/feedback/dead-letters?limit=1&order=newest", timeout=60).json()
-        middle = half["rows"][0]["died_at"].replace("+", "%2B")
+        middle = half["rows"][0]["failed_at"].replace("+", "%2B")
         pages = {label: path.format(half=f"after_{rows // 2}_{middle}") for label, path in PAGES.items()}
         took: dict[str, list[float]] = {label: [] for label in (*pages, "Flower's tasks")}
         for _ in range(ROUNDS):

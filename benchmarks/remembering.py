@@ -10,7 +10,7 @@ import click
 from benchmarks.events import events as some_events
 from benchmarks.sender import redis_url
 from producer import FeedbackEvent
-from worker.ledger import Claimed, Ledger
+from worker.delivery.idempotency import Claimed, IdempotencyStore
 from worker.settings import load_settings
 
 
@@ -19,13 +19,13 @@ from worker.settings import load_settings
 def main(number: int) -> None:
     """Claim and record so many events."""
     ttl, lease = load_settings(_env_file=None).feedback_idempotency_ttl, timedelta(seconds=40)
-    with closing(Ledger.connect(redis_url(), ttl=ttl, lease=lease, connections=1)) as ledger:
+    with closing(IdempotencyStore.connect(redis_url(), ttl=ttl, lease=lease, connections=1)) as idempotency:
         for fields in some_events(number):
             event = FeedbackEvent.from_wire(fields)
-            claim = ledger.claim(event, message_id=event.request_id)
+            claim = idempotency.claim(event, message_id=event.request_id)
             if not isinstance(claim, Claimed):
                 raise click.ClickException(f"{event.request_id} could not be claimed: {claim}")
-            ledger.record(event, claim, message_id=event.request_id)
+            idempotency.record(event, claim, message_id=event.request_id)
 
 
 if __name__ == "__main__":

@@ -31,7 +31,7 @@ def _table(measurement: Measurement, case: str, those: list[Summary]) -> str:
     names = list(dict.fromkeys(name for each in those for name in each.figures))
     head = ["", "set-up", *names]
     rows = [
-        [each.subject, each.setup, *(_spread(each.figures.get(name)) for name in names)] for each in those
+        [each.subject, each.setup, *(_jitter(each.figures.get(name)) for name in names)] for each in those
     ]  # fmt: skip - one line for each part
     if own:
         head.append(f"ratio to {OURS}")
@@ -53,12 +53,12 @@ def _lay_out(head: list[str], rows: list[list[str]]) -> str:
     )
 
 
-def _spread(spread: Spread | None) -> str:
-    if spread is None:
+def _jitter(jitter: Spread | None) -> str:
+    if jitter is None:
         return ""
-    if spread.low == spread.high:
-        return _number(spread.median)
-    return f"{_number(spread.median)} ({_number(spread.low)}–{_number(spread.high)})"  # noqa: RUF001 - a range
+    if jitter.low == jitter.high:
+        return _number(jitter.median)
+    return f"{_number(jitter.median)} ({_number(jitter.low)}–{_number(jitter.high)})"  # noqa: RUF001 - a range
 
 
 def _number(value: float) -> str:

@@ -1,7 +1,8 @@
 """A Sphinx extension: a link to a source file leads to a page that shows the file, and to a name in it if it says one.
 
-``[delivery](../worker/delivery.py#deliver)`` leads to the line that defines ``deliver``. A name that is not there is a
-warning, and so is a page that would load something from another host.
+``[delivery](../worker/delivery/service.py#deliver)`` leads to the line that
+defines ``deliver``. A name that is not there is a warning, and so is a page that would load something from another
+host.
 """
 
 from __future__ import annotations

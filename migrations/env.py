@@ -1,4 +1,4 @@
-"""Alembic's way in: runs the migrations on the connection that `worker.deadletters.schema.upgrade` hands over.
+"""Alembic's way in: runs the migrations on the connection that `worker.database.schema.upgrade` hands over.
 
 ``alembic revision --autogenerate -m "…"`` works too, on the database of ``FEEDBACK_DATABASE_URL``.
 """
@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 from alembic import context
 
-from worker.deadletters.engine import connect
-from worker.deadletters.model import Base
-from worker.deadletters.schema import VERSION_TABLE
+from worker.database.engine import connect
+from worker.database.models import Base
+from worker.database.schema import VERSION_TABLE
 from worker.settings import load_settings
 
 if TYPE_CHECKING:

@@ -8,9 +8,9 @@
 It needs redis-py and nothing else.
 """
 
+from producer._async_client import AsyncFeedbackProducer
+from producer._client import FeedbackProducer
 from producer._version import __version__
-from producer.async_client import AsyncFeedbackProducer
-from producer.client import FeedbackProducer
 from producer.errors import BrokerUnavailable, EnqueueUncertain, InvalidEvent, ProducerError
 from producer.event import FeedbackEvent
 

@@ -11,8 +11,8 @@ from producer.sentinels import MasterConnection, Sentinels
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from producer._redis_connection import Conversation, RedisConnection
     from producer.broker_url import Place
-    from producer.redis_connection import Conversation, RedisConnection
 
 __all__ = ["Address"]
 

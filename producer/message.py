@@ -4,9 +4,9 @@ Formats: the task message is Celery's `protocol 2 <https://docs.celeryq.dev/en/s
 envelope is Kombu's virtual transport's (``kombu.transport.virtual.Channel.prepare_message`` and ``basic_publish``).
 
 What Celery reads the same if it is not there is left out, because a backlog of millions lies in memory: headers and
-properties that say nothing, and the arguments as monitors show them, which a worker writes itself (`worker.request`).
-The body is JSON as it is, which is shorter than in base64. A test pins what is there against what Celery itself
-publishes, and what Celery reads where the rest is not.
+properties that say nothing, and the arguments as monitors show them, which a worker writes itself
+(`worker.runtime.request`). The body is JSON as it is, which is shorter than in base64. A test pins what is there
+against what Celery itself publishes, and what Celery reads where the rest is not.
 """
 
 from __future__ import annotations
@@ -26,18 +26,18 @@ if TYPE_CHECKING:
 
     from producer.event import FeedbackEvent
 
-__all__ = ["JOURNEY", "JOURNEY_VERSION", "QUEUE", "TASK", "counts_of", "to_message", "to_messages"]
+__all__ = ["ENVELOPE", "ENVELOPE_VERSION", "QUEUE", "TASK", "counts_of", "to_message", "to_messages"]
 
 TASK: Final = "feedback.deliver"
 QUEUE: Final = "feedback"
-JOURNEY: Final = "feedback"
+ENVELOPE: Final = "feedback"
 """The message header that travels with an event from its first enqueue to its end."""
 
-JOURNEY_VERSION: Final = 2
+ENVELOPE_VERSION: Final = 2
 """The header's version. Since 2 a message with it was counted as accepted in the step that enqueued it."""
 
 # The messages of all events differ in a few values only. The rest is encoded once, here, and what those of one call
-# share, once for the call. A placeholder stands for the inside of a JSON string, except %(journey)s, an object, and
+# share, once for the call. A placeholder stands for the inside of a JSON string, except %(envelope)s, an object, and
 # %(whose)s and %(priority)s, members of one.
 _encode: Final = json.JSONEncoder(separators=(",", ":")).encode
 
@@ -61,7 +61,7 @@ _MESSAGE: Final = (
                 "id": "%(task)s",
                 "origin": "gen%(pid)s@%(hostname)s",
                 "ignore_result": True,
-                JOURNEY: "%(journey)s",
+                ENVELOPE: "%(envelope)s",
             },
             "properties": {
                 "delivery_info": {"exchange": "", "routing_key": "%(queue)s"},
@@ -69,7 +69,7 @@ _MESSAGE: Final = (
             },
         }
     )
-    .replace('"%(journey)s"', "%(journey)s")
+    .replace('"%(envelope)s"', "%(envelope)s")
     .replace('"%(tag)s"', '"%(tag)s"%(priority)s')
     .replace("%(body)s", _BODY)
 )
@@ -85,23 +85,23 @@ def to_message(
     *,
     queue: str = QUEUE,
     enqueued_at: datetime | None = None,
-    journey: dict[str, Any] | None = None,
+    envelope: dict[str, Any] | None = None,
     priority: int = 0,
 ) -> bytes:
     """Return the bytes to lay in ``queue`` for a Celery worker to run ``feedback.deliver`` with this event.
 
     They lead back to the current span of OpenTelemetry, if there is one.
 
-    They say that they are counted as accepted, so they must be enqueued as the producers do: `producer.resp.enqueuing`.
+    Their headers say that they are counted as accepted, so they must be enqueued by `producer._resp.enqueuing`.
 
     Args:
         event: The event.
         queue: The Celery queue, which is also the name of the Redis list.
         enqueued_at: When the event was first enqueued; now if None.
-        journey: More for the journey header, such as the dead letter that is being replayed.
+        envelope: More for the header `feedback`, such as the dead letter that is being replayed.
         priority: Kombu's, from 0, the most urgent, to 9. Each has a list of its own, in which the message belongs.
     """
-    return to_messages((event,), queue=queue, enqueued_at=enqueued_at, journey=journey, priority=priority)[0]
+    return to_messages((event,), queue=queue, enqueued_at=enqueued_at, envelope=envelope, priority=priority)[0]
 
 
 def to_messages(
@@ -109,12 +109,12 @@ def to_messages(
     *,
     queue: str = QUEUE,
     enqueued_at: datetime | None = None,
-    journey: dict[str, Any] | None = None,
+    envelope: dict[str, Any] | None = None,
     priority: int = 0,
 ) -> list[bytes]:
     """Return the messages of events that are enqueued together; arguments are as of `to_message`."""
     template = _template(queue, priority, os.getpid())
-    travels = _journey(enqueued_at or datetime.now(UTC), journey) + _trace()
+    travels = _envelope(enqueued_at or datetime.now(UTC), envelope) + _trace()
     # Not a counter's or a generator's: those repeat themselves after a fork.
     tags = urlsafe_b64encode(os.urandom(_TAG * len(events))).decode()
     tasks = os.urandom(_TASK * len(events)).hex()
@@ -141,24 +141,24 @@ def _whose(org: str, group: str) -> str:
 @lru_cache(maxsize=64)
 def _template(queue: str, priority: int, pid: int) -> str:
     """The message with what one call's have in common; what is left out are, in this order, `_message`'s."""
-    left = dict.fromkeys(("id", "status", "whose", "occurred_at", "task", "journey", "tag"), "%s")
+    left = dict.fromkeys(("id", "status", "whose", "occurred_at", "task", "envelope", "tag"), "%s")
     hostname, name = (text.replace("%", "%%") for text in (_HOSTNAME, _inside(queue)))
     said = f',"priority":{priority:d}' if priority else ""
     return _MESSAGE % (left | {"pid": pid, "hostname": hostname, "queue": name, "priority": said})
 
 
-def _journey(enqueued_at: datetime, more: dict[str, Any] | None) -> str:
+def _envelope(enqueued_at: datetime, more: dict[str, Any] | None) -> str:
     if not more:
         return _NEW_JOURNEY % enqueued_at.isoformat()
-    return _encode({"v": JOURNEY_VERSION, "enqueued_at": enqueued_at.isoformat(), **more})
+    return _encode({"v": ENVELOPE_VERSION, "enqueued_at": enqueued_at.isoformat(), **more})
 
 
 def _trace() -> str:
-    """The headers that follow the journey, which is the last: of the current span, if there is one."""
+    """The headers that follow the envelope, which is the last: of the current span, if there is one."""
     return "".join(f',"{name}":{_encode(value)}' for name, value in trace_headers().items())
 
 
-_NEW_JOURNEY: Final = _encode({"v": JOURNEY_VERSION, "enqueued_at": "%s"})
+_NEW_JOURNEY: Final = _encode({"v": ENVELOPE_VERSION, "enqueued_at": "%s"})
 _HOSTNAME: Final = _inside(socket.gethostname())
 _TAG: Final = 12
 """Random bytes of a delivery tag: a multiple of 3, so that base64 needs no padding."""

@@ -10,15 +10,15 @@ from queue import Empty, SimpleQueue
 from threading import Thread
 from typing import TYPE_CHECKING, Final
 
-from producer.connection import said
-from producer.forks import OPENSSL
+from producer._connection import said
+from producer._forks import OPENSSL
 
 if TYPE_CHECKING:
     import socket
     from collections.abc import Callable, Iterator, Sequence
 
+    from producer._redis_connection import Conversation
     from producer.broker_url import Place
-    from producer.redis_connection import Conversation
 
 __all__ = ["MasterConnection", "Sentinels"]
 

@@ -25,12 +25,12 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final, TypedDict, Unpack
 
-from producer.async_client import AsyncFeedbackProducer
-from producer.client import FeedbackProducer
-from producer.configured import Configured
+from producer._async_client import AsyncFeedbackProducer
+from producer._client import FeedbackProducer
+from producer._configured import Configured
+from producer._resp import enqueuing
 from producer.errors import BrokerUnavailable, ProducerError
 from producer.event import FeedbackEvent
-from producer.resp import enqueuing
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -12,7 +12,8 @@ from tests.support.completeness import pytest_configure  # noqa: F401 - pytest f
 from tests.support.databases import DatabaseServer, mariadb_server, postgres_server
 from tests.support.processes import VALKEY, RedisServer, need, redis_server
 from tests.support.sandbox import RunningSandbox, running_sandbox
-from worker.deadletters import DeadLetterStore, upgrade
+from worker.database.schema import upgrade
+from worker.dead_letters.store import DeadLetterStore
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
     import redis
 
-    from worker.broker.holder import Holder
+    from worker.broker.lease import Lease
 
 
 @pytest.fixture(scope="session")
@@ -61,7 +62,7 @@ def _empty(server: RedisServer) -> None:
     """A holder that an earlier test left with messages in hand, for nobody, would show up as a worker of this one."""
     for thread in threading.enumerate():
         if thread.name.startswith("lease "):
-            holder: Holder = thread._target.__self__  # type: ignore[attr-defined]
+            holder: Lease = thread._target.__self__  # type: ignore[attr-defined]
             holder.forget()
     with server.client() as client:
         client.flushall()

@@ -16,40 +16,40 @@ from celery.signals import worker_process_shutdown, worker_shutdown
 from kombu import Exchange, Queue
 
 from producer.message import QUEUE
-from worker.about import About
-from worker.aquilax import AquilaX
-from worker.bootsteps import BrokerCheck, HoldWatch, Leave, Preflight
 from worker.broker import install
-from worker.clock import RedisClock
+from worker.clients.aquilax.client import AquilaX
+from worker.clients.redis.clock import RedisClock
+from worker.clients.redis.connections import kombu_broker
+from worker.concurrency.file_descriptors import Room, deliveries_at_once
 from worker.concurrency.scheduler import run_in_thread
-from worker.continuity_watch import ContinuityWatch
-from worker.control import CONTROL_EXCHANGE, EVENT_EXCHANGE
-from worker.deadletters import DeadLetterStore
-from worker.delivery import Delivery
-from worker.descriptors import Room, deliveries_at_once
-from worker.events import tell_together
-from worker.hold import HOLD, Announcer, Hold
-from worker.ledger import Ledger
-from worker.namesakes import Namesakes
-from worker.observe.exporter import MetricsServer
-from worker.observe.logs import Logs
-from worker.observe.observer import Observers
-from worker.observe.outcomes import OutcomeLog
-from worker.observe.probes import Probes
-from worker.observe.redaction import Redactor, secrets_of
-from worker.redis_clients import kombu_broker
-from worker.replay_watch import ReplayWatch
-from worker.replays.advancer import Advancer
-from worker.replays.queue import ADVANCE, REPLAYS
-from worker.retention import Retention
-from worker.revocations import Revocations
-from worker.revoking import KnowRevocations
+from worker.dead_letters.replays.advancer import Advancer
+from worker.dead_letters.replays.queue import ADVANCE, REPLAYS
+from worker.dead_letters.store import DeadLetterStore
+from worker.delivery.hold import HOLD, Announcer, Hold
+from worker.delivery.hooks import HookChain
+from worker.delivery.idempotency import IdempotencyStore
+from worker.delivery.revocations import Revocations
+from worker.delivery.service import DeliveryService
+from worker.delivery.tasks import register, register_advance
+from worker.observability.logs import Logs
+from worker.observability.outcome_log import OutcomeLog
+from worker.observability.redaction import Redactor, secrets_of
+from worker.runtime.bootsteps import BrokerCheck, GracefulShutdown, HoldWatch, Preflight
+from worker.runtime.continuity_recorder import ContinuityRecorder
+from worker.runtime.duplicate_nodenames import DuplicateNodenames
+from worker.runtime.event_dispatcher import batch_events
+from worker.runtime.heartbeat import HeartbeatStep
+from worker.runtime.inspect_stats import InspectStats
+from worker.runtime.metrics_server import MetricsServer
+from worker.runtime.probe_server import Probes
+from worker.runtime.pruner import Pruner
+from worker.runtime.remote_control import CONTROL_EXCHANGE, EVENT_EXCHANGE
+from worker.runtime.replay_scheduler import ReplayScheduler
+from worker.runtime.revocation_commands import KnowRevocations
 from worker.settings import SettingsError, load_settings
-from worker.tasks import register, register_advance
-from worker.vitals import Vitals
 
 if TYPE_CHECKING:
-    from worker.observe.observer import Observer
+    from worker.delivery.hooks import Hooks
     from worker.settings import Settings
 
 __all__ = ["FeedbackApp", "create_app"]
@@ -60,7 +60,7 @@ _LEASE_MARGIN: Final = timedelta(seconds=30)
 _BROKERS_OF_CELERY: Final = ("CELERY_BROKER_URL", "CELERY_BROKER_READ_URL", "CELERY_BROKER_WRITE_URL")
 """What Celery reads before any configuration; ``celery -b`` and BROKER_URL set the first."""
 
-_POOL: Final = "worker.pool:TaskPool"
+_POOL: Final = "worker.runtime.pool:TaskPool"
 """The pool, also if ``-P threads`` names it: Celery's own pool of threads can't be resized."""
 
 _KEPT_OPEN: Final = 1000
@@ -78,26 +78,26 @@ class _Parts:
         self.announcer = Announcer()
         self.revocations = Revocations()
         self.logs = Logs(settings.feedback_log_format, Redactor(secrets_of(settings)))
-        self.observer = Observers(*_traces(), OutcomeLog(now=self.now, sample=settings.feedback_log_sample))
-        self._delivery: Delivery | None = None
+        self.hooks = HookChain(*_traces(), OutcomeLog(now=self.now, sample=settings.feedback_log_sample))
+        self._delivery: DeliveryService | None = None
         self._advancer: Advancer | None = None
         self._one_at_a_time = threading.Lock()
 
     @property
-    def delivery(self) -> Delivery:
+    def delivery(self) -> DeliveryService:
         """The process's delivery; many tasks ask for the first one at once."""
         return self._delivery or run_in_thread(self._first_delivery)
 
-    def _first_delivery(self) -> Delivery:
+    def _first_delivery(self) -> DeliveryService:
         with self._one_at_a_time:
             if self._delivery is None:
                 self._delivery = self._make_delivery()
                 _look_for_garbage_seldom()
             return self._delivery
 
-    def observe(self, observer: Observer) -> None:
+    def observe(self, hooks: Hooks) -> None:
         """Let one more hear of the deliveries, as long as none has been made."""
-        self.observer = self.observer.and_also(observer)
+        self.hooks = self.hooks.and_also(hooks)
 
     def now(self) -> datetime:
         """Return the time: by Redis' clock, where this process delivers."""
@@ -111,36 +111,36 @@ class _Parts:
         possible = deliveries_at_once(wanted)
         return Room(possible) if possible < wanted else None
 
-    def _make_delivery(self) -> Delivery:
+    def _make_delivery(self) -> DeliveryService:
         settings = self.settings
-        ledger = Ledger.connect(
+        idempotency = IdempotencyStore.connect(
             settings.feedback_broker_url.get_secret_value(),
             sentinel_master=settings.feedback_sentinel_master,
             ttl=settings.feedback_idempotency_ttl,
             lease=settings.feedback_request_timeout + _LEASE_MARGIN,
             connections=settings.feedback_concurrency,
         )
-        clock = RedisClock(ledger.client)
+        clock = RedisClock(idempotency.client)
         clock.now()  # a look before there is anything that would have to wait for it
-        return Delivery(
+        return DeliveryService(
             aquilax=AquilaX(
                 settings.aquilax_base_url,
                 settings.require_api_key(),
                 timeout=settings.feedback_request_timeout,
                 connections=max(settings.feedback_concurrency, _KEPT_OPEN),
             ),
-            ledger=ledger,
+            idempotency=idempotency,
             hold=Hold(
-                ledger.client,
-                scripts=ledger.scripts,
+                idempotency.client,
+                scripts=idempotency.scripts,
                 by=f"{socket.gethostname()}:{os.getpid()}",
                 announcer=self.announcer,
-                begun=self.observer.hold_begun,
+                begun=self.hooks.hold_begun,
             ),
             dead_letters=DeadLetterStore.connect(settings.feedback_database_url.get_secret_value()),
             policy=settings.retry_policy,
             now=clock.now,
-            observer=self.observer,
+            hooks=self.hooks,
             room=self.room,
         )
 
@@ -199,19 +199,23 @@ def create_app(settings: Settings | None = None) -> FeedbackApp:
     broker = kombu_broker(
         settings.feedback_broker_url.get_secret_value(), sentinel_master=settings.feedback_sentinel_master
     )
-    app = FeedbackApp("aquilax-feedback", broker=broker.url, control="worker.control:Control", set_as_current=False)
+    app = FeedbackApp(
+        "aquilax-feedback", broker=broker.url, control="worker.runtime.remote_control:Control", set_as_current=False
+    )
     app.conf.update(_configuration(settings))
     app.conf.broker_transport_options.update(broker.transport_options)
     app.conf.broker_use_ssl = broker.tls
     logging.getLogger("alembic").setLevel(logging.WARNING)  # it tells each worker's log how it reads the schema
     parts = app.feedback = _Parts(settings)
     parts.logs.connect()
-    tell_together(app)
+    batch_events(app)
     register(app, lambda: parts.delivery)
     register_advance(app, lambda: parts.advancer)
-    app.steps["worker"].update((Preflight, Leave, MetricsServer, Probes, Retention, ReplayWatch, Vitals, Namesakes))
-    app.steps["worker"].add(ContinuityWatch)
-    app.steps["consumer"].update((BrokerCheck, HoldWatch, KnowRevocations, About))
+    app.steps["worker"].update(
+        (Preflight, GracefulShutdown, MetricsServer, Probes, Pruner, ReplayScheduler, HeartbeatStep, DuplicateNodenames)
+    )
+    app.steps["worker"].add(ContinuityRecorder)
+    app.steps["consumer"].update((BrokerCheck, HoldWatch, KnowRevocations, InspectStats))
     worker_shutdown.connect(parts.close)
     worker_process_shutdown.connect(parts.close)
     return app
@@ -227,10 +231,10 @@ def _refuse_another_broker() -> None:
         )
 
 
-def _traces() -> tuple[Observer, ...]:
+def _traces() -> tuple[Hooks, ...]:
     """What makes spans, if OpenTelemetry is installed: first, so that the log's lines are written within them."""
     try:
-        from worker.observe.tracing import Traces  # noqa: PLC0415 - of the extra `opentelemetry`
+        from worker.observability.tracing import Traces  # noqa: PLC0415 - of the extra `opentelemetry`
     except ModuleNotFoundError:
         return ()
     return (Traces(),)
@@ -246,7 +250,7 @@ def _configuration(settings: Settings) -> dict[str, Any]:
         "task_ignore_result": True,
         "task_acks_late": True,
         "task_reject_on_worker_lost": True,
-        "worker_consumer": "worker.consumer:Consumer",
+        "worker_consumer": "worker.runtime.consumer:Consumer",
         "worker_pool": _POOL,
         "worker_concurrency": settings.feedback_concurrency,
         "worker_prefetch_multiplier": 2,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from worker.app import create_app
-from worker.dashboard.hook import hook
+from worker.operations.dashboard.flower_hook import hook
 from worker.settings import SettingsError
 
 __all__ = ["app"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import os
 from datetime import timedelta
 from pathlib import Path
@@ -18,13 +17,14 @@ from sqlalchemy.exc import ArgumentError
 
 from producer.address import Address
 from producer.environment import FILE, secret, without_line_end
-from worker.kubernetes import is_service_link
+from worker.policy.environment import is_service_link
+from worker.policy.request_origin import is_loopback
 from worker.policy.retry import RetryPolicy
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["SECRETS", "LogFormat", "Settings", "SettingsError", "flower_url", "is_loopback", "load_settings"]
+__all__ = ["SECRETS", "LogFormat", "Settings", "SettingsError", "flower_url", "load_settings"]
 
 SECRETS: Final = ("AQUILAX_API_KEY", "FEEDBACK_BROKER_URL", "FEEDBACK_DATABASE_URL")
 """The settings that may stand in a file, which the variable of the same name and `_FILE` names."""
@@ -97,14 +97,6 @@ def flower_url(value: str) -> str:
     if parts.query or parts.fragment or parts.username or parts.password:
         raise ValueError("expected an address without login, query and fragment")
     return value.rstrip("/")
-
-
-def is_loopback(host: str) -> bool:
-    """Whether a host's name or address is this machine's own."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost" or host.endswith(".localhost")
 
 
 def _broker_url(value: SecretStr, given: ValidationInfo) -> SecretStr:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 from sqlalchemy.dialects import mysql
 
-from worker.deadletters.ddl import create_index, create_table, drop_table
+from worker.database.ddl import create_index, create_table, drop_table
 
 revision = "0001"
 down_revision = None
@@ -23,7 +23,7 @@ def upgrade() -> None:
     create_table(
         "dead_letters",
         sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), primary_key=True),
-        sa.Column("event_key", sa.String(64), nullable=False, unique=True),
+        sa.Column("dedup_key", sa.String(64), nullable=False, unique=True),
         sa.Column("request_id", sa.String(36)),
         sa.Column("status", sa.Boolean()),
         sa.Column("org", sa.String(128)),
@@ -36,10 +36,10 @@ def upgrade() -> None:
         sa.Column("cause_line", sa.String(200), nullable=False),
         sa.Column("attempts", sa.Integer(), nullable=False),
         sa.Column("first_enqueued_at", _MOMENT, nullable=False),
-        sa.Column("died_at", _MOMENT, nullable=False),
+        sa.Column("failed_at", _MOMENT, nullable=False),
         sa.Column("state", sa.String(16), nullable=False),
         sa.Column("note", sa.Text(), nullable=False),
-        sa.Column("settled_at", _MOMENT),
+        sa.Column("resolved_at", _MOMENT),
         sa.Column("replay_count", sa.Integer(), nullable=False),
         sa.Column("last_replay_at", _MOMENT),
         sa.Column("replay_run", sa.String(32)),
@@ -61,10 +61,10 @@ def downgrade() -> None:
 
 
 _INDICES = {
-    "died_at": ["died_at", "id"],
-    "state": ["state", "died_at"],
-    "cause": ["cause", "died_at"],
-    "reason": ["reason", "http_status", "died_at"],
-    "org_group": ["org", "org_group", "died_at"],
+    "failed_at": ["failed_at", "id"],
+    "state": ["state", "failed_at"],
+    "cause": ["cause", "failed_at"],
+    "reason": ["reason", "http_status", "failed_at"],
+    "org_group": ["org", "org_group", "failed_at"],
     "request_id": ["request_id"],
 }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
-from worker.deadletters.ddl import add_column, drop_column
+from worker.database.ddl import add_column, drop_column
 
 revision = "0002"
 down_revision = "0001"

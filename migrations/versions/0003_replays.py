@@ -7,7 +7,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.dialects import mysql
 
-from worker.deadletters.ddl import create_index, create_table, drop_table
+from worker.database.ddl import create_index, create_table, drop_table
 
 revision = "0003"
 down_revision = "0002"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
-from worker.deadletters.ddl import create_table, drop_table
+from worker.database.ddl import create_table, drop_table
 
 revision = "0004"
 down_revision = "0003"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from worker.deadletters.ddl import create_index, drop_index
+from worker.database.ddl import create_index, drop_index
 
 revision = "0005"
 down_revision = "0004"
@@ -23,6 +23,6 @@ def downgrade() -> None:
 
 
 _INDICES = {
-    "triage": ["state", "reason", "http_status", "cause", "org", "org_group", "died_at", "replay_enqueued_at"],
+    "triage": ["state", "reason", "http_status", "cause", "org", "org_group", "failed_at", "replay_enqueued_at"],
     "tries": ["state", "attempts", "replay_count"],
 }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 from sqlalchemy.dialects import mysql
 
-from worker.deadletters.ddl import create_table, drop_table
+from worker.database.ddl import create_table, drop_table
 
 revision = "0006"
 down_revision = "0005"

@@ -17,10 +17,11 @@ from sqlalchemy.orm import Session
 from producer import FeedbackEvent, FeedbackProducer
 from tests.support.environment import FAST, clean_environment
 from tests.support.processes import eventually
-from worker.deadletters import DeadLetter, DeadLetterStore
-from worker.ledger import Ledger
+from worker.database.models import DeadLetter
+from worker.dead_letters.replays.queue import LIST
+from worker.dead_letters.store import DeadLetterStore
+from worker.delivery.idempotency import IdempotencyStore
 from worker.policy.retry import Reason
-from worker.replays.queue import LIST
 from worker.sandbox.stack import LocalStack
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ class System:
     stack: LocalStack
     sandbox: SandboxClient
     producer: FeedbackProducer
-    ledger: Ledger
+    idempotency: IdempotencyStore
     store: DeadLetterStore
     broker: redis.Redis
     flower: str
@@ -88,7 +89,9 @@ def running_system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]
         with (
             closing(stack.start_sandbox()) as sandbox,
             FeedbackProducer(broker, timeout=5) as producer,
-            closing(Ledger.connect(broker, ttl=timedelta(1), lease=timedelta(1), connections=1)) as ledger,
+            closing(
+                IdempotencyStore.connect(broker, ttl=timedelta(1), lease=timedelta(1), connections=1)
+            ) as idempotency,
             closing(DeadLetterStore.connect(database)) as store,
             redis.Redis.from_url(broker) as client,
         ):
@@ -98,7 +101,7 @@ def running_system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]
                 stack=stack,
                 sandbox=sandbox,
                 producer=producer,
-                ledger=ledger,
+                idempotency=idempotency,
                 store=store,
                 broker=client,
                 flower=flower,

@@ -16,10 +16,11 @@ from sqlalchemy import update
 from producer import FeedbackEvent, FeedbackProducer
 from tests.support.burials import rows_of
 from tests.support.processes import eventually
-from worker.accounts.reconcile import Report, reconcile
-from worker.deadletters import DeadLetter, DeadLetterStore
+from worker.accounting.reconcile import Report, reconcile
+from worker.database.models import DeadLetter
+from worker.dead_letters.replays.queue import LIST
+from worker.dead_letters.store import DeadLetterStore
 from worker.policy.retry import Reason
-from worker.replays.queue import LIST
 
 if TYPE_CHECKING:
     from worker.sandbox.stack import LocalStack
@@ -48,7 +49,7 @@ def _celery(stack: LocalStack, *command: str) -> None:
 
 
 def _json(stack: LocalStack, *command: str) -> dict[str, Any]:
-    ended = _run(stack, "worker.cli", *command, "--json")
+    ended = _run(stack, "worker.operations.cli", *command, "--json")
     assert ended.stdout, ended.stderr
     record: dict[str, Any] = json.loads(ended.stdout)
     return record

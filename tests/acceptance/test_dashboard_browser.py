@@ -13,12 +13,12 @@ import pytest
 from playwright.sync_api import expect
 
 from tests.support.browser import DESKTOP, PHONE, a_page, chromium, shoot
-from tests.support.burials import a_burial, an_event, bury, rows_of
+from tests.support.burials import a_burial, add, an_event, rows_of
 from tests.support.dead_letters import fill
 from tests.support.flower import ServedFlower, served_flower
-from worker.deadletters import DeadLetterStore, State
-from worker.deadletters.actions import actions
-from worker.replays import plans
+from worker.database.audit_log import actions
+from worker.database.models import State
+from worker.dead_letters.replays.queries import plans
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
     from tests.support.processes import RedisServer
+    from worker.dead_letters.store import DeadLetterStore
 
 HOSTILE = (
     "<script>document.title='stolen'</script><img src=x onerror=\"document.title='stolen'\">"
@@ -70,7 +71,7 @@ def page(browser: Browser) -> Iterator[Page]:
 
 def test_a_hostile_answer_is_text(flower: ServedFlower, sqlite_store: DeadLetterStore, page: Page) -> None:
     """Nothing in it runs, on any page, and nothing of it becomes a part of the page."""
-    bury(sqlite_store, a_burial(an_event(org=HOSTILE[:120], group=HOSTILE[:120]), answer=HOSTILE))
+    add(sqlite_store, a_burial(an_event(org=HOSTILE[:120], group=HOSTILE[:120]), answer=HOSTILE))
     page.goto(f"{flower.url}/feedback/dead-letters/1")
     expect(page.locator("pre").first).to_contain_text("<script>document.title='stolen'</script><img src=x")
     for path in PAGES:
@@ -143,7 +144,7 @@ def test_an_attackers_page_changes_nothing_and_reads_nothing(
     browser: Browser, sqlite_store: DeadLetterStore, sqlite_url: str, valkey: RedisServer, login: str | None
 ) -> None:
     """On another port of this machine, which shares our cookies: forms and scripts are refused, in every mode."""
-    bury(sqlite_store, a_burial())
+    add(sqlite_store, a_burial())
     options: dict[str, Any] = {"basic_auth": [login]} if login else {}
     context = {"http_credentials": dict(zip(("username", "password"), login.split(":"), strict=True))} if login else {}
     with (
@@ -174,7 +175,7 @@ def test_a_phone_needs_no_scrolling_sideways(
     flower: ServedFlower, sqlite_store: DeadLetterStore, browser: Browser, theme: str
 ) -> None:
     """Whatever stands in a row; and what is to be pressed is as large as a finger needs."""
-    bury(sqlite_store, a_burial(an_event(org="o" * 120, group="g" * 120), answer="x" * WIDEST))
+    add(sqlite_store, a_burial(an_event(org="o" * 120, group="g" * 120), answer="x" * WIDEST))
     with a_page(browser, viewport=PHONE, color_scheme=theme, is_mobile=True, has_touch=True) as page:
         for path in PAGES:
             page.goto(f"{flower.url}{path}")
@@ -190,7 +191,7 @@ def test_in_the_dark_it_is_dark_and_can_be_read(
     flower: ServedFlower, sqlite_store: DeadLetterStore, browser: Browser
 ) -> None:
     """Flower's theme decides; words keep the contrast that WCAG asks for, 4.5 to 1, in both themes."""
-    bury(sqlite_store, a_burial())
+    add(sqlite_store, a_burial())
     for theme in ("light", "dark"):
         with a_page(browser, color_scheme=theme) as page:
             for path in PAGES:
@@ -226,7 +227,7 @@ def test_everything_can_be_done_with_the_keyboard(
 ) -> None:
     """Open the rows, tick all, go to the preview, give a reason, and replay; each stop can be seen."""
     for _ in range(3):
-        bury(sqlite_store, a_burial())
+        add(sqlite_store, a_burial())
     page.goto(f"{flower.url}/feedback/dead-letters/rows")
     _tab_to(page, "Select all rows of this page")
     page.keyboard.press("Space")
@@ -307,7 +308,7 @@ _LINES = """cells => cells.map(cell => {
 
 def test_it_works_without_javascript(flower: ServedFlower, sqlite_store: DeadLetterStore, browser: Browser) -> None:
     """Nothing moves by itself then, and everything can be done."""
-    bury(sqlite_store, a_burial())
+    add(sqlite_store, a_burial())
     with a_page(browser, java_script_enabled=False) as page:
         page.goto(f"{flower.url}/feedback/dead-letters/rows")
         page.get_by_label("Select row 1").check()

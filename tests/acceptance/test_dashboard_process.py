@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING
 import pytest
 import requests
 
-from tests.support.burials import a_burial, bury
+from tests.support.burials import a_burial, add
 from tests.support.environment import clean_environment
 from tests.support.flower import Visitor
 from tests.support.processes import eventually, running
 from tests.support.sandbox import PROGRAM
-from worker.deadletters import DeadLetterStore, upgrade
-from worker.deadletters.actions import actions
+from worker.database.audit_log import actions
+from worker.database.schema import upgrade
+from worker.dead_letters.store import DeadLetterStore
 from worker.sandbox.stack import free_port
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ def test_behind_a_prefix_and_a_password_everything_works(
         closing(DeadLetterStore.connect(sqlite_url)) as store,
         running([*command, *options], log=tmp_path / "flower.log", env=environment) as flower,
     ):
-        bury(store, a_burial())
+        add(store, a_burial())
         eventually(lambda: _answers(url), what=f"Flower answers; see {flower.log}")
         assert requests.get(f"{url}/feedback", timeout=5).status_code == 401
         visitor = Visitor(url, auth=("ann", "secret"))

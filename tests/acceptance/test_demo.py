@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 def test_the_demo_balances_and_ends_by_itself(tmp_path: Path) -> None:
     """Trouble of every kind, a worker killed on the way, a replay; and at the end everything is accounted for."""
     demo = subprocess.run(
-        [sys.executable, "-m", "worker.cli", "demo", "--people", "800", "--keep", str(tmp_path / "kept")],
+        [sys.executable, "-m", "worker.operations.cli", "demo", "--people", "800", "--keep", str(tmp_path / "kept")],
         env=clean_environment(),
         capture_output=True,
         text=True,
@@ -44,7 +44,7 @@ def test_the_demo_refuses_a_folder_that_is_in_use(tmp_path: Path) -> None:
     (tmp_path / "dead-letters.sqlite3").touch()
 
     demo = subprocess.run(
-        [sys.executable, "-m", "worker.cli", "demo", "--keep", str(tmp_path)],
+        [sys.executable, "-m", "worker.operations.cli", "demo", "--keep", str(tmp_path)],
         capture_output=True,
         text=True,
         timeout=60,

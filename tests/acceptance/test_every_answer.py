@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.support.processes import eventually
-from worker.deadletters import State
+from worker.database.models import State
 from worker.policy.retry import Reason
-from worker.sandbox.answers import Answer, Reply
+from worker.sandbox.responses import Answer, ScriptedResponse
 
 if TYPE_CHECKING:
     from tests.acceptance.conftest import System
@@ -153,7 +153,7 @@ def test_the_dead_letter_counts_only_attempts_that_were_the_events_own(system: S
 
 def test_a_redirect_is_never_followed(system: System) -> None:
     """The key must not reach another address: after a 302 the same request comes again, and no other."""
-    request_id = _scripted(system, [Reply(status=302, headers={"Location": "/_sandbox/health"})])
+    request_id = _scripted(system, [ScriptedResponse(status=302, headers={"Location": "/_sandbox/health"})])
     before = system.sandbox.received().requests
 
     system.enqueue(request_id)
@@ -165,7 +165,7 @@ def test_a_redirect_is_never_followed(system: System) -> None:
 
 def test_retry_after_is_obeyed_in_full(system: System) -> None:
     """A 429 that asks for two seconds gets them, though our own backoff ends at one."""
-    request_id = _scripted(system, [Reply(status=429, headers={"Retry-After": "2"})])
+    request_id = _scripted(system, [ScriptedResponse(status=429, headers={"Retry-After": "2"})])
 
     system.enqueue(request_id)
     system.task(request_id, state="SUCCESS")
@@ -177,7 +177,7 @@ def test_retry_after_is_obeyed_in_full(system: System) -> None:
 def test_an_answer_that_repeats_the_key_does_not_leak_it(system: System) -> None:
     """The key is in no dead letter, in nothing that Flower reports, and in no line of the worker's log."""
     key = system.stack.environment["AQUILAX_API_KEY"]
-    request_id = _scripted(system, [Reply(status=400, body=f"you sent X-AX-KEY: {key}")])
+    request_id = _scripted(system, [ScriptedResponse(status=400, body=f"you sent X-AX-KEY: {key}")])
 
     system.enqueue(request_id)
     task = system.task(request_id, state="FAILURE")

@@ -15,14 +15,15 @@ import redis
 import requests
 
 from tests.support.browser import a_page, chromium
-from tests.support.burials import a_burial, bury
+from tests.support.burials import a_burial, add
 from tests.support.certificates import self_signed
 from tests.support.environment import clean_environment
 from tests.support.nginx import nginx
 from tests.support.processes import ROOT, eventually, running
-from worker.deadletters import DeadLetterStore, upgrade
-from worker.doctor.finding import Level
-from worker.doctor.flower import look_at_flower
+from worker.database.schema import upgrade
+from worker.dead_letters.store import DeadLetterStore
+from worker.operations.doctor.finding import Level
+from worker.operations.doctor.flower import look_at_flower
 from worker.sandbox.stack import free_port
 
 if TYPE_CHECKING:
@@ -87,7 +88,7 @@ def flower(_valkey: RedisServer, tmp_path_factory: pytest.TempPathFactory) -> It
     database = f"sqlite:///{folder}/dead.sqlite3"
     upgrade(database)
     store = DeadLetterStore.connect(database)
-    bury(store, a_burial())
+    add(store, a_burial())
     store.close()
     port = free_port()
     environment = clean_environment() | {

@@ -13,7 +13,7 @@ from celery import Celery
 from sqlalchemy import select
 
 from tests.support.processes import eventually, need
-from worker.deadletters import DeadLetter
+from worker.database.models import DeadLetter
 from worker.policy.retry import Reason
 
 if TYPE_CHECKING:

@@ -33,7 +33,7 @@ def press(stack: LocalStack, count: int, *, org: str = "org-1") -> list[Feedback
 
 def ask(stack: LocalStack, *arguments: str) -> str:
     """What a command of ours prints."""
-    command = [sys.executable, "-m", "worker.cli", *arguments]
+    command = [sys.executable, "-m", "worker.operations.cli", *arguments]
     return subprocess.run(command, env=stack.environment, capture_output=True, text=True, check=True).stdout
 
 

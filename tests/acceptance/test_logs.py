@@ -41,11 +41,11 @@ def test_a_log_for_machines_is_json_throughout_with_one_line_an_outcome(stack: L
         eventually(lambda: log.exists() and ended(log.read_text()), what=f"all have ended; {worker.output()}")
 
     lines: list[dict[str, Any]] = [json.loads(line) for line in log.read_text().splitlines()]
-    assert {"celery.apps.worker", "worker.observe.outcomes"} <= {line["logger"] for line in lines}
+    assert {"celery.apps.worker", "worker.observability.outcome_log"} <= {line["logger"] for line in lines}
     found = {(line["org"], line["attempt"]): line for line in lines if "outcome" in line}
-    assert {place: (line["outcome"], line["verdict"]) for place, line in found.items()} == {
+    assert {place: (line["outcome"], line["classification"]) for place, line in found.items()} == {
         ("org-ok", 1): ("delivered", "delivered"),
-        ("org-later", 1): ("retry", "not now"),
+        ("org-later", 1): ("retry", "retryable"),
         ("org-later", 2): ("delivered", "delivered"),
         ("org-never", 1): ("dead_letter", "rejected"),
     }

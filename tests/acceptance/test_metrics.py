@@ -12,7 +12,7 @@ import requests
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.support.processes import eventually
-from worker.policy.ending import Result
+from worker.policy.result import ResultKind
 from worker.policy.retry import Reason
 from worker.sandbox.stack import free_port
 
@@ -73,14 +73,14 @@ def test_a_worker_counts_what_it_does(stack: LocalStack, tmp_path: Path, pool: s
     found = scrape_until(stack, all_ended, what=f"all are counted; {worker.said()}")
 
     assert found["deliveries_total retry"] == found["retries_total"] == 1
-    assert {name: found[f"verdicts_total {name}"] for name in ("delivered", "not_now", "rejected")} == {
+    assert {name: found[f"classifications_total {name}"] for name in ("delivered", "retryable", "rejected")} == {
         "delivered": 2,
-        "not_now": 1,
+        "retryable": 1,
         "rejected": 1,
     }
     assert found["dead_letters_total rejected"] == 1
     assert found["attempts_sum"] == 4
-    assert found["aquilax_request_duration_seconds_count"] == 4
+    assert found["request_duration_seconds_count"] == 4
     assert found["enqueue_to_delivered_seconds_count"] == 2
     assert found["redis_up"] == 1
     assert found["accepted_total"] == 3
@@ -100,8 +100,8 @@ def test_a_fresh_worker_tells_at_zero_what_alerts_count(empty_stack: LocalStack,
 
     found = Scrape(empty_stack)
 
-    counted = [f"dead_letters_total {reason}" for reason in Reason] + [f"deliveries_total {end}" for end in Result]
-    buckets = [name for name in found if name.startswith("aquilax_request_duration_seconds_bucket ")]
+    counted = [f"dead_letters_total {reason}" for reason in Reason] + [f"deliveries_total {end}" for end in ResultKind]
+    buckets = [name for name in found if name.startswith("request_duration_seconds_bucket ")]
     assert buckets
     assert {found.get(name) for name in [*counted, *buckets, "leases_lost_total"]} == {0}
     assert found["process_start_time_seconds"] > 0

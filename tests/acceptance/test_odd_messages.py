@@ -21,7 +21,7 @@ from producer import FeedbackEvent, FeedbackProducer
 from tests.support.environment import FAST, clean_environment
 from tests.support.odd_messages import ELSEWHERE, odd_messages
 from tests.support.processes import eventually
-from worker.accounts.keys import KEYS
+from worker.accounting.queue_keys import KEYS
 from worker.broker.keys import DELAYED
 from worker.sandbox.stack import LocalStack
 
@@ -69,7 +69,7 @@ def is_idle(broker: redis.Redis) -> bool:
 
 def books(stack: LocalStack) -> dict[str, Any]:
     """What `reconcile` says."""
-    command = [sys.executable, "-m", "worker.cli", "reconcile", "--json"]
+    command = [sys.executable, "-m", "worker.operations.cli", "reconcile", "--json"]
     ended = subprocess.run(command, env=stack.environment, capture_output=True, text=True, check=False)
     record: dict[str, Any] = json.loads(ended.stdout)
     return record | {"status": ended.returncode}

@@ -16,7 +16,8 @@ from producer import FeedbackProducer
 from tests.support.odd_responses import Odd, odd_response
 from tests.support.processes import eventually
 from tests.support.raw_http import Peer, raw_http, response
-from worker.deadletters import DeadLetter, DeadLetterStore
+from worker.database.models import DeadLetter
+from worker.dead_letters.store import DeadLetterStore
 
 if TYPE_CHECKING:
     from worker.sandbox.stack import LocalStack

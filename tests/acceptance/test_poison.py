@@ -22,7 +22,7 @@ from producer import FeedbackProducer
 from tests.support.environment import FAST, clean_environment
 from tests.support.processes import eventually
 from worker.broker.payload import MAX_BYTES
-from worker.deadletters import DeadLetter
+from worker.database.models import DeadLetter
 from worker.policy.retry import Reason
 from worker.sandbox.stack import LocalStack
 

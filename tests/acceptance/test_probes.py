@@ -53,7 +53,7 @@ def probe(address: str) -> tuple[int, dict[str, Any]]:
 
 def health(stack: LocalStack, *options: str) -> int:
     """The exit status of `aquilax-feedback health`."""
-    command = [sys.executable, "-m", "worker.cli", "health", *options]
+    command = [sys.executable, "-m", "worker.operations.cli", "health", *options]
     return subprocess.run(command, env=stack.environment, capture_output=True, check=False).returncode
 
 

@@ -14,15 +14,19 @@ from sqlalchemy.orm import Session
 
 from tests.support.burials import a_burial, an_event
 from tests.support.processes import eventually
-from worker.deadletters import DeadLetter, DeadLetterStore, State
-from worker.deadletters.selection import Selection
-from worker.deadletters.store import _death, _identity
-from worker.replays import ReplayState, cancel, create, find, pause, resume, workers_watch
+from worker.database.models import DeadLetter, State
+from worker.database.replay_models import ReplayState
+from worker.dead_letters.replays.lifecycle import cancel, pause, resume
+from worker.dead_letters.replays.planning import create
+from worker.dead_letters.replays.queries import find
+from worker.dead_letters.replays.queue import workers_watch
+from worker.dead_letters.selection import Selection
+from worker.dead_letters.store import DeadLetterStore, _death, _identity
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from worker.replays import Plan
+    from worker.dead_letters.replays.queries import Plan
     from worker.sandbox.client import SandboxClient
     from worker.sandbox.stack import LocalStack
 
@@ -200,7 +204,18 @@ def test_the_command_line_follows_a_replay_to_its_end(
     stack.start_worker()
 
     ended = subprocess.run(
-        [sys.executable, "-m", "worker.cli", "dead-letters", "replay", "--yes", "--canary", "1", "--why", "mended"],
+        [
+            sys.executable,
+            "-m",
+            "worker.operations.cli",
+            "dead-letters",
+            "replay",
+            "--yes",
+            "--canary",
+            "1",
+            "--why",
+            "mended",
+        ],
         env=stack.environment,
         capture_output=True,
         text=True,

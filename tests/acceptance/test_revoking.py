@@ -11,7 +11,7 @@ import requests
 from celery import Celery
 
 from tests.support.processes import eventually
-from worker.control import CONTROL_EXCHANGE
+from worker.runtime.remote_control import CONTROL_EXCHANGE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

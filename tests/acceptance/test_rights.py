@@ -23,7 +23,7 @@ from tests.support.environment import FAST, clean_environment
 from tests.support.places import foreign_message
 from tests.support.processes import ROOT, VALKEY, RedisServer, eventually, need, redis_server, running
 from worker.app import create_app
-from worker.cli import main
+from worker.operations.cli import main
 from worker.sandbox.stack import LocalStack, free_port
 from worker.settings import load_settings
 

@@ -12,7 +12,7 @@ import redis
 from sqlalchemy import create_engine, text
 
 from tests.support.processes import VALKEY, eventually, redis_server, running
-from worker.deadletters.schema import VERSION_TABLE
+from worker.database.schema import VERSION_TABLE
 
 if TYPE_CHECKING:
     from worker.sandbox.stack import LocalStack

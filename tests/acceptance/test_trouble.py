@@ -13,12 +13,13 @@ from sqlalchemy import func, select
 from producer import FeedbackEvent, FeedbackProducer
 from tests.support.certificates import self_signed
 from tests.support.processes import eventually
-from worker.deadletters import DeadLetter, DeadLetterStore
+from worker.database.models import DeadLetter
 from worker.policy.retry import Reason
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from worker.dead_letters.store import DeadLetterStore
     from worker.sandbox.client import SandboxClient
     from worker.sandbox.stack import LocalStack
 

@@ -9,7 +9,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from producer import FeedbackProducer
-from producer.chunks import CHUNK
+from producer._chunks import CHUNK
 from tests.chaos.load import Numbers, event_of
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 from sqlalchemy import create_engine, select
 
 from tests.chaos.load import event_of
-from worker.deadletters import DeadLetter
+from worker.database.models import DeadLetter
 from worker.sandbox.received import GONE
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from sqlalchemy import create_engine, exc, text
 
-from worker.deadletters import upgrade
+from worker.database.schema import upgrade
 from worker.sandbox.stack import StackError
 
 if TYPE_CHECKING:

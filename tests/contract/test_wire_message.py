@@ -18,7 +18,7 @@ from celery.worker.request import Request
 from kombu import Connection
 
 from producer import FeedbackEvent, FeedbackProducer
-from producer.message import JOURNEY, QUEUE, TASK, to_message
+from producer.message import ENVELOPE, QUEUE, TASK, to_message
 from tests.support.processes import ROOT, RedisServer, eventually, running
 from worker.broker.payload import HANDED_OUT_AS
 
@@ -36,7 +36,7 @@ EVENT = FeedbackEvent(
     occurred_at=datetime(2026, 1, 31, 12, 0, 0, 123_456, tzinfo=UTC),
 )
 
-OUR_HEADERS = {JOURNEY}  # travels with the event; Celery hands unknown headers on
+OUR_HEADERS = {ENVELOPE}  # travels with the event; Celery hands unknown headers on
 
 # What a worker reads the same, or finds elsewhere, where it is left out. Everything else must be equal to Celery's own.
 LEFT_OUT_HEADERS = {
@@ -160,7 +160,7 @@ def test_celery_reads_what_is_left_out_as_if_it_were_there(
         assert passed_on[name] == plainly[name], name
     assert plainly["root_id"] == ours["headers"]["id"]  # which Celery takes where there is none
     assert passed_on["root_id"] is None
-    assert told.headers == {JOURNEY: ours["headers"][JOURNEY]}
+    assert told.headers == {ENVELOPE: ours["headers"][ENVELOPE]}
 
 
 _NO_EMBED: Final = {"callbacks": None, "errbacks": None, "chain": None, "chord": None}

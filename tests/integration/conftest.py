@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from tests.support.processes import RedisServer
-    from worker.deadletters import DeadLetterStore
+    from worker.dead_letters.store import DeadLetterStore
 
 
 @pytest.fixture

@@ -13,10 +13,10 @@ import redis
 from producer.message import to_message
 from tests.support.burials import an_event
 from tests.support.places import LONG_FROM_NOW, Places, foreign_message, places_of, request_id_of
-from worker.accounts import take_snapshot
-from worker.accounts.check import Check, check, find_replays
-from worker.accounts.reconcile import Report
-from worker.accounts.repair import repair_redis
+from worker.accounting.integrity import IntegrityCheck, check, find_replays
+from worker.accounting.reconcile import Report
+from worker.accounting.repair import repair_redis
+from worker.accounting.snapshot import take_snapshot
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -34,7 +34,7 @@ def places(broker: RedisServer) -> Iterator[Places]:
         yield places
 
 
-def _repair(places: Places, found: Check) -> list[str]:
+def _repair(places: Places, found: IntegrityCheck) -> list[str]:
     return list(repair_redis(places.client, Report(check=found)))
 
 
@@ -328,9 +328,9 @@ def test_a_replay_is_found_wherever_it_is(places: Places, at_once: int) -> None:
     places.enqueue(dead_letter=1)
     places.enqueue(3, priority=9)
     places.enqueue(dead_letter=2, priority=9)
-    places.schedule(*places.enqueue(2), to_message(an_event(), journey={"dead_letter": 3}))
-    places.take(to_message(an_event(), journey={"dead_letter": 4}), "tag-1", holder="host:1:a")
-    places.take(to_message(an_event(), journey={"dead_letter": 5}), "tag-2", queue="another")
+    places.schedule(*places.enqueue(2), to_message(an_event(), envelope={"dead_letter": 3}))
+    places.take(to_message(an_event(), envelope={"dead_letter": 4}), "tag-1", holder="host:1:a")
+    places.take(to_message(an_event(), envelope={"dead_letter": 5}), "tag-2", queue="another")
     places.client.lpush("feedback", to_message(an_event(org='"dead_letter": 6', group='\\"dead_letter": 6')))
 
     assert find_replays(places.client, range(10), at_once=at_once) == {1, 2, 3, 4}

@@ -19,13 +19,13 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invaria
 from producer.message import QUEUE, to_message
 from tests.support.burials import an_event
 from tests.support.places import foreign_message, places_of
-from worker.accounts.check import check
-from worker.accounts.keys import KEYS
-from worker.accounts.reconcile import Report
-from worker.accounts.repair import repair_redis
+from worker.accounting.integrity import check
+from worker.accounting.queue_keys import KEYS
+from worker.accounting.reconcile import Report
+from worker.accounting.repair import repair_redis
 from worker.broker.keys import DELAYED
-from worker.broker.scripts import ACK, BEAT, DEFER, FETCH, GIVE_BACK, PURGE, PUT
-from worker.ledger import Ledger
+from worker.broker.scripts import ACK, FETCH, HEARTBEAT, PUBLISH, PURGE, REQUEUE, SCHEDULE
+from worker.delivery.idempotency import IdempotencyStore
 
 if TYPE_CHECKING:
     from tests.support.processes import RedisServer
@@ -65,7 +65,7 @@ class Moves(RuleBasedStateMachine):
         self._places = self._opened.enter_context(places_of(server))
         self._client = self._places.client
         self._client.flushall()
-        self._ledger = Ledger(self._client, ttl=timedelta(days=1), lease=timedelta(minutes=1))
+        self._idempotency = IdempotencyStore(self._client, ttl=timedelta(days=1), lease=timedelta(minutes=1))
         self._at_once = at_once
         self._lost = 0
 
@@ -116,7 +116,7 @@ class Moves(RuleBasedStateMachine):
     def settle(self, some: tuple[str, tuple[bytes, ...]], end: list[str]) -> None:
         """They end; or did before, or another worker has them by now."""
         for tag in some[1]:
-            self._ledger.settle(tag.decode(), *end)
+            self._idempotency.settle(tag.decode(), *end)
 
     @rule(some=tags, label=st.sampled_from(["", "dead,dead:invalid"]))
     def ack(self, some: tuple[str, tuple[bytes, ...]], label: str) -> None:
@@ -131,7 +131,7 @@ class Moves(RuleBasedStateMachine):
     def defer(self, some: tuple[str, tuple[bytes, ...]], due: str) -> None:
         """They wait."""
         holder, tags = some
-        DEFER(
+        SCHEDULE(
             self._client,
             self._hand(holder),
             [KEYS.prefix, KEYS.sep, KEYS.steps_text, DELAYED, *[part for tag in tags for part in (tag, due)]],
@@ -141,7 +141,7 @@ class Moves(RuleBasedStateMachine):
     def give_back(self, some: tuple[str, tuple[bytes, ...]], end: str, *, all_of_it: bool) -> None:
         """They go back to the queue, or everything that the worker has."""
         holder, tags = some
-        GIVE_BACK(
+        REQUEUE(
             self._client,
             [KEYS.unacked, KEYS.index, KEYS.holders, KEYS.held_prefix + holder],
             [holder, KEYS.prefix, KEYS.sep, KEYS.steps_text, end, "1" if all_of_it else "0", len(tags), *tags],
@@ -152,7 +152,7 @@ class Moves(RuleBasedStateMachine):
         """Each is published anew in its own place, as a retry is."""
         for tag in some[1]:
             again = to_message(an_event())
-            PUT(self._client, [QUEUE, QUEUE + DELAYED, KEYS.unacked, KEYS.index, ""], [again, due, tag])
+            PUBLISH(self._client, [QUEUE, QUEUE + DELAYED, KEYS.unacked, KEYS.index, ""], [again, due, tag])
 
     @rule(holder=HOLDERS, dead=st.sets(HOLDERS))
     def beat(self, holder: str, dead: set[str]) -> None:
@@ -161,7 +161,7 @@ class Moves(RuleBasedStateMachine):
         self._client.hset(KEYS.pulse, mapping={"at": seconds * 1000 + micros // 1000, "grace": 0})
         for name in dead - {holder}:
             self._client.zadd(KEYS.holders, {name: 1}, xx=True)
-        BEAT(
+        HEARTBEAT(
             self._client,
             [KEYS.unacked, KEYS.index, KEYS.holders, KEYS.held_prefix + holder, KEYS.pulse],
             [holder, LEASE, KEYS.prefix, KEYS.sep, KEYS.steps_text, KEYS.held_prefix],

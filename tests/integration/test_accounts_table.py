@@ -7,19 +7,20 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import delete, update
 
-from tests.support.burials import a_burial, an_event, bury, row_of, rows_of, settle
-from worker.accounts.table import count_by_state, look_at_table, put_back_to_dead, replaying
-from worker.deadletters import DeadLetter, DeadLetterStore, State
+from tests.support.burials import a_burial, add, an_event, row_of, rows_of, settle
+from worker.accounting.table_counts import count_by_state, look_at_table, put_back_to_dead, replaying
+from worker.database.models import DeadLetter, State
 from worker.policy.retry import Reason
 
 if TYPE_CHECKING:
-    from worker.accounts.table import Replaying
+    from worker.accounting.table_counts import Replaying
+    from worker.dead_letters.store import DeadLetterStore
 
 LONG_AGO = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
 
 def _bury(store: DeadLetterStore, message_id: str = "", **changes: Any) -> int:
-    return bury(store, a_burial(message_id=message_id, **changes))
+    return add(store, a_burial(message_id=message_id, **changes))
 
 
 def _mark(store: DeadLetterStore, *row_ids: int, at: datetime | None = LONG_AGO) -> None:

@@ -29,12 +29,12 @@ from urllib3.connection import HTTPConnection
 from producer import FeedbackEvent
 from tests.support.certificates import self_signed
 from tests.support.raw_http import Peer, raw_http, response
-from worker.aquilax import AquilaX, _retry_after
+from worker.clients.aquilax.client import AquilaX, _retry_after
+from worker.concurrency.file_descriptors import OutOfDescriptors
 from worker.concurrency.gevent_scheduler import GeventScheduler
-from worker.deadletters.cause import cause_of
-from worker.descriptors import OutOfDescriptors
+from worker.policy.classification import Response
+from worker.policy.fingerprint import fingerprint_of
 from worker.policy.retry import Reason
-from worker.policy.verdict import Answer
 from worker.sandbox.stack import free_port
 
 if TYPE_CHECKING:
@@ -63,11 +63,11 @@ class ScheduledAquilaX(AquilaX):
 
     scheduler: GeventScheduler | None = None
 
-    def send(self, event: FeedbackEvent) -> Answer:
+    def send(self, event: FeedbackEvent) -> Response:
         """As the client's; from any thread."""
         if self.scheduler is None:
             return super().send(event)
-        answer: Future[Answer] = Future()
+        answer: Future[Response] = Future()
         send = partial(super().send, event)
 
         def task() -> None:
@@ -107,7 +107,7 @@ def client(url: str, *, key: str = KEY, timeout: float = 5.0, connections: int =
             aquilax.close()  # else its connections are closed as the scheduler stops
 
 
-def answer_to(said: bytes, *, event: FeedbackEvent = EVENT, key: str = KEY) -> tuple[Answer, str]:
+def answer_to(said: bytes, *, event: FeedbackEvent = EVENT, key: str = KEY) -> tuple[Response, str]:
     """Send an event to a server that says this and closes; return the answer, and the request's head."""
 
     def say(peer: Peer, _: str) -> None:
@@ -131,7 +131,7 @@ def test_the_request_is_as_the_api_wants_it() -> None:
     """GET, the word in the path, org and group in the query, the key in its header, and who is asking."""
     answer, head = answer_to(response())
 
-    assert answer == Answer(status=200)
+    assert answer == Response(status=200)
     assert head.startswith(f"GET /api/v2/ai/feedback/{REQUEST_ID}/true?org=acme&group=chat HTTP/1.1\r\n")
     assert header(head, "X-AX-KEY") == KEY
     assert header(head, "User-Agent").startswith("aquilax-feedback/")
@@ -252,12 +252,12 @@ def test_what_can_t_be_read_of_a_response_leaves_its_status(
     def fail(*_: object) -> None:
         raise OverflowError("a fault of ours")
 
-    monkeypatch.setattr("worker.aquilax._retry_after", fail)
+    monkeypatch.setattr("worker.clients.aquilax.client._retry_after", fail)
     monkeypatch.setattr(AquilaX, "_text", fail)
 
     answer, _ = answer_to(response(f"{status} x", b"why", Retry_After="5"))
 
-    assert answer == Answer(status=status)
+    assert answer == Response(status=status)
     assert "its status counts all the same" in caplog.text
 
 
@@ -268,9 +268,9 @@ def test_what_can_t_be_read_of_a_response_leaves_its_status(
 def test_no_text_keeps_a_death_from_being_written(body: bytes) -> None:
     """Its words and its cause can be stored by every database, whatever JSON spells."""
     with client("http://127.0.0.1") as aquilax:
-        answer = Answer(status=400, text=aquilax._text(body))
+        answer = Response(status=400, text=aquilax._text(body))
 
-    cause = cause_of(Reason.REJECTED, answer.status, answer.text)
+    cause = fingerprint_of(Reason.REJECTED, answer.status, answer.text)
 
     for text in (answer.words, cause.line, answer.text):
         assert "\0" not in text
@@ -280,7 +280,7 @@ def test_no_text_keeps_a_death_from_being_written(body: bytes) -> None:
 
 def test_retry_after_comes_with_the_answer() -> None:
     """As the header says."""
-    assert answer_to(response("503 Busy", b"later", Retry_After="30"))[0] == Answer(
+    assert answer_to(response("503 Busy", b"later", Retry_After="30"))[0] == Response(
         status=503, text="later", retry_after=timedelta(seconds=30)
     )
 
@@ -368,7 +368,7 @@ def test_the_key_shows_nowhere(caplog: pytest.LogCaptureFixture) -> None:
 # No answer
 
 
-def no_answer(answer: Answer) -> str:
+def no_answer(answer: Response) -> str:
     """Why no answer came."""
     assert answer.status is None
     assert KEY not in answer.text
@@ -446,7 +446,7 @@ def test_behind_a_dead_address_there_is_time_for_the_next(monkeypatch: pytest.Mo
         for one in full:
             one.close()
 
-    assert answer == Answer(status=200)
+    assert answer == Response(status=200)
 
 
 def test_a_reset_is_no_answer() -> None:
@@ -474,7 +474,7 @@ def test_a_refused_connection_is_no_answer() -> None:
 def test_a_shortage_of_our_own_is_not_taken_for_an_answer_that_did_not_come(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """It is said once, until a connection could be opened again; no attempt is spent (see `worker.delivery`)."""
+    """One log line until a connection could be opened again; no attempt is spent (see `worker.delivery.service`)."""
 
     def fail(*_: object, **__: object) -> None:
         raise OSError(errno.EMFILE, "Too many open files")
@@ -525,7 +525,7 @@ def test_a_bundle_of_certificates_is_taken_from_the_environment(
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tls[0]))
 
     with raw_http(lambda peer, _: peer.say(response()), tls=tls) as server, client(server.url) as aquilax:
-        assert aquilax.send(EVENT) == Answer(status=200)
+        assert aquilax.send(EVENT) == Response(status=200)
 
 
 def test_a_proxy_is_asked_for_a_tunnel_and_never_sees_the_key(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -547,7 +547,7 @@ def test_no_proxy_is_honoured(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
     with raw_http(lambda peer, _: peer.say(response())) as proxy:
         monkeypatch.setenv("HTTPS_PROXY", proxy.url)
         with raw_http(lambda peer, _: peer.say(response()), tls=tls) as server, client(server.url) as aquilax:
-            assert aquilax.send(EVENT) == Answer(status=200)
+            assert aquilax.send(EVENT) == Response(status=200)
 
     assert proxy.connections == 0
 
@@ -557,7 +557,7 @@ def test_plain_http_never_goes_through_a_proxy(monkeypatch: pytest.MonkeyPatch, 
     """It is for loopback: through a proxy the key would leave the machine in the clear."""
     with raw_http(lambda peer, _: peer.say(response("502 x"))) as proxy:
         monkeypatch.setenv(name.lower(), proxy.url)
-        assert answer_to(response())[0] == Answer(status=200)
+        assert answer_to(response())[0] == Response(status=200)
 
     assert proxy.connections == 0
 

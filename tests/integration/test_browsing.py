@@ -8,14 +8,16 @@ from typing import Any
 import pytest
 from sqlalchemy import event, true
 
-from tests.support.burials import NOON, a_burial, an_event, bury
-from worker.deadletters import DeadLetterStore, State, upgrade
-from worker.deadletters.browsing import Order, Place, page_of
-from worker.deadletters.reading import count
-from worker.deadletters.selection import Selection, replayable
-from worker.deadletters.triage import BUCKETS, Share, causes_over_time, covered, shares
+from tests.support.burials import NOON, a_burial, add, an_event
+from worker.database.models import State
+from worker.database.schema import upgrade
+from worker.dead_letters.pagination import Order, Place, page_of
+from worker.dead_letters.queries import count
+from worker.dead_letters.replays.planning import preview
+from worker.dead_letters.selection import Selection, replayable
+from worker.dead_letters.statistics import BUCKETS, Share, causes_over_time, covered, shares
+from worker.dead_letters.store import DeadLetterStore
 from worker.policy.retry import Reason
-from worker.replays import preview
 
 
 @pytest.mark.parametrize("few", [False, True])
@@ -23,7 +25,8 @@ from worker.replays import preview
 def test_pages_lead_forward_and_back_over_every_row_once(store: DeadLetterStore, order: Order, *, few: bool) -> None:
     """Also where many rows have the same value: the id decides then."""
     ids = [
-        bury(store, a_burial(attempts=number % 3, died_at=NOON + timedelta(seconds=number % 4))) for number in range(23)
+        add(store, a_burial(attempts=number % 3, failed_at=NOON + timedelta(seconds=number % 4)))
+        for number in range(23)
     ]
     pages, place = [], None
     while True:
@@ -47,11 +50,11 @@ def test_pages_lead_forward_and_back_over_every_row_once(store: DeadLetterStore,
 def test_a_page_stays_where_it_is_while_others_are_buried(store: DeadLetterStore) -> None:
     """A place is a row's own, and no number of a page."""
     for number in range(6):
-        bury(store, a_burial(died_at=NOON + timedelta(seconds=number)))
+        add(store, a_burial(failed_at=NOON + timedelta(seconds=number)))
     first = page_of(store.engine, true(), size=3)
-    bury(store, a_burial(died_at=NOON + timedelta(days=1)))
+    add(store, a_burial(failed_at=NOON + timedelta(days=1)))
     second = page_of(store.engine, true(), place=first.after, size=3)
-    assert [row.died_at.second for row in second.rows] == [2, 1, 0]
+    assert [row.failed_at.second for row in second.rows] == [2, 1, 0]
 
 
 @pytest.mark.parametrize(
@@ -66,9 +69,9 @@ def test_what_is_no_place_is_refused(text: str) -> None:
 def test_causes_are_counted_in_stretches_of_time(store: DeadLetterStore) -> None:
     """The stretches are even, end with the last death, and each death is in one."""
     for minutes in (0, 0, 30, 32):
-        bury(store, a_burial(an_event(org="a"), died_at=NOON + timedelta(minutes=minutes)))
-    bury(store, a_burial(an_event(org="b"), reason=Reason.FORBIDDEN, http_status=403, died_at=NOON))
-    bury(store, a_burial(an_event(org="c"), reason=Reason.FORBIDDEN, http_status=403, died_at=NOON))
+        add(store, a_burial(an_event(org="a"), failed_at=NOON + timedelta(minutes=minutes)))
+    add(store, a_burial(an_event(org="b"), reason=Reason.FORBIDDEN, http_status=403, failed_at=NOON))
+    add(store, a_burial(an_event(org="c"), reason=Reason.FORBIDDEN, http_status=403, failed_at=NOON))
     found = causes_over_time(store.engine, true())
     assert [(cause.rows, cause.org, sum(cause.counts)) for cause in found.causes] == [(4, "a", 4), (2, None, 2)]
     assert found.causes[0].line == "rejected 404: Request ID not found"
@@ -85,7 +88,7 @@ def test_causes_are_counted_in_stretches_of_time(store: DeadLetterStore) -> None
 def test_shares_are_counted_by_cause_org_and_state(store: DeadLetterStore) -> None:
     """For a preview."""
     for org in ("a", "a", "b"):
-        bury(store, a_burial(an_event(org=org)))
+        add(store, a_burial(an_event(org=org)))
     line = "rejected 404: Request ID not found"
     assert shares(store.engine, true()) == [
         Share(line=line, org="a", state=State.DEAD, rows=2),
@@ -96,7 +99,7 @@ def test_shares_are_counted_by_cause_org_and_state(store: DeadLetterStore) -> No
 def test_a_condition_means_the_same_however_it_is_looked_up(store: DeadLetterStore) -> None:
     """SQLite is only kept from one of its indices."""
     for minutes in range(5):
-        bury(store, a_burial(died_at=NOON + timedelta(minutes=minutes)))
+        add(store, a_burial(failed_at=NOON + timedelta(minutes=minutes)))
     which = Selection(
         since=NOON + timedelta(minutes=1), until=NOON + timedelta(minutes=4), states=(State.DEAD,)
     ).clause()
@@ -114,7 +117,7 @@ def test_sqlite_counts_from_one_index_and_reads_no_row(sqlite_url: str) -> None:
             rows = connection.connection.cursor().execute(f"EXPLAIN QUERY PLAN {statement}", parameters)
             plans.extend(row[3] for row in rows if " dead_letters " in f"{row[3]} ")
 
-    bury(store, a_burial())
+    add(store, a_burial())
     event.listen(store.engine, "before_cursor_execute", explain)
     until = Selection(states=(State.DEAD,), until=NOON + timedelta(days=1))
     causes_over_time(store.engine, until.clause())

@@ -8,22 +8,22 @@ from typing import TYPE_CHECKING
 import pytest
 from click.testing import CliRunner, Result
 
-from tests.support.burials import a_burial, bury
-from worker.accounts.continuity import Kind, look_at_continuity, record
-from worker.cli import main
-from worker.deadletters.actions import actions
-from worker.deadletters.generations import recorded_generations
-from worker.doctor.books import look_at_books
-from worker.doctor.continuity import look_at_redis_data
-from worker.doctor.finding import Level
-from worker.hold import Hold, HoldKind
+from tests.support.burials import a_burial, add
+from worker.accounting.continuity import Kind, look_at_continuity, record
+from worker.database.audit_log import actions
+from worker.database.redis_generations import recorded_generations
+from worker.delivery.hold import Hold, HoldKind
+from worker.operations.cli import main
+from worker.operations.doctor.balance import look_at_books
+from worker.operations.doctor.continuity import look_at_redis_data
+from worker.operations.doctor.finding import Level
 from worker.settings import load_settings
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.support.places import Places
-    from worker.deadletters import DeadLetterStore
+    from worker.dead_letters.store import DeadLetterStore
 
 
 def _run(*command: str) -> Result:
@@ -52,7 +52,7 @@ def test_the_first_redis_is_in_order(places: Places, table: DeadLetterStore) -> 
 
 def test_an_emptied_redis_is_told_and_taken_on_the_record(places: Places, table: DeadLetterStore) -> None:
     """FLUSHALL, or a lost volume: how many are missing at least, since when, and what to do; its totals go on."""
-    bury(table, a_burial(message_id="tag-1"))
+    add(table, a_burial(message_id="tag-1"))
     places.enqueue(5)
     places.count(accepted=1, dead=1, dead_rejected=1, graves=1)
     record(places.client, table.engine)

@@ -11,23 +11,27 @@ import pytest
 import redis
 from sqlalchemy import update
 
-from tests.support.burials import NOON, REQUEST_ID, a_burial, an_event, bury, row_of, rows_of
+from tests.support.burials import NOON, REQUEST_ID, a_burial, add, an_event, row_of, rows_of
 from tests.support.flower import ServedFlower, served_flower
 from tests.support.places import places_of
 from tests.support.processes import eventually
-from worker.accounts.continuity import record
-from worker.deadletters import Burial, DeadLetter, DeadLetterStore, State, upgrade
-from worker.deadletters.actions import actions
-from worker.deadletters.cause import cause_of
-from worker.deadletters.generations import forget_generations
-from worker.deadletters.plans import Replay, ReplayRow, ReplayState, RowState
-from worker.deadletters.selection import Selection
-from worker.hold import Hold
+from worker.accounting.continuity import record
+from worker.clients.redis.connections import redis_client
+from worker.database.audit_log import actions
+from worker.database.models import DeadLetter, State
+from worker.database.redis_generations import forget_generations
+from worker.database.replay_models import Replay, ReplayRow, ReplayState, RowState
+from worker.database.schema import upgrade
+from worker.dead_letters.replays.planning import create
+from worker.dead_letters.replays.queries import plans
+from worker.dead_letters.replays.queue import say_watching
+from worker.dead_letters.selection import Selection
+from worker.dead_letters.store import DeadLetterStore
+from worker.delivery.hold import Hold
+from worker.policy.classification import Classification
+from worker.policy.dead_letter import DeadLetterRecord
+from worker.policy.fingerprint import fingerprint_of
 from worker.policy.retry import Reason
-from worker.policy.verdict import Verdict
-from worker.redis_clients import redis_client
-from worker.replays import create, plans
-from worker.replays.queue import say_watching
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -77,7 +81,7 @@ def text_of(answer: requests.Response) -> str:
 def bury_three(store: DeadLetterStore) -> list[int]:
     """Two of one cause and one of another."""
     forbidden = a_burial(an_event(org="org-2"), reason=Reason.FORBIDDEN, http_status=403, answer="Not yours")
-    return [bury(store, each) for each in (a_burial(), a_burial(died_at=NOON + timedelta(minutes=5)), forbidden)]
+    return [add(store, each) for each in (a_burial(), a_burial(failed_at=NOON + timedelta(minutes=5)), forbidden)]
 
 
 def test_causes_are_counted_over_time_with_their_org(flower: ServedFlower, browsed: DeadLetterStore) -> None:
@@ -137,7 +141,7 @@ def test_a_wrong_filter_is_told(flower: ServedFlower, query: str) -> None:
 
 def test_one_row_says_all_that_is_known(flower: ServedFlower, browsed: DeadLetterStore) -> None:
     """The event, the answer, the attempts."""
-    row_id = bury(browsed, a_burial(an_event(request_id=REQUEST_ID), attempts=7))
+    row_id = add(browsed, a_burial(an_event(request_id=REQUEST_ID), attempts=7))
     page = text_of(flower.get(f"/feedback/dead-letters/{row_id}"))
     for words in ("rejected, HTTP 404", "Request ID not found", REQUEST_ID, "org-1", "group-1", "Attempts 7"):
         assert words in page
@@ -148,8 +152,8 @@ def test_one_row_says_all_that_is_known(flower: ServedFlower, browsed: DeadLette
 
 def test_nothing_hostile_reaches_the_page_unescaped(flower: ServedFlower, browsed: DeadLetterStore) -> None:
     """An answer, an org, a note and a raw message may hold anything."""
-    row_id = bury(browsed, a_burial(an_event(org=HOSTILE, group=HOSTILE), answer=HOSTILE))
-    raw = bury(browsed, _invalid(HOSTILE.encode()))
+    row_id = add(browsed, a_burial(an_event(org=HOSTILE, group=HOSTILE), answer=HOSTILE))
+    raw = add(browsed, _invalid(HOSTILE.encode()))
     for path in (
         "/feedback/dead-letters",
         "/feedback/dead-letters/rows",
@@ -169,23 +173,23 @@ def test_nothing_hostile_reaches_the_page_unescaped(flower: ServedFlower, browse
 def test_raw_bytes_are_dumped_and_never_run(flower: ServedFlower, browsed: DeadLetterStore) -> None:
     """A message that is no text is shown as hexadecimal; as a file it is nothing that a browser opens."""
     raw = b"\x80\x00<script>"
-    row_id = bury(browsed, _invalid(raw))
+    row_id = add(browsed, _invalid(raw))
     assert "80 00 3c 73 63 72 69 70 74 3e" in flower.get(f"/feedback/dead-letters/{row_id}").text
     file = flower.get(f"/feedback/dead-letters/{row_id}/raw")
     assert file.content == raw
     assert file.headers["Content-Type"] == "application/octet-stream"
     assert file.headers["Content-Disposition"].startswith("attachment")
-    assert flower.get(f"/feedback/dead-letters/{bury(browsed, a_burial())}/raw").status_code == 404
+    assert flower.get(f"/feedback/dead-letters/{add(browsed, a_burial())}/raw").status_code == 404
 
 
-def _invalid(raw: bytes) -> Burial:
-    return Burial(
+def _invalid(raw: bytes) -> DeadLetterRecord:
+    return DeadLetterRecord(
         reason=Reason.INVALID,
-        died_at=NOON,
+        failed_at=NOON,
         first_enqueued_at=NOON,
         attempts=0,
         event=None,
-        event_key="0" * 64,
+        dedup_key="0" * 64,
         answer="no event",
         raw=raw,
     )
@@ -194,7 +198,7 @@ def _invalid(raw: bytes) -> Burial:
 def test_a_preview_changes_nothing_and_says_how_long_it_takes(flower: ServedFlower, browsed: DeadLetterStore) -> None:
     """How many, by cause and org."""
     bury_three(browsed)
-    bury(browsed, _invalid(b"x"))
+    add(browsed, _invalid(b"x"))
     page = text_of(flower.get("/feedback/dead-letters/replay?rate=1&canary=1"))
     assert "3 rows ; 1 more hold no event" in page
     assert "about 3.0 s" in page
@@ -247,7 +251,7 @@ def test_what_dies_after_the_preview_is_not_taken(flower: ServedFlower, browsed:
     page = flower.get("/feedback/dead-letters/replay").text
     until = re.search(r'name="until" value="([^"]+)"', page)
     assert until is not None
-    bury(browsed, a_burial(died_at=NOON.replace(year=NOON.year + 50)))
+    add(browsed, a_burial(failed_at=NOON.replace(year=NOON.year + 50)))
     sent = flower.session().send("/feedback/dead-letters/replay", until=until[1], why="mended", expected="3")
     assert sent.status_code == 303
     assert plans(browsed.engine)[0].total == 3
@@ -324,7 +328,7 @@ def test_workers_that_are_dead_are_no_workers(
     sqlite_store: DeadLetterStore, sqlite_url: str, valkey: RedisServer
 ) -> None:
     """Their leases have ended: a red banner says what waits and what to do, and goes when one is alive again."""
-    bury(sqlite_store, a_burial())
+    add(sqlite_store, a_burial())
     with a_flower(valkey, sqlite_url) as flower, places_of(valkey) as places:
         quiet = text_of(flower.get("/feedback"))
         places.enqueue(5)
@@ -348,7 +352,7 @@ def test_a_replay_that_no_worker_brings_forward_is_told(
     sqlite_store: DeadLetterStore, sqlite_url: str, valkey: RedisServer
 ) -> None:
     """On its own page and on the Overview: a worker with `-Q feedback` alone takes no step of it."""
-    bury(sqlite_store, a_burial())
+    add(sqlite_store, a_burial())
     plan = create(sqlite_store.engine, Selection(), by="a test")
     with a_flower(valkey, sqlite_url) as flower, valkey.client() as client:
         told = [text_of(flower.get(path)) for path in ("/feedback", f"/feedback/replays/{plan.id}")]
@@ -368,7 +372,7 @@ def test_a_hold_for_a_wrong_key_is_red_and_can_be_held_by_hand_besides(
 ) -> None:
     """With what to do and when the next probe goes; each button says what it does, and is there while it can act."""
     with redis.Redis.from_url(valkey.url) as client:
-        Hold(client, by="worker-1").heard(Verdict.LOCKED_OUT, "401 Unauthorized", at=NOON)
+        Hold(client, by="worker-1").heard(Classification.UNAUTHORIZED, "401 Unauthorized", at=NOON)
         page = flower.get("/feedback")
         assert 'class="alert alert-danger feedback-hold"' in page.text
         for words in ("401 Unauthorized", "set AQUILAX_API_KEY to a valid key (401)", "0 probes so far, next probe"):
@@ -432,12 +436,12 @@ def test_a_replay_says_what_its_rows_had_died_of_then(flower: ServedFlower, brow
     path = f"/feedback/replays/{plan.id}"
     assert "forbidden 403: Not yours" in text_of(flower.get(path))
     forbidden = row_of(browsed, ids[2]).cause
-    changed = cause_of(Reason.EXHAUSTED, 503, "Away")
+    changed = fingerprint_of(Reason.EXHAUSTED, 503, "Away")
     with browsed.engine.begin() as connection:
         values = {"cause": changed.fingerprint, "cause_line": changed.line}
         connection.execute(update(DeadLetter).where(DeadLetter.id == ids[2]).values(values))
     assert f"cause {forbidden}; last died of exhausted 503: Away" in text_of(flower.get(path))
-    bury(browsed, a_burial(reason=Reason.FORBIDDEN, http_status=403, answer="Not yours"))
+    add(browsed, a_burial(reason=Reason.FORBIDDEN, http_status=403, answer="Not yours"))
     page = text_of(flower.get(path))
     assert "forbidden 403: Not yours" in page
     assert "exhausted 503" not in page
@@ -536,7 +540,7 @@ def test_what_to_do_is_said_beside_the_cause(flower: ServedFlower, browsed: Dead
 def test_without_dead_letters_the_page_says_what_became_of_them(flower: ServedFlower, browsed: DeadLetterStore) -> None:
     """With links; where a filter is set, it may be the filter."""
     assert "No dead letters. " in text_of(flower.get("/feedback/dead-letters"))
-    row_id = bury(browsed, a_burial())
+    row_id = add(browsed, a_burial())
     with browsed.engine.begin() as connection:
         connection.execute(update(DeadLetter).where(DeadLetter.id == row_id).values(state=State.DELIVERED))
     for path in ("/feedback/dead-letters", "/feedback/dead-letters/rows"):
@@ -559,7 +563,7 @@ def test_a_slip_in_a_filter_keeps_the_form(flower: ServedFlower) -> None:
 def test_pages_of_rows_are_numbered_and_sorted_by_their_headers(flower: ServedFlower, browsed: DeadLetterStore) -> None:
     """Which of how many, and which column they go by."""
     for number in range(60):
-        bury(browsed, a_burial(died_at=NOON + timedelta(seconds=number)))
+        add(browsed, a_burial(failed_at=NOON + timedelta(seconds=number)))
     page = flower.get("/feedback/dead-letters/rows")
     assert "1\u201350 of 60" in text_of(page)
     assert "Discard all 60…" in text_of(page)
@@ -613,7 +617,7 @@ def test_the_api_refuses_what_it_does_not_understand(
 
 def test_a_hundred_rows_are_paged_in_both_directions(flower: ServedFlower, browsed: DeadLetterStore) -> None:
     """Each page leads to the next one and back, and none is shown twice."""
-    ids = [bury(browsed, a_burial(died_at=NOON + timedelta(seconds=number % 7))) for number in range(60)]
+    ids = [add(browsed, a_burial(failed_at=NOON + timedelta(seconds=number % 7))) for number in range(60)]
     for order in ("newest", "oldest", "attempts", "replays"):
         seen, places, path = [], [], f"/api/feedback/dead-letters?order={order}&limit=25"
         page = flower.get(path).json()

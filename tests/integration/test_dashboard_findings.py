@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.burials import a_burial, bury
+from tests.support.burials import a_burial, add
 from tests.support.flower import ServedFlower, served_flower
 from tests.support.processes import eventually
-from worker.dashboard.findings import Doctor
-from worker.deadletters.selection import Selection
-from worker.doctor import Examination, Finding, Level
-from worker.replays import create, pause
+from worker.dead_letters.replays.lifecycle import pause
+from worker.dead_letters.replays.planning import create
+from worker.dead_letters.selection import Selection
+from worker.operations.dashboard.findings import Doctor
+from worker.operations.doctor.examination import Examination
+from worker.operations.doctor.finding import Finding, Level
 from worker.settings import load_settings
 
 if TYPE_CHECKING:
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
 
     from tests.support.places import Places
     from tests.support.processes import RedisServer
-    from worker.deadletters import DeadLetterStore
+    from worker.dead_letters.store import DeadLetterStore
 
 
 @pytest.fixture
@@ -38,7 +40,7 @@ def test_findings_stand_on_the_overview_with_their_advice(
 ) -> None:
     """Books that do not balance are red, a paused replay is yellow: found within one examination, without a button."""
     places.count(accepted=5, delivered=2, written_off=1)
-    bury(sqlite_store, a_burial())
+    add(sqlite_store, a_burial())
     plan = create(sqlite_store.engine, Selection(), by="alice")
     pause(sqlite_store.engine, plan.id, by="alice")
 

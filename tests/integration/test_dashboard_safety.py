@@ -7,18 +7,19 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from tornado.web import create_signed_value
 
-from tests.support.burials import a_burial, bury, rows_of
+from tests.support.burials import a_burial, add, rows_of
 from tests.support.flower import ServedFlower, Visitor, served_flower
-from worker.dashboard.routes import ROUTES
-from worker.deadletters import DeadLetterStore, State
-from worker.deadletters.actions import actions
-from worker.replays import plans
+from worker.database.audit_log import actions
+from worker.database.models import State
+from worker.dead_letters.replays.queries import plans
+from worker.operations.dashboard.routes import ROUTES
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from contextlib import AbstractContextManager
 
     from tests.support.processes import RedisServer
+    from worker.dead_letters.store import DeadLetterStore
 
 ANN = ("ann", "a:secret")
 LOGIN: dict[str, Any] = {"basic_auth": ["ann:a:secret"]}
@@ -65,7 +66,7 @@ def serve(
 @pytest.fixture
 def store(sqlite_store: DeadLetterStore) -> DeadLetterStore:
     """One dead letter, which must stay as it is."""
-    bury(sqlite_store, a_burial())
+    add(sqlite_store, a_burial())
     return sqlite_store
 
 
@@ -290,6 +291,6 @@ def test_every_answer_tells_browsers_to_keep_others_out(
 
 def test_every_route_is_one_of_ours() -> None:
     """None stands beside the doors that are tested here, but for the style and the script."""
-    from worker.dashboard.handler import Handler  # noqa: PLC0415 - as a class, for this alone
+    from worker.operations.dashboard.handler import Handler  # noqa: PLC0415 - as a class, for this alone
 
     assert [route.name for route in ROUTES if not issubclass(route.handler_class, Handler)] == ["feedback-static"]

@@ -17,14 +17,15 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from click.testing import CliRunner, Result
 
-from tests.support.burials import NOON, REQUEST_ID, a_burial, an_event, an_unreadable_burial, bury, rows_of, settle
+from tests.support.burials import NOON, REQUEST_ID, a_burial, add, an_event, an_unreadable_burial, rows_of, settle
 from tests.support.plans import Steps
 from tests.support.processes import ROOT, RedisServer, eventually
-from worker.cli import main
-from worker.deadletters import DeadLetterStore, State
+from worker.database.models import State
+from worker.dead_letters.replays.overdue import overdue
+from worker.dead_letters.replays.queries import find
+from worker.dead_letters.replays.queue import LIST
+from worker.operations.cli import main
 from worker.policy.retry import Reason
-from worker.replays import find, overdue
-from worker.replays.queue import LIST
 from worker.sandbox.stack import free_port
 
 if TYPE_CHECKING:
@@ -33,7 +34,9 @@ if TYPE_CHECKING:
 
     import redis
 
-PROGRAM = [sys.executable, "-m", "worker.cli", "dead-letters"]
+    from worker.dead_letters.store import DeadLetterStore
+
+PROGRAM = [sys.executable, "-m", "worker.operations.cli", "dead-letters"]
 
 
 @pytest.fixture
@@ -56,7 +59,7 @@ def _say(*arguments: object) -> Result:
 
 
 def _bury(table: DeadLetterStore, number: int, **changes: Any) -> list[int]:
-    return [bury(table, a_burial(**changes)) for _ in range(number)]
+    return [add(table, a_burial(**changes)) for _ in range(number)]
 
 
 def _queued(queue: redis.Redis) -> list[int]:
@@ -72,7 +75,7 @@ def _states(table: DeadLetterStore) -> list[State]:
 def test_a_list_in_a_pipe_has_one_line_a_row(table: DeadLetterStore) -> None:
     """Tabs between the columns, the newest death first, and a line break in an answer breaks no line."""
     _bury(table, 1, answer="first")
-    _bury(table, 1, answer="two\nlines", died_at=NOON + timedelta(hours=1))
+    _bury(table, 1, answer="two\nlines", failed_at=NOON + timedelta(hours=1))
 
     ended = _say("list")
 
@@ -112,7 +115,7 @@ def test_a_list_is_of_the_dead_and_counts_the_others(table: DeadLetterStore) -> 
 
 def test_a_list_as_json_has_the_fields_names_of_the_api(table: DeadLetterStore) -> None:
     """For programs."""
-    table.bury(a_burial(an_event(request_id=REQUEST_ID, status=False, group="group-7")))
+    table.add(a_burial(an_event(request_id=REQUEST_ID, status=False, group="group-7")))
 
     (row,) = json.loads(_say("list", "--json").stdout)
 
@@ -150,8 +153,8 @@ def test_a_list_by_cause_counts(table: DeadLetterStore) -> None:
 )
 def test_filters_are_said_as_a_person_says_them(table: DeadLetterStore, filters: list[str], found: list[int]) -> None:
     """By name, by how long ago, by a day or by an instant."""
-    table.bury(a_burial(an_event(group="group-9"), reason=Reason.EXHAUSTED, http_status=503))
-    table.bury(a_burial(an_event(request_id=REQUEST_ID), died_at=datetime.now(UTC)))
+    table.add(a_burial(an_event(group="group-9"), reason=Reason.EXHAUSTED, http_status=503))
+    table.add(a_burial(an_event(request_id=REQUEST_ID), failed_at=datetime.now(UTC)))
 
     assert [row["id"] for row in json.loads(_say("list", "--json", *filters).stdout)] == found
 
@@ -166,7 +169,7 @@ def test_a_time_that_nobody_understands_is_refused(table: DeadLetterStore) -> No
 
 def test_one_dead_letter_is_shown_whole(table: DeadLetterStore) -> None:
     """By its id or by its request_id, for people and for programs; one that is not there is said not to be."""
-    table.bury(a_burial(an_event(request_id=REQUEST_ID)))
+    table.add(a_burial(an_event(request_id=REQUEST_ID)))
 
     assert "answer:             Request ID not found" in _say("show", 1).stdout
     assert "status:             true" in _say("show", REQUEST_ID).stdout
@@ -230,7 +233,7 @@ def test_an_id_that_is_not_there_is_told(table: DeadLetterStore, arguments: list
 
 def test_an_invalid_row_that_is_asked_for_by_its_id_is_a_failure(table: DeadLetterStore) -> None:
     """Among many it is left out; alone it is what was wanted."""
-    bury(table, an_unreadable_burial())
+    add(table, an_unreadable_burial())
 
     ended = _say("replay", 1)
 
@@ -393,7 +396,7 @@ def test_a_database_that_goes_away_under_a_replay_is_told_with_its_setting(
 
 def test_an_invalid_message_is_left_out_and_said_to_be(table: DeadLetterStore) -> None:
     """The operator knows why the numbers differ."""
-    bury(table, an_unreadable_burial())
+    add(table, an_unreadable_burial())
 
     ended = _say("replay", "--yes")
 
@@ -508,7 +511,7 @@ def test_an_export_that_fails_leaves_the_old_file(table: DeadLetterStore, tmp_pa
 _PEAK = """
 import re, sys
 from pathlib import Path
-from worker.cli import main
+from worker.operations.cli import main
 try:
     main(sys.argv[1:], prog_name="aquilax-feedback")
 finally:  # not getrusage: its maximum counts the parent's memory of before the exec
@@ -537,15 +540,15 @@ def test_an_export_needs_no_more_memory_for_more_rows(table: DeadLetterStore, tm
 
 def _fill(table: DeadLetterStore, rows: int) -> None:
     """Many copies of one row, quickly, each with an answer of full length."""
-    table.bury(a_burial(answer="x" * 4096))
+    table.add(a_burial(answer="x" * 4096))
     columns = (
         "request_id, status, org, org_group, occurred_at, reason, http_status, answer, cause, cause_line, attempts, "
-        "first_enqueued_at, died_at, state, note, replay_count"
+        "first_enqueued_at, failed_at, state, note, replay_count"
     )
     with table.engine.begin() as connection:
         connection.exec_driver_sql(
             f"WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {rows - 1}) "  # noqa: S608 - no foreign text
-            f"INSERT INTO dead_letters (event_key, {columns}) SELECT i, {columns} FROM dead_letters, n"
+            f"INSERT INTO dead_letters (dedup_key, {columns}) SELECT i, {columns} FROM dead_letters, n"
         )
 
 

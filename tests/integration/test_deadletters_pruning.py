@@ -14,13 +14,13 @@ import pytest
 from sqlalchemy import func, insert, select, update
 from sqlalchemy.event import listen
 
-from tests.support.burials import NOON, a_burial, an_event, bury, row_of, rows_of
+from tests.support.burials import NOON, a_burial, add, an_event, row_of, rows_of
 from tests.support.processes import ROOT, eventually
-from worker.accounts.table import look_at_table
-from worker.deadletters import DeadLetter, DeadLetterStore, State
-from worker.deadletters.plans import Replay, ReplayRow, ReplayState, RowState
-from worker.deadletters.pruning import Pruned, count_prunable, prune
-from worker.deadletters.store import _new_row
+from worker.accounting.table_counts import look_at_table
+from worker.database.models import DeadLetter, State
+from worker.database.replay_models import Replay, ReplayRow, ReplayState, RowState
+from worker.dead_letters.pruning import Pruned, count_prunable, prune
+from worker.dead_letters.store import DeadLetterStore, _new_row
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -35,13 +35,13 @@ _A_PLAN |= dict.fromkeys(("selection", "who", "why", "stopped_because"), "") | d
 
 def _settled(store: DeadLetterStore, *row_ids: int, state: State = State.DELIVERED, at: datetime = LONG_AGO) -> None:
     with store.engine.begin() as connection:
-        values = {"state": state, "settled_at": at, "died_at": min(at, LONG_AGO)}
+        values = {"state": state, "resolved_at": at, "failed_at": min(at, LONG_AGO)}
         connection.execute(update(DeadLetter).where(DeadLetter.id.in_(row_ids)).values(values))
 
 
 def _many(store: DeadLetterStore, messages: Iterable[str]) -> None:
     """Rows that are over, of these messages; '' is one from before there were counts."""
-    over = {"state": State.DELIVERED, "settled_at": LONG_AGO, "died_at": LONG_AGO}
+    over = {"state": State.DELIVERED, "resolved_at": LONG_AGO, "failed_at": LONG_AGO}
     with store.engine.begin() as connection:
         connection.execute(insert(DeadLetter), [_new_row(a_burial(message_id=name)) | over for name in messages])
 
@@ -54,7 +54,7 @@ def _made(store: DeadLetterStore) -> int:
 
 def test_what_has_been_over_for_long_enough_is_pruned(store: DeadLetterStore) -> None:
     """Delivered or discarded, and settled before then."""
-    delivered, discarded, lately = (bury(store, a_burial()) for _ in range(3))
+    delivered, discarded, lately = (add(store, a_burial()) for _ in range(3))
     _settled(store, delivered)
     _settled(store, discarded, state=State.DISCARDED)
     _settled(store, lately, at=BEFORE + timedelta(seconds=1))
@@ -67,10 +67,10 @@ def test_what_has_been_over_for_long_enough_is_pruned(store: DeadLetterStore) ->
 
 def test_what_is_not_over_is_never_pruned(store: DeadLetterStore) -> None:
     """However old it is: it waits for somebody."""
-    dead, replaying = (bury(store, a_burial(died_at=NOON - timedelta(days=3650))) for _ in range(2))
+    dead, replaying = (add(store, a_burial(failed_at=NOON - timedelta(days=3650))) for _ in range(2))
     with store.engine.begin() as connection:
         # As one is that had an outcome before, and was replayed since.
-        values = {"state": State.REPLAYING, "settled_at": LONG_AGO}
+        values = {"state": State.REPLAYING, "resolved_at": LONG_AGO}
         connection.execute(update(DeadLetter).where(DeadLetter.id == replaying).values(values))
 
     assert prune(store.engine, datetime.now(UTC)) == Pruned()
@@ -80,7 +80,7 @@ def test_what_is_not_over_is_never_pruned(store: DeadLetterStore) -> None:
 def test_what_was_pruned_is_not_missed(store: DeadLetterStore) -> None:
     """The books count it; rows from before there were counts are in no book."""
     _many(store, ["tag-1", "tag-2", "", ""])
-    bury(store, a_burial(message_id="tag-3"))
+    add(store, a_burial(message_id="tag-3"))
     assert _made(store) == 3
 
     assert prune(store.engine, BEFORE).dead_letters == 4
@@ -173,14 +173,14 @@ def test_two_at_once_count_each_row_once(store: DeadLetterStore) -> None:
 def test_a_row_that_dies_again_meanwhile_stays(store: DeadLetterStore) -> None:
     """It was over when it was looked at, and is not any more when it would be deleted."""
     event = an_event()
-    row_id = bury(store, a_burial(event, first_enqueued_at=NOON))
+    row_id = add(store, a_burial(event, first_enqueued_at=NOON))
     _settled(store, row_id, state=State.DISCARDED)
     died_again: list[bool] = []
 
     def die_again(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
         if statement.startswith("DELETE") and not died_again:
             died_again.append(True)
-            store.bury(a_burial(event, first_enqueued_at=datetime.now(UTC)))
+            store.add(a_burial(event, first_enqueued_at=datetime.now(UTC)))
 
     listen(store.engine, "before_cursor_execute", die_again)
 
@@ -192,8 +192,8 @@ def test_a_row_that_dies_again_meanwhile_stays(store: DeadLetterStore) -> None:
 _KILLED = """
 import sys
 from datetime import datetime
-from worker.deadletters import DeadLetterStore
-from worker.deadletters.pruning import prune
+from worker.dead_letters import DeadLetterStore
+from worker.dead_letters.pruning import prune
 store = DeadLetterStore.connect(sys.argv[1])
 prune(store.engine, datetime.fromisoformat(sys.argv[2]), progress=lambda done: print(done.dead_letters, flush=True))
 """

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.burials import NOON, REQUEST_ID, a_burial, an_event, bury, rows_of, settle
-from worker.deadletters import DeadLetterStore, State
-from worker.deadletters.actions import actions
-from worker.deadletters.discard import discard
-from worker.deadletters.reading import count_by_cause, find, newest, stream
-from worker.deadletters.selection import Selection, replayable
+from tests.support.burials import NOON, REQUEST_ID, a_burial, add, an_event, rows_of, settle
+from worker.database.audit_log import actions
+from worker.database.models import State
+from worker.dead_letters.discard import discard
+from worker.dead_letters.queries import count_by_cause, find, newest, stream
+from worker.dead_letters.replays.planning import preview
+from worker.dead_letters.selection import Selection, replayable
 from worker.policy.retry import Reason
-from worker.replays import preview
+
+if TYPE_CHECKING:
+    from worker.dead_letters.store import DeadLetterStore
 
 EVERYTHING = Selection()
 
@@ -39,11 +43,11 @@ def test_filters_choose_the_rows_that_fit_all_of_them(
     store: DeadLetterStore, selection: Selection, found: list[int]
 ) -> None:
     """Any of the values of one filter, and every filter."""
-    store.bury(a_burial(an_event(request_id=REQUEST_ID)))
-    store.bury(
-        a_burial(an_event(org="org-2"), reason=Reason.EXHAUSTED, http_status=503, died_at=NOON + timedelta(hours=1))
+    store.add(a_burial(an_event(request_id=REQUEST_ID)))
+    store.add(
+        a_burial(an_event(org="org-2"), reason=Reason.EXHAUSTED, http_status=503, failed_at=NOON + timedelta(hours=1))
     )
-    third = bury(store, a_burial(an_event(group="group-3"), died_at=NOON + timedelta(hours=2)))
+    third = add(store, a_burial(an_event(group="group-3"), failed_at=NOON + timedelta(hours=2)))
     settle(store, third, State.DISCARDED)
 
     pages = stream(store.engine, selection.clause(), page=1)
@@ -54,9 +58,9 @@ def test_filters_choose_the_rows_that_fit_all_of_them(
 
 def test_causes_are_counted_the_most_frequent_first(store: DeadLetterStore) -> None:
     """What to mend first at 3 a.m."""
-    store.bury(a_burial(answer="boom 1", http_status=400))
+    store.add(a_burial(answer="boom 1", http_status=400))
     for hour in (1, 2):
-        store.bury(a_burial(answer=f"job {hour} not found", died_at=NOON + timedelta(hours=hour)))
+        store.add(a_burial(answer=f"job {hour} not found", failed_at=NOON + timedelta(hours=hour)))
 
     first, second = count_by_cause(store.engine, EVERYTHING.clause())
 
@@ -67,7 +71,7 @@ def test_causes_are_counted_the_most_frequent_first(store: DeadLetterStore) -> N
 
 def test_a_dead_letter_is_found_by_its_id_and_by_its_request_id(store: DeadLetterStore) -> None:
     """Whichever the operator has at hand."""
-    row_id = bury(store, a_burial(an_event(request_id=REQUEST_ID)))
+    row_id = add(store, a_burial(an_event(request_id=REQUEST_ID)))
 
     for name in (str(row_id), REQUEST_ID, REQUEST_ID.upper()):
         assert [row.id for row in find(store.engine, name)] == [row_id]
@@ -77,7 +81,7 @@ def test_a_dead_letter_is_found_by_its_id_and_by_its_request_id(store: DeadLette
 
 def test_discarded_rows_say_why_and_are_not_replayed(store: DeadLetterStore) -> None:
     """Unless they are asked for by their state: a discard can be taken back."""
-    ids = [bury(store, a_burial()) for _ in range(3)]
+    ids = [add(store, a_burial()) for _ in range(3)]
     which = replayable(Selection(ids=tuple(ids[:2])))
 
     assert discard(store.engine, which, note="load test", by="me") == 2
@@ -89,7 +93,7 @@ def test_discarded_rows_say_why_and_are_not_replayed(store: DeadLetterStore) -> 
 
 def test_a_discard_is_written_down_with_who_said_so(store: DeadLetterStore) -> None:
     """And how many rows it was; one that found nothing is no action."""
-    bury(store, a_burial())
+    add(store, a_burial())
 
     discard(store.engine, replayable(EVERYTHING), note="load test", by="ann")
     discard(store.engine, replayable(EVERYTHING), note="load test", by="bob")

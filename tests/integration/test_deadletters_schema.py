@@ -19,21 +19,19 @@ from sqlalchemy import Engine, column, event, insert, inspect, table, text, upda
 
 from tests.support.burials import a_burial, rows_of
 from tests.support.processes import ROOT
-from worker.cli import main
-from worker.deadletters import (
-    DeadLetter,
-    DeadLetterStore,
-    DeadLetterStoreUnavailable,
-    SchemaMissing,
-    SchemaOutdated,
-    SchemaTooNew,
+from worker.database.errors import DeadLetterStoreUnavailable, SchemaMissing, SchemaOutdated, SchemaTooNew
+from worker.database.models import Base, DeadLetter
+from worker.database.schema import (
+    VERSION_TABLE,
+    _config,
     check_schema,
+    current_revision,
     downgrade,
+    head_revision,
     upgrade,
 )
-from worker.deadletters.model import Base
-from worker.deadletters.schema import VERSION_TABLE, _config, current_revision, head_revision
-from worker.deadletters.store import _death, _identity
+from worker.dead_letters.store import DeadLetterStore, _death, _identity
+from worker.operations.cli import main
 from worker.sandbox.stack import free_port
 
 if TYPE_CHECKING:
@@ -42,7 +40,7 @@ if TYPE_CHECKING:
 
     from tests.support.databases import DatabaseServer
 
-PROGRAM = [sys.executable, "-m", "worker.cli"]
+PROGRAM = [sys.executable, "-m", "worker.operations.cli"]
 
 
 @pytest.fixture
@@ -74,7 +72,7 @@ def _differences(store: DeadLetterStore) -> list[Any]:
 
 def test_an_up_to_date_table_is_accepted(store: DeadLetterStore) -> None:
     """And upgrading it again changes nothing."""
-    store.bury(a_burial())
+    store.add(a_burial())
 
     upgrade(store.engine.url.render_as_string(hide_password=False))
 
@@ -128,8 +126,8 @@ def test_rows_of_the_first_version_are_taken_along(database_url: str) -> None:
 
         upgrade(database_url)
 
-        assert store.bury(burial) is False
-        assert [(row.message_id, row.event_key) for row in rows_of(store)] == [(None, burial.event_key)]
+        assert store.add(burial) is False
+        assert [(row.message_id, row.dedup_key) for row in rows_of(store)] == [(None, burial.dedup_key)]
 
 
 def _upgrade_to(version: str, url: str) -> None:
@@ -164,7 +162,7 @@ def test_a_migration_that_is_cut_short_anywhere_can_be_run_again(database_url: s
         _run_in_pieces(store, lambda: upgrade(database_url))
         check_schema(store.engine)
         assert _differences(store) == []
-        store.bury(a_burial())
+        store.add(a_burial())
 
         _run_in_pieces(store, lambda: downgrade(database_url, "0003"))
         _run_in_pieces(store, lambda: upgrade(database_url))
@@ -234,7 +232,7 @@ def test_a_table_is_taken_back_for_an_older_release(database_url: str, monkeypat
     monkeypatch.setenv("FEEDBACK_DATABASE_URL", database_url)
     upgrade(database_url)
     with closing(DeadLetterStore.connect(database_url)) as store:
-        store.bury(a_burial())
+        store.add(a_burial())
 
         back = CliRunner().invoke(main, ["db", "downgrade", "0005", "--yes"])
         refused = [CliRunner().invoke(main, ["db", "downgrade", version, "--yes"]) for version in ("0006", "7")]
@@ -263,7 +261,7 @@ def test_a_binary_log_that_cannot_take_our_transactions_is_named(mariadb_url: st
         with _statement_log(mariadb):
             store.engine.dispose()
             with pytest.raises(DeadLetterStoreUnavailable, match="set binlog_format=MIXED"):
-                store.bury(a_burial())
+                store.add(a_burial())
 
 
 @contextmanager
@@ -296,7 +294,7 @@ def test_a_database_that_is_away_is_said_to_be_away_without_its_password(url: st
     """Nobody listens there; the caller keeps its event, and no log shows the password."""
     with closing(DeadLetterStore.connect(url.format(port=free_port()))) as store:
         with pytest.raises(DeadLetterStoreUnavailable) as caught:
-            store.bury(a_burial())
+            store.add(a_burial())
         with pytest.raises(DeadLetterStoreUnavailable):
             check_schema(store.engine)
 
@@ -307,11 +305,11 @@ def test_a_connection_that_the_server_has_cut_is_replaced(postgres_url: str) -> 
     """After a failover the first event is buried like any other."""
     upgrade(postgres_url)
     with closing(DeadLetterStore.connect(postgres_url, pool_size=1)) as store:
-        store.bury(a_burial())
+        store.add(a_burial())
         with closing(DeadLetterStore.connect(postgres_url)) as other, other.engine.begin() as connection:
             connection.execute(text(_CUT_THE_OTHERS))
 
-        store.bury(a_burial())
+        store.add(a_burial())
 
         assert len(rows_of(store)) == 2
 
@@ -327,13 +325,13 @@ def test_an_sqlite_file_is_written_ahead_and_to_the_disk(sqlite_url: str) -> Non
 def test_processes_share_an_sqlite_file(sqlite_url: str) -> None:
     """Two workers on one machine bury at the same time, and neither is told that the file is locked."""
     upgrade(sqlite_url)
-    bury = (
-        "import sys; from tests.support.burials import a_burial; from worker.deadletters import DeadLetterStore\n"
+    add = (
+        "import sys; from tests.support.burials import a_burial; from worker.dead_letters import DeadLetterStore\n"
         "store = DeadLetterStore.connect(sys.argv[1])\n"
         "for _ in range(100): store.bury(a_burial())\n"
         "store.close()"
     )
-    runs = [subprocess.Popen([sys.executable, "-c", bury, sqlite_url], cwd=ROOT) for _ in range(3)]
+    runs = [subprocess.Popen([sys.executable, "-c", add, sqlite_url], cwd=ROOT) for _ in range(3)]
 
     assert [run.wait(60) for run in runs] == [0, 0, 0]
 
@@ -363,7 +361,7 @@ def test_the_wheel_brings_its_migrations_along(tmp_path: Path, sqlite_url: str) 
 
 _FROM_THE_WHEEL = """
 import sys
-import worker.deadletters.schema as schema
+import worker.database.schema as schema
 print(schema._config().get_main_option("script_location"), schema.upgrade(sys.argv[2]))
 """
 

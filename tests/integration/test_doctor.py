@@ -13,17 +13,18 @@ import redis
 from click.testing import CliRunner
 from sqlalchemy import create_engine, text
 
-from tests.support.burials import a_burial, an_event, bury
+from tests.support.burials import a_burial, add, an_event
 from tests.support.certificates import self_signed
 from tests.support.environment import clean_environment
-from worker.cli import main
-from worker.deadletters import DeadLetterStore
-from worker.deadletters.schema import VERSION_TABLE
-from worker.deadletters.selection import Selection
-from worker.doctor import examine
-from worker.hold import Hold
-from worker.policy.verdict import Verdict
-from worker.replays import cancel, create, pause
+from worker.database.schema import VERSION_TABLE
+from worker.dead_letters.replays.lifecycle import cancel, pause
+from worker.dead_letters.replays.planning import create
+from worker.dead_letters.selection import Selection
+from worker.dead_letters.store import DeadLetterStore
+from worker.delivery.hold import Hold
+from worker.operations.cli import main
+from worker.operations.doctor.examination import examine
+from worker.policy.classification import Classification
 from worker.sandbox.stack import LocalStack, free_port
 
 if TYPE_CHECKING:
@@ -233,7 +234,7 @@ def test_books_that_do_not_balance_are_red(client: redis.Redis) -> None:
 def test_replays_that_do_not_go_on_are_told(system: LocalStack) -> None:
     """One that somebody paused, until it is resumed or cancelled."""
     with closing(DeadLetterStore.connect(system.environment["FEEDBACK_DATABASE_URL"])) as store:
-        bury(store, a_burial(an_event(org="paused")))
+        add(store, a_burial(an_event(org="paused")))
         plan = create(store.engine, Selection(orgs=("paused",)), by="alice")
         pause(store.engine, plan.id, by="alice")
         paused = _wrong(status=0)
@@ -246,7 +247,7 @@ def test_replays_that_do_not_go_on_are_told(system: LocalStack) -> None:
 def test_a_hold_is_told_with_its_reason(client: redis.Redis) -> None:
     """A key that is refused is for somebody to mend now; what a person holds, that person knows of."""
     hold = Hold(client, by="worker-1")
-    hold.heard(Verdict.LOCKED_OUT, "401 Invalid authentication", at=datetime.now(UTC))
+    hold.heard(Classification.UNAUTHORIZED, "401 Invalid authentication", at=datetime.now(UTC))
     _is_one(_wrong(), "hold", "red", "set AQUILAX_API_KEY to a valid key")
 
     hold.resume()

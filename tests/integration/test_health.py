@@ -14,9 +14,9 @@ import pytest
 from click.testing import CliRunner, Result
 
 from tests.support.processes import ROOT
-from worker.cli import main
-from worker.cli.health import _NO_BROKER
-from worker.heartbeat import Heartbeat, heartbeat_file
+from worker.operations.cli import main
+from worker.operations.cli.health import _NO_BROKER
+from worker.runtime.heartbeat_file import Heartbeat, heartbeat_file
 from worker.settings import Settings
 
 if TYPE_CHECKING:
@@ -162,7 +162,7 @@ def test_no_setting_means_the_same_broker_as_to_a_worker() -> None:
 def test_a_call_costs_next_to_nothing() -> None:
     """It is called every few seconds, beside a worker that needs the CPU: it imports nothing that takes long."""
     worker()
-    command = [sys.executable, "-X", "importtime", "-m", "worker.cli", "health"]
+    command = [sys.executable, "-X", "importtime", "-m", "worker.operations.cli", "health"]
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
 
     done = subprocess.run(

@@ -12,16 +12,17 @@ import pytest
 from producer import FeedbackEvent
 from tests.support.places import LONG_FROM_NOW, Places, places_of
 from tests.support.processes import VALKEY, redis_server
-from worker.accounts import moving
-from worker.accounts.check import check
-from worker.accounts.continuity import Kind, record
-from worker.accounts.moving import MoveRefused, move
-from worker.accounts.reconcile import Report
-from worker.accounts.repair import repair_redis
-from worker.accounts.strays import find_strays
-from worker.deadletters import DeadLetterStore, upgrade
-from worker.hold import Hold
-from worker.ledger import Claimed, Ledger, Seen
+from worker.accounting import relocation as moving
+from worker.accounting.continuity import Kind, record
+from worker.accounting.integrity import check
+from worker.accounting.reconcile import Report
+from worker.accounting.relocation import MoveRefused, move
+from worker.accounting.repair import repair_redis
+from worker.accounting.strays import find_strays
+from worker.database.schema import upgrade
+from worker.dead_letters.store import DeadLetterStore
+from worker.delivery.hold import Hold
+from worker.delivery.idempotency import Claimed, IdempotencyStore, Seen
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -64,10 +65,10 @@ def filled(old: Places) -> Places:
     old.take(_popped(old.client), "tag-1", holder="host:1:dead")
     old.hold("host:1:dead", "tag-1", until=1)
     old.client.zadd("feedback:delayed", {_popped(old.client): 4_102_444_800_000})
-    with _ledger(old.client) as ledger:
-        claimed = ledger.claim(EVENT, message_id="m")
+    with _idempotency(old.client) as idempotency:
+        claimed = idempotency.claim(EVENT, message_id="m")
         assert isinstance(claimed, Claimed)
-        ledger.record(EVENT, claimed, message_id="m")
+        idempotency.record(EVENT, claimed, message_id="m")
     old.client.sadd("feedback:replay:run", "1", "-2")
     Hold(old.client, by="x").hold("a test", by="me")
     found = check(old.client)
@@ -81,13 +82,13 @@ def _popped(client: redis.Redis) -> bytes:
     return entry
 
 
-class _ledger(ExitStack):  # noqa: N801 - it reads as the function that it stands for
+class _idempotency(ExitStack):  # noqa: N801 - it reads as the function that it stands for
     def __init__(self, client: redis.Redis) -> None:
         super().__init__()
         self._client = client
 
-    def __enter__(self) -> Ledger:  # type: ignore[override]  # what it is for
-        return Ledger(self._client, ttl=timedelta(days=1), lease=timedelta(minutes=1))
+    def __enter__(self) -> IdempotencyStore:  # type: ignore[override]  # what it is for
+        return IdempotencyStore(self._client, ttl=timedelta(days=1), lease=timedelta(minutes=1))
 
 
 def equation(places: Places) -> dict[str, int]:
@@ -109,9 +110,9 @@ def test_everything_goes_and_adds_up(filled: Places, new: Places) -> None:
     assert not filled.client.keys("*feedback*")
     assert said[0] == "messages that dead workers held went back to their queue: 1"
     assert "messages moved: 12" in said
-    with _ledger(new.client) as ledger:
+    with _idempotency(new.client) as idempotency:
         new.client.delete("feedback:hold")
-        assert ledger.claim(EVENT, message_id="another") is Seen.DUPLICATE
+        assert idempotency.claim(EVENT, message_id="another") is Seen.DUPLICATE
     assert new.client.smembers("feedback:replay:run") == {b"1", b"-2"}
     assert new.client.ttl("feedback:words") > 0
 

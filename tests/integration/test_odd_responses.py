@@ -18,12 +18,12 @@ from pydantic import SecretStr
 from producer import FeedbackEvent
 from tests.support.odd_responses import Odd, odd_response
 from tests.support.raw_http import Peer, raw_http
-from worker.aquilax import AquilaX
-from worker.deadletters.cause import cause_of
+from worker.clients.aquilax.client import AquilaX
+from worker.policy.fingerprint import fingerprint_of
 from worker.policy.retry import Reason
 
 if TYPE_CHECKING:
-    from worker.policy.verdict import Answer
+    from worker.policy.classification import Response
 
 RESPONSES = int(os.environ.get("FEEDBACK_FUZZ", "1500"))
 SEED = int(os.environ.get("FEEDBACK_FUZZ_SEED", "1"))
@@ -44,7 +44,7 @@ def test_each_odd_response_counts_by_its_own_status() -> None:
         if odd.status is None or b"no length" in b"".join(odd.parts):
             peer.socket.close()
 
-    def ask(number: int) -> tuple[int, Odd, Answer]:
+    def ask(number: int) -> tuple[int, Odd, Response]:
         chance = random.Random(SEED * 1_000_000 + number)
         odd = odd_response(chance)
         event = FeedbackEvent(request_id=_id(number), status=True, org="o", group="g")
@@ -61,7 +61,7 @@ def test_each_odd_response_counts_by_its_own_status() -> None:
             seen = f"number {number} of seed {SEED}: {b''.join(odd.parts)[:300]!r}"
             assert answer.status == odd.status, f"{answer}; {seen}"
             assert answer.took < timedelta(seconds=8), seen
-            assert "\0" not in answer.words + cause_of(Reason.REJECTED, answer.status, answer.text).line, seen
+            assert "\0" not in answer.words + fingerprint_of(Reason.REJECTED, answer.status, answer.text).line, seen
             (answer.words + answer.text).encode()
     assert server.connections < RESPONSES  # some were kept
 

@@ -15,7 +15,8 @@ import pytest
 from sqlalchemy import func, select
 
 from tests.support.processes import ROOT, eventually
-from worker.deadletters import DeadLetter, DeadLetterStore, State
+from worker.database.models import DeadLetter, State
+from worker.dead_letters.store import DeadLetterStore
 from worker.sandbox.stack import LocalStack
 
 if TYPE_CHECKING:
@@ -84,7 +85,7 @@ def _type(command: str, stack: LocalStack, folder: Path) -> str:
     program, *arguments = shlex.split(command)
     assert program == "aquilax-feedback"
     run = subprocess.run(
-        [sys.executable, "-m", "worker.cli", *arguments],
+        [sys.executable, "-m", "worker.operations.cli", *arguments],
         env=stack.environment | {"COLUMNS": "200"},
         cwd=folder,
         stdout=subprocess.PIPE,

@@ -11,13 +11,16 @@ import pytest
 from click.testing import CliRunner
 from sqlalchemy import text, update
 
-from tests.support.burials import a_burial, an_event, bury, row_of, rows_of
+from tests.support.burials import a_burial, add, an_event, row_of, rows_of
 from tests.support.databases import pgbouncer
-from worker.cli import main
-from worker.deadletters import DeadLetter, DeadLetterStore, DeadLetterStoreUnavailable, State, upgrade
-from worker.deadletters import engine as engines
-from worker.doctor.database import look_at_database
-from worker.doctor.finding import Level
+from worker.database import engine as engines
+from worker.database.errors import DeadLetterStoreUnavailable
+from worker.database.models import DeadLetter, State
+from worker.database.schema import upgrade
+from worker.dead_letters.store import DeadLetterStore
+from worker.operations.cli import main
+from worker.operations.doctor.database import look_at_database
+from worker.operations.doctor.finding import Level
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -37,7 +40,7 @@ def pooled(postgres_url: str, tmp_path: Path) -> Iterator[str]:
 def test_events_are_buried_through_pgbouncer_by_many_at_once(pooled: str) -> None:
     """No startup option is refused, and no prepared statement is looked for in another session."""
     with closing(DeadLetterStore.connect(pooled)) as store, ThreadPoolExecutor(8) as threads:
-        made = list(threads.map(lambda _: store.bury(a_burial(event=an_event())), range(200)))
+        made = list(threads.map(lambda _: store.add(a_burial(event=an_event())), range(200)))
 
         assert made == [True] * 200
         assert len(rows_of(store)) == 200
@@ -48,7 +51,7 @@ def test_commands_work_through_pgbouncer(pooled: str, monkeypatch: pytest.Monkey
     """The migrations' lock is the transaction's, and a replay's rows are locked within one."""
     monkeypatch.setenv("FEEDBACK_DATABASE_URL", pooled)
     with closing(DeadLetterStore.connect(pooled)) as store:
-        bury(store, a_burial())
+        add(store, a_burial())
 
     for command in ("db upgrade", "db check", "dead-letters list --by cause", "dead-letters discard --note x --yes"):
         ended = CliRunner().invoke(main, command.split())
@@ -73,11 +76,11 @@ def test_a_locked_row_is_waited_for_within_a_limit(pooled: str, monkeypatch: pyt
     monkeypatch.setattr(engines, "_LOCK_SECONDS", 1)
     with closing(DeadLetterStore.connect(pooled)) as store:
         burial = a_burial()
-        row_id = bury(store, burial)
+        row_id = add(store, burial)
         with store.engine.begin() as forgotten:
             forgotten.execute(update(DeadLetter).where(DeadLetter.id == row_id).values(note="mine"))
             with pytest.raises(DeadLetterStoreUnavailable, match="lock timeout"):
-                store.bury(burial)
+                store.add(burial)
 
 
 def test_times_are_read_in_any_zone_to_the_last_microsecond(pooled: str) -> None:
@@ -85,7 +88,7 @@ def test_times_are_read_in_any_zone_to_the_last_microsecond(pooled: str) -> None
     last = datetime(9999, 12, 31, 23, 59, 59, 999999, tzinfo=UTC)
     moments = [last, last - timedelta(hours=10), datetime(2026, 7, 1, 12, tzinfo=UTC), datetime(1, 1, 1, tzinfo=UTC)]
     with closing(DeadLetterStore.connect(pooled)) as store:
-        ids = [bury(store, a_burial(event=an_event(occurred_at=moment))) for moment in moments]
+        ids = [add(store, a_burial(event=an_event(occurred_at=moment))) for moment in moments]
 
         assert [row_of(store, row_id).occurred_at for row_id in ids] == moments
         assert {row.state for row in rows_of(store)} == {State.DEAD}

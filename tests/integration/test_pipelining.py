@@ -12,8 +12,8 @@ import redis
 
 from tests.support.processes import eventually
 from worker.clients.redis.batching import ScriptBatcher
+from worker.clients.redis.connections import redis_client
 from worker.concurrency.gevent_scheduler import GeventScheduler
-from worker.redis_clients import redis_client
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from producer import BrokerUnavailable, InvalidEvent
+from producer._resp import MOST_MESSAGES
 from producer.message import to_message
-from producer.resp import MOST_MESSAGES
 from tests.support.producers import EVENT, attempt, produce
 
 if TYPE_CHECKING:
@@ -206,7 +206,7 @@ def test_a_chunk_that_is_refused_is_returned_to_its_sender(
 @both
 def test_ready_made_messages_are_sent_as_they_are(kind: str, broker: RedisServer, broker_client: redis.Redis) -> None:
     """A replay makes its own."""
-    messages = [to_message(EVENT, journey={"dead_letter": number}) for number in range(2)]
+    messages = [to_message(EVENT, envelope={"dead_letter": number}) for number in range(2)]
 
     with produce(kind, broker.url, timeout=5) as producer:
         producer.enqueue_messages(messages)

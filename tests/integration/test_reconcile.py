@@ -13,16 +13,18 @@ from click.testing import CliRunner, Result
 from sqlalchemy import delete, text, update
 
 from producer.message import to_message
-from tests.support.burials import a_burial, an_event, bury, row_of, rows_of, settle
+from tests.support.burials import a_burial, add, an_event, row_of, rows_of, settle
 from tests.support.places import Places, request_id_of
-from worker.accounts.record import RECONCILE_KEYS
-from worker.cli import main
-from worker.deadletters import DeadLetter, DeadLetterStore, State
-from worker.deadletters.pruning import prune
+from worker.accounting.documents import RECONCILE_KEYS
+from worker.database.models import DeadLetter, State
+from worker.dead_letters.pruning import prune
+from worker.operations.cli import main
 from worker.sandbox.stack import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from worker.dead_letters.store import DeadLetterStore
 
 
 LONG_AGO = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -48,7 +50,7 @@ def _record(*options: str) -> dict[str, Any]:
 
 def _bury(places: Places, table: DeadLetterStore, message_id: str = "tag-1") -> int:
     """An event comes, dies, and is counted."""
-    row_id = bury(table, a_burial(message_id=message_id))
+    row_id = add(table, a_burial(message_id=message_id))
     places.count(accepted=1, dead=1, dead_rejected=1, graves=1)
     return row_id
 
@@ -82,8 +84,8 @@ def test_a_message_that_is_nowhere_is_missing_until_it_is_written_off(places: Pl
     found, mended, again = _reconcile(), _reconcile("--repair"), _reconcile("--repair")
 
     assert (found.exit_code, mended.exit_code, again.exit_code) == (1, 1, 0)
-    verdict = f"does not balance: {EQUATION.format(accepted=3, written_off=0, queued=2)} + 1 missing"
-    assert found.stdout.splitlines()[0] == mended.stdout.splitlines()[0] == verdict
+    classification = f"does not balance: {EQUATION.format(accepted=3, written_off=0, queued=2)} + 1 missing"
+    assert found.stdout.splitlines()[0] == mended.stdout.splitlines()[0] == classification
     assert mended.stdout.splitlines()[-2:] == [
         "repaired: wrote off missing messages: 1",
         "run it again to see that everything is in order",
@@ -204,7 +206,7 @@ def test_a_dead_letter_that_was_pruned_is_not_missed(places: Places, table: Dead
 def test_a_burial_that_is_about_to_be_counted_is_not_accused(places: Places, table: DeadLetterStore) -> None:
     """Its row is written first: on a system in which events die, there is one at any moment."""
     _bury(places, table)
-    bury(table, a_burial(message_id="tag-2"))
+    add(table, a_burial(message_id="tag-2"))
     counted = threading.Timer(0.5, places.count, kwargs={"accepted": 1, "dead": 1, "dead_rejected": 1, "graves": 1})
     counted.start()
 
@@ -233,7 +235,7 @@ def test_a_replay_that_ends_while_it_is_looked_for_is_not_accused(places: Places
 def test_a_row_that_was_not_counted_is_no_loss(places: Places, table: DeadLetterStore) -> None:
     """Its worker is about to count it, or Redis has lost its counts: said, and not accused."""
     _bury(places, table)
-    bury(table, a_burial(message_id="tag-2"))
+    add(table, a_burial(message_id="tag-2"))
 
     ended = _reconcile()
 

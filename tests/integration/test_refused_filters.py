@@ -10,13 +10,15 @@ from urllib.parse import quote
 import pytest
 from click.testing import CliRunner
 
-from tests.support.burials import a_burial, an_event, bury, rows_of
+from tests.support.burials import a_burial, add, an_event, rows_of
 from tests.support.flower import ServedFlower, served_flower
-from worker.cli import main
-from worker.dashboard.filters import NAMES
-from worker.deadletters import DeadLetterStore, State, upgrade
-from worker.deadletters.actions import actions
-from worker.replays import plans
+from worker.database.audit_log import actions
+from worker.database.models import State
+from worker.database.schema import upgrade
+from worker.dead_letters.replays.queries import plans
+from worker.dead_letters.store import DeadLetterStore
+from worker.operations.cli import main
+from worker.operations.dashboard.filters import NAMES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -46,8 +48,8 @@ def store(request: pytest.FixtureRequest) -> Iterator[DeadLetterStore]:
     url: str = request.getfixturevalue(f"{request.param}_url")
     upgrade(url)
     with closing(DeadLetterStore.connect(url)) as store:
-        bury(store, a_burial())
-        bury(store, a_burial(an_event(org="org-2")))
+        add(store, a_burial())
+        add(store, a_burial(an_event(org="org-2")))
         yield store
 
 

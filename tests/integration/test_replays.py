@@ -15,49 +15,36 @@ from tests.support.burials import (
     NOON,
     REQUEST_ID,
     a_burial,
+    add,
     an_event,
     an_unreadable_burial,
-    bury,
     row_of,
     rows_of,
     settle,
 )
 from tests.support.plans import EVERYTHING, LEASE, Steps
-from worker.accounts import KEYS
-from worker.accounts.table import put_back_to_dead, replaying
-from worker.deadletters import DeadLetter, DeadLetterStore, State
-from worker.deadletters.actions import actions
-from worker.deadletters.discard import discard
-from worker.deadletters.selection import Selection, replayable
+from worker.accounting.queue_keys import KEYS
+from worker.accounting.table_counts import put_back_to_dead, replaying
+from worker.database.audit_log import actions
+from worker.database.models import DeadLetter, State
+from worker.database.replay_models import ReplayState, RowState
+from worker.dead_letters.discard import discard
+from worker.dead_letters.replays import step
+from worker.dead_letters.replays.errors import NoSuchReplay, NothingToReplay, NotPossible
+from worker.dead_letters.replays.lifecycle import cancel, pause, resume
+from worker.dead_letters.replays.overdue import overdue
+from worker.dead_letters.replays.planning import create, preview
+from worker.dead_letters.replays.queries import Progress, find, plans, replays_of, rows
+from worker.dead_letters.replays.queue import LIST
+from worker.dead_letters.replays.step import NextStep, ReplayEnded, StepTaken
+from worker.dead_letters.selection import Selection, replayable
 from worker.policy.retry import Reason
-from worker.replays import (
-    Again,
-    NoSuchReplay,
-    NothingToReplay,
-    NotPossible,
-    OutOfTurn,
-    Over,
-    Progress,
-    ReplayState,
-    RowState,
-    cancel,
-    create,
-    find,
-    overdue,
-    pause,
-    plans,
-    preview,
-    replays_of,
-    resume,
-    rows,
-    step,
-)
-from worker.replays.queue import LIST
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from tests.support.processes import RedisServer
+    from worker.dead_letters.store import DeadLetterStore
 
 
 class KilledError(BaseException):
@@ -72,7 +59,7 @@ def steps(store: DeadLetterStore, valkey: RedisServer) -> Iterator[Steps]:
 
 
 def _bury(store: DeadLetterStore, number: int, **changes: Any) -> list[int]:
-    return [bury(store, a_burial(**changes)) for _ in range(number)]
+    return [add(store, a_burial(**changes)) for _ in range(number)]
 
 
 def _letters(store: DeadLetterStore) -> list[tuple[State, int]]:
@@ -92,14 +79,14 @@ def _kill_at(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
 def test_a_replay_is_a_new_journey_of_the_same_event(steps: Steps) -> None:
     """The event is word for word the one that died; its attempts and its horizon begin anew."""
     event = an_event(request_id=REQUEST_ID, status=False)
-    row_id = bury(steps.store, a_burial(event, reason=Reason.EXHAUSTED, attempts=60, first_enqueued_at=NOON))
+    row_id = add(steps.store, a_burial(event, reason=Reason.EXHAUSTED, attempts=60, first_enqueued_at=NOON))
 
     steps.run(steps.plan())
 
-    (message,), (journey,) = steps.messages, steps.journeys
+    (message,), (envelope,) = steps.messages, steps.envelopes
     assert json.loads(str(message["body"]))[1] == event.to_wire()
-    assert (journey.attempts, journey.dead_letter) == (0, row_id)
-    assert journey.enqueued_at > NOON
+    assert (envelope.attempts, envelope.dead_letter) == (0, row_id)
+    assert envelope.enqueued_at > NOON
 
 
 def test_a_replay_never_holds_fresh_feedback_up(steps: Steps) -> None:
@@ -115,7 +102,7 @@ def test_a_replay_never_holds_fresh_feedback_up(steps: Steps) -> None:
 
 def test_a_replayed_row_is_on_its_way_until_its_outcome_comes(steps: Steps) -> None:
     """It is counted and timed, and keeps its first enqueue."""
-    row_id = bury(steps.store, a_burial())
+    row_id = add(steps.store, a_burial())
 
     plan = steps.run(steps.plan())
 
@@ -127,14 +114,14 @@ def test_a_replayed_row_is_on_its_way_until_its_outcome_comes(steps: Steps) -> N
 
 def test_a_plan_is_finished_when_every_row_has_its_outcome(steps: Steps) -> None:
     """Delivered, dead again or overtaken: each is written down where the worker ends the message."""
-    burials = {bury(steps.store, burial): burial for burial in (a_burial() for _ in range(3))}
+    burials = {add(steps.store, burial): burial for burial in (a_burial() for _ in range(3))}
     delivered, dead, stale = burials
     plan = steps.plan()
     steps.run(plan)
-    run = steps.journeys[0].replay
+    run = steps.envelopes[0].replay
 
     settle(steps.store, delivered, State.DELIVERED, replay=run)
-    steps.store.bury(replace(burials[dead], dead_letter=dead, replay=run))
+    steps.store.add(replace(burials[dead], dead_letter=dead, replay=run))
     assert steps.run(plan).state is ReplayState.RUNNING
     settle(steps.store, stale, State.DISCARDED, replay=run, note="stale")
 
@@ -146,9 +133,9 @@ def test_a_plan_is_finished_when_every_row_has_its_outcome(steps: Steps) -> None
 
 def test_the_rows_are_chosen_when_the_plan_is_made(steps: Steps) -> None:
     """What is buried later is not in it."""
-    first = bury(steps.store, a_burial())
+    first = add(steps.store, a_burial())
     plan = steps.plan()
-    bury(steps.store, a_burial())
+    add(steps.store, a_burial())
 
     steps.run(plan)
 
@@ -172,8 +159,8 @@ def test_rows_of_another_plan_are_left_out(steps: Steps) -> None:
 
 def test_invalid_rows_are_left_out(steps: Steps) -> None:
     """They hold no event."""
-    steps.store.bury(an_unreadable_burial())
-    sound = bury(steps.store, a_burial())
+    steps.store.add(an_unreadable_burial())
+    sound = add(steps.store, a_burial())
 
     plan = steps.plan()
 
@@ -183,9 +170,9 @@ def test_invalid_rows_are_left_out(steps: Steps) -> None:
 
 def test_a_preview_says_what_a_plan_would_do_and_changes_nothing(steps: Steps) -> None:
     """How many by cause and by org, how many are left out, and how long it takes."""
-    steps.store.bury(an_unreadable_burial())
+    steps.store.add(an_unreadable_burial())
     _bury(steps.store, 3)
-    steps.store.bury(a_burial(an_event(org="org-2"), http_status=400, answer="bad"))
+    steps.store.add(a_burial(an_event(org="org-2"), http_status=400, answer="bad"))
     steps.plan(limit=1)
 
     found = preview(steps.store.engine, EVERYTHING, rate=2)
@@ -208,7 +195,7 @@ def test_a_kill_misses_no_row_and_enqueues_none_twice(steps: Steps, monkeypatch:
     _kill_at(monkeypatch, at)
     with pytest.raises(KilledError):
         steps.step(plan)
-    assert isinstance(steps.step(plan), OutOfTurn), "whoever has the lease may still be alive"
+    assert isinstance(steps.step(plan), StepTaken), "whoever has the lease may still be alive"
 
     steps.time += LEASE + timedelta(seconds=1)
     steps.run(plan)
@@ -245,13 +232,13 @@ def test_a_step_of_an_old_turn_does_nothing(steps: Steps) -> None:
     plan = steps.plan(rate=2)
     steps.step(plan, 0)
 
-    assert isinstance(steps.step(plan, 0), OutOfTurn)
+    assert isinstance(steps.step(plan, 0), StepTaken)
     assert len(steps.queued) == 1
 
 
 def test_an_outcome_that_is_faster_than_the_confirmation_stays(steps: Steps, monkeypatch: pytest.MonkeyPatch) -> None:
     """A worker may end the message before the step has written down that it is in the queue."""
-    row_id = bury(steps.store, a_burial())
+    row_id = add(steps.store, a_burial())
     plan, confirm = steps.plan(), step._confirm
 
     def late(*arguments: Any) -> object:
@@ -338,7 +325,7 @@ def test_rows_that_have_nothing_to_send_any_more_are_skipped(steps: Steps) -> No
 
 def test_discarded_rows_are_replayed_on_request(steps: Steps) -> None:
     """A discard can be taken back."""
-    row_id = bury(steps.store, a_burial())
+    row_id = add(steps.store, a_burial())
     settle(steps.store, row_id, State.DISCARDED)
 
     steps.run(steps.plan(Selection(states=(State.DISCARDED,))))
@@ -348,7 +335,7 @@ def test_discarded_rows_are_replayed_on_request(steps: Steps) -> None:
 
 def test_a_row_whose_message_redis_has_lost_is_replayed_on_request(steps: Steps) -> None:
     """After Redis came back empty no outcome will come: its plan is cancelled, and another takes it."""
-    row_id = bury(steps.store, a_burial())
+    row_id = add(steps.store, a_burial())
     plan = steps.plan()
     steps.run(plan)
     steps.client.flushall()
@@ -401,12 +388,12 @@ def test_there_is_a_canary_for_each_cause(steps: Steps) -> None:
 def test_a_canary_that_dies_again_stops_the_plan(steps: Steps, answer: str, why: str) -> None:
     """The rest stays dead, and the plan says which canary it was and of what it died."""
     burial = a_burial()
-    canary, *others = [bury(steps.store, burial), *_bury(steps.store, 2)]
+    canary, *others = [add(steps.store, burial), *_bury(steps.store, 2)]
     plan = steps.plan(canary=1)
     steps.run(plan)
-    (journey,) = steps.journeys
+    (envelope,) = steps.envelopes
 
-    steps.store.bury(replace(burial, answer=answer, dead_letter=canary, replay=journey.replay))
+    steps.store.add(replace(burial, answer=answer, dead_letter=canary, replay=envelope.replay))
     stopped = steps.run(plan)
 
     assert (stopped.state, stopped.progress) == (ReplayState.STOPPED, Progress(dead=1, waiting=2))
@@ -464,7 +451,7 @@ def test_a_step_that_comes_too_soon_waits(steps: Steps) -> None:
 
     done = steps.step(plan)
 
-    assert done == Again(turn=1, after=timedelta(seconds=0.6))
+    assert done == NextStep(turn=1, after=timedelta(seconds=0.6))
     assert len(steps.queued) == 1
 
 
@@ -489,7 +476,7 @@ def test_a_paused_plan_waits_until_it_is_resumed(steps: Steps) -> None:
     steps.step(plan)
 
     paused = pause(steps.store.engine, plan.id, by="ann", why="lunch")
-    assert isinstance(steps.step(plan), Over)
+    assert isinstance(steps.step(plan), ReplayEnded)
     assert (paused.state, steps.queued) == (ReplayState.PAUSED, ids[:1])
     assert overdue(steps.store.engine, now=steps.time + timedelta(hours=1)) == []
 
@@ -516,7 +503,7 @@ def test_a_cancelled_plan_sends_no_more_and_still_hears_of_what_went(steps: Step
     steps.step(plan)
 
     cancel(steps.store.engine, plan.id, by="ann")
-    assert isinstance(steps.step(plan), Over)
+    assert isinstance(steps.step(plan), ReplayEnded)
     steps.deliver()
 
     assert steps.queued == ids[:1]
@@ -552,7 +539,7 @@ def test_a_plan_cancelled_while_a_chunk_was_cut_short_asks_redis_which_rows_went
     cancel(steps.store.engine, plan.id, by="ann")
     steps.time += LEASE + timedelta(seconds=1)
 
-    assert isinstance(steps.step(plan), Over)
+    assert isinstance(steps.step(plan), ReplayEnded)
 
     before = len(steps.queued)
     carry_out(*late[0])
@@ -625,10 +612,10 @@ def test_a_plan_that_somebody_is_at_is_left_to_him(steps: Steps, monkeypatch: py
 
 def test_what_reconcile_puts_back_is_lost_to_its_plan(steps: Steps) -> None:
     """It is dead again, and the plan ends; should the message turn up after all, that outcome counts."""
-    row_id = bury(steps.store, a_burial())
+    row_id = add(steps.store, a_burial())
     plan = steps.plan()
     steps.run(plan)
-    run = steps.journeys[0].replay
+    run = steps.envelopes[0].replay
     with steps.store.engine.begin() as connection:
         connection.execute(update(DeadLetter).values(last_replay_at=NOON))
 
@@ -642,7 +629,7 @@ def test_what_reconcile_puts_back_is_lost_to_its_plan(steps: Steps) -> None:
 
 def test_reconcile_leaves_what_was_cut_short_to_its_plan(steps: Steps, monkeypatch: pytest.MonkeyPatch) -> None:
     """The plan takes it up; put back, it would go twice."""
-    bury(steps.store, a_burial())
+    add(steps.store, a_burial())
     plan = steps.plan()
     _kill_at(monkeypatch, "_carry_out")
     with pytest.raises(KilledError):
@@ -655,7 +642,7 @@ def test_reconcile_leaves_what_was_cut_short_to_its_plan(steps: Steps, monkeypat
 
 def test_an_outcome_of_another_plan_is_not_booked(steps: Steps) -> None:
     """A late message of a plan of before, or of a database that was restored, says nothing of this one."""
-    row_id = bury(steps.store, a_burial())
+    row_id = add(steps.store, a_burial())
     plan = steps.plan()
     steps.run(plan)
 
@@ -666,7 +653,7 @@ def test_an_outcome_of_another_plan_is_not_booked(steps: Steps) -> None:
 
 def test_a_dead_letter_tells_of_its_replays(steps: Steps) -> None:
     """The latest first."""
-    row_id = bury(steps.store, a_burial())
+    row_id = add(steps.store, a_burial())
     first = steps.plan()
     cancel(steps.store.engine, first.id, by="test")
     second = steps.plan()
@@ -718,16 +705,16 @@ def test_a_hundred_thousand_rows_are_frozen_at_once(steps: Steps) -> None:
 
 def _many(store: DeadLetterStore, number: int) -> None:
     """Copies of one row."""
-    store.bury(a_burial())
+    store.add(a_burial())
     columns = (
         "request_id, status, org, org_group, occurred_at, reason, http_status, answer, cause, cause_line, attempts, "
-        "first_enqueued_at, died_at, state, note, replay_count"
+        "first_enqueued_at, failed_at, state, note, replay_count"
     )
     digits = " UNION ALL ".join(f"SELECT {digit} AS d" for digit in range(10))  # no recursion: MariaDB bounds it
     tens = "a.d + 10 * b.d + 100 * c.d + 1000 * e.d + 10000 * f.d"
     tables = ", ".join(f"({digits}) {name}" for name in "abcef")
     with store.engine.begin() as connection:
         connection.exec_driver_sql(
-            f"INSERT INTO dead_letters (event_key, {columns}) "  # noqa: S608 - no foreign text
+            f"INSERT INTO dead_letters (dedup_key, {columns}) "  # noqa: S608 - no foreign text
             f"SELECT CAST({tens} AS CHAR(20)), {columns} FROM dead_letters, {tables} WHERE {tens} < {number - 1}"
         )

@@ -10,16 +10,19 @@ import pytest
 from click.testing import CliRunner, Result
 from sqlalchemy import update
 
-from tests.support.burials import a_burial, bury
+from tests.support.burials import a_burial, add
 from tests.support.plans import Steps
-from worker.cli import main
-from worker.deadletters import DeadLetter, DeadLetterStore, upgrade
-from worker.deadletters.actions import actions
-from worker.deadletters.cause import cause_of
-from worker.deadletters.plans import Replay, ReplayRow, ReplayState, RowState
-from worker.deadletters.selection import Selection
+from worker.database.audit_log import actions
+from worker.database.models import DeadLetter
+from worker.database.replay_models import Replay, ReplayRow, ReplayState, RowState
+from worker.database.schema import upgrade
+from worker.dead_letters.replays.planning import create
+from worker.dead_letters.replays.queries import find
+from worker.dead_letters.selection import Selection
+from worker.dead_letters.store import DeadLetterStore
+from worker.operations.cli import main
+from worker.policy.fingerprint import fingerprint_of
 from worker.policy.retry import Reason
-from worker.replays import create, find
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -44,7 +47,7 @@ def _say(*arguments: object) -> Result:
 
 def _plan(steps: Steps, number: int = 3) -> int:
     for _ in range(number):
-        bury(steps.store, a_burial())
+        add(steps.store, a_burial())
     made = create(steps.store.engine, Selection(orgs=("org-1",)), by="ann", why="key mended", rate=2, canary=1)
     return made.id
 
@@ -65,7 +68,7 @@ def test_replays_are_listed(steps: Steps) -> None:
 
 def _stop(steps: Steps, plan: int, *, dead: int) -> None:
     """As if a canary had died again, of something else."""
-    changed = cause_of(Reason.EXHAUSTED, 503, "Away")
+    changed = fingerprint_of(Reason.EXHAUSTED, 503, "Away")
     with steps.store.engine.begin() as connection:
         row = (ReplayRow.replay_id == plan, ReplayRow.dead_letter_id == dead)
         connection.execute(update(ReplayRow).where(*row).values(state=RowState.DEAD))

@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING
 import pytest
 from sqlalchemy import update
 
-from tests.support.burials import a_burial, bury, rows_of
+from tests.support.burials import a_burial, add, rows_of
 from tests.support.processes import eventually
-from worker import retention
-from worker.deadletters import DeadLetter, DeadLetterStore, State, upgrade
-from worker.retention import PRUNED, Retention
+from worker.database.models import DeadLetter, State
+from worker.database.schema import upgrade
+from worker.dead_letters.store import DeadLetterStore
+from worker.runtime import pruner as retention
+from worker.runtime.pruner import PRUNED, Pruner
 from worker.sandbox.stack import free_port
 from worker.settings import Settings, load_settings
 
@@ -49,16 +51,16 @@ def table(settings: Settings) -> Iterator[DeadLetterStore]:
 
 
 def _over(table: DeadLetterStore) -> None:
-    row_id = bury(table, a_burial())
+    row_id = add(table, a_burial())
     with table.engine.begin() as connection:
-        values = {"state": State.DELIVERED, "settled_at": LONG_AGO, "died_at": LONG_AGO}
+        values = {"state": State.DELIVERED, "resolved_at": LONG_AGO, "failed_at": LONG_AGO}
         connection.execute(update(DeadLetter).where(DeadLetter.id == row_id).values(values))
 
 
-def _start(settings: Settings, name: str) -> Retention:
+def _start(settings: Settings, name: str) -> Pruner:
     feedback = SimpleNamespace(settings=settings)
     worker = SimpleNamespace(app=SimpleNamespace(feedback=feedback), hostname=name, steps=[])
-    step = Retention(worker)
+    step = Pruner(worker)
     step.start(worker)
     return step
 

@@ -14,8 +14,8 @@ from tests.integration.broker.consumers import Worker
 from tests.support.burials import an_event
 from tests.support.places import foreign_message
 from tests.support.processes import eventually
-from worker.accounts.keys import KEYS
-from worker.revocations import REVOKED, Revocations, criteria_of_ids, criteria_of_stamps
+from worker.accounting.queue_keys import KEYS
+from worker.delivery.revocations import REVOKED, Revocations, criteria_of_ids, criteria_of_stamps
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
@@ -64,7 +64,7 @@ def counts(client: redis.Redis) -> dict[Any, Any]:
 @pytest.mark.parametrize("at_once", [1000, 3])
 def test_what_waits_ends_and_is_counted(client: redis.Redis, monkeypatch: pytest.MonkeyPatch, at_once: int) -> None:
     """In every list and until its time; a foreign client's is counted as accepted with it. The rest stays."""
-    monkeypatch.setattr("worker.revocations._AT_ONCE", at_once)
+    monkeypatch.setattr("worker.delivery.revocations._AT_ONCE", at_once)
     ours = json.loads(to_message(an_event()))
     others = [foreign(str(number)) for number in range(10)]
     client.lpush("feedback", *others[:5], json.dumps(ours).encode(), foreign(), *others[5:])

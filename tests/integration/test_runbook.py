@@ -103,7 +103,7 @@ class Desk:
     def _run(self, command: str) -> str:
         environment = self.stack.environment
         program, *arguments = shlex.split(re.sub(r"\$(\w+)", lambda name: environment[name[1]], command))
-        start = [sys.executable, "-m", "worker.cli"] if program == "aquilax-feedback" else [need(program)]
+        start = [sys.executable, "-m", "worker.operations.cli"] if program == "aquilax-feedback" else [need(program)]
         ended = subprocess.run(
             [*start, *arguments],
             env=environment | {"COLUMNS": "200"},

@@ -14,8 +14,8 @@ import requests
 from tests.support.certificates import self_signed
 from tests.support.processes import eventually
 from tests.support.sandbox import KEY, RunningSandbox, running_sandbox
-from worker.sandbox.answers import Reply
 from worker.sandbox.client import SandboxError
+from worker.sandbox.responses import ScriptedResponse
 from worker.sandbox.stack import free_port
 
 if TYPE_CHECKING:
@@ -176,7 +176,7 @@ def test_retry_after_comes_in_both_forms(local: RunningSandbox) -> None:
 
 def test_a_script_is_followed_and_then_over(local: RunningSandbox) -> None:
     """A status, a reset, a reply of one's own, then the usual."""
-    local.client.script(ID, [503, "reset", Reply(status=400, body="no", headers={"X-Why": "because"})])
+    local.client.script(ID, [503, "reset", ScriptedResponse(status=400, body="no", headers={"X-Why": "because"})])
 
     first = send(local)
     with pytest.raises(requests.ConnectionError):

@@ -20,8 +20,8 @@ from tests.support.processes import VALKEY, eventually, need, redis_server, runn
 from tests.support.producers import EVENT, attempt, produce
 from tests.support.sentinels import MASTER, SentinelGroup, sentinel_group
 from worker.broker import install
-from worker.ledger import Ledger
-from worker.redis_clients import kombu_broker, redis_client
+from worker.clients.redis.connections import kombu_broker, redis_client
+from worker.delivery.idempotency import IdempotencyStore
 from worker.sandbox.stack import free_port
 
 if TYPE_CHECKING:
@@ -226,19 +226,19 @@ def test_sentinels_are_asked_over_tls_too(kind: str, tmp_path: Path) -> None:
 def test_the_ledger_follows_the_master(binary: str, tmp_path: Path) -> None:
     """With the same object, also from connections that were idle; what it knew is known to the new one."""
     with sentinel_group(_binary(binary), tmp_path / "group", password="s3cr3t", sentinel_password="own") as group:
-        ledger = Ledger.connect(
+        idempotency = IdempotencyStore.connect(
             group.url, sentinel_master=MASTER, ttl=timedelta(days=1), lease=timedelta(seconds=30), connections=2
         )
-        with closing(ledger), group.client(group.master().port) as client:
-            before = ledger.counts()
+        with closing(idempotency), group.client(group.master().port) as client:
+            before = idempotency.counts()
             client.hset("feedback:counts", "delivered", "7")
             assert client.wait(1, 10_000) == 1
             old = group.kill_master()
             with pytest.raises(redis.RedisError):
-                ledger.counts()
+                idempotency.counts()
             group.await_successor(old)
 
-            after = ledger.counts()
+            after = idempotency.counts()
 
     assert set(before.values()) == {0}
     assert max(after.values()) == 7

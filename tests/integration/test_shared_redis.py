@@ -16,7 +16,7 @@ from producer import FeedbackEvent, FeedbackProducer
 from tests.support.environment import clean_environment
 from tests.support.processes import ROOT, Running, eventually, running
 from worker.app import create_app
-from worker.doctor import examine
+from worker.operations.doctor.examination import examine
 from worker.sandbox.stack import LocalStack
 from worker.settings import load_settings
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from worker.doctor import Finding
+    from worker.operations.doctor.finding import Finding
     from worker.sandbox.client import SandboxClient
 
 NEIGHBOUR = "neighbour@shop"

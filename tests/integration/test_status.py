@@ -14,20 +14,23 @@ import pytest
 from click.testing import CliRunner, Result
 
 from producer.message import to_message
-from tests.support.burials import a_burial, an_event, bury, settle
+from tests.support.burials import a_burial, add, an_event, settle
 from tests.support.places import LONG_FROM_NOW, Places, foreign_message
 from tests.support.processes import ROOT, VALKEY, eventually, running
-from worker.cli import main
-from worker.deadletters import DeadLetterStore, State
-from worker.deadletters.selection import Selection
-from worker.replays import create, pause
-from worker.replays.queue import say_watching
+from worker.database.models import State
+from worker.dead_letters.replays.lifecycle import pause
+from worker.dead_letters.replays.planning import create
+from worker.dead_letters.replays.queue import say_watching
+from worker.dead_letters.selection import Selection
+from worker.operations.cli import main
 from worker.sandbox.stack import free_port
 
 if TYPE_CHECKING:
     import subprocess
     from collections.abc import Iterator
     from pathlib import Path
+
+    from worker.dead_letters.store import DeadLetterStore
 
 
 pytestmark = pytest.mark.usefixtures("table")
@@ -72,7 +75,7 @@ def test_everything_is_told_in_numbers(places: Places, table: DeadLetterStore) -
     places.take(to_message(an_event()), "tag-1", holder="host:1:a")
     ends = {"delivered": 10, "duplicate": 2, "stale": 1, "dead": 4, "revoked": 6, "purged": 7, "written_off": 3}
     places.count(accepted=1236, **ends, dead_rejected=3, dead_invalid=1, retried=50, held=20)
-    ids = [bury(table, a_burial()) for _ in range(3)]
+    ids = [add(table, a_burial()) for _ in range(3)]
     settle(table, ids[0], State.DELIVERED)
 
     record = _record()
@@ -100,7 +103,7 @@ def test_everything_is_told_in_words(places: Places, table: DeadLetterStore) -> 
     places.count(accepted=1234, delivered=1000, dead=4, dead_rejected=3, dead_invalid=1)
     places.hold("host:1:a", "tag-1", "tag-2")
     places.hold("host:2:b\x1b[2J", until=1)
-    bury(table, a_burial())
+    add(table, a_burial())
 
     ended = _status()
 
@@ -158,7 +161,7 @@ def test_no_worker_is_red_where_something_waits_and_said_quietly_where_nothing_d
 
 def test_replays_that_no_worker_brings_forward_are_told(places: Places, table: DeadLetterStore) -> None:
     """A worker with `-Q feedback` alone delivers, and takes no step of a replay."""
-    bury(table, a_burial())
+    add(table, a_burial())
     plan = create(table.engine, Selection(), by="a test")
     alone = _status().stdout
     say_watching(places.client)
@@ -230,7 +233,7 @@ def test_without_redis_the_status_is_1_and_the_table_is_still_told(
     table: DeadLetterStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The message names the setting and no password; JSON has every key, and null for what nobody knows."""
-    bury(table, a_burial())
+    add(table, a_burial())
     port = free_port()
     monkeypatch.setenv("FEEDBACK_BROKER_URL", f"redis://:hunter2@127.0.0.1:{port}/0")
 
@@ -259,7 +262,7 @@ def test_the_names_are_the_same_whatever_is_away(places: Places, monkeypatch: py
 def _watching(folder: Path, *options: str, **environment: str) -> Iterator[_Watch]:
     """Run `status --watch` until the block ends."""
     output = folder / "status.log"
-    command = [sys.executable, "-m", "worker.cli", "status", "--watch", "0.2", *options]
+    command = [sys.executable, "-m", "worker.operations.cli", "status", "--watch", "0.2", *options]
     with running(command, log=output, env=os.environ | environment, cwd=ROOT) as process:
         yield _Watch(process.process, output)
 

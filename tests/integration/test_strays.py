@@ -12,14 +12,14 @@ import redis
 from celery import Celery
 
 from tests.support.places import places_of
-from worker.accounts.check import check
-from worker.accounts.key_types import WrongKeyType, find_wrong_types
-from worker.accounts.reconcile import Report
-from worker.accounts.repair import repair_redis
-from worker.accounts.snapshot import take_snapshot
-from worker.accounts.strays import find_strays
-from worker.doctor.finding import Level
-from worker.doctor.keys import look_at_keys
+from worker.accounting.integrity import check
+from worker.accounting.key_types import WrongKeyType, find_wrong_types
+from worker.accounting.reconcile import Report
+from worker.accounting.repair import repair_redis
+from worker.accounting.snapshot import take_snapshot
+from worker.accounting.strays import find_strays
+from worker.operations.doctor.finding import Level
+from worker.operations.doctor.keys import look_at_keys
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -73,7 +73,7 @@ def test_the_worker_starts_beside_a_package_worker_from_another_folder(backend: 
 
 
 @pytest.mark.parametrize(
-    "command", [(CELERY, "-A", "worker", "report"), (sys.executable, "-m", "worker.cli", "status")]
+    "command", [(CELERY, "-A", "worker", "report"), (sys.executable, "-m", "worker.operations.cli", "status")]
 )
 def test_a_worker_that_finds_another_producer_names_it(backend: Path, command: tuple[str, ...]) -> None:
     """With the file, and with what to do."""

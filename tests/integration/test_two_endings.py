@@ -14,29 +14,31 @@ import pytest
 
 from tests.support.burials import NOON, an_event, rows_of
 from tests.support.places import Places, places_of
-from worker.accounts.table import look_at_table
-from worker.deadletters import DeadLetterStore, State, upgrade
-from worker.delivery import Delivery
-from worker.hold import Hold
-from worker.ledger import Ledger
-from worker.policy.journey import Journey
+from worker.accounting.table_counts import look_at_table
+from worker.database.models import State
+from worker.database.schema import upgrade
+from worker.dead_letters.store import DeadLetterStore
+from worker.delivery.hold import Hold
+from worker.delivery.idempotency import IdempotencyStore
+from worker.delivery.service import DeliveryService
+from worker.policy.classification import Response
+from worker.policy.envelope import Envelope
 from worker.policy.message import Message
 from worker.policy.retry import RetryPolicy
-from worker.policy.verdict import Answer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from producer import FeedbackEvent
     from tests.support.processes import RedisServer
-    from worker.aquilax import AquilaX
-    from worker.deadletters import Burial
+    from worker.clients.aquilax.client import AquilaX
+    from worker.policy.dead_letter import DeadLetterRecord
 
-OK = Answer(status=200)
-NOT_FOUND = Answer(status=404, text="Request ID not found")
-BUSY = Answer(status=503)
+OK = Response(status=200)
+NOT_FOUND = Response(status=404, text="Request ID not found")
+BUSY = Response(status=503)
 POLICY = RetryPolicy(max_attempts=1, base=timedelta(seconds=1), cap=timedelta(minutes=1), horizon=timedelta(hours=1))
-MESSAGE = Message(event=an_event(), journey=Journey(enqueued_at=NOON, message_id="m1"), delivery_tag="m1")
+MESSAGE = Message(event=an_event(), envelope=Envelope(enqueued_at=NOON, message_id="m1"), delivery_tag="m1")
 AGAIN = replace(MESSAGE, redelivered=True)
 """The same message, after its worker was lost."""
 
@@ -51,10 +53,10 @@ class Meanwhile(DeadLetterStore):
     before: Callable[[], object] = staticmethod(lambda: None)
     after: Callable[[], object] = staticmethod(lambda: None)
 
-    def bury(self, burial: Burial) -> bool:
+    def add(self, burial: DeadLetterRecord) -> bool:
         """Bury, and let that happen."""
         self.before()
-        made = super().bury(burial)
+        made = super().add(burial)
         self.after()
         return made
 
@@ -63,12 +65,12 @@ class Meanwhile(DeadLetterStore):
 class FakeAquilaX:
     """Answers as it is told."""
 
-    answers: list[Answer | Callable[[], Answer]] = field(default_factory=list)
+    answers: list[Response | Callable[[], Response]] = field(default_factory=list)
 
-    def send(self, event: FeedbackEvent) -> Answer:  # noqa: ARG002 - the client's signature
+    def send(self, event: FeedbackEvent) -> Response:  # noqa: ARG002 - the client's signature
         """Take an event."""
         answer = self.answers.pop(0)
-        return answer if isinstance(answer, Answer) else answer()
+        return answer if isinstance(answer, Response) else answer()
 
 
 class Scene:
@@ -80,14 +82,14 @@ class Scene:
         self._url = url
         self._open: list[DeadLetterStore] = [self.store]
 
-    def worker(self, *answers: Any, before: Any = None, after: Any = None) -> Delivery:
+    def worker(self, *answers: Any, before: Any = None, after: Any = None) -> DeliveryService:
         """A worker whose AquilaX answers so."""
         store = Meanwhile.connect(self._url)
         store.before, store.after = before or store.before, after or store.after
         self._open.append(store)
-        return Delivery(
+        return DeliveryService(
             aquilax=cast("AquilaX", FakeAquilaX(list(answers))),
-            ledger=Ledger(self.places.client, ttl=timedelta(days=7), lease=timedelta(seconds=40)),
+            idempotency=IdempotencyStore(self.places.client, ttl=timedelta(days=7), lease=timedelta(seconds=40)),
             hold=Hold(self.places.client, by="worker"),
             dead_letters=store,
             policy=POLICY,
@@ -167,7 +169,7 @@ def test_what_is_a_duplicate_after_its_burial_is_delivered_in_its_row_too(scene:
     with dying():
         scene.worker(NOT_FOUND, after=_die).deliver(MESSAGE)
     scene.end_claim()
-    press = replace(MESSAGE, journey=replace(MESSAGE.journey, message_id="m2"), delivery_tag="m2")
+    press = replace(MESSAGE, envelope=replace(MESSAGE.envelope, message_id="m2"), delivery_tag="m2")
     scene.hand_out(press)
     scene.worker(OK).deliver(press)
 
@@ -217,7 +219,7 @@ def test_a_first_worker_that_delivers_while_the_second_buries_counts_it_once(sce
     """The first one's lease ended while AquilaX took its time."""
     scene.hand_out()
 
-    def bury_elsewhere() -> Answer:
+    def bury_elsewhere() -> Response:
         scene.worker(NOT_FOUND).deliver(AGAIN)
         return OK
 
@@ -228,7 +230,7 @@ def test_a_first_worker_that_delivers_while_the_second_buries_counts_it_once(sce
 
 def test_a_press_that_is_enqueued_twice_may_be_both_dead_and_delivered(scene: Scene) -> None:
     """Two messages, two ends: the first is exhausted, the second arrives. A replay of the row is then a duplicate."""
-    press = replace(MESSAGE, journey=replace(MESSAGE.journey, message_id="m2"), delivery_tag="m2")
+    press = replace(MESSAGE, envelope=replace(MESSAGE.envelope, message_id="m2"), delivery_tag="m2")
     scene.hand_out()
     scene.hand_out(press)
 
@@ -244,9 +246,9 @@ def test_an_answer_that_got_lost_may_leave_a_dead_letter_that_aquilax_has(scene:
     """AquilaX took it, the answer came too late, and what followed was a refusal: one message, one end, one row."""
     taken: list[str] = []
 
-    def take_and_hang() -> Answer:
+    def take_and_hang() -> Response:
         taken.append("AquilaX has it")
-        return Answer(status=None, text="timeout")
+        return Response(status=None, text="timeout")
 
     scene.hand_out()
     scene.worker(take_and_hang).deliver(MESSAGE)

@@ -5,14 +5,18 @@ from __future__ import annotations
 import uuid
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session, undefer
 
 from producer.event import FeedbackEvent
-from worker.deadletters import Burial, DeadLetter, DeadLetterStore, State, key_of_event, key_of_raw
+from worker.database.models import DeadLetter, State
+from worker.policy.dead_letter import DeadLetterRecord, key_of_event, key_of_raw
 from worker.policy.retry import Reason
+
+if TYPE_CHECKING:
+    from worker.dead_letters.store import DeadLetterStore
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 REQUEST_ID = "77e81bbc-3e7f-47b9-87fa-681b5d2f54e6"
@@ -30,33 +34,33 @@ def an_event(**changes: Any) -> FeedbackEvent:
     return FeedbackEvent(**(fields | changes))
 
 
-def a_burial(event: FeedbackEvent | None = None, **changes: Any) -> Burial:
+def a_burial(event: FeedbackEvent | None = None, **changes: Any) -> DeadLetterRecord:
     """A rejection by a 404."""
     event = event or an_event()
     fields: dict[str, Any] = {
         "reason": Reason.REJECTED,
-        "died_at": NOON,
+        "failed_at": NOON,
         "first_enqueued_at": NOON,
         "attempts": 1,
         "event": event,
-        "event_key": key_of_event(event),
+        "dedup_key": key_of_event(event),
         "http_status": 404,
         "answer": "Request ID not found",
     }
-    return Burial(**(fields | changes))
+    return DeadLetterRecord(**(fields | changes))
 
 
-def an_unreadable_burial() -> Burial:
+def an_unreadable_burial() -> DeadLetterRecord:
     """Of bytes that are no message and hold no event."""
     raw = b"\xff"
-    return replace(a_burial(), event=None, event_key=key_of_raw(raw), reason=Reason.INVALID, raw=raw)
+    return replace(a_burial(), event=None, dedup_key=key_of_raw(raw), reason=Reason.INVALID, raw=raw)
 
 
-def bury(store: DeadLetterStore, burial: Burial) -> int:
+def add(store: DeadLetterStore, burial: DeadLetterRecord) -> int:
     """Bury, and return the id of the row: by the event's key, or that of the replay it died in."""
-    store.bury(burial)
+    store.add(burial)
     with store.engine.connect() as connection:
-        row_id = connection.scalar(select(DeadLetter.id).where(DeadLetter.event_key == burial.event_key))
+        row_id = connection.scalar(select(DeadLetter.id).where(DeadLetter.dedup_key == burial.dedup_key))
     found = row_id or burial.dead_letter
     assert found is not None
     return found
@@ -78,4 +82,4 @@ def settle(store: DeadLetterStore, row_id: int, state: State, *, replay: str | N
     """Write the outcome of a replay into its row, as the worker does that had its event."""
     request_id = row_of(store, row_id).request_id
     assert request_id is not None
-    store.settle_replay(row_id, request_id=request_id, replay=replay, state=state, note=note)
+    store.resolve_replay(row_id, request_id=request_id, replay=replay, state=state, note=note)

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 from sqlalchemy import insert
 
-from worker.deadletters import DeadLetter, DeadLetterStore, State
-from worker.deadletters.cause import cause_of
+from worker.database.models import DeadLetter, State
+from worker.policy.fingerprint import fingerprint_of
 from worker.policy.retry import Reason
 
 if TYPE_CHECKING:
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from sqlalchemy import Table
+
+    from worker.dead_letters.store import DeadLetterStore
 
 _DEATHS = (
     # How many of a hundred, when within a week, in days ago, and of what.
@@ -45,24 +47,24 @@ def _rows(chance: random.Random, number: int, last_at: datetime) -> Iterator[dic
     for _ in range(number):
         _, (first, last), reason, status, message = chance.choices(_DEATHS, [death[0] for death in _DEATHS])[0]
         _, state = chance.choices(_STATES, [state[0] for state in _STATES])[0]
-        died_at = last_at - timedelta(days=last + (first - last) * chance.random())
-        cause = cause_of(reason, status, message)
+        failed_at = last_at - timedelta(days=last + (first - last) * chance.random())
+        cause = fingerprint_of(reason, status, message)
         yield {
-            "event_key": f"{chance.getrandbits(256):064x}",
+            "dedup_key": f"{chance.getrandbits(256):064x}",
             "message_id": f"{chance.getrandbits(128):032x}",
             "request_id": str(uuid.UUID(int=chance.getrandbits(128), version=4)),
             "status": chance.random() < 0.5,
             "org": f"65dd3e835a669e33476542{int(chance.random() ** 3 * 40):02d}",
             "org_group": f"67e86d036e9921509f7304{chance.randrange(5):02d}",
-            "occurred_at": died_at,
+            "occurred_at": failed_at,
             "reason": reason,
             "http_status": status,
             "answer": json.dumps({"code": status, "message": message}),
             "cause": cause.fingerprint,
             "cause_line": cause.line,
             "attempts": chance.randrange(1, 8),
-            "first_enqueued_at": died_at,
-            "died_at": died_at,
+            "first_enqueued_at": failed_at,
+            "failed_at": failed_at,
             "state": state,
             "note": "",
             "replay_count": 0,

@@ -18,7 +18,7 @@ from tornado.ioloop import IOLoop
 from tornado.netutil import bind_sockets
 
 from worker.app import create_app
-from worker.dashboard.install import install
+from worker.operations.dashboard.install import install
 from worker.settings import load_settings
 
 if TYPE_CHECKING:

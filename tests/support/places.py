@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from producer.message import to_message
 from tests.support.burials import an_event
-from worker.redis_clients import redis_client
+from worker.clients.redis.connections import redis_client
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -41,9 +41,9 @@ class Places:
         """How many were counted."""
         return int(self.client.hget("feedback:counts", field) or 0)
 
-    def enqueue(self, number: int = 1, *, priority: int = 0, **journey: Any) -> list[bytes]:
+    def enqueue(self, number: int = 1, *, priority: int = 0, **envelope: Any) -> list[bytes]:
         """Enqueue events as a producer does: they are counted."""
-        messages = [to_message(an_event(), journey=journey) for _ in range(number)]
+        messages = [to_message(an_event(), envelope=envelope) for _ in range(number)]
         self.client.lpush(_list(priority), *messages)
         self.count(accepted=number)
         return messages

@@ -8,17 +8,21 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from tests.support.burials import row_of, settle
-from worker.deadletters import State
-from worker.deadletters.selection import Selection
-from worker.policy.journey import Journey
-from worker.replays import Again, advance, create, find, rows
-from worker.replays.queue import LIST
+from worker.database.models import State
+from worker.dead_letters.replays.planning import create
+from worker.dead_letters.replays.queries import find, rows
+from worker.dead_letters.replays.queue import LIST
+from worker.dead_letters.replays.step import NextStep, advance
+from worker.dead_letters.selection import Selection
+from worker.policy.envelope import Envelope
 
 if TYPE_CHECKING:
     import redis
 
-    from worker.deadletters import DeadLetterStore
-    from worker.replays import OutOfTurn, Over, Plan, RowState
+    from worker.database.replay_models import RowState
+    from worker.dead_letters.replays.queries import Plan
+    from worker.dead_letters.replays.step import ReplayEnded, StepTaken
+    from worker.dead_letters.store import DeadLetterStore
 
 EVERYTHING = Selection()
 LEASE = timedelta(seconds=20)
@@ -36,18 +40,18 @@ class Steps:
         """Make a plan."""
         return create(self.store.engine, selection, by="test", **options)
 
-    def step(self, plan: Plan, turn: int | None = None) -> Again | Over | OutOfTurn:
+    def step(self, plan: Plan, turn: int | None = None) -> NextStep | ReplayEnded | StepTaken:
         """Do the plan's next step, or that of a turn; the clock goes on to when the one after is due."""
         if turn is None:
             turn = self.look(plan).turn
         done = advance(self.store.engine, self.client, plan.id, turn=turn, now=lambda: self.time, lease=LEASE)
-        if isinstance(done, Again):
+        if isinstance(done, NextStep):
             self.time += done.after
         return done
 
     def run(self, plan: Plan) -> Plan:
         """Do steps until the plan waits for outcomes, or has ended."""
-        while isinstance(done := self.step(plan), Again):
+        while isinstance(done := self.step(plan), NextStep):
             if done.waits:
                 break
         return self.look(plan)
@@ -66,22 +70,22 @@ class Steps:
         return [json.loads(entry) for entry in reversed(self.client.lrange(LIST, 0, -1))]
 
     @property
-    def journeys(self) -> list[Journey]:
+    def envelopes(self) -> list[Envelope]:
         """What a worker reads from the messages' headers."""
         never = datetime.max.replace(tzinfo=UTC)
         headers = [message["headers"]["feedback"] for message in self.messages]
-        return [Journey.from_header(header, message_id="tag", received_at=never) for header in headers]
+        return [Envelope.from_header(header, message_id="tag", received_at=never) for header in headers]
 
     @property
     def queued(self) -> list[int | None]:
         """The dead letters whose messages are in the queue."""
-        return [journey.dead_letter for journey in self.journeys]
+        return [envelope.dead_letter for envelope in self.envelopes]
 
     def deliver(self, *dead_letters: int) -> None:
         """Let their messages end as delivered, as a worker does; all that are in the queue if none is named."""
-        for journey in self.journeys:
-            row_id = journey.dead_letter
+        for envelope in self.envelopes:
+            row_id = envelope.dead_letter
             if row_id is None or (dead_letters and row_id not in dead_letters):
                 continue
             if row_of(self.store, row_id).state is State.REPLAYING:
-                settle(self.store, row_id, State.DELIVERED, replay=journey.replay)
+                settle(self.store, row_id, State.DELIVERED, replay=envelope.replay)

@@ -9,7 +9,7 @@ from typing import Any
 
 from billiard.context import ForkProcess
 
-from worker.bootsteps import _tidy_up
+from worker.runtime.bootsteps import _tidy_up
 
 
 def test_the_processes_of_a_pool_end_with_the_worker() -> None:

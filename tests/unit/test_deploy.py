@@ -13,12 +13,12 @@ from prometheus_client import CollectorRegistry, ProcessCollector, generate_late
 
 from tests.support.compose import Compose
 from tests.support.processes import ROOT
-from worker.accounts.snapshot import Snapshot
-from worker.observe.collectors import OfProcess, OfQueue
-from worker.observe.metrics import Metrics
-from worker.policy.ending import Result
+from worker.accounting.snapshot import Snapshot
+from worker.observability.collectors import OfProcess, OfQueue
+from worker.observability.metrics import Metrics
+from worker.policy.classification import Classification
+from worker.policy.result import ResultKind
 from worker.policy.retry import Reason
-from worker.policy.verdict import Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -71,8 +71,8 @@ def test_what_alerts_count_is_told_at_zero_from_the_start(told: str) -> None:
         assert {value for one, value in series.items() if one.split("{")[0] == name} == {"0.0"}, name
     labels: dict[str, tuple[str, Iterable[str]]] = {
         "dead_letters_total": ("reason", Reason),
-        "deliveries_total": ("outcome", Result),
-        "verdicts_total": ("verdict", [verdict.name.lower() for verdict in Verdict]),
+        "deliveries_total": ("outcome", ResultKind),
+        "classifications_total": ("classification", [classification.name.lower() for classification in Classification]),
     }
     for name, (label, values) in labels.items():
         assert all(f'aquilax_feedback_{name}{{{label}="{value}"}}' in series for value in values), name

@@ -17,9 +17,9 @@ from pydantic import SecretStr
 from docs.definitions import definitions
 from producer import FeedbackEvent
 from tests.support.processes import ROOT, RedisServer
-from worker.cli import main
-from worker.deadletters.model import State
-from worker.deadletters.plans import ReplayState, RowState
+from worker.database.models import State
+from worker.database.replay_models import ReplayState, RowState
+from worker.operations.cli import main
 from worker.settings import Settings
 
 if TYPE_CHECKING:

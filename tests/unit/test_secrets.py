@@ -15,13 +15,15 @@ import producer
 import worker
 from producer import FeedbackProducer, ProducerError
 from producer.broker_url import BrokerUrl
-from worker.about import about
 from worker.app import create_app
-from worker.aquilax import AquilaX
-from worker.cli.database import outage
-from worker.deadletters import DeadLetterStore, DeadLetterStoreUnavailable, check_schema
-from worker.deadletters.engine import shown
-from worker.observe.redaction import Redactor, secrets_of
+from worker.clients.aquilax.client import AquilaX
+from worker.database.engine import shown
+from worker.database.errors import DeadLetterStoreUnavailable
+from worker.database.schema import check_schema
+from worker.dead_letters.store import DeadLetterStore
+from worker.observability.redaction import Redactor, secrets_of
+from worker.operations.cli.database import outage
+from worker.runtime.inspect_stats import inspect_stats
 from worker.settings import Settings, load_settings
 
 if TYPE_CHECKING:
@@ -95,7 +97,7 @@ def of_celery(settings: Settings) -> Iterator[str]:
     yield from (app.bugreport(), app.conf.humanize(censored=True), connection.as_uri(), repr(connection))
     yield repr(app.conf.broker_transport_options)
     yield json.dumps({name: value for name, value in connection.info().items() if name != "password"}, default=repr)
-    yield json.dumps(about(settings))
+    yield json.dumps(inspect_stats(settings))
     app.close()
 
 

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from producer import FeedbackProducer
-from worker.kubernetes import drop_flowers_port
+from worker.policy.environment import drop_flowers_port
+from worker.runtime.unknown_settings import unknown_settings
 from worker.settings import SECRETS, Settings, SettingsError, load_settings
-from worker.unknown_settings import unknown_settings
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -10,7 +10,7 @@ from click.testing import CliRunner
 
 from producer import __version__
 from tests.support.processes import ROOT
-from worker.cli import main
+from worker.operations.cli import main
 
 
 def test_the_package_has_the_release_of_the_code() -> None:

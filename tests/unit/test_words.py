@@ -1,4 +1,4 @@
-"""Where remembered words are kept: in hashes that are split as they fill up (`worker/lua/words.lua`)."""
+"""Where remembered words are kept: in hashes that are split as they fill up (`worker/delivery/lua/dedup.lua`)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import redis
 
 from producer import FeedbackEvent
 from tests.support.processes import RedisServer, eventually
-from worker.ledger import _RECORDING, Claim, Claimed, Ledger, Seen
+from worker.delivery.idempotency import _RECORDING, Claim, Claimed, IdempotencyStore, Seen
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -50,11 +50,11 @@ def event(number: int, *, status: bool = True, at: datetime = NOON) -> FeedbackE
 def remember(client: redis.Redis, numbers: Iterable[int], *, ttl: timedelta = TTL) -> None:
     """Record words, in a few round trips."""
     client.script_load(_RECORDING.source)
-    ledger = Ledger(client, ttl=ttl, lease=LEASE)
+    idempotency = IdempotencyStore(client, ttl=ttl, lease=LEASE)
     with client.pipeline(transaction=False) as pipe:
-        ledger._scripts = pipe  # type: ignore[assignment]
+        idempotency._scripts = pipe  # type: ignore[assignment]
         for number in numbers:
-            ledger.record(event(number), Claimed(token="a-token"), message_id="m1")
+            idempotency.record(event(number), Claimed(token="a-token"), message_id="m1")
             if len(pipe) == 1000:
                 pipe.execute()
         pipe.execute()
@@ -139,7 +139,7 @@ def test_what_is_remembered_is_what_a_dict_would_remember(request: pytest.Fixtur
         server: RedisServer = request.getfixturevalue("_valkey" if kind == "valkey" else "_debian_redis")
         client = redis.Redis(port=server.port)
     client.flushall()
-    ledger, model = Ledger(client, ttl=TTL, lease=LEASE), Model()
+    idempotency, model = IdempotencyStore(client, ttl=TTL, lease=LEASE), Model()
 
     for step in range(3000):
         number = chance.randrange(1000)
@@ -149,15 +149,15 @@ def test_what_is_remembered_is_what_a_dict_would_remember(request: pytest.Fixtur
             message=f"m{chance.randrange(4)}",
         )
         one = event(number, status=said.status, at=said.at)
-        claim: Claim = ledger.claim(one, message_id=said.message)
+        claim: Claim = idempotency.claim(one, message_id=said.message)
         expected = model.claim(number, said)
         if expected is not None or not isinstance(claim, Claimed):
             assert claim is expected, (step, number, said)
         elif chance.random() < 0.8:
-            ledger.record(one, claim, message_id=said.message)
+            idempotency.record(one, claim, message_id=said.message)
             model.words[number] = replace(said)
         else:
-            ledger.release(one, claim, message_id=said.message)
+            idempotency.release(one, claim, message_id=said.message)
         if model.words and chance.random() < 0.1:
             gone = chance.choice(list(model.words))
             key, digest = place(client, event(gone))
@@ -168,9 +168,9 @@ def test_what_is_remembered_is_what_a_dict_would_remember(request: pytest.Fixtur
     assert len(buckets(client)) > 8
     for number in range(1000):
         known = model.words.get(number)
-        again = ledger.claim(event(number, at=NOON - LEASE), message_id="again")
+        again = idempotency.claim(event(number, at=NOON - LEASE), message_id="again")
         assert (known is None) == isinstance(again, Claimed), number
-    ledger.close()
+    idempotency.close()
     client.close()
 
 
@@ -188,7 +188,7 @@ def test_no_word_is_forgotten_while_buckets_are_split(client: redis.Redis) -> No
 def test_a_word_expires_to_the_millisecond(client: redis.Redis) -> None:
     """Although its bucket lasts on; by Redis' clock."""
     remember(client, range(2))
-    ledger, brief, long = Ledger(client, ttl=TTL, lease=LEASE), event(0), event(1)
+    idempotency, brief, long = IdempotencyStore(client, ttl=TTL, lease=LEASE), event(0), event(1)
     seconds, microseconds = client.time()
     for one, left in ((brief, 0), (long, 60_000)):
         key, digest = place(client, one)
@@ -196,9 +196,9 @@ def test_a_word_expires_to_the_millisecond(client: redis.Redis) -> None:
         expires = f"{seconds * 1000 + microseconds // 1000 + left:011x}".encode()
         client.hset(key, digest, word[:17] + expires + word[28:])
 
-    assert isinstance(ledger.claim(brief, message_id="m2"), Claimed)
-    assert ledger.claim(long, message_id="m2") is Seen.DUPLICATE
-    ledger.close()
+    assert isinstance(idempotency.claim(brief, message_id="m2"), Claimed)
+    assert idempotency.claim(long, message_id="m2") is Seen.DUPLICATE
+    idempotency.close()
 
 
 def test_buckets_without_expiry_are_split_like_others(client: redis.Redis) -> None:
@@ -304,15 +304,15 @@ def test_words_that_nobody_follows_leave_nothing(client: redis.Redis) -> None:
 def test_a_full_redis_takes_claims_and_records_all_the_same(client: redis.Redis) -> None:
     """What was sent can be recorded, and what is in hand comes to its end; also when buckets are split for it."""
     remember(client, range(96))
-    ledger = Ledger(client, ttl=TTL, lease=LEASE)
+    idempotency = IdempotencyStore(client, ttl=TTL, lease=LEASE)
     client.config_set("maxmemory", 1)
     try:
         for number in range(96, 200):
-            claim = ledger.claim(event(number), message_id="m1")
+            claim = idempotency.claim(event(number), message_id="m1")
             assert isinstance(claim, Claimed)
-            ledger.record(event(number), claim, message_id="m1")
-            assert ledger.claim(event(number), message_id="m2") is Seen.DUPLICATE
+            idempotency.record(event(number), claim, message_id="m1")
+            assert idempotency.claim(event(number), message_id="m2") is Seen.DUPLICATE
     finally:
         client.config_set("maxmemory", 0)
-        ledger.close()
+        idempotency.close()
     assert len(buckets(client)) > 1

@@ -13,12 +13,12 @@ from kombu.transport import redis as kombu_redis
 from kombu.transport import virtual
 from kombu.utils.json import dumps
 
-from worker.broker.fetching import Fetched, FetchingChannel
+from worker.broker.fetch import Fetched, FetchingChannel
 from worker.broker.keys import DELAYED
 from worker.broker.payload import due_at, read_json
 from worker.broker.qos import QoS
-from worker.broker.scripts import FETCH, PURGE, PUT
-from worker.broker.takeover import taken_over
+from worker.broker.republish import republished
+from worker.broker.scripts import FETCH, PUBLISH, PURGE
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
@@ -33,7 +33,7 @@ _PURGED_AT_ONCE: Final = 1000
 """Messages that one script throws away: it shall not keep Redis from others for long."""
 
 
-class Message(virtual.Message):
+class BrokerMessage(virtual.Message):
     """Kombu's, which reads JSON faster."""
 
     def _decode(self) -> Any:  # noqa: ANN401 - whatever was published
@@ -49,7 +49,7 @@ class SafeChannel(FetchingChannel):
     """What Kombu's channel does, this one's way."""
 
     QoS = QoS
-    Message = Message
+    BrokerMessage = BrokerMessage
 
     def basic_consume(self, queue: str, no_ack: bool, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - Kombu's signature
         """Consume from a queue."""
@@ -91,7 +91,7 @@ class SafeChannel(FetchingChannel):
     def _put(self, queue: str, message: dict[str, Any], **kwargs: Any) -> None:
         """Publish a message: at once or for later, and in place of the one in hand that it takes over from."""
         headers = message.get("headers")
-        due, instead_of = due_at(headers), taken_over(headers)
+        due, instead_of = due_at(headers), republished(headers)
         now = time.time() * 1000
         if due is not None and due <= now and not instead_of.tag:
             due = None
@@ -106,7 +106,7 @@ class SafeChannel(FetchingChannel):
             batch.add("zadd", key + DELAYED, {dumps(message): due})
             return
         name = self.keys.prefix + key
-        published = PUT(
+        published = PUBLISH(
             self.scripting(),
             [name, name + DELAYED, self.keys.unacked, self.keys.index, instead_of.held_in],
             [dumps(message), "" if due is None else due, instead_of.tag],
@@ -173,7 +173,7 @@ class SentinelChannel(SafeChannel, kombu_redis.SentinelChannel):
     """The channel for ``sentinel://``."""
 
     master: Any = None
-    """Who tells the connections where the master is (`worker.redis_clients.Master`), if not Kombu's own way does."""
+    """The source of the master's address, a `worker.clients.redis.connections.Master`; None for Kombu's own."""
 
     from_transport_options: ClassVar[tuple[str, ...]] = (
         *SafeChannel.from_transport_options,

@@ -12,7 +12,7 @@ from typing import Any, Final
 import msgspec
 from kombu.utils.json import loads
 
-from worker.broker.unpacking import unpacks_too_large
+from worker.broker.decompression import unpacks_too_large
 
 __all__ = [
     "HANDED_OUT_AS",

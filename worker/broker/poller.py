@@ -13,13 +13,13 @@ from kombu.utils.eventio import ERR, READ
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["Poller"]
+__all__ = ["ChannelPoller"]
 
 _LONGEST_POLL: Final = 1.0
 """Seconds after which a waiting loop looks at its channels again."""
 
 
-class Poller(MultiChannelPoller):
+class ChannelPoller(MultiChannelPoller):
     """Polls the connections of channels that wait for news, and makes them ask again in time."""
 
     eventflags = READ | ERR

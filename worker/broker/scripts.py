@@ -12,7 +12,7 @@ from redis.exceptions import NoScriptError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["ACK", "BEAT", "DEFER", "FETCH", "GIVE_BACK", "PURGE", "PUT", "RunsScripts", "Script"]
+__all__ = ["ACK", "FETCH", "HEARTBEAT", "PUBLISH", "PURGE", "REQUEUE", "SCHEDULE", "RunsScripts", "Script"]
 
 
 @cache
@@ -65,8 +65,8 @@ class Script:
 
 FETCH: Final = Script("fetch")
 ACK: Final = Script("ack")
-GIVE_BACK: Final = Script("give_back")
-BEAT: Final = Script("beat")
-DEFER: Final = Script("defer")
-PUT: Final = Script("put")
+REQUEUE: Final = Script("requeue")
+HEARTBEAT: Final = Script("heartbeat")
+SCHEDULE: Final = Script("schedule")
+PUBLISH: Final = Script("publish")
 PURGE: Final = Script("purge")

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from kombu.transport import redis as kombu_redis
 
+from worker.broker.activity import PULSE
 from worker.broker.channel import Channel, SafeChannel, SentinelChannel
-from worker.broker.poller import Poller
-from worker.broker.pulse import PULSE
+from worker.broker.poller import ChannelPoller
 
 if TYPE_CHECKING:
     from kombu.asynchronous.hub import Hub
@@ -29,11 +29,11 @@ class Transport(kombu_redis.Transport):
     """
 
     Channel: type[SafeChannel] = Channel
-    cycle: Poller
+    cycle: ChannelPoller
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.cycle = Poller()
+        self.cycle = ChannelPoller()
         self.has_loop = False
         """Whether an event loop consumes; if not, somebody drains by hand."""
         self._loop: Hub | None = None

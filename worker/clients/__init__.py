@@ -1,1 +1,1 @@
-"""Clients of the servers that a worker talks to."""
+"""Clients of what is outside: AquilaX and Redis."""

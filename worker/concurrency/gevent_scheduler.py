@@ -53,7 +53,7 @@ class Job:
         self.tag = tag
 
     def terminate(self, signal: int | None = None) -> None:
-        """Nothing: Celery asks the pool first, which refuses (`worker.pool.TaskPool.terminate_job`)."""
+        """Nothing: Celery asks the pool first, which refuses (`worker.runtime.pool.TaskPool.terminate_job`)."""
 
 
 class GeventScheduler:

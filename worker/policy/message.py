@@ -8,13 +8,13 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from producer import FeedbackEvent
-from worker.policy.journey import Journey
+from worker.policy.envelope import Envelope
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from datetime import datetime
 
-__all__ = ["Message", "Unreadable", "read_message"]
+__all__ = ["Message", "PoisonMessage", "read_message"]
 
 _CLOCKS_APART: Final = timedelta(minutes=5)
 """How much two honest clocks may differ: as Kerberos has it."""
@@ -26,7 +26,7 @@ class Message:
 
     Attributes:
         event: The event.
-        journey: Its way so far.
+        envelope: Its way so far.
         delivery_tag: By which it is in this worker's hand.
         held_in: The key of the set of what its holder holds; '' if the transport did not say.
         timed: Whether its sender said when it occurred; if not, its first receipt stands in.
@@ -36,7 +36,7 @@ class Message:
     """
 
     event: FeedbackEvent
-    journey: Journey
+    envelope: Envelope
     delivery_tag: str = ""
     held_in: str = ""
     timed: bool = True
@@ -51,19 +51,19 @@ class Message:
         Nobody presses after the press was enqueued. A clock that is far ahead would make every later word on the
         answer a stale one, for as long as it is ahead: then the time of the first enqueue stands in.
         """
-        if self.event.occurred_at <= self.journey.enqueued_at + _CLOCKS_APART:
+        if self.event.occurred_at <= self.envelope.enqueued_at + _CLOCKS_APART:
             return self.event
-        return replace(self.event, occurred_at=self.journey.enqueued_at)
+        return replace(self.event, occurred_at=self.envelope.enqueued_at)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Unreadable:
+class PoisonMessage:
     """Poison: what stands in the message is no event, or it can't be brought to its task.
 
     Attributes:
         raw: The message's arguments and header, whole, as JSON.
         problem: What is wrong with it.
-        journey: As much of its way as is known.
+        envelope: As much of its way as is known.
         carries: What it carries all the same, if that reads as an event.
         delivery_tag: As of `Message`.
         held_in: As of `Message`.
@@ -73,7 +73,7 @@ class Unreadable:
 
     raw: bytes
     problem: str
-    journey: Journey
+    envelope: Envelope
     carries: Message | None = None
     delivery_tag: str = ""
     held_in: str = ""
@@ -93,7 +93,7 @@ def read_message(
     probe: bool = False,
     redelivered: bool = False,
     trace: Mapping[str, str] | None = None,
-) -> Message | Unreadable:
+) -> Message | PoisonMessage:
     """Read a message of ``feedback.deliver``.
 
     Args:
@@ -109,16 +109,16 @@ def read_message(
         trace: As of `Message`.
     """
     message_id = message_id or delivery_tag
-    journey = Journey(enqueued_at=received_at, message_id=message_id)
+    envelope = Envelope(enqueued_at=received_at, message_id=message_id)
     try:
-        journey = Journey.from_header(header, message_id=message_id, received_at=received_at)
-        event = _read_event(args, kwargs, journey)
+        envelope = Envelope.from_header(header, message_id=message_id, received_at=received_at)
+        event = _read_event(args, kwargs, envelope)
     except ValueError as error:  # InvalidEvent is one
         raw = json.dumps({"args": args, "kwargs": kwargs, "header": header}, default=repr)
-        return Unreadable(
+        return PoisonMessage(
             raw=raw.encode(),
             problem=str(error),
-            journey=journey,
+            envelope=envelope,
             delivery_tag=delivery_tag,
             held_in=held_in,
             probe=probe,
@@ -127,7 +127,7 @@ def read_message(
     timed = kwargs.get("occurred_at") is not None
     return Message(
         event=event,
-        journey=journey,
+        envelope=envelope,
         delivery_tag=delivery_tag,
         held_in=held_in,
         timed=timed,
@@ -137,7 +137,7 @@ def read_message(
     )
 
 
-def _read_event(args: Sequence[Any], kwargs: Mapping[str, Any], journey: Journey) -> FeedbackEvent:
+def _read_event(args: Sequence[Any], kwargs: Mapping[str, Any], envelope: Envelope) -> FeedbackEvent:
     if args:
         raise ValueError(f"{len(args)} positional arguments: expected keyword arguments only")
-    return FeedbackEvent.from_wire(kwargs, default_occurred_at=journey.enqueued_at)
+    return FeedbackEvent.from_wire(kwargs, default_occurred_at=envelope.enqueued_at)

@@ -1,4 +1,4 @@
-"""What happens to an event after a verdict: delivered, retried, held or buried."""
+"""What happens to an event after the classification of a response: delivered, retried, held or buried."""
 
 from __future__ import annotations
 
@@ -7,9 +7,20 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Final, assert_never
 
-from worker.policy.verdict import Answer, Verdict
+from worker.policy.classification import Classification, Response
 
-__all__ = ["Bury", "Delivered", "Hold", "Outcome", "Reason", "RetryAt", "RetryPolicy", "backoff", "decide", "pause"]
+__all__ = [
+    "Delivered",
+    "Outcome",
+    "Reason",
+    "RetryAt",
+    "RetryPolicy",
+    "SendToDeadLetters",
+    "Snooze",
+    "backoff",
+    "decide",
+    "snooze_backoff",
+]
 
 
 class Reason(StrEnum):
@@ -35,14 +46,14 @@ class RetryAt:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Hold:
+class Snooze:
     """Nothing can be sent just now, and the event is not to blame: it goes back, and no attempt is spent."""
 
     why: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Bury:
+class SendToDeadLetters:
     """Keep it in the dead-letter table.
 
     Attributes:
@@ -56,7 +67,7 @@ class Bury:
     answer: str = ""
 
 
-Outcome = Delivered | RetryAt | Hold | Bury
+Outcome = Delivered | RetryAt | Snooze | SendToDeadLetters
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,7 +91,7 @@ _LONGEST_DOUBLING: Final = 62
 """2**62 seconds: beyond it `timedelta` overflows, and any cap has long been reached."""
 
 
-def backoff(policy: RetryPolicy, *, tries: int, spread: float) -> timedelta:
+def backoff(policy: RetryPolicy, *, tries: int, jitter: float) -> timedelta:
     """Return the wait before the next try: exponential, capped, with full jitter.
 
     Full jitter after https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/: it spreads a crowd
@@ -89,14 +100,14 @@ def backoff(policy: RetryPolicy, *, tries: int, spread: float) -> timedelta:
     Args:
         policy: The limits.
         tries: How many tries have been made, from 1.
-        spread: Chance, from 0 to 1.
+        jitter: Chance, from 0 to 1.
     """
     doublings = min(max(tries, 1) - 1, _LONGEST_DOUBLING)
     longest = min(policy.cap.total_seconds(), policy.base.total_seconds() * 2**doublings)
-    return timedelta(seconds=longest * spread)
+    return timedelta(seconds=longest * jitter)
 
 
-def pause(policy: RetryPolicy, *, holds: int, spread: float) -> timedelta:
+def snooze_backoff(policy: RetryPolicy, *, holds: int, jitter: float) -> timedelta:
     """Return the wait before an event that something of ours keeps back looks again: as `backoff`, but never long.
 
     A database that is away, say, will be mended: then the events that wait for it shall not sleep on for an hour.
@@ -104,63 +115,63 @@ def pause(policy: RetryPolicy, *, holds: int, spread: float) -> timedelta:
     Args:
         policy: The limits.
         holds: How often the event has been kept back, from 1.
-        spread: Chance, from 0 to 1.
+        jitter: Chance, from 0 to 1.
     """
-    return backoff(replace(policy, cap=min(policy.cap, _LONGEST_PAUSE)), tries=holds, spread=spread)
+    return backoff(replace(policy, cap=min(policy.cap, _LONGEST_PAUSE)), tries=holds, jitter=jitter)
 
 
 _LONGEST_PAUSE: Final = timedelta(minutes=5)
 
 
 def decide(
-    verdict: Verdict,
-    answer: Answer,
+    classification: Classification,
+    answer: Response,
     *,
     policy: RetryPolicy,
     attempts: int,
     held: bool,
     enqueued_at: datetime,
     now: datetime,
-    spread: float,
+    jitter: float,
 ) -> Outcome:
     """Return what becomes of an event.
 
     Args:
-        verdict: What the answer means.
+        classification: What the answer means.
         answer: The answer itself.
         policy: How long and how often to try.
         attempts: Attempts spent, this one included.
         held: Whether "not now" is AquilaX' state rather than this event's luck: then it spends no attempt.
         enqueued_at: When the event was first enqueued.
         now: The time.
-        spread: Chance, from 0 to 1.
+        jitter: Chance, from 0 to 1.
     """
-    match verdict:
-        case Verdict.DELIVERED:
+    match classification:
+        case Classification.DELIVERED:
             return Delivered()
-        case Verdict.REJECTED | Verdict.FORBIDDEN:
-            reason = Reason.REJECTED if verdict is Verdict.REJECTED else Reason.FORBIDDEN
-            return Bury(reason=reason, http_status=answer.status, answer=answer.text)
-        case Verdict.LOCKED_OUT:
-            return Hold(why=answer.words)
-        case Verdict.NOT_NOW if held:
-            return Hold(why=answer.words)
-        case Verdict.NOT_NOW:
+        case Classification.REJECTED | Classification.FORBIDDEN:
+            reason = Reason.REJECTED if classification is Classification.REJECTED else Reason.FORBIDDEN
+            return SendToDeadLetters(reason=reason, http_status=answer.status, answer=answer.text)
+        case Classification.UNAUTHORIZED:
+            return Snooze(why=answer.words)
+        case Classification.RETRYABLE if held:
+            return Snooze(why=answer.words)
+        case Classification.RETRYABLE:
             deadline = enqueued_at + policy.horizon
             if attempts >= policy.max_attempts or now >= deadline:
-                return Bury(reason=Reason.EXHAUSTED, http_status=answer.status, answer=answer.text)
-            wait = backoff(policy, tries=attempts, spread=spread)
-            due = now + _asked(wait, answer, policy=policy, spread=spread)
+                return SendToDeadLetters(reason=Reason.EXHAUSTED, http_status=answer.status, answer=answer.text)
+            wait = backoff(policy, tries=attempts, jitter=jitter)
+            due = now + _asked(wait, answer, policy=policy, jitter=jitter)
             return RetryAt(at=min(due, deadline), why=answer.words)
         case _:
-            assert_never(verdict)
+            assert_never(classification)
 
 
-def _asked(wait: timedelta, answer: Answer, *, policy: RetryPolicy, spread: float) -> timedelta:
+def _asked(wait: timedelta, answer: Response, *, policy: RetryPolicy, jitter: float) -> timedelta:
     """The wait, or what AquilaX asks for, with a little jitter so that not all come back at the same instant.
 
     No wait is longer than the horizon, which also keeps a hostile Retry-After from overflowing the calendar.
     """
     if answer.retry_after is not None:
-        wait = max(wait, answer.retry_after + policy.base * spread)
+        wait = max(wait, answer.retry_after + policy.base * jitter)
     return min(wait, policy.horizon)

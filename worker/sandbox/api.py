@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Final, NoReturn, assert_never
 
 from aiohttp import web
 
-from worker.sandbox.answers import Reply, Silence
 from worker.sandbox.contract import Ask, dressed
+from worker.sandbox.responses import ScriptedResponse, Silence
 from worker.sandbox.state import Sandbox
 
 if TYPE_CHECKING:
-    from worker.sandbox.behaviour import Behaviour
+    from worker.sandbox.faults import Faults
 
 __all__ = ["SANDBOX", "feedback", "routes"]
 
@@ -40,7 +40,7 @@ async def feedback(request: web.Request) -> web.StreamResponse:
     visit = received.arrived(ask, at=time.time())
     try:
         answer = sandbox.answer(ask)
-        scripted = answer.latency if isinstance(answer, Reply) else None
+        scripted = answer.latency if isinstance(answer, ScriptedResponse) else None
         latency = sandbox.latency() if scripted is None else scripted
         if latency:
             await asyncio.sleep(latency)
@@ -73,7 +73,7 @@ def _once(request: web.Request, name: str) -> str:
     return values[0] if len(values) == 1 else ""
 
 
-def _response(request: web.Request, behaviour: Behaviour, reply: Reply) -> web.Response:
+def _response(request: web.Request, behaviour: Faults, reply: ScriptedResponse) -> web.Response:
     body, headers = dressed(reply, behaviour, now=datetime.now(UTC), request_headers=request.headers)
     text = body if isinstance(body, str) else json.dumps(body)
     return web.Response(status=reply.status, body=text.encode(), headers=headers)

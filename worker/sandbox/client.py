@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any, Final, Self
 
 import requests
 
-from worker.sandbox.answers import Answer, answer_to_json
-from worker.sandbox.behaviour import Behaviour
+from worker.sandbox.faults import Faults
 from worker.sandbox.received import Account, Totals
+from worker.sandbox.responses import Answer, response_to_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -63,20 +63,20 @@ class SandboxClient:
         """Return what became of one request_id, with its recent requests; all zeros if it never came."""
         return Account.from_json(self._ask("GET", f"received/{request_id}"))
 
-    def behaviour(self) -> Behaviour:
+    def behaviour(self) -> Faults:
         """Return how it misbehaves."""
-        return Behaviour().changed(self._ask("GET", "behaviour"))
+        return Faults().changed(self._ask("GET", "behaviour"))
 
-    def behave(self, **changes: object) -> Behaviour:
+    def behave(self, **changes: object) -> Faults:
         """Change how it misbehaves, and return it.
 
         Args:
-            changes: Fields of `Behaviour` in their JSON form; the others stay as they are.
+            changes: Fields of `Faults` in their JSON form; the others stay as they are.
 
         Raises:
             SandboxError: A field is wrong.
         """
-        return Behaviour().changed(self._ask("PATCH", "behaviour", changes))
+        return Faults().changed(self._ask("PATCH", "behaviour", changes))
 
     def mend(self) -> None:
         """Let everything work: no misbehaviour, no scripts. What it received stays."""
@@ -94,7 +94,7 @@ class SandboxClient:
         Raises:
             SandboxError: An answer is wrong.
         """
-        script = {"answers": [answer_to_json(answer) for answer in answers], "repeat_last": repeat_last}
+        script = {"answers": [response_to_json(answer) for answer in answers], "repeat_last": repeat_last}
         self._ask("PUT", f"scripts/{request_id}", script)
 
     def reset(self) -> None:

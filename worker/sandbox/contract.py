@@ -14,13 +14,13 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 
 from worker.sandbox import fields
-from worker.sandbox.answers import Answer, Body, Reply, documented
 from worker.sandbox.fields import InvalidFieldError
+from worker.sandbox.responses import Answer, Body, ScriptedResponse, documented
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from worker.sandbox.behaviour import Behaviour
+    from worker.sandbox.faults import Faults
 
 __all__ = ["Ask", "decide", "dressed", "judge"]
 
@@ -58,7 +58,7 @@ class Ask:
         return True
 
 
-def decide(ask: Ask, behaviour: Behaviour, *, key: str, elapsed: float, chance: float) -> Answer:
+def decide(ask: Ask, behaviour: Faults, *, key: str, elapsed: float, chance: float) -> Answer:
     """Return what a request gets: an outage, a misfortune, or the API's own answer.
 
     Args:
@@ -72,7 +72,7 @@ def decide(ask: Ask, behaviour: Behaviour, *, key: str, elapsed: float, chance: 
     return outage or behaviour.misfortune(chance) or judge(ask, behaviour, key=key)
 
 
-def judge(ask: Ask, behaviour: Behaviour, *, key: str) -> Reply:
+def judge(ask: Ask, behaviour: Faults, *, key: str) -> ScriptedResponse:
     """Return the API's own answer: who asks comes before what is asked, and that before whether there is such a thing.
 
     Args:
@@ -81,18 +81,18 @@ def judge(ask: Ask, behaviour: Behaviour, *, key: str) -> Reply:
         key: The key that is accepted.
     """
     if behaviour.revoked_key or ask.key != key:
-        return Reply(status=HTTPStatus.UNAUTHORIZED)
+        return ScriptedResponse(status=HTTPStatus.UNAUTHORIZED)
     if wrong := _what_is_wrong(ask):
-        return Reply(status=HTTPStatus.BAD_REQUEST, body=wrong)
+        return ScriptedResponse(status=HTTPStatus.BAD_REQUEST, body=wrong)
     if behaviour.forbids(ask.org, ask.group):
-        return Reply(status=HTTPStatus.FORBIDDEN)
+        return ScriptedResponse(status=HTTPStatus.FORBIDDEN)
     if not behaviour.knows(ask.request_id):
-        return Reply(status=HTTPStatus.NOT_FOUND)
-    return Reply(status=HTTPStatus.OK)
+        return ScriptedResponse(status=HTTPStatus.NOT_FOUND)
+    return ScriptedResponse(status=HTTPStatus.OK)
 
 
 def dressed(
-    reply: Reply, behaviour: Behaviour, *, now: datetime, request_headers: Mapping[str, str]
+    reply: ScriptedResponse, behaviour: Faults, *, now: datetime, request_headers: Mapping[str, str]
 ) -> tuple[Body, Mapping[str, str]]:
     """Return the body and the headers of a reply; its own headers come before the behaviour's.
 

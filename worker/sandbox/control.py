@@ -1,6 +1,6 @@
 """The control API: ask what the sandbox received, and tell it how to misbehave. It never shows the key.
 
-Who may use it is in `worker.sandbox.admission`.
+Who may use it is in `worker.sandbox.access_control`.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from typing import Any, Final
 from aiohttp import web
 
 from worker.sandbox import fields
-from worker.sandbox.answers import Script
 from worker.sandbox.api import SANDBOX
-from worker.sandbox.behaviour import Behaviour, ConflictingRatesError
+from worker.sandbox.faults import ConflictingRatesError, Faults
 from worker.sandbox.fields import InvalidFieldError
+from worker.sandbox.responses import ResponseScript
 
 __all__ = ["routes"]
 
@@ -79,7 +79,7 @@ async def _behaviour(request: web.Request) -> web.Response:
 
 async def _put_behaviour(request: web.Request) -> web.Response:
     sandbox = request.app[SANDBOX]
-    sandbox.behave(Behaviour().changed(await _document(request)), anew=True)
+    sandbox.behave(Faults().changed(await _document(request)), anew=True)
     return web.json_response(sandbox.behaviour.to_json())
 
 
@@ -92,7 +92,7 @@ async def _patch_behaviour(request: web.Request) -> web.Response:
 
 async def _put_script(request: web.Request) -> web.Response:
     request_id = _request_id(request)
-    request.app[SANDBOX].script(request_id, Script.from_json(await _document(request)))
+    request.app[SANDBOX].script(request_id, ResponseScript.from_json(await _document(request)))
     return web.Response(status=HTTPStatus.NO_CONTENT)
 
 

@@ -15,10 +15,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from producer import AsyncFeedbackProducer, FeedbackProducer
-from worker.deadletters import DeadLetterStore
-from worker.ledger import Count, Ledger
-from worker.sandbox.books import Books, audit, wrong_words
-from worker.sandbox.crowd import Crowd, gather
+from worker.dead_letters.store import DeadLetterStore
+from worker.delivery.idempotency import CountField, IdempotencyStore
+from worker.sandbox.run_balance import RunBalance, audit, wrong_words
+from worker.sandbox.workload import Workload, build_workload
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -76,16 +76,16 @@ class Demo:
     def run(self) -> bool:
         """Run it, and return whether the books balance."""
         with ExitStack() as open_parts:
-            sandbox, ledger, store, worker = self._set_up(open_parts)
-            crowd = gather(
+            sandbox, idempotency, store, worker = self._set_up(open_parts)
+            crowd = build_workload(
                 self.people,
                 began=datetime.now(UTC) - timedelta(seconds=self.people / 1000 + 2),
                 chance=random.Random(self.seed),  # noqa: S311 - a crowd, not a secret
                 forbidden_org=_FORBIDDEN_ORG,
             )
 
-            def look() -> Books:
-                return audit(sum(self.accepted), ledger, store.engine)
+            def look() -> RunBalance:
+                return audit(sum(self.accepted), idempotency, store.engine)
 
             self._say("\n[bold]1. People press[/], AquilaX misbehaves, and the worker is killed on the way")
             self._deliver(crowd, look, worker, sandbox)
@@ -101,7 +101,7 @@ class Demo:
             self._run("reconcile")
             return self._conclude(books, wrong_words(crowd.last_words, sandbox.received_by_request_id()))
 
-    def _set_up(self, open_parts: ExitStack) -> tuple[SandboxClient, Ledger, DeadLetterStore, Part]:
+    def _set_up(self, open_parts: ExitStack) -> tuple[SandboxClient, IdempotencyStore, DeadLetterStore, Part]:
         self._say("[bold]Setting up[/] the whole system on this machine")
         stack = self.stack
         stack.environment |= _HURRY
@@ -114,11 +114,13 @@ class Demo:
         worker = stack.start_worker("worker-1")
         self._up("worker", "celery -A worker worker", "30 requests at once")
         self._up("Flower", stack.start_flower(), "open it while the demo runs")
-        ledger = Ledger.connect(broker, ttl=timedelta(days=1), lease=timedelta(seconds=30), connections=1)
+        idempotency = IdempotencyStore.connect(
+            broker, ttl=timedelta(days=1), lease=timedelta(seconds=30), connections=1
+        )
         store = DeadLetterStore.connect(database)
-        return sandbox, open_parts.enter_context(closing(ledger)), open_parts.enter_context(closing(store)), worker
+        return sandbox, open_parts.enter_context(closing(idempotency)), open_parts.enter_context(closing(store)), worker
 
-    def _deliver(self, crowd: Crowd, look: Callable[[], Books], worker: Part, sandbox: SandboxClient) -> None:
+    def _deliver(self, crowd: Workload, look: Callable[[], RunBalance], worker: Part, sandbox: SandboxClient) -> None:
         middle = len(crowd.events) // 2
         backends = [
             Thread(target=self._sync_backend, args=(crowd.events[:middle],), name="sync"),
@@ -179,7 +181,7 @@ class Demo:
 
         asyncio.run(enqueue())
 
-    def _replay(self, look: Callable[[], Books]) -> None:
+    def _replay(self, look: Callable[[], RunBalance]) -> None:
         self._run("dead-letters", "list", "--by", "cause")
         self._run("dead-letters", "replay", "--yes")
         deadline = time.monotonic() + _PATIENCE
@@ -192,31 +194,33 @@ class Demo:
         self._say(f"   $ aquilax-feedback {' '.join(command)}")
         self.stack.run(*command)
 
-    def _show(self, books: Books, sandbox: SandboxClient) -> None:
+    def _show(self, books: RunBalance, sandbox: SandboxClient) -> None:
         table = Table("events", "count", title="What happened", title_justify="left", title_style="bold")
         table.columns[1].justify = "right"
         table.add_row("accepted", f"{books.accepted:,}")
-        for count in (Count.DELIVERED, Count.DUPLICATE, Count.STALE):
+        for count in (CountField.DELIVERED, CountField.DUPLICATE, CountField.STALE):
             table.add_row(count.value, f"{books.counts[count]:,}")
         for reason, number in sorted(books.dead.items()):
             table.add_row(f"dead: {reason}", f"{number:,}")
-        table.add_row("retried on the way", f"{books.counts[Count.RETRIED]:,}", style="dim")
+        table.add_row("retried on the way", f"{books.counts[CountField.RETRIED]:,}", style="dim")
         answers = sandbox.received().answers
         given = {answer: number for answer, number in answers.items() if answer.isdigit()}
         words = ", ".join(f"{answer}: {number:,}" for answer, number in sorted(given.items()))
         unanswered = sum(answers.values()) - sum(given.values())
         self.console.print(table)
         self._say(f"AquilaX got {sum(answers.values()):,} requests; its answers: {words}; none to {unanswered:,}")
-        if (again := given.get("200", 0) - books.counts[Count.DELIVERED]) > 0:
+        if (again := given.get("200", 0) - books.counts[CountField.DELIVERED]) > 0:
             self._say(f"{again:,} were sent again, because their answer was lost on the way or with the killed worker")
 
-    def _compare(self, before: Books, after: Books) -> None:
+    def _compare(self, before: RunBalance, after: RunBalance) -> None:
         """What became of those that were dead; the table has them among all others."""
         more = {count: after.counts[count] - before.counts[count] for count in after.counts}
-        delivered, known, stale = (more[count] for count in (Count.DELIVERED, Count.DUPLICATE, Count.STALE))
+        delivered, known, stale = (
+            more[count] for count in (CountField.DELIVERED, CountField.DUPLICATE, CountField.STALE)
+        )
         self._say(f"of the replayed {delivered:,} were delivered, {known:,} known to AquilaX already, {stale:,} stale")
 
-    def _conclude(self, books: Books, wrong: Sequence[str]) -> bool:
+    def _conclude(self, books: RunBalance, wrong: Sequence[str]) -> bool:
         for request_id in wrong[:10]:
             self._say(f"[red]AquilaX does not hold the last word on {request_id}[/]")
         if books.balance and not wrong:

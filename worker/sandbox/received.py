@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from worker.sandbox.contract import Ask
 
-__all__ = ["GONE", "MAX_RECENT", "MAX_REQUEST_IDS", "Account", "Received", "Request", "Totals", "Visit"]
+__all__ = ["GONE", "MAX_RECENT", "MAX_REQUEST_IDS", "Account", "Received", "ReceivedRequest", "Totals", "Visit"]
 
 MAX_RECENT: Final = 20
 """Requests that are listed for one request_id: the most recent ones."""
@@ -28,7 +28,7 @@ AnswerWord: TypeAlias = int | str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Request:
+class ReceivedRequest:
     """One request, as the sandbox reports it."""
 
     at: datetime
@@ -43,7 +43,7 @@ class Request:
         return {**asdict(self), "at": self.at.isoformat()}
 
     @classmethod
-    def from_json(cls, given: Mapping[str, Any]) -> Request:
+    def from_json(cls, given: Mapping[str, Any]) -> ReceivedRequest:
         """Read what `to_json` writes."""
         return cls(**{**given, "at": datetime.fromisoformat(given["at"])})
 
@@ -72,7 +72,7 @@ class Account:
     group: str | None = None
     in_flight: int = 0
     max_in_flight: int = 0
-    recent: tuple[Request, ...] = ()
+    recent: tuple[ReceivedRequest, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Return it with everything in it as JSON."""
@@ -81,7 +81,7 @@ class Account:
     @classmethod
     def from_json(cls, given: Mapping[str, Any]) -> Account:
         """Read what `to_json` writes; the recent requests may be left out."""
-        return cls(**{**given, "recent": tuple(Request.from_json(one) for one in given.get("recent", ()))})
+        return cls(**{**given, "recent": tuple(ReceivedRequest.from_json(one) for one in given.get("recent", ()))})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -228,9 +228,9 @@ class Received:
         return entry
 
 
-def _request(visit: Visit) -> Request:
+def _request(visit: Visit) -> ReceivedRequest:
     ask = visit.ask
-    return Request(
+    return ReceivedRequest(
         at=datetime.fromtimestamp(visit.at, UTC),
         status=ask.status,
         org=ask.org,

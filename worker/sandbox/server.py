@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 from aiohttp import web
 
 from worker.sandbox import api, control
-from worker.sandbox.admission import admitting
+from worker.sandbox.access_control import admitting
 
 if TYPE_CHECKING:
     import ssl

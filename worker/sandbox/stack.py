@@ -22,11 +22,11 @@ from typing import TYPE_CHECKING, Final, Self
 import redis
 import requests
 
-from worker.bounded_retry import NO_RETRY
-from worker.deadletters import upgrade
-from worker.redis_clients import redis_client
+from worker.clients.redis.connections import redis_client
+from worker.clients.redis.retry import NO_RETRY
+from worker.database.schema import upgrade
 from worker.sandbox.client import SandboxClient
-from worker.sandbox.leash import leashed
+from worker.sandbox.parent_death_signal import with_parent_death_signal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -243,7 +243,7 @@ class LocalStack:
         with log.open("ab") as output:
             before = output.tell()
             process = subprocess.Popen(  # noqa: S603 - our own programs, and arguments that are ours
-                leashed(list(command)),
+                with_parent_death_signal(list(command)),
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
@@ -294,4 +294,4 @@ _TRIES: Final = 100
 
 
 def _program() -> list[str]:
-    return [sys.executable, "-m", "worker.cli"]
+    return [sys.executable, "-m", "worker.operations.cli"]

@@ -12,8 +12,8 @@ from worker.sandbox.received import Received
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from worker.sandbox.answers import Answer, Script
-    from worker.sandbox.behaviour import Behaviour
+    from worker.sandbox.faults import Faults
+    from worker.sandbox.responses import Answer, ResponseScript
 
 __all__ = ["Sandbox"]
 
@@ -32,7 +32,7 @@ class Sandbox:
         self,
         *,
         key: str,
-        behaviour: Behaviour,
+        behaviour: Faults,
         seed: int | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -46,11 +46,11 @@ class Sandbox:
         """Be as at the start: forget what came, drop the scripts, behave as asked for then, draw the same chances."""
         self.received = Received()
         self._chance = random.Random(self._seed)  # noqa: S311 - chance decides what fails here; it guards nothing
-        self._scripts: dict[str, tuple[Script, int]] = {}
+        self._scripts: dict[str, tuple[ResponseScript, int]] = {}
         self._asked_for_outage = self._clock()
         self.behaviour = self._at_start
 
-    def behave(self, behaviour: Behaviour, *, anew: bool) -> None:
+    def behave(self, behaviour: Faults, *, anew: bool) -> None:
         """Misbehave differently from now on.
 
         Args:
@@ -61,7 +61,7 @@ class Sandbox:
         if anew:
             self._asked_for_outage = self._clock()
 
-    def script(self, request_id: str, script: Script) -> None:
+    def script(self, request_id: str, script: ResponseScript) -> None:
         """Give these answers for one request_id, whatever the behaviour, the key and an outage say."""
         self._scripts[request_id] = (script, 0)
 

@@ -12,7 +12,7 @@ from tests.chaos.scenario import Scenario
 from tests.chaos.system import SYNCED
 from tests.support.processes import VALKEY
 from tests.support.sentinels import SentinelGroup, sentinel_group
-from worker.sandbox.leash import leashed
+from worker.sandbox.parent_death_signal import with_parent_death_signal
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -91,7 +91,7 @@ def _in_step(watched: _Watched) -> int:
 def _on_a_leash(folder: Path) -> str:
     """A program that runs Valkey on a leash of this process."""
     program = folder / "valkey-on-a-leash"
-    words = " ".join(leashed([VALKEY]))
+    words = " ".join(with_parent_death_signal([VALKEY]))
     program.write_text(f'#!/bin/sh\nexec {words} "$@"\n')
     program.chmod(0o755)
     return str(program)

@@ -13,7 +13,7 @@ from sqlalchemy import create_engine, select
 from tests.acceptance.test_poison import POISON, message
 from tests.chaos.load import event_of
 from tests.chaos.scenario import Scenario
-from worker.deadletters import DeadLetter
+from worker.database.models import DeadLetter
 from worker.policy.retry import Reason
 
 if TYPE_CHECKING:

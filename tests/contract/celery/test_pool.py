@@ -13,7 +13,7 @@ from celery.worker.autoscale import Autoscaler
 
 from tests.support.processes import eventually
 from worker.app import create_app
-from worker.pool import TaskPool
+from worker.runtime.pool import TaskPool
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from tests.support.processes import RedisServer
-    from worker.broker.holder import Holder
+    from worker.broker.lease import Lease
 
 __all__ = ["TRANSPORT", "Drainer", "Looper", "Worker", "connect"]
 
@@ -52,9 +52,9 @@ class Worker:
         """Begin to consume, if that is how it receives."""
 
     @property
-    def holder(self) -> Holder:
+    def holder(self) -> Lease:
         """Who holds what it receives."""
-        holder: Holder = self.channel.holder
+        holder: Lease = self.channel.holder
         return holder
 
     @property

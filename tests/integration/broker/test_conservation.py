@@ -21,7 +21,7 @@ from tests.integration.broker.history import COUNTED, QUEUES, History
 from tests.integration.broker.messages import OURS
 from tests.integration.broker.places import Entry, Places, parsed, same_content
 from worker.broker.payload import due_at, to_payload
-from worker.broker.takeover import TakenOver
+from worker.broker.republish import Republished
 
 if TYPE_CHECKING:
     from tests.support.processes import RedisServer
@@ -239,8 +239,8 @@ class Conservation(History):
         if found := self._in_hand(number):
             worker, message, entry = found
             held_in = worker.channel.holder_of(message.delivery_tag).held_key if tells else ""
-            taken = TakenOver(message.delivery_tag, held_in)
-            with patch("worker.broker.channel.taken_over", return_value=taken):
+            taken = Republished(message.delivery_tag, held_in)
+            with patch("worker.broker.republish.republished", return_value=taken):
                 assert self.put_by_celery(self.new_name(), entry.queue, 0, eta, OURS)
             self.put[entry.queue] -= 1  # the same message still
             self.alive[entry.name] -= 1

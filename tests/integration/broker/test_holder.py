@@ -13,10 +13,10 @@ import pytest
 import redis
 
 from tests.support.processes import eventually
-from worker.accounts.keys import KEYS
-from worker.broker.holder import Holder
+from worker.accounting.queue_keys import KEYS
+from worker.broker.lease import Lease
 from worker.broker.settled import SETTLED
-from worker.ledger import Count, Ledger
+from worker.delivery.idempotency import CountField, IdempotencyStore
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,28 +28,28 @@ def test_a_lease_that_ended_before_it_was_renewed_is_told_and_counted(
     broker: RedisServer, broker_client: redis.Redis, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Once for each time: others may have what it held."""
-    before = Holder.leases_lost
-    holder = Holder(redis.ConnectionPool(port=broker.port), KEYS, lease=0.4)
+    before = Lease.leases_lost
+    holder = Lease(redis.ConnectionPool(port=broker.port), KEYS, lease=0.4)
 
     with caplog.at_level(logging.WARNING):
         holder.start()
         eventually(lambda: broker_client.exists(KEYS.holders), what="it has a lease")
-        assert Holder.leases_lost == before
+        assert Lease.leases_lost == before
         broker_client.delete(KEYS.holders)
-        eventually(lambda: Holder.leases_lost > before, what="it notices that it has none")
+        eventually(lambda: Lease.leases_lost > before, what="it notices that it has none")
         eventually(lambda: broker_client.exists(KEYS.holders), what="it has one again")
     holder.release()
 
-    assert Holder.leases_lost == before + 1
+    assert Lease.leases_lost == before + 1
     assert "ended before it was renewed" in caplog.text
 
 
 @pytest.fixture
-def holding(broker: RedisServer, broker_client: redis.Redis) -> Iterator[Holder]:
+def holding(broker: RedisServer, broker_client: redis.Redis) -> Iterator[Lease]:
     """A holder of 100 messages, in a program that has an event loop."""
     tags = [str(number) for number in range(100)]
     with closing(redis.ConnectionPool(port=broker.port)) as pool:
-        holder = Holder(pool, KEYS, lease=20)
+        holder = Lease(pool, KEYS, lease=20)
         holder.grouped = True
         holder.hold(tags)
         broker_client.hset(KEYS.unacked, mapping=dict.fromkeys(tags, '["{}", "", "q"]'))
@@ -66,7 +66,7 @@ def _acks(client: redis.Redis) -> int:
 
 
 def test_what_ends_while_others_are_in_hand_is_written_down_together(
-    holding: Holder, broker_client: redis.Redis
+    holding: Lease, broker_client: redis.Redis
 ) -> None:
     """In far fewer steps than messages, and none is left."""
     with ThreadPoolExecutor(8) as threads:
@@ -76,9 +76,9 @@ def test_what_ends_while_others_are_in_hand_is_written_down_together(
     assert _acks(broker_client) < 50
 
 
-def test_what_is_the_last_in_hand_is_written_down_at_once(holding: Holder, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_the_last_in_hand_is_written_down_at_once(holding: Lease, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing else will end soon, and somebody waits for room."""
-    monkeypatch.setattr("worker.broker.holder._GATHER", 60)
+    monkeypatch.setattr("worker.broker.lease._GATHER", 60)
     flushed: list[int] = []
     holding.on_flushed = lambda: flushed.append(len(holding._held))
     with holding._changed:
@@ -90,13 +90,13 @@ def test_what_is_the_last_in_hand_is_written_down_at_once(holding: Holder, monke
     assert flushed == [0]
 
 
-def test_what_the_ledger_has_ended_is_not_written_down_again(holding: Holder, broker_client: redis.Redis) -> None:
+def test_what_the_ledger_has_ended_is_not_written_down_again(holding: Lease, broker_client: redis.Redis) -> None:
     """There is room for more all the same; and what it has not ended is."""
     flushed: list[int] = []
     holding.on_flushed = lambda: flushed.append(len(holding._held))
-    with closing(Ledger(broker_client, ttl=timedelta(hours=1), lease=timedelta(seconds=40))) as ledger:
+    with closing(IdempotencyStore(broker_client, ttl=timedelta(hours=1), lease=timedelta(seconds=40))) as idempotency:
         for number in range(98):
-            assert ledger.settle(str(number), Count.STALE, held_in=holding.held_key)
+            assert idempotency.settle(str(number), CountField.STALE, held_in=holding.held_key)
         broker_client.config_resetstat()
         for number in range(98):
             holding.ack(str(number))
@@ -119,7 +119,7 @@ def test_what_others_acknowledge_is_forgotten_at_some_time(monkeypatch: pytest.M
     assert [settled.take(tag) for tag in ("1", "4", "4")] == [False, True, False]
 
 
-def test_it_tells_for_how_long_nothing_has_ended(holding: Holder) -> None:
+def test_it_tells_for_how_long_nothing_has_ended(holding: Lease) -> None:
     """Since the oldest message came, or since another one ended; not at all where nothing is held."""
     now = time.monotonic()
     assert holding.without_end(now + 60) > 59

@@ -8,7 +8,7 @@ import pytest
 import redis
 from kombu import Connection
 
-from worker.broker.refusals import Refused
+from worker.broker.server_errors import ServerError
 from worker.sandbox.stack import free_port
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def test_a_refusal_is_a_lost_connection(
     channel: Any = connection.default_channel
     mend = refuse(broker_client)
     try:
-        with pytest.raises(Refused) as refused, channel.conn_or_acquire() as client:
+        with pytest.raises(ServerError) as refused, channel.conn_or_acquire() as client:
             client.lpush("q", "entry")
     finally:
         mend()

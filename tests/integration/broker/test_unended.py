@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
-from worker.accounts.keys import KEYS
+from worker.accounting.queue_keys import KEYS
 from worker.broker.keys import DELAYED
-from worker.broker.scripts import ACK, BEAT, FETCH
+from worker.broker.scripts import ACK, FETCH, HEARTBEAT
 
 if TYPE_CHECKING:
     import redis
@@ -38,7 +38,7 @@ def die(client: redis.Redis, holder: str) -> None:
     client.zadd(KEYS.holders, {holder: 1})
     client.hset(KEYS.pulse, mapping={"at": 10**15, "grace": 0})
     keys = [KEYS.unacked, KEYS.index, KEYS.holders, KEYS.held_prefix + "heir", KEYS.pulse]
-    BEAT(client, keys, ["heir", 1000, *OF_QUEUES, KEYS.held_prefix])
+    HEARTBEAT(client, keys, ["heir", 1000, *OF_QUEUES, KEYS.held_prefix])
 
 
 def test_each_worker_that_was_lost_over_a_message_is_counted_in_it(broker_client: redis.Redis) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from kombu import Connection
 
-from worker.broker.pulse import PULSE
+from worker.broker.activity import PULSE
 from worker.broker.transport import Transport
 
 

@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from producer import FeedbackEvent
-from worker.policy.journey import Journey
-from worker.policy.message import Message, Unreadable, read_message
+from worker.policy.envelope import Envelope
+from worker.policy.message import Message, PoisonMessage, read_message
 
 NOW = datetime(2026, 1, 31, 12, tzinfo=UTC)
 BEFORE = NOW - timedelta(hours=3)
@@ -27,15 +27,15 @@ anything = st.recursive(
 )
 
 
-def read(kwargs: dict[str, Any], header: object = None, args: tuple[Any, ...] = ()) -> Message | Unreadable:
+def read(kwargs: dict[str, Any], header: object = None, args: tuple[Any, ...] = ()) -> Message | PoisonMessage:
     """Read a message with the tag "this", now."""
     return read_message(args, kwargs, header, delivery_tag="this", received_at=NOW)
 
 
-def unreadable(kwargs: dict[str, Any], header: object = None, args: tuple[Any, ...] = ()) -> Unreadable:
+def unreadable(kwargs: dict[str, Any], header: object = None, args: tuple[Any, ...] = ()) -> PoisonMessage:
     """Read a message that must be unreadable."""
     message = read(kwargs, header, args)
-    assert isinstance(message, Unreadable)
+    assert isinstance(message, PoisonMessage)
     return message
 
 
@@ -46,7 +46,7 @@ def test_a_message_is_an_event_on_its_journey() -> None:
     message = read(event.to_wire(), {"v": 1, "enqueued_at": BEFORE.isoformat(), "attempts": 2})
 
     assert message == Message(
-        event=event, journey=Journey(enqueued_at=BEFORE, message_id="this", attempts=2), delivery_tag="this"
+        event=event, envelope=Envelope(enqueued_at=BEFORE, message_id="this", attempts=2), delivery_tag="this"
     )
 
 
@@ -63,7 +63,7 @@ def test_the_first_receipt_stays_when_the_message_comes_again() -> None:
     """Otherwise an old word would grow younger with every retry, and win over a later one."""
     first = read_message((), WORDS, None, delivery_tag="this", received_at=BEFORE)
 
-    again = read(WORDS, first.journey.spent().to_header())
+    again = read(WORDS, first.envelope.spent().to_header())
 
     assert isinstance(again, Message)
     assert again.event.occurred_at == BEFORE
@@ -104,14 +104,14 @@ def test_a_damaged_header_is_unreadable_and_kept() -> None:
     message = unreadable(WORDS, {"v": 1, "attempts": "many"})
 
     assert json.loads(message.raw)["header"] == {"v": 1, "attempts": "many"}
-    assert message.journey == Journey(enqueued_at=NOW, message_id="this")
+    assert message.envelope == Envelope(enqueued_at=NOW, message_id="this")
 
 
 def test_an_unreadable_event_keeps_what_is_known_of_its_way() -> None:
     """So that waits for a database that is away grow, and the table says when it was first enqueued."""
     message = unreadable({"request_id": 5}, {"v": 1, "enqueued_at": BEFORE.isoformat(), "holds": 4})
 
-    assert message.journey == Journey(enqueued_at=BEFORE, message_id="this", holds=4)
+    assert message.envelope == Envelope(enqueued_at=BEFORE, message_id="this", holds=4)
 
 
 def test_what_kombu_decodes_to_more_than_json_is_kept_too() -> None:
@@ -126,14 +126,14 @@ def test_what_kombu_decodes_to_more_than_json_is_kept_too() -> None:
 )
 def test_nothing_that_comes_raises(args: list[Any], kwargs: dict[str, Any], header: object) -> None:
     """Celery acknowledges a task that raises: the message would be lost."""
-    assert isinstance(read(kwargs, header, tuple(args)), Message | Unreadable)
+    assert isinstance(read(kwargs, header, tuple(args)), Message | PoisonMessage)
 
 
 @pytest.mark.parametrize("ahead", [timedelta(0), timedelta(minutes=5), -timedelta(days=9)])
 def test_words_are_ordered_by_when_they_occurred(ahead: timedelta) -> None:
     """A press from last week, and one whose clock is a little ahead, count as they say."""
     message = read(
-        {**WORDS, "occurred_at": (NOW + ahead).isoformat()}, Journey(enqueued_at=NOW, message_id="m").to_header()
+        {**WORDS, "occurred_at": (NOW + ahead).isoformat()}, Envelope(enqueued_at=NOW, message_id="m").to_header()
     )
 
     assert isinstance(message, Message)
@@ -144,7 +144,7 @@ def test_a_press_from_the_future_counts_from_when_it_was_enqueued() -> None:
     """Else one browser with a wrong clock would make every later press on the answer stale, for years."""
     future = {**WORDS, "occurred_at": (NOW + timedelta(days=900)).isoformat()}
 
-    message = read(future, Journey(enqueued_at=NOW, message_id="m").to_header())
+    message = read(future, Envelope(enqueued_at=NOW, message_id="m").to_header())
 
     assert isinstance(message, Message)
     assert message.word.occurred_at == NOW

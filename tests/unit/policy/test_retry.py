@@ -1,4 +1,4 @@
-"""What becomes of an event after a verdict."""
+"""What becomes of an event after its classification."""
 
 from __future__ import annotations
 
@@ -9,12 +9,23 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.policy.retry import Bury, Delivered, Hold, Outcome, Reason, RetryAt, RetryPolicy, backoff, decide, pause
-from worker.policy.verdict import Answer, Verdict
+from worker.policy.classification import Classification, Response
+from worker.policy.retry import (
+    Delivered,
+    Outcome,
+    Reason,
+    RetryAt,
+    RetryPolicy,
+    SendToDeadLetters,
+    Snooze,
+    backoff,
+    decide,
+    snooze_backoff,
+)
 
 NOW = datetime(2026, 1, 31, 12, tzinfo=UTC)
 POLICY = RetryPolicy(max_attempts=5, base=timedelta(seconds=2), cap=timedelta(minutes=10), horizon=timedelta(hours=1))
-BUSY = Answer(status=503, text="later")
+BUSY = Response(status=503, text="later")
 
 spreads = st.floats(min_value=0, max_value=1)
 policies = st.builds(
@@ -27,12 +38,12 @@ policies = st.builds(
 retry_afters = st.none() | st.timedeltas(min_value=timedelta(0), max_value=timedelta(days=4000))
 
 
-def decision(verdict: Verdict, answer: Answer = BUSY, **changed: Any) -> Outcome:
+def decision(classification: Classification, answer: Response = BUSY, **changed: Any) -> Outcome:
     """Decide on a first attempt made just now, without jitter, but for what is changed."""
     given_: dict[str, Any] = {
-        "policy": POLICY, "attempts": 1, "held": False, "enqueued_at": NOW, "now": NOW, "spread": 1.0
+        "policy": POLICY, "attempts": 1, "held": False, "enqueued_at": NOW, "now": NOW, "jitter": 1.0
     }  # fmt: skip
-    return decide(verdict, answer, **(given_ | changed))
+    return decide(classification, answer, **(given_ | changed))
 
 
 @pytest.mark.parametrize(
@@ -40,54 +51,54 @@ def decision(verdict: Verdict, answer: Answer = BUSY, **changed: Any) -> Outcome
 )
 def test_the_longest_wait_doubles_up_to_the_cap(tries: int, seconds: float) -> None:
     """Exponential, capped."""
-    assert backoff(POLICY, tries=tries, spread=1) == timedelta(seconds=seconds)
+    assert backoff(POLICY, tries=tries, jitter=1) == timedelta(seconds=seconds)
 
 
-@given(policy=policies, tries=st.integers(min_value=0, max_value=10**9), spread=spreads)
-def test_a_wait_lies_between_nothing_and_the_cap(policy: RetryPolicy, tries: int, spread: float) -> None:
+@given(policy=policies, tries=st.integers(min_value=0, max_value=10**9), jitter=spreads)
+def test_a_wait_lies_between_nothing_and_the_cap(policy: RetryPolicy, tries: int, jitter: float) -> None:
     """Full jitter: anything from 0 to the longest wait, and never an overflow."""
-    wait = backoff(policy, tries=tries, spread=spread)
+    wait = backoff(policy, tries=tries, jitter=jitter)
 
     assert timedelta(0) <= wait <= policy.cap
 
 
-@given(tries=st.integers(min_value=1, max_value=100), spread=spreads)
-def test_full_jitter_is_a_share_of_the_longest_wait(tries: int, spread: float) -> None:
+@given(tries=st.integers(min_value=1, max_value=100), jitter=spreads)
+def test_full_jitter_is_a_share_of_the_longest_wait(tries: int, jitter: float) -> None:
     """Chance spreads the whole wait, not only its end."""
-    longest = backoff(POLICY, tries=tries, spread=1)
+    longest = backoff(POLICY, tries=tries, jitter=1)
 
-    assert abs(backoff(POLICY, tries=tries, spread=spread) - longest * spread) <= timedelta(microseconds=1)
+    assert abs(backoff(POLICY, tries=tries, jitter=jitter) - longest * jitter) <= timedelta(microseconds=1)
 
 
 def test_a_delivered_event_is_done() -> None:
     """There is nothing more to say."""
-    assert decision(Verdict.DELIVERED, Answer(status=200)) == Delivered()
+    assert decision(Classification.DELIVERED, Response(status=200)) == Delivered()
 
 
 def test_a_rejected_event_is_buried_at_once() -> None:
     """It would be refused again."""
-    outcome = decision(Verdict.REJECTED, Answer(status=404, text="Request ID not found"))
+    outcome = decision(Classification.REJECTED, Response(status=404, text="Request ID not found"))
 
-    assert outcome == Bury(reason=Reason.REJECTED, http_status=404, answer="Request ID not found")
+    assert outcome == SendToDeadLetters(reason=Reason.REJECTED, http_status=404, answer="Request ID not found")
 
 
 def test_a_forbidden_event_is_buried_at_once() -> None:
     """The key may not speak for this group, however often it asks."""
-    outcome = decision(Verdict.FORBIDDEN, Answer(status=403, text="no"))
+    outcome = decision(Classification.FORBIDDEN, Response(status=403, text="no"))
 
-    assert outcome == Bury(reason=Reason.FORBIDDEN, http_status=403, answer="no")
+    assert outcome == SendToDeadLetters(reason=Reason.FORBIDDEN, http_status=403, answer="no")
 
 
 def test_an_event_is_retried_after_the_backoff() -> None:
     """The attempts spent set the wait."""
-    assert decision(Verdict.NOT_NOW, attempts=3) == RetryAt(at=NOW + timedelta(seconds=8), why="503 later")
+    assert decision(Classification.RETRYABLE, attempts=3) == RetryAt(at=NOW + timedelta(seconds=8), why="503 later")
 
 
 def test_retry_after_is_obeyed_in_full() -> None:
     """The backoff's cap is ours; what AquilaX asks for is beyond it, and up to the horizon it is given."""
     asked = timedelta(minutes=30)
 
-    outcome = decision(Verdict.NOT_NOW, Answer(status=429, retry_after=asked), spread=0.0)
+    outcome = decision(Classification.RETRYABLE, Response(status=429, retry_after=asked), jitter=0.0)
 
     assert isinstance(outcome, RetryAt)
     assert outcome.at == NOW + asked
@@ -97,7 +108,7 @@ def test_a_crowd_that_was_asked_to_wait_does_not_come_back_at_one_instant() -> N
     """Never before the time that was asked for, and spread over a little time after it."""
     asked = timedelta(minutes=30)
 
-    outcome = decision(Verdict.NOT_NOW, Answer(status=429, retry_after=asked), spread=0.5)
+    outcome = decision(Classification.RETRYABLE, Response(status=429, retry_after=asked), jitter=0.5)
 
     assert isinstance(outcome, RetryAt)
     assert outcome.at == NOW + asked + timedelta(seconds=1)
@@ -105,7 +116,7 @@ def test_a_crowd_that_was_asked_to_wait_does_not_come_back_at_one_instant() -> N
 
 def test_a_short_retry_after_does_not_shorten_the_backoff() -> None:
     """Retry-After is the least to wait."""
-    outcome = decision(Verdict.NOT_NOW, Answer(status=503, retry_after=timedelta(0)), attempts=4)
+    outcome = decision(Classification.RETRYABLE, Response(status=503, retry_after=timedelta(0)), attempts=4)
 
     assert isinstance(outcome, RetryAt)
     assert outcome.at == NOW + timedelta(seconds=16)
@@ -113,15 +124,17 @@ def test_a_short_retry_after_does_not_shorten_the_backoff() -> None:
 
 def test_the_last_attempt_is_the_last() -> None:
     """As many attempts as the policy says, and not one more."""
-    assert isinstance(decision(Verdict.NOT_NOW, attempts=4), RetryAt)
-    assert decision(Verdict.NOT_NOW, attempts=5) == Bury(reason=Reason.EXHAUSTED, http_status=503, answer="later")
+    assert isinstance(decision(Classification.RETRYABLE, attempts=4), RetryAt)
+    assert decision(Classification.RETRYABLE, attempts=5) == SendToDeadLetters(
+        reason=Reason.EXHAUSTED, http_status=503, answer="later"
+    )
 
 
 def test_a_wait_beyond_the_horizon_becomes_one_last_try_at_the_horizon() -> None:
     """Time that is left is used."""
     outcome = decision(
-        Verdict.NOT_NOW,
-        Answer(status=503, retry_after=timedelta(days=2)),
+        Classification.RETRYABLE,
+        Response(status=503, retry_after=timedelta(days=2)),
         enqueued_at=NOW - timedelta(minutes=59),
     )
 
@@ -131,17 +144,19 @@ def test_a_wait_beyond_the_horizon_becomes_one_last_try_at_the_horizon() -> None
 
 def test_after_the_horizon_an_event_is_exhausted() -> None:
     """Nobody waits for it any more."""
-    outcome = decision(Verdict.NOT_NOW, Answer(status=None, text="timeout"), enqueued_at=NOW - timedelta(hours=1))
+    outcome = decision(
+        Classification.RETRYABLE, Response(status=None, text="timeout"), enqueued_at=NOW - timedelta(hours=1)
+    )
 
-    assert outcome == Bury(reason=Reason.EXHAUSTED, http_status=None, answer="timeout")
+    assert outcome == SendToDeadLetters(reason=Reason.EXHAUSTED, http_status=None, answer="timeout")
 
 
 @pytest.mark.parametrize("retry_after", [timedelta(0), timedelta(days=3650), timedelta.max])
 def test_a_hostile_retry_after_is_no_longer_than_the_horizon(retry_after: timedelta) -> None:
     """No answer can put an event to sleep for ever, or overflow the calendar."""
-    answer = Answer(status=503, retry_after=min(retry_after, timedelta(days=3650)))
+    answer = Response(status=503, retry_after=min(retry_after, timedelta(days=3650)))
 
-    outcome = decision(Verdict.NOT_NOW, answer)
+    outcome = decision(Classification.RETRYABLE, answer)
 
     assert isinstance(outcome, RetryAt)
     assert outcome.at <= NOW + POLICY.horizon
@@ -150,24 +165,26 @@ def test_a_hostile_retry_after_is_no_longer_than_the_horizon(retry_after: timede
 def test_locked_out_is_held_however_many_attempts_and_however_late() -> None:
     """Our key is wrong: no event is to blame, and none is buried for it."""
     outcome = decision(
-        Verdict.LOCKED_OUT,
-        Answer(status=401, text="no"),
+        Classification.UNAUTHORIZED,
+        Response(status=401, text="no"),
         attempts=10**6,
         enqueued_at=NOW - timedelta(days=900),
     )
 
-    assert outcome == Hold(why="401 no")
+    assert outcome == Snooze(why="401 no")
 
 
 def test_not_now_spends_no_attempt_while_aquilax_is_known_to_be_down() -> None:
     """Not even the last one: no event is to blame."""
-    assert decision(Verdict.NOT_NOW, held=True, attempts=10**6) == Hold(why=BUSY.words)
+    assert decision(Classification.RETRYABLE, held=True, attempts=10**6) == Snooze(why=BUSY.words)
 
 
-@pytest.mark.parametrize("verdict", [Verdict.DELIVERED, Verdict.REJECTED, Verdict.FORBIDDEN])
-def test_a_hold_changes_no_other_answer(verdict: Verdict) -> None:
+@pytest.mark.parametrize(
+    "classification", [Classification.DELIVERED, Classification.REJECTED, Classification.FORBIDDEN]
+)
+def test_a_hold_changes_no_other_answer(classification: Classification) -> None:
     """What AquilaX says of this event counts."""
-    assert decision(verdict, held=True) == decision(verdict, held=False)
+    assert decision(classification, held=True) == decision(classification, held=False)
 
 
 @given(
@@ -175,27 +192,27 @@ def test_a_hold_changes_no_other_answer(verdict: Verdict) -> None:
     attempts=st.integers(min_value=1, max_value=2**31),
     age=st.timedeltas(min_value=timedelta(0), max_value=timedelta(days=365_000)),
     retry_after=retry_afters,
-    spread=spreads,
+    jitter=spreads,
 )
 def test_a_retry_is_never_in_the_past_and_never_beyond_the_horizon(
-    policy: RetryPolicy, attempts: int, age: timedelta, retry_after: timedelta | None, spread: float
+    policy: RetryPolicy, attempts: int, age: timedelta, retry_after: timedelta | None, jitter: float
 ) -> None:
     """Whatever AquilaX answers, the event ends: retried within its horizon, or exhausted."""
     outcome = decision(
-        Verdict.NOT_NOW,
-        Answer(status=503, retry_after=retry_after),
-        policy=policy, attempts=attempts, enqueued_at=NOW - age, spread=spread,
+        Classification.RETRYABLE,
+        Response(status=503, retry_after=retry_after),
+        policy=policy, attempts=attempts, enqueued_at=NOW - age, jitter=jitter,
     )  # fmt: skip
 
     if isinstance(outcome, RetryAt):
         assert attempts < policy.max_attempts
         assert NOW <= outcome.at <= NOW - age + policy.horizon
     else:
-        assert isinstance(outcome, Bury)
+        assert isinstance(outcome, SendToDeadLetters)
         assert attempts >= policy.max_attempts or age >= policy.horizon
 
 
-@given(policy=policies, holds=st.integers(min_value=1, max_value=2**31), spread=spreads)
-def test_what_something_of_ours_keeps_back_looks_again_soon(policy: RetryPolicy, holds: int, spread: float) -> None:
+@given(policy=policies, holds=st.integers(min_value=1, max_value=2**31), jitter=spreads)
+def test_what_something_of_ours_keeps_back_looks_again_soon(policy: RetryPolicy, holds: int, jitter: float) -> None:
     """A database that was mended is noticed."""
-    assert timedelta(0) <= pause(policy, holds=holds, spread=spread) <= min(policy.cap, timedelta(minutes=5))
+    assert timedelta(0) <= snooze_backoff(policy, holds=holds, jitter=jitter) <= min(policy.cap, timedelta(minutes=5))

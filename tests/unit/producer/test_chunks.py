@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from producer import FeedbackEvent, InvalidEvent
-from producer.chunks import CHUNK, async_chunks, chunks
+from producer._chunks import CHUNK, async_chunks, chunks
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Iterator

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from producer import EnqueueUncertain
-from producer.connection import Connection
+from producer._connection import Connection
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

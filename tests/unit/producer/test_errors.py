@@ -12,8 +12,8 @@ import pytest
 import redis.exceptions
 
 from producer import BrokerUnavailable, EnqueueUncertain, FeedbackEvent, InvalidEvent, ProducerError
-from producer.connection import Connection
-from producer.dialling import dial
+from producer._connection import Connection
+from producer._dialling import dial
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from producer import FeedbackEvent
-from producer.message import JOURNEY, JOURNEY_VERSION, to_message, to_messages
+from producer.message import ENVELOPE, ENVELOPE_VERSION, to_message, to_messages
 
 EVENT = FeedbackEvent(
     request_id="77e81bbc-3e7f-47b9-87fa-681b5d2f54e6",
@@ -55,7 +55,7 @@ def test_messages_that_are_made_together_are_those_that_are_made_one_by_one() ->
         FeedbackEvent(request_id=str(UUID(int=number)), status=bool(number % 2), org=f"o{number % 3}", group="g")
         for number in range(7)
     ]
-    options: dict[str, Any] = {"queue": "100%", "enqueued_at": EVENT.occurred_at, "journey": {"dead_letter": 7}}
+    options: dict[str, Any] = {"queue": "100%", "enqueued_at": EVENT.occurred_at, "envelope": {"dead_letter": 7}}
 
     together = [_read(message) for message in to_messages(events, **options)]
     one_by_one = [_read(to_message(event, **options)) for event in events]
@@ -105,19 +105,19 @@ def test_the_journey_begins_when_the_event_is_enqueued() -> None:
     """Age and horizon are counted from here."""
     before = datetime.now(UTC)
 
-    journey = _read(to_message(EVENT))["headers"][JOURNEY]
+    envelope = _read(to_message(EVENT))["headers"][ENVELOPE]
 
-    assert journey["v"] == JOURNEY_VERSION
-    assert before <= datetime.fromisoformat(journey["enqueued_at"]) <= datetime.now(UTC)
+    assert envelope["v"] == ENVELOPE_VERSION
+    assert before <= datetime.fromisoformat(envelope["enqueued_at"]) <= datetime.now(UTC)
 
 
 def test_a_replayed_journey_goes_on_where_it_began() -> None:
     """A replay tells the worker which dead letter it is, and how old the event is."""
     first = EVENT.occurred_at + timedelta(seconds=1)
 
-    journey = _read(to_message(EVENT, enqueued_at=first, journey={"dead_letter": 7}))["headers"][JOURNEY]
+    envelope = _read(to_message(EVENT, enqueued_at=first, envelope={"dead_letter": 7}))["headers"][ENVELOPE]
 
-    assert journey == {"v": JOURNEY_VERSION, "enqueued_at": first.isoformat(), "dead_letter": 7}
+    assert envelope == {"v": ENVELOPE_VERSION, "enqueued_at": first.isoformat(), "dead_letter": 7}
 
 
 def test_the_origin_names_the_process() -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from producer.readiness import READABLE, WRITABLE, poller
+from producer._readiness import READABLE, WRITABLE, poller
 
 if TYPE_CHECKING:
     from tests.support.processes import RedisServer

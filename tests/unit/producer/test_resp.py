@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from producer import BrokerUnavailable, EnqueueUncertain
-from producer.chunks import CHUNK
-from producer.resp import MOST_MESSAGES, enqueuing, leaves_clean, require_taken
+from producer._chunks import CHUNK
+from producer._resp import MOST_MESSAGES, enqueuing, leaves_clean, require_taken
 
 
 def test_a_command_counts_its_parts_and_their_bytes() -> None:

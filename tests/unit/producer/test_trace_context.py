@@ -14,7 +14,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags, TraceState
 
 from producer import FeedbackEvent
-from producer.message import JOURNEY, to_message
+from producer.message import ENVELOPE, to_message
 from producer.trace_context import TRACE_HEADERS, trace_headers
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def test_a_message_names_the_span_that_it_is_made_in() -> None:
 
     context = span.get_span_context()
     assert found["traceparent"] == f"00-{context.trace_id:032x}-{context.span_id:016x}-{context.trace_flags:02x}"
-    assert list(found)[-2:] == [JOURNEY, "traceparent"]
+    assert list(found)[-2:] == [ENVELOPE, "traceparent"]
 
 
 def test_what_a_vendor_needs_goes_along() -> None:

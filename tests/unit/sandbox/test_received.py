@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from worker.sandbox import received as received_module
 from worker.sandbox.contract import Ask
-from worker.sandbox.received import MAX_RECENT, Account, Received, Request, Totals
+from worker.sandbox.received import MAX_RECENT, Account, Received, ReceivedRequest, Totals
 
 if TYPE_CHECKING:
     import pytest
@@ -41,7 +41,7 @@ def test_what_became_of_a_request_id_is_told() -> None:
         group="g",
         max_in_flight=1,
         recent=tuple(
-            Request(
+            ReceivedRequest(
                 at=datetime(1970, 1, 1, 0, 0, at, tzinfo=UTC),
                 status=status,
                 org=org,

@@ -2,15 +2,15 @@ from __future__ import annotations
 
 import pytest
 
-from worker.sandbox.answers import Answer, Reply, Script, Silence
-from worker.sandbox.behaviour import Behaviour
 from worker.sandbox.contract import Ask
+from worker.sandbox.faults import Faults
+from worker.sandbox.responses import Answer, ResponseScript, ScriptedResponse, Silence
 from worker.sandbox.state import Sandbox
 
 ASK = Ask(
     request_id="77e81bbc-3e7f-47b9-87fa-681b5d2f54e6", status="true", org="o", group="g", key="the-key", user_agent=""
 )
-HALF_FAIL = Behaviour(error_rates={503: 0.5})
+HALF_FAIL = Faults(error_rates={503: 0.5})
 
 
 def answers(sandbox: Sandbox, count: int) -> list[Answer]:
@@ -20,21 +20,23 @@ def answers(sandbox: Sandbox, count: int) -> list[Answer]:
 
 def test_a_script_is_followed_and_then_over() -> None:
     """Its answers come in order, whatever the key and the behaviour say; then the usual ones."""
-    sandbox = Sandbox(key="the-key", behaviour=Behaviour(revoked_key=True))
-    sandbox.script(ASK.request_id, Script(answers=(Reply(status=503), Silence.HANG)))
+    sandbox = Sandbox(key="the-key", behaviour=Faults(revoked_key=True))
+    sandbox.script(ASK.request_id, ResponseScript(answers=(ScriptedResponse(status=503), Silence.HANG)))
 
-    assert answers(sandbox, 3) == [Reply(status=503), Silence.HANG, Reply(status=401)]
+    assert answers(sandbox, 3) == [ScriptedResponse(status=503), Silence.HANG, ScriptedResponse(status=401)]
 
 
 def test_a_script_can_repeat_its_last_answer_for_ever() -> None:
     """Until the scripts are dropped."""
-    sandbox = Sandbox(key="the-key", behaviour=Behaviour())
-    sandbox.script(ASK.request_id, Script(answers=(Silence.RESET, Reply(status=404)), repeat_last=True))
+    sandbox = Sandbox(key="the-key", behaviour=Faults())
+    sandbox.script(
+        ASK.request_id, ResponseScript(answers=(Silence.RESET, ScriptedResponse(status=404)), repeat_last=True)
+    )
     scripted = answers(sandbox, 4)
     sandbox.drop_scripts()
 
-    assert scripted == [Silence.RESET, *[Reply(status=404)] * 3]
-    assert answers(sandbox, 1) == [Reply(status=200)]
+    assert scripted == [Silence.RESET, *[ScriptedResponse(status=404)] * 3]
+    assert answers(sandbox, 1) == [ScriptedResponse(status=200)]
 
 
 def test_the_same_seed_draws_the_same_chances() -> None:
@@ -46,7 +48,7 @@ def test_the_same_seed_draws_the_same_chances() -> None:
 
 def test_a_rate_befalls_about_that_share_of_requests() -> None:
     """Half asked for is half of them, give or take."""
-    failed = answers(Sandbox(key="the-key", behaviour=HALF_FAIL, seed=7), 1000).count(Reply(status=503))
+    failed = answers(Sandbox(key="the-key", behaviour=HALF_FAIL, seed=7), 1000).count(ScriptedResponse(status=503))
 
     assert 440 < failed < 560
 
@@ -56,8 +58,8 @@ def test_a_reset_is_as_good_as_a_restart() -> None:
     sandbox = Sandbox(key="the-key", behaviour=HALF_FAIL, seed=7)
     at_first = answers(sandbox, 50)
     sandbox.received.arrived(ASK, at=0)
-    sandbox.script(ASK.request_id, Script(answers=(Silence.HANG,), repeat_last=True))
-    sandbox.behave(Behaviour(revoked_key=True), anew=True)
+    sandbox.script(ASK.request_id, ResponseScript(answers=(Silence.HANG,), repeat_last=True))
+    sandbox.behave(Faults(revoked_key=True), anew=True)
 
     sandbox.reset()
 
@@ -70,17 +72,17 @@ def test_a_reset_is_as_good_as_a_restart() -> None:
 def test_an_outage_counts_from_when_it_was_asked_for(anew: bool, status: int) -> None:
     """Another change leaves a running outage as it is; asking for one begins it anew."""
     moment = 0.0
-    sandbox = Sandbox(key="the-key", behaviour=Behaviour(), clock=lambda: moment)
+    sandbox = Sandbox(key="the-key", behaviour=Faults(), clock=lambda: moment)
     moment = 10.0
 
-    sandbox.behave(Behaviour().changed({"outage": {"for": 5}}), anew=anew)
+    sandbox.behave(Faults().changed({"outage": {"for": 5}}), anew=anew)
 
-    assert answers(sandbox, 1) == [Reply(status=status)]
+    assert answers(sandbox, 1) == [ScriptedResponse(status=status)]
 
 
 def test_latency_is_between_itself_and_its_jitter_more() -> None:
     """Jitter only ever adds."""
-    sandbox = Sandbox(key="the-key", behaviour=Behaviour(latency=1, jitter=0.5), seed=7)
+    sandbox = Sandbox(key="the-key", behaviour=Faults(latency=1, jitter=0.5), seed=7)
 
     drawn = [sandbox.latency() for _ in range(200)]
 

@@ -1,1 +1,1 @@
-"""Redis as the worker's parts use it: many tasks' scripts in one round trip."""
+"""Connections to Redis, its clock, and scripts."""

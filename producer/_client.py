@@ -1,0 +1,163 @@
+"""`FeedbackProducer`: hand feedback over to Redis from threads."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Self, overload
+
+from producer._chunks import Item, Taken, chunks
+from producer._configured import Configured, to_event
+from producer._pool import Pool
+from producer._resp import enqueuing, leaves_clean, require_taken
+from producer.errors import ProducerError
+from producer.message import to_message, to_messages
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from datetime import datetime
+    from types import TracebackType
+    from uuid import UUID
+
+    from producer.event import FeedbackEvent
+
+__all__ = ["FeedbackProducer"]
+
+
+class FeedbackProducer(Configured):
+    """Enqueues feedback events; to be shared by all threads, and to be made once for a process.
+
+    Safe after a fork: a child opens connections of its own.
+
+    Args:
+        url: ``redis://``, ``rediss://``, ``unix://``, ``redis+socket://`` or ``sentinel://``; docs/settings.md lists
+            its options.
+        timeout: The budget of one call, in seconds: waiting for a connection, resolving, connecting, logging in,
+            sending and the reply, all together.
+        queue: The Celery queue that the workers consume.
+        max_connections: Connections at most. A call that finds all of them busy waits, within its budget.
+        sentinel_master: The name of the master that the sentinels watch, if ``url`` names sentinels. They are asked for
+            it each time that a connection is made: after one was lost, or led to a server that is not the master.
+
+    Raises:
+        ValueError: An argument can't be used.
+    """
+
+    def _open(self) -> None:
+        self._pool = Pool(self._address, self._max_connections)
+
+    @overload
+    def enqueue(self, request_id: FeedbackEvent, /, *, timeout: float | None = None) -> FeedbackEvent: ...
+    @overload
+    def enqueue(
+        self,
+        request_id: str | UUID,
+        status: bool | str,
+        *,
+        org: str,
+        group: str,
+        occurred_at: datetime | str | None = None,
+        timeout: float | None = None,
+    ) -> FeedbackEvent: ...
+    def enqueue(
+        self,
+        request_id: FeedbackEvent | str | UUID,
+        status: bool | str | None = None,
+        *,
+        org: str | None = None,
+        group: str | None = None,
+        occurred_at: datetime | str | None = None,
+        timeout: float | None = None,
+    ) -> FeedbackEvent:
+        """Hand one event over, given whole or by its fields; see `FeedbackEvent` for what they may be.
+
+        Args:
+            request_id: The AI request that the feedback is for, or an event.
+            status: 👍 is True or "true", 👎 is False or "false".
+            org: The organization's id.
+            group: The group's id.
+            occurred_at: When the person pressed; now if None.
+            timeout: The budget of this call in seconds, if not the producer's own.
+
+        Returns:
+            The event that Redis has acknowledged.
+
+        Raises:
+            InvalidEvent: A field can't be carried; nothing was sent.
+            BrokerUnavailable: Not sent; try again later.
+            EnqueueUncertain: It may have been sent; enqueue it again, it is delivered once.
+        """
+        event = to_event(request_id, status, org, group, occurred_at)
+        self.enqueue_messages((to_message(event, queue=self._queue),), events=(event,), timeout=timeout)
+        return event
+
+    def enqueue_many(self, events: Iterable[Item], *, timeout: float | None = None) -> int:
+        """Hand many events over, in one round trip for each 500.
+
+        Args:
+            events: Events, or mappings of their fields. A generator is drawn from as chunks are sent.
+            timeout: The budget of each chunk in seconds, if not the producer's own.
+
+        Returns:
+            How many events Redis has acknowledged, which is all of them.
+
+        Raises:
+            ProducerError: As `enqueue`. ``taken`` counts the events of the chunks before; of the chunk at hand none
+                was taken, and its events so far are in ``not_taken``.
+            Exception: What ``events`` raises of its own comes through, with a note that says how many were taken.
+        """
+        with Taken() as taken:
+            for chunk in chunks(events):
+                messages = to_messages(chunk, queue=self._queue)
+                self.enqueue_messages(messages, events=chunk, timeout=timeout)
+                taken.count += len(chunk)
+        return taken.count
+
+    def enqueue_messages(
+        self, messages: Sequence[bytes], *, events: Sequence[FeedbackEvent] = (), timeout: float | None = None
+    ) -> None:
+        """Hand ready-made messages over, all of them or none, in one round trip.
+
+        Args:
+            messages: Encoded tasks ``feedback.deliver``; up to 5,000.
+            events: The events in them, for the error's ``not_taken``.
+            timeout: The budget in seconds, if not the producer's own.
+
+        Raises:
+            BrokerUnavailable: Not sent; try again later.
+            EnqueueUncertain: They may have been sent.
+            ValueError: They are too many for one command.
+        """
+        if not messages:
+            return
+        deadline = time.monotonic() + self._budget(timeout)
+        try:
+            self._put(enqueuing(self._queue, messages), deadline)
+        except ProducerError as error:
+            error.not_taken = tuple(events)
+            raise
+
+    def close(self) -> None:
+        """Close the connections. Calls under way end as they would; later ones raise `BrokerUnavailable`."""
+        self._pool.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _put(self, command: bytes, deadline: float) -> None:
+        connection = self._pool.take(deadline)
+        asked_at = time.monotonic()
+        try:
+            reply = connection.ask(command, deadline)
+        except BaseException:
+            self._pool.drop(connection, asked_at)
+            raise
+        if leaves_clean(reply):
+            self._pool.give_back(connection)
+        else:
+            self._pool.drop(connection, asked_at)
+        require_taken(reply)

@@ -1,0 +1,228 @@
+"""The connection of an `AsyncFeedbackProducer` in one event loop: every call goes over it, none waits for another.
+
+Redis answers commands in their order, so thousands of tasks share one connection: each call's place in the queue of
+those that wait is its claim to a reply. A call that is cancelled or runs out of time leaves its place behind, and the
+reply that comes for it is dropped there: no other call can ever read it.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING, Final
+
+from producer._connection import WOULD_BLOCK, Connection
+from producer._dialling import dial
+from producer.errors import BrokerUnavailable, EnqueueUncertain, ProducerError
+
+if TYPE_CHECKING:
+    import asyncio
+    from concurrent.futures import Future
+
+    from producer.address import Address
+
+__all__ = ["Pipeline"]
+
+_BATCH: Final = 262_144
+"""Bytes that are handed to the socket in one go: about what it buffers."""
+
+
+class _PipelinedCall:
+    """One command, and the future of its reply."""
+
+    __slots__ = ("asked_at", "command", "outcome", "sent")
+
+    def __init__(self, command: bytes, loop: asyncio.AbstractEventLoop) -> None:
+        self.command = command
+        self.asked_at = loop.time()
+        self.outcome: asyncio.Future[bytes | ProducerError] = loop.create_future()
+        self.sent = False
+
+    def end(self, outcome: bytes | ProducerError) -> None:
+        if not self.outcome.done():
+            self.outcome.set_result(outcome)
+
+
+class Pipeline:
+    """A connection, from its dialling to its end.
+
+    Attributes:
+        open: Whether new calls may use it: it is not once it has left a call without an answer.
+        closed: Whether it is gone.
+    """
+
+    def __init__(self, address: Address, loop: asyncio.AbstractEventLoop) -> None:
+        self.open = True
+        self.closed = False
+        self._address = address
+        self._loop = loop
+        self._connection: Connection | None = None
+        self._queued: deque[_PipelinedCall] = deque()
+        self._queued_bytes = 0
+        self._flush_at = _BATCH
+        self._sending = memoryview(b"")
+        self._awaiting: deque[_PipelinedCall] = deque()
+        self._under_way = 0
+        self._unfinished_line = b""
+        self._answered_at = loop.time()
+        self._flush_is_due = False
+        self._waits_to_write = False
+        dial(address).add_done_callback(self._dialled)
+
+    async def ask(self, command: bytes, deadline: float) -> bytes:
+        """Send a command and return its reply of one line, without the line's end.
+
+        Args:
+            command: The whole command.
+            deadline: When to give up, on the loop's clock.
+
+        Raises:
+            BrokerUnavailable: Nothing of the command has left, nor will.
+            EnqueueUncertain: The command may have left, and no reply came.
+        """
+        call = _PipelinedCall(command, self._loop)
+        self._queue(call)
+        timer = self._loop.call_at(deadline, self._expire, call)
+        self._under_way += 1
+        try:
+            outcome = await call.outcome
+        finally:
+            timer.cancel()
+            self._under_way -= 1
+            self._close_if_left()
+        if isinstance(outcome, ProducerError):
+            raise outcome
+        return outcome
+
+    def usable(self) -> bool:
+        """Tell whether a call may use it now."""
+        if not self.open or self._connection is None or self._awaiting:
+            return self.open
+        if self._connection.usable():
+            return True
+        self._break("the connection was closed, or idle for too long")
+        return False
+
+    def retire(self) -> None:
+        """Take no more calls; close when the last one under way has ended."""
+        self.open = False
+        self._close_if_left()
+
+    def close(self) -> None:
+        """Close now; calls under way end with an error."""
+        self._break("the producer was closed")
+
+    def _queue(self, call: _PipelinedCall) -> None:
+        self._queued.append(call)
+        self._queued_bytes += len(call.command)
+        if self._connection is None:
+            return
+        if not self._awaiting or self._queued_bytes >= self._flush_at:
+            self._flush()
+        elif not self._flush_is_due:
+            # Others are under way: what they and this one's neighbours queue in this turn of the loop goes together.
+            self._flush_is_due = True
+            self._loop.call_soon(self._flush)
+
+    def _dialled(self, dialled: Future[Connection]) -> None:
+        try:
+            self._loop.call_soon_threadsafe(self._connected, dialled)
+        except RuntimeError:  # the loop has closed
+            if dialled.exception() is None:
+                dialled.result().close()
+
+    def _connected(self, dialled: Future[Connection]) -> None:
+        error = dialled.exception()
+        if error is not None:
+            self._break(str(error))
+        elif self.closed:
+            dialled.result().close()
+        else:
+            self._connection = dialled.result()
+            self._loop.add_reader(self._connection.socket, self._readable)
+            self._flush()
+
+    def _flush(self) -> None:
+        self._flush_is_due = False
+        self._flush_at = self._queued_bytes + _BATCH
+        if self._connection is None:
+            return
+        try:
+            while self._sending or self._next_batch():
+                self._sending = self._sending[self._connection.send(self._sending) :]
+        except WOULD_BLOCK:
+            self._waits_to_write = True
+            self._loop.add_writer(self._connection.socket, self._flush)
+        except OSError as error:
+            self._break(str(error))
+        else:
+            if self._waits_to_write:
+                self._waits_to_write = False
+                self._loop.remove_writer(self._connection.socket)
+
+    def _next_batch(self) -> bool:
+        commands: list[bytes] = []
+        size = 0
+        while self._queued and size < _BATCH:
+            call = self._queued.popleft()
+            self._queued_bytes -= len(call.command)
+            if not call.outcome.done():  # who was cancelled, or ran out of time, before is not sent at all
+                call.sent = True
+                size += len(call.command)
+                commands.append(call.command)
+                self._awaiting.append(call)
+        self._sending = memoryview(b"".join(commands))
+        return bool(commands)
+
+    def _readable(self) -> None:
+        if self._connection is None:
+            return
+        try:
+            piece = self._connection.receive()
+        except WOULD_BLOCK:
+            return
+        except OSError as error:
+            self._break(str(error))
+            return
+        if not piece:
+            self._break("the connection was closed")
+            return
+        *lines, self._unfinished_line = (self._unfinished_line + piece).split(b"\r\n")
+        if lines:
+            self._answered_at = self._loop.time()
+            self._connection.touch()
+        for line in lines:
+            if not self._awaiting:
+                self._break("Redis answered what it was not asked")
+                return
+            self._awaiting.popleft().end(line)
+
+    def _expire(self, call: _PipelinedCall) -> None:
+        call.end(_cut_off(call, "the time is up"))
+        if self._connection is not None and self._answered_at <= call.asked_at:
+            self.open = False
+
+    def _close_if_left(self) -> None:
+        if not self.open and not self._under_way:
+            self._break("the connection is no longer used")
+
+    def _break(self, why: str) -> None:
+        self.open = False
+        self.closed = True
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            if not self._loop.is_closed():
+                self._loop.remove_reader(connection.socket)
+                self._loop.remove_writer(connection.socket)
+            connection.close()
+        if self._loop.is_closed():  # and its tasks with it: nobody waits any more
+            return
+        for call in (*self._awaiting, *self._queued):
+            call.end(_cut_off(call, why))
+        self._awaiting.clear()
+        self._queued.clear()
+
+
+def _cut_off(call: _PipelinedCall, why: str) -> ProducerError:
+    if call.sent:
+        return EnqueueUncertain(f"no answer from Redis: {why}")
+    return BrokerUnavailable(f"not sent to Redis: {why}")

@@ -1,0 +1,787 @@
+"""The story of one delivery, on a real ledger, with an AquilaX and a dead-letter table that do as they are told."""
+
+from __future__ import annotations
+
+import logging
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from threading import Event
+from typing import TYPE_CHECKING, Any, cast
+
+import fakeredis
+import pytest
+import redis
+
+from producer import FeedbackEvent
+from tests.support.processes import eventually
+from worker.concurrency.file_descriptors import OutOfDescriptors
+from worker.concurrency.gevent_scheduler import GeventScheduler
+from worker.database.errors import DeadLetterStoreUnavailable
+from worker.database.models import State
+from worker.delivery.hold import Hold
+from worker.delivery.idempotency import Claimed, CountField, IdempotencyStore, Seen
+from worker.delivery.service import DeliveryService
+from worker.policy.classification import Classification, Response
+from worker.policy.dead_letter import DeadLetterRecord, key_of_event
+from worker.policy.envelope import Envelope
+from worker.policy.message import Message, PoisonMessage
+from worker.policy.result import Completed, DeadLetteredResult, DeliveryResult, Redeliver, ResultKind
+from worker.policy.retry import Reason, RetryPolicy, SendToDeadLetters
+from worker.policy.wait_reason import WaitReason
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from worker.clients.aquilax.client import AquilaX
+    from worker.dead_letters.store import DeadLetterStore
+
+NOW = datetime(2026, 1, 31, 12, tzinfo=UTC)
+REQUEST_ID = "77e81bbc-3e7f-47b9-87fa-681b5d2f54e6"
+POLICY = RetryPolicy(max_attempts=3, base=timedelta(seconds=2), cap=timedelta(minutes=10), horizon=timedelta(hours=1))
+SECOND = timedelta(seconds=1)
+OK = Response(status=200)
+NOT_FOUND = Response(status=404, text="Request ID not found")
+BUSY = Response(status=503, text="Service Unavailable")
+EVENT = FeedbackEvent(request_id=REQUEST_ID, status=True, org="acme", group="chat", occurred_at=NOW)
+ENVELOPE = Envelope(enqueued_at=NOW, message_id="m1")
+MESSAGE = Message(event=EVENT, envelope=ENVELOPE, delivery_tag="tag")
+LOCKED = Response(status=401, text="Unauthorized")
+
+
+@dataclass
+class FakeAquilaX:
+    """Answers as it is told, and remembers what it received."""
+
+    answers: list[Response | Exception] = field(default_factory=list)
+    received: list[FeedbackEvent] = field(default_factory=list)
+    closed: bool = False
+
+    def send(self, event: FeedbackEvent) -> Response:
+        """Take an event."""
+        self.received.append(event)
+        answer = self.answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    def close(self) -> None:
+        """As of AquilaX."""
+        self.closed = True
+
+
+@dataclass
+class Listener:
+    """An observer that writes down what it hears; also its own turn."""
+
+    heard: list[Any] = field(default_factory=list)
+
+    def began(self, message: Message | PoisonMessage) -> Listener:
+        """As of Observer."""
+        self.heard.append(message)
+        return self
+
+    def hold_begun(self, kind: str) -> None:
+        """As of Observer."""
+
+    def answered(self, answer: Response, classification: Classification) -> None:
+        """As of Turn."""
+        self.heard.append((answer, classification))
+
+    def ended(self, ending: DeliveryResult) -> None:
+        """As of Turn."""
+        self.heard.append(ending)
+
+
+@dataclass
+class FakeDeadLetters:
+    """Keeps burials, unless it is told to fail."""
+
+    fails: Exception | None = None
+    burials: list[DeadLetterRecord] = field(default_factory=list)
+    settled: list[tuple[int, State, str]] = field(default_factory=list)
+    replays: list[str | None] = field(default_factory=list)
+    closed: bool = False
+
+    def add(self, burial: DeadLetterRecord) -> bool:
+        """As of DeadLetterStore."""
+        self._do()
+        self.burials.append(burial)
+        return len(self.burials) == 1
+
+    def resolve_replay(
+        self,
+        dead_letter_id: int,
+        *,
+        request_id: str,  # noqa: ARG002 - the store's signature
+        state: State,
+        replay: str | None = None,
+        note: str = "",
+    ) -> None:
+        """As of DeadLetterStore."""
+        self._do()
+        self.replays.append(replay)
+        self.settled.append((dead_letter_id, state, note))
+
+    def close(self) -> None:
+        """As of DeadLetterStore."""
+        self.closed = True
+
+    def _do(self) -> None:
+        if self.fails:
+            raise self.fails
+
+
+class Scene:
+    """A delivery, and all that it touches."""
+
+    def __init__(self) -> None:
+        self.redis = fakeredis.FakeServer()
+        self.aquilax = FakeAquilaX()
+        self.dead_letters = FakeDeadLetters()
+        self.now = NOW
+        self.client = fakeredis.FakeRedis(server=self.redis)
+        self.idempotency = IdempotencyStore(self.client, ttl=timedelta(days=7), lease=timedelta(seconds=40))
+        self.hold = Hold(self.client, by="worker")
+        self.listener = Listener()
+        self.delivery = DeliveryService(
+            aquilax=cast("AquilaX", self.aquilax),
+            idempotency=self.idempotency,
+            hold=self.hold,
+            dead_letters=cast("DeadLetterStore", self.dead_letters),
+            policy=POLICY,
+            now=lambda: self.now,
+            jitter=lambda: 1.0,
+            hooks=self.listener,
+        )
+
+    def deliver(self, *answers: Response | Exception, message: Message | PoisonMessage = MESSAGE) -> DeliveryResult:
+        """Deliver a message to an AquilaX that answers so."""
+        self.aquilax.answers = list(answers)
+        if self.redis.connected:
+            self.client.hset("unacked", message.delivery_tag, "in hand")
+        return self.delivery.deliver(message)
+
+    def in_hand(self) -> bool:
+        """Whether the message has not ended."""
+        return bool(self.client.exists("unacked"))
+
+    def counts(self) -> dict[str, int]:
+        """What was counted."""
+        found = cast("dict[bytes, bytes]", self.client.hgetall("feedback:counts"))
+        return {name.decode(): int(count) for name, count in found.items()}
+
+    def again(self, *answers: Response | Exception, message: Message | PoisonMessage = MESSAGE) -> Redeliver:
+        """Deliver a message that must come again."""
+        ending = self.deliver(*answers, message=message)
+        assert isinstance(ending, Redeliver)
+        return ending
+
+    def come_again(
+        self, again: Redeliver, *answers: Response | Exception, message: Message = MESSAGE
+    ) -> DeliveryResult:
+        """Let the message come again when it is due."""
+        assert again.due is not None
+        self.now = max(self.now, again.due)
+        return self.deliver(*answers, message=replace(message, envelope=again.envelope))
+
+    def claim_is_free(self) -> bool:
+        """Whether somebody else may send now."""
+        later = replace(EVENT, status=not EVENT.status, occurred_at=EVENT.occurred_at + timedelta(days=1))
+        return isinstance(self.idempotency.claim(later, message_id="another"), Claimed)
+
+
+@pytest.fixture
+def scene() -> Iterator[Scene]:
+    """A scene at noon, without chance."""
+    scene = Scene()
+    yield scene
+    scene.redis.connected = True
+    scene.delivery.close()
+
+
+def test_an_event_is_delivered(scene: Scene) -> None:
+    """It is sent once, recorded, and counted."""
+    assert scene.deliver(OK) == Completed(words="delivered")
+
+    assert scene.aquilax.received == [EVENT]
+    assert scene.idempotency.claim(EVENT, message_id="m1") is Seen.SETTLED
+    assert scene.idempotency.counts()[CountField.DELIVERED] == 1
+
+
+def test_a_redelivery_of_a_delivered_message_is_not_sent_again(scene: Scene) -> None:
+    """The worker was killed before it could acknowledge."""
+    scene.deliver(OK)
+
+    assert scene.deliver() == Completed(words="delivered")
+    assert len(scene.aquilax.received) == 1
+
+
+def test_a_repeat_is_a_duplicate(scene: Scene) -> None:
+    """The same press in a second message."""
+    scene.deliver(OK)
+
+    ending = scene.deliver(message=replace(MESSAGE, envelope=replace(ENVELOPE, message_id="m2")))
+
+    assert ending == Completed(words="duplicate")
+    assert len(scene.aquilax.received) == 1
+
+
+def test_an_older_opposite_word_is_stale(scene: Scene) -> None:
+    """The person has changed their mind since."""
+    scene.deliver(OK)
+    older = replace(EVENT, status=False, occurred_at=NOW - SECOND)
+
+    ending = scene.deliver(message=Message(event=older, envelope=replace(ENVELOPE, message_id="m0")))
+
+    assert ending == Completed(words="stale")
+    assert len(scene.aquilax.received) == 1
+
+
+def test_not_now_is_retried_and_spends_an_attempt(scene: Scene) -> None:
+    """The words say when, and why."""
+    again = scene.again(Response(status=503, text="later", retry_after=timedelta(seconds=10)))
+
+    assert again == Redeliver(
+        envelope=replace(ENVELOPE, attempts=1),
+        words="retry in 12 s: 503 later",
+        due=NOW + 12 * SECOND,
+        result=ResultKind.RETRY,
+    )
+    assert scene.in_hand()  # until the transport puts the next one in its place
+    assert scene.idempotency.counts()[CountField.RETRIED] == 1
+    assert scene.claim_is_free()
+
+
+def test_a_short_wait_shows_its_tenths(scene: Scene) -> None:
+    """A wait of 0 s would look like none."""
+    assert scene.again(Response(status=None, text="timeout")).words == "retry in 2.0 s: timeout"
+
+
+def test_locked_out_is_held_and_spends_none(scene: Scene) -> None:
+    """Our key is wrong: the event goes back at once, and all wait."""
+    again = scene.again(LOCKED, message=_after(attempts=2, holds=7))
+
+    assert (again.words, again.due) == ("hold: 401 Unauthorized", None)
+    assert (again.envelope.attempts, again.envelope.holds) == (2, 8)
+    state = scene.hold.state()
+    assert state is not None
+    assert (state.kind, state.reason, state.by) == ("locked_out", "401 Unauthorized", "worker")
+    scene.hold.resume()
+    assert scene.idempotency.counts()[CountField.HELD] == 1
+    assert scene.claim_is_free()
+
+
+def _after(**envelope: Any) -> Message:
+    return replace(MESSAGE, envelope=replace(ENVELOPE, **envelope))
+
+
+def test_a_rejected_event_is_buried(scene: Scene) -> None:
+    """With all that an operator needs."""
+    assert scene.deliver(NOT_FOUND) == DeadLetteredResult(
+        reason=Reason.REJECTED, words="dead letter: rejected 404 Request ID not found"
+    )
+
+    assert scene.dead_letters.burials == [
+        DeadLetterRecord(
+            reason=Reason.REJECTED,
+            failed_at=NOW,
+            first_enqueued_at=NOW,
+            attempts=1,
+            event=EVENT,
+            dedup_key=key_of_event(EVENT),
+            http_status=404,
+            answer="Request ID not found",
+            message_id="m1",
+        )
+    ]
+    assert scene.claim_is_free()
+    assert not scene.in_hand()
+    assert scene.counts() == {"dead": 1, "dead:rejected": 1, "graves": 1}
+
+
+def test_a_forbidden_event_is_buried(scene: Scene) -> None:
+    """The key may not speak for its group."""
+    ending = scene.deliver(Response(status=403, text="no"))
+
+    assert ending == DeadLetteredResult(reason=Reason.FORBIDDEN, words="dead letter: forbidden 403 no")
+
+
+def test_an_exhausted_event_is_buried_with_its_last_answer(scene: Scene) -> None:
+    """As many attempts as the policy has, and not one more."""
+    ending = scene.deliver(Response(status=None, text="timeout"), message=_after(attempts=2))
+
+    assert ending == DeadLetteredResult(reason=Reason.EXHAUSTED, words="dead letter: exhausted timeout")
+    assert scene.dead_letters.burials[0].attempts == 3
+
+
+def test_an_untimed_event_is_buried_by_its_message(scene: Scene) -> None:
+    """Its time is that of its receipt, which is another one for a second press."""
+    scene.deliver(NOT_FOUND, message=replace(MESSAGE, timed=False))
+    scene.deliver(NOT_FOUND, message=replace(_after(message_id="m2"), timed=False))
+
+    keys = [burial.dedup_key for burial in scene.dead_letters.burials]
+    assert len({*keys, key_of_event(EVENT)}) == 3
+
+
+POISON = PoisonMessage(
+    raw=b'{"args": []}', problem="request_id is missing", envelope=replace(ENVELOPE, holds=3), delivery_tag="tag"
+)
+
+
+def test_poison_is_buried_with_its_raw_message(scene: Scene) -> None:
+    """And the worker goes on."""
+    assert scene.deliver(message=POISON) == DeadLetteredResult(
+        reason=Reason.INVALID, words="dead letter: invalid request_id is missing"
+    )
+
+    burial = scene.dead_letters.burials[0]
+    assert (burial.reason, burial.raw, burial.event) == (Reason.INVALID, POISON.raw, None)
+    assert not scene.in_hand()
+    assert scene.counts() == {"dead": 1, "dead:invalid": 1, "graves": 1}
+
+
+def test_poison_waits_for_a_database_that_is_away(scene: Scene) -> None:
+    """As it is: with another header it would be another message, or none that nobody can read."""
+    scene.dead_letters.fails = DeadLetterStoreUnavailable("gone")
+
+    again = scene.again(message=POISON)
+
+    assert again.words == "kept back, again in 16 s: the dead-letter database is away: gone"
+    assert again.envelope.waits is WaitReason.DATABASE
+    assert again.as_it_is
+    assert scene.in_hand()
+
+
+def test_an_event_that_cannot_be_buried_waits_and_is_never_sent_again(scene: Scene) -> None:
+    """A dead letter is written before the message is acknowledged; the answer is not asked for twice."""
+    scene.dead_letters.fails = DeadLetterStoreUnavailable("gone")
+    first = scene.again(NOT_FOUND)
+    second = scene.come_again(first)
+    scene.dead_letters.fails = None
+
+    assert first.words == (
+        "kept back, again in 2.0 s: the dead-letter database is away: gone; "
+        "then dead letter: rejected 404 Request ID not found"
+    )
+    assert isinstance(second, Redeliver)
+    assert scene.come_again(second) == DeadLetteredResult(
+        reason=Reason.REJECTED, words="dead letter: rejected 404 Request ID not found"
+    )
+    assert len(scene.aquilax.received) == 1
+    assert scene.dead_letters.burials[0].attempts == 1
+
+
+def test_a_wait_for_the_grave_survives_the_header(scene: Scene) -> None:
+    """The journey is all that travels."""
+    scene.dead_letters.fails = DeadLetterStoreUnavailable("gone")
+    again = scene.again(NOT_FOUND)
+
+    header = again.envelope.to_header()
+
+    travelled = Envelope.from_header(header, message_id="tag of the second message", received_at=NOW)
+    assert travelled == again.envelope
+    assert travelled.burial == SendToDeadLetters(reason=Reason.REJECTED, http_status=404, answer="Request ID not found")
+
+
+def test_a_bug_in_the_grave_does_not_send_again(scene: Scene) -> None:
+    """Whatever is wrong with the table, AquilaX has answered."""
+    scene.dead_letters.fails = RuntimeError("bug")
+    again = scene.again(NOT_FOUND)
+    scene.dead_letters.fails = None
+
+    assert isinstance(scene.come_again(again), DeadLetteredResult)
+    assert len(scene.aquilax.received) == 1
+
+
+REPLAY = _after(dead_letter=7)
+
+
+def test_a_replays_delivery_comes_back_to_its_row(scene: Scene) -> None:
+    """The operator sees that AquilaX has it."""
+    scene.deliver(OK, message=REPLAY)
+
+    assert scene.dead_letters.settled == [(7, State.DELIVERED, "")]
+
+
+def test_the_plan_of_a_replay_hears_of_its_outcome(scene: Scene) -> None:
+    """Whether it was delivered or died again."""
+    scene.deliver(OK, message=_after(dead_letter=7, replay="a" * 32))
+    another = replace(EVENT, request_id="6a1f5f4e-2f0f-4f7e-8f0b-3f4c8f6e9d21")
+    scene.deliver(NOT_FOUND, message=replace(_after(dead_letter=8, replay="b" * 32), event=another))
+
+    assert scene.dead_letters.replays == ["a" * 32]
+    assert scene.dead_letters.burials[0].replay == "b" * 32
+
+
+def test_a_replay_that_aquilax_had_already_is_delivered(scene: Scene) -> None:
+    """The note says how."""
+    scene.deliver(OK)
+
+    scene.deliver(message=_after(dead_letter=7, message_id="m2"))
+
+    assert scene.dead_letters.settled == [(7, State.DELIVERED, "duplicate: AquilaX has this word")]
+
+
+def test_a_replay_that_a_later_word_overtook_is_discarded(scene: Scene) -> None:
+    """It must not undo what the person said since."""
+    scene.deliver(OK, message=replace(MESSAGE, event=replace(EVENT, status=False, occurred_at=NOW + SECOND)))
+
+    assert scene.deliver(message=_after(dead_letter=7, message_id="m2")) == Completed(words="stale")
+    assert scene.dead_letters.settled == [(7, State.DISCARDED, "stale: AquilaX has a later word")]
+
+
+def test_a_replay_that_dies_again_names_its_row(scene: Scene) -> None:
+    """It is one row with a count, not two."""
+    scene.deliver(NOT_FOUND, message=REPLAY)
+
+    assert scene.dead_letters.burials[0].dead_letter == 7
+
+
+def test_a_replay_delivered_while_the_database_is_away_is_settled_later(scene: Scene) -> None:
+    """And not sent again for it."""
+    scene.dead_letters.fails = DeadLetterStoreUnavailable("gone")
+    again = scene.again(OK, message=REPLAY)
+    scene.dead_letters.fails = None
+
+    assert scene.come_again(again) == Completed(words="delivered")
+    assert len(scene.aquilax.received) == 1
+    assert scene.dead_letters.settled == [(7, State.DELIVERED, "")]
+    assert scene.idempotency.counts()[CountField.DELIVERED] == 1
+
+
+def test_a_bug_of_ours_loses_nothing(scene: Scene, caplog: pytest.LogCaptureFixture) -> None:
+    """The event waits, no attempt is spent, the claim is given back, and the log has the traceback."""
+    again = scene.again(ZeroDivisionError("bug"))
+
+    assert again.words == "kept back, again in 2.0 s: a fault of ours: ZeroDivisionError"
+    assert (again.envelope.attempts, again.envelope.holds) == (0, 1)
+    assert scene.claim_is_free()
+    assert [record.exc_info is not None for record in caplog.records if record.levelno == logging.ERROR] == [True]
+
+
+def test_a_shortage_of_our_own_spends_no_attempt(scene: Scene) -> None:
+    """The event waits: it is sent when a connection can be opened."""
+    again = scene.deliver(OutOfDescriptors("Too many open files"))
+
+    assert isinstance(again, Redeliver)
+    assert (again.envelope.attempts, again.envelope.holds, again.result) == (0, 1, ResultKind.KEPT_BACK)
+    assert scene.deliver(OK) == Completed(words="delivered")
+
+
+def test_a_redis_that_is_away_sends_nothing(scene: Scene) -> None:
+    """Without a claim somebody else may be sending."""
+    scene.redis.connected = False
+
+    again = scene.again()
+
+    assert again.words == "kept back, again in 2.0 s: Redis is away: ConnectionError"
+    assert (again.envelope, again.due) == (replace(ENVELOPE, holds=1), NOW + 2 * SECOND)
+    assert scene.aquilax.received == []
+
+
+def losing_redis(scene: Scene, answer: Response, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let Redis go away while AquilaX gives this answer."""
+
+    def send(event: FeedbackEvent) -> Response:
+        scene.redis.connected = False
+        scene.aquilax.received.append(event)
+        return answer
+
+    monkeypatch.setattr(scene.aquilax, "send", send)
+
+
+def test_a_delivery_that_cannot_be_recorded_is_recorded_later_and_not_sent_again(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Retry the recording; never send again to repair it."""
+    losing_redis(scene, OK, monkeypatch)
+    again = scene.again()
+    scene.redis.connected = True
+    fakeredis.FakeRedis(server=scene.redis).delete(f"feedback:claim:{REQUEST_ID}")  # its lease has ended
+
+    assert again.words == "kept back, again in 2.0 s: Redis is away: ConnectionError; then delivered"
+    assert scene.come_again(again) == Completed(words="delivered")
+    assert len(scene.aquilax.received) == 1
+    assert scene.idempotency.claim(EVENT, message_id="m1") is Seen.SETTLED
+    assert scene.idempotency.counts()[CountField.DELIVERED] == 1
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        (BUSY, "retry in 2.0 s: 503 Service Unavailable"),
+        (LOCKED, "kept back, again in 2.0 s: Redis is away: ConnectionError"),
+        (
+            NOT_FOUND,
+            (
+                "kept back, again in 2.0 s: Redis is away: ConnectionError; "
+                "then dead letter: rejected 404 Request ID not found"
+            ),
+        ),
+    ],
+)
+def test_a_claim_that_cannot_be_given_back_changes_no_decision(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch, answer: Response, words: str
+) -> None:
+    """The lease ends by itself; what is buried stays buried, is not sent again, and ends when it can be counted."""
+    losing_redis(scene, answer, monkeypatch)
+
+    ending = scene.deliver()
+
+    assert ending.words == words
+    assert isinstance(ending, Redeliver)
+    scene.redis.connected = True
+    assert scene.in_hand()
+    assert len(scene.dead_letters.burials) == int(answer is NOT_FOUND)
+
+
+def test_a_message_waits_while_another_of_its_request_id_is_sent(scene: Scene) -> None:
+    """Two are never in flight together, and waiting is not failing."""
+    scene.idempotency.claim(EVENT, message_id="another")
+
+    again = scene.again(message=_after(holds=1))
+
+    assert again.words == "kept back, again in 4.0 s: another message of this request_id is being sent"
+    assert again.envelope.waits is WaitReason.BUSY
+    assert (again.envelope.attempts, again.envelope.holds) == (0, 2)
+    assert scene.aquilax.received == []
+
+
+def test_it_waits_no_longer_than_the_others_lease(scene: Scene) -> None:
+    """Then its turn has come, however often it has waited."""
+    scene.idempotency.claim(EVENT, message_id="another")
+
+    again = scene.again(message=_after(holds=20))
+
+    assert again.due is not None
+    assert again.due - NOW <= timedelta(seconds=40)
+
+
+def _probe(**envelope: Any) -> Message:
+    return replace(_after(**envelope), probe=True)
+
+
+def _held(scene: Scene, *, interval: int = 1000) -> None:
+    """Let there be a hold whose probe is under way."""
+    scene.deliver(LOCKED)
+    scene.client.hset("feedback:hold", mapping={"interval": interval, "probe_at": 10**15})
+
+
+def test_what_was_fetched_before_a_hold_began_goes_back_unsent(scene: Scene) -> None:
+    """At once, and it spends nothing."""
+    _held(scene)
+
+    again = scene.again(message=_after(message_id="m2", attempts=1))
+
+    assert (again.words, again.due, again.envelope.attempts) == ("hold: 401 Unauthorized", None, 1)
+    assert len(scene.aquilax.received) == 1
+
+
+@pytest.mark.parametrize("answer", [OK, NOT_FOUND, Response(status=403)])
+def test_any_good_answer_to_a_probe_ends_the_hold(scene: Scene, answer: Response) -> None:
+    """AquilaX is answering."""
+    _held(scene)
+
+    scene.deliver(answer, message=_probe())
+
+    assert scene.hold.state() is None
+
+
+@pytest.mark.parametrize("answer", [LOCKED, BUSY])
+def test_a_failed_probe_waits_longer_and_spends_nothing(scene: Scene, answer: Response) -> None:
+    """It goes to the end of its queue: the next probe is another event."""
+    _held(scene)
+
+    again = scene.again(answer, message=_probe(attempts=2))
+
+    assert (again.words, again.due, again.envelope.attempts) == (f"hold: {answer.words}", None, 2)
+    assert scene.client.hget("feedback:hold", "interval") == b"2000"
+
+
+def test_not_now_spends_no_attempt_while_a_hold_stands(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It was on its way when the hold began; even its last attempt is kept."""
+
+    def send(_: FeedbackEvent) -> Response:
+        scene.hold.hold("maintenance", by="ann")
+        return BUSY
+
+    monkeypatch.setattr(scene.aquilax, "send", send)
+
+    again = scene.again(message=_after(attempts=2))
+
+    assert (again.words, again.due, again.envelope.attempts) == ("hold: 503 Service Unavailable", None, 2)
+
+
+def test_a_sustained_run_of_not_now_holds_all(scene: Scene) -> None:
+    """The answer that makes it one spends no attempt; those before it did."""
+    for _ in range(19):
+        assert scene.again(BUSY).envelope.attempts == 1
+    scene.now += 5 * SECOND
+
+    again = scene.again(BUSY)
+
+    assert (again.words, again.envelope.attempts) == ("hold: 503 Service Unavailable", 0)
+    state = scene.hold.state()
+    assert state is not None
+    assert state.kind == "breaker"
+
+
+def test_a_probe_with_nothing_to_send_passes_its_turn_on(scene: Scene) -> None:
+    """Or a backlog that begins with duplicates would be held for an hour."""
+    scene.deliver(OK)
+    scene.deliver(
+        LOCKED, message=replace(_after(message_id="m2"), event=replace(EVENT, status=False, occurred_at=NOW + SECOND))
+    )
+    scene.client.hset("feedback:hold", "probe_at", 10**15)
+
+    assert scene.deliver(message=_probe()) == Completed(words="delivered")
+
+    assert int(scene.client.hget("feedback:hold", "probe_at") or 0) < 10**15
+
+
+def test_a_probe_that_is_poison_passes_its_turn_on(scene: Scene) -> None:
+    """AquilaX was not asked."""
+    _held(scene)
+
+    scene.deliver(message=replace(POISON, probe=True))
+
+    assert int(scene.client.hget("feedback:hold", "probe_at") or 0) < 10**15
+
+
+def test_an_operators_hold_stops_a_probe_too(scene: Scene) -> None:
+    """Nothing is sent means nothing."""
+    scene.hold.hold("maintenance", by="ann")
+
+    assert scene.again(message=_probe()).words == "hold: maintenance"
+    assert scene.aquilax.received == []
+
+
+def test_what_has_ended_is_counted_once_however_often_it_comes(scene: Scene) -> None:
+    """A message whose lease was lost comes again, and finds itself done."""
+    scene.deliver(OK)
+
+    assert scene.delivery.deliver(MESSAGE) == Completed(words="delivered")
+    assert scene.counts() == {"delivered": 1}
+
+
+def test_closing_closes_every_part(scene: Scene) -> None:
+    """No connection stays open behind a worker that has ended."""
+    scene.delivery.close()
+
+    assert scene.aquilax.closed
+    assert scene.dead_letters.closed
+
+
+def test_redis_errors_are_all_one_to_the_event(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Full, read-only, loading or gone: it waits, and says which; of a refusal, in Redis' own words."""
+    for error in (redis.BusyLoadingError, redis.TimeoutError):
+        monkeypatch.setattr(scene.idempotency, "claim", _raising(error("x")))
+        assert scene.again().words.endswith(f"Redis is away: {error.__name__}")
+    for refusal in (redis.ReadOnlyError, redis.OutOfMemoryError, redis.ResponseError):
+        monkeypatch.setattr(scene.idempotency, "claim", _raising(refusal("no number:\n abc")))
+        assert scene.again().words.endswith("Redis refuses: no number: abc")
+
+
+def _raising(error: Exception) -> Any:
+    def call(*_: object, **__: object) -> None:
+        raise error
+
+    return call
+
+
+def test_an_observer_hears_of_the_beginning_the_answer_and_the_end(scene: Scene) -> None:
+    """In this order, and of each once."""
+    ending = scene.deliver(NOT_FOUND)
+
+    assert scene.listener.heard == [MESSAGE, (NOT_FOUND, Classification.REJECTED), ending]
+
+
+@pytest.mark.parametrize(
+    ("answers", "result"),
+    [
+        ([OK], ResultKind.DELIVERED),
+        ([BUSY], ResultKind.RETRY),
+        ([LOCKED], ResultKind.HOLD),
+        ([RuntimeError("ours")], ResultKind.KEPT_BACK),
+        ([NOT_FOUND], ResultKind.DEAD_LETTER),
+    ],
+)
+def test_every_end_is_told_in_one_word(scene: Scene, answers: list[Response | Exception], result: ResultKind) -> None:
+    """Also a fault of ours."""
+    assert scene.deliver(*answers).result is result
+    assert scene.listener.heard[-1].result is result
+
+
+def test_what_is_not_sent_has_no_answer_to_tell(scene: Scene) -> None:
+    """A repeat, an older word, and poison."""
+    scene.deliver(OK)
+    scene.listener.heard.clear()
+
+    repeat = scene.deliver(message=replace(MESSAGE, envelope=replace(ENVELOPE, message_id="m2")))
+    poison = scene.deliver(message=POISON)
+
+    assert [heard for heard in scene.listener.heard if not isinstance(heard, Message | PoisonMessage)] == [
+        repeat,
+        poison,
+    ]
+    assert (repeat.result, poison.result) == (ResultKind.DUPLICATE, ResultKind.DEAD_LETTER)
+
+
+@contextmanager
+def stopping(scheduler: GeventScheduler) -> Iterator[GeventScheduler]:
+    """Stop a scheduler at the end."""
+    try:
+        yield scheduler
+    finally:
+        scheduler.stop()
+
+
+def test_a_database_that_hangs_holds_up_no_other_delivery(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where deliveries share one thread."""
+    opened, buried, delivered = Event(), Event(), Event()
+    add = scene.dead_letters.add
+
+    def hang(burial: DeadLetterRecord) -> bool:
+        assert opened.wait(10)
+        return add(burial)
+
+    def dies() -> None:
+        scene.deliver(Response(status=404), message=replace(MESSAGE, delivery_tag="1"))
+        buried.set()
+
+    def arrives() -> None:
+        other = replace(EVENT, request_id="00000000-0000-4000-8000-000000000002")
+        scene.deliver(OK, message=replace(MESSAGE, event=other, delivery_tag="2"))
+        delivered.set()
+
+    monkeypatch.setattr(scene.dead_letters, "add", hang)
+    with stopping(GeventScheduler(2)) as scheduler:
+        scheduler.submit(dies, tag="1")
+        eventually(lambda: len(scene.aquilax.received) == 1, what="the first was sent")
+        scheduler.submit(arrives, tag="2")
+
+        assert delivered.wait(10)
+        assert not buried.is_set()
+        opened.set()
+        assert buried.wait(10)
+
+
+def test_a_database_that_is_away_is_one_warning_for_all_that_wait(
+    scene: Scene, caplog: pytest.LogCaptureFixture
+) -> None:
+    """And one line once it is back: a log full of warnings hides the others."""
+    caplog.set_level(logging.INFO)
+    scene.dead_letters.fails = DeadLetterStoreUnavailable("gone")
+    again = scene.again(NOT_FOUND)
+    for _ in range(20):
+        again = cast("Redeliver", scene.come_again(again))
+    scene.dead_letters.fails = None
+    scene.now += timedelta(minutes=1)
+
+    scene.come_again(again)
+
+    warnings = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
+    assert len(warnings) == 1
+    assert warnings[0].startswith("events are kept back: the dead-letter database is away: gone")
+    assert "the dead-letter database is back" in caplog.text

@@ -1,0 +1,44 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from worker.operations.cli import main
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+def _names(group: click.Group, *before: str) -> Iterator[tuple[str, ...]]:
+    """Every command of a group, and of the groups in it."""
+    context = click.Context(group)
+    for name in group.list_commands(context):
+        yield (*before, name)
+        command = group.get_command(context, name)
+        if isinstance(command, click.Group):
+            yield from _names(command, *before, name)
+
+
+def _help(*command: str) -> str:
+    ended = CliRunner().invoke(main, [*command, "--help"])
+    assert ended.exit_code == 0
+    return ended.stdout
+
+
+@pytest.mark.parametrize("command", [(), *_names(main)], ids=" ".join)
+def test_help_shows_no_mark_of_its_layout(command: tuple[str, ...]) -> None:
+    """The marks that click takes begin with a backslash, and one that is shown has missed its purpose."""
+    assert "\\b" not in _help(*command)
+    assert "\b" not in _help(*command)
+
+
+def test_examples_stand_on_lines_of_their_own() -> None:
+    """To be copied as they are."""
+    lines = [line.strip() for line in _help("send").splitlines()]
+
+    assert "aquilax-feedback send 77e81bbc-3e7f-47b9-87fa-681b5d2f54e6 true \\" in lines
+    assert "--org 65dd3e835a669e3347654200 --group 67e86d036e9921509f730483" in lines
+    assert "aquilax-feedback send --from-file presses.ndjson" in lines

@@ -1,0 +1,67 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from worker.accounting.snapshot import Snapshot
+from worker.delivery.hold import HoldKind, HoldState
+from worker.operations.doctor.queue import look_at_queue
+
+NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
+EMPTY = Snapshot(at=NOW, counts={}, queued=0, in_flight=0, scheduled=0, oldest=None, hold=None, holders=())
+HORIZON = timedelta(days=3)
+
+
+def _before(now: Snapshot, *, queued: int = 0) -> Snapshot:
+    return replace(now, at=now.at - timedelta(seconds=2), queued=queued)
+
+
+def _wrong(now: Snapshot, before: Snapshot | None = None) -> dict[str, str]:
+    findings = look_at_queue(before or _before(now), now, horizon=HORIZON)
+    return {finding.check: finding.level.value for finding in findings if finding.level != "green"}
+
+
+def _held(kind: HoldKind) -> HoldState:
+    since = NOW - timedelta(hours=2)
+    return HoldState(kind=kind, reason="401 Unauthorized", since=since, by="host:1", probes=1, probe_at=None)
+
+
+def test_an_empty_queue_is_well() -> None:
+    """Nothing waits, and nothing is held."""
+    assert _wrong(EMPTY) == {}
+
+
+@pytest.mark.parametrize(
+    ("age", "wrong"),
+    [
+        (timedelta(minutes=14), {}),
+        (timedelta(minutes=16), {"oldest event": "yellow"}),
+        (timedelta(days=2), {"oldest event": "red"}),
+    ],
+)
+def test_an_event_that_waits_for_long_is_told(age: timedelta, wrong: dict[str, str]) -> None:
+    """At half of what it has, there is still time to mend whatever it is."""
+    assert _wrong(replace(EMPTY, scheduled=1, oldest=NOW - age)) == wrong
+
+
+@pytest.mark.parametrize(
+    ("kind", "level"), [(HoldKind.LOCKED_OUT, "red"), (HoldKind.BREAKER, "yellow"), (HoldKind.OPERATOR, "yellow")]
+)
+def test_a_hold_is_the_reason_for_all_that_waits(kind: HoldKind, level: str) -> None:
+    """It is told once: the age and the backlog are no findings of their own."""
+    now = replace(EMPTY, queued=90_000, oldest=NOW - timedelta(days=2), hold=_held(kind), counts={"accepted": 90_000})
+
+    assert _wrong(now, _before(replace(now, counts={}), queued=80_000)) == {"hold": level}
+
+
+@pytest.mark.parametrize(
+    ("queued", "ended", "wrong"),
+    [(5000, 0, {"backlog": "yellow"}), (5000, 6000, {}), (900, 0, {})],
+)
+def test_a_backlog_that_grows_is_told(queued: int, ended: int, wrong: dict[str, str]) -> None:
+    """Not one that is being worked off, and not a handful."""
+    now = replace(EMPTY, queued=queued, counts={"accepted": 5000, "delivered": ended})
+
+    assert _wrong(now, _before(replace(now, counts={}), queued=queued - 100 if not ended else queued + 1000)) == wrong

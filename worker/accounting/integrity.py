@@ -1,0 +1,189 @@
+"""Whether what is in Redis hangs together: every message in a place where somebody comes across it."""
+
+from __future__ import annotations
+
+import json
+import time
+from base64 import b64decode
+from dataclasses import dataclass, field, replace
+from itertools import count
+from typing import TYPE_CHECKING, Any, Final
+
+from producer.message import QUEUE
+from worker.accounting.key_types import naming_wrong_types
+from worker.accounting.queue_keys import KEYS, moment_keys
+from worker.accounting.snapshot import Snapshot, moment_arguments, read_moment
+from worker.broker.keys import DELAYED
+from worker.broker.scripts import Script
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    import redis
+
+    from worker.accounting.balance import Balance
+
+__all__ = ["IntegrityCheck", "check", "find_replays"]
+
+_CHECK: Final = Script("entries", "moment", "check", package="worker.accounting")
+_PAGE: Final = Script("entries", "page", package="worker.accounting")
+
+_AT_ONCE: Final = 2000
+"""Entries that one script looks at: Redis serves nobody else meanwhile, some 15 ms."""
+
+_PASSES: Final = 3
+"""How often the lists are read for replays where they can't be read in one step: messages move meanwhile."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IntegrityCheck:
+    """What is to be said of one moment.
+
+    Attributes:
+        snapshot: The moment.
+        uncounted: Messages that are not counted as accepted yet.
+        exact: Whether that is the number of this very moment. Of a long backlog of foreign messages it is not.
+        no_messages: Entries of the lists that are no messages. Whoever takes them buries them as `invalid`.
+        orphaned: Messages in hand of nobody, which nobody brings back: delivery tag -> request_id ('' if unreadable).
+        index: Delivery tags in the index without a message.
+        held: Holder and delivery tag without a message.
+        unreadable: Delivery tags whose row nobody can read.
+        replays: Dead letters whose replay is in hand or in a list, as far as was looked.
+    """
+
+    snapshot: Snapshot
+    uncounted: int
+    exact: bool = True
+    no_messages: int = 0
+    orphaned: dict[bytes, str] = field(default_factory=dict)
+    index: frozenset[bytes] = frozenset()
+    held: frozenset[tuple[bytes, bytes]] = frozenset()
+    unreadable: frozenset[bytes] = frozenset()
+    replays: frozenset[int] = frozenset()
+
+    @property
+    def balance(self) -> Balance:
+        """The equation of the moment."""
+        return replace(self.snapshot.balance, uncounted=self.uncounted)
+
+    @property
+    def hangs_together(self) -> bool:
+        """Whether every message in hand is in somebody's hand, and nobody has what is not there."""
+        return not (self.orphaned or self.index or self.held or self.unreadable)
+
+    def and_then(self, later: IntegrityCheck) -> IntegrityCheck:
+        """Return what both this check and a later one found: what a worker or a sweep was just at, only one did."""
+        return replace(
+            later,
+            orphaned={tag: name for tag, name in later.orphaned.items() if tag in self.orphaned},
+            index=self.index & later.index,
+            held=self.held & later.held,
+            unreadable=self.unreadable & later.unreadable,
+            replays=self.replays | later.replays,
+        )
+
+
+def check(client: redis.Redis, *, at_once: int = _AT_ONCE) -> IntegrityCheck:
+    """Check the queue once.
+
+    Args:
+        client: A client that answers in bytes.
+        at_once: Up to how many entries of the lists are looked at in the same step. A longer backlog is read page by
+            page.
+
+    Raises:
+        redis.RedisError: Redis is away, or refuses.
+    """
+    found, looked = _check(client, at_once)
+    if looked:
+        return found
+    read = _read_lists(client, at_once)
+    later, _ = _check(client, at_once)
+    # Where nothing moved nothing was seen twice; else what was seen twice is taken for one.
+    moved = found.snapshot.balance != later.snapshot.balance
+    read = read.without_repeats() if moved else read
+    return replace(
+        found.and_then(later),
+        uncounted=later.uncounted + len(read.uncounted),
+        exact=found.snapshot.balance.missing == later.snapshot.balance.missing,
+        no_messages=len(read.no_messages),
+        replays=found.replays | read.replays | later.replays,
+    )
+
+
+def find_replays(client: redis.Redis, wanted: Collection[int], *, at_once: int = _AT_ONCE) -> frozenset[int]:
+    """Return those of some dead letters whose replay is in hand or in a list.
+
+    Args:
+        client: A client that answers in bytes.
+        wanted: The dead letters.
+        at_once: As of `check`; a longer backlog is read page by page.
+
+    Raises:
+        redis.RedisError: Redis is away, or refuses.
+    """
+    found, looked = _check(client, at_once)
+    replays = found.replays
+    passes = 0 if looked else _PASSES
+    while passes and not replays.issuperset(wanted):
+        replays |= _read_lists(client, at_once).replays | _check(client, at_once)[0].replays
+        passes -= 1
+    return replays.intersection(wanted)
+
+
+def _check(client: redis.Redis, at_once: int) -> tuple[IntegrityCheck, bool]:
+    with naming_wrong_types(client):
+        answer = _CHECK(client, moment_keys(), [*moment_arguments(), at_once])
+    now, orphaned, index, held, unreadable, looked, uncounted, no_messages, replays = answer
+    return IntegrityCheck(
+        snapshot=read_moment(now),
+        uncounted=uncounted,
+        no_messages=no_messages,
+        orphaned={tag: _request_id(message) for tag, message in orphaned},
+        index=frozenset(index),
+        held=frozenset((holder, tag) for holder, tag in held),
+        unreadable=frozenset(unreadable),
+        replays=frozenset(map(int, replays)),
+    ), bool(looked)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Read:
+    """What the lists have, read page by page; entries by their SHA-1."""
+
+    uncounted: list[bytes] = field(default_factory=list)
+    no_messages: list[bytes] = field(default_factory=list)
+    replays: set[int] = field(default_factory=set)
+
+    def without_repeats(self) -> _Read:
+        """What was seen twice because the list moved on, once; so is what was there twice."""
+        return replace(self, uncounted=list(set(self.uncounted)), no_messages=list(set(self.no_messages)))
+
+
+def _read_lists(client: redis.Redis, at_once: int) -> _Read:
+    """Read every list; what is due goes from the delayed messages to the list, so those come first."""
+    read = _Read()
+    for suffix in (DELAYED, ""):
+        for name in KEYS.lists(QUEUE):
+            for start in count(0, at_once):
+                asked = time.monotonic()
+                answer: list[Any] = _PAGE(client, [name + suffix], [start, start + at_once - 1])
+                entries, uncounted, no_messages, replays = answer
+                read.uncounted.extend(uncounted)
+                read.no_messages.extend(no_messages)
+                read.replays.update(map(int, replays))
+                if entries < at_once:
+                    break
+                time.sleep(time.monotonic() - asked)  # half of Redis' time is for others
+    return read
+
+
+def _request_id(message: bytes) -> str:
+    """The event's own; '' if it can't be read."""
+    try:
+        envelope = json.loads(message)
+        body, encoding = envelope["body"], envelope["properties"].get("body_encoding")
+        _, kwargs, _ = json.loads(b64decode(body) if encoding == "base64" else body)
+        return str(kwargs["request_id"])
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return ""

@@ -1,0 +1,196 @@
+"""Reconciling: does it add up, and if not, what exactly is wrong?
+
+Everything is looked at in one step in Redis, so a system at work is no excuse. A message that a worker has ended and
+not let go of yet looks odd for a moment, though, and so does a row that was just marked: what is wrong has to be wrong
+for a while before it is said.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from typing import TYPE_CHECKING, Final
+
+import redis
+
+from worker.accounting.continuity import Continuity, look_at_continuity, record
+from worker.accounting.integrity import IntegrityCheck, check, find_replays
+from worker.accounting.snapshot import take_snapshot
+from worker.accounting.strays import Strays, find_strays
+from worker.accounting.table_counts import Replaying, Table, look_at_table, replaying
+from worker.database.errors import DeadLetterError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from sqlalchemy import Engine
+
+    from worker.accounting.balance import Balance
+
+__all__ = ["PATIENCE", "Report", "reconcile"]
+
+PATIENCE: Final = timedelta(seconds=5)
+"""How long something must be wrong: ten times as long as a worker takes to let go of what has ended."""
+
+_LOOK_EVERY: Final = 0.5
+_STRAYS_WITHIN: Final = 10.0
+"""Seconds for looking through the names of all keys: some millions."""
+_COUNTED_WITHIN: Final = 0.02
+"""Seconds in which a burial is counted, mostly."""
+_OUTCOME_WITHIN: Final = 1.0
+"""Seconds in which the outcome of a message that has just ended is in its row, however little patience there is."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """What a reconciliation found.
+
+    Attributes:
+        check: What Redis says.
+        table: What the dead-letter table says; None if it can't be asked.
+        table_error: Why it can't.
+        uncounted_rows: Rows that counted burials made, above the number of those burials, also after a while.
+        continuity: Whether Redis has the data that it had; None if that can't be told.
+        stuck: Rows that wait for the outcome of a replay that is nowhere.
+        strays: Lists with feedback that no worker reads.
+    """
+
+    check: IntegrityCheck
+    table: Table | None = None
+    uncounted_rows: int = 0
+    continuity: Continuity | None = None
+    table_error: DeadLetterError | None = None
+    stuck: tuple[Replaying, ...] = ()
+    strays: Strays = field(default_factory=Strays)
+
+    @property
+    def balance(self) -> Balance:
+        """The equation."""
+        return self.check.balance
+
+    @property
+    def buried(self) -> int:
+        """How many rows counted burials had made at the moment of the equation."""
+        return self.check.snapshot.counts.get("graves", 0)
+
+    @property
+    def rows_missing(self) -> int:
+        """How many dead letters were buried, not pruned, and are not in the table; negative if it has too many."""
+        if self.table is None:
+            return 0
+        return max(self.buried - self.table.made - self.table.pruned, 0) - self.uncounted_rows
+
+    @property
+    def rows(self) -> int:
+        """How many of the buried are in the table, and those that were not counted: not those that died since."""
+        return 0 if self.table is None else self.buried - self.table.pruned - self.rows_missing
+
+    @property
+    def balances(self) -> bool | None:
+        """Whether the equation holds; None if that can't be told."""
+        if not self.balance.missing:
+            return True
+        return False if self.check.exact else None
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether Redis has lost data."""
+        return self.continuity is not None and self.continuity.is_lost
+
+    @property
+    def is_wrong(self) -> bool:
+        """Whether anything has to be mended."""
+        in_redis = self.balances is False or not self.check.hangs_together
+        wrong_rows = self.rows_missing > 0 or bool(self.stuck)
+        return in_redis or self.is_lost or wrong_rows or bool(self.strays.lists)
+
+    @property
+    def is_certain(self) -> bool:
+        """Whether everything could be asked."""
+        return self.balances is not None and self.table is not None
+
+
+def reconcile(
+    client: redis.Redis,
+    open_table: Callable[[], Engine],
+    *,
+    patience: timedelta = PATIENCE,
+    strays_within: float = _STRAYS_WITHIN,
+    writes: bool = True,
+    sleep: Callable[[float], None] = time.sleep,
+) -> Report:
+    """Compare what was accepted with where it is, and with the dead-letter table.
+
+    Args:
+        client: A client that answers in bytes.
+        open_table: Returns the database, or raises what is wrong with it.
+        patience: How long something must be wrong before it is said to be.
+        strays_within: Seconds for looking through the names of all keys.
+        writes: Whether the totals are written down in the database, and a hold by hand that Redis lost stands again.
+        sleep: Waits.
+
+    Raises:
+        redis.RedisError: Redis is away, or refuses.
+    """
+    found = _settled(client, patience, sleep)
+    report = Report(check=found, strays=find_strays(client, within=strays_within))
+    try:
+        engine = open_table()
+        report = replace(report, continuity=(_recorded if writes else look_at_continuity)(client, engine))
+        # Redis first: a row is there before it is counted.
+        table = look_at_table(engine)
+        report = replace(report, table=table, uncounted_rows=_uncounted_rows(client, table, patience, sleep))
+        return replace(report, stuck=_stuck(client, engine, patience, sleep))
+    except DeadLetterError as error:
+        return replace(report, table=None, table_error=error)
+
+
+def _recorded(client: redis.Redis, engine: Engine) -> Continuity:
+    """Write the totals down; a Redis that is full, or read-only, is looked at all the same."""
+    try:
+        return record(client, engine)
+    except redis.ResponseError:
+        return look_at_continuity(client, engine)
+
+
+def _settled(client: redis.Redis, patience: timedelta, sleep: Callable[[float], None]) -> IntegrityCheck:
+    """Check until nothing is wrong, or the same has been for long enough."""
+    found = check(client)
+    since = found.snapshot.at
+    while not _is_in_order(found) and found.snapshot.at - since < patience:
+        sleep(_LOOK_EVERY)
+        found = found.and_then(check(client))
+    return found
+
+
+def _is_in_order(found: IntegrityCheck) -> bool:
+    return found.hangs_together and not found.balance.missing
+
+
+def _uncounted_rows(client: redis.Redis, table: Table, patience: timedelta, sleep: Callable[[float], None]) -> int:
+    """Return how many more rows there are than burials were counted, once those that died meanwhile are counted too.
+
+    A worker counts a burial a moment after it wrote the row, so the count is asked for until it has come up to the rows
+    that were seen.
+    """
+    rows, deadline = table.made + table.pruned, time.monotonic() + patience.total_seconds()
+    while (more := rows - take_snapshot(client).counts.get("graves", 0)) > 0 and time.monotonic() < deadline:
+        sleep(_COUNTED_WITHIN)
+    return max(more, 0)
+
+
+def _stuck(
+    client: redis.Redis, engine: Engine, patience: timedelta, sleep: Callable[[float], None]
+) -> tuple[Replaying, ...]:
+    """Return the rows whose replay is nowhere, whenever it is looked for."""
+    waiting = replaying(engine)
+    deadline = time.monotonic() + max(patience.total_seconds(), _OUTCOME_WITHIN)
+    while waiting:
+        found = find_replays(client, {row.row_id for row in waiting})
+        waiting = {row for row in waiting if row.row_id not in found}
+        if not waiting or time.monotonic() >= deadline:
+            break
+        sleep(_LOOK_EVERY)
+        waiting &= replaying(engine)
+    return tuple(sorted(waiting, key=lambda row: row.row_id))

@@ -1,0 +1,161 @@
+"""Moving everything to another Redis, so that it adds up on both sides, wherever that is cut short.
+
+Messages go in parcels: a script takes some out of their place, with their count of accepted, into a parcel; another
+lays them in their place in the new Redis, once for each parcel's name; and then it is deleted. The counts of what
+has ended go the same way. Delivered words, the notes of replays, revocations and an operator's hold are copied before,
+and deleted at the end.
+"""
+
+from __future__ import annotations
+
+import secrets
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Final, cast
+
+from producer.message import QUEUE
+from worker.accounting.continuity import MOVING
+from worker.accounting.queue_keys import KEYS
+from worker.accounting.snapshot import take_snapshot
+from worker.broker.keys import DELAYED
+from worker.broker.scripts import REQUEUE, Script
+from worker.dead_letters.replays.queue import REPLAYS
+from worker.delivery.hold import HOLD, HoldKind
+from worker.delivery.revocations import REVOKED
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import redis
+
+__all__ = ["PARCEL", "MoveRefused", "move"]
+
+PARCEL: Final = f"{QUEUE}:moving"
+"""The key of the messages that are on their way; the counts are in another."""
+
+_COUNTS: Final = f"{PARCEL}:counts"
+_ARRIVED: Final = f"{QUEUE}:moved"
+_WORDS: Final = f"{QUEUE}:words"
+_NOTES: Final = f"{QUEUE}:replay:*"
+_AT_ONCE: Final = 500
+_WORDS_AT_ONCE: Final = 100
+
+_TAKE: Final = Script("take", package="worker.accounting")
+_ARRIVE: Final = Script("arrive", package="worker.accounting")
+_TAKE_COUNTS: Final = Script("take_counts", package="worker.accounting")
+_ADD_COUNTS: Final = Script("add_counts", package="worker.accounting")
+_COPY_WORDS: Final = Script("dedup", "copy_dedup", package="worker.delivery")
+
+
+class MoveRefused(Exception):
+    """It can't be moved as things are; the message says why, and what to do."""
+
+
+def move(source: redis.Redis, target: redis.Redis) -> Iterator[str]:
+    """Move everything, and yield what was done, in words. Cut short, it is done again from where it was.
+
+    Args:
+        source: The old Redis; the client answers in bytes.
+        target: The new one; likewise.
+
+    Raises:
+        MoveRefused: Workers are at work in the old Redis, or both are the same.
+        redis.RedisError: One of the two is away, or refuses.
+    """
+    _refuse_the_same(source, target)
+    if returned := _return_what_the_dead_held(source):
+        yield f"messages that dead workers held went back to their queue: {returned:,}"
+    yield f"remembered words copied: {_copy_words(source, target):,}"
+    _copy_rest(source, target)
+    for client in (source, target):
+        client.hset(KEYS.counts_of(QUEUE), MOVING, 1)
+    yield f"messages moved: {_move_messages(source, target):,}"
+    _move_counts(source, target)
+    yield "counts moved"
+    _delete_copied(source)
+    for client in (target, source):
+        client.hdel(KEYS.counts_of(QUEUE), MOVING)
+
+
+def _refuse_the_same(source: redis.Redis, target: redis.Redis) -> None:
+    mark = f"{PARCEL}:{secrets.token_hex(8)}"
+    source.set(mark, 1, ex=60)
+    same = target.exists(mark)
+    source.delete(mark)
+    if same:
+        raise MoveRefused("both are one and the same Redis: FEEDBACK_BROKER_URL must name the new one")
+
+
+def _return_what_the_dead_held(source: redis.Redis) -> int:
+    """Return what workers held whose lease has ended; there must be no others."""
+    returned = 0
+    for holder in take_snapshot(source).holders:
+        if holder.lease_left > timedelta():
+            fix = "stop it; if it has died, wait until its lease ends"
+            raise MoveRefused(f"the worker {holder.name} is alive in the old Redis: {fix}")
+        own = [KEYS.unacked, KEYS.index, KEYS.holders, KEYS.held_prefix + holder.name]
+        arguments = [holder.name, KEYS.prefix, KEYS.sep, KEYS.steps_text, "head", "1", 0]
+        returned += int(REQUEUE(source, own, arguments))
+    if in_flight := take_snapshot(source).in_flight:
+        fix = "stop plain Celery workers; `aquilax-feedback reconcile --repair` returns what no worker holds"
+        raise MoveRefused(f"{in_flight:,} messages are in hand in the old Redis: {fix}")
+    return returned
+
+
+def _copy_words(source: redis.Redis, target: redis.Redis) -> int:
+    copied = 0
+    for bucket in range(int(cast("bytes | None", source.get(_WORDS)) or 1)):
+        words = list(cast("dict[bytes, bytes]", source.hgetall(f"{_WORDS}:{bucket}")).items())
+        for start in range(0, len(words), _WORDS_AT_ONCE):
+            parts = [part for word in words[start : start + _WORDS_AT_ONCE] for part in word]
+            copied += int(_COPY_WORDS(target, [_WORDS], parts))
+    return copied
+
+
+def _copy_rest(source: redis.Redis, target: redis.Redis) -> None:
+    """Which rows of replays have gone, what was revoked, and what an operator holds."""
+    for note in source.scan_iter(match=_NOTES, count=1000, _type="set"):
+        target.sadd(note, *source.smembers(note))
+        if (left := source.pttl(note)) > 0:
+            target.pexpire(note, left)
+    if revoked := cast("list[tuple[bytes, float]]", source.zrange(REVOKED, 0, -1, withscores=True)):
+        target.zadd(REVOKED, dict(revoked))
+    hold = source.hgetall(HOLD)
+    if hold.get(b"kind") == HoldKind.OPERATOR.encode() and not target.exists(HOLD):
+        target.hset(HOLD, mapping=cast("dict[Any, Any]", hold))
+
+
+def _move_messages(source: redis.Redis, target: redis.Redis) -> int:
+    moved = 0
+    for queue in (QUEUE, REPLAYS):
+        for name in KEYS.lists(queue):
+            for place in (name + DELAYED, name):
+                while parcel := _TAKE(
+                    source, [place, PARCEL, KEYS.counts_of(queue)], [_AT_ONCE, secrets.token_hex(16)]
+                ):
+                    moved += _arrive(target, parcel)
+                    source.delete(PARCEL)
+    return moved
+
+
+def _arrive(target: redis.Redis, parcel: list[bytes]) -> int:
+    name, place, delayed, *messages = parcel
+    counts = "" if place.startswith(REPLAYS.encode()) else KEYS.counts_of(QUEUE)
+    return int(_ARRIVE(target, [place, counts, _ARRIVED], [name, delayed, *messages]))
+
+
+def _move_counts(source: redis.Redis, target: redis.Redis) -> None:
+    while flat := _TAKE_COUNTS(source, [KEYS.counts_of(QUEUE), _COUNTS], [secrets.token_hex(16), MOVING]):
+        counts = dict(zip(flat[::2], flat[1::2], strict=True))
+        name = counts.pop(b"")
+        parts = [part for count in counts.items() for part in count]
+        _ADD_COUNTS(target, [KEYS.counts_of(QUEUE), _ARRIVED], [name, *parts])
+        source.delete(_COUNTS)
+
+
+def _delete_copied(source: redis.Redis) -> None:
+    buckets = range(int(cast("bytes | None", source.get(_WORDS)) or 1))
+    for bucket in buckets:
+        source.delete(f"{_WORDS}:{bucket}")
+    source.delete(_WORDS, REVOKED, HOLD, KEYS.pulse)
+    for note in source.scan_iter(match=_NOTES, count=1000, _type="set"):
+        source.delete(note)

@@ -1,0 +1,126 @@
+"""Mending what a reconciliation found, and only that; each repair says what it did."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from producer.message import QUEUE
+from worker.accounting.queue_keys import KEYS
+from worker.accounting.strays import move_home
+from worker.accounting.table_counts import put_back_to_dead
+from worker.broker.scripts import Script
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import redis
+    from sqlalchemy import Engine
+
+    from worker.accounting.integrity import IntegrityCheck
+    from worker.accounting.reconcile import Report
+
+__all__ = ["GRAVES_BOOKED", "SURPLUS_BOOKED", "repair_redis", "repair_table"]
+
+_RETURN: Final = Script("entries", "return", package="worker.accounting")
+_DROP: Final = Script("drop", package="worker.accounting")
+_BOOK: Final = Script("book", package="worker.accounting")
+
+SURPLUS_BOOKED: Final = "booked:accepted"
+GRAVES_BOOKED: Final = "booked:graves"
+"""Counts that tell by how much others were corrected. Of two repairs at once, one sees that it comes too late."""
+
+_FEW: Final = 1000
+"""Delivery tags in one script."""
+
+
+def repair_redis(client: redis.Redis, report: Report) -> Iterator[str]:
+    """Mend what is wrong in Redis, and yield what was done, in words.
+
+    Args:
+        client: A client that answers in bytes.
+        report: What was found.
+
+    Raises:
+        redis.RedisError: Redis is away, or refuses. What was yielded is done; run it again for the rest.
+    """
+    found = report.check
+    names = {tag: f"message {_name(tag)} of request_id {name or 'unknown'}" for tag, name in found.orphaned.items()}
+    names |= {tag: f"the unreadable message {_name(tag)}" for tag in found.unreadable}
+    for tag in _return(client, list(names)):
+        yield f"returned {names[tag]} to its queue"
+    yield from _drop_all(client, found)
+    for stray in report.strays.lists:
+        if not stray.is_parcel and (moved := move_home(client, stray)):
+            yield f"moved to the queue from the list {stray.name!r}: {moved:,}"
+    yield from _book_balance(client, report)
+
+
+def _return(client: redis.Redis, tags: list[bytes]) -> Iterator[bytes]:
+    list_of_unreadable = KEYS.lists(QUEUE)[0]
+    arguments = [KEYS.held_prefix, KEYS.prefix, KEYS.sep, KEYS.steps_text, list_of_unreadable]
+    for few in _few(tags):
+        yield from _RETURN(client, [KEYS.unacked, KEYS.index, KEYS.holders], [*arguments, *few])
+
+
+def _drop_all(client: redis.Redis, found: IntegrityCheck) -> Iterator[str]:
+    dropped = sum(_drop(client, KEYS.index, few) for few in _few(list(found.index)))
+    if dropped:
+        yield f"dropped from {KEYS.index} what is not in hand: {dropped:,}"
+    by_holder: dict[bytes, list[bytes]] = {}
+    for holder, tag in found.held:
+        by_holder.setdefault(holder, []).append(tag)
+    for holder, tags in by_holder.items():
+        key = KEYS.held_prefix.encode() + holder
+        if dropped := sum(_drop(client, key, few) for few in _few(tags)):
+            yield f"dropped from {_name(key)} what is not in hand: {dropped:,}"
+
+
+def _drop(client: redis.Redis, key: bytes | str, tags: list[bytes]) -> int:
+    return int(_DROP(client, [KEYS.unacked, key], tags))
+
+
+def _book_balance(client: redis.Redis, report: Report) -> Iterator[str]:
+    """Write off what is missing, or accept what is too much: then the equation holds, and tells of the next loss."""
+    missing, counts = report.balance.missing, report.check.snapshot.counts
+    if report.balances is not False or report.is_lost:
+        return  # what is carried on after a loss makes it balance
+    if missing > 0:
+        if _book(client, "written_off", missing, tell=("written_off", counts.get("written_off", 0))):
+            yield f"wrote off missing messages: {missing:,}"
+    elif _book(client, "accepted", -missing, tell=(SURPLUS_BOOKED, counts.get(SURPLUS_BOOKED, 0))):
+        yield f"counted surplus messages as accepted: {-missing:,}"
+
+
+def repair_table(client: redis.Redis, engine: Engine, report: Report) -> Iterator[str]:
+    """Mend what is wrong between Redis and the dead-letter table, and yield what was done, in words.
+
+    Args:
+        client: A client that answers in bytes.
+        engine: The database.
+        report: What was found.
+
+    Raises:
+        redis.RedisError: As of `repair_redis`.
+        DeadLetterStoreUnavailable: The database is away, or refuses; run it again.
+    """
+    for row_id in put_back_to_dead(engine, report.stuck):
+        yield f"put dead letter {row_id} back to dead: its replay was nowhere to be found"
+    missing = report.rows_missing
+    if missing > 0:
+        told = (GRAVES_BOOKED, report.check.snapshot.counts.get(GRAVES_BOOKED, 0))
+        if _book(client, "graves", -missing, tell=told):
+            yield f"wrote off dead letters that are not in the table any more: {missing:,}"
+
+
+def _book(client: redis.Redis, field: str, by: int, *, tell: tuple[str, int]) -> bool:
+    told_in, was = tell
+    return bool(_BOOK(client, [KEYS.counts_of(QUEUE)], [field, by, told_in, was]))
+
+
+def _few(tags: list[bytes]) -> Iterator[list[bytes]]:
+    for start in range(0, len(tags), _FEW):
+        yield tags[start : start + _FEW]
+
+
+def _name(raw: bytes) -> str:
+    return raw.decode(errors="backslashreplace")

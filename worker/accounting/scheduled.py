@@ -1,0 +1,74 @@
+"""Why messages wait for their time in Redis: counted among those that are due first, so that it costs little."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from producer.message import QUEUE
+from worker.accounting.queue_keys import KEYS
+from worker.broker.keys import DELAYED
+from worker.broker.scripts import Script
+from worker.policy.wait_reason import WaitReason
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import redis
+
+__all__ = ["Scheduled", "look_at_scheduled"]
+
+_SCHEDULED: Final = Script("scheduled", package="worker.accounting")
+
+_LOOKED_AT: Final = 500
+"""Messages of each priority: they take Redis less than a millisecond."""
+
+_WORDS: Final = {
+    WaitReason.RETRY: "to be tried again: AquilaX could not take them",
+    WaitReason.REDIS: "because Redis failed",
+    WaitReason.DATABASE: "because the dead-letter database failed",
+    WaitReason.BUSY: "for another press on the same answer, which is being sent",
+    WaitReason.FAULT: "because of a fault of ours, which stands in the workers' log",
+    "": "for the time that their client set",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scheduled:
+    """What waits for its time.
+
+    Attributes:
+        total: How many there are.
+        looked_at: Of how many the reasons are known: those that are due first.
+        reasons: How many of these wait for each reason; '' is one that no worker has scheduled.
+    """
+
+    total: int
+    looked_at: int
+    reasons: Mapping[str, int]
+
+    @property
+    def words(self) -> str:
+        """The reasons in words, the most frequent first; '' if nothing is scheduled."""
+        if not self.reasons:
+            return ""
+        counts = sorted(self.reasons.items(), key=lambda pair: (-pair[1], pair[0]))
+        told = "; ".join(f"{number:,} {_WORDS.get(reason, reason)}" for reason, number in counts)
+        return told if self.looked_at >= self.total else f"of the {self.looked_at:,} that are due first: {told}"
+
+    def to_record(self) -> dict[str, Any]:
+        """Return it as JSON can carry it."""
+        reasons = {reason or "client": number for reason, number in self.reasons.items()}
+        return {"total": self.total, "looked_at": self.looked_at, "reasons": reasons}
+
+
+def look_at_scheduled(client: redis.Redis) -> Scheduled:
+    """Look at what waits for its time.
+
+    Raises:
+        redis.RedisError: Redis is unavailable, or refuses.
+    """
+    keys = [name + DELAYED for name in KEYS.lists(QUEUE)]
+    total, looked_at, flat = _SCHEDULED(client, keys, [_LOOKED_AT])
+    reasons = {reason.decode(errors="replace"): number for reason, number in zip(flat[::2], flat[1::2], strict=True)}
+    return Scheduled(total=total, looked_at=looked_at, reasons=reasons)

@@ -1,0 +1,182 @@
+"""One moment of the queue, taken in one step in Redis, however much is queued."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, Final
+
+from producer.message import QUEUE
+from worker.accounting.balance import Balance
+from worker.accounting.key_types import WrongKeyType, naming_wrong_types
+from worker.accounting.queue_keys import KEYS, moment_keys
+from worker.broker.scripts import Script
+from worker.delivery.hold import HoldState
+from worker.policy.retry import Reason
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    import redis
+
+__all__ = ["LeaseHolder", "Snapshot", "moment_arguments", "read_moment", "take_snapshot"]
+
+_SNAPSHOT: Final = Script("entries", "moment", "snapshot", package="worker.accounting")
+
+_LOOKED_AT: Final = 20
+"""Entries at each end of each list that are looked at for the oldest event: more would make Redis wait, and what comes
+last in a list is what has waited longest."""
+
+_BEFORE_NODE: Final = 3
+"""Parts of a holder's name that stand before its node's."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LeaseHolder:
+    """A worker's consuming channel, as Redis knows it.
+
+    Attributes:
+        name: ``host:process:instance.number:node``.
+        holds: How many messages it has in hand.
+        lease_left: How long it keeps them if nothing is heard of it; not positive if its lease has ended.
+    """
+
+    name: str
+    holds: int
+    lease_left: timedelta
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether its lease lasts, by Redis' clock."""
+        return self.lease_left > timedelta()
+
+    @property
+    def process(self) -> str:
+        """What its process is called, and no other: a worker that has reconnected may have two leases for a while."""
+        host, process, instance = (*self.name.split(":", 3), "", "")[:3]
+        return f"{host}:{process}:{instance.partition('.')[0]}"
+
+    @property
+    def node(self) -> str:
+        """The node name of its worker (`-n`); '' if it did not tell."""
+        parts = self.name.split(":", _BEFORE_NODE)
+        return parts[_BEFORE_NODE] if len(parts) > _BEFORE_NODE else ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Snapshot:
+    """One moment.
+
+    Attributes:
+        at: When, by Redis' clock.
+        counts: What was counted so far.
+        queued: Messages that wait for a worker.
+        in_flight: Messages that a worker has in hand.
+        scheduled: Messages that wait for their time.
+        oldest: When the oldest event of these was first enqueued, as far as was looked; None if there is none.
+        hold: Why nothing is being delivered, if so.
+        holders: Who has messages in hand, or may have.
+    """
+
+    at: datetime
+    counts: Mapping[str, int]
+    queued: int
+    in_flight: int
+    scheduled: int
+    oldest: datetime | None
+    hold: HoldState | None
+    holders: tuple[LeaseHolder, ...]
+
+    @property
+    def alive(self) -> tuple[LeaseHolder, ...]:
+        """The holders whose lease lasts."""
+        return tuple(holder for holder in self.holders if holder.is_alive)
+
+    @property
+    def dead(self) -> tuple[LeaseHolder, ...]:
+        """The holders whose lease has ended: another worker returns what they hold to the queue."""
+        return tuple(holder for holder in self.holders if not holder.is_alive)
+
+    @property
+    def workers(self) -> int:
+        """How many workers are alive."""
+        return len({holder.process for holder in self.alive})
+
+    @property
+    def waiting(self) -> int:
+        """How many messages have not ended."""
+        return self.queued + self.in_flight + self.scheduled
+
+    @property
+    def balance(self) -> Balance:
+        """Whether it adds up, but for messages that are not counted yet."""
+        return Balance(counts=self.counts, queued=self.queued, in_flight=self.in_flight, scheduled=self.scheduled)
+
+    @property
+    def dead_by_reason(self) -> dict[str, int]:
+        """How many messages ended as dead letters, by the reason."""
+        return {reason.value: self.counts.get(f"dead:{reason}", 0) for reason in Reason}
+
+
+def take_snapshot(client: redis.Redis) -> Snapshot:
+    """Take a snapshot of the queue.
+
+    Args:
+        client: A client that answers in bytes.
+
+    Raises:
+        redis.RedisError: Redis is away, or refuses.
+    """
+    with naming_wrong_types(client):
+        return read_moment(_SNAPSHOT(client, moment_keys(), moment_arguments()))
+
+
+def moment_arguments() -> list[Any]:
+    """Return the arguments of `lua/moment.lua`."""
+    return [QUEUE, KEYS.held_prefix, _LOOKED_AT]
+
+
+def read_moment(answer: Sequence[Any]) -> Snapshot:
+    """Read what `lua/moment.lua` returns."""
+    now, counts, hold, queued, scheduled, in_flight, oldest, holders = answer
+    at = datetime.fromtimestamp(now / 1000, UTC)
+    return Snapshot(
+        at=at,
+        counts={_text(name): _number(name, number) for name, number in _pairs(counts).items()},
+        queued=queued,
+        in_flight=in_flight,
+        scheduled=scheduled,
+        oldest=_iso(oldest),
+        hold=HoldState.read(_pairs(hold)),
+        holders=tuple(
+            LeaseHolder(name=_text(name), holds=holds, lease_left=timedelta(milliseconds=float(until) - now))
+            for name, until, holds in holders
+        ),
+    )
+
+
+def _number(name: bytes, number: bytes) -> int:
+    try:
+        return int(number)
+    except ValueError:
+        key, field = KEYS.counts_of(QUEUE), _text(name)
+        raise WrongKeyType(
+            f"the field {field!r} of the key {key!r} is {_text(number)!r}, and a whole number is expected there, which "
+            f"another program has changed: HDEL {key} {field}, then `aquilax-feedback reconcile --repair`"
+        ) from None
+
+
+def _pairs(flat: Sequence[bytes]) -> dict[bytes, bytes]:
+    return dict(zip(flat[::2], flat[1::2], strict=True))
+
+
+def _text(value: bytes) -> str:
+    return value.decode(errors="backslashreplace")
+
+
+def _iso(value: bytes) -> datetime | None:
+    """A foreign client may have written anything there: then nobody knows."""
+    try:
+        return datetime.fromisoformat(_text(value))
+    except ValueError:
+        return None

@@ -1,0 +1,172 @@
+"""Feedback in lists that no worker reads: which setting of a client put it there.
+
+A client with other priorities, another separator, a prefix or another queue enqueues without an error, into a list of
+its own. All lists of the Redis are looked at for it, at their ends only, and for a limited time: a Redis that is shared
+with others may have many keys.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from base64 import b64decode
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, cast
+
+from producer.message import QUEUE, TASK
+from worker.accounting.queue_keys import KEYS
+from worker.broker.scripts import Script
+
+if TYPE_CHECKING:
+    import redis
+
+__all__ = ["Stray", "Strays", "find_strays", "move_home"]
+
+_MOVE: Final = Script("move", package="worker.accounting")
+
+_AT_ONCE: Final = 1000
+"""Keys that one SCAN looks at, a fraction of a millisecond of Redis' time."""
+
+_LOOKED_AT: Final = 3
+"""Entries at each end of a list."""
+
+_SEPARATED: Final = re.compile(re.escape(QUEUE) + r"(\D+)(\d+)", re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stray:
+    """A list that holds feedback, and that no worker reads.
+
+    Attributes:
+        key: Its name.
+        entries: How many entries it has.
+    """
+
+    key: bytes
+    entries: int
+
+    @property
+    def name(self) -> str:
+        """Its name as text."""
+        return self.key.decode(errors="backslashreplace")
+
+    @property
+    def is_parcel(self) -> bool:
+        """Whether it is on its way to another Redis: it may be there already, so it is no stray to be moved."""
+        return self.name == f"{QUEUE}:moving"
+
+    @property
+    def setting(self) -> str:
+        """The setting of the client that put them there."""
+        if self.is_parcel:
+            return "none: `aquilax-feedback move` was cut short: run it again"
+        before, _, behind = self.name.rpartition(QUEUE)
+        made = _SEPARATED.fullmatch(QUEUE + behind)
+        if QUEUE not in self.name or (behind and not made):
+            return f"another queue: it must be {QUEUE!r} (`queue=`, `task_default_queue` or `task_routes`)"
+        if before:
+            return f"`global_keyprefix` {before!r}: leave it out"
+        if made and made[1] != KEYS.sep:
+            return f"`sep` {made[1]!r}: leave it out"
+        return f"`priority_steps`: leave them out, which gives {', '.join(map(str, KEYS.steps))}"
+
+    @property
+    def words(self) -> str:
+        """What is wrong, in words."""
+        return f"{self.entries:,} in the list {self.name!r}; the client's setting: {self.setting}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Strays:
+    """What was found.
+
+    Attributes:
+        lists: The lists, by their names.
+        complete: Whether there was time for all keys.
+    """
+
+    lists: tuple[Stray, ...] = ()
+    complete: bool = True
+
+    @property
+    def entries(self) -> int:
+        """How many entries there are in all."""
+        return sum(stray.entries for stray in self.lists)
+
+
+def find_strays(client: redis.Redis, *, within: float) -> Strays:
+    """Look for feedback that no worker will find.
+
+    Args:
+        client: A client that answers in bytes.
+        within: Seconds after which it is left at what was found.
+
+    Raises:
+        redis.RedisError: Redis is away, or refuses.
+    """
+    ours: set[bytes] = {name.encode() for name in KEYS.lists(QUEUE)}
+    deadline, cursor, found = time.monotonic() + within, 0, {}
+    while True:
+        cursor, keys = client.scan(cursor, count=_AT_ONCE, _type="list")
+        for key, entries in _with_feedback(client, [key for key in cast("list[bytes]", keys) if key not in ours]):
+            found[key] = Stray(key=key, entries=entries)
+        if not cursor or time.monotonic() >= deadline:
+            break
+    return Strays(lists=tuple(found[key] for key in sorted(found)), complete=not cursor)
+
+
+def move_home(client: redis.Redis, stray: Stray) -> int:
+    """Move the feedback of a list to the queue, and return how many messages that were; what else is there stays.
+
+    Args:
+        client: A client that answers in bytes.
+        stray: The list.
+
+    Raises:
+        redis.RedisError: Redis is away, or refuses; what has gone is in the queue.
+    """
+    moved, passed = 0, 0
+    while entries := cast("list[bytes]", client.lrange(stray.key, -passed - _MOVED_AT_ONCE, -passed - 1)):
+        feedback = [entry for entry in reversed(entries) if _is_feedback(entry)]
+        if feedback:
+            arguments = [KEYS.prefix, QUEUE, KEYS.sep, KEYS.steps_text, *feedback]
+            moved += int(_MOVE(client, [stray.key], arguments))
+        passed += len(entries) - len(feedback)
+    return moved
+
+
+_MOVED_AT_ONCE: Final = 200
+
+
+def _with_feedback(client: redis.Redis, keys: list[bytes]) -> list[tuple[bytes, int]]:
+    """Those of some lists that hold feedback, and how many entries."""
+    if not keys:
+        return []
+    with client.pipeline(transaction=False) as pipe:
+        for key in keys:
+            pipe.llen(key)
+            pipe.lrange(key, 0, _LOOKED_AT - 1)
+            pipe.lrange(key, -_LOOKED_AT, -1)
+        answers: list[Any] = pipe.execute(raise_on_error=False)
+    looks = zip(keys, answers[::3], answers[1::3], answers[2::3], strict=True)
+    return [
+        (key, length)
+        for key, length, first, last in looks
+        if isinstance(first, list) and isinstance(last, list) and any(map(_is_feedback, [*first, *last]))
+    ]
+
+
+def _is_feedback(entry: bytes) -> bool:
+    """Whether an entry is a message of our task, by Celery's protocol 2 or 1."""
+    try:
+        message = json.loads(entry)
+        headers = message["headers"]
+        if "task" in headers:
+            return bool(headers["task"] == TASK)
+        body = message["body"]
+        if message["properties"].get("body_encoding") == "base64":
+            body = b64decode(body)
+        return bool(json.loads(body)["task"] == TASK)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return False

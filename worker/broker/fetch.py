@@ -1,0 +1,324 @@
+"""How a channel gets messages out of Redis: it asks, and is told when something changes; nothing is popped to wait.
+
+While there is nothing to fetch, Redis remembers which lists the channel looked at, and sends one line when one of them
+changes (client tracking, since Redis 6). So any number of queues and priorities takes one connection, no message leaves
+its list before there is room for it, and waiting costs nothing.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from functools import cached_property
+from queue import Empty
+from typing import Any, Final, NamedTuple
+
+import hiredis
+import redis
+from kombu.transport import redis as kombu_redis
+from kombu.utils.json import dumps
+
+from worker.broker.in_flight import InFlightChannel
+from worker.broker.keys import DELAYED
+from worker.broker.payload import HELD_IN, MAX_BYTES, PROBE, QUEUED_IN, due_at, to_payload
+from worker.broker.scripts import FETCH
+from worker.broker.server_errors import translating_server_errors
+from worker.clients.redis.retry import NO_RETRY
+
+__all__ = ["Fetched", "FetchingChannel"]
+
+log = logging.getLogger(__name__)
+
+_BATCH: Final = 100
+"""Messages fetched at once where the prefetch count sets no limit."""
+
+_ASK_AGAIN: Final = 1.0
+"""Seconds after which a channel that waits for a message asks all the same. It shows that Redis is there (as Kombu's
+BRPOP does, with its timeout of a second), and that this channel consumes."""
+
+_ASK_WITHOUT_TRACKING: Final = 0.05
+"""The same, where Redis (or a proxy before it) can't tell of changes: client tracking, since Redis 6."""
+
+_OVERDUE: Final = 5.0
+"""Seconds without an answer after which the connection is given up."""
+
+_LAST_ANSWER: Final = 1.0
+"""Seconds that a closing channel waits for the answer that is under way."""
+
+_ON_TIME: Final = 20
+"""A message that is due within so many ms is delivered at once."""
+
+_CLOCK_STEP: Final = 0.001
+"""Redis counts in ms: a look that comes a moment early would find nothing."""
+
+_OWN_KEYS: Final = 4
+_KEYS_OF_A_LIST: Final = 4
+_COUNTS: Final = 2
+"""Where the counts stand among a list's keys (`lua/fetch.lua`): a worker does not wait for them to change."""
+
+
+class Fetched(NamedTuple):
+    """One message that was handed over."""
+
+    queue: str
+    tag: str
+    payload: dict[str, Any]
+    due: int | None
+
+
+class FetchingChannel(InFlightChannel):
+    """Kombu's Redis channel, with another way to fetch."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self._no_ack: set[str] = set()
+        self.armed_until: float | None = None
+        """Until when it waits for news, if it does (by `time.monotonic`)."""
+        self._brpop_sent_at: float | None = None
+        """When it last asked (by `time.monotonic`)."""
+        self._awaits_answer = False
+        self._watch = True
+        self._tracking = True
+        self._tracked: Any = None
+        self._loaded: Any = None
+        self._commands: list[str] = []
+        self._credit_asked = 0
+        self._lists: list[tuple[str, bool]] = []
+        super().__init__(*args, **kwargs)
+
+    def _on_connection_disconnect(self, connection: Any) -> None:  # noqa: ANN401 - redis-py's
+        """Change hands if an answer is lost with the connection."""
+        if self._in_poll is connection:
+            if self._awaits_answer:
+                self._change_hands()
+            self.disarm()
+            self._awaits_answer = False
+        super()._on_connection_disconnect(connection)
+
+    @cached_property
+    def client(self) -> Any:  # noqa: ANN401 - its connection is one of `_connparams`
+        """The connection that waits for messages; it speaks RESP3, in which Redis can tell of changes."""
+        pool = self._get_pool(asynchronous=True)
+        pool.connection_kwargs["protocol"] = 3
+        self._waiting_pool = pool
+        return self.Client(connection_pool=pool, credential_provider=pool.connection_kwargs.get("credential_provider"))
+
+    _waiting_pool: redis.ConnectionPool | None = None
+
+    def _connparams(self, asynchronous: bool = False) -> dict[str, Any]:
+        if self.connection is None or self.connection.client is None:
+            raise redis.ConnectionError("the connection was closed")
+        params: dict[str, Any] = super()._connparams(asynchronous)
+        return params | {"connection_class": translating_server_errors(params["connection_class"]), "retry": NO_RETRY}
+
+    def _disconnect_pools(self) -> None:
+        pool, self._waiting_pool = self._waiting_pool, None
+        if pool is not None:
+            pool.disconnect()
+        super()._disconnect_pools()
+
+    def _queue_keys(self, queues: list[str]) -> tuple[list[str], list[str], list[tuple[str, bool]]]:
+        """The fetch script's keys and arguments for queues, and what each list's number stands for."""
+        keys: list[str] = []
+        arguments: list[str] = []
+        lists: list[tuple[str, bool]] = []
+        by_queue = [(queue, self.keys.lists(queue)) for queue in queues]
+        for number in range(len(self.keys.steps)):
+            for queue, names in by_queue:
+                name = names[number]
+                acknowledged = queue not in self._no_ack and self.ack_emulation
+                keys += [name, name + DELAYED, self.keys.counts_of(queue), self.keys.hold_of(queue)]
+                arguments += [queue, "1" if acknowledged else "0"]
+                lists.append((queue, acknowledged))
+        return keys, arguments, lists
+
+    def _fetch_arguments(self, queues: list[str], credit: int) -> tuple[list[str], list[Any], list[tuple[str, bool]]]:
+        holder = self.holder
+        keys, arguments, lists = self._queue_keys(queues)
+        if any(acknowledged for _, acknowledged in lists):
+            holder.start()
+        own = [self.keys.unacked, self.keys.index, self.keys.holders, holder.held_key]
+        fetch = [holder.id, holder.lease_ms, credit]
+        return [*own, *keys], [*fetch, *arguments, holder.next_fetch(), MAX_BYTES], lists
+
+    def _credit(self) -> int:
+        """How many messages may be fetched at once."""
+        if self.connection is None or not self.connection.has_loop:
+            return 1  # whoever drains by hand gets one at a time, and the rest stays where others can get it
+        if "can_consume" in vars(self.qos):
+            return 1  # Celery's `worker_disable_prefetch` decides anew for each message
+        credit = self.qos.can_consume_max_estimate()
+        return _BATCH if credit is None else int(min(credit, _BATCH))
+
+    def ask(self) -> None:
+        """Ask for messages, and to be told of changes if there may be none; the answers are read when they come."""
+        queues = self._queue_cycle.consume(len(self.active_queues))
+        credit = self._credit()
+        if not queues or credit < 1:
+            return
+        keys, arguments, self._lists = self._fetch_arguments(queues, credit)
+        connection = self.client.connection
+        socket = connection._sock  # noqa: SLF001 - a new socket has a new memory at the other end
+        commands: list[tuple[Any, ...]] = []
+        if self._watch and self._tracking and self._tracked is not socket:
+            commands.append(("CLIENT", "TRACKING", "ON", "NOLOOP"))
+        if self._watch:
+            # Redis remembers what was read, and tells once when it changes. What changes before the fetch, it sees.
+            watched = [key for at, key in enumerate(keys[_OWN_KEYS:]) if key and at % _KEYS_OF_A_LIST != _COUNTS]
+            commands.append(("EXISTS", *dict.fromkeys(watched)))
+        fetch = ("EVALSHA", FETCH.sha) if self._loaded is socket else ("EVAL", FETCH.source)
+        commands.append((*fetch, len(keys), *keys, *arguments))
+        self._credit_asked, self._commands = credit, [command[0] for command in commands]
+        self._in_poll, self._brpop_sent_at, self._awaits_answer = connection, time.monotonic(), True
+        connection.send_packed_command([b"".join(map(hiredis.pack_command, commands))])
+
+    def _brpop_start(self, timeout: float | None = None) -> None:  # noqa: ARG002 - Kombu's name and signature
+        self.ask()
+
+    def _brpop_read(self, **options: Any) -> bool:  # noqa: ARG002 - Kombu's name and signature
+        """Read what came: the answers to what was asked, or the news that something changed."""
+        connection = self.client.connection
+        try:
+            if self._awaits_answer:
+                fetched = self._read_answers(connection)
+            else:  # it waits for news, or has no queue or no room left
+                connection.read_response(push_request=True)
+                self.disarm()
+                fetched = []
+            self._flush_brpop_reauth()
+            if not fetched and not self._in_poll and self.qos.can_consume():
+                self.ask()  # at once: something changed
+        except self.connection_errors:
+            self._change_hands()
+            self.disarm()
+            self._awaits_answer = False
+            connection.disconnect()
+            raise
+        if not self._deliver_all(fetched):
+            raise Empty
+        return True
+
+    def _read_answers(self, connection: Any) -> list[Fetched]:  # noqa: ANN401 - redis-py's
+        """Read the answers to `ask`, all of them, and wait for news if there was no message."""
+        socket, answers = connection._sock, {}  # noqa: SLF001 - what `ask` compares
+        try:
+            for command in self._commands:
+                try:
+                    answers[command] = connection.read_response()
+                except redis.ResponseError as error:
+                    answers[command] = error
+        finally:
+            self._in_poll, self._awaits_answer = None, False
+        if "CLIENT" in answers:
+            self._tracked = socket
+            if isinstance(answers["CLIENT"], Exception):
+                self._tracking = False
+                log.warning("Redis can't tell of changes, so it is asked again and again: %s", answers["CLIENT"])
+        answer = answers.popitem()[1]
+        if isinstance(answer, redis.exceptions.NoScriptError):
+            self._loaded = None
+            return []
+        if isinstance(answer, Exception):
+            raise answer
+        self._loaded = socket
+        self.connection.asked()
+        now, look_again, taken = answer
+        # News that came together with the answer has been read from the socket, which will not be readable for it.
+        if not taken and self._watch and not connection.can_read(timeout=0):
+            wait = _ASK_AGAIN if self._tracking else _ASK_WITHOUT_TRACKING
+            if look_again:
+                wait = min(wait, max(look_again - now, 0) / 1000 + _CLOCK_STEP)
+            self._in_poll, self.armed_until = connection, time.monotonic() + wait
+            self.connection.look_again(wait)
+        # Who got all that there was room for goes on without listening; who did not, listens.
+        self._watch = len(taken) < self._credit_asked
+        return self._read_entries(now, taken, self._lists)
+
+    def disarm(self) -> None:
+        """Wait no longer: ask again in the next turn."""
+        self._in_poll, self.armed_until = None, None
+        self._watch = True
+
+    def is_overdue(self) -> bool:
+        """Whether an answer has not come for so long that the connection must be dead."""
+        if not self._awaits_answer or self._brpop_sent_at is None:
+            return False
+        return bool(kombu_redis.monotonic() - self._brpop_sent_at > _OVERDUE)
+
+    def _update_queue_cycle(self) -> None:
+        super()._update_queue_cycle()
+        if self.armed_until is not None:  # it listens for changes in queues that are no longer the right ones
+            self.disarm()
+
+    def _read_entries(self, now: int, taken: list[Any], lists: list[tuple[str, bool]]) -> list[Fetched]:
+        """Note what is in hand now, and read it."""
+        fetched: list[Fetched] = []
+        for number, raw_tag, entry, probe in taken:
+            queue, acknowledged = lists[number - 1]
+            tag = raw_tag.decode() if isinstance(raw_tag, bytes) else raw_tag
+            payload = to_payload(_bytes(entry), tag=tag, queue=queue)
+            headers, properties = payload["headers"], payload["properties"]
+            properties[QUEUED_IN] = queue
+            # No sender says these: the one passes a hold by, the other ends messages.
+            headers.pop(PROBE, None)
+            properties.pop(HELD_IN, None)
+            if probe:
+                headers[PROBE] = True
+            if acknowledged and queue in self.counts:
+                properties[HELD_IN] = self.holder.held_key
+            fetched.append(Fetched(queue, tag if acknowledged else "", payload, due_at(payload["headers"])))
+        if tags := [message.tag for message in fetched if message.tag]:
+            self.holder.hold(tags)
+        return [message for message in fetched if not self._waits(message, now)]
+
+    def _waits(self, message: Fetched, now: int) -> bool:
+        """Let a message that is not due yet wait in Redis; a plain client laid it in its queue."""
+        if message.due is None:
+            return False
+        if message.queue in self.counts and message.due > now + self.farthest * 1000:
+            return False  # the consumer buries it: it would wait for ever
+        if message.tag and message.due > now + _ON_TIME:
+            self.holder.defer(message.tag, due=message.due)
+            return True
+        if message.due > time.time() * 1000:
+            # It is due by Redis' clock. Celery would look at this machine's, and wait on.
+            message.payload["headers"]["eta"] = None
+        return False
+
+    def _deliver_all(self, fetched: list[Fetched]) -> bool:
+        """Deliver messages; what can't be delivered goes back."""
+        for queue in dict.fromkeys(message.queue for message in fetched):
+            self._queue_cycle.rotate(queue)  # it has had its turn: a queue that is never empty must not starve others
+        delivered = 0
+        try:
+            for message in fetched:
+                if message.queue not in self.connection._callbacks:  # noqa: SLF001 - Kombu's way: the consumer left
+                    break
+                delivered += 1
+                self.connection._deliver(message.payload, message.queue)  # noqa: SLF001 - likewise
+        finally:
+            if left := fetched[delivered:]:
+                self._put_back(left)
+        return delivered > 0
+
+    def _put_back(self, messages: list[Fetched]) -> None:
+        self.holder.give_back_first([message.tag for message in messages if message.tag])
+        for message in messages:
+            if not message.tag:
+                priority = self._get_message_priority(message.payload, reverse=False)
+                with self.conn_or_acquire() as client:
+                    client.rpush(self._q_for_pri(message.queue, priority), dumps(message.payload))
+
+    def finish_asking(self) -> None:
+        """Read the answer that is under way, so that nothing is handed over to a holder that has let go."""
+        asked, self._in_poll = self._in_poll, None
+        if asked and self._awaits_answer:
+            try:
+                if asked.can_read(timeout=_LAST_ANSWER):
+                    self.holder.give_back_first([message.tag for message in self._read_answers(asked) if message.tag])
+            except (*self.connection_errors, *self.connection.channel_errors):
+                log.debug("the answer under way is lost; what it held comes back by the lease", exc_info=True)
+        self._in_poll, self.armed_until, self._awaits_answer = None, None, False
+
+
+def _bytes(entry: bytes | str) -> bytes:
+    return entry.encode() if isinstance(entry, str) else entry

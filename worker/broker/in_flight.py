@@ -1,0 +1,122 @@
+"""What a channel has in hand: the keys that it is in, and who holds it."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, ClassVar, Final
+
+import redis
+from kombu.transport import redis as kombu_redis
+
+from worker.broker.activity import PULSE
+from worker.broker.keys import Keys
+from worker.broker.lease import RENEWALS, Lease
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+
+__all__ = ["InFlightChannel"]
+
+_HOLDER_TIMEOUT: Final = 5.0
+_SHORTEST_TIMEOUT: Final = 0.5
+"""Seconds that a holder's command may take, where the transport's options set no socket timeout, and at least."""
+
+
+class InFlightChannel(kombu_redis.Channel):
+    """Kombu's Redis channel, with holders of what it has in hand."""
+
+    lease: float = 20.0
+    """Seconds after which a holder that is not heard of is dead, and what it holds goes to others."""
+    counts: Mapping[str, str] = {}
+    """The queues whose messages are counted, and the hash of their counts."""
+    holds: Mapping[str, str] = {}
+    """The queues that can be held, and the hash of their hold."""
+    node: str = ""
+    """The node name of the worker that consumes; it stands in the name of its lease."""
+    farthest: float = float("inf")
+    """Seconds ahead within which a message of a counted queue waits for its time; any other is handed out at once."""
+
+    from_transport_options: ClassVar[tuple[str, ...]] = (
+        *kombu_redis.Channel.from_transport_options,
+        "lease",
+        "counts",
+        "holds",
+        "node",
+        "farthest",
+    )
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self.current_holder: Lease | None = None
+        self._retired: list[Lease] = []
+        self.kept: Collection[str] = ()
+        """What is still being worked on as the channel closes: it stays in hand."""
+        super().__init__(*args, **kwargs)
+
+    @cached_property
+    def keys(self) -> Keys:
+        """The names of the keys."""
+        return Keys(
+            prefix=self.global_keyprefix,
+            sep=self.sep,
+            steps=tuple(self.priority_steps),
+            unacked_name=self.unacked_key,
+            index_name=self.unacked_index_key,
+            counts=self.counts,
+            holds=self.holds,
+        )
+
+    @property
+    def holder(self) -> Lease:
+        """The holder of what this channel has in hand."""
+        if self.current_holder is None:
+            pool = self._get_pool()
+            # A command that hangs must not cost the lease: there has to be time for another on a new connection.
+            patience = max(min(self.socket_timeout or _HOLDER_TIMEOUT, self.lease / RENEWALS), _SHORTEST_TIMEOUT)
+            pool.connection_kwargs["socket_timeout"] = patience
+            if "socket_connect_timeout" in pool.connection_kwargs:  # a Unix socket has none
+                pool.connection_kwargs["socket_connect_timeout"] = patience
+            holder = Lease(pool, self.keys, lease=self.lease, node=self.node)
+            holder.grouped = bool(self.connection and self.connection.has_loop)
+            if self.connection is not None:
+                holder.on_flushed = self.connection.wake
+            holder.on_renewed = PULSE.answered
+            self.current_holder = holder
+        return self.current_holder
+
+    def holder_of(self, tag: str) -> Lease:
+        """The holder of a message that this channel has in hand."""
+        current = self.current_holder
+        if current is not None and tag in current:
+            return current
+        for holder in self._retired:
+            if tag in holder:
+                return holder
+        return self.holders[-1] if self.holders else self.holder  # it has ended before
+
+    @property
+    def holders(self) -> list[Lease]:
+        """All that hold something for this channel."""
+        return [*self._retired, *([] if self.current_holder is None else [self.current_holder])]
+
+    def _change_hands(self) -> None:
+        """Let another holder take what comes from now on: Redis may yet hand over to this one what nobody will read."""
+        if self.current_holder is not None:
+            self.current_holder.retire()
+            self._retired = [holder for holder in self.holders if not holder.done]
+            self.current_holder = None
+
+    def scripting(self) -> redis.Redis:
+        """A client that puts no prefix before keys: the scripts are given whole names."""
+        return redis.Redis(connection_pool=self.pool)
+
+    def adopt(self, tag: str) -> None:
+        """Hold a message that Kombu's own code laid in `unacked`."""
+        holder = self.holder
+        self.scripting().sadd(holder.held_key, tag)
+        holder.hold([tag])
+
+    def _after_fork(self) -> None:
+        for holder in self.holders:
+            holder.forget()
+        self._retired, self.current_holder = [], None
+        super()._after_fork()

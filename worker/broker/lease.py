@@ -1,0 +1,375 @@
+"""Who holds messages, and for how long: a lease in Redis that a thread of its own renews.
+
+A holder belongs to one consuming channel. Its thread renews the lease, writes down what has ended, and returns what
+dead holders left. It outlives its channel as long as something it holds is still being worked on: the connection may be
+lost and made anew meanwhile, and what ends then is still acknowledged, once.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import secrets
+import socket
+import threading
+import time
+from contextlib import contextmanager
+from itertools import count, islice
+from typing import TYPE_CHECKING, ClassVar, Final
+from weakref import WeakSet
+
+import redis
+
+from worker.broker.keys import DELAYED
+from worker.broker.scripts import ACK, HEARTBEAT, REQUEUE, SCHEDULE
+from worker.broker.settled import SETTLED
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterable, Iterator
+
+    from worker.broker.keys import Keys
+
+__all__ = ["RENEWALS", "Lease", "process_id"]
+
+log = logging.getLogger(__name__)
+
+RENEWALS: Final = 4
+"""A lease is renewed this many times before it would end: three renewals may fail."""
+
+_LONGEST_UNRENEWED: Final = 10.0
+"""Seconds after which a lease is renewed, however long it is: it shows that Redis is there while nothing is fetched."""
+
+_AT_ONCE: Final = 1000
+"""Messages that one script ends: it shall not keep Redis from others for long."""
+
+_GATHER: Final = 0.005
+"""Seconds for which what has ended waits for more that ends, while others are in hand: one round trip for all, and one
+more for all that is fetched in their place."""
+
+_SHORTEST_PAUSE: Final = 0.05
+_LONGEST_PAUSE: Final = 1.0
+"""Seconds between tries while Redis is away."""
+
+
+_PROCESS: Final = secrets.token_hex(4)
+"""Tells two processes apart that have one id on one host's name, as in two containers."""
+_NUMBERS: Final = count(1)
+
+
+def process_id() -> str:
+    """Return what stands first in the name of each holder of this process, and of no other."""
+    return f"{socket.gethostname()}:{os.getpid()}:{_PROCESS}"
+
+
+class Lease:
+    """Holds messages for one channel; safe for many threads.
+
+    Args:
+        pool: Connections of its own. They are closed when nothing is held any more.
+        keys: The keys.
+        lease: Seconds after which a holder that is not heard of is dead.
+        node: The node name of its worker (`-n`), by which remote control addresses it; '' if it is no worker's.
+    """
+
+    leases_lost: ClassVar[int] = 0
+    """How often the lease of a holder of this process has ended before it was renewed."""
+
+    _living: ClassVar[WeakSet[Lease]] = WeakSet()
+    _one_more: ClassVar[threading.Lock] = threading.Lock()
+
+    def __init__(self, pool: redis.ConnectionPool, keys: Keys, *, lease: float, node: str = "") -> None:
+        self.id = f"{process_id()}.{next(_NUMBERS)}{f':{node}' if node else ''}"
+        self.lease_ms = max(1, round(lease * 1000))
+        self.held_key = keys.held_prefix + self.id
+        self.grouped = False
+        """Whether what ends is written down together with what ends meanwhile; else at once, before `ack` returns."""
+        self.on_flushed: Callable[[], None] = lambda: None
+        """Called, by the thread, after something was written down: there is room for more."""
+        self.on_renewed: Callable[[], None] = lambda: None
+        """Called, by the thread, after the lease was renewed."""
+        self._mark = secrets.token_hex(6)
+        self._fetches = count()
+        self._pool = pool
+        credentials = pool.connection_kwargs.get("credential_provider")
+        self._client = redis.Redis(connection_pool=pool, credential_provider=credentials)
+        self._keys = keys
+        self._counts = json.dumps({queue: keys.counts_of(queue) for queue in keys.counts})
+        self._renew_every = min(lease / RENEWALS, _LONGEST_UNRENEWED)
+        self._held: dict[str, float] = {}
+        self._noted_at = 0.0
+        self._ended: dict[str, str] = {}
+        self._returned: dict[str, str] = {}
+        self._deferred: dict[str, str] = {}
+        self._keep: frozenset[str] | None = None
+        self._renewed = False
+        self._renew_at = 0.0
+        self._renewed_at = 0.0
+        self._done = False
+        self._changed = threading.Condition()
+        self._one_at_a_time = threading.RLock()
+        self._thread: threading.Thread | None = None
+
+    @property
+    def done(self) -> bool:
+        """Whether it holds nothing any more, and never will."""
+        return self._done
+
+    @classmethod
+    def all_living(cls) -> list[Lease]:
+        """Those of this process that have begun to hold something."""
+        with cls._one_more:
+            return list(cls._living)
+
+    def is_overdue(self, now: float) -> bool:
+        """Whether it holds something, and its lease must have ended by ``now`` (of `time.monotonic`)."""
+        return not self._done and bool(self._held) and now - self._renewed_at > self.lease_ms / 1000
+
+    @property
+    def held(self) -> int:
+        """How many messages it holds."""
+        return len(self._held)
+
+    def without_end(self, now: float) -> float:
+        """For how many seconds up to ``now`` (of `time.monotonic`) it has held something and ended nothing."""
+        with self._changed:
+            oldest = next(iter(self._held.values()), now)
+        return max(now - max(oldest, self._noted_at), 0.0)
+
+    def __contains__(self, tag: object) -> bool:
+        """Whether it holds this message."""
+        return tag in self._held
+
+    def start(self) -> None:
+        """See to the lease from now on."""
+        with self._changed:
+            if self._thread is None and not self._done:
+                self._renew_at = time.monotonic()
+                self._renewed_at = self._renew_at
+                with Lease._one_more:
+                    Lease._living.add(self)
+                self._thread = threading.Thread(target=self._run, name=f"lease {self.id}", daemon=True)
+                self._thread.start()
+
+    def next_fetch(self) -> str:
+        """Name the next fetch, as no other of any holder is: delivery tags are made of it (`lua/fetch.lua`)."""
+        return f"{self._mark}.{next(self._fetches)}"
+
+    def hold(self, tags: Iterable[str]) -> None:
+        """Note what was handed over to it."""
+        self.start()
+        with self._changed:
+            self._held.update(dict.fromkeys(tags, time.monotonic()))
+
+    def ack(self, tag: str, label: str = "") -> None:
+        """End a message.
+
+        Args:
+            tag: Its delivery tag.
+            label: What to count, as `field` or `field,field`, if it was not settled before.
+
+        Raises:
+            redis.RedisError: Redis is away, and it is not `grouped`. The message is ended all the same when it is back.
+        """
+        self._note(self._ended, tag, label)
+
+    def give_back(self, tag: str) -> None:
+        """Return a message to the end of its queue; raises as `ack`."""
+        self._note(self._returned, tag)
+
+    def defer(self, tag: str, *, due: int | None = None, wait: float = 0) -> None:
+        """Let a message wait in Redis; raises as `ack`.
+
+        Args:
+            tag: Its delivery tag.
+            due: When it is due, in ms of Redis' clock.
+            wait: Or in how many seconds.
+        """
+        self._note(self._deferred, tag, f"+{round(wait * 1000)}" if due is None else str(due))
+
+    def give_back_first(self, tags: Collection[str]) -> None:
+        """Return messages to the heads of their queues, in their order, at once.
+
+        Raises:
+            redis.RedisError: Redis is away.
+        """
+        if tags:
+            with self._one_at_a_time:
+                self._give_back(list(tags), end="head")
+            self._drop(tags)
+
+    def release(self, keep: Collection[str] = ()) -> int:
+        """Hold nothing any more but ``keep``: return the rest to the heads of the queues, first what came first.
+
+        While Redis is away the thread goes on trying. The holder ends once it holds nothing.
+
+        Args:
+            keep: What is still being worked on.
+
+        Returns:
+            How many messages went back, as far as that is known at once.
+        """
+        with self._changed:
+            self._keep = frozenset(keep)
+            if self._thread is None:
+                self._done = True  # it never held anything
+                return 0
+        try:
+            self._write_down()
+            return self._let_go()
+        except redis.RedisError as error:
+            log.warning("what is held goes back once Redis is there again, or when the lease ends: %s", error)
+            return 0
+        finally:
+            with self._changed:
+                self._changed.notify()
+
+    def retire(self) -> None:
+        """Take nothing more: what is in hand is seen to its end, and what Redis hands over to it yet goes back.
+
+        That is so after the answer to a fetch was lost: nobody here will ever work on what it brought.
+        """
+        with self._changed:
+            self._keep = frozenset(self._held)
+            self._done = self._done or self._thread is None  # it never held anything
+            self._changed.notify()
+
+    def forget(self) -> None:
+        """Leave everything to the process that this one was forked from."""
+        self._done = True
+        self._held.clear()
+
+    def _note(self, notes: dict[str, str], tag: str, what: str = "") -> None:
+        if notes is not self._ended:
+            SETTLED.take(tag)  # what comes again is settled again
+        with self._changed:
+            is_first = not self._pending
+            notes[tag] = what
+            self._noted_at = time.monotonic()
+            if self.grouped and is_first:
+                self._changed.notify()
+        if not self.grouped:
+            self._write_down()
+
+    def _drop(self, tags: Iterable[str]) -> None:
+        with self._changed:
+            for tag in tags:
+                self._held.pop(tag, None)
+
+    @property
+    def _pending(self) -> bool:
+        return bool(self._ended or self._returned or self._deferred)
+
+    @property
+    def _may_gather(self) -> bool:
+        """Whether more will end soon. Where nothing else is in hand somebody waits for room."""
+        pending = len(self._ended) + len(self._returned) + len(self._deferred)
+        return 0 < pending < len(self._held) and self._keep is None
+
+    def _write_down(self) -> None:
+        """Write down what has ended and what goes back. What fails stays noted, and is tried again."""
+        keys = self._keys
+        with self._one_at_a_time:
+            while self._pending:
+                with self._taken(self._ended) as ended:
+                    parts = [part for pair in ended.items() if not SETTLED.take(pair[0]) for part in pair]
+                    if parts:
+                        queues = [self._counts, keys.prefix, keys.sep, keys.steps_text]
+                        ACK(self._client, [keys.unacked, keys.index, self.held_key], [*queues, *parts])
+                with self._taken(self._returned) as returned:
+                    if returned:
+                        self._give_back(list(returned), end="back")
+                with self._taken(self._deferred) as deferred:
+                    if deferred:
+                        parts = [part for pair in deferred.items() for part in pair]
+                        lists = [keys.prefix, keys.sep, keys.steps_text, DELAYED]
+                        SCHEDULE(self._client, [keys.unacked, keys.index, self.held_key], [*lists, *parts])
+                self.on_flushed()
+
+    @contextmanager
+    def _taken(self, notes: dict[str, str]) -> Iterator[dict[str, str]]:
+        """Take notes, which are done when the block ends; if it fails they stand there again.
+
+        They are gone, and nothing is held any more, before Redis is told: a message that goes back may be handed over
+        to this very holder while Redis' answer is on its way.
+        """
+        with self._changed:
+            taken = dict(islice(notes.items(), _AT_ONCE))
+            held = [tag for tag in taken if tag in self._held]
+            for tag in taken:
+                notes.pop(tag)
+                self._held.pop(tag, None)
+        try:
+            yield taken
+        except BaseException:
+            with self._changed:
+                later = dict(notes)
+                notes.clear()
+                notes.update(taken | later)
+                self._held.update(dict.fromkeys(held, time.monotonic()))
+            raise
+
+    def _give_back(self, tags: list[str], *, end: str, keep: Collection[str] | None = None) -> int:
+        keys = self._keys
+        pushed = reversed(tags) if end == "head" else tags
+        lists = [self.id, keys.prefix, keys.sep, keys.steps_text]
+        what = [end, "0" if keep is None else "1", len(tags), *pushed, *(keep or ())]
+        return int(REQUEUE(self._client, [keys.unacked, keys.index, keys.holders, self.held_key], [*lists, *what]))
+
+    def _let_go(self) -> int:
+        with self._one_at_a_time:
+            keep = self._keep
+            if keep is None or self._done:
+                return 0
+            with self._changed:
+                tags = [tag for tag in self._held if tag not in keep]
+            returned = self._give_back(tags, end="head", keep=keep)
+            self._drop(tags)
+            if not self._held:
+                self._done = True
+                self._pool.disconnect()
+            return returned
+
+    def _renew(self) -> None:
+        keys = self._keys
+        with self._one_at_a_time:
+            if self._done:
+                return
+            self._renew_at = time.monotonic() + self._renew_every
+            lived, returned, dead = HEARTBEAT(
+                self._client,
+                [keys.unacked, keys.index, keys.holders, self.held_key, keys.pulse],
+                [self.id, self.lease_ms, keys.prefix, keys.sep, keys.steps_text, keys.held_prefix],
+            )
+        if self._renewed and not lived:
+            Lease.leases_lost += 1
+            log.warning("the lease of %s ended before it was renewed: others may have what it holds", self.id)
+        self._renewed = True
+        self._renewed_at = time.monotonic()
+        self.on_renewed()
+        if returned:
+            names = ", ".join(name.decode() if isinstance(name, bytes) else str(name) for name in dead)
+            log.warning("%d messages went back to their queues: their holders are dead: %s", returned, names)
+
+    def _run(self) -> None:
+        pause = 0.0
+        while not self._done:
+            with self._changed:
+                if pause:
+                    self._changed.wait(pause)
+                elif not self._pending:
+                    self._changed.wait(max(self._renew_at - time.monotonic(), 0))
+            if self._may_gather:
+                time.sleep(_GATHER)
+            try:
+                if time.monotonic() >= self._renew_at:
+                    self._renew()
+                self._write_down()
+                self._let_go()
+                pause = 0.0
+            except redis.RedisError as error:
+                pause = min(max(pause * 2, _SHORTEST_PAUSE), _LONGEST_PAUSE)
+                log.debug("the lease of %s waits for Redis: %s", self.id, error)
+            except Exception:
+                pause = _LONGEST_PAUSE
+                log.exception("a fault of ours in the lease of %s", self.id)

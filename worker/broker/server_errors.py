@@ -1,0 +1,59 @@
+"""Answers with which Redis says that it can't work just now: whoever asked takes it to be away, and comes again.
+
+A right that the login lacks, and a cluster, are among them: a worker says what to do, and goes on once it is done.
+
+A replica that was a master a moment ago, a full memory, a disk that can't be written: Celery knows these as errors of a
+command, and ends the worker over one that comes while it connects.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any, Final
+
+import redis
+
+from worker.broker.error_advice import advice, is_cluster, lacks_a_right
+
+__all__ = ["ServerError", "translating_server_errors"]
+
+_CLASSES: Final = (
+    redis.exceptions.ReadOnlyError,
+    redis.exceptions.OutOfMemoryError,
+    redis.exceptions.MasterDownError,
+)
+_WORDS: Final = ("NOREPLICAS", "MISCONF", "BUSY ", "CLUSTERDOWN")
+"""Those for which redis-py has no class; ``BUSY`` is a script that runs for too long."""
+
+
+class ServerError(redis.ConnectionError, redis.ResponseError):
+    """Redis is there, and refuses for now. It is an answer to a command, and as good as a lost connection."""
+
+    def __repr__(self) -> str:
+        """Return what Redis said, and what to do: redis-py's own repr leaves the words out."""
+        return f"{type(self).__name__}: {self}"
+
+
+class _TakingRefusals:
+    """A connection that raises `ServerError` for them."""
+
+    def read_response(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - redis-py's
+        try:
+            return super().read_response(*args, **kwargs)  # type: ignore[misc]  # a mix-in for redis-py's connections
+        except redis.ResponseError as error:
+            words = str(error)
+            if lacks_a_right(words) or is_cluster(words):
+                raise ServerError(f"{words}; {advice(words)}") from error
+            if isinstance(error, _CLASSES) or words.startswith(_WORDS):
+                raise ServerError(words) from error
+            raise
+
+
+@cache
+def translating_server_errors(connection_class: type) -> type:
+    """Return a class of connections that raise `ServerError` where Redis refuses for now.
+
+    Args:
+        connection_class: A class of redis-py's connections.
+    """
+    return type(connection_class.__name__, (_TakingRefusals, connection_class), {})

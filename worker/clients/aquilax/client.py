@@ -1,0 +1,282 @@
+"""The HTTP client for AquilaX: one event in, one `Response` out; it never raises for what the network does.
+
+    GET /api/v2/ai/feedback/{request_id}/{status}?org=…&group=…        X-AX-KEY: …
+
+Redirects are never followed: `requests` takes only ``Authorization`` away on another host, so the key would leak.
+The prepared request is handed straight to the adapter, past the session's look-ups of the environment for every
+call (they cost more than the call); what they would find is looked up once.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import socket
+import ssl
+import time
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
+from functools import lru_cache
+from http.client import HTTPException
+from typing import TYPE_CHECKING, Final, Self, TypeVar
+from urllib.parse import quote, urlencode, urlsplit
+
+import requests
+import urllib3
+from requests.exceptions import Timeout as RequestsTimeout
+from urllib3.exceptions import HTTPError, NewConnectionError, ProxySchemeUnsupported
+from urllib3.exceptions import TimeoutError as Urllib3TimeoutError
+
+from producer import __version__
+from worker.clients.aquilax.http import exchange, reply_of
+from worker.clients.aquilax.transport import DeadlineAdapter
+from worker.concurrency.file_descriptors import OutOfDescriptors, is_own_shortage
+from worker.concurrency.scheduler import current_scheduler
+from worker.policy.classification import Response
+from worker.policy.redaction import Redaction
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from pydantic import SecretStr
+
+    from producer import FeedbackEvent
+    from worker.clients.aquilax.response import Reply
+
+__all__ = ["AquilaX"]
+
+_PATH: Final = "/api/v2/ai/feedback"
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+
+class AquilaX:
+    """One pool of connections, safe for many threads.
+
+    Args:
+        base_url: Where AquilaX is, without a slash at the end.
+        api_key: The Personal Access Token; it goes into the header X-AX-KEY and nowhere else.
+        timeout: How long one request may take in all, from connect to the answer's last byte.
+        connections: How many connections are kept open at the most: as many as there are threads.
+        now: The clock, against which a Retry-After that is a date is read.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        api_key: SecretStr,
+        *,
+        timeout: timedelta,
+        connections: int,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self._base_url = base_url
+        self._redacted = Redaction(keys=[api_key.get_secret_value()])
+        self._timeout = timeout.total_seconds()
+        self._now = now
+        self._short = False
+        self._adapter = DeadlineAdapter(pool_connections=1, pool_maxsize=connections)
+        with requests.Session() as session:
+            session.headers["User-Agent"] = f"aquilax-feedback/{__version__}"
+            session.headers["Accept"] = "application/json, text/plain;q=0.9, */*;q=0.1"
+            session.headers["Accept-Encoding"] = "identity"  # there is little to compress
+            headers = {**session.headers, "X-AX-KEY": api_key.get_secret_value()}
+            found = session.merge_environment_settings(base_url, {}, None, None, None)
+        self._template = requests.Request("GET", f"{base_url}{_PATH}/", headers=headers).prepare()
+        self._template.headers["Host"] = _host(str(self._template.url))
+        before = f"GET {self._template.path_url}".encode()
+        lines = "".join(f"{name}: {value}\r\n" for name, value in self._template.headers.items())
+        behind = f" HTTP/1.1\r\n{lines}\r\n".encode("latin-1")
+        self._written: Callable[[str], bytes] = lambda what: before + what.encode() + behind  # it shows no key
+        # Plain http is for loopback: through a proxy the key would leave the machine in the clear.
+        self._proxies = dict(found["proxies"]) if base_url.startswith("https:") else {}
+        self._verify = found["verify"] if found["verify"] is not None else True
+
+    def __repr__(self) -> str:
+        return f"AquilaX({self._base_url!r})"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the pooled connections."""
+        self._adapter.close()
+
+    def send(self, event: FeedbackEvent) -> Response:
+        """Send one event and return what came back, or in a word why nothing did, and how long that took.
+
+        Raises:
+            OutOfDescriptors: This process can open no connection.
+        """
+        return self._ask(_path_of(event))
+
+    def probe_key(self) -> Response:
+        """Ask for what can't be, with our key, to see whether it is taken; return what came back.
+
+        AquilaX documents no request that only reads. This one names neither a request_id (a UUID) nor a status
+        (``true`` or ``false``), so there is nothing that it could be feedback on: 400 by the contract, or 401 if the
+        key is wrong.
+        """
+        return self._ask("no-request/no-status?org=no-org&group=no-group")
+
+    def _ask(self, what: str) -> Response:
+        began = time.perf_counter()
+        try:
+            reply = self._exchange(what)
+        except (requests.RequestException, HTTPError, HTTPException, ProxySchemeUnsupported, OSError) as error:
+            self._require_no_shortage(error)
+            return Response(status=None, text=self._why(error), took=timedelta(seconds=time.perf_counter() - began))
+        return Response(
+            took=timedelta(seconds=time.perf_counter() - began),
+            status=reply.status,
+            text=_or(self._text, reply.body, otherwise=""),
+            retry_after=_or(_retry_after, reply.retry_after, self._now(), otherwise=None),
+        )
+
+    def _require_no_shortage(self, error: Exception) -> None:
+        """Tell our own shortage from an answer that did not come; say it once, until it is over."""
+        shortage = next((cause for cause in _causes(error) if is_own_shortage(cause)), None)
+        if shortage is None:
+            return
+        if not self._short:
+            self._short = True
+            log.warning("no connection to AquilaX can be opened here: %s; events wait, and spend no attempt", shortage)
+        raise OutOfDescriptors(str(shortage)) from error
+
+    def _exchange(self, what: str) -> Reply:
+        """Ask over a connection that is open; if there is none, requests opens one with the same request."""
+        connection = self._adapter.kept()
+        if connection is None:
+            return self._request(what)
+        reusable = False
+        try:
+            reply, reusable = exchange(connection.sock, self._written(what), timeout=self._timeout)
+        finally:
+            self._adapter.put_back(connection, reusable=reusable)
+        return reply
+
+    def _request(self, what: str) -> Reply:
+        if (scheduler := current_scheduler()) is not None:
+            scheduler.add_cleanup(self.close)  # its connections are that thread's
+        request = self._template.copy()
+        request.url = f"{self._template.url}{what}"
+        response = self._adapter.send(
+            request,
+            stream=True,
+            timeout=self._limits(),  # type: ignore[arg-type]  # the stubs leave urllib3's own out
+            verify=self._verify,
+            proxies=self._proxies,
+        )
+        self._short = False
+        with closing(response):
+            return reply_of(response.status_code, response.raw)
+
+    def _limits(self) -> urllib3.Timeout:
+        """A third of the time for each address of the host: behind one that is dead there is time for the next."""
+        return urllib3.Timeout(connect=self._timeout / 3, total=self._timeout)
+
+    def _text(self, body: bytes) -> str:
+        """The answer's text, without the key: it is decoded first, and may have been cut within the key."""
+        text = body.decode("utf-8", errors="replace")
+        if not text.isprintable():
+            text = "".join(character for character in text if character.isprintable() or character in "\n\t")
+        return self._redacted(text, cut=True).strip() if text else text
+
+    def _why(self, error: BaseException) -> str:
+        """Why no answer came: requests' and urllib3's errors, and the system's behind them, in a few words."""
+        behind = list(_causes(error))
+        if any(_is_timeout(cause) for cause in behind):
+            return f"timeout: no answer within {self._timeout:g} s"
+        for cause in behind:
+            if isinstance(cause, ssl.SSLError):
+                return f"TLS failure: {getattr(cause, 'verify_message', '') or cause.reason or 'handshake failed'}"
+            if isinstance(cause, socket.gaierror):
+                return f"name resolution failed: {cause.strerror}"
+            if isinstance(cause, OSError) and cause.errno and cause.strerror:
+                return cause.strerror.lower()
+        return f"no answer: {type(behind[-1]).__name__}"
+
+
+def _path_of(event: FeedbackEvent) -> str:
+    """What stands behind the endpoint's path: nothing that would need another look before it is sent."""
+    return f"{quote(event.request_id, safe='')}/{event.status_text}?{_query(event.org, event.group)}"
+
+
+@lru_cache(maxsize=1024)
+def _query(org: str, group: str) -> str:
+    return urlencode({"org": org, "group": group})
+
+
+def _host(url: str) -> str:
+    """Return the header Host as http.client writes it: no port if it is the scheme's own."""
+    parts = urlsplit(url)
+    host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else str(parts.hostname)
+    return host if parts.port in {None, _OWN_PORT.get(parts.scheme)} else f"{host}:{parts.port}"
+
+
+_OWN_PORT: Final = {"http": 80, "https": 443}
+
+
+def _is_timeout(cause: BaseException) -> bool:
+    """Urllib3 derives its error for a refused connection and an unknown host from the one for a timeout."""
+    timeouts = RequestsTimeout | Urllib3TimeoutError | TimeoutError
+    return isinstance(cause, timeouts) and not isinstance(cause, NewConnectionError)
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """The error and all that it wraps: by cause, by context, as an argument, or as urllib3's ``reason``."""
+    waiting: list[object] = [error]
+    seen: set[int] = set()
+    while waiting:
+        cause = waiting.pop(0)
+        if not isinstance(cause, BaseException) or id(cause) in seen:
+            continue
+        seen.add(id(cause))
+        yield cause
+        waiting += [cause.__cause__, cause.__context__, getattr(cause, "reason", None), *cause.args]
+
+
+def _or(read: Callable[..., T], *args: object, otherwise: T) -> T:
+    """Return what is read of a response, or something else: what its status says stands, whatever else it says."""
+    try:
+        return read(*args)
+    except Exception:
+        log.exception("a fault of ours: part of a response can't be read; its status counts all the same")
+        return otherwise
+
+
+def _retry_after(value: str | None, now: datetime) -> timedelta | None:
+    """Read Retry-After, which is whole seconds or an HTTP date: https://www.rfc-editor.org/rfc/rfc9110#field.retry-after.
+
+    Whatever can't be read is no Retry-After.
+    """
+    if value is None:
+        return None
+    value = value.strip()
+    if value.isascii() and value.isdigit():
+        digits = value.lstrip("0") or "0"  # Python refuses to read a number of more than 4300 digits
+        return timedelta(seconds=_LONGEST_WAIT if len(digits) > _MOST_DIGITS else min(int(digits), _LONGEST_WAIT))
+    if not _HTTP_DATE.match(value):
+        return None
+    try:
+        date = parsedate_to_datetime(value)
+        wait = (date if date.tzinfo else date.replace(tzinfo=UTC)) - now
+    except (ValueError, OverflowError):
+        return None
+    return min(max(wait, timedelta(0)), timedelta(seconds=_LONGEST_WAIT))
+
+
+_HTTP_DATE: Final = re.compile(r"[A-Za-z]{3,9},? [\w :+-]{1,40}\Z", re.ASCII)
+"""Roughly: in any of its three forms, and no longer than they are."""
+
+_LONGEST_WAIT: Final = 10 * 365 * 24 * 3600
+"""Seconds: ten years, beyond any horizon, and short of what `timedelta` can't hold."""
+
+_MOST_DIGITS: Final = 9
+"""As many as ten years of seconds have."""

@@ -1,0 +1,148 @@
+"""How the worker's parts reach the broker's Redis: clients of redis-py, and what Kombu has to be told."""
+
+from __future__ import annotations
+
+import ssl
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+import redis
+from redis.sentinel import SentinelManagedConnection, SentinelManagedSSLConnection
+
+from producer.address import Address
+from producer.broker_url import BrokerUrl
+from worker.clients.redis.retry import NO_RETRY, BoundedRetry
+
+if TYPE_CHECKING:
+    from producer.broker_url import Place
+    from producer.sentinels import Sentinels
+    from producer.url_options import UrlOptions
+
+__all__ = ["KombuBroker", "Master", "kombu_broker", "redis_client"]
+
+_CERT_REQS: Final = {"required": ssl.CERT_REQUIRED, "optional": ssl.CERT_OPTIONAL, "none": ssl.CERT_NONE}
+
+_PATIENCE: Final = 5.0
+"""Seconds to wait for Redis, or for a free connection, before the event goes back to wait its turn."""
+
+_RETRIES: Final = 3
+
+_SENTINEL_PATIENCE: Final = 1.0
+"""Seconds for each step of asking a sentinel, of which there are several."""
+
+
+class Master:
+    """Tells redis-py's managed connections where to connect, each time that one does, in place of redis-py's pool.
+
+    redis-py's own way asks one sentinel after another, and waits for each that is gone.
+
+    Args:
+        sentinels: Whom to ask.
+        name: The name under which they watch the master.
+        tls: Whether the connections to it are encrypted.
+    """
+
+    is_master = True
+    check_connection = False
+
+    def __init__(self, sentinels: Sentinels, name: str, *, tls: bool) -> None:
+        self.service_name = name
+        self.tls = tls
+        self._sentinels = sentinels
+
+    def __json__(self) -> str:
+        """Return what Celery tells whoever inspects a worker's transport options."""
+        return self.service_name
+
+    def get_master_address(self) -> Place:
+        """Return the host and the port.
+
+        Raises:
+            redis.ConnectionError: No sentinel leads to it.
+        """
+        try:
+            return self._sentinels.find()
+        except OSError as error:
+            raise redis.ConnectionError(str(error)) from error
+
+
+def redis_client(
+    url: str,
+    *,
+    sentinel_master: str | None = None,
+    connections: int,
+    patience: float = _PATIENCE,
+    retries: int = _RETRIES,
+) -> redis.Redis:
+    """Return a client that answers in bytes and tries again after a failure; it connects when it is first used.
+
+    Args:
+        url: The broker's URL, in redis-py's spelling or Kombu's.
+        sentinel_master: The master's name, if the URL names its sentinels. The client follows the master.
+        connections: At the most; as many as there are threads.
+        patience: Seconds to wait for each answer of Redis, and for a free connection.
+        retries: How often it tries again after a failure, as long as ``patience`` is not used up.
+
+    Raises:
+        ValueError: The URL can't be read. The message never repeats any of it.
+    """
+    options: dict[str, Any] = {
+        "max_connections": connections,
+        "timeout": patience,
+        "socket_timeout": patience,
+        "socket_connect_timeout": patience,
+        "health_check_interval": 30,
+        "retry": BoundedRetry(retries=retries, budget=patience) if retries else NO_RETRY,
+        "retry_on_error": [redis.ConnectionError, redis.TimeoutError],
+    }
+    if master := _master(url, sentinel_master):
+        options["connection_class"] = SentinelManagedSSLConnection if master.tls else SentinelManagedConnection
+        options["connection_pool"] = master
+    broker = BrokerUrl.read(url, sentinel_master)
+    return redis.Redis.from_pool(redis.BlockingConnectionPool.from_url(broker.redis, **options))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KombuBroker:
+    """What Celery is to be told of the broker.
+
+    Attributes:
+        url: Its URL, without options: Kombu hands them on as strings, and some of them to what does not know them.
+        transport_options: What belongs into Celery's ``broker_transport_options``.
+        tls: Celery's ``broker_use_ssl``, which Flower reads as well; False without TLS.
+    """
+
+    url: str = field(repr=False)
+    transport_options: dict[str, Any]
+    tls: dict[str, Any] | bool
+
+
+def kombu_broker(url: str, *, sentinel_master: str | None = None) -> KombuBroker:
+    """Return what Celery is to be told of the broker.
+
+    Args:
+        url: See `redis_client`.
+        sentinel_master: See `redis_client`.
+
+    Raises:
+        ValueError: See `redis_client`.
+    """
+    broker, master = BrokerUrl.read(url, sentinel_master), _master(url, sentinel_master)
+    named = {"client_name": broker.options.client_name} if broker.options.client_name else {}
+    found_by = {"master": master, "master_name": sentinel_master} if master else {}
+    return KombuBroker(url=broker.kombu, transport_options=named | found_by, tls=_tls(broker.options) or False)
+
+
+def _tls(options: UrlOptions) -> dict[str, Any]:
+    """redis-py's arguments for TLS, in the types that it takes them in."""
+    if not options.tls:
+        return {}
+    return dict(options.tls) | {
+        "ssl_cert_reqs": _CERT_REQS[options.tls["ssl_cert_reqs"]],
+        "ssl_check_hostname": options.tls["ssl_check_hostname"] == "true",
+    }
+
+
+def _master(url: str, name: str | None) -> Master | None:
+    address = Address(url, patience=_SENTINEL_PATIENCE, sentinel_master=name)
+    return Master(address.sentinels, name, tls=address.tls) if address.sentinels and name else None

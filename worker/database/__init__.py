@@ -1,0 +1,1 @@
+"""The dead-letter database: engine, models, schema and audit log."""

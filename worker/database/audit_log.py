@@ -1,0 +1,126 @@
+"""What operators did, and why: one line for each change that somebody made by hand."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Final
+
+from sqlalchemy import BigInteger, Index, Integer, String, Text, insert, select
+from sqlalchemy.orm import Mapped, mapped_column
+
+from worker.database.errors import translated
+from worker.database.models import EVERY_CHARACTER, MAX_ANYBODY, Base, UtcDateTime
+from worker.policy.dead_letter import clean
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from sqlalchemy import Connection, Engine
+
+__all__ = ["Action", "OperatorAction", "actions", "record_action", "write_action"]
+
+_MAX_NAME: Final = 64
+
+
+class OperatorAction(Base):
+    """One change that an operator made."""
+
+    __tablename__ = "operator_actions"
+
+    id: Mapped[int] = mapped_column(BigInteger().with_variant(Integer, "sqlite"), primary_key=True)
+    at: Mapped[datetime] = mapped_column(UtcDateTime)
+    who: Mapped[str] = mapped_column(String(MAX_ANYBODY))
+    action: Mapped[str] = mapped_column(String(_MAX_NAME))
+    target: Mapped[str] = mapped_column(String(_MAX_NAME))
+    why: Mapped[str] = mapped_column(Text)
+    details: Mapped[str] = mapped_column(Text)
+    """A JSON object."""
+
+    __table_args__ = (
+        Index("ix_operator_actions_target", "target", "id"),
+        {"sqlite_autoincrement": True, **EVERY_CHARACTER},
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Action:
+    """One change that an operator made.
+
+    Attributes:
+        id: Its number: a later one has a higher one.
+        at: When.
+        who: Who said so.
+        action: What was done, such as ``replay.create``, ``replay.pause``, ``discard``, ``hold``.
+        target: What it was done to, such as ``replay 7``, ``dead letters``, ``queue``.
+        why: Why, in the operator's words.
+        details: More, such as how many rows.
+    """
+
+    id: int
+    at: datetime
+    who: str
+    action: str
+    target: str
+    why: str
+    details: Mapping[str, Any] = field(default_factory=dict)
+
+
+def record_action(
+    engine: Engine, *, who: str, action: str, target: str, why: str = "", details: Mapping[str, Any] | None = None
+) -> None:
+    """Write one action down; the arguments are as of `Action`.
+
+    Raises:
+        DeadLetterStoreUnavailable: The database did not do it.
+    """
+    with translated(), engine.begin() as connection:
+        write_action(connection, who=who, action=action, target=target, why=why, details=details)
+
+
+def write_action(
+    connection: Connection, *, who: str, action: str, target: str, why: str, details: Mapping[str, Any] | None = None
+) -> None:
+    """Write one action down, in the transaction of the change itself; the arguments are as of `Action`."""
+    values = {
+        "at": datetime.now(UTC),
+        "who": clean(who)[:MAX_ANYBODY],
+        "action": action,
+        "target": target,
+        "why": clean(why),
+        "details": json.dumps(details or {}, ensure_ascii=False),
+    }
+    connection.execute(insert(OperatorAction).values(values))
+
+
+def actions(engine: Engine, *, limit: int = 50, before: int | None = None, target: str | None = None) -> list[Action]:
+    """Return what operators did, the latest first.
+
+    Args:
+        engine: The database.
+        limit: How many at most.
+        before: Those with a lower id only: the page after the one that ended with it.
+        target: Those done to it only.
+
+    Raises:
+        DeadLetterStoreUnavailable: The database can't be asked.
+    """
+    query = select(OperatorAction).order_by(OperatorAction.id.desc()).limit(limit)
+    if before is not None:
+        query = query.where(OperatorAction.id < before)
+    if target is not None:
+        query = query.where(OperatorAction.target == target)
+    with translated(), engine.connect() as connection:
+        return [
+            Action(
+                id=row.id,
+                at=row.at,
+                who=row.who,
+                action=row.action,
+                target=row.target,
+                why=row.why,
+                details=json.loads(row.details),
+            )
+            for row in connection.execute(query)
+        ]

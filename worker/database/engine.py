@@ -1,0 +1,148 @@
+"""From a database URL to an engine that neither hangs nor hands out a dead connection."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import quote
+
+from sqlalchemy import URL, Engine, create_engine, event, exc, make_url
+
+from worker.database import postgresql
+from worker.database.errors import DatabaseUnusable
+from worker.database.url_options import check_options
+
+__all__ = ["connect", "missing_file", "shown"]
+
+_DRIVERS: Final = {
+    "postgres": "postgresql+psycopg",
+    "postgresql": "postgresql+psycopg",
+    "mysql": "mysql+pymysql",
+    "mariadb": "mariadb+pymysql",
+}
+"""The driver that a URL without one means, as the extras install it. ``postgres`` is what many hosts hand out."""
+
+_EXTRAS: Final = {"postgresql": "postgresql", "mysql": "mysql", "mariadb": "mysql"}
+
+_MASK: Final = "***"
+
+_CONNECT_SECONDS: Final = 5
+_POOL_SECONDS: Final = 5
+_LOCK_SECONDS: Final = 10
+_ANSWER_SECONDS: Final = 30
+
+
+def connect(url: str, *, pool_size: int = 5, answer_seconds: int = _ANSWER_SECONDS) -> Engine:
+    """Return an engine for a database URL; it connects when it is first used.
+
+    Args:
+        url: Any SQLAlchemy URL of SQLite, PostgreSQL, MySQL or MariaDB; the driver may be left out.
+        pool_size: Connections kept open. As many again may be opened for a rush.
+        answer_seconds: How long MySQL and MariaDB may take for one statement.
+
+    Raises:
+        DatabaseUnusable: The URL can't be read, or an option of it, or its driver is not installed.
+    """
+    address = _with_driver(url)
+    backend = address.get_backend_name()
+    options: dict[str, Any] = {"pool_size": pool_size, "max_overflow": pool_size, "pool_timeout": _POOL_SECONDS}
+    if backend != "sqlite":
+        isolation = postgresql.ISOLATION if backend == "postgresql" else "READ COMMITTED"
+        options |= {"pool_pre_ping": True, "isolation_level": isolation}
+    try:
+        check_options(address)
+        engine = create_engine(
+            address,
+            connect_args=_connect_args(backend, address, answer_seconds),
+            hide_parameters=True,  # an answer's text belongs in the table and not in a traceback
+            **options,
+        )
+    except ModuleNotFoundError as error:
+        raise DatabaseUnusable(_missing(backend, error.name)) from None
+    except (exc.NoSuchModuleError, exc.ArgumentError, TypeError):
+        raise DatabaseUnusable(
+            f"FEEDBACK_DATABASE_URL: {address.drivername} is no database that this can use: "
+            "expected sqlite, postgresql, mysql or mariadb, as a file or a server"
+        ) from None
+    if backend == "sqlite":
+        event.listen(engine, "connect", _durable)
+    if backend == "postgresql":
+        postgresql.sessionless(engine, lock_seconds=_LOCK_SECONDS)
+    return engine
+
+
+def missing_file(engine: Engine) -> Path | None:
+    """Return the SQLite file of an engine if it is not there; to connect would make an empty one."""
+    file = engine.url.database
+    if engine.dialect.name != "sqlite" or file is None or file.startswith("file:"):  # a URI's own mode decides
+        return None
+    path = Path(file).absolute()
+    return None if path.exists() else path
+
+
+def shown(url: str) -> str:
+    """Return a database URL as a message may show it: without its password, or its options, which may hold one.
+
+    A user without a password may be a password that was written in the wrong place.
+    """
+    address = make_url(url).set(query={})
+    if address.username and address.password is None:
+        address = address.set(username=_MASK)
+    return address.render_as_string(hide_password=True).replace(f"{quote(_MASK)}@", f"{_MASK}@")
+
+
+def _with_driver(url: str) -> URL:
+    try:
+        address = make_url(url)
+    except exc.ArgumentError:
+        raise DatabaseUnusable("FEEDBACK_DATABASE_URL can't be read as an SQLAlchemy URL") from None
+    address = address.set(drivername=_DRIVERS.get(address.drivername, address.drivername))
+    usual = _DRIVERS.get(address.get_backend_name(), address.drivername)
+    if address.drivername != usual:
+        raise DatabaseUnusable(
+            f"FEEDBACK_DATABASE_URL names the driver {address.drivername}, and this release knows {usual}: "
+            f"leave the driver out ({address.get_backend_name()}://…)"
+        )
+    return address
+
+
+def _missing(backend: str, module: str | None) -> str:
+    extra = _EXTRAS.get(backend)
+    fix = f": pip install 'aquilax-feedback[{extra}]'" if extra else ""
+    return f"FEEDBACK_DATABASE_URL is for {backend}, whose driver {module} is not installed{fix}"
+
+
+def _connect_args(backend: str, address: URL, answer_seconds: int) -> dict[str, Any]:
+    """What the driver is told; what the URL's query says already is left as it is."""
+    match backend:
+        case "sqlite":
+            wanted: dict[str, Any] = {"timeout": _LOCK_SECONDS}
+        case "postgresql":
+            wanted = {
+                "connect_timeout": _CONNECT_SECONDS,
+                "prepare_threshold": None,  # a prepared statement stays in a session that may be another one's next
+                # A server whose machine vanished is noticed in this time, and not after Linux's two hours.
+                "keepalives_idle": _ANSWER_SECONDS // 3,
+                "keepalives_interval": _ANSWER_SECONDS // 6,
+                "keepalives_count": 4,
+                "tcp_user_timeout": _ANSWER_SECONDS * 1000,
+            }
+        case "mysql" | "mariadb":
+            wanted = {
+                "connect_timeout": _CONNECT_SECONDS,
+                "read_timeout": answer_seconds,
+                "write_timeout": answer_seconds,
+                "charset": "utf8mb4",
+            }
+        case _:
+            wanted = {}
+    return {name: value for name, value in wanted.items() if name not in address.query}
+
+
+def _durable(connection: Any, _record: object) -> None:  # noqa: ANN401 - a driver's own connection
+    """Each commit is on the disk when it returns: only then may the message be acknowledged.
+
+    The write-ahead log, under which readers and one writer don't wait for each other, is a property of the file that
+    `upgrade` sets once.
+    """
+    connection.execute("PRAGMA synchronous = FULL")

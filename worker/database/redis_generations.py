@@ -1,0 +1,188 @@
+"""What the database remembers of Redis: each generation of its data with the last totals, and the hold by hand.
+
+Redis carries a generation, a number drawn at random, among its counts. A Redis that was emptied, or lost its volume,
+has none or another one; one that came back from an older copy has the same one, and totals that are lower than before.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Final, cast
+
+from sqlalchemy import BigInteger, Boolean, CursorResult, String, Text, delete, insert, select, update
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Mapped, mapped_column
+
+from worker.database.errors import translated
+from worker.database.models import EVERY_CHARACTER, MAX_ANYBODY, Base, UtcDateTime
+from worker.policy.dead_letter import clean
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from sqlalchemy import Engine, Row
+
+__all__ = [
+    "HandHold",
+    "OperatorHold",
+    "Recorded",
+    "RedisGeneration",
+    "forget_generations",
+    "hand_holds",
+    "record_hand_hold",
+    "record_totals",
+    "recorded_generations",
+]
+
+_MAX_GENERATION: Final = 32
+
+
+class RedisGeneration(Base):
+    """The data of one Redis, from its first message to its loss, and what it had counted at last."""
+
+    __tablename__ = "redis_generations"
+
+    generation: Mapped[str] = mapped_column(String(_MAX_GENERATION), primary_key=True)
+    recorded_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    """By Redis' clock."""
+    waiting: Mapped[int] = mapped_column(BigInteger)
+    totals: Mapped[str] = mapped_column(Text)
+    """A JSON object."""
+
+    __table_args__ = (EVERY_CHARACTER,)
+
+
+class OperatorHold(Base):
+    """What an operator said last of a hold by hand, in one generation of Redis."""
+
+    __tablename__ = "operator_holds"
+
+    generation: Mapped[str] = mapped_column(String(_MAX_GENERATION), primary_key=True)
+    change_number: Mapped[int] = mapped_column(BigInteger)
+    """How many times operators have held or resumed by hand: of Redis and the database the higher one knows better."""
+    held: Mapped[bool] = mapped_column(Boolean)
+    reason: Mapped[str] = mapped_column(Text)
+    who: Mapped[str] = mapped_column(String(MAX_ANYBODY))
+    since: Mapped[datetime] = mapped_column(UtcDateTime)
+
+    __table_args__ = (EVERY_CHARACTER,)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recorded:
+    """A generation as it was last seen.
+
+    Attributes:
+        generation: Its number.
+        at: When it was seen, by Redis' clock.
+        waiting: Messages that were queued, in flight or scheduled then.
+        totals: What was counted so far, by name.
+    """
+
+    generation: str
+    at: datetime
+    waiting: int
+    totals: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HandHold:
+    """What an operator said last of a hold by hand; the attributes are those of `OperatorHold`."""
+
+    generation: str
+    change_number: int
+    held: bool
+    reason: str
+    who: str
+    since: datetime
+
+
+def recorded_generations(engine: Engine) -> list[Recorded]:
+    """Return the generations that are known, the last one that was seen first.
+
+    Raises:
+        DeadLetterStoreUnavailable: The database can't be asked.
+    """
+    query = select(RedisGeneration).order_by(RedisGeneration.recorded_at.desc(), RedisGeneration.generation)
+    with translated(), engine.connect() as connection:
+        return [
+            Recorded(generation=row.generation, at=row.recorded_at, waiting=row.waiting, totals=json.loads(row.totals))
+            for row in connection.execute(query)
+        ]
+
+
+def record_totals(engine: Engine, seen: Recorded) -> None:
+    """Write down what a generation has counted; what was seen before stays if it was seen later.
+
+    Raises:
+        DeadLetterStoreUnavailable: The database did not do it.
+    """
+    values = {"recorded_at": seen.at, "waiting": seen.waiting, "totals": json.dumps(dict(seen.totals), sort_keys=True)}
+    this = RedisGeneration.generation == seen.generation
+    older = update(RedisGeneration).where(this, RedisGeneration.recorded_at <= seen.at).values(values)
+    _upsert(engine, RedisGeneration, older, {"generation": seen.generation, **values})
+
+
+def forget_generations(engine: Engine) -> None:
+    """Delete the totals of all generations, so that those of now may be lower.
+
+    Raises:
+        DeadLetterStoreUnavailable: The database did not do it.
+    """
+    with translated(), engine.begin() as connection:
+        connection.execute(delete(RedisGeneration))
+
+
+def hand_holds(engine: Engine) -> list[HandHold]:
+    """Return what operators said last of a hold by hand in each generation, the last change first.
+
+    Raises:
+        DeadLetterStoreUnavailable: The database can't be asked.
+    """
+    query = select(OperatorHold).order_by(OperatorHold.since.desc(), OperatorHold.generation)
+    with translated(), engine.connect() as connection:
+        return [_hand_hold(row) for row in connection.execute(query)]
+
+
+def _hand_hold(row: Row[Any]) -> HandHold:
+    return HandHold(
+        generation=row.generation,
+        change_number=row.change_number,
+        held=row.held,
+        reason=row.reason,
+        who=row.who,
+        since=row.since,
+    )
+
+
+def record_hand_hold(engine: Engine, said: HandHold) -> None:
+    """Write down what an operator said of a hold by hand, unless a later change is known.
+
+    Raises:
+        DeadLetterStoreUnavailable: The database did not do it.
+    """
+    values = {
+        "change_number": said.change_number,
+        "held": said.held,
+        "reason": clean(said.reason),
+        "who": clean(said.who)[:MAX_ANYBODY],
+        "since": said.since,
+    }
+    this = OperatorHold.generation == said.generation
+    older = update(OperatorHold).where(this, OperatorHold.change_number <= said.change_number).values(values)
+    _upsert(engine, OperatorHold, older, {"generation": said.generation, **values})
+
+
+def _upsert(engine: Engine, table: type[Base], older: Any, values: dict[str, Any]) -> None:  # noqa: ANN401 - an update
+    """Update a row, or insert it; nothing is done if it is there and the update does not apply."""
+    with translated():
+        with engine.begin() as connection:
+            if cast("CursorResult[Any]", connection.execute(older)).rowcount:
+                return
+        try:
+            with engine.begin() as connection:
+                connection.execute(insert(table).values(values))
+        except IntegrityError:
+            return  # it is there, and later; or another worker has just inserted it

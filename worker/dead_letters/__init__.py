@@ -1,0 +1,1 @@
+"""Dead letters: record, query, discard and prune; and their replays."""

@@ -1,0 +1,171 @@
+"""Browsing a hundred thousand dead letters: a page at a time, in an order, from a place."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, Final, Self
+
+from sqlalchemy import ColumnElement, Engine, and_, or_, select
+from sqlalchemy.orm import Session, defer
+
+from worker.database.errors import translated
+from worker.database.models import DeadLetter
+from worker.dead_letters.statistics import covered, unindexed
+from worker.policy.parsing import read_whole
+
+if TYPE_CHECKING:
+    from sqlalchemy.orm import InstrumentedAttribute
+
+__all__ = ["Order", "Page", "Place", "page_of"]
+
+
+class Order(StrEnum):
+    """In which order rows are shown. Each goes by a column that is never null, and then by the id."""
+
+    NEWEST = "newest"
+    OLDEST = "oldest"
+    ATTEMPTS = "attempts"
+    REPLAYS = "replays"
+
+    @property
+    def column(self) -> InstrumentedAttribute[Any]:
+        """The column that it goes by."""
+        return _COLUMNS[self]
+
+    @property
+    def descending(self) -> bool:
+        """Whether the largest comes first."""
+        return self is not Order.OLDEST
+
+
+_COLUMNS: Final[dict[Order, InstrumentedAttribute[Any]]] = {
+    Order.NEWEST: DeadLetter.failed_at,
+    Order.OLDEST: DeadLetter.failed_at,
+    Order.ATTEMPTS: DeadLetter.attempts,
+    Order.REPLAYS: DeadLetter.replay_count,
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """A place between two rows, named by the row beside it: it stays where it is, whatever is buried meanwhile.
+
+    Attributes:
+        value: The row's value of the order's column.
+        row_id: The row's id.
+        backwards: Whether the rows before it are wanted, and not those after it.
+    """
+
+    value: datetime | int
+    row_id: int
+    backwards: bool = False
+
+    @classmethod
+    def read(cls, text: str, order: Order) -> Self:
+        """Read what `__str__` wrote.
+
+        Raises:
+            ValueError: It names no place in this order.
+        """
+        direction, _, rest = text.partition("_")
+        row_id, _, value = rest.partition("_")
+        if direction not in {"after", "before"}:
+            raise ValueError(f"{text[:40]!r} is no place in a list: begin again at the first page")
+        counts = order.column in {DeadLetter.attempts, DeadLetter.replay_count}
+        number = read_whole(value) if counts else _moment(value)
+        return cls(value=number, row_id=read_whole(row_id), backwards=direction == "before")
+
+    def __str__(self) -> str:
+        value = self.value.isoformat() if isinstance(self.value, datetime) else self.value
+        return f"{'before' if self.backwards else 'after'}_{self.row_id}_{value}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Page:
+    """Some rows, and where to go on.
+
+    Attributes:
+        rows: The rows, without their raw messages.
+        before: The place of the page before; None if this is the first.
+        after: The place of the next page; None if this is the last.
+    """
+
+    rows: list[DeadLetter]
+    before: Place | None
+    after: Place | None
+
+
+def page_of(
+    engine: Engine,
+    which: ColumnElement[bool],
+    *,
+    order: Order = Order.NEWEST,
+    place: Place | None = None,
+    size: int,
+    few: bool = False,
+) -> Page:
+    """Return a page of rows.
+
+    It is found by the values of the row beside it, and not by counting, so that the last page costs what the first
+    does.
+
+    Args:
+        engine: The database.
+        which: The rows wanted.
+        order: Their order.
+        place: Where to begin; at the beginning if None.
+        size: How many rows at most.
+        few: Whether few rows are known to fit. Then they are found first and sorted after that; else they are looked
+            for in their order, which is soon done where many fit, and reads the whole table where none does.
+
+    Raises:
+        DeadLetterStoreUnavailable: The database can't be asked.
+    """
+    backwards = place is not None and place.backwards
+    descending = order.descending is not backwards
+    ids = select(DeadLetter.id).where(covered(which) if few else which)
+    if place is not None:
+        ids = ids.where(_beyond(order.column, place, descending=descending))
+    by = (unindexed(order.column.expression) if few else order.column, DeadLetter.id)
+    sorting = [column.desc() if descending else column.asc() for column in by]
+    with translated(), Session(engine) as session:
+        # The ids first: to sort whole rows, with their answers, takes several times as long.
+        found = list(session.scalars(ids.order_by(*sorting).limit(size + 1)))
+        rows = {row.id: row for row in session.scalars(_rows(found[:size]))}
+    shown = [rows[row_id] for row_id in found[:size] if row_id in rows]
+    more = len(found) > size
+    if backwards:
+        shown.reverse()
+    return Page(
+        rows=shown,
+        before=_beside(shown, order, backwards=True) if (more if backwards else place is not None) else None,
+        after=_beside(shown, order, backwards=False) if (more or backwards) else None,
+    )
+
+
+def _rows(ids: list[int]) -> Any:  # noqa: ANN401 - a Select, whose type SQLAlchemy's stubs spell by its columns
+    return select(DeadLetter).where(DeadLetter.id.in_(ids)).options(defer(DeadLetter.raw, raiseload=True))
+
+
+def _beyond(column: InstrumentedAttribute[Any], place: Place, *, descending: bool) -> ColumnElement[bool]:
+    """The rows on the far side of a place; in this form every database goes straight to it in an index."""
+    value, row_id = place.value, place.row_id
+    if descending:
+        return and_(column <= value, or_(column < value, DeadLetter.id < row_id))
+    return and_(column >= value, or_(column > value, DeadLetter.id > row_id))
+
+
+def _beside(rows: list[DeadLetter], order: Order, *, backwards: bool) -> Place | None:
+    if not rows:
+        return None
+    row = rows[0] if backwards else rows[-1]
+    return Place(value=getattr(row, order.column.key), row_id=row.id, backwards=backwards)
+
+
+def _moment(text: str) -> datetime:
+    moment = datetime.fromisoformat(text)
+    if moment.tzinfo is None:
+        raise ValueError(f"{text!r} has no offset")
+    return moment.astimezone(UTC)  # here and not in a query: near the year 1 or 9999 it can't be

@@ -1,0 +1,160 @@
+"""Pruning: what is over is forgotten after a while, and the books still add up.
+
+Reconciling compares how many dead letters were buried, which Redis counts, with the rows that their burials made. So
+how many of these were pruned is written down in the very transaction that deletes them: killed at any moment, neither
+is done, or both.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from threading import Event
+from typing import TYPE_CHECKING, Any, Final, cast
+
+from sqlalchemy import ColumnElement, CursorResult, Engine, and_, delete, func, insert, select, update
+from sqlalchemy.exc import IntegrityError
+
+from worker.database.errors import translated
+from worker.database.models import DeadLetter, PrunedRows, State
+from worker.database.replay_models import Replay, ReplayRow
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from datetime import datetime
+
+    from sqlalchemy import Connection
+
+__all__ = ["COUNTED", "Pruned", "count_prunable", "prune"]
+
+COUNTED: Final = "counted"
+"""Under which name the number of pruned rows stands that a counted burial had made."""
+
+_CHUNK: Final = 500
+"""Rows in one transaction: nobody who buries meanwhile waits longer than it takes, some ten milliseconds."""
+
+_SHARE: Final = 4
+"""For each second of deleting, so many are left to the others."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pruned:
+    """How many of each kind were pruned.
+
+    Attributes:
+        dead_letters: Dead letters.
+        replays: Replay plans; their rows went with them.
+    """
+
+    dead_letters: int = 0
+    replays: int = 0
+
+
+def count_prunable(engine: Engine, before: datetime) -> Pruned:
+    """Return what `prune` would prune.
+
+    Args:
+        engine: The database.
+        before: What was over before then.
+
+    Raises:
+        DeadLetterStoreUnavailable: The database can't be asked.
+    """
+    with translated(), engine.connect() as connection:
+        rows = connection.scalar(select(func.count()).select_from(DeadLetter).where(_is_over(before)))
+        replays = connection.scalar(select(func.count()).select_from(Replay).where(Replay.closed_at < before))
+    return Pruned(dead_letters=rows or 0, replays=replays or 0)
+
+
+def prune(
+    engine: Engine,
+    before: datetime,
+    *,
+    stop: Event | None = None,
+    progress: Callable[[Pruned], None] = lambda _: None,
+) -> Pruned:
+    """Delete what has been over for long enough: dead letters that are delivered or discarded, and replay plans.
+
+    Never a dead letter that is dead or replaying, nor a plan that has not ended or waits for an outcome.
+
+    It goes in small steps with pauses, so that workers that bury meanwhile don't wait; each step holds, whatever
+    becomes of the next. Two may run at once.
+
+    Args:
+        engine: The database.
+        before: What was over before then.
+        stop: Set it to end after the step at hand.
+        progress: Called after each step with what was pruned so far.
+
+    Raises:
+        DeadLetterStoreUnavailable: The database did not do it; what was pruned before stays so.
+    """
+    pruned, stop = Pruned(), stop or Event()
+    for step in (_prune_dead_letters, _prune_replay):
+        more = True
+        while more and not stop.is_set():
+            began = time.monotonic()
+            more, done = step(engine, before)
+            pruned = Pruned(dead_letters=pruned.dead_letters + done.dead_letters, replays=pruned.replays + done.replays)
+            progress(pruned)
+            if more:
+                stop.wait((time.monotonic() - began) * _SHARE)
+    return pruned
+
+
+def _prune_dead_letters(engine: Engine, before: datetime) -> tuple[bool, Pruned]:
+    """Delete some rows that are still over; return whether there may be more, and how many are gone."""
+    is_over = _is_over(before)
+    with translated():
+        with engine.connect() as connection:
+            found = select(DeadLetter.id).where(is_over).order_by(DeadLetter.failed_at, DeadLetter.id).limit(_CHUNK)
+            ids = list(connection.scalars(found))
+        if not ids:
+            return False, Pruned()
+        # One that was replayed or died again since is not over any more.
+        still = and_(DeadLetter.id.in_(ids), is_over)
+        try:
+            gone = _delete(engine, still)
+        except IntegrityError:  # two wrote the first number at once: by now it is there
+            gone = _delete(engine, still)
+    return len(ids) == _CHUNK, Pruned(dead_letters=gone)
+
+
+def _prune_replay(engine: Engine, before: datetime) -> tuple[bool, Pruned]:
+    """Delete some rows of a plan that is over, and the plan after its last; return as `_prune_dead_letters` does."""
+    over = select(Replay.id).where(Replay.closed_at < before).order_by(Replay.closed_at, Replay.id).limit(1)
+    with translated(), engine.begin() as connection:
+        plan = connection.scalar(over)
+        if plan is None:
+            return False, Pruned()
+        rows = select(ReplayRow.dead_letter_id).where(ReplayRow.replay_id == plan).limit(_CHUNK)
+        ids = list(connection.scalars(rows))
+        connection.execute(delete(ReplayRow).where(ReplayRow.replay_id == plan, ReplayRow.dead_letter_id.in_(ids)))
+        if len(ids) == _CHUNK:
+            return True, Pruned()
+        return True, Pruned(replays=_rows(connection.execute(delete(Replay).where(Replay.id == plan))))
+
+
+def _delete(engine: Engine, which: ColumnElement[bool]) -> int:
+    with engine.begin() as connection:
+        counted = _rows(connection.execute(delete(DeadLetter).where(which, DeadLetter.message_id.is_not(None))))
+        others = _rows(connection.execute(delete(DeadLetter).where(which, DeadLetter.message_id.is_(None))))
+        if counted:
+            _note(connection, counted)
+    return counted + others
+
+
+def _note(connection: Connection, counted: int) -> None:
+    more = update(PrunedRows).where(PrunedRows.what == COUNTED).values(rows_pruned=PrunedRows.rows_pruned + counted)
+    if not _rows(connection.execute(more)):
+        connection.execute(insert(PrunedRows).values(what=COUNTED, rows_pruned=counted))
+
+
+def _is_over(before: datetime) -> ColumnElement[bool]:
+    """What was settled before then had died before; said as well, it lets an index find the rows."""
+    over = DeadLetter.state.in_([State.DELIVERED, State.DISCARDED])
+    return and_(over, DeadLetter.failed_at < before, DeadLetter.resolved_at < before)
+
+
+def _rows(result: object) -> int:
+    return cast("CursorResult[Any]", result).rowcount

@@ -1,0 +1,125 @@
+"""Looking at dead letters: a page, one, counts by cause, or all of them in flat memory."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from sqlalchemy import ColumnElement, Engine, func, select
+from sqlalchemy.orm import Session, defer
+
+from worker.database.errors import translated
+from worker.database.models import DeadLetter
+from worker.policy.parsing import LARGEST
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from datetime import datetime
+
+__all__ = ["CauseCount", "count", "count_by_cause", "find", "last_id", "newest", "stream"]
+
+_PAGE: Final = 100
+"""Rows fetched at a time. Each may hold a raw message of 1 MiB, so this also bounds the memory."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CauseCount:
+    """How many died of one cause.
+
+    Attributes:
+        cause: What filters take: the fingerprint of ``cause_line``.
+        cause_line: The cause in words.
+        rows: How many.
+        first_died_at: When the first of them died.
+        last_died_at: When the last of them died.
+    """
+
+    cause: str
+    cause_line: str
+    rows: int
+    first_died_at: datetime
+    last_died_at: datetime
+
+
+def count(engine: Engine, which: ColumnElement[bool]) -> int:
+    """Return how many rows fit."""
+    with translated(), engine.connect() as connection:
+        return connection.scalar(select(func.count()).select_from(DeadLetter).where(which)) or 0
+
+
+def count_by_cause(engine: Engine, which: ColumnElement[bool]) -> list[CauseCount]:
+    """Return how many rows died of each cause, the most frequent one first."""
+    rows = func.count().label("rows")
+    died = (func.min(DeadLetter.failed_at), func.max(DeadLetter.failed_at))
+    query = (
+        select(DeadLetter.cause, func.min(DeadLetter.cause_line), rows, *died)
+        .where(which)
+        .group_by(DeadLetter.cause)
+        .order_by(rows.desc(), DeadLetter.cause)
+    )
+    with translated(), engine.connect() as connection:
+        return [
+            CauseCount(cause=cause, cause_line=line, rows=number, first_died_at=first, last_died_at=last)
+            for cause, line, number, first, last in connection.execute(query)
+        ]
+
+
+def newest(engine: Engine, which: ColumnElement[bool], limit: int) -> list[DeadLetter]:
+    """Return the rows that died last, the newest first, without their raw messages."""
+    query = select(DeadLetter).where(which).order_by(DeadLetter.failed_at.desc(), DeadLetter.id.desc()).limit(limit)
+    with translated(), Session(engine) as session:
+        return list(session.scalars(query.options(_NO_RAW)))
+
+
+def find(engine: Engine, name: str) -> list[DeadLetter]:
+    """Return the row of an id, or the rows of a request_id, oldest first."""
+    if name.isascii() and name.isdecimal():
+        # No id has more digits, and thousands of them Python refuses to read.
+        which: ColumnElement[bool] = DeadLetter.id == (int(name) if len(name) < len(str(LARGEST)) else LARGEST)
+    else:
+        which = DeadLetter.request_id == name.lower()
+    with translated(), Session(engine) as session:
+        return list(session.scalars(select(DeadLetter).where(which).order_by(DeadLetter.id)))
+
+
+def last_id(engine: Engine, which: ColumnElement[bool]) -> int:
+    """Return the highest id that fits; 0 if none does."""
+    with translated(), engine.connect() as connection:
+        return connection.scalar(select(func.max(DeadLetter.id)).where(which)) or 0
+
+
+def stream(
+    engine: Engine,
+    which: ColumnElement[bool],
+    *,
+    limit: int | None = None,
+    page: int = _PAGE,
+    with_raw: bool = False,
+) -> Iterator[list[DeadLetter]]:
+    """Yield all rows that fit, page by page, by id.
+
+    Each page is a query of its own that starts after the last id seen: no transaction stays open while the caller is
+    at work, rows may be changed on the way, and none comes twice. Rows that are buried meanwhile don't come.
+
+    Args:
+        engine: The database.
+        which: The rows wanted.
+        limit: How many at most.
+        page: How many at a time.
+        with_raw: Whether their raw messages are wanted too.
+    """
+    final, seen, left = last_id(engine, which), 0, limit
+    while left is None or left > 0:
+        size = page if left is None else min(page, left)
+        query = select(DeadLetter).where(which, DeadLetter.id > seen, DeadLetter.id <= final)
+        query = query.order_by(DeadLetter.id).limit(size)
+        with translated(), Session(engine) as session:
+            rows = list(session.scalars(query if with_raw else query.options(_NO_RAW)))
+        if not rows:
+            return
+        yield rows
+        seen = rows[-1].id
+        left = None if left is None else left - len(rows)
+
+
+_NO_RAW: Final = defer(DeadLetter.raw, raiseload=True)

@@ -1,0 +1,84 @@
+"""What an operator says of a plan: pause, resume, cancel. Each is written down with who said so, and why."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Final, cast
+
+from sqlalchemy import CursorResult, Engine, update
+
+from worker.database.audit_log import write_action
+from worker.database.errors import translated
+from worker.database.replay_models import Replay
+from worker.dead_letters.replays.errors import NotPossible
+from worker.dead_letters.replays.policy import ReplayOrder, after_order
+from worker.dead_letters.replays.queries import Plan, read_plan
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+__all__ = ["cancel", "pause", "resume"]
+
+_TRIES: Final = 5
+"""Somebody may change the plan while it is looked at; five times in a row, nobody does."""
+
+
+def pause(engine: Engine, replay_id: int, *, by: str, why: str = "") -> Plan:
+    """Let no more rows of a plan go until it is resumed; the chunk that is just being enqueued still does.
+
+    Args:
+        engine: The database.
+        replay_id: The plan.
+        by: Who says so.
+        why: Why, for whoever reads it later.
+
+    Raises:
+        NoSuchReplay: There is none of this number.
+        NotPossible: It is paused already, or has ended.
+        DeadLetterStoreUnavailable: The database did not do it.
+    """
+    return _steer(engine, replay_id, ReplayOrder.pause(), by=by, why=why)
+
+
+def resume(engine: Engine, replay_id: int, *, by: str, why: str = "") -> Plan:
+    """Let a paused plan go on; arguments and errors are as of `pause`."""
+    return _steer(engine, replay_id, ReplayOrder.resume(), by=by, why=why)
+
+
+def cancel(engine: Engine, replay_id: int, *, by: str, why: str = "") -> Plan:
+    """End a plan: no more of its rows go, and they stay dead; arguments and errors are as of `pause`.
+
+    What has gone is delivered all the same, and its outcome is still written down.
+    """
+    return _steer(engine, replay_id, ReplayOrder.cancel(), by=by, why=why)
+
+
+def _steer(engine: Engine, replay_id: int, order: ReplayOrder, *, by: str, why: str) -> Plan:
+    for _ in range(_TRIES):
+        with translated(), engine.begin() as connection:
+            plan = read_plan(connection, replay_id)
+            if plan.state not in order.allowed:
+                raise NotPossible(f"replay {replay_id} is {plan.state.value}: it can't be {_PAST[order.name]}")
+            if _changed(connection, plan, order):
+                target = f"replay {replay_id}"
+                write_action(connection, who=by, action=f"replay.{order.name}", target=target, why=why)
+                return read_plan(connection, replay_id)
+    raise NotPossible(f"replay {replay_id} changes all the time: try again")
+
+
+def _changed(connection: Connection, plan: Plan, order: ReplayOrder) -> bool:
+    state = after_order(
+        order,
+        canary=plan.canary,
+        started=plan.started_at is not None,
+        canary_passed=plan.canary_passed_at is not None,
+    )
+    values: dict[str, Any] = {"state": state, "due_at": None}  # whoever looks next takes it up
+    if order.name == "cancel":
+        values["ended_at"] = datetime.now(UTC)
+    same = (Replay.id == plan.id, Replay.state == plan.state)
+    changed = connection.execute(update(Replay).where(*same).values(values))
+    return bool(cast("CursorResult[Any]", changed).rowcount)
+
+
+_PAST: Final = {"pause": "paused", "resume": "resumed", "cancel": "cancelled"}

@@ -1,0 +1,262 @@
+"""Making a plan: looking at what it would do, and freezing its rows."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, Final, cast
+
+from sqlalchemy import (
+    ColumnElement,
+    CursorResult,
+    Engine,
+    Row,
+    Select,
+    and_,
+    case,
+    func,
+    insert,
+    literal,
+    or_,
+    select,
+    update,
+)
+
+from worker.database.audit_log import write_action
+from worker.database.errors import translated
+from worker.database.models import MAX_ANYBODY, DeadLetter
+from worker.database.replay_models import ACTIVE, OPEN, Replay, ReplayRow, ReplayState, RowState
+from worker.dead_letters.replays.errors import NothingToReplay
+from worker.dead_letters.replays.queries import Plan, read_plan
+from worker.dead_letters.selection import replayable
+from worker.dead_letters.statistics import covered, lines_of
+from worker.policy.dead_letter import clean
+from worker.policy.retry import Reason
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from sqlalchemy import Connection
+
+    from worker.dead_letters.selection import Selection
+
+__all__ = ["FASTEST", "SLOWEST", "Preview", "PreviewCount", "create", "preview"]
+
+SLOWEST: Final = 0.001
+FASTEST: Final = 1_000_000
+"""Rows a second. What is slower than a row in a quarter of an hour, or faster than Redis, is a slip of the keys."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PreviewCount:
+    """How many rows have something in common.
+
+    Attributes:
+        name: What filters take.
+        words: The same for people.
+        rows: How many.
+        first_died_at: When the first of them died.
+        last_died_at: When the last of them died.
+    """
+
+    name: str
+    words: str
+    rows: int
+    first_died_at: datetime
+    last_died_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Preview:
+    """What a plan would do.
+
+    Attributes:
+        rows: How many rows it would take.
+        invalid: How many more fit, but hold no event that could be replayed.
+        elsewhere: How many more fit, but another plan that has not ended has them.
+        by_cause: Its rows by what they died of, the most frequent first.
+        by_org: Its rows by organization, likewise.
+        by_state: Its rows by what has become of them so far, likewise.
+        duration: How long it takes to enqueue them; None without a rate.
+    """
+
+    rows: int
+    invalid: int
+    elsewhere: int
+    by_cause: tuple[PreviewCount, ...]
+    by_org: tuple[PreviewCount, ...]
+    by_state: tuple[PreviewCount, ...]
+    duration: timedelta | None
+
+
+def preview(engine: Engine, selection: Selection, *, rate: float | None = None, limit: int | None = None) -> Preview:
+    """Return what a plan would do; nothing is changed.
+
+    Args:
+        engine: The database.
+        selection: The rows.
+        rate: Rows a second at most.
+        limit: How many rows at most; the oldest.
+
+    Raises:
+        ValueError: The rate is not between `SLOWEST` and `FASTEST`.
+        DeadLetterStoreUnavailable: The database can't be asked.
+    """
+    _check_rate(rate)
+    with translated(), engine.connect() as connection:
+        invalid, elsewhere = _left_out(connection, selection)
+        chosen = _chosen(selection, limit).subquery()
+        number, one = func.count().label("rows"), func.min(chosen.c.id).label("one")
+        died = (func.min(chosen.c.failed_at).label("first"), func.max(chosen.c.failed_at).label("last"))
+        alike = (chosen.c.cause, chosen.c.org, chosen.c.state)
+        query = select(*alike, number, one, *died).group_by(*alike)
+        groups = connection.execute(query).all()
+        lines = lines_of(connection, list({group.cause: group.one for group in groups}.values()))
+    by_cause = _counts(groups, lambda group: (group.cause, lines.get(group.cause, group.cause)))
+    by_org = _counts(groups, lambda group: (group.org or "", group.org or ""))
+    by_state = _counts(groups, lambda group: (group.state.value, group.state.value))
+    rows = sum(count.rows for count in by_cause)
+    duration = None if rate is None else timedelta(seconds=rows / rate)
+    return Preview(
+        rows=rows,
+        invalid=invalid,
+        elsewhere=elsewhere,
+        by_cause=by_cause,
+        by_org=by_org,
+        by_state=by_state,
+        duration=duration,
+    )
+
+
+def _counts(groups: Sequence[Row[Any]], name: Callable[[Row[Any]], tuple[str, str]]) -> tuple[PreviewCount, ...]:
+    """Groups of rows by what they have in common, the largest first."""
+    together: dict[tuple[str, str], list[Row[Any]]] = {}
+    for group in groups:
+        together.setdefault(name(group), []).append(group)
+    counts = (
+        PreviewCount(
+            name=name,
+            words=words,
+            rows=sum(group.rows for group in alike),
+            first_died_at=min(group.first for group in alike),
+            last_died_at=max(group.last for group in alike),
+        )
+        for (name, words), alike in together.items()
+    )
+    return tuple(sorted(counts, key=lambda count: (-count.rows, count.name)))
+
+
+def create(
+    engine: Engine,
+    selection: Selection,
+    *,
+    by: str,
+    why: str = "",
+    rate: float | None = None,
+    canary: int = 0,
+    limit: int | None = None,
+) -> Plan:
+    """Make a plan. Its rows are chosen now, in the database; a worker begins within a few seconds.
+
+    Args:
+        engine: The database.
+        selection: The rows. Those that another plan has which has not ended are left out.
+        by: Who says so.
+        why: Why, for whoever reads it later.
+        rate: Rows a second at most; as fast as it goes if None.
+        canary: How many rows go first: one of each cause in turn, the oldest. Only when they are delivered the rest
+            goes, and if one of them dies again the plan stops. 0 if all go at once.
+        limit: How many rows at most; the oldest.
+
+    Raises:
+        ValueError: The rate is not between `SLOWEST` and `FASTEST`, or the number of canaries is negative.
+        NothingToReplay: No row fits.
+        DeadLetterStoreUnavailable: The database did not do it: there is no plan.
+    """
+    _check_rate(rate)
+    if canary < 0:
+        raise ValueError(f"the canary is {canary} rows: expected 0 or more")
+    values: dict[str, Any] = {
+        "run": uuid.uuid4().hex,
+        "state": ReplayState.PLANNED,
+        "selection": json.dumps(selection.to_record(), ensure_ascii=False),
+        "rate": rate,
+        "canary": canary,
+        "canary_until": 0,
+        "who": clean(by)[:MAX_ANYBODY],
+        "why": clean(why),
+        "stopped_because": "",
+        "created_at": datetime.now(UTC),
+        "turn": 0,
+        **dict.fromkeys(("total", "elsewhere", "invalid"), 0),
+    }
+    with translated(), engine.begin() as connection:
+        # First, for in SQLite it is what keeps all other writers out until the rows are chosen.
+        (replay_id,) = connection.execute(insert(Replay).values(values)).inserted_primary_key or (0,)
+        invalid, elsewhere = _left_out(connection, selection)
+        total = _freeze(connection, replay_id, selection, canary=canary, limit=limit)
+        if not total:
+            raise NothingToReplay("no row fits that could be replayed")
+        found = {"total": total, "canary_until": min(canary, total), "invalid": invalid, "elsewhere": elsewhere}
+        connection.execute(update(Replay).where(Replay.id == replay_id).values(found))
+        details = {"rows": total, "rate": rate, "canary": canary, "selection": selection.to_record()}
+        write_action(connection, who=by, action="replay.create", target=f"replay {replay_id}", why=why, details=details)
+        return read_plan(connection, replay_id)
+
+
+def _check_rate(rate: float | None) -> None:
+    if rate is not None and not SLOWEST <= rate <= FASTEST:  # as NaN is, too
+        raise ValueError(f"the rate is {rate}: expected {SLOWEST:g} to {FASTEST:,} rows a second")
+
+
+def _freeze(connection: Connection, replay_id: int, selection: Selection, *, canary: int, limit: int | None) -> int:
+    """Write the rows down, all in one statement, and return how many they are."""
+    chosen = _chosen(selection, limit).subquery()
+    order: tuple[ColumnElement[Any], ...] = (chosen.c.id,)
+    if canary:
+        in_cause = func.row_number().over(partition_by=chosen.c.cause, order_by=chosen.c.id).label("in_cause")
+        ranked = select(chosen, in_cause).subquery()
+        turn = func.row_number().over(order_by=(ranked.c.in_cause, ranked.c.id)).label("turn")
+        chosen = select(ranked, turn).subquery()
+        order = (case((chosen.c.turn <= canary, 0), else_=1), chosen.c.id)
+    position = (func.row_number().over(order_by=order) - 1).label("position")
+    columns = (literal(replay_id), chosen.c.id, position, literal(RowState.WAITING.value), chosen.c.state)
+    rows = select(*columns, chosen.c.cause, literal(""))
+    into = ["replay_id", "dead_letter_id", "position", "state", "was", "cause", "note"]
+    freeze = insert(ReplayRow).from_select(into, rows).execution_options(preserve_rowcount=True)
+    return cast("CursorResult[Any]", connection.execute(freeze)).rowcount
+
+
+def _chosen(selection: Selection, limit: int | None) -> Select[*tuple[Any, ...]]:
+    columns = (
+        DeadLetter.id,
+        DeadLetter.state,
+        DeadLetter.cause,
+        DeadLetter.cause_line,
+        DeadLetter.org,
+        DeadLetter.failed_at,
+    )
+    query = select(*columns).where(covered(replayable(selection)), _HOLDS_AN_EVENT, ~_is_elsewhere())
+    return query if limit is None else query.order_by(DeadLetter.id).limit(limit)
+
+
+def _left_out(connection: Connection, selection: Selection) -> tuple[int, int]:
+    """How many fit and are left out: because they hold no event, and because another plan has them."""
+
+    def count(which: ColumnElement[bool]) -> int:
+        query = select(func.count()).select_from(DeadLetter).where(covered(replayable(selection)), which)
+        return connection.scalar(query) or 0
+
+    return count(~_HOLDS_AN_EVENT), count(and_(_HOLDS_AN_EVENT, _is_elsewhere()))
+
+
+def _is_elsewhere() -> ColumnElement[bool]:
+    """Whether a plan that has not ended has the row. Its rows are looked up once, and not for each dead letter."""
+    active = select(Replay.id).where(Replay.state.in_(ACTIVE))
+    taken = select(ReplayRow.dead_letter_id).where(ReplayRow.replay_id.in_(active), ReplayRow.state.in_(OPEN))
+    return DeadLetter.id.in_(taken)
+
+
+_HOLDS_AN_EVENT: Final = or_(DeadLetter.reason != Reason.INVALID, DeadLetter.org.is_not(None))

@@ -1,0 +1,288 @@
+"""Looking at plans: one, the latest, and their rows."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, fields
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any, Final
+
+from sqlalchemy import and_, func, select
+
+from worker.database.errors import translated
+from worker.database.models import DeadLetter, State
+from worker.database.replay_models import ACTIVE, OPEN, Replay, ReplayRow, ReplayState, RowState
+from worker.dead_letters.replays.errors import NoSuchReplay
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from sqlalchemy import Connection, Engine, Row
+
+__all__ = [
+    "Plan",
+    "PlanRow",
+    "Progress",
+    "Replayed",
+    "count_left_dead",
+    "find",
+    "plans",
+    "read_plan",
+    "replays_of",
+    "rows",
+]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """How many rows of a plan are in each state; see `RowState`."""
+
+    waiting: int = 0
+    sending: int = 0
+    enqueued: int = 0
+    delivered: int = 0
+    dead: int = 0
+    discarded: int = 0
+    refused: int = 0
+    skipped: int = 0
+    lost: int = 0
+
+    @property
+    def gone(self) -> int:
+        """How many went into the queue."""
+        return self.enqueued + self.delivered + self.dead + self.discarded + self.lost
+
+    @property
+    def left_out(self) -> int:
+        """How many had nothing to send when their turn came."""
+        return self.refused + self.skipped
+
+    @property
+    def settled(self) -> int:
+        """How many have their outcome."""
+        return self.delivered + self.dead + self.discarded + self.lost + self.left_out
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """A replay plan as it is just now; the fields are those of `worker.database.replay_models.Replay`."""
+
+    id: int
+    state: ReplayState
+    selection: Mapping[str, Any]
+    rate: float | None
+    canary: int
+    canary_until: int
+    total: int
+    elsewhere: int
+    invalid: int
+    who: str
+    why: str
+    stopped_because: str
+    created_at: datetime
+    started_at: datetime | None
+    canary_passed_at: datetime | None
+    moved_at: datetime | None
+    ended_at: datetime | None
+    turn: int
+    progress: Progress
+
+    @property
+    def is_active(self) -> bool:
+        """Whether it has not ended."""
+        return self.state in ACTIVE
+
+    @property
+    def left(self) -> timedelta | None:
+        """How long it takes at least until all rows are enqueued; None if it has no rate."""
+        to_go = self.progress.waiting + self.progress.sending
+        return None if self.rate is None or not self.is_active else timedelta(seconds=to_go / self.rate)
+
+    def to_record(self) -> dict[str, Any]:
+        """Return it as JSON can carry it. Programs of others read it: add, don't rename."""
+        record = {field.name: getattr(self, field.name) for field in fields(self) if field.name not in _INSIDE}
+        record |= {name: value.isoformat() for name, value in record.items() if isinstance(value, datetime)}
+        progress = {field.name: getattr(self.progress, field.name) for field in fields(self.progress)}
+        return record | {"state": self.state.value, "progress": progress}
+
+
+_INSIDE: Final = {"canary_until", "turn", "progress"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlanRow:
+    """One row of a plan.
+
+    Attributes:
+        dead_letter_id: The dead letter.
+        position: Its place in the order in which rows go.
+        is_canary: Whether it goes before the rest.
+        state: What has become of it.
+        note: Why, in words.
+        cause: What it had died of when it was chosen: a fingerprint.
+        changed_at: When its state changed last.
+        request_id: The answer that the feedback is for; None if the dead letter is gone, as the next two.
+        org: The organization.
+        cause_line: What it died of last, in words.
+        cause_now: The same as a fingerprint: not `cause` if it has died of something else since.
+    """
+
+    dead_letter_id: int
+    position: int
+    is_canary: bool
+    state: RowState
+    note: str
+    cause: str
+    changed_at: datetime | None
+    request_id: str | None
+    org: str | None
+    cause_line: str | None
+    cause_now: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Replayed:
+    """One dead letter's part in one plan; the fields are as of `PlanRow`, and which plan, and how that stands."""
+
+    replay_id: int
+    plan_state: ReplayState
+    state: RowState
+    note: str
+    changed_at: datetime | None
+
+    @property
+    def was_left(self) -> bool:
+        """Whether it was not sent, and will not be: its turn had not come when the plan ended."""
+        return self.state is RowState.WAITING and self.plan_state not in ACTIVE
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the plan goes on and the row's outcome is to come: no other plan takes it until then."""
+        return self.state in OPEN and self.plan_state in ACTIVE
+
+
+def find(engine: Engine, replay_id: int) -> Plan:
+    """Return a plan.
+
+    Raises:
+        NoSuchReplay: There is none of this number.
+        DeadLetterStoreUnavailable: The database can't be asked.
+    """
+    with translated(), engine.connect() as connection:
+        return read_plan(connection, replay_id)
+
+
+def read_plan(connection: Connection, replay_id: int) -> Plan:
+    """As `find`, in a transaction."""
+    row = connection.execute(select(Replay).where(Replay.id == replay_id)).first()
+    if row is None:
+        raise NoSuchReplay(f"there is no replay {replay_id}")
+    return _plan(row, _progress(connection, [replay_id]))
+
+
+def plans(engine: Engine, *, limit: int = 20, before: int | None = None, active: bool = False) -> list[Plan]:
+    """Return the latest plans, the newest first.
+
+    Args:
+        engine: The database.
+        limit: How many at most.
+        before: Those with a lower id only: the page after the one that ended with it.
+        active: Those that have not ended only.
+
+    Raises:
+        DeadLetterStoreUnavailable: The database can't be asked.
+    """
+    query = select(Replay).order_by(Replay.id.desc()).limit(limit)
+    if before is not None:
+        query = query.where(Replay.id < before)
+    if active:
+        query = query.where(Replay.closed_at.is_(None), Replay.state.in_(ACTIVE))
+    with translated(), engine.connect() as connection:
+        found = connection.execute(query).all()
+        progress = _progress(connection, [row.id for row in found])
+        return [_plan(row, progress) for row in found]
+
+
+def rows(
+    engine: Engine, replay_id: int, *, states: tuple[RowState, ...] = (), after: int = -1, limit: int = 50
+) -> list[PlanRow]:
+    """Return rows of a plan in the order in which they go.
+
+    Args:
+        engine: The database.
+        replay_id: The plan.
+        states: Those in one of these states only; any if there is none.
+        after: Those behind this position only: the page after the one that ended with it.
+        limit: How many at most.
+
+    Raises:
+        NoSuchReplay: There is none of this number.
+        DeadLetterStoreUnavailable: The database can't be asked.
+    """
+    own = (ReplayRow.dead_letter_id, ReplayRow.position, ReplayRow.state, ReplayRow.note, ReplayRow.cause)
+    now = (DeadLetter.request_id, DeadLetter.org, DeadLetter.cause_line, DeadLetter.cause.label("cause_now"))
+    query = (
+        select(*own, ReplayRow.changed_at, *now)
+        .outerjoin(DeadLetter, DeadLetter.id == ReplayRow.dead_letter_id)
+        .where(ReplayRow.replay_id == replay_id, ReplayRow.position > after)
+        .order_by(ReplayRow.position)
+        .limit(limit)
+    )
+    if states:
+        query = query.where(ReplayRow.state.in_(states))
+    with translated(), engine.connect() as connection:
+        plan = read_plan(connection, replay_id)
+        canaries = plan.canary_until if plan.canary else 0
+        return [PlanRow(is_canary=row.position < canaries, **row._asdict()) for row in connection.execute(query)]
+
+
+def count_left_dead(engine: Engine, replay_id: int) -> int:
+    """Return how many rows of a plan were not sent, and are dead.
+
+    Raises:
+        DeadLetterStoreUnavailable: The database can't be asked.
+    """
+    left = (ReplayRow.replay_id == replay_id, ReplayRow.state == RowState.WAITING, DeadLetter.state == State.DEAD)
+    query = (
+        select(func.count()).join_from(ReplayRow, DeadLetter, DeadLetter.id == ReplayRow.dead_letter_id).where(*left)
+    )
+    with translated(), engine.connect() as connection:
+        return connection.scalar(query) or 0
+
+
+def replays_of(engine: Engine, dead_letter_id: int) -> list[Replayed]:
+    """Return a dead letter's part in every plan that had it, the latest first.
+
+    Raises:
+        DeadLetterStoreUnavailable: The database can't be asked.
+    """
+    query = (
+        select(
+            ReplayRow.replay_id, Replay.state.label("plan_state"), ReplayRow.state, ReplayRow.note, ReplayRow.changed_at
+        )
+        .join(Replay, Replay.id == ReplayRow.replay_id)
+        .where(ReplayRow.dead_letter_id == dead_letter_id)
+        .order_by(ReplayRow.replay_id.desc())
+    )
+    with translated(), engine.connect() as connection:
+        return [Replayed(**row._asdict()) for row in connection.execute(query)]
+
+
+def _progress(connection: Connection, ids: Iterable[int]) -> dict[int, dict[str, int]]:
+    number = func.count().label("number")
+    query = (
+        select(ReplayRow.replay_id, ReplayRow.state, number)
+        .where(and_(ReplayRow.replay_id.in_(list(ids))))
+        .group_by(ReplayRow.replay_id, ReplayRow.state)
+    )
+    found: dict[int, dict[str, int]] = {}
+    for row in connection.execute(query):
+        found.setdefault(row.replay_id, {})[row.state.value] = row.number
+    return found
+
+
+def _plan(row: Row[Any], progress: Mapping[int, Mapping[str, int]]) -> Plan:
+    own = {
+        field.name: getattr(row, field.name) for field in fields(Plan) if field.name not in {"selection", "progress"}
+    }
+    return Plan(**own, selection=json.loads(row.selection), progress=Progress(**progress.get(row.id, {})))

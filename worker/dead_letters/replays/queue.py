@@ -1,0 +1,98 @@
+"""A plan's side in Redis: each row goes into the queue once, however often that is tried.
+
+The set of the rows that have gone is in the same Redis as their messages. If it loses its data both are gone together,
+and a row whose enqueue was not confirmed goes again.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Final
+
+from producer.message import QUEUE, counts_of
+from worker.broker.scripts import Script
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+
+    import redis
+
+__all__ = ["ADVANCE", "LIST", "PRIORITY", "REPLAYS", "enqueue", "say_watching", "withhold", "workers_watch"]
+
+ADVANCE: Final = "feedback.advance_replay"
+"""The task that brings a plan one step further."""
+
+REPLAYS: Final = "feedback-replays"
+"""The queue of that task: apart from the feedback, so that neither waits for the other."""
+
+PRIORITY: Final = 9
+"""The least urgent one: what waits with another goes first, so a replay never holds fresh feedback up."""
+
+LIST: Final = f"{QUEUE}\x06\x16{PRIORITY}"
+"""Where Kombu lays messages of this priority. A test holds it to `worker.accounting.queue_keys.KEYS`."""
+
+_ENQUEUE: Final = Script("enqueue", package="worker.dead_letters.replays")
+_WITHHOLD: Final = Script("withhold", package="worker.dead_letters.replays")
+
+_KEPT: Final = timedelta(days=30)
+"""How long the set of a plan's rows outlasts its last step."""
+
+_KEPT_ENDED: Final = timedelta(days=1)
+"""The same, once the plan has ended: longer than any process is frozen that still had a step in hand."""
+
+_WATCHED: Final = f"{QUEUE}:replays:watched"
+_WATCHED_FOR: Final = timedelta(seconds=10)
+
+
+def enqueue(client: redis.Redis, run: str, messages: Mapping[int, bytes]) -> frozenset[int]:
+    """Enqueue the rows that have not gone, and return those that have now: all but those that were `withhold`-en.
+
+    Args:
+        client: Redis. Trying again after an uncertain answer is safe.
+        run: The plan's name.
+        messages: The message of each row.
+
+    Raises:
+        redis.RedisError: Redis is away, or refuses: none of them went, or all of them.
+    """
+    if not messages:
+        return frozenset()
+    arguments = [part for row_id, message in messages.items() for part in (row_id, message)]
+    keys = [LIST, counts_of(QUEUE), _rows_of(run)]
+    withheld: list[Any] = _ENQUEUE(client, keys, [_seconds(_KEPT), *arguments])
+    return frozenset(messages) - frozenset(map(int, withheld))
+
+
+def withhold(client: redis.Redis, run: str, ids: Collection[int]) -> frozenset[int]:
+    """Return those of some rows that have gone; the others never will, and the set soon expires.
+
+    Raises:
+        redis.RedisError: Redis is away, or refuses.
+    """
+    return frozenset(map(int, _WITHHOLD(client, [_rows_of(run)], [_seconds(_KEPT_ENDED), *ids])))
+
+
+def say_watching(client: redis.Redis) -> None:
+    """Let others know that a worker looks after plans.
+
+    Raises:
+        redis.RedisError: Redis is away, or refuses.
+    """
+    client.set(_WATCHED, "1", ex=_WATCHED_FOR)
+
+
+def workers_watch(client: redis.Redis) -> bool:
+    """Return whether a worker looks after plans.
+
+    Raises:
+        redis.RedisError: Redis is away, or refuses.
+    """
+    return bool(client.exists(_WATCHED))
+
+
+def _rows_of(run: str) -> str:
+    return f"{QUEUE}:replay:{run}"
+
+
+def _seconds(duration: timedelta) -> int:
+    return int(duration.total_seconds())

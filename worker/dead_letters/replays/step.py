@@ -1,0 +1,274 @@
+"""One step of a plan. Killed at any moment, it is done again, and no row is missed and none enqueued twice.
+
+A chunk of rows takes three steps, each of which is finished before the next one:
+
+1. mark: the rows become ``sending``, and their dead letters ``replaying``, in one transaction;
+2. enqueue: their messages go into the queue in one command, which leaves out those that have gone already;
+3. confirm: the rows become ``enqueued``.
+
+Who is killed in between leaves rows that are ``sending``, and the next step begins with them. A plan is worked on by
+one at a time: each step takes the plan's lease, for the turn that it was told. Two at once, because a lease ended too
+soon, do no harm but to the rate.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Final, assert_never, cast
+
+import redis
+from sqlalchemy import CursorResult, Engine, or_, select, update
+
+from producer.message import to_message
+from worker.database.errors import DeadLetterStoreUnavailable, translated
+from worker.database.models import DeadLetter
+from worker.database.replay_models import ACTIVE, Replay, ReplayRow, ReplayState, RowState
+from worker.dead_letters.replays import batch as chunks
+from worker.dead_letters.replays.policy import (
+    TO_GO,
+    Await,
+    Become,
+    Close,
+    Death,
+    Enqueue,
+    Rest,
+    Standing,
+    look_again,
+    next_due,
+    next_move,
+    rows_at_once,
+)
+from worker.dead_letters.replays.queue import PRIORITY, enqueue, withhold
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from datetime import datetime
+
+    from sqlalchemy import Connection
+
+    from worker.dead_letters.replays.batch import Batch
+
+__all__ = ["NextStep", "ReplayEnded", "Step", "StepTaken", "advance"]
+
+_EARLY: Final = timedelta(milliseconds=50)
+"""A step that comes so much too soon is done at once."""
+
+_AFTER_A_FAILURE: Final = timedelta(seconds=5)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NextStep:
+    """There is more to do.
+
+    Attributes:
+        turn: As the step of this turn.
+        after: In so much time.
+        waits: Whether outcomes have to come first.
+    """
+
+    turn: int
+    after: timedelta
+    waits: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ReplayEnded:
+    """There is nothing to do: the plan has ended, or is paused."""
+
+
+@dataclass(frozen=True, slots=True)
+class StepTaken:
+    """Somebody else is at it, or has done it."""
+
+
+Step = NextStep | ReplayEnded | StepTaken
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Taken:
+    """A plan whose lease this step has."""
+
+    id: int
+    run: str
+    turn: int
+    state: ReplayState
+    rate: float | None
+    canary: int
+    canary_until: int
+    total: int
+    due_at: datetime | None
+    moved_at: datetime | None
+    at: datetime
+
+
+def advance(
+    engine: Engine, client: redis.Redis, replay_id: int, *, turn: int, now: Callable[[], datetime], lease: timedelta
+) -> Step:
+    """Bring a plan one step further.
+
+    Args:
+        engine: The database.
+        client: The broker's Redis.
+        replay_id: The plan.
+        turn: Which step this is. A step that was done already is not done again.
+        now: The time, by the clock that all share.
+        lease: For how long nobody else does this step; then whoever looks takes this one for dead.
+
+    Raises:
+        redis.RedisError: Redis is away. The step is done again, when somebody looks.
+        DeadLetterStoreUnavailable: The database is away; likewise.
+    """
+    client.ping()  # before rows are marked: while it is away they are nobody's
+    with translated(), engine.begin() as connection:
+        taken = _take(connection, replay_id, turn, now(), lease)
+        if taken is None:
+            return StepTaken()
+        if taken.due_at is not None and taken.due_at - taken.at > _EARLY:
+            _release(connection, taken, due=taken.due_at, turn=turn)
+            return NextStep(turn=turn, after=taken.due_at - taken.at)
+        taken, todo = _decide(connection, taken)
+        if isinstance(todo, NextStep | ReplayEnded):
+            return todo
+    try:
+        gone = _carry_out(client, taken, todo)
+    except redis.RedisError:
+        with suppress(DeadLetterStoreUnavailable), translated(), engine.begin() as connection:
+            _release(connection, taken, due=taken.at + _AFTER_A_FAILURE, turn=turn)
+        raise
+    with translated(), engine.begin() as connection:
+        return _confirm(connection, taken, todo, gone, now())
+
+
+def _take(connection: Connection, replay_id: int, turn: int, at: datetime, lease: timedelta) -> _Taken | None:
+    """Take the plan's lease. It locks the plan until the transaction ends, and in SQLite everything."""
+    free = or_(Replay.leased_until.is_(None), Replay.leased_until < at)
+    mine = (Replay.id == replay_id, Replay.turn == turn, Replay.closed_at.is_(None), free)
+    changed = connection.execute(update(Replay).where(*mine).values(leased_until=at + lease))
+    if not cast("CursorResult[Any]", changed).rowcount:
+        return None
+    plan = connection.execute(select(Replay).where(Replay.id == replay_id)).one()
+    names = ("id", "run", "turn", "state", "rate", "canary", "canary_until", "total", "due_at", "moved_at")
+    return _Taken(**{name: getattr(plan, name) for name in names}, at=at)
+
+
+def _decide(connection: Connection, taken: _Taken) -> tuple[_Taken, Batch | NextStep | ReplayEnded]:
+    """Do what the database alone can do, and return what is left."""
+    while True:
+        move = next_move(_standing(connection, taken))
+        match move:
+            case Become():
+                taken = _become(connection, taken, move)
+            case Enqueue():
+                size = rows_at_once(taken.rate)
+                return taken, chunks.mark(connection, taken.id, taken.run, below=_bound(taken), size=size, at=taken.at)
+            case Await():
+                wait = look_again(moved_at=taken.moved_at, now=taken.at)
+                return taken, replace(_next(connection, taken, due=taken.at + wait, after=wait), waits=True)
+            case Rest():
+                _release(connection, taken, due=None, turn=taken.turn)
+                return taken, ReplayEnded()
+            case Close():
+                return taken, chunks.cut_short(connection, taken.id)
+            case _:
+                assert_never(move)
+
+
+def _standing(connection: Connection, taken: _Taken) -> Standing:
+    def any_row(*states: RowState) -> bool:
+        row = (ReplayRow.replay_id == taken.id, ReplayRow.state.in_(states), ReplayRow.position < _bound(taken))
+        return connection.execute(select(ReplayRow.position).where(*row).limit(1)).first() is not None
+
+    active = taken.state in ACTIVE
+    return Standing(
+        state=taken.state,
+        canary=taken.canary,
+        canary_until=taken.canary_until,
+        total=taken.total,
+        to_go=active and any_row(*TO_GO),
+        under_way=active and any_row(RowState.ENQUEUED),
+        delivered=active and any_row(RowState.DELIVERED),
+        died=_death(connection, taken) if taken.state is ReplayState.CANARY else None,
+    )
+
+
+def _death(connection: Connection, taken: _Taken) -> Death | None:
+    dead = (ReplayRow.replay_id == taken.id, ReplayRow.state == RowState.DEAD, ReplayRow.position < _bound(taken))
+    query = (
+        select(ReplayRow.dead_letter_id, ReplayRow.cause, DeadLetter.cause.label("now"), DeadLetter.cause_line)
+        .outerjoin(DeadLetter, DeadLetter.id == ReplayRow.dead_letter_id)
+        .where(*dead)
+        .order_by(ReplayRow.position)
+    )
+    deaths = [
+        Death(
+            dead_letter_id=row.dead_letter_id,
+            same_cause=row.now == row.cause,
+            cause_line=row.cause_line or "its dead letter is gone",
+        )
+        for row in connection.execute(query)
+    ]
+    return next((death for death in deaths if death.same_cause), deaths[0] if deaths else None)
+
+
+def _bound(taken: _Taken) -> int:
+    """The position behind the last row that may go now."""
+    return taken.canary_until if taken.state is ReplayState.CANARY else taken.total
+
+
+def _become(connection: Connection, taken: _Taken, move: Become) -> _Taken:
+    values: dict[str, Any] = {"state": move.state, "canary_until": move.canary_until}
+    if taken.state is ReplayState.PLANNED:
+        values["started_at"] = taken.at
+    elif taken.state is ReplayState.CANARY and move.state is ReplayState.RUNNING:
+        values["canary_passed_at"] = taken.at
+    if move.state not in ACTIVE:
+        values |= {"ended_at": taken.at, "stopped_because": move.because}
+    connection.execute(update(Replay).where(Replay.id == taken.id).values(values))
+    return replace(taken, state=move.state, canary_until=move.canary_until)
+
+
+def _carry_out(client: redis.Redis, taken: _Taken, chunk: Batch) -> frozenset[int]:
+    """Do what Redis has to do, and return the rows that have gone.
+
+    A replay is a new journey: an exhausted event would be dead on arrival with its old attempts and age.
+    """
+    if taken.state not in ACTIVE:
+        return withhold(client, taken.run, chunk.unsure)
+    envelope: dict[str, Any] = {"replay": taken.run}
+    return enqueue(
+        client,
+        taken.run,
+        {
+            row_id: to_message(
+                event, enqueued_at=taken.at, envelope={"dead_letter": row_id, **envelope}, priority=PRIORITY
+            )
+            for row_id, event in chunk.events.items()
+        },
+    )
+
+
+def _confirm(connection: Connection, taken: _Taken, chunk: Batch, gone: frozenset[int], at: datetime) -> Step:
+    # The plan before its rows, as `_take` does: two steps at once must not wait for each other in a ring.
+    if taken.state not in ACTIVE:
+        connection.execute(update(Replay).where(Replay.id == taken.id).values(closed_at=at, leased_until=None))
+        chunks.confirm(connection, taken.id, taken.run, gone, at=at)
+        chunks.take_back(connection, taken.id, taken.run, set(chunk.unsure) - gone)
+        return ReplayEnded()
+    due = next_due(due=taken.due_at, now=taken.at, went=len(chunk.events), rate=taken.rate)
+    step = _next(connection, taken, due=due, after=max(due - at, timedelta()), moved_at=at)
+    chunks.confirm(connection, taken.id, taken.run, gone, at=at)
+    return step
+
+
+def _next(connection: Connection, taken: _Taken, *, due: datetime, after: timedelta, **values: datetime) -> NextStep:
+    _release(connection, taken, due=due, turn=taken.turn + 1, **values)
+    return NextStep(turn=taken.turn + 1, after=after)
+
+
+def _release(connection: Connection, taken: _Taken, *, due: datetime | None, turn: int, **values: datetime) -> None:
+    """Give the lease back, unless somebody else has it by now."""
+    mine = (Replay.id == taken.id, Replay.turn == taken.turn)
+    released: dict[str, Any] = {"turn": turn, "due_at": due, "leased_until": None, **values}
+    connection.execute(update(Replay).where(*mine).values(released))

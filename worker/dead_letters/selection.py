@@ -1,0 +1,100 @@
+"""Which dead letters are meant: the filters of every command, as one value."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import ColumnElement, and_, false, or_, select, true
+
+from worker.database.models import DeadLetter, State
+from worker.database.replay_models import ReplayRow, RowState
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from worker.policy.retry import Reason
+
+__all__ = ["Selection", "replayable"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Selection:
+    """Rows that fit every filter given; of the values of one filter, any.
+
+    Attributes:
+        ids: The rows' own ids.
+        states: What has become of them.
+        reasons: Why they died.
+        http_statuses: The status of the last answer.
+        orgs: Organizations.
+        groups: Groups.
+        causes: Causes, as their fingerprints.
+        request_ids: The answers that the feedback is for.
+        since: Died at this time or later.
+        until: Died before this time.
+        rest_of: Replays, by their numbers, that ended before it was these rows' turn.
+    """
+
+    ids: tuple[int, ...] = ()
+    states: tuple[State, ...] = ()
+    reasons: tuple[Reason, ...] = ()
+    http_statuses: tuple[int, ...] = ()
+    orgs: tuple[str, ...] = ()
+    groups: tuple[str, ...] = ()
+    causes: tuple[str, ...] = ()
+    request_ids: tuple[str, ...] = ()
+    since: datetime | None = None
+    until: datetime | None = None
+    rest_of: tuple[int, ...] = ()
+
+    @property
+    def is_everything(self) -> bool:
+        """Whether no filter is given, or none but every state."""
+        narrowing = any(getattr(self, field.name) for field in fields(self) if field.name != "states")
+        return not narrowing and (not self.states or set(self.states) == set(State))
+
+    def to_record(self) -> dict[str, Any]:
+        """Return the filters that are given, as JSON can carry them."""
+        given = {field.name: getattr(self, field.name) for field in fields(self)}
+        times = {name: value.isoformat() for name, value in given.items() if name in {"since", "until"} and value}
+        return {name: list(value) for name, value in given.items() if isinstance(value, tuple) and value} | times
+
+    def clause(self) -> ColumnElement[bool]:
+        """Return the condition on `DeadLetter`."""
+        wanted = (
+            (DeadLetter.id, self.ids),
+            (DeadLetter.state, self.states),
+            (DeadLetter.reason, self.reasons),
+            (DeadLetter.http_status, self.http_statuses),
+            (DeadLetter.org, self.orgs),
+            (DeadLetter.group, self.groups),
+            (DeadLetter.cause, self.causes),
+            (DeadLetter.request_id, self.request_ids),
+        )
+        clauses: list[ColumnElement[bool]] = [column.in_(values) for column, values in wanted if values]
+        if self.rest_of:
+            unsent = (ReplayRow.replay_id.in_(self.rest_of), ReplayRow.state == RowState.WAITING)
+            clauses.append(DeadLetter.id.in_(select(ReplayRow.dead_letter_id).where(*unsent)))
+        if self.since is not None:
+            clauses.append(DeadLetter.failed_at >= self.since)
+        if self.until is not None:
+            clauses.append(DeadLetter.failed_at < self.until)
+        return and_(true(), *clauses)
+
+
+def replayable(selection: Selection) -> ColumnElement[bool]:
+    """Return the condition for the rows of a selection that a replay or a discard may take.
+
+    Without a choice of states these are the dead. Rows whose enqueue was cut short, which are marked as replaying but
+    were never confirmed to be in the queue, are taken whichever states are chosen; a plan that has not ended takes up
+    its own. A row that is confirmed has an event on its way, so its outcome is awaited, unless the operator asks for
+    `State.REPLAYING` because the broker has lost it. A delivered row is never taken.
+    """
+    chosen = set(selection.states or (State.DEAD,)) - {State.DELIVERED}
+    if not chosen:
+        return false()
+    # In this form one index answers it: an alternative of two states would be looked up twice, row by row.
+    cut_short = DeadLetter.replay_enqueued_at.is_(None)
+    taken = and_(DeadLetter.state.in_(chosen | {State.REPLAYING}), or_(DeadLetter.state.in_(chosen), cut_short))
+    return and_(replace(selection, states=()).clause(), taken)

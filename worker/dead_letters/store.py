@@ -1,0 +1,266 @@
+"""Burying an event, and writing down what became of a replay. Both may be said twice; both give one truth."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Final, Self
+
+from sqlalchemy import ColumnElement, Connection, Engine, Update, and_, insert, or_, select, update
+from sqlalchemy.exc import IntegrityError
+
+from worker.database.engine import connect
+from worker.database.errors import translated
+from worker.database.models import DeadLetter, State
+from worker.database.replay_models import RowState, book_outcome
+from worker.policy.dead_letter import MAX_RAW_BYTES, DeadLetterRecord, clean, stored_message_id
+from worker.policy.fingerprint import fingerprint_of
+
+if TYPE_CHECKING:
+    from producer.event import FeedbackEvent
+
+__all__ = ["DeadLetterStore"]
+
+_TRIES: Final = 3
+"""Inserting and updating can only both miss if somebody deletes the row in between; thrice in a row, nobody does."""
+
+
+class DeadLetterStore:
+    """The dead-letter table, as a worker writes it. Safe to share between threads; not across a fork.
+
+    Args:
+        engine: The database. `close` disposes of it.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine: Final = engine
+
+    @classmethod
+    def connect(cls, url: str, *, pool_size: int = 5) -> Self:
+        """Return a store for a database URL; it connects when it is first used.
+
+        Args:
+            url: Any SQLAlchemy URL of SQLite, PostgreSQL, MySQL or MariaDB; the driver may be left out.
+            pool_size: Connections kept open.
+
+        Raises:
+            DatabaseUnusable: The URL can't be read, or its driver is not installed.
+        """
+        return cls(connect(url, pool_size=pool_size))
+
+    def close(self) -> None:
+        """Close every connection."""
+        self.engine.dispose()
+
+    def add(self, burial: DeadLetterRecord) -> bool:
+        """Write an event down that can't be delivered, and return whether this message's burial made a new row.
+
+        A message that comes again, because its worker died between its burial and its acknowledgement, finds the row
+        that it made, and is told so again: whoever counts rows counts it then, and once.
+
+        Once it returns, the row is on the disk and the message may be acknowledged. Burying the same event again
+        gives the same row:
+
+        * A row that is dead or replaying is dead, of the cause it died of now. Its first enqueue and its count of
+          replays stay. That holds too if an old copy of the message dies while the row is being replayed: the
+          replay's own end still reaches the row, and until then dead is the state in which nobody forgets it.
+        * A row that is delivered stays so: AquilaX has this very word, and a late copy's death does not unsay it.
+        * A row that is discarded stays so for every copy of the message from before. An event that was enqueued anew
+          after it had been discarded is dead again: somebody wants it delivered after all.
+
+        Raises:
+            DeadLetterStoreUnavailable: The database did not do it; keep the event and try again later.
+        """
+        with translated():
+            made = self._bury_replayed(burial)
+            return self._bury_by_key(burial) if made is None else made
+
+    def rehearse(self, burial: DeadLetterRecord) -> None:
+        """Write a new row and take it back in the same transaction: nobody sees it, and nothing is kept.
+
+        Raises:
+            DeadLetterStoreUnavailable: The database did not do it, and would not bury either.
+        """
+        with translated(), self.engine.connect() as connection:
+            connection.execute(insert(DeadLetter).values(_new_row(burial)))
+            connection.rollback()
+
+    def _bury_replayed(self, burial: DeadLetterRecord) -> bool | None:
+        if burial.dead_letter is None or burial.event is None:
+            return None
+        return self._bury_again(_is_replayed(burial.dead_letter, burial.event.request_id), burial)
+
+    def _bury_by_key(self, burial: DeadLetterRecord) -> bool:
+        """Insert first: nearly every burial is the first of its event, and costs one statement in every dialect."""
+        same_event = DeadLetter.dedup_key == burial.dedup_key
+        for _ in range(_TRIES - 1):
+            try:
+                return self._insert(burial)
+            except IntegrityError:
+                if (made := self._bury_again(same_event, burial)) is not None:
+                    return made
+        return self._insert(burial)
+
+    def _insert(self, burial: DeadLetterRecord) -> bool:
+        with self.engine.begin() as connection:
+            connection.execute(insert(DeadLetter).values(_new_row(burial)))
+            _book_death(connection, burial)
+        return True
+
+    def _bury_again(self, which: ColumnElement[bool], burial: DeadLetterRecord) -> bool | None:
+        """Bury a row that is there already, and return whether this message made it; None if there is no row."""
+        with self.engine.begin() as connection:
+            connection.execute(update(DeadLetter).where(which, _may_die_again(burial)).values(_death(burial)))
+            row = connection.execute(select(DeadLetter.message_id).where(which)).first()
+            if row is not None:
+                _book_death(connection, burial)
+        this = stored_message_id(burial.message_id)
+        return None if row is None else this is not None and row.message_id == this
+
+    def resolve_replay(
+        self, dead_letter_id: int, *, request_id: str, state: State, replay: str | None = None, note: str = ""
+    ) -> None:
+        """Write the outcome of a replay into its row, and into that of its plan. Nothing happens if the row is gone.
+
+        Delivered is the last word, also on a row that was discarded meanwhile: it is what AquilaX knows. Discarded
+        is not said over a row that has an outcome already.
+
+        Args:
+            dead_letter_id: The row, as the message's journey carries it.
+            request_id: The event's. A row of another one is left alone: in a database that was restored, or changed
+                for another while the event was on its way, the id may have been given anew.
+            replay: The plan's name, as the journey carries it.
+            state: `State.DELIVERED`, or `State.DISCARDED` where a later word overtook it.
+            note: Why, in words.
+
+        Raises:
+            DeadLetterStoreUnavailable: The database did not do it; try again later.
+        """
+        now, words = datetime.now(UTC), clean(note)
+        row = _is_replayed(dead_letter_id, request_id)
+        outcome = RowState.DELIVERED if state is State.DELIVERED else RowState.DISCARDED
+        with translated(), self.engine.begin() as connection:
+            connection.execute(_settled(row, state, note=words, at=now))
+            if replay is not None:
+                book_outcome(connection, run=replay, dead_letter_id=dead_letter_id, state=outcome, note=words, at=now)
+
+    def settle_made(self, dedup_key: str, *, message_id: str, state: State, note: str = "") -> bool:
+        """Write into the row that a message made what became of the message; return whether there is such a row.
+
+        The message's worker was lost after the row was committed and before the message ended. It came again, and
+        AquilaX's response was another one.
+
+        Args:
+            dedup_key: The event's key.
+            message_id: The message. A row that another message of the same event made is left alone.
+            state: As of `resolve_replay`.
+            note: Why, in words.
+
+        Raises:
+            DeadLetterStoreUnavailable: The database did not do it; try again later.
+        """
+        row = _is_made_by(dedup_key, message_id)
+        with translated(), self.engine.begin() as connection:
+            if connection.scalar(select(DeadLetter.id).where(row)) is None:
+                return False
+            connection.execute(_settled(row, state, note=clean(note), at=datetime.now(UTC)))
+            return True
+
+    def disown(self, dedup_key: str, *, message_id: str, note: str) -> None:
+        """Mark a dead row as delivered, and as made by no counted burial; nothing happens if it is not dead any more.
+
+        A worker whose lease had ended made it, for a message that another worker had delivered already.
+
+        Args:
+            dedup_key: As of `settle_made`.
+            message_id: As of `settle_made`.
+            note: Why, in words.
+
+        Raises:
+            DeadLetterStoreUnavailable: The database did not do it; try again later.
+        """
+        row = and_(_is_made_by(dedup_key, message_id), DeadLetter.state == State.DEAD)
+        now, words = datetime.now(UTC), clean(note)
+        with translated(), self.engine.begin() as connection:
+            connection.execute(_settled(row, State.DELIVERED, note=words, at=now).values(message_id=None))
+
+
+def _settled(row: ColumnElement[bool], state: State, *, note: str, at: datetime) -> Update:
+    if state not in {State.DELIVERED, State.DISCARDED}:
+        raise ValueError(f"a message ends delivered or discarded, not {state.value}; a death is buried")
+    open_states = [State.DEAD, State.REPLAYING]
+    if state is State.DELIVERED:
+        open_states.append(State.DISCARDED)
+    values = {"state": state, "note": note, "resolved_at": at}
+    return update(DeadLetter).where(row, DeadLetter.state.in_(open_states)).values(values)
+
+
+def _is_made_by(dedup_key: str, message_id: str) -> ColumnElement[bool]:
+    return and_(DeadLetter.dedup_key == dedup_key, DeadLetter.message_id == stored_message_id(message_id))
+
+
+def _book_death(connection: Connection, burial: DeadLetterRecord) -> None:
+    """Say in the plan that one of its rows died again, in the transaction that buries it."""
+    if burial.replay is not None and burial.dead_letter is not None:
+        row, died = burial.dead_letter, burial.failed_at
+        book_outcome(connection, run=burial.replay, dead_letter_id=row, state=RowState.DEAD, note="", at=died)
+
+
+def _is_replayed(dead_letter_id: int, request_id: str) -> ColumnElement[bool]:
+    return and_(DeadLetter.id == dead_letter_id, DeadLetter.request_id == request_id)
+
+
+def _may_die_again(burial: DeadLetterRecord) -> ColumnElement[bool]:
+    enqueued_anew = and_(DeadLetter.state == State.DISCARDED, DeadLetter.resolved_at < burial.first_enqueued_at)
+    return or_(DeadLetter.state.in_([State.DEAD, State.REPLAYING]), enqueued_anew)
+
+
+def _new_row(burial: DeadLetterRecord) -> dict[str, Any]:
+    return _identity(burial) | _death(burial) | {"replay_count": 0}
+
+
+def _identity(burial: DeadLetterRecord) -> dict[str, Any]:
+    """The columns that are written once."""
+    raw = burial.raw
+    return {
+        "dedup_key": burial.dedup_key,
+        "message_id": stored_message_id(burial.message_id),
+        **_fields(burial.event),
+        "first_enqueued_at": burial.first_enqueued_at,
+        "raw": None if raw is None else raw[:MAX_RAW_BYTES],
+    }
+
+
+def _fields(event: FeedbackEvent | None) -> dict[str, Any]:
+    if event is None:
+        return {}
+    return {
+        "request_id": event.request_id,
+        "status": event.status,
+        "org": event.org,
+        "group": event.group,
+        "occurred_at": event.occurred_at,
+    }
+
+
+def _death(burial: DeadLetterRecord) -> dict[str, Any]:
+    """The columns that each death writes anew."""
+    answer = clean(burial.answer)
+    cause = fingerprint_of(burial.reason, burial.http_status, answer)
+    return {
+        "reason": burial.reason,
+        "http_status": burial.http_status,
+        "answer": answer,
+        "cause": cause.fingerprint,
+        "cause_line": cause.line,
+        "attempts": burial.attempts,
+        "failed_at": burial.failed_at,
+        "state": State.DEAD,
+        "note": _note(burial),
+        "resolved_at": None,
+    }
+
+
+def _note(burial: DeadLetterRecord) -> str:
+    if burial.raw is not None and len(burial.raw) > MAX_RAW_BYTES:
+        return f"the first {MAX_RAW_BYTES} of the message's {len(burial.raw)} bytes"
+    return ""

@@ -1,0 +1,1 @@
+"""The delivery of one event. Start reading in `service.py`."""

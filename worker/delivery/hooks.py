@@ -1,0 +1,114 @@
+"""What a delivery tells of itself while it goes on: to a log, to metrics, to a trace; or to nobody."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Final, ParamSpec, Protocol, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from worker.policy.classification import Classification, Response
+    from worker.policy.message import Message, PoisonMessage
+    from worker.policy.result import DeliveryResult
+
+__all__ = ["NO_HOOKS", "AttemptHooks", "HookChain", "Hooks"]
+
+log = logging.getLogger(__name__)
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class AttemptHooks(Protocol):
+    """Hears of one turn of one message, from one thread."""
+
+    def answered(self, answer: Response, classification: Classification) -> None:
+        """AquilaX was asked; not called if it was not."""
+
+    def ended(self, ending: DeliveryResult) -> None:
+        """The turn is over; called once."""
+
+
+class Hooks(Protocol):
+    """Hears of what one worker process does; safe for many threads."""
+
+    def began(self, message: Message | PoisonMessage) -> AttemptHooks:
+        """A message was taken in hand."""
+
+    def hold_begun(self, kind: str) -> None:
+        """This process has found out that nothing can be sent, and holds everything."""
+
+
+class _Unobserved:
+    """Nobody: an observer, and a turn of it."""
+
+    def began(self, message: Message | PoisonMessage) -> AttemptHooks:  # noqa: ARG002 - the protocol's signature
+        return self
+
+    def hold_begun(self, kind: str) -> None:
+        pass
+
+    def answered(self, answer: Response, classification: Classification) -> None:
+        pass
+
+    def ended(self, ending: DeliveryResult) -> None:
+        pass
+
+
+NO_HOOKS: Final = _Unobserved()
+"""Nobody listens."""
+
+
+class HookChain:
+    """Several observers as one. What goes wrong in one of them is no fault of the event, and stops nothing.
+
+    Args:
+        observers: Who is told, in this order; of the end of a turn in the opposite one.
+    """
+
+    def __init__(self, *observers: Hooks) -> None:
+        self._observers = observers
+        self._complained = False
+
+    def and_also(self, hooks: Hooks) -> HookChain:
+        """Return these and one more."""
+        return HookChain(*self._observers, hooks)
+
+    def began(self, message: Message | PoisonMessage) -> AttemptHooks:
+        """As of `Hooks`."""
+        turns = [self.tell(hooks.began, message) for hooks in self._observers]
+        return _Turns(self, [turn for turn in turns if turn is not None])
+
+    def hold_begun(self, kind: str) -> None:
+        """As of `Hooks`."""
+        for hooks in self._observers:
+            self.tell(hooks.hold_begun, kind)
+
+    def tell(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T | None:
+        """Call one of them; return None if that fails, which is logged once."""
+        try:
+            return call(*args, **kwargs)
+        except Exception:
+            if not self._complained:
+                self._complained = True
+                log.exception("a fault of ours in what observes deliveries; they go on, and this is said once")
+            return None
+
+
+class _Turns:
+    """The turns of several observers."""
+
+    __slots__ = ("_observers", "_turns")
+
+    def __init__(self, observers: HookChain, turns: list[AttemptHooks]) -> None:
+        self._observers = observers
+        self._turns = turns
+
+    def answered(self, answer: Response, classification: Classification) -> None:
+        for turn in self._turns:
+            self._observers.tell(turn.answered, answer, classification)
+
+    def ended(self, ending: DeliveryResult) -> None:
+        for turn in reversed(self._turns):
+            self._observers.tell(turn.ended, ending)

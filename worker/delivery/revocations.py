@@ -1,0 +1,169 @@
+"""Revocations: each hits the messages that waited when it was made, and none that comes later.
+
+Celery remembers a revoked task id in each worker's memory, for hours, and drops every message with that id. A client
+may use the request_id as task id, so a revocation would swallow each later press on that answer. Here it is a moment:
+what waits in the queue ends in Redis at once (`lua/revoke.lua`), and what a worker had in hand by then is hit when it
+would begin, or comes again. A message's identity tells when it was first handed out, by Redis' clock (`fetch.lua`).
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+import redis
+
+from producer.message import QUEUE
+from worker.broker.keys import DELAYED
+from worker.broker.payload import handed_out_at
+from worker.broker.scripts import Script
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterable, Mapping
+
+    from worker.broker.keys import Keys
+
+__all__ = ["REVOKED", "Revocations", "criteria_of_ids", "criteria_of_stamps"]
+
+log = logging.getLogger(__name__)
+
+REVOKED: Final = f"{QUEUE}:revoked"
+"""The key of the revocations: criterion -> until when a message must have been handed out first to be hit (ms)."""
+
+_REVOKE: Final = Script("revoke", package="worker.delivery")
+_AT_ONCE: Final = 5000
+"""Entries that one step looks at: Redis serves no other client meanwhile, some 20 ms."""
+_PAUSE: Final = 1.0
+"""Seconds before a step that failed is tried again."""
+
+
+class _Step(NamedTuple):
+    """What a step of the script answered."""
+
+    state: str
+    ended: list[str]
+    rest: list[int]
+
+
+def criteria_of_ids(task_ids: Iterable[object]) -> list[str]:
+    """Return what messages with these task ids are named by."""
+    return [f"id:{task_id}" for task_id in task_ids]
+
+
+def criteria_of_stamps(stamps: Mapping[str, Any]) -> list[str]:
+    """Return what messages with any of these stamps are named by: header -> value, or list of values."""
+    return [f"stamp:{header}={value}" for header, values in stamps.items() for value in _each(values)]
+
+
+class Revocations:
+    """The revocations as one worker process knows them; safe for many threads."""
+
+    def __init__(self) -> None:
+        self._until: dict[str, int | None] = {}
+        """By criterion; None where Redis has to be asked, because a worker is still at it."""
+        self._client: Callable[[], redis.Redis] | None = None
+        self._keys: Keys | None = None
+
+    def connect(self, client: Callable[[], redis.Redis], keys: Keys) -> None:
+        """Take over what was revoked before this worker came.
+
+        Args:
+            client: Returns a client that puts no prefix before keys.
+            keys: The broker's keys.
+
+        Raises:
+            redis.RedisError: Redis is away, or refuses.
+        """
+        self._client, self._keys = client, keys
+        with client() as connected:
+            seconds, microseconds = connected.time()
+            now = seconds * 1000 + microseconds // 1000
+            revoked = connected.zrange(keys.prefix + REVOKED, 0, -1, withscores=True)
+        for criterion, until in revoked:
+            text = criterion.decode() if isinstance(criterion, bytes) else criterion
+            self._until[text] = int(until) if until <= now else None
+
+    def revoke(self, criteria: list[str], *, on_ended: Callable[[Collection[str]], None]) -> None:
+        """Revoke what waits. A long backlog is looked through by a thread; until that is done it is open.
+
+        Args:
+            criteria: What is revoked, from `criteria_of_ids` and `criteria_of_stamps`.
+            on_ended: Called with the task ids of messages that have ended with it, by this thread or another.
+
+        Raises:
+            redis.RedisError: Redis is away, or refuses; nothing was revoked.
+        """
+        if not criteria:
+            return
+        self._until.update(dict.fromkeys(criteria))
+        step = self._step(criteria, begins=True, place=0, entry=0)
+        self._note(criteria, step, on_ended)
+        if step.state == "more":
+            arguments = {"criteria": criteria, "step": step, "on_ended": on_ended}
+            threading.Thread(target=self._go_on, kwargs=arguments, name="revoking", daemon=True).start()
+
+    def hit(self, task_id: str, stamps: Mapping[str, Any], identity: str) -> bool:
+        """Return whether a message is revoked.
+
+        Args:
+            task_id: Its task id.
+            stamps: Its stamps: header -> value, or list of values.
+            identity: The delivery tag that it had when it was first handed out.
+        """
+        if not self._until:
+            return False
+        named = [name for name in [*criteria_of_ids([task_id]), *criteria_of_stamps(stamps)] if name in self._until]
+        first = handed_out_at(identity) if named else None
+        return first is not None and any(first <= self._until_of(name) for name in named)
+
+    def _until_of(self, criterion: str) -> int:
+        until = self._until[criterion]
+        if until is None and self._client is not None and self._keys is not None:
+            try:
+                with self._client() as client:
+                    until = int(client.zscore(self._keys.prefix + REVOKED, criterion) or 0)
+            except redis.RedisError as error:
+                log.warning("whether a message is revoked is not known, so it is delivered: %s", error)
+        return until or 0
+
+    def _step(self, criteria: list[str], *, begins: bool, place: int, entry: int) -> _Step:
+        if self._client is None or self._keys is None:
+            raise redis.ConnectionError("this worker is not connected to Redis yet")
+        keys = self._keys
+        lists = keys.lists(QUEUE)
+        # What is due goes from the delayed messages to the lists, so those come first.
+        places = [*(name + DELAYED for name in lists), *lists]
+        with self._client() as client:
+            arguments = [int(begins), _AT_ONCE, place, entry, *criteria]
+            answer = _REVOKE(client, [keys.prefix + REVOKED, keys.counts_of(QUEUE), *places], arguments)
+        state, *rest = answer
+        ended = [_text(task_id) for task_id in rest[0]] if rest else []
+        return _Step(_text(state), ended, rest[1:])
+
+    def _note(self, criteria: list[str], step: _Step, on_ended: Callable[[Collection[str]], None]) -> None:
+        if step.state == "done":
+            self._until.update(dict.fromkeys(criteria, step.rest[0]))
+        if step.ended:
+            log.info("revoked while they waited: %s", ", ".join(step.ended))
+            on_ended(step.ended)
+
+    def _go_on(self, criteria: list[str], step: _Step, on_ended: Callable[[Collection[str]], None]) -> None:
+        while step.state == "more":
+            asked = time.monotonic()
+            try:
+                step = self._step(criteria, begins=False, place=step.rest[0], entry=step.rest[1])
+                self._note(criteria, step, on_ended)
+                time.sleep(time.monotonic() - asked)  # half of Redis' time is for others
+            except redis.RedisError as error:
+                log.warning("a revocation waits for Redis: %s", error)
+                time.sleep(_PAUSE)
+
+
+def _each(values: Any) -> list[Any]:  # noqa: ANN401 - whatever stands in the message
+    return list(values) if isinstance(values, list | tuple | set | frozenset) else [values]
+
+
+def _text(value: Any) -> str:  # noqa: ANN401 - what a client returns, whether it decodes or not
+    return value.decode(errors="backslashreplace") if isinstance(value, bytes) else str(value)

@@ -1,0 +1,134 @@
+"""What is read when Prometheus asks, and not counted along the way: the queue in Redis, and this process."""
+
+from __future__ import annotations
+
+import logging
+import struct
+import threading
+import time
+from typing import TYPE_CHECKING, Any, Final
+
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily
+from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client.registry import Collector
+
+from worker.broker.lease import Lease
+from worker.delivery.hold import HoldKind
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from prometheus_client.core import Metric
+
+    from worker.accounting.snapshot import Snapshot
+
+__all__ = ["OfPool", "OfProcess", "OfQueue"]
+
+log = logging.getLogger(__name__)
+
+_FRESH: Final = 1.0
+"""Seconds for which one look at the queue serves, however many ask."""
+
+
+class OfQueue(Collector):
+    """The queue, by one look into Redis; the same for all workers, so that one of them is enough to know it.
+
+    Args:
+        look: Takes a snapshot.
+        monotonic: What tells how long ago the last look was.
+    """
+
+    def __init__(self, look: Callable[[], Snapshot], *, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._look = look
+        self._monotonic = monotonic
+        self._seen: Snapshot | None = None
+        self._seen_at = float("-inf")
+        self._one_at_a_time = threading.Lock()
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield the metrics. While Redis is away there is one alone, which says so: what was is not what is."""
+        snapshot = self._snapshot()
+        yield _gauge("redis_up", "Whether the queue in Redis can be looked at.", snapshot is not None)
+        if snapshot is None:
+            return
+        yield _gauge("queued_messages", "Messages that wait for a worker.", snapshot.queued)
+        yield _gauge("in_flight_messages", "Messages that a worker has in hand.", snapshot.in_flight)
+        yield _gauge("scheduled_messages", "Messages that wait for their time.", snapshot.scheduled)
+        age = (snapshot.at - snapshot.oldest).total_seconds() if snapshot.oldest is not None else 0
+        yield _gauge("oldest_age_seconds", "Since the first enqueue of the oldest event; 0 if there is none.", age)
+        yield CounterMetricFamily(
+            "aquilax_feedback_accepted", "Messages that were accepted.", value=snapshot.counts.get("accepted", 0)
+        )
+        hold = GaugeMetricFamily(
+            "aquilax_feedback_hold", "1 while nothing is sent, by why that is so.", labels=["kind"]
+        )
+        holds = () if snapshot.hold is None else (snapshot.hold, snapshot.hold.beneath)
+        kinds = {hold.kind for hold in holds if hold is not None}
+        for kind in HoldKind:
+            hold.add_metric([kind.value], float(kind in kinds))
+        yield hold
+
+    def _snapshot(self) -> Snapshot | None:
+        with self._one_at_a_time:
+            if self._monotonic() - self._seen_at >= _FRESH:
+                try:
+                    self._seen = self._look()
+                except Exception as error:  # noqa: BLE001 - whatever it is, the other metrics are still to be had
+                    log.debug("the queue can't be looked at: %r", error)
+                    self._seen = None
+                self._seen_at = self._monotonic()
+            return self._seen
+
+
+class OfProcess(Collector):
+    """What this process knows of itself.
+
+    Args:
+        release: The version of the program.
+    """
+
+    def __init__(self, release: str) -> None:
+        self._release = release
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield the metrics."""
+        yield CounterMetricFamily(
+            "aquilax_feedback_leases_lost",
+            "Leases of this process that ended before they were renewed: others may have what it held.",
+            value=Lease.leases_lost,
+        )
+        yield InfoMetricFamily("aquilax_feedback_build", "The release that runs.", value={"version": self._release})
+
+
+class OfPool(Collector):
+    """What the processes of a pool count together, in files of a folder.
+
+    One that begins just now has a file with nothing in it yet, on which prometheus-client fails: it is read again.
+
+    Args:
+        folder: The folder.
+
+    Raises:
+        ValueError: It is none.
+    """
+
+    def __init__(self, folder: str) -> None:
+        self._shared: Any = MultiProcessCollector(None, folder)  # type: ignore[no-untyped-call]  # it has no types
+
+    def collect(self) -> Iterable[Metric]:
+        """Return the metrics, summed over the processes; for once none, if the files can't be read."""
+        for _ in range(_TRIES):
+            try:
+                return list(self._shared.collect())
+            except (struct.error, ValueError, OSError) as error:
+                log.debug("a process has just begun to count: %r", error)
+                time.sleep(_PAUSE)
+        return []
+
+
+_TRIES: Final = 20
+_PAUSE: Final = 0.02
+
+
+def _gauge(name: str, documentation: str, value: float) -> Metric:
+    return GaugeMetricFamily(f"aquilax_feedback_{name}", documentation, value=float(value))

@@ -1,0 +1,173 @@
+"""The log of a worker, all of it in one format: lines for people, or JSON for machines.
+
+Celery goes on to decide where it is written and from which level on (``--logfile``, ``--loglevel``); only the formatter
+of its handlers is replaced, so Celery's own lines and those of other libraries look the same as ours.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import time
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, Final
+
+import structlog
+from celery.signals import after_setup_logger, after_setup_task_logger
+from celery.utils.log import get_multiprocessing_logger
+from structlog.stdlib import ExtraAdder, ProcessorFormatter
+
+from worker.observability.outcome_log import FIELDS
+
+if TYPE_CHECKING:
+    from structlog.typing import EventDict, Processor, WrappedLogger
+
+    from worker.observability.redaction import Redactor
+    from worker.settings import LogFormat
+
+__all__ = ["Logs", "formatter"]
+
+_OF_EACH_TASK: Final = ("celery.worker.strategy", "celery.app.trace")
+"""Who says "Task … received" and "Task … succeeded", where our own line says it once and with more in it."""
+
+_COLOURS: Final = {"DEBUG": "\x1b[34m", "WARNING": "\x1b[33m", "ERROR": "\x1b[31m", "CRITICAL": "\x1b[35m"}
+_PLAIN: Final = "\x1b[0m"
+
+
+class Logs:
+    """Gives Celery's handlers the format, whenever Celery sets its logging up.
+
+    Args:
+        form: The format.
+        redactor: What takes secrets out.
+    """
+
+    def __init__(self, form: LogFormat, redactor: Redactor) -> None:
+        self._form: LogFormat = form
+        self._redactor = redactor
+
+    def connect(self) -> None:
+        """Listen to Celery, for as long as this object lives."""
+        after_setup_logger.connect(self._root_is_set_up)
+        after_setup_task_logger.connect(self._is_set_up)
+
+    def _root_is_set_up(self, *, logger: logging.Logger, loglevel: int, colorize: bool, **_: object) -> None:
+        self._is_set_up(logger=logger, colorize=colorize)
+        self._is_set_up(logger=get_multiprocessing_logger(), colorize=colorize)
+        # By the logger's level, and not by a filter: Celery then does not even put the line together.
+        level = logging.NOTSET if loglevel <= logging.DEBUG else logging.WARNING
+        for name in _OF_EACH_TASK:
+            logging.getLogger(name).setLevel(level)
+
+    def _is_set_up(self, *, logger: logging.Logger, colorize: bool, **_: object) -> None:
+        for handler in logger.handlers:
+            handler.setFormatter(formatter(self._form, self._redactor, colour=colorize))
+
+
+def formatter(form: LogFormat, redactor: Redactor, *, colour: bool = False) -> logging.Formatter:
+    """Return a formatter for a handler of the standard library.
+
+    Args:
+        form: The format.
+        redactor: What takes secrets out.
+        colour: Whether the console's lines have colours.
+    """
+    return _Formatter(redactor, _as_json if form == "json" else _Console(colour=colour))
+
+
+class _Formatter(ProcessorFormatter):
+    """structlog's; a line that has nothing below it, such as that of an outcome, it need not see.
+
+    Args:
+        redactor: What takes secrets out.
+        written: What makes a line of what is known.
+    """
+
+    def __init__(self, redactor: Redactor, written: Processor) -> None:
+        super().__init__(
+            foreign_pre_chain=[ExtraAdder(allow=FIELDS)],
+            processors=[structlog.processors.format_exc_info, redactor, written],
+        )
+        self._redactor = redactor
+        self._written = written
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line of a record, or its lines."""
+        if record.exc_info or record.exc_text or record.stack_info or not isinstance(record.msg, str):
+            return super().format(record)
+        known = vars(record)
+        line: EventDict = {"event": record.getMessage()}
+        for name in FIELDS:
+            if name in known:
+                line[name] = known[name]
+        line = self._redactor(None, record.name, line)
+        line["_record"] = record
+        return str(self._written(None, record.name, line))
+
+
+def _as_json(_logger: WrappedLogger, _name: str, event_dict: EventDict) -> str:
+    """One object a line; what is always there comes first."""
+    record: logging.LogRecord = event_dict.pop("_record")
+    event_dict.pop("_from_structlog", None)
+    line = {
+        "timestamp": f"{_second_utc(int(record.created))}.{_milliseconds(record)}Z",
+        "level": record.levelname.lower(),
+        "logger": record.name,
+        "process": record.processName,
+        "event": event_dict.pop("event"),
+    }
+    return json.dumps({**line, **event_dict}, default=str)
+
+
+class _Console:
+    """Celery's own form, and what is known besides as ``name=value``.
+
+    Args:
+        colour: Whether lines that are no plain information have a colour.
+    """
+
+    def __init__(self, *, colour: bool) -> None:
+        self._colour = colour
+
+    def __call__(self, _logger: WrappedLogger, _name: str, event_dict: EventDict) -> str:
+        record: logging.LogRecord = event_dict.pop("_record")
+        event_dict.pop("_from_structlog", None)
+        moment = f"{_second(int(record.created))},{_milliseconds(record)}"
+        below = [str(event_dict.pop(name)) for name in ("exception", "stack_info") if name in event_dict]
+        line = str(event_dict.pop("event"))
+        for name, value in event_dict.items():
+            line += f" {name}={value if type(value) in _NUMBERS else _shown(value)}"
+        if below:
+            line = "\n".join([line, *below])
+        if self._colour and (colour := _COLOURS.get(record.levelname)):
+            line = f"{colour}{line}{_PLAIN}"
+        return f"[{moment}: {record.levelname}/{record.processName}] {line}"
+
+
+@lru_cache(maxsize=8)
+def _second(created: int) -> str:
+    """A second as people here count it."""
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(created))
+
+
+@lru_cache(maxsize=8)
+def _second_utc(created: int) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(created))
+
+
+def _milliseconds(record: logging.LogRecord) -> str:
+    return f"{int(record.msecs):03d}"
+
+
+def _shown(value: Any) -> str:  # noqa: ANN401 - whatever a field is
+    """A value that can't be taken for two, or for another line: anything but plain characters is quoted."""
+    text = str(value)
+    if _UNQUOTED.fullmatch(text) or (text and text.isprintable() and not _AMBIGUOUS.search(text)):
+        return text
+    return json.dumps(text, ensure_ascii=not text.isprintable())
+
+
+_NUMBERS: Final = frozenset({int, float})
+_UNQUOTED: Final = re.compile(r"[\w.:+-]+", re.ASCII)
+_AMBIGUOUS: Final = re.compile(r"[ \"'=\\]")

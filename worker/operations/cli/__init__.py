@@ -1,0 +1,67 @@
+"""``aquilax-feedback``: the command line. Each command is imported when it is called, and not before."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any, Final
+
+try:
+    import click
+except ModuleNotFoundError:  # a chat backend has the producer alone
+    raise SystemExit("aquilax-feedback: its commands need more: pip install 'aquilax-feedback[worker]'") from None
+
+from producer import __version__
+
+__all__ = ["main"]
+
+_COMMANDS: Final = {
+    "db": "worker.operations.cli.db:db",
+    "dead-letters": "worker.operations.cli.dead_letters:dead_letters",
+    "demo": "worker.operations.cli.local:demo",
+    "doctor": "worker.operations.cli.doctor:doctor",
+    "flower": "worker.operations.cli.flower:flower",
+    "health": "worker.operations.cli.health:health",
+    "hold": "worker.operations.cli.hold:hold",
+    "move": "worker.operations.cli.move:move",
+    "reconcile": "worker.operations.cli.reconcile:reconcile",
+    "replays": "worker.operations.cli.replays:replays",
+    "resume": "worker.operations.cli.hold:resume",
+    "sandbox": "worker.operations.cli.sandbox:sandbox",
+    "send": "worker.operations.cli.send:send",
+    "status": "worker.operations.cli.status:status",
+    "up": "worker.operations.cli.local:up",
+}
+
+
+class _Lazy(click.Group):
+    """A group that imports a command's module when the command is called: ``--help`` stays fast."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
+        return sorted(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - click's signature
+        if cmd_name not in _COMMANDS:
+            return None
+        module, _, attribute = _COMMANDS[cmd_name].partition(":")
+        command: click.Command = getattr(import_module(module), attribute)
+        return command
+
+    def main(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - click's signature
+        """Run a command, whatever its output goes to."""
+        from worker.operations.cli.output import prepare_output  # noqa: PLC0415 - after click, which may be missing
+
+        prepare_output()
+        return super().main(*args, **kwargs)
+
+    def invoke(self, ctx: click.Context) -> Any:  # noqa: ANN401 - click's signature
+        """Run the command that was named."""
+        from worker.operations.cli.output import writing  # noqa: PLC0415 - as in main
+
+        with writing():
+            return super().invoke(ctx)
+
+
+@click.group(cls=_Lazy, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="aquilax-feedback")
+def main() -> None:
+    """Deliver chat feedback to AquilaX, and see and mend what could not be delivered."""

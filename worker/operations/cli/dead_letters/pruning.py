@@ -1,0 +1,83 @@
+"""Forgetting dead letters and replays that are over: ``prune``."""
+
+from __future__ import annotations
+
+import json
+import sys
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Final
+
+import click
+
+from worker.dead_letters.pruning import count_prunable
+from worker.dead_letters.pruning import prune as prune_rows
+from worker.operations.cli.database import opened, settings
+from worker.operations.cli.dead_letters.filters import time
+from worker.operations.cli.dead_letters.progress import counting, stopping
+from worker.operations.cli.output import say
+
+if TYPE_CHECKING:
+    from worker.dead_letters.pruning import Pruned
+
+__all__ = ["prune"]
+
+_INTERRUPTED: Final = 128 + 2
+
+
+@click.command()
+@click.option(
+    "--older-than",
+    "before",
+    type=time,
+    metavar="TIME",
+    help="Since when it is over at least: 30d or 12h ago, or ISO 8601 (UTC); FEEDBACK_RETENTION ago if not said.",
+)
+@click.option("--dry-run", is_flag=True, help="Say how many would be pruned, and change nothing.")
+@click.option("--yes", is_flag=True, help="Don't ask.")
+@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+def prune(before: datetime | None, *, dry_run: bool, yes: bool, as_json: bool) -> None:
+    """Delete what is over: dead letters that were delivered after all or discarded, and replays that have ended.
+
+    Dead letters that are dead or replaying stay, and so do replays that are under way.
+
+    Workers do the same by themselves once an hour, for what was over longer than FEEDBACK_RETENTION ago.
+    `aquilax-feedback reconcile` knows of what was pruned, and does not miss it.
+    """
+    if before is None:
+        before = datetime.now(UTC) - settings().feedback_retention
+    with opened() as engine:
+        over = count_prunable(engine, before)
+        if dry_run:
+            _tell("would prune", over, before, as_json=as_json)
+            return
+        _confirm(over, before, yes=yes)
+        with stopping() as stop, counting("pruning", over.dead_letters) as progress:
+            pruned = prune_rows(engine, before, stop=stop, progress=lambda done: progress(done.dead_letters))
+    _tell("pruned", pruned, before, as_json=as_json)
+    sys.exit(_INTERRUPTED if stop.is_set() else 0)
+
+
+def _confirm(over: Pruned, before: datetime, *, yes: bool) -> None:
+    """Ask always: what is pruned is gone."""
+    if yes or not (over.dead_letters or over.replays):
+        return
+    if not sys.stdin.isatty():
+        raise click.UsageError(
+            f"this would delete {_counted(over)}, and there is nobody to ask: add --yes, or look first with --dry-run"
+        )
+    click.confirm(f"Delete {_counted(over)} that were over before {_shown(before)}?", abort=True, err=True)
+
+
+def _tell(verb: str, rows: Pruned, before: datetime, *, as_json: bool) -> None:
+    name = verb.replace(" ", "_")
+    counts = {name: rows.dead_letters, f"{name}_replays": rows.replays}
+    words = f"{verb} {_counted(rows)} that were over before {_shown(before)}"
+    say(json.dumps(counts) if as_json else words)
+
+
+def _counted(rows: Pruned) -> str:
+    return f"{rows.dead_letters:,} dead letters and {rows.replays:,} replays"
+
+
+def _shown(moment: datetime) -> str:
+    return f"{moment:%Y-%m-%d %H:%M:%S} UTC"

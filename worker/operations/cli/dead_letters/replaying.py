@@ -1,0 +1,197 @@
+"""``aquilax-feedback dead-letters replay``: makes a replay plan, and follows it to its end."""
+
+from __future__ import annotations
+
+import json
+import sys
+from contextlib import closing
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+import redis
+
+from worker.dead_letters.queries import CauseCount
+from worker.dead_letters.replays.advancer import Advancer
+from worker.dead_letters.replays.attendance import START_A_REPLAY_WORKER
+from worker.dead_letters.replays.errors import NothingToReplay
+from worker.dead_letters.replays.planning import FASTEST, SLOWEST, create, preview
+from worker.dead_letters.replays.queue import REPLAYS
+from worker.operations.cli.database import opened, settings
+from worker.operations.cli.dead_letters.confirmation import by_option, confirm, tell_passed_over
+from worker.operations.cli.dead_letters.filters import row_id, selecting
+from worker.operations.cli.dead_letters.progress import counting, stopping
+from worker.operations.cli.dead_letters.tables import print_causes
+from worker.operations.cli.output import json_text, say
+from worker.operations.cli.param_types import ANY_TEXT, Decimal, WholeNumber
+from worker.operations.cli.replays.following import Followed, follow
+from worker.operations.cli.replays.summaries import Aftermath, outcome
+from worker.policy.durations import span
+
+if TYPE_CHECKING:
+    from worker.dead_letters.replays.planning import Preview
+    from worker.dead_letters.selection import Selection
+
+__all__ = ["replay"]
+
+_INTERRUPTED: Final = 128 + 2
+"""The exit status of a command that Ctrl-C ended, as shells have it."""
+
+_LARGEST_CANARY: Final = 2**31 - 1
+"""What an INTEGER holds."""
+
+
+@click.command()
+@click.argument("ids", metavar="[ID]...", type=row_id, nargs=-1)
+@selecting
+@click.option("--rate", type=Decimal(SLOWEST, FASTEST), help="Events per second at most.")
+@click.option(
+    "--canary",
+    type=WholeNumber(0, _LARGEST_CANARY),
+    default=0,
+    metavar="N",
+    help="Let N rows go first, and the rest only when these are delivered; if one dies again, stop.",
+)
+@click.option("--limit", type=WholeNumber(min=1), help="Rows at most; the oldest first.")
+@click.option("--why", default="", type=ANY_TEXT, help="Why, for whoever looks at the replay later.")
+@by_option
+@click.option("--dry-run", is_flag=True, help="Say what would be replayed, and change nothing.")
+@click.option("--yes", is_flag=True, help="Don't ask.")
+@click.option("--wait/--no-wait", default=True, help="Follow it to its end, or leave it to the workers.")
+@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+def replay(
+    *,
+    selection: Selection,
+    rate: float | None,
+    canary: int,
+    limit: int | None,
+    why: str,
+    by: str,
+    dry_run: bool,
+    yes: bool,
+    wait: bool,
+    as_json: bool,
+) -> None:
+    """Put dead letters back into the queue: those of the IDs, or those that fit the filters.
+
+    The rows are chosen now, as a plan with a number; `aquilax-feedback replays` looks at it, pauses, resumes and
+    cancels it. Workers advance the plan, and write each row's outcome into it. Ctrl-C, or kill -9, ends this command
+    and not the plan: no row is missed, and none is enqueued twice.
+
+    The rows taken are the dead ones. With --state replaying it also takes rows whose outcome has not come, for when
+    Redis has lost its queue.
+    """
+    with opened() as engine:
+        planned = preview(engine, selection, rate=rate, limit=limit)
+        complete = tell_passed_over(engine, selection) and not (
+            selection.ids and (planned.invalid or planned.elsewhere)
+        )
+        if dry_run:
+            _tell_preview(planned, as_json=as_json)
+            sys.exit(0 if complete else 1)
+        confirm("replay", planned.rows, selection, yes=yes)
+        try:
+            plan = create(engine, selection, by=by, why=why, rate=rate, canary=canary, limit=limit)
+        except NothingToReplay:
+            _tell_nothing(planned, as_json=as_json)
+            sys.exit(0 if complete else 1)
+        with closing(_advancer()) as advancer:
+            if not wait:
+                _tell(Followed(plan=plan, alone=_nobody_watches(advancer)), planned, None, as_json=as_json)
+                sys.exit(0 if complete else 1)
+            with stopping() as stop, counting("replaying", plan.total) as progress:
+                followed = follow(engine, advancer, plan, stop=stop, progress=progress)
+            aftermath = None if followed.failure else Aftermath.of(engine, followed.plan)
+    _tell(followed, planned, aftermath, as_json=as_json)
+    sys.exit(_status(followed, complete=complete))
+
+
+def _advancer() -> Advancer:
+    given = settings()
+    return Advancer.connect(
+        given.feedback_database_url.get_secret_value(),
+        given.feedback_broker_url.get_secret_value(),
+        sentinel_master=given.feedback_sentinel_master,
+        lease=given.feedback_lease,
+    )
+
+
+def _nobody_watches(advancer: Advancer) -> bool:
+    try:
+        return not advancer.workers_watch()
+    except redis.RedisError:
+        return True
+
+
+def _tell_preview(planned: Preview, *, as_json: bool) -> None:
+    if as_json:
+        seconds = None if planned.duration is None else planned.duration.total_seconds()
+        found = {"would_replay": planned.rows, "invalid": planned.invalid, "elsewhere": planned.elsewhere}
+        by = {"by_cause": planned.by_cause, "by_org": planned.by_org}
+        counts = {name: [_record(count) for count in every] for name, every in by.items()}
+        say(json_text(found | {"seconds": seconds} | counts))
+        return
+    print_causes(
+        CauseCount(
+            cause=count.name,
+            cause_line=count.words,
+            rows=count.rows,
+            first_died_at=count.first_died_at,
+            last_died_at=count.last_died_at,
+        )
+        for count in planned.by_cause
+    )
+    takes = "" if planned.duration is None else f", which takes {span(planned.duration)}"
+    say(f"would replay {planned.rows:,}{takes}{_left_out(planned)}")
+
+
+def _record(count: Any) -> dict[str, Any]:  # noqa: ANN401 - `worker.dead_letters.replays.planning.PreviewCount`
+    return {"name": count.name, "words": count.words, "rows": count.rows}
+
+
+def _tell_nothing(planned: Preview, *, as_json: bool) -> None:
+    if as_json:
+        nothing = {"replay": None, "enqueued": 0, "invalid": planned.invalid, "elsewhere": planned.elsewhere}
+        say(json.dumps(nothing))
+    else:
+        say(f"enqueued 0 of 0{_left_out(planned)}")
+
+
+def _tell(followed: Followed, planned: Preview, aftermath: Aftermath | None, *, as_json: bool) -> None:
+    plan = followed.plan
+    if as_json:
+        result = {"replay": plan.to_record(), "enqueued": plan.progress.gone, "invalid": planned.invalid}
+        ended = {"interrupted": followed.interrupted, "failure": followed.failure}
+        left = {} if aftermath is None else aftermath.to_record()
+        say(json_text(result | {"elsewhere": planned.elsewhere} | left | ended))
+    else:
+        say(f"replay {plan.id}: {outcome(plan)}{_left_out(planned)}")
+    if plan.stopped_because:
+        say(f"stopped: {plan.stopped_because}", err=True)
+    if aftermath is not None and not as_json:
+        for label, words in aftermath.lines():
+            say(f"{label}: {words}", err=True)
+    if followed.failure:
+        say(f"not followed any more: {followed.failure}", err=True)
+    if followed.alone:
+        say(f"no worker consumes {REPLAYS}: {START_A_REPLAY_WORKER}", err=True)
+    if plan.is_active:
+        say(
+            f"it goes on in the background: nothing is lost, and nothing is sent twice. Look at it, or end it, with "
+            f"`aquilax-feedback replays show {plan.id}`, `… pause {plan.id}`, `… cancel {plan.id}`",
+            err=True,
+        )
+
+
+def _left_out(planned: Preview) -> str:
+    words = ""
+    if planned.invalid:
+        words += f"; {planned.invalid:,} invalid left out: they hold no event, only a message that can't be read as one"
+    if planned.elsewhere:
+        words += f"; {planned.elsewhere:,} left out: another replay that has not ended has them"
+    return words
+
+
+def _status(followed: Followed, *, complete: bool) -> int:
+    if followed.interrupted:
+        return _INTERRUPTED
+    return 0 if complete and followed.plan.progress.gone == followed.plan.total else 1

@@ -1,0 +1,159 @@
+"""Looking at dead letters: ``list``, ``show``, ``export``."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, TextIO, cast
+
+import click
+
+from worker.database.models import State
+from worker.dead_letters.queries import count, count_by_cause, find, newest, stream
+from worker.operations.cli.atomic_file import whole_file
+from worker.operations.cli.database import opened
+from worker.operations.cli.dead_letters.filters import selecting
+from worker.operations.cli.dead_letters.progress import counting
+from worker.operations.cli.dead_letters.tables import print_causes, print_one, print_rows
+from worker.operations.cli.output import json_text, say
+from worker.operations.cli.param_types import TEXT, WholeNumber
+from worker.operations.export import to_record, write_csv, write_ndjson
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from contextlib import AbstractContextManager
+
+    from sqlalchemy import Engine
+
+    from worker.database.models import DeadLetter
+    from worker.dead_letters.selection import Selection
+
+__all__ = ["export", "list_", "show"]
+
+_WRITERS: Final[Mapping[str, Callable[[Iterable[DeadLetter], TextIO], None]]] = {
+    "ndjson": write_ndjson,
+    "csv": write_csv,
+}
+
+
+@click.command("list")
+@selecting
+@click.option("--by", type=click.Choice(["cause"]), help="Count the rows of each cause instead.")
+@click.option("--limit", type=WholeNumber(min=1), default=50, show_default=True, help="Rows at most.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def list_(selection: Selection, by: str | None, limit: int, as_json: bool) -> None:
+    """List dead letters, the newest death first: those that are dead, or of the states of --state.
+
+    The others that fit, such as those delivered by a replay, are counted at the end.
+    """
+    with opened() as engine:
+        shown = selection if selection.states else replace(selection, states=(State.DEAD,))
+        if by == "cause":
+            _list_causes(engine, shown, limit, as_json=as_json)
+        else:
+            _list_rows(engine, shown, limit, as_json=as_json)
+        if shown is not selection and not as_json:
+            _tell_others(engine, selection)
+
+
+def _tell_others(engine: Engine, selection: Selection) -> None:
+    """Say how many rows fit that are in another state: who looks for one of these must not take it for lost."""
+    others = tuple(state for state in State if state is not State.DEAD)
+    if hidden := count(engine, replace(selection, states=others).clause()):
+        say(f"{hidden:,} more in other states: --state any shows them", err=True)
+
+
+def _list_rows(engine: Engine, selection: Selection, limit: int, *, as_json: bool) -> None:
+    rows = newest(engine, selection.clause(), limit)
+    if as_json:
+        _print_json([to_record(row) for row in rows])
+        return
+    print_rows(rows)
+    total = len(rows) if len(rows) < limit else count(engine, selection.clause())
+    say(f"{len(rows):,} of {total:,} shown", err=True)
+
+
+def _list_causes(engine: Engine, selection: Selection, limit: int, *, as_json: bool) -> None:
+    every = count_by_cause(engine, selection.clause())
+    causes = every[:limit]
+    if as_json:
+        _print_json(
+            [
+                asdict(cause)
+                | {"first_died_at": cause.first_died_at.isoformat(), "last_died_at": cause.last_died_at.isoformat()}
+                for cause in causes
+            ]
+        )
+    else:
+        print_causes(causes)
+        say(f"{len(causes):,} of {len(every):,} causes shown", err=True)
+
+
+@click.command()
+@click.argument("name", metavar="ID|REQUEST_ID", type=TEXT)
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON list.")
+def show(name: str, as_json: bool) -> None:
+    """Show all that is known of one dead letter, or of all those of one request_id."""
+    with opened() as engine:
+        rows = find(engine, name)
+    if not rows:
+        raise click.ClickException(f"there is no dead letter {name}")
+    if as_json:
+        _print_json([to_record(row, with_raw=True) for row in rows])
+        return
+    for number, row in enumerate(rows):
+        if number:
+            say()
+        print_one(row)
+
+
+@click.command()
+@selecting
+@click.option("--format", "format_", type=click.Choice(list(_WRITERS)), default="ndjson", show_default=True)
+@click.option(
+    "--output",
+    type=click.Path(dir_okay=False, allow_dash=True, path_type=Path),
+    default="-",
+    help="The file to write, whole or not at all; - is standard output.",
+)
+@click.option("--limit", type=WholeNumber(min=1), help="Rows at most.")
+def export(selection: Selection, format_: str, output: Path, limit: int | None) -> None:
+    """Write dead letters of every state to a file, oldest first, with their raw messages."""
+    named = str(output) != "-"
+    with opened() as engine:
+        total = count(engine, selection.clause())
+        with counting("exporting", total if limit is None else min(total, limit)) as progress:
+            rows = _FingerprintRow(stream(engine, selection.clause(), limit=limit, with_raw=True), progress)
+            destination: AbstractContextManager[TextIO] = whole_file(output) if named else _standard_output()
+            with destination as file:
+                _WRITERS[format_](rows, file)
+    if named:
+        say(f"{rows.passed:,} rows written to {output}", err=True)
+
+
+@contextmanager
+def _standard_output() -> Iterator[TextIO]:
+    """UTF-8 whatever the terminal has: programs read it."""
+    with click.open_file("-", "w", encoding="utf-8") as output:
+        yield cast("TextIO", output)
+        output.flush()
+
+
+class _FingerprintRow:
+    """Rows, page by page, that are counted as they pass."""
+
+    def __init__(self, pages: Iterable[list[DeadLetter]], progress: Callable[[int], None]) -> None:
+        self.passed = 0
+        self._pages = pages
+        self._progress = progress
+
+    def __iter__(self) -> Iterator[DeadLetter]:
+        for page in self._pages:
+            yield from page
+            self.passed += len(page)
+            self._progress(self.passed)
+
+
+def _print_json(value: object) -> None:
+    say(json_text(value, indent=2))

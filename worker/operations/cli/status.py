@@ -1,0 +1,243 @@
+"""``aquilax-feedback status``: what is waiting, what became of the rest, and how fast it goes."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from contextlib import ExitStack, closing
+from typing import TYPE_CHECKING, Final
+
+import click
+import redis
+
+from worker.accounting.continuity import Continuity, look_at_continuity
+from worker.accounting.documents import status_record
+from worker.accounting.rates import Rates
+from worker.accounting.scheduled import Scheduled, look_at_scheduled
+from worker.accounting.snapshot import Snapshot, take_snapshot
+from worker.accounting.strays import Strays, find_strays
+from worker.accounting.table_counts import count_by_state
+from worker.database.errors import DeadLetterError
+from worker.database.schema import check_schema
+from worker.dead_letters.replays.attendance import attended
+from worker.dead_letters.store import DeadLetterStore
+from worker.operations.cli.broker import broker, broker_outage
+from worker.operations.cli.database import outage, settings
+from worker.operations.cli.output import json_text, say, shown
+from worker.operations.cli.param_types import Decimal
+from worker.operations.cli.workers import replay_lines, worker_lines
+from worker.operations.hold_advice import fix_of
+from worker.policy.durations import span
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from datetime import datetime
+    from typing import Any
+
+    from worker.dead_letters.replays.attendance import Attended
+    from worker.delivery.hold import HoldState
+
+__all__ = ["status"]
+
+_MEASURED: Final = 1.0
+"""Seconds over which the rates are measured where there is no earlier look."""
+
+_STRAYS_WITHIN: Final = 0.5
+"""Seconds for looking through the names of all keys; `reconcile` takes more."""
+
+_INTERRUPTED: Final = 128 + 2
+
+_COLUMN: Final = 14
+
+
+@click.command()
+@click.option(
+    "--watch",
+    type=Decimal(min=0.1),
+    is_flag=False,
+    flag_value=2.0,
+    metavar="[SECONDS]",
+    help="Look again and again, every 2 seconds if it is not said, until Ctrl-C.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON object; with --watch, one a line.")
+def status(watch: float | None, *, as_json: bool) -> None:
+    """Say what is queued, in flight and scheduled, what became of the rest, who works, and how fast.
+
+    It costs Redis the same however much is queued. The exit status is 1 if Redis can't be asked.
+    """
+    with ExitStack() as stack:
+        look = _StatusLook(stack)
+        if watch is None:
+            _print(look.take(), as_json=as_json, again=False)
+            sys.exit(1 if look.redis_problem else 0)
+        try:
+            while True:
+                _print(look.take(), as_json=as_json, again=True)
+                time.sleep(watch)
+        except KeyboardInterrupt:
+            sys.exit(_INTERRUPTED)
+
+
+class _StatusLook:
+    """Looks at Redis and the database, as often as it is asked to; either may be away, and may come back."""
+
+    def __init__(self, stack: ExitStack) -> None:
+        self._client = stack.enter_context(broker())
+        self._stack = stack
+        self._store: DeadLetterStore | None = None
+        self.snapshot: Snapshot | None = None
+        self.rates: Rates | None = None
+        self.states: dict[str, int] | None = None
+        self.scheduled: Scheduled | None = None
+        self.attended: Attended | None = None
+        self.strays = Strays()
+        self.continuity: Continuity | None = None
+        self.redis_problem = ""
+        self.table_problem = ""
+
+    def take(self) -> _StatusLook:
+        """Look once more."""
+        before = self.snapshot
+        try:
+            if before is None:
+                before = take_snapshot(self._client)
+                time.sleep(_MEASURED)
+            self.snapshot = take_snapshot(self._client)
+            self.rates = Rates.between(before, self.snapshot)
+            self.scheduled = look_at_scheduled(self._client)
+            self.strays = find_strays(self._client, within=_STRAYS_WITHIN)
+            self.redis_problem = ""
+        except redis.RedisError as error:
+            self.snapshot, self.rates, self.scheduled, self.redis_problem = None, None, None, broker_outage(error)
+        try:
+            self._look_at_table()
+        except DeadLetterError as error:
+            self.states, self.attended, self.continuity = None, None, None
+            self.table_problem = outage(_database_url(), error)
+        return self
+
+    def _look_at_table(self) -> None:
+        if self._store is None:
+            self._store = self._stack.enter_context(closing(DeadLetterStore.connect(_database_url(), pool_size=1)))
+        check_schema(self._store.engine)
+        self.attended = self.continuity = None
+        self.states, self.table_problem = count_by_state(self._store.engine), ""
+        if self.redis_problem:
+            return
+        try:
+            self.attended = attended(self._store.engine, self._client)
+            self.continuity = look_at_continuity(self._client, self._store.engine)
+        except redis.RedisError:  # it went away just now; the next look says so
+            self.attended = self.continuity = None
+
+    def to_record(self) -> dict[str, Any]:
+        """What was seen, as JSON can carry it."""
+        return status_record(
+            self.snapshot,
+            self.rates,
+            self.states,
+            redis_problem=self.redis_problem,
+            table_problem=self.table_problem,
+            scheduled=self.scheduled,
+            replays=None if self.attended is None else self.attended.to_record(),
+            strays=self.strays,
+            continuity=self.continuity,
+        )
+
+
+def _database_url() -> str:
+    return settings().feedback_database_url.get_secret_value()
+
+
+def _print(look: _StatusLook, *, as_json: bool, again: bool) -> None:
+    if as_json:
+        say(json_text(look.to_record(), indent=None if again else 2))
+        return
+    if again:
+        click.clear()  # where somebody watches; a pipe gets one look after the other
+    for label, words in _lines(look):
+        say(f"{label:<{_COLUMN}}{words}", color=False if os.environ.get("NO_COLOR") else None)
+    if again:
+        say()
+
+
+def _lines(look: _StatusLook) -> Iterator[tuple[str, str]]:
+    if look.snapshot is None:
+        yield "redis", f"away: {look.redis_problem}"
+    else:
+        yield from _of_queue(look.snapshot, look.scheduled)
+        for stray in look.strays.lists:
+            yield "no worker reads", shown(stray.words)
+    yield from _of_continuity(look.continuity)
+    yield from _of_table(look)
+    yield from replay_lines(look.attended)
+    if look.snapshot is not None:
+        yield from _of_work(look.snapshot, look.rates)
+
+
+def _of_queue(snapshot: Snapshot, scheduled: Scheduled | None) -> Iterator[tuple[str, str]]:
+    counts = snapshot.counts
+    yield "at", _moment(snapshot.at)
+    yield (
+        "waiting",
+        f"{snapshot.queued:,} queued, {snapshot.in_flight:,} in flight, {snapshot.scheduled:,} scheduled",
+    )
+    if scheduled is not None and scheduled.words:
+        yield "scheduled", scheduled.words
+    if snapshot.oldest is not None:
+        yield "oldest", f"enqueued {span(snapshot.at - snapshot.oldest)} ago, at {_moment(snapshot.oldest)}"
+    yield "accepted", f"{snapshot.balance.accepted:,}"
+    ends = ("delivered", "duplicate", "stale", "dead", "revoked", "purged", "written_off")
+    yield "ended", ", ".join(f"{counts.get(end, 0):,} {end.replace('_', ' ')}" for end in ends)
+    if counts.get("dead"):
+        reasons = [f"{number:,} {reason}" for reason, number in snapshot.dead_by_reason.items() if number]
+        yield "died of", ", ".join(reasons)
+
+
+def _of_continuity(found: Continuity | None) -> Iterator[tuple[str, str]]:
+    if found is not None and (words := found.words()):
+        yield "DATA LOST", f"{words}; `aquilax-feedback reconcile` says more"
+    if found is not None and (lost := found.lost_hold) is not None:
+        yield "HOLD LOST", f"Redis has lost the hold by hand: {shown(lost.reason)}, by {shown(lost.who)}"
+
+
+def _of_table(look: _StatusLook) -> Iterator[tuple[str, str]]:
+    if look.states is None:
+        yield "dead letters", f"not known: {look.table_problem}"
+    else:
+        yield "dead letters", ", ".join(f"{number:,} {state}" for state, number in look.states.items())
+
+
+def _of_work(snapshot: Snapshot, rates: Rates | None) -> Iterator[tuple[str, str]]:
+    if snapshot.hold is not None:
+        yield "hold", _hold(snapshot.hold, snapshot.at)
+        yield from _automatic(snapshot.hold)
+    yield from worker_lines(snapshot)
+    if rates is not None:
+        ended = f"{rates.ended:,.1f}/s ended, of these {rates.delivered:,.1f}/s delivered"
+        yield "rates", f"{rates.accepted:,.1f}/s accepted, {ended} (over {span(rates.over)})"
+        if (drained_in := rates.drained_in(snapshot)) is not None:
+            yield "drained", f"in about {span(drained_in)}"
+
+
+def _hold(hold: HoldState, now: datetime) -> str:
+    words = [f"{shown(hold.reason)} ({hold.kind.value})", f"for {span(now - hold.since)}", f"by {shown(hold.by)}"]
+    if hold.probe_at is None:
+        words.append("no probes: `aquilax-feedback resume` ends it")
+    else:
+        due = f"in {span(hold.probe_at - now)}" if hold.probe_at > now else "now"
+        words.append(f"{hold.probes:,} probes, the next one {due}")
+    return ", ".join(words)
+
+
+def _automatic(hold: HoldState) -> Iterator[tuple[str, str]]:
+    """What a hold that has begun by itself needs, also where an operator holds too."""
+    if hold.beneath is not None:
+        yield "", f"beneath it, begun by itself: {shown(hold.beneath.reason)} ({hold.beneath.kind.value})"
+    if hold.automatic is not None:
+        yield "", f"to end its cause: {fix_of(hold.automatic.kind)}"
+
+
+def _moment(moment: datetime) -> str:
+    return f"{moment:%Y-%m-%d %H:%M:%S} UTC"

@@ -1,0 +1,264 @@
+"""The same things for programs: JSON under ``/api/feedback``, beside Flower's own API."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from worker.operations.dashboard.action_views import discards_of
+from worker.operations.dashboard.dead_letter_views import causes_of, find_row, read_order, read_place, rows_of
+from worker.operations.dashboard.documents import number_in
+from worker.operations.dashboard.filters import NAMES
+from worker.operations.dashboard.handler import RequestRefused, explained
+from worker.operations.dashboard.json_handler import ApiHandler
+from worker.operations.dashboard.overview import look
+from worker.operations.dashboard.overview_views import hold, is_held, resume
+from worker.operations.dashboard.previews import (
+    Pacing,
+    begin_discard,
+    begin_replay,
+    choose_discard,
+    choose_replay,
+    read_canary,
+    read_count,
+    read_rate,
+)
+from worker.operations.dashboard.replay_views import actions_of, plan_record, plans_of, read_before, steer
+from worker.operations.export import to_record
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from worker.database.audit_log import Action
+    from worker.dead_letters.statistics import Causes
+
+__all__ = [
+    "AuditApi",
+    "CausesApi",
+    "DeadLetterApi",
+    "DeadLettersApi",
+    "DiscardApi",
+    "DiscardsApi",
+    "HoldApi",
+    "OverviewApi",
+    "PreviewApi",
+    "ReplayApi",
+    "ReplaysApi",
+    "ResumeApi",
+    "SteerApi",
+]
+
+
+class OverviewApi(ApiHandler):
+    """How it goes."""
+
+    async def get(self) -> None:
+        """Answer with what the overview shows."""
+        self.asked()
+        overview = await self.look(look, self.sources)
+        if not overview.is_whole:
+            self.set_status(503)
+        self.finish(overview.to_record())
+
+
+class CausesApi(ApiHandler):
+    """Causes."""
+
+    async def get(self) -> None:
+        """Answer with the causes of what fits, the most frequent one first."""
+        self.asked("limit", *NAMES)
+        limit, causes = self.limit(), await self.look(causes_of, self.sources, self.filters())
+        self.finish(_causes(causes, limit))
+
+
+class DeadLettersApi(ApiHandler):
+    """Rows."""
+
+    async def get(self) -> None:
+        """Answer with a page of the rows that fit."""
+        self.asked("order", "place", "limit", *NAMES)
+        order = read_order(self.get_query_argument("order", ""))
+        place = read_place(self.get_query_argument("place", ""), order)
+        size = self.limit()
+        rows, total = await self.look(rows_of, self.sources, self.filters(), order=order, place=place, size=size)
+        self.finish(
+            {
+                "total": total,
+                "rows": [to_record(row) for row in rows.rows],
+                "before": None if rows.before is None else str(rows.before),
+                "after": None if rows.after is None else str(rows.after),
+            }
+        )
+
+
+class DeadLetterApi(ApiHandler):
+    """One row."""
+
+    async def get(self, row_id: str) -> None:
+        """Answer with all that is known of it."""
+        self.asked()
+        found = await self.look(find_row, self.sources, row_id)
+        if found is None:
+            raise RequestRefused(404, f"there is no dead letter {row_id}")
+        replays = [
+            {"replay": each.replay_id, "state": each.state.value, "note": each.note, "at": _iso(each.changed_at)}
+            for each in found.replays
+        ]
+        self.finish(to_record(found.row, with_raw=True) | {"replays": replays})
+
+
+class PreviewApi(ApiHandler):
+    """What would be done."""
+
+    async def get(self, action: str) -> None:
+        """Answer with what a replay or a discard of what fits would do."""
+        self.asked("rate", *NAMES)
+        filters = self.filters()
+        if action == "replay":
+            rate = read_rate(self.get_query_argument("rate", None))
+            choice = await self.look(choose_replay, self.sources, filters, rate=rate)
+        else:
+            choice = await self.look(choose_discard, self.sources, filters)
+        self.finish(choice.to_record())
+
+
+class ReplaysApi(ApiHandler):
+    """Replays."""
+
+    async def get(self) -> None:
+        """Answer with replays, the newest first."""
+        self.asked("before", "limit")
+        before = read_before(self.get_query_argument("before", ""))
+        plans = await self.look(plans_of, self.sources, before=before, limit=self.limit())
+        self.finish({"replays": [plan.to_record() for plan in plans]})
+
+    async def post(self) -> None:
+        """Plan a replay of what fits."""
+        self.may_change()
+        sent = self.sent("why", "rate", "canary", "expected", *NAMES)
+        with explained():
+            rate, canary, expected = (number_in(sent, name) for name in ("rate", "canary", "expected"))
+        plan = await self.look(
+            begin_replay,
+            self.sources,
+            self.chosen(sent),
+            Pacing(rate=read_rate(rate), canary=read_canary(canary)),
+            expected=read_count(expected),
+            who=self.who,
+            why=self.reason(sent),
+        )
+        self.set_status(201)
+        self.finish(plan.to_record())
+
+
+class ReplayApi(ApiHandler):
+    """One replay."""
+
+    async def get(self, number: str) -> None:
+        """Answer with how far it is."""
+        self.asked()
+        self.finish(await self.look(plan_record, self.sources, int(number)))
+
+
+class SteerApi(ApiHandler):
+    """Pause, resume and cancel."""
+
+    async def post(self, number: str, what: str) -> None:
+        """Do that to a replay."""
+        self.may_change()
+        why = self.reason(self.sent("why"), needed=False)
+        self.finish((await self.look(steer, self.sources, int(number), what, who=self.who, why=why)).to_record())
+
+
+class DiscardsApi(ApiHandler):
+    """Discards."""
+
+    async def post(self) -> None:
+        """Begin to discard what fits."""
+        self.may_change()
+        sent = self.sent("why", "expected", *NAMES)
+        with explained():
+            expected = number_in(sent, "expected")
+        begun = await self.look(
+            begin_discard,
+            self.sources,
+            discards_of(self),
+            self.chosen(sent),
+            expected=read_count(expected),
+            who=self.who,
+            why=self.reason(sent),
+        )
+        self.set_status(202)
+        self.finish(begun.to_record())
+
+
+class DiscardApi(ApiHandler):
+    """One discard."""
+
+    async def get(self, number: str) -> None:
+        """Answer with how far it is."""
+        self.asked()
+        found = discards_of(self).find(int(number))
+        if found is None:
+            raise RequestRefused(404, f"this Flower knows of no discard {number}")
+        self.finish(found.to_record())
+
+
+class HoldApi(ApiHandler):
+    """Hold."""
+
+    async def post(self) -> None:
+        """Hold all workers."""
+        self.may_change()
+        why = self.reason(self.sent("why"))
+        self.finish({"held": True, "recorded": await self.look(hold, self.sources, why=why, who=self.who)})
+
+
+class ResumeApi(ApiHandler):
+    """Resume."""
+
+    async def post(self) -> None:
+        """End the hold by hand, or where there is none whatever hold there is; say whether one stands."""
+        self.may_change()
+        why = self.reason(self.sent("why"), needed=False)
+        recorded = await self.look(resume, self.sources, why=why, who=self.who)
+        self.finish({"held": await self.look(is_held, self.sources), "recorded": bool(recorded)})
+
+
+class AuditApi(ApiHandler):
+    """Who did what, and why."""
+
+    async def get(self) -> None:
+        """Answer with what operators did, the latest first."""
+        self.asked("before", "limit")
+        before = read_before(self.get_query_argument("before", ""))
+        done = await self.look(actions_of, self.sources, before=before, limit=self.limit())
+        self.finish({"actions": [_action(action) for action in done]})
+
+
+def _causes(causes: Causes, limit: int) -> dict[str, Any]:
+    return {
+        "total": causes.rows,
+        "begin": _iso(causes.begin),
+        "bucket_seconds": causes.bucket.total_seconds(),
+        "causes": [
+            {
+                "cause": cause.cause,
+                "cause_line": cause.line,
+                "rows": cause.rows,
+                "first_died_at": _iso(cause.first_died_at),
+                "last_died_at": _iso(cause.last_died_at),
+                "org": cause.org,
+                "counts": list(cause.counts),
+            }
+            for cause in causes.causes[:limit]
+        ],
+    }
+
+
+def _action(action: Action) -> dict[str, Any]:
+    return asdict(action) | {"at": _iso(action.at), "details": dict(action.details)}
+
+
+def _iso(moment: datetime | None) -> str | None:
+    return None if moment is None else moment.isoformat()

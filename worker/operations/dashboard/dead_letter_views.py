@@ -1,0 +1,277 @@
+"""The pages that show dead letters: by cause, row by row, and one with all that is known of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Final
+
+from worker.accounting.table_counts import count_by_state
+from worker.database.models import State
+from worker.dead_letters.pagination import Order, Place, page_of
+from worker.dead_letters.pagination import Page as Rows
+from worker.dead_letters.queries import count, find
+from worker.dead_letters.replays.planning import preview
+from worker.dead_letters.replays.queries import plans, replays_of
+from worker.dead_letters.statistics import Causes, causes_over_time, covered
+from worker.operations.dashboard.filters import NAMES
+from worker.operations.dashboard.handler import RequestRefused
+from worker.operations.dashboard.page import HtmlHandler
+from worker.operations.dashboard.presenters import advice
+from worker.operations.dashboard.raw import view_of
+
+if TYPE_CHECKING:
+    from worker.database.models import DeadLetter
+    from worker.dead_letters.replays.queries import Replayed
+    from worker.operations.dashboard.filters import Filters
+    from worker.operations.dashboard.sources import Sources
+
+__all__ = [
+    "CausesPage",
+    "RawFile",
+    "RowPage",
+    "RowsPage",
+    "causes_of",
+    "find_row",
+    "read_order",
+    "read_place",
+    "rows_of",
+]
+
+_CAUSES: Final = 50
+"""Causes on one page. Where there are more, the most frequent ones say what is wrong."""
+
+_ROWS: Final = 50
+
+_DIGITS: Final = 10
+
+_FEW: Final = 5000
+"""Rows that are sorted in no time."""
+
+
+class CausesPage(HtmlHandler):
+    """What has died, and of what: one line for each cause, however many rows it has."""
+
+    section = "causes"
+
+    async def get(self) -> None:
+        """Show the causes."""
+        self.asked(*NAMES)
+        filters, wrong = self.read_filters()
+        causes, states, elsewhere = Causes(), None, set[str]()
+        if wrong is None:
+            causes = await self.look(causes_of, self.sources, filters)
+            elsewhere = await self.look(elsewhere_of, self.sources, filters)
+            if not causes.rows and filters.folded:
+                states = await self.look(states_of, self.sources)
+        self.render(
+            "feedback_causes.html",
+            causes=causes,
+            shown=causes.causes[:_CAUSES],
+            elsewhere=elsewhere,
+            filters=filters,
+            states=states,
+            wrong=wrong,
+        )
+
+
+class RowsPage(HtmlHandler):
+    """Rows, a page at a time."""
+
+    section = "rows"
+
+    async def get(self) -> None:
+        """Show a page of them."""
+        self.asked("order", "place", "start", *NAMES)
+        filters, wrong = self.read_filters()
+        order = read_order(self.get_query_argument("order", "", strip=True))
+        place = read_place(self.get_query_argument("place", "", strip=True), order)
+        seen, states = _Seen(), None
+        if wrong is None:
+            seen = await self.look(see, self.sources, filters, order=order, place=place)
+            if not seen.total and filters.folded:
+                states = await self.look(states_of, self.sources)
+        self.render(
+            "feedback_rows.html",
+            page=seen.rows,
+            total=seen.total,
+            takeable=seen.takeable,
+            replayable=seen.replayable,
+            start=_start(self.get_query_argument("start", ""), first=place is None),
+            size=_ROWS,
+            filters=filters,
+            order=order,
+            place=place,
+            states=states,
+            wrong=wrong,
+            can_take=_can_take,
+            advice=advice,
+        )
+
+
+class RowPage(HtmlHandler):
+    """All that is known of one row."""
+
+    section = "rows"
+
+    async def get(self, row_id: str) -> None:
+        """Show it."""
+        found = await self.look(find_row, self.sources, row_id)
+        if found is None:
+            raise RequestRefused(404, f"There is no dead letter {row_id}.")
+        task = self.application.events.state.tasks.get(found.row.request_id) if found.row.request_id else None
+        raw = None if found.row.raw is None else view_of(found.row.raw)
+        self.render(
+            "feedback_row.html",
+            row=found.row,
+            raw=raw,
+            replays=found.replays,
+            is_elsewhere=any(replay.is_open for replay in found.replays),
+            task_moments=_moments(task),
+            advice=advice(found.row),
+        )
+
+
+class RawFile(HtmlHandler):
+    """The raw message as a file; never as something that a browser would show or run."""
+
+    async def get(self, row_id: str) -> None:
+        """Send it."""
+        found = await self.look(find_raw, self.sources, row_id)
+        if found is None:
+            raise RequestRefused(404, f"There is no raw message of a dead letter {row_id}.")
+        self.set_header("Content-Type", "application/octet-stream")
+        self.set_header("Content-Disposition", f'attachment; filename="dead-letter-{int(row_id)}.bin"')
+        self.finish(found)
+
+
+def causes_of(sources: Sources, filters: Filters) -> Causes:
+    """Return the causes of what fits."""
+    return causes_over_time(sources.engine(), filters.selection.clause())
+
+
+def rows_of(sources: Sources, filters: Filters, *, order: Order, place: Place | None, size: int) -> tuple[Rows, int]:
+    """Return a page of the rows that fit, and how many these are."""
+    engine, which = sources.engine(), filters.selection.clause()
+    total = count(engine, covered(which))
+    return page_of(engine, which, order=order, place=place, size=size, few=total <= _FEW), total
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Seen:
+    """A page of rows.
+
+    Attributes:
+        rows: The rows.
+        total: How many fit.
+        takeable: How many of these a discard takes.
+        replayable: How many of these a replay takes: others may be in another replay, or hold no event.
+    """
+
+    rows: Rows = field(default_factory=lambda: Rows(rows=[], before=None, after=None))
+    total: int = 0
+    takeable: int = 0
+    replayable: int = 0
+
+
+def see(sources: Sources, filters: Filters, *, order: Order, place: Place | None) -> _Seen:
+    """Return a page of the rows that fit, and how many may be replayed or discarded at once."""
+    rows, total = rows_of(sources, filters, order=order, place=place, size=_ROWS)
+    acting = filters.acting
+    if acting is None:
+        takeable = 0
+    elif acting is filters:
+        takeable = total
+    else:
+        takeable = count(sources.engine(), covered(acting.selection.clause()))
+    replayable = 0 if acting is None or not takeable else _replayable(sources, acting, takeable)
+    return _Seen(rows=rows, total=total, takeable=takeable, replayable=replayable)
+
+
+def _replayable(sources: Sources, acting: Filters, takeable: int) -> int:
+    """How many rows a replay takes. They are counted one by one only while another replay goes on."""
+    if not plans(sources.engine(), active=True, limit=1):
+        return takeable
+    return preview(sources.engine(), acting.selection).rows
+
+
+def elsewhere_of(sources: Sources, filters: Filters) -> set[str]:
+    """Return the causes of which another replay that goes on has every row, so that there is none to replay."""
+    acting = filters.acting
+    if acting is None or not plans(sources.engine(), active=True, limit=1):
+        return set()
+    free = {count.name for count in preview(sources.engine(), acting.selection).by_cause}
+    return {cause.cause for cause in causes_of(sources, filters).causes} - free
+
+
+def states_of(sources: Sources) -> dict[str, int]:
+    """Return how many rows are in each state."""
+    return count_by_state(sources.engine())
+
+
+def _can_take(row: DeadLetter) -> bool:
+    """Whether a replay or a discard takes the row when it is ticked; see `replayable`."""
+    cut_short = row.state is State.REPLAYING and row.replay_enqueued_at is None
+    return cut_short or row.state in {State.DEAD, State.DISCARDED}
+
+
+def _start(text: str, *, first: bool) -> int | None:
+    """Which row of all the first one of a page is, from 1, as the link to it said; None if that is not known."""
+    if first:
+        return 1
+    return int(text) if text.isascii() and text.isdecimal() and len(text) < _DIGITS else None
+
+
+def find_raw(sources: Sources, row_id: str) -> bytes | None:
+    """Return the raw message of a row; None if it has none."""
+    rows = find(sources.engine(), row_id)
+    return rows[0].raw if rows else None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeadLetterView:
+    """One row, with its raw message, and the replays that it was in, the newest first."""
+
+    row: DeadLetter
+    replays: list[Replayed]
+
+
+def find_row(sources: Sources, row_id: str) -> DeadLetterView | None:
+    """Return the row of an id; None if there is none."""
+    rows = find(sources.engine(), row_id)
+    return DeadLetterView(row=rows[0], replays=replays_of(sources.engine(), rows[0].id)) if rows else None
+
+
+def _moments(task: Any) -> list[tuple[datetime, str]]:  # noqa: ANN401 - Celery's own, untyped
+    """What Flower has seen of the task since it started, in order."""
+    if task is None:
+        return []
+    names = ("sent", "received", "started", "retried", "succeeded", "failed", "revoked", "rejected")
+    seen = [(at, name) for name in names if (at := getattr(task, name, None))]
+    return [(datetime.fromtimestamp(at, UTC), name) for at, name in sorted(seen)]
+
+
+def read_order(text: str) -> Order:
+    """Read an order.
+
+    Raises:
+        RequestRefused: There is none of this name.
+    """
+    try:
+        return Order(text) if text else Order.NEWEST
+    except ValueError:
+        raise RequestRefused(400, f"order is {text[:40]!r}: expected one of {', '.join(Order)}") from None
+
+
+def read_place(text: str, order: Order) -> Place | None:
+    """Read a place in a list.
+
+    Raises:
+        RequestRefused: It is none of this order.
+    """
+    try:
+        return Place.read(text, order) if text else None
+    except (ValueError, OverflowError):
+        raise RequestRefused(
+            400, f"place is {text[:60]!r}, which is none in this list: begin again at its first page"
+        ) from None

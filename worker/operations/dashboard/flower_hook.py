@@ -1,0 +1,41 @@
+"""How Flower's own command comes to install the dashboard. Imports nothing of Flower: a worker has none."""
+
+from __future__ import annotations
+
+import os
+import sys
+from functools import wraps
+from typing import Any, Final
+
+from worker.policy.environment import drop_flowers_port
+
+__all__ = ["hook"]
+
+_HOOKED: Final = "feedback_dashboard"
+
+
+def hook(command: Any = None) -> None:  # noqa: ANN401 - a command of Click's, from Flower, which is untyped
+    """Let Flower's own command install the dashboard before it starts. Nothing happens where Flower is not installed.
+
+    Celery loads the command with all others, from Flower's entry point. An entry point of ours with the same name would
+    win or lose by the order of the files on the disk, and in the commands of every other Celery app beside ours. So it
+    is this one command's callback that is wrapped, once this app is loaded.
+
+    Args:
+        command: The command; Flower's, if Celery has loaded it, if None.
+    """
+    command = command or getattr(sys.modules.get("flower.command"), "flower", None)
+    if command is None or getattr(command.callback, _HOOKED, False):
+        return
+    flower = command.callback
+
+    @wraps(flower)
+    def with_dashboard(*arguments: Any, **options: Any) -> Any:  # noqa: ANN401 - as Flower has them
+        from worker.operations.dashboard.install import install  # noqa: PLC0415 - it imports Tornado, of the extra `flower`
+
+        install()
+        drop_flowers_port(os.environ)
+        return flower(*arguments, **options)
+
+    setattr(with_dashboard, _HOOKED, True)
+    command.callback = with_dashboard

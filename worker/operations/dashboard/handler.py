@@ -1,0 +1,272 @@
+"""What all pages and the API share: who may come in, who may change what, and what is said when something is away."""
+
+from __future__ import annotations
+
+import logging
+from base64 import b64decode
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+from flower.views import BaseHandler
+from tornado.web import HTTPError
+
+from worker.operations.dashboard.access_control import Binding, Caller, turned_away
+from worker.operations.dashboard.filters import Filters, WrongFilter, read_filters
+from worker.operations.dashboard.sources import Away, Sources
+from worker.policy.dead_letter import clean
+from worker.policy.parsing import LARGEST, read_whole
+from worker.policy.request_origin import cross_site
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+
+__all__ = ["Handler", "RequestRefused", "explained", "known_only", "whole"]
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+_HEADERS: Final = {
+    "Cache-Control": "no-store",
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
+    "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Referrer-Policy": "same-origin",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+}
+
+_PROXY_HEADERS: Final = ("Forwarded", "Via", "X-Forwarded-For", "X-Forwarded-Host", "X-Real-Ip")
+
+_LONGEST_WHY: Final = 500
+
+
+class RequestRefused(HTTPError):
+    """What was asked for is not done; the message, in words, is for whoever asked."""
+
+    def __init__(self, status: int, words: str) -> None:
+        super().__init__(status, words.replace("%", "%%"))
+        self.words = words
+
+
+@contextmanager
+def explained() -> Iterator[None]:
+    """Refuse what a `ValueError` says can't be read."""
+    try:
+        yield
+    except ValueError as error:
+        raise RequestRefused(400, str(error)) from None
+
+
+def whole(name: str, text: str, *, least: int = 0, most: int = LARGEST) -> int:
+    """Return a field that is a whole number.
+
+    Raises:
+        RequestRefused: It is none.
+    """
+    try:
+        return read_whole(text, least=least, most=most)
+    except ValueError as error:
+        raise RequestRefused(400, f"{name} is {text[:40]!r}: expected {error}") from None
+
+
+def known_only(arguments: Iterable[str], names: Sequence[str]) -> None:
+    """Make sure that there are no other arguments.
+
+    Raises:
+        RequestRefused: There are.
+    """
+    if unknown := sorted(set(arguments) - set(names)):
+        expected = f"some of {', '.join(names)}" if names else "none in the address"
+        raise RequestRefused(400, f"{unknown[0][:40]!r} is no field here: expected {expected}")
+
+
+class Handler(BaseHandler):  # type: ignore[misc]  # Flower is untyped
+    """A handler of the dashboard, inside Flower."""
+
+    current_user: Any
+    """Who is logged in: an address of e-mail; True for whoever knows the password, or needs none; or None."""
+
+    def set_default_headers(self) -> None:
+        """Let no other page frame, embed or read this one; also where Flower opens its own API to everybody."""
+        for name, value in _HEADERS.items():
+            self.set_header(name, value)
+
+    def prepare(self) -> None:
+        """Turn away whom nothing keeps out, and ask the others for their login.
+
+        Raises:
+            HTTPError: 401, 403.
+        """
+        options, request = self.application.options, self.request
+        binding = Binding(
+            has_login=bool(options.basic_auth or options.auth),
+            address=options.address,
+            unix_socket=options.unix_socket,
+        )
+        caller = Caller(
+            peer=self._peer(),
+            host=request.host,
+            forwarded=any(name in request.headers for name in _PROXY_HEADERS),
+        )
+        if reason := turned_away(binding, caller):
+            raise RequestRefused(403, f"Nothing is shown here: {reason}.")
+        self.ask_for_login()
+
+    def ask_for_login(self) -> None:
+        """See to it that nobody gets further without one.
+
+        Raises:
+            HTTPError: 401.
+        """
+        if not self.current_user:
+            raise RequestRefused(401, "log in first")
+
+    def check_xsrf_cookie(self) -> None:
+        """Refuse what a page of another site may have sent, with a login and without; Flower does not always.
+
+        Raises:
+            HTTPError: 403.
+        """
+        headers = self.request.headers
+        reason = cross_site(host=self.request.host, origin=headers.get("Origin"), site=headers.get("Sec-Fetch-Site"))
+        if reason:
+            raise RequestRefused(403, f"This request is refused: {reason}.")
+        self.check_token()
+
+    def check_token(self) -> None:
+        """Refuse a form that is not one of ours: Tornado's own check, past Flower's exceptions to it.
+
+        Raises:
+            HTTPError: 403.
+        """
+        super(BaseHandler, self).check_xsrf_cookie()
+
+    def may_change(self) -> None:
+        """Make sure that this Flower may change anything at all.
+
+        Raises:
+            HTTPError: 403.
+        """
+        if self.application.options.read_only:
+            raise RequestRefused(403, "Flower is in read-only mode (--read_only): nothing can be changed here.")
+
+    @property
+    def read_only(self) -> bool:
+        """Whether nothing can be changed."""
+        return bool(self.application.options.read_only)
+
+    @property
+    def sources(self) -> Sources:
+        """The database and Redis; one for the whole Flower."""
+        application = self.application
+        if not hasattr(application, "feedback_sources"):
+            application.feedback_sources = Sources(application.capp.feedback.settings)
+        sources: Sources = application.feedback_sources
+        return sources
+
+    async def look(self, what: Callable[..., T], *arguments: Any, **named: Any) -> T:
+        """Carry a function out off the event loop. What can't be reached becomes status 503, in words."""
+        return await self.sources.look(lambda: what(*arguments, **named))
+
+    @property
+    def who(self) -> str:
+        """Who asks, as the audit has it."""
+        if isinstance(self.current_user, str):
+            return self.current_user
+        if self.application.options.basic_auth:
+            return clean(self._basic_user())
+        return f"without login, from {self._peer()}"
+
+    def asked(self, *names: str) -> None:
+        """Make sure that the request's address has no field but these: a misspelt filter would choose too much.
+
+        Raises:
+            RequestRefused: It has.
+        """
+        known_only(self.request.query_arguments, names)
+
+    def filters(self, values: Callable[[str], list[str]] | None = None) -> Filters:
+        """Return the filters of the request's address, or of other values. None of them may be empty.
+
+        Raises:
+            RequestRefused: One can't be read.
+        """
+        try:
+            return read_filters(values or self.get_query_arguments, now=datetime.now(UTC))
+        except WrongFilter as error:
+            raise RequestRefused(400, str(error)) from None
+
+    @staticmethod
+    def why(text: str, *, needed: bool = True) -> str:
+        """Return the reason that was given for a change, as it is kept.
+
+        Raises:
+            RequestRefused: There is none where one is needed.
+        """
+        words = clean(text, max_bytes=4 * _LONGEST_WHY)[:_LONGEST_WHY]
+        if needed and not words:
+            raise RequestRefused(400, "why: expected a few words, for whoever asks later")
+        return words
+
+    def log_exception(self, typ: Any, value: Any, tb: Any) -> None:  # noqa: ANN401 - as Tornado has it
+        """What is away is no fault of ours: one line in the log, and no traceback."""
+        if isinstance(value, Away):
+            log.warning("%s %s is away: %s", self.request.path, value.what, value)
+        else:
+            super().log_exception(typ, value, tb)
+
+    def write_error(self, status_code: int, **kwargs: Any) -> None:
+        """Say what is wrong and what to do; never show a traceback, also in Flower's debug mode."""
+        if not hasattr(self, "_current_user"):
+            self.current_user = None  # don't ask for the login again while saying that it is missing
+        error = (kwargs.get("exc_info") or (None, None))[1]
+        if status_code == 401:  # noqa: PLR2004 - as HTTP has it
+            self.set_header("WWW-Authenticate", 'Basic realm="flower"')
+        match error:
+            case Away():
+                self.set_status(503)
+                self.say(f"{error.what} can't be reached", str(error), do=error.do)
+            case RequestRefused():
+                self.say(_TITLES.get(status_code, "That did not work"), error.words)
+            case HTTPError():
+                self.say(_TITLES.get(status_code, "That did not work"), _words(error))
+            case _:
+                self.say("That did not work", "It is our fault, and stands in Flower's log. Nothing is lost.")
+
+    def say(self, title: str, words: str, *, do: str = "") -> None:
+        """Answer with a problem, in words.
+
+        Args:
+            title: What is wrong, in short.
+            words: What is wrong.
+            do: What to do about it.
+        """
+        raise NotImplementedError
+
+    def _peer(self) -> str:
+        """The other end of the connection, whatever a header says of it."""
+        address = getattr(getattr(self.request.connection, "context", None), "address", None)
+        return str(address[0]) if isinstance(address, tuple) else str(self.request.remote_ip)
+
+    def _basic_user(self) -> str:
+        """The name in the login, which Flower has checked by now."""
+        credentials = self.request.headers.get("Authorization", "").partition(" ")[2]
+        return b64decode(credentials).decode(errors="replace").partition(":")[0]
+
+
+_TITLES: Final = {
+    400: "That can't be read",
+    401: "Log in first",
+    403: "Not allowed",
+    404: "Not found",
+    405: "Not to be had in this way",
+    409: "Not now",
+}
+
+
+def _words(error: HTTPError) -> str:
+    """What Tornado says of its own refusals: of a wrong token above all."""
+    message = error.log_message or error.reason or "that is not possible"
+    return message % error.args if error.args else message

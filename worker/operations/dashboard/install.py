@@ -1,0 +1,65 @@
+"""How the dashboard gets into Flower, which has no place for plugins.
+
+Flower takes its handlers from a list and its templates from Tornado's loader, when its command runs. So before that,
+our handlers go into the list, ahead of the one that catches everything; and the loader finds our templates beside
+Flower's, and gives its navbar two more tabs. No file of Flower's is changed, and all of its options work as ever.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from tornado.template import BaseLoader, Template
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tornado.routing import URLSpec
+
+__all__ = ["Templates", "install"]
+
+_NAVBAR: Final = "navbar.html"
+_TABS: Final = ("</ul>", '{% include "feedback_tabs.html" %}</ul>')
+"""The first list of the navbar has the tabs. Ours go to its end, so that a Flower with one more tab keeps it."""
+
+
+class Templates(BaseLoader):
+    """Our templates and Flower's, whose navbar gets our tabs.
+
+    Args:
+        ours: The folder of ours. Each template stands directly in its folder.
+        flowers: The folder of Flower's.
+    """
+
+    def __init__(self, *, ours: Path, flowers: Path) -> None:
+        super().__init__(autoescape="xhtml_escape")
+        self._folders = (ours, flowers)
+
+    def resolve_path(self, name: str, parent_path: str | None = None) -> str:  # noqa: ARG002 - Tornado's signature
+        """Return the name: no template names another one by its folder."""
+        return name
+
+    def _create_template(self, name: str) -> Template:
+        text = next(folder / name for folder in self._folders if (folder / name).is_file()).read_text(encoding="utf-8")
+        if name == _NAVBAR:
+            text = text.replace(*_TABS, 1)
+        return Template(text, name=name, loader=self)
+
+
+def install() -> None:
+    """Put the handlers and templates into Flower, which must not have started yet. Twice is as good as once."""
+    from flower import urls  # noqa: PLC0415 - of the extra `flower`, and needed by nothing else
+
+    from worker.operations.dashboard.page import TEMPLATES  # noqa: PLC0415 - as above
+    from worker.operations.dashboard.routes import ROUTES  # noqa: PLC0415 - as above
+
+    if isinstance(urls.settings.get("template_loader"), Templates):
+        return
+    urls.settings["template_loader"] = Templates(ours=TEMPLATES, flowers=Path(urls.settings["template_path"]))
+    _insert(urls.handlers, ROUTES)
+
+
+def _insert(handlers: list[Any], routes: Sequence[URLSpec]) -> None:
+    """Insert in place, as Flower has taken the list already; before the last one, which catches everything."""
+    handlers[-1:-1] = routes

@@ -1,0 +1,165 @@
+"""What pages say in words: who did what, which rows were chosen, and what to do about a cause."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Final
+
+from worker.database.models import State
+from worker.policy.durations import span
+from worker.policy.retry import Reason
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from worker.database.audit_log import Action
+    from worker.database.models import DeadLetter
+
+__all__ = ["advice", "causes_named", "chosen", "deed", "details", "moment", "person", "rate", "unusual"]
+
+_NOBODY: Final = "without login, from "
+
+_DEEDS: Final = {
+    "replay.create": "made",
+    "replay.pause": "paused",
+    "replay.resume": "resumed",
+    "replay.cancel": "cancelled",
+    "discard": "discarded",
+    "hold": "held",
+    "resume": "resumed",
+}
+
+_ADVICE: Final = {
+    Reason.REJECTED: "AquilaX does not take it as it is: mend the backend, replay what was right, discard the rest.",
+    Reason.FORBIDDEN: "Give the key the permission for this org or group at AquilaX, then replay.",
+    Reason.EXHAUSTED: "AquilaX was away for longer than the attempts last: when it is back, replay, slowly if many.",
+    Reason.INVALID: "A client writes messages of its own: mend it. There is no event in this that could be replayed.",
+}
+
+_ADVICE_BY_STATUS: Final = {
+    404: "AquilaX does not know this request id: it is of another instance, or too old. Mend the backend, replay what "
+    "was right, discard the rest.",
+    400: "AquilaX finds the org, the group or the id wrong: mend the backend, replay what was right, discard the rest.",
+}
+
+_UNUSUAL: Final = {
+    "replay": {
+        State.DISCARDED: "discarded: they would be sent after all",
+        State.REPLAYING: "replaying: they would be sent once more; right only if Redis has lost them",
+    },
+    "discard": {
+        State.DISCARDED: "discarded already: they would get this reason",
+        State.REPLAYING: "replaying: what is on its way may be delivered all the same",
+    },
+}
+
+
+def moment(at: datetime | None) -> str:
+    """Return a time in UTC; a dash for none."""
+    return "—" if at is None else f"{at:%Y-%m-%d %H:%M:%S} UTC"
+
+
+def person(who: str) -> str:
+    """Return who it was, as a part of a sentence."""
+    return f"somebody without login ({who.removeprefix(_NOBODY)})" if who.startswith(_NOBODY) else who
+
+
+def rate(value: float | None) -> str:
+    """Return how fast a replay goes."""
+    return "as fast as it goes" if value is None else f"{value:g} a second"
+
+
+def deed(action: Action) -> str:
+    """Return what was done, without to what: ``made``; a name that is new here stays as it is."""
+    return _DEEDS.get(action.action, action.action)
+
+
+def advice(row: DeadLetter) -> str:
+    """Return what to do about what a row died of, in a sentence; more is in docs/operations.md."""
+    if row.reason is Reason.REJECTED and row.http_status in _ADVICE_BY_STATUS:
+        return _ADVICE_BY_STATUS[row.http_status]
+    return _ADVICE[row.reason]
+
+
+def unusual(action: str, by_state: Iterable[tuple[str, int]], *, chosen: Iterable[State]) -> list[str]:
+    """Return what to know about rows that are not dead and would be taken, one line for each state.
+
+    Args:
+        action: ``replay`` or ``discard``.
+        by_state: How many rows of each state would be taken.
+        chosen: The states that were asked for. Rows that are replaying are taken without that if they never got into
+            the queue; see `worker.dead_letters.selection.replayable`.
+    """
+    words = _UNUSUAL[action]
+    if State.REPLAYING not in chosen:
+        words = words | {State.REPLAYING: "in an earlier replay that was cut short before they were sent"}
+    return [f"{rows:,} {words.get(State(state), state)}" for state, rows in by_state if state != State.DEAD]
+
+
+def causes_named(*records: Mapping[str, Any]) -> set[str]:
+    """Return the causes that records of selections name, whose words are looked up then."""
+    return {cause for record in records for cause in record.get("causes", ())}
+
+
+def chosen(record: Mapping[str, Any], lines: Mapping[str, str]) -> str:
+    """Return a selection in words: ``dead, of forbidden 403: …, died before 2026-11-26 05:22:27 UTC``.
+
+    Args:
+        record: What `Selection.to_record` returned, at any time; what is not known here is named as it is.
+        lines: Causes in words, by their fingerprints.
+    """
+    left = dict(record)
+    states, statuses = left.pop("states", ()), left.pop("http_statuses", ())
+    reasons = () if len(left.get("reasons", ())) == len(Reason) else left.get("reasons", ())
+    left.pop("reasons", None)
+    parts = [
+        _either("", ("of any state",) if len(states) == len(State) else states),
+        _either("row ", left.pop("ids", ())),
+        _either("of ", [lines.get(cause, f"cause {cause}") for cause in left.pop("causes", ())]),
+        _either("", reasons),
+        _either("HTTP ", statuses),
+        _either("org ", left.pop("orgs", ())),
+        _either("group ", left.pop("groups", ())),
+        _either("request id ", left.pop("request_ids", ())),
+        _either("not sent by replay ", left.pop("rest_of", ())),
+        _time("died since ", left.pop("since", "")),
+        _time("died before ", left.pop("until", "")),
+        *(f"{name}: {value}" for name, value in left.items()),
+    ]
+    return ", ".join(part for part in parts if part) or "all dead letters"
+
+
+def details(action: Action, lines: Mapping[str, str]) -> list[str]:
+    """Return what else the audit has of an action, in words; the arguments are as of `chosen`."""
+    left = dict(action.details)
+    words = []
+    if isinstance(rows := left.pop("rows", None), int):
+        words.append(f"{rows:,} row{'' if rows == 1 else 's'}")
+    if "rate" in left:
+        words.append(rate(left.pop("rate")))
+    if canary := left.pop("canary", 0):
+        words.append(f"a canary of {canary:,}")
+    if isinstance(selection := left.pop("selection", None), dict):
+        words.append(chosen(selection, lines))
+    if isinstance(held := left.pop("held", None), dict):
+        since = _read(held.get("since"))
+        long = "" if since is None else f" for {span(action.at - since)}"
+        words.append(f"was held{long}: {held.get('reason') or held.get('kind', '')}")
+    return words + [f"{name}: {value}" for name, value in left.items()]
+
+
+def _either(head: str, values: Iterable[object]) -> str:
+    words = " or ".join(map(str, values))
+    return f"{head}{words}" if words else ""
+
+
+def _time(head: str, text: str) -> str:
+    at = _read(text)
+    return head + (text if at is None else moment(at)) if text else ""
+
+
+def _read(text: object) -> datetime | None:
+    try:
+        return datetime.fromisoformat(str(text))
+    except ValueError:
+        return None

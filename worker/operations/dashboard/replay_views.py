@@ -1,0 +1,219 @@
+"""The pages of replays: all of them, one that moves by itself, and its buttons; and the audit."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import redis
+
+from worker.database.audit_log import actions
+from worker.dead_letters import replays
+from worker.dead_letters.selection import Selection
+from worker.dead_letters.statistics import lines_by_cause
+from worker.operations.dashboard.handler import RequestRefused
+from worker.operations.dashboard.page import HtmlHandler
+from worker.operations.dashboard.presenters import causes_named, chosen, deed, details, rate
+from worker.policy.parsing import read_whole
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from worker.database.audit_log import Action
+    from worker.dead_letters.replays.failures import FailureCount
+    from worker.dead_letters.replays.queries import Plan, PlanRow
+    from worker.operations.dashboard.sources import Sources
+
+__all__ = ["AuditPage", "ReplayPage", "ReplaysPage", "SteerPage", "find_plan", "plan_record", "read_before", "steer"]
+
+_PAGE: Final = 50
+
+_STEERS: Final = {"pause": replays.pause, "resume": replays.resume, "cancel": replays.cancel}
+
+
+class ReplaysPage(HtmlHandler):
+    """All replays, the newest first."""
+
+    section = "replays"
+
+    async def get(self) -> None:
+        """Show a page of them."""
+        before = read_before(self.get_query_argument("before", ""))
+        plans = await self.look(plans_of, self.sources, before=before, limit=_PAGE)
+        self.render("feedback_replays.html", plans=plans, full=len(plans) == _PAGE)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Progress:
+    plan: Plan
+    rows: list[PlanRow]
+    lines: Mapping[str, str]
+    """The causes that it names in words, by their fingerprints, as far as they can be told."""
+    left_dead: int
+    """How many rows were not sent, and are dead; 0 as long as it goes on."""
+    rest: int
+    """How many of these a replay of the rest would take: others are in another replay already."""
+    died_of: list[FailureCount]
+    """Of what its rows died again; nothing as long as it goes on."""
+    watched: bool | None
+    """Whether any worker advances plans; None if Redis can't say."""
+
+    def cause_of(self, row: PlanRow) -> str:
+        """Return what a row had died of when it was chosen, in words."""
+        if row.cause == row.cause_now and row.cause_line:
+            return row.cause_line
+        last = f"; last died of {row.cause_line}" if row.cause_line else ""
+        return self.lines.get(row.cause) or f"cause {row.cause}{last}"
+
+
+class ReplayPage(HtmlHandler):
+    """One replay, and how far it is."""
+
+    section = "replays"
+
+    async def get(self, number: str) -> None:
+        """Show it."""
+        after = read_before(self.get_query_argument("after", ""))
+        words = self.get_query_argument("rows", "")
+        if words and words not in set(replays.RowState):
+            raise RequestRefused(400, f"rows is {words[:40]!r}: expected one of {', '.join(replays.RowState)}")
+        seen = await self.look(
+            progress_of, self.sources, int(number), after=-1 if after is None else after, state=words
+        )
+        self.render(
+            "feedback_replay.html",
+            seen=seen,
+            plan=seen.plan,
+            full=len(seen.rows) == _PAGE,
+            wanted=words,
+            after=after,
+            chosen=chosen(seen.plan.selection, seen.lines),
+            rate=rate,
+            start_a_worker=replays.START_A_REPLAY_WORKER,
+        )
+
+
+class SteerPage(HtmlHandler):
+    """The buttons of a replay."""
+
+    async def post(self, number: str, what: str) -> None:
+        """Pause it, resume it or cancel it, and show it again."""
+        self.may_change()
+        self.sent("why")
+        why = self.why(self.body("why"), needed=False)
+        await self.look(steer, self.sources, int(number), what, who=self.who, why=why)
+        self.see("feedback-replay-plan", number)
+
+
+class AuditPage(HtmlHandler):
+    """Who did what, and why."""
+
+    section = "audit"
+
+    async def get(self) -> None:
+        """Show a page of it."""
+        before = read_before(self.get_query_argument("before", ""))
+        done, lines = await self.look(audit_of, self.sources, before=before, limit=_PAGE)
+        self.render(
+            "feedback_audit.html",
+            actions=done,
+            full=len(done) == _PAGE,
+            deed=deed,
+            details=lambda action: details(action, lines),
+        )
+
+
+def plans_of(sources: Sources, *, before: int | None, limit: int) -> list[Plan]:
+    """Return replays, the newest first."""
+    return replays.plans(sources.engine(), limit=limit, before=before)
+
+
+def actions_of(sources: Sources, *, before: int | None, limit: int) -> list[Action]:
+    """Return what operators did, the latest first."""
+    return actions(sources.engine(), limit=limit, before=before)
+
+
+def audit_of(sources: Sources, *, before: int | None, limit: int) -> tuple[list[Action], dict[str, str]]:
+    """Return what operators did, and the causes in words that are named there."""
+    done = actions_of(sources, before=before, limit=limit)
+    selections = [selection for action in done if isinstance(selection := action.details.get("selection"), dict)]
+    return done, lines_by_cause(sources.engine(), causes_named(*selections))
+
+
+def find_plan(sources: Sources, number: int) -> Plan:
+    """Return a replay.
+
+    Raises:
+        RequestRefused: There is none of this number.
+    """
+    try:
+        return replays.find(sources.engine(), number)
+    except replays.NoSuchReplay as error:
+        raise RequestRefused(404, str(error)) from None
+
+
+def progress_of(sources: Sources, number: int, *, after: int, state: str) -> _Progress:
+    """Return a replay, some of its rows, and whether anybody is at work on it."""
+    plan = find_plan(sources, number)
+    states = (replays.RowState(state),) if state else ()
+    rows = replays.rows(sources.engine(), number, states=states, after=after, limit=_PAGE)
+    named = causes_named(plan.selection) | {row.cause for row in rows if row.cause != row.cause_now}
+    over = not plan.is_active and plan.progress.waiting > 0
+    return _Progress(
+        plan=plan,
+        rows=rows,
+        lines=lines_by_cause(sources.engine(), named),
+        left_dead=replays.count_left_dead(sources.engine(), number) if over else 0,
+        rest=replays.preview(sources.engine(), Selection(rest_of=(number,))).rows if over else 0,
+        died_of=_died_of(sources, plan),
+        watched=_is_watched(sources) if plan.is_active else None,
+    )
+
+
+def _died_of(sources: Sources, plan: Plan) -> list[FailureCount]:
+    return replays.died_of(sources.engine(), plan.id) if plan.progress.dead and not plan.is_active else []
+
+
+def plan_record(sources: Sources, number: int) -> dict[str, Any]:
+    """Return a replay as JSON can carry it, and of what its rows died again if it has ended.
+
+    Raises:
+        RequestRefused: There is none of this number.
+    """
+    plan = find_plan(sources, number)
+    return plan.to_record() | {"died_of": [each.to_record() for each in _died_of(sources, plan)]}
+
+
+def steer(sources: Sources, number: int, what: str, *, who: str, why: str) -> Plan:
+    """Pause a replay, resume it or cancel it.
+
+    Raises:
+        RequestRefused: There is none of this number, or its state does not allow that.
+    """
+    try:
+        return _STEERS[what](sources.engine(), number, by=who, why=why)
+    except replays.NoSuchReplay as error:
+        raise RequestRefused(404, str(error)) from None
+    except replays.ReplayError as error:
+        raise RequestRefused(409, str(error)) from None
+
+
+def read_before(text: str) -> int | None:
+    """Read the number that a page goes on from; None for the first page.
+
+    Raises:
+        RequestRefused: It is no number.
+    """
+    if not text:
+        return None
+    try:
+        return read_whole(text)
+    except ValueError:
+        raise RequestRefused(400, f"{text[:40]!r} is no place in a list: begin again at its first page") from None
+
+
+def _is_watched(sources: Sources) -> bool | None:
+    try:
+        return replays.workers_watch(sources.client())
+    except redis.RedisError:
+        return None

@@ -1,0 +1,55 @@
+"""Which address leads where. All of it is under ``/feedback`` and ``/api/feedback``, where Flower has nothing."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from tornado.web import StaticFileHandler, url
+
+from worker.operations.dashboard import api
+from worker.operations.dashboard.action_views import DiscardForm, DiscardPage, ReplayForm
+from worker.operations.dashboard.dead_letter_views import CausesPage, RawFile, RowPage, RowsPage
+from worker.operations.dashboard.overview_views import HoldPage, OverviewPage, ResumePage
+from worker.operations.dashboard.page import STATIC
+from worker.operations.dashboard.replay_views import AuditPage, ReplayPage, ReplaysPage, SteerPage
+
+__all__ = ["ROUTES"]
+
+_ID: Final = "([0-9]{1,18})"
+"""As many digits as a number of any table may have."""
+
+_PAGES: Final = (
+    url(r"/feedback", OverviewPage, name="feedback-overview"),
+    url(r"/feedback/hold", HoldPage, name="feedback-hold"),
+    url(r"/feedback/resume", ResumePage, name="feedback-resume"),
+    url(r"/feedback/dead-letters", CausesPage, name="feedback-causes"),
+    url(r"/feedback/dead-letters/rows", RowsPage, name="feedback-rows"),
+    url(r"/feedback/dead-letters/replay", ReplayForm, name="feedback-replay"),
+    url(r"/feedback/dead-letters/discard", DiscardForm, name="feedback-discard"),
+    url(rf"/feedback/dead-letters/{_ID}", RowPage, name="feedback-row"),
+    url(rf"/feedback/dead-letters/{_ID}/raw", RawFile, name="feedback-raw"),
+    url(rf"/feedback/discards/{_ID}", DiscardPage, name="feedback-discarding"),
+    url(r"/feedback/replays", ReplaysPage, name="feedback-replays"),
+    url(rf"/feedback/replays/{_ID}", ReplayPage, name="feedback-replay-plan"),
+    url(rf"/feedback/replays/{_ID}/(pause|resume|cancel)", SteerPage, name="feedback-steer"),
+    url(r"/feedback/audit", AuditPage, name="feedback-audit"),
+    url(r"/feedback/static/([a-z]+[.][a-z]+)", StaticFileHandler, {"path": str(STATIC)}, name="feedback-static"),
+)
+
+_API: Final = (
+    url(r"/api/feedback/overview", api.OverviewApi),
+    url(r"/api/feedback/hold", api.HoldApi),
+    url(r"/api/feedback/resume", api.ResumeApi),
+    url(r"/api/feedback/causes", api.CausesApi),
+    url(r"/api/feedback/dead-letters", api.DeadLettersApi),
+    url(rf"/api/feedback/dead-letters/{_ID}", api.DeadLetterApi),
+    url(r"/api/feedback/preview/(replay|discard)", api.PreviewApi),
+    url(r"/api/feedback/replays", api.ReplaysApi),
+    url(rf"/api/feedback/replays/{_ID}", api.ReplayApi),
+    url(rf"/api/feedback/replays/{_ID}/(pause|resume|cancel)", api.SteerApi),
+    url(r"/api/feedback/discards", api.DiscardsApi),
+    url(rf"/api/feedback/discards/{_ID}", api.DiscardApi),
+    url(r"/api/feedback/audit", api.AuditApi),
+)
+
+ROUTES: Final = (*_PAGES, *_API)

@@ -1,0 +1,174 @@
+"""What the pages look at: the dead-letter database and Redis, off Flower's event loop and under a time limit."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+import redis
+from sqlalchemy import event
+
+from producer.broker_url import BrokerUrl
+from worker.clients.redis.connections import redis_client
+from worker.database.engine import shown
+from worker.database.errors import DeadLetterError, DeadLetterStoreUnavailable
+from worker.database.schema import check_schema
+from worker.dead_letters.store import DeadLetterStore
+from worker.observability.redaction import secrets_of
+from worker.operations.dashboard.findings import Doctor
+from worker.operations.dashboard.throughput import Throughput
+from worker.policy.redaction import Redaction
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from sqlalchemy import Engine
+
+    from worker.settings import Settings
+
+__all__ = ["Away", "Sources"]
+
+T = TypeVar("T")
+
+_THREADS: Final = 4
+_PATIENCE: Final = 10.0
+"""Seconds that a page waits for what it shows."""
+
+_STATEMENT_SECONDS: Final = 8
+"""PostgreSQL ends a statement that takes longer, so that its thread is free for the next page."""
+
+
+class Away(Exception):
+    """What a page needs can't be reached.
+
+    Attributes:
+        what: ``Redis`` or ``The database``.
+        do: What whoever reads the page can do.
+    """
+
+    def __init__(self, what: str, problem: str, *, do: str) -> None:
+        super().__init__(problem)
+        self.what = what
+        self.do = do
+
+
+class Sources:
+    """The database and Redis of one Flower; opened when first needed, and open until it ends.
+
+    The threads are not Flower's own: if a database hangs, its own pages go on.
+
+    Args:
+        settings: Where they are.
+        patience: Seconds that a page waits.
+    """
+
+    def __init__(self, settings: Settings, *, patience: float = _PATIENCE) -> None:
+        self.pace = Throughput()
+        self.doctor = Doctor(settings)
+        self._settings = settings
+        self._redacted = Redaction(secrets_of(settings))
+        self._patience = patience
+        self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="dashboard")
+        self._store: DeadLetterStore | None = None
+        self._client: redis.Redis | None = None
+        self._one_at_a_time = threading.Lock()
+
+    async def look(self, what: Callable[[], T]) -> T:
+        """Carry something out on a thread, and return what it returns.
+
+        Raises:
+            Away: Redis or the database is away, or did not answer in time.
+        """
+        loop = asyncio.get_running_loop()
+        try:
+            return await asyncio.wait_for(loop.run_in_executor(self._threads, self._explained, what), self._patience)
+        except TimeoutError:
+            problem = f"no answer within {self._patience:g} seconds"
+            raise Away("The database, or Redis,", problem, do="See whether they are up, and try again.") from None
+
+    def start(self, work: Callable[[], None]) -> None:
+        """Carry something out on a thread that nobody waits for."""
+        threading.Thread(target=work, name="dashboard-work", daemon=False).start()
+
+    def _explained(self, what: Callable[[], T]) -> T:
+        with self.explained():
+            return what()
+
+    @contextmanager
+    def explained(self) -> Iterator[None]:
+        """Turn what Redis and the database raise when they are away into `Away`."""
+        try:
+            yield
+        except DeadLetterError as error:
+            raise Away("The database", self.database_problem(error), do=_database_fix(error)) from error
+        except redis.RedisError as error:
+            raise Away("Redis", self.redis_problem(error), do="Start it, or correct FEEDBACK_BROKER_URL.") from error
+
+    def engine(self) -> Engine:
+        """Return the database, whose table is the one that this release knows; call it on a thread.
+
+        Raises:
+            DeadLetterError: It is away, or its table is another one.
+        """
+        with self._one_at_a_time:
+            if self._store is None:
+                store = DeadLetterStore.connect(self._url, pool_size=_THREADS)
+                if store.engine.dialect.name == "postgresql":  # MySQL's driver has a limit; SQLite has no server
+                    event.listen(store.engine, "connect", _limit_statements)
+                try:
+                    check_schema(store.engine)
+                except BaseException:
+                    store.close()
+                    raise
+                self._store = store
+            return self._store.engine
+
+    def client(self) -> redis.Redis:
+        """Return a client of the broker's Redis, which answers in bytes."""
+        with self._one_at_a_time:
+            if self._client is None:
+                self._client = redis_client(
+                    self._settings.feedback_broker_url.get_secret_value(),
+                    sentinel_master=self._settings.feedback_sentinel_master,
+                    connections=_THREADS,
+                )
+            return self._client
+
+    def close(self) -> None:
+        """Close what was opened."""
+        self._threads.shutdown()
+        if self._store is not None:
+            self._store.close()
+        if self._client is not None:
+            self._client.close()
+
+    def database_problem(self, error: DeadLetterError) -> str:
+        """Say why the database can't be asked, and where it is said to be; without its password."""
+        if isinstance(error, DeadLetterStoreUnavailable):
+            return self._redacted(f"FEEDBACK_DATABASE_URL is {shown(self._url)}: {error}")
+        return str(error)
+
+    def redis_problem(self, error: redis.RedisError) -> str:
+        """Say why Redis can't be asked, and where it is said to be; without its password."""
+        url = self._settings.feedback_broker_url.get_secret_value()
+        where = BrokerUrl.read(url, self._settings.feedback_sentinel_master).shown
+        return self._redacted(f"FEEDBACK_BROKER_URL is {where}: {error}")
+
+    @property
+    def _url(self) -> str:
+        return self._settings.feedback_database_url.get_secret_value()
+
+
+def _database_fix(error: DeadLetterError) -> str:
+    if isinstance(error, DeadLetterStoreUnavailable):
+        return "Start it, or correct FEEDBACK_DATABASE_URL. Deliveries go on meanwhile; only events that die wait."
+    return "Do what it says where Flower runs, and load this page again."
+
+
+def _limit_statements(connection: Any, _record: object) -> None:  # noqa: ANN401 - a driver's own connection
+    with connection.cursor() as cursor:
+        cursor.execute(f"SET statement_timeout = {_STATEMENT_SECONDS * 1000}")
+    connection.commit()

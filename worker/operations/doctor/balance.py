@@ -1,0 +1,88 @@
+"""The books: is everything that was accepted somewhere, or has it ended, and was anything written off meanwhile?"""
+
+from __future__ import annotations
+
+from contextlib import ExitStack, closing
+from datetime import timedelta
+from typing import TYPE_CHECKING, Final
+
+import redis
+
+from worker.accounting.reconcile import reconcile
+from worker.accounting.write_offs import written_off_untold
+from worker.clients.redis.connections import redis_client
+from worker.database.schema import check_schema
+from worker.dead_letters.store import DeadLetterStore
+from worker.operations.doctor.finding import Finding, green, red, yellow
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from sqlalchemy import Engine
+
+    from worker.accounting.reconcile import Report
+    from worker.settings import Settings
+
+__all__ = ["look_at_books"]
+
+_REDIS_PATIENCE: Final = 2.0
+"""Seconds for one command."""
+
+_WRONG_FOR: Final = timedelta(seconds=3)
+"""How long something must be wrong before it is said to be: what a worker is just at looks odd for a moment."""
+
+_CHECK: Final = "books"
+
+
+def look_at_books(settings: Settings) -> Iterator[Finding]:
+    """Compare what was accepted with where it is, and with the dead-letter table, as `aquilax-feedback reconcile` does.
+
+    Of a Redis or a database that is away nothing is said here.
+    """
+    url, master = settings.feedback_broker_url.get_secret_value(), settings.feedback_sentinel_master
+    client = redis_client(url, sentinel_master=master, connections=1, patience=_REDIS_PATIENCE, retries=0)
+    with ExitStack() as stack, closing(client):
+        try:
+            report = reconcile(
+                client, lambda: _table(stack, settings), patience=_WRONG_FOR, strays_within=0, writes=False
+            )
+            untold = written_off_untold(client, report.check.snapshot)
+        except redis.RedisError:
+            return
+        yield _balance(report)
+        if untold:
+            fix = "`aquilax-feedback reconcile` tells of them; find out why they were gone"
+            yield yellow("written off", f"{untold:,} written off since it was last told", fix=fix)
+
+
+def _table(stack: ExitStack, settings: Settings) -> Engine:
+    url = settings.feedback_database_url.get_secret_value()
+    store = stack.enter_context(closing(DeadLetterStore.connect(url, pool_size=1)))
+    check_schema(store.engine)
+    return store.engine
+
+
+def _balance(report: Report) -> Finding:
+    wrong = list(_wrong(report))
+    if wrong or (report.is_wrong and not report.strays.lists):  # stray feedback has a check of its own
+        words = "; ".join(wrong) or "they are not in order"
+        return red(_CHECK, words, fix="`aquilax-feedback reconcile` says what exactly, and with --repair mends it")
+    if report.balances is None:
+        return green(_CHECK, f"{report.balance.equation()}; foreign messages come and go, so it is not exact")
+    return green(_CHECK, f"{report.balance.equation()}: nothing is missing")
+
+
+def _wrong(report: Report) -> Iterator[str]:
+    found, balance = report.check, report.balance
+    if report.balances is False:
+        missing = f"{balance.missing:,} events are missing"
+        yield f"{missing if balance.missing > 0 else 'it does not balance'}: {balance.equation()}"
+    if report.is_lost:
+        yield "Redis has lost data"
+    numbers = {
+        "messages in nobody's hand": len(found.orphaned) + len(found.unreadable),
+        "entries without a message": len(found.index) + len(found.held),
+        "dead letters that are not in the table any more": max(report.rows_missing, 0),
+        "dead letters whose replay is nowhere": len(report.stuck),
+    }
+    yield from (f"{number:,} {what}" for what, number in numbers.items() if number)

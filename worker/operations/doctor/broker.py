@@ -1,0 +1,191 @@
+"""The broker's Redis: what stands in it must be there tomorrow."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, Final
+
+import redis
+
+from worker.broker.error_advice import advice
+from worker.operations.doctor.finding import Finding, green, red, yellow
+from worker.policy.durations import span
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+__all__ = ["Server", "ask_server", "away", "look_at_broker"]
+
+_OLDEST: Final = (6, 2)
+_MEMORY_SOON: Final = 0.75
+_MEMORY_NOW: Final = 0.9
+"""Shares of the memory. The rest is what a backlog may still grow by, at some 0.65 KB an event."""
+
+_CLOCK_SOON: Final = timedelta(seconds=10)
+_CLOCK_NOW: Final = timedelta(minutes=5)
+"""From five minutes on a backend's word counts as said when it was enqueued, as `docs/guarantees.md` has it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Server:
+    """What Redis says of itself.
+
+    Attributes:
+        info: What INFO told; nothing if the login may not ask.
+        ahead: By how much its clock is ahead of this machine's; negative if it is behind.
+    """
+
+    info: Mapping[str, Any]
+    ahead: timedelta
+
+
+def ask_server(client: redis.Redis, *, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> Server:
+    """Ask Redis for what the checks need.
+
+    Raises:
+        redis.RedisError: It is away, or refuses.
+    """
+    asked_at = now()
+    seconds, microseconds = client.time()
+    here = asked_at + (now() - asked_at) / 2
+    there = datetime.fromtimestamp(seconds, UTC) + timedelta(microseconds=microseconds)
+    try:
+        info = client.info()
+    except redis.exceptions.NoPermissionError:
+        info = {}
+    return Server(info=info, ahead=there - here)
+
+
+def look_at_broker(server: Server) -> Iterator[Finding]:
+    """Check what Redis says of itself."""
+    if not server.info:
+        words = "it answers, and does not tell whether it keeps what it is given: the login lacks the right to INFO"
+        yield yellow("broker", words, fix="give the broker's login the right +info (ACL SETUSER)")
+        yield _clock(server)
+        return
+    for check in (_version, _persistence, _writing, _eviction, _memory, _replicas, _clock):
+        yield check(server)
+
+
+def away(error: redis.RedisError, shown: str) -> Finding:
+    """Say why Redis can't be asked.
+
+    Args:
+        error: What redis-py raised.
+        shown: The broker's URL without its secrets.
+    """
+    check, where = "broker", f"FEEDBACK_BROKER_URL is {shown}"
+    match error:
+        case redis.AuthenticationError():
+            return red(check, f"{where}: Redis refuses the login", fix="correct the password in FEEDBACK_BROKER_URL")
+        case redis.BusyLoadingError():
+            return red(check, f"{where}: Redis reads its file", fix="wait; workers go on by themselves when it is done")
+        case redis.ConnectionError() | redis.TimeoutError():
+            return red(
+                check,
+                f"{where}: {error}; so the queue and the workers can't be looked at",
+                fix="start Redis, or correct FEEDBACK_BROKER_URL; backends get BrokerUnavailable meanwhile",
+            )
+        case _:
+            fix = advice(str(error)) or "look up that refusal in the documentation of Redis"
+            words = str(error).removesuffix(f"; {fix}")
+            return red(check, f"{where}: Redis refuses: {words}", fix=fix)
+
+
+def _version(server: Server) -> Finding:
+    compatible = str(server.info.get("redis_version", "0"))
+    valkey = server.info.get("valkey_version")
+    name = f"Valkey {valkey}" if valkey else f"Redis {compatible}"
+    if _numbers(compatible) < _OLDEST:
+        return red("broker", f"it answers, but is {name}", fix="upgrade it to Redis 6.2 or newer, or to Valkey")
+    return green("broker", f"{name} answers")
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in version.split(".")[:2] if part.isdigit())
+
+
+def _persistence(server: Server) -> Finding:
+    if server.info.get("aof_enabled"):
+        return green("broker persistence", "it keeps an append-only file")
+    return yellow(
+        "broker persistence",
+        "it has no append-only file: what it holds is gone if it dies",
+        fix="CONFIG SET appendonly yes, and `appendonly yes` in redis.conf",
+    )
+
+
+def _writing(server: Server) -> Finding:
+    check, info = "broker disk", server.info
+    if info.get("aof_enabled") and info.get("aof_last_write_status", "ok") != "ok":
+        return red(check, "it could not write its append-only file, and refuses events", fix=_MAKE_ROOM)
+    if info.get("rdb_last_bgsave_status", "ok") != "ok":
+        return red(check, "its last snapshot failed: it may refuse events until one succeeds", fix=_MAKE_ROOM)
+    if info.get("aof_last_bgrewrite_status", "ok") != "ok":
+        return yellow(check, "it could not rewrite its append-only file, which grows", fix=_MAKE_ROOM)
+    return green(check, "its last writes went well")
+
+
+_MAKE_ROOM: Final = "see in Redis' log why; make room on its disk, or let it write there"
+
+
+def _eviction(server: Server) -> Finding:
+    policy = server.info.get("maxmemory_policy", "noeviction")
+    if policy == "noeviction":
+        return green("broker eviction", "it throws nothing away (noeviction)")
+    return red(
+        "broker eviction",
+        f"maxmemory-policy is {policy}: it throws queued feedback away when its memory is full",
+        fix="CONFIG SET maxmemory-policy noeviction, and in redis.conf",
+    )
+
+
+def _memory(server: Server) -> Finding:
+    used, limit = int(server.info.get("used_memory", 0)), int(server.info.get("maxmemory", 0))
+    whole = limit or int(server.info.get("total_system_memory", 0))
+    of = "maxmemory" if limit else "its machine's memory, with no maxmemory"
+    share = used / whole if whole else 0.0
+    words = f"{_mebibytes(used)} in use, {share:.0%} of {of}"
+    fix = "find out why the queue is not emptied (`aquilax-feedback status`), or give it more: CONFIG SET maxmemory"
+    if share >= _MEMORY_NOW:
+        return red("broker memory", f"{words}: soon it refuses events", fix=fix)
+    if share >= _MEMORY_SOON:
+        return yellow("broker memory", words, fix=fix)
+    return green("broker memory", words)
+
+
+def _mebibytes(size: int) -> str:
+    return f"{size / 2**20:,.0f} MiB"
+
+
+def _replicas(server: Server) -> Finding:
+    check, info = "broker replicas", server.info
+    if info.get("role", "master") != "master":
+        return red(
+            check,
+            "it is a replica, and takes no events",
+            fix="name the master in FEEDBACK_BROKER_URL, or the sentinels and FEEDBACK_SENTINEL_MASTER",
+        )
+    replicas = info.get("connected_slaves", 0)
+    if replicas and "min_slaves_good_slaves" not in info:  # which INFO tells where min-replicas-to-write is set
+        return yellow(
+            check,
+            f"{replicas} replicas, and min-replicas-to-write is 0: a master that is cut off may take events "
+            "that its successor never hears of",
+            fix="CONFIG SET min-replicas-to-write 1 and min-replicas-max-lag 2, and in redis.conf",
+        )
+    return green(
+        check, f"{replicas} replicas, which it waits for" if replicas else "it is the master, without replicas"
+    )
+
+
+def _clock(server: Server) -> Finding:
+    off = abs(server.ahead)
+    words = f"{span(off)} {'ahead of' if server.ahead > timedelta() else 'behind'} this machine's"
+    fix = "set the clocks of this machine and of Redis' by NTP"
+    if off >= _CLOCK_NOW:
+        return red("broker clock", f"{words}: if backends' are off too, the wrong word may win", fix=fix)
+    if off >= _CLOCK_SOON:
+        return yellow("broker clock", words, fix=fix)
+    return green("broker clock", words)

@@ -1,0 +1,206 @@
+"""START HERE: every part is looked at, each by itself and at the same time, and none for longer than all may take."""
+
+from __future__ import annotations
+
+import threading
+import time
+from contextlib import closing
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Final
+
+import redis
+from kombu.exceptions import OperationalError
+
+from producer.broker_url import BrokerUrl
+from worker.accounting.snapshot import take_snapshot
+from worker.app import create_app
+from worker.clients.redis.connections import redis_client
+from worker.observability.redaction import secrets_of
+from worker.operations.doctor.aquilax import look_at_aquilax, look_at_key
+from worker.operations.doctor.balance import look_at_books
+from worker.operations.doctor.broker import ask_server, away, look_at_broker
+from worker.operations.doctor.configuration import look_at_settings, read_settings
+from worker.operations.doctor.continuity import look_at_redis_data
+from worker.operations.doctor.database import look_at_database
+from worker.operations.doctor.disk import look_at_disk
+from worker.operations.doctor.finding import Finding, Level, red
+from worker.operations.doctor.fleet import ask_fleet
+from worker.operations.doctor.flower import look_at_flower
+from worker.operations.doctor.keys import look_at_keys
+from worker.operations.doctor.progress import look_at_progress
+from worker.operations.doctor.queue import look_at_queue
+from worker.operations.doctor.replays import look_at_replays
+from worker.operations.doctor.workers import look_at_workers
+from worker.operations.visible_text import visible
+from worker.policy.dead_letter import clean
+from worker.policy.redaction import Redaction
+from worker.settings import SettingsError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from celery import Celery
+
+    from worker.operations.doctor.configuration import Given
+    from worker.settings import Settings
+
+__all__ = ["PATIENCE", "THREADS", "Examination", "examine", "examine_shared"]
+
+PATIENCE: Final = 15.0
+"""Seconds for everything: whoever is on call waits for the answer."""
+
+THREADS: Final = "doctor: "
+"""How the names of its threads begin."""
+
+_REDIS_PATIENCE: Final = 2.0
+"""Seconds for one command."""
+
+_STRAYS_WITHIN: Final = 2.0
+"""Seconds for looking through the names of all keys."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Examination:
+    """What all checks found, in the order in which they are told."""
+
+    findings: tuple[Finding, ...]
+
+    @property
+    def level(self) -> Level:
+        """The worst of them."""
+        found = {finding.level for finding in self.findings}
+        return next((level for level in (Level.RED, Level.YELLOW) if level in found), Level.GREEN)
+
+
+@dataclass(slots=True)
+class _Look:
+    """One part that is looked at, in a thread of its own: a name that is resolved can't be given a time limit."""
+
+    part: str
+    take: Callable[[], Iterator[Finding]]
+    found: list[Finding] = field(default_factory=list)
+    done: bool = False
+
+    def run(self) -> None:
+        """Look, and keep what was found, also if the rest can't be seen."""
+        try:
+            for finding in self.take():
+                self.found.append(finding)
+        except Exception as error:  # noqa: BLE001 - the other parts are told of all the same, and so is this fault
+            fix = "if nothing else here explains it, report it as a fault of aquilax-feedback"
+            self.found.append(red(self.part, f"it can't be looked at: {type(error).__name__}: {error}", fix=fix))
+        self.done = True
+
+    def told(self) -> list[Finding]:
+        """What was found so far; and that it was not all, if it was not."""
+        found, done = list(self.found), self.done
+        if not done:
+            fix = "find out what hangs there: a frozen server, a firewall that drops, a name service that is away"
+            found.append(red(self.part, "it gave no answer in time", fix=fix))
+        return found
+
+
+def examine(*, flower: str | None = None, probe_key: bool = False, patience: float = PATIENCE) -> Examination:
+    """Look at every part of the system that the settings of this process describe.
+
+    Args:
+        flower: Where Flower is, if not where FEEDBACK_FLOWER_URL says.
+        probe_key: Whether AquilaX is asked if it takes the key.
+        patience: Seconds for everything.
+    """
+    given = read_settings()
+    looks = [_Look("settings", lambda: look_at_settings(given)), *_looks(given, flower=flower, probe_key=probe_key)]
+    return _taken(looks, given.settings, patience)
+
+
+def examine_shared(settings: Settings, app: Celery, *, patience: float = PATIENCE) -> Examination:
+    """Look at what all programs share: Redis, the queue, the workers, the database and the books. Nothing is written.
+
+    Args:
+        settings: Where these are. What else they say may be of this program alone.
+        app: The Celery app, which nothing else uses meanwhile.
+        patience: Seconds for everything.
+    """
+    database = settings.feedback_database_url.get_secret_value()
+    looks = [
+        _Look("broker", lambda: _look_through_redis(settings, app, alike=None)),
+        _Look("database", lambda: look_at_database(database, rehearse=False)),
+        *_looks_at_both(settings),
+    ]
+    return _taken(looks, settings, patience)
+
+
+def _taken(looks: Sequence[_Look], settings: Settings, patience: float) -> Examination:
+    """Take all looks at the same time, and tell of each what it saw in time."""
+    deadline = time.monotonic() + patience
+    threads = [threading.Thread(target=look.run, name=f"{THREADS}{look.part}", daemon=True) for look in looks]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(max(0.0, deadline - time.monotonic()))
+    redacted = Redaction(secrets_of(settings))
+    return Examination(findings=tuple(_without_secrets(redacted, finding) for look in looks for finding in look.told()))
+
+
+def _looks(given: Given, *, flower: str | None, probe_key: bool) -> Iterator[_Look]:
+    """The parts of which the settings say where they are."""
+    settings = given.settings
+    has_broker = given.has("FEEDBACK_BROKER_URL", "FEEDBACK_SENTINEL_MASTER")
+    if has_broker:
+        yield _Look("broker", lambda: _look_as_worker(settings))
+    if given.has("FEEDBACK_DATABASE_URL"):
+        yield _Look("database", lambda: look_at_database(settings.feedback_database_url.get_secret_value()))
+        yield _Look("disk", lambda: look_at_disk(settings))
+        if has_broker:
+            yield from _looks_at_both(settings)
+    if given.has("AQUILAX_BASE_URL"):
+        yield _Look("aquilax", lambda: look_at_aquilax(settings.aquilax_base_url))
+        if probe_key and given.has("AQUILAX_API_KEY") and settings.aquilax_api_key is not None:
+            yield _Look("aquilax key", lambda: iter([look_at_key(settings)]))
+    if where := flower or settings.feedback_flower_url:
+        yield _Look("flower", lambda: look_at_flower(where.rstrip("/")))
+
+
+def _looks_at_both(settings: Settings) -> Iterator[_Look]:
+    """What Redis and the database say together."""
+    yield _Look("broker data", lambda: look_at_redis_data(settings))
+    yield _Look("books", lambda: look_at_books(settings))
+    yield _Look("replays", lambda: look_at_replays(settings.feedback_database_url.get_secret_value()))
+
+
+def _look_as_worker(settings: Settings) -> Iterator[Finding]:
+    try:
+        app = create_app(settings)
+    except SettingsError as error:
+        yield red("settings", str(error), fix="unset it, also where the workers run: they don't start with it")
+        return
+    with closing(app):
+        yield from _look_through_redis(settings, app, alike=settings)
+
+
+def _look_through_redis(settings: Settings, app: Celery, *, alike: Settings | None) -> Iterator[Finding]:
+    """The broker, and what is seen through it: the queue and the workers, whose settings should be ``alike``."""
+    url, master = settings.feedback_broker_url.get_secret_value(), settings.feedback_sentinel_master
+    client = redis_client(url, sentinel_master=master, connections=1, patience=_REDIS_PATIENCE, retries=0)
+    with closing(client):
+        try:
+            yield from look_at_broker(ask_server(client))
+            yield from look_at_keys(client, within=_STRAYS_WITHIN)
+            before = take_snapshot(client)
+            fleet = ask_fleet(app, before.alive)
+            now = take_snapshot(client)
+            yield from look_at_queue(before, now, horizon=settings.feedback_retry_horizon)
+            asked = {holder.name for holder in before.holders}  # one that came since was not
+            seen = replace(now, holders=tuple(holder for holder in now.holders if holder.name in asked))
+            yield from look_at_workers(fleet, seen, alike)
+            yield from look_at_progress(fleet, settings)
+        except OperationalError as error:  # as which Kombu raises what Redis refuses while the workers are asked
+            yield away(redis.ResponseError(str(error)), BrokerUrl.read(url, master).shown)
+        except redis.RedisError as error:
+            yield away(error, BrokerUrl.read(url, master).shown)
+
+
+def _without_secrets(redacted: Redaction, finding: Finding) -> Finding:
+    """Take out of a finding what must not be shown, in whatever words it is."""
+    words, fix = (visible(" ".join(redacted(clean(text)).split())) for text in (finding.words, finding.fix))
+    return Finding(check=finding.check, level=finding.level, words=words, fix=fix)

@@ -1,0 +1,50 @@
+"""The broker's keys: has each the type that it is read as, and is there feedback where no worker looks?"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from worker.accounting.key_types import find_wrong_types
+from worker.accounting.strays import find_strays
+from worker.operations.doctor.finding import Finding, green, red, yellow
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import redis
+
+__all__ = ["look_at_keys"]
+
+
+def look_at_keys(client: redis.Redis, *, within: float) -> Iterator[Finding]:
+    """Check the keys.
+
+    Args:
+        client: A client that answers in bytes.
+        within: Seconds for looking through all their names.
+
+    Raises:
+        redis.RedisError: Redis is away, or refuses.
+    """
+    yield _types(client)
+    yield _strays(client, within)
+
+
+def _types(client: redis.Redis) -> Finding:
+    check, wrong = "broker keys", find_wrong_types(client)
+    if not wrong:
+        return green(check, "each has the type that it is read as")
+    words = "; ".join(one.words for one in wrong)
+    return red(check, f"{words}: no worker starts", fix="; ".join(one.fix for one in wrong))
+
+
+def _strays(client: redis.Redis, within: float) -> Finding:
+    check, strays = "stray feedback", find_strays(client, within=within)
+    if strays.lists:
+        words = "; ".join(stray.words for stray in strays.lists)
+        fix = "correct the client; `aquilax-feedback reconcile --repair` moves what is there to the queue"
+        return red(check, f"no worker reads {words}", fix=fix)
+    if not strays.complete:
+        fix = "`aquilax-feedback reconcile` looks for longer; or give the feedback a Redis of its own"
+        return yellow(check, "none found, but there are too many keys to look at them all", fix=fix)
+    return green(check, "none: all of it is in the lists that workers read")

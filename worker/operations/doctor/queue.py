@@ -1,0 +1,79 @@
+"""The queue: is anything held, does anything wait for too long, does more come than goes?"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING, Final
+
+from worker.accounting.rates import Rates
+from worker.delivery.hold import HoldKind
+from worker.operations.doctor.finding import Finding, green, red, yellow
+from worker.operations.hold_advice import fix_of
+from worker.policy.durations import span
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from worker.accounting.snapshot import Snapshot
+
+__all__ = ["look_at_queue"]
+
+_BACKLOG: Final = 1000
+"""Events that are one: fewer are gone in a second or two."""
+
+_OLD: Final = timedelta(minutes=15)
+"""An event that is older was retried a few times, or nobody takes it."""
+
+
+def look_at_queue(before: Snapshot, now: Snapshot, *, horizon: timedelta) -> Iterator[Finding]:
+    """Check the queue.
+
+    Args:
+        before: It, a few seconds ago.
+        now: It.
+        horizon: How long after its first enqueue an event is retried.
+    """
+    yield _hold(now)
+    yield _age(now, horizon)
+    yield _backlog(before, now)
+
+
+def _hold(now: Snapshot) -> Finding:
+    check, hold = "hold", now.hold
+    if hold is None:
+        return green(check, "nothing is held")
+    found = "said" if hold.by_hand else "found"
+    words = f"nothing is sent to AquilaX since {span(now.at - hold.since)}: {hold.reason} ({found} by {hold.by})"
+    fix = fix_of(hold.kind)
+    if hold.beneath is not None:
+        words += f"; beneath it {hold.beneath.reason}"
+        fix = f"{fix_of(hold.beneath.kind)}; {fix}"
+    automatic = hold.automatic
+    locked_out = automatic is not None and automatic.kind is HoldKind.LOCKED_OUT
+    return (red if locked_out else yellow)(check, words, fix=fix)
+
+
+def _age(now: Snapshot, horizon: timedelta) -> Finding:
+    check = "oldest event"
+    if now.oldest is None:
+        return green(check, "nothing waits")
+    age = now.at - now.oldest
+    words = f"enqueued {span(age)} ago"
+    if now.hold is not None or age < min(_OLD, horizon / 2):
+        return green(check, words)
+    fix = "look in the workers' log, or in Flower, for why it is retried: `retry in …`, `kept back, …`"
+    if age < horizon / 2:
+        return yellow(check, words, fix=fix)
+    return red(check, f"{words}; after {span(horizon)} it is buried as exhausted", fix=fix)
+
+
+def _backlog(before: Snapshot, now: Snapshot) -> Finding:
+    check, waiting = "backlog", now.queued + now.in_flight
+    rates = Rates.between(before, now)
+    words = f"{now.queued:,} queued, {now.in_flight:,} in flight, {now.scheduled:,} scheduled"
+    if rates is None or now.hold is not None:
+        return green(check, words)
+    words += f"; {rates.accepted:,.0f}/s come, {rates.ended:,.0f}/s end"
+    if waiting > _BACKLOG and now.queued > before.queued and rates.accepted > rates.ended:
+        return yellow(check, f"{words}: it grows", fix="start more workers, or raise FEEDBACK_CONCURRENCY")
+    return green(check, words)

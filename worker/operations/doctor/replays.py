@@ -1,0 +1,58 @@
+"""Replays that do not go on: paused, or stopped by a canary with rows that were not sent."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Final
+
+from worker.database.errors import DeadLetterError
+from worker.database.replay_models import ReplayState
+from worker.database.schema import check_schema
+from worker.dead_letters.replays.queries import count_left_dead, plans
+from worker.dead_letters.store import DeadLetterStore
+from worker.operations.doctor.finding import Finding, green, yellow
+from worker.policy.durations import span
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from sqlalchemy import Engine
+
+    from worker.dead_letters.replays.queries import Plan
+
+__all__ = ["look_at_replays"]
+
+_LOOKED_AT: Final = 50
+"""Of the latest replays: who pauses more, or stops more, knows of it."""
+
+_CHECK: Final = "replays"
+
+
+def look_at_replays(url: str) -> Iterator[Finding]:
+    """Check the replays. Of a database that is away nothing is said here.
+
+    Args:
+        url: As `worker.database.engine.connect` takes it.
+    """
+    try:
+        with closing(DeadLetterStore.connect(url, pool_size=1)) as store:
+            check_schema(store.engine)
+            found = [_waits(store.engine, plan) for plan in plans(store.engine, limit=_LOOKED_AT)]
+    except DeadLetterError:
+        return
+    waiting = [finding for finding in found if finding is not None]
+    yield from waiting or [green(_CHECK, "none is paused, and none was stopped with rows that are still dead")]
+
+
+def _waits(engine: Engine, plan: Plan) -> Finding | None:
+    if plan.state is ReplayState.PAUSED:
+        since = "" if plan.moved_at is None else f" since {span(datetime.now(UTC) - plan.moved_at)}"
+        words = f"replay {plan.id} by {plan.who} is paused{since}; {plan.progress.waiting:,} rows wait"
+        fix = f"`aquilax-feedback replays resume {plan.id}`, or `aquilax-feedback replays cancel {plan.id}`"
+        return yellow(_CHECK, words, fix=fix)
+    if plan.state is ReplayState.STOPPED and (left := count_left_dead(engine, plan.id)):
+        words = f"replay {plan.id} was stopped ({plan.stopped_because}), and {left:,} of its rows are still dead"
+        fix = f"`aquilax-feedback replays show {plan.id}` says why; mend that, then replay the rest, or discard it"
+        return yellow(_CHECK, words, fix=fix)
+    return None

@@ -1,0 +1,169 @@
+"""The workers: who is alive, who consumes, and do all agree?"""
+
+from __future__ import annotations
+
+import socket
+from typing import TYPE_CHECKING, Any, Final
+
+from producer.message import QUEUE
+from worker.dead_letters.replays.queue import REPLAYS
+from worker.operations.doctor.finding import Finding, green, red, yellow
+from worker.policy.durations import span
+from worker.runtime.inspect_stats import ABOUT, DELIVERIES_AT_ONCE, inspect_stats
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator, Mapping
+
+    from worker.accounting.snapshot import LeaseHolder, Snapshot
+    from worker.operations.doctor.fleet import Fleet
+    from worker.settings import Settings
+
+__all__ = ["look_at_workers"]
+
+_START: Final = "start one (`celery -A worker worker`)"
+_OURS: Final = (QUEUE, REPLAYS)
+
+
+def look_at_workers(fleet: Fleet, now: Snapshot, settings: Settings | None) -> Iterator[Finding]:
+    """Check what the workers answered.
+
+    Args:
+        fleet: What they answered.
+        now: Who has messages in hand, by what stands in Redis.
+        settings: Those of this program, with which theirs are compared; None if these are no worker's: then theirs are
+            compared with each other.
+    """
+    if fleet.stats:
+        yield _consuming(fleet)
+        yield _replaying(fleet)
+        yield _of_one_mind(fleet, settings)
+        yield from _same_name(fleet)
+        yield from _short_of_files(fleet)
+    else:
+        yield _none(now)
+    yield from _taken_by_others(fleet)
+    yield _holding(fleet, now.holders)
+
+
+def _none(now: Snapshot) -> Finding:
+    waits = f"; {now.waiting:,} events wait" if now.waiting else ""
+    if now.alive:
+        fix = "look in the log of each, and restart it: what it holds goes back to the queue"
+        return red("workers", f"none answers, of {now.workers} that have a lease: {_named(now.alive)}{waits}", fix=fix)
+    heard = f", and {len(now.dead)} not heard of any more: {_named(now.dead)}" if now.dead else ""
+    fix = f"{_START}; if one runs, it does not reach this Redis, or hangs: look in its log, and restart it"
+    return red("workers", f"none is alive{heard}{waits}", fix=fix)
+
+
+def _consuming(fleet: Fleet) -> Finding:
+    consuming = sorted(name for name, queues in fleet.queues.items() if QUEUE in queues)
+    idle = sorted(set(fleet.stats) - set(consuming))
+    words = f"{len(fleet.stats)} answer: {', '.join(sorted(fleet.stats))}"
+    if not idle:
+        return green("workers", f"{words}; they consume {QUEUE}")
+    fix = f"`{_add_consumer(QUEUE, idle)}`, or restart them without other queues in -Q"
+    level = yellow if consuming else red
+    return level("workers", f"{', '.join(idle)} do not consume {QUEUE}", fix=fix)
+
+
+def _replaying(fleet: Fleet) -> Finding:
+    """A worker with ``-Q feedback`` delivers what a replay enqueues, and brings no replay forward."""
+    consuming = sorted(name for name, queues in fleet.queues.items() if REPLAYS in queues)
+    if consuming:
+        return green("replays' worker", f"{len(consuming)} consume {REPLAYS}")
+    add = _add_consumer(REPLAYS, sorted(fleet.stats)[:1])
+    fix = f"`{add}`, or restart a worker without -Q, or with -Q {','.join(_OURS)}"
+    return yellow("replays' worker", f"no worker consumes {REPLAYS}: replays stay planned", fix=fix)
+
+
+def _add_consumer(queue: str, names: Collection[str]) -> str:
+    return f"celery -A worker control add_consumer {queue} -d {','.join(names)}"
+
+
+def _same_name(fleet: Fleet) -> Iterator[Finding]:
+    for name, number in sorted(fleet.same_name.items()):
+        fix = "start all but one with another name: `-n second@%h`"
+        words = f"{number} are called {name}: what is said to one (`-d {name}`, Flower's buttons) reaches all of them"
+        yield yellow("workers' names", words, fix=fix)
+
+
+def _short_of_files(fleet: Fleet) -> Iterator[Finding]:
+    for name, stats in sorted(fleet.stats.items()):
+        if (at_once := stats.get(ABOUT, {}).get(DELIVERIES_AT_ONCE)) is not None:
+            words = f"{name} may open so few files that it delivers {at_once} events at once, not FEEDBACK_CONCURRENCY"
+            yield yellow("workers' files", words, fix="raise its limit (ulimit -n, LimitNOFILE), and restart it")
+
+
+def _taken_by_others(fleet: Fleet) -> Iterator[Finding]:
+    """Workers of other applications are none of our business, unless they take feedback: they throw it away."""
+    for name, queues in sorted(fleet.others.items()):
+        for queue in sorted(queues.intersection(_OURS)):
+            fix = f"`celery -A worker control cancel_consumer {queue} -d {name}`, and take {queue} out of its -Q"
+            words = f"{name} consumes {queue}, and is no worker of ours: it throws away what it takes"
+            yield red("foreign worker", words, fix=fix)
+
+
+def _of_one_mind(fleet: Fleet, settings: Settings | None) -> Finding:
+    """Compare releases and settings with those of this program, or with those of the first worker."""
+    check, as_here = "workers' settings", settings is not None
+    told = [stats[ABOUT] for _, stats in sorted(fleet.stats.items()) if isinstance(stats.get(ABOUT), dict)]
+    standard = inspect_stats(settings) if settings is not None else next(iter(told), None)
+    differences = [
+        difference
+        for name in sorted(fleet.stats)
+        for difference in _differences(name, fleet.stats[name], standard, where="here" if as_here else "elsewhere")
+    ]
+    if standard is not None and not differences:
+        same = "everywhere, as here" if as_here else "everywhere"
+        return green(check, f"release {standard['version']} and the same settings {same}")
+    fix = "start the workers of one release, with the same variables"
+    if as_here:
+        return yellow(check, "; ".join(differences), fix=f"{fix} as here, or run the doctor where they run")
+    return yellow(check, "; ".join(differences), fix=fix)
+
+
+def _differences(
+    name: str, stats: Mapping[str, Any], standard: Mapping[str, Any] | None, *, where: str
+) -> Iterator[str]:
+    told = stats.get(ABOUT)
+    if not isinstance(told, dict) or standard is None:
+        yield f"{name} does not tell: it is of an older release, or a plain Celery worker"
+        return
+    if told["version"] != standard["version"]:
+        yield f"{name} is of release {told['version']}, and {where} is {standard['version']}"
+        return
+    for setting, value in standard["settings"].items():
+        if (theirs := told["settings"].get(setting)) != value:
+            yield f"{setting} of {name} is {theirs}, and {where} it is {value}"
+
+
+def _holding(fleet: Fleet, holders: Collection[LeaseHolder]) -> Finding:
+    """Which worker holds messages and does not answer hangs: its lease is renewed by a thread of its own."""
+    check = "messages in hand"
+    held = sum(holder.holds for holder in holders)
+    for holder in holders:
+        if not holder.holds:
+            continue
+        if not holder.is_alive:
+            fix = "nothing, if another worker runs: it returns them to the queue; else start one"
+            return yellow(check, f"{_shown(holder)}, and was not heard of since {span(holder.lease_left)}", fix=fix)
+        if not _answers(fleet, holder):
+            fix = "look in its log; restart it: what it holds goes back to the queue"
+            return yellow(check, f"{_shown(holder)}, and does not answer: it hangs, or is ending", fix=fix)
+    return green(check, f"{held:,}" if not held else f"{held:,}, held by {sum(bool(one.holds) for one in holders)}")
+
+
+def _answers(fleet: Fleet, holder: LeaseHolder) -> bool:
+    if holder.node:
+        return holder.node in fleet.stats
+    process = (*holder.name.split(":"), "")[1]
+    return process in {str(stats.get("pid")) for stats in fleet.stats.values()}
+
+
+def _shown(holder: LeaseHolder) -> str:
+    where = "on this machine" if holder.name.startswith(f"{socket.gethostname()}:") else "elsewhere"
+    return f"{holder.name} ({where}) holds {holder.holds:,}"
+
+
+def _named(holders: Collection[LeaseHolder]) -> str:
+    return ", ".join(sorted({holder.node or holder.name for holder in holders}))

@@ -1,0 +1,177 @@
+"""What travels with an event from its first enqueue to its end, in the message header ``feedback``."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Final, Self
+
+from producer.message import ENVELOPE_VERSION
+from worker.policy.retry import Reason, SendToDeadLetters
+
+if TYPE_CHECKING:
+    from worker.policy.wait_reason import WaitReason
+
+__all__ = ["Envelope"]
+
+_VERSIONS: Final = (1, ENVELOPE_VERSION)
+"""What is read. They differ in when the message was counted as accepted, which is the transport's business: when it was
+enqueued, or, with version 1, when it was first fetched. What a worker writes has been counted by then."""
+
+_INTEGER: Final = 2**31 - 1
+_BIGINT: Final = 2**63 - 1
+"""What a column of the dead-letter table holds: a greater number could never be written, and the event never end."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Envelope:
+    """An event's way so far.
+
+    Attributes:
+        enqueued_at: When it was first enqueued.
+        message_id: The delivery tag under which its first message was handed out, which the transport makes: it tells
+            a redelivery from a second word.
+        attempts: Attempts spent.
+        holds: How often it has come again without spending one.
+        dead_letter: The id of the dead letter that is being replayed, if it is one.
+        replay: The name of the plan that replays it, if one does.
+        delivered: Whether AquilaX took it where the ledger could not record that yet: it must not be sent again.
+        burial: How it died, where the grave could not be written yet: it must not be sent again.
+        waits: Why it is scheduled, if it is; for people: it decides nothing.
+    """
+
+    enqueued_at: datetime
+    message_id: str
+    attempts: int = 0
+    holds: int = 0
+    dead_letter: int | None = None
+    replay: str | None = None
+    delivered: bool = False
+    burial: SendToDeadLetters | None = None
+    waits: WaitReason | None = field(default=None, compare=False)
+
+    @property
+    def attempt(self) -> int:
+        """The number of the attempt that its turn is; where only the grave is left to be written, of the last one."""
+        return self.attempts + (self.burial is None)
+
+    def spent(self) -> Self:
+        """Return the journey after an attempt."""
+        return replace(self, attempts=self.attempts + 1, waits=None)
+
+    def held(self) -> Self:
+        """Return the journey after a turn that spent nothing."""
+        return replace(self, holds=self.holds + 1, waits=None)
+
+    def waiting(self, waits: WaitReason) -> Self:
+        """Return the journey of a message that is scheduled for this reason."""
+        return replace(self, waits=waits)
+
+    def to_header(self) -> dict[str, Any]:
+        """Return the header's value, as JSON can carry it."""
+        header: dict[str, Any] = {
+            "v": ENVELOPE_VERSION,
+            "enqueued_at": self.enqueued_at.isoformat(),
+            "message_id": self.message_id,
+            "attempts": self.attempts,
+            "holds": self.holds,
+        }
+        if self.dead_letter is not None:
+            header["dead_letter"] = self.dead_letter
+        if self.replay is not None:
+            header["replay"] = self.replay
+        if self.delivered:
+            header["delivered"] = True
+        if self.burial is not None:
+            header["burial"] = asdict(self.burial)
+        if self.waits is not None:
+            header["waits"] = self.waits.value
+        return header
+
+    @classmethod
+    def from_header(cls, header: object, *, message_id: str, received_at: datetime) -> Self:
+        """Read the header of a message; a message of a foreign client has none, and its journey begins here.
+
+        Args:
+            header: The header's value, or None.
+            message_id: The delivery tag of this message.
+            received_at: Stands in for the first enqueue where the header does not tell it, or tells a time to come:
+                the clock of that machine is fast, and the horizon is measured by this one.
+
+        Raises:
+            ValueError: The header can't be read.
+        """
+        if header is None:
+            return cls(enqueued_at=received_at, message_id=message_id)
+        if not isinstance(header, Mapping) or header.get("v") not in _VERSIONS:
+            raise ValueError("the header feedback is not of version " + " or ".join(map(str, _VERSIONS)))
+        try:
+            begun = min(_moment(header.get("enqueued_at")) or received_at, received_at)
+            message_id = _name(header.get("message_id", message_id))
+            if header.keys() <= _OF_A_PRODUCER:
+                return cls(enqueued_at=begun, message_id=message_id)
+            return cls(
+                enqueued_at=begun,
+                message_id=message_id,
+                attempts=_count(header.get("attempts", 0)),
+                holds=_count(header.get("holds", 0)),
+                dead_letter=None if header.get("dead_letter") is None else _count(header["dead_letter"], most=_BIGINT),
+                replay=_run(header.get("replay")),
+                delivered=header.get("delivered") is True,
+                burial=_burial(header.get("burial")),
+            )
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+            raise ValueError(f"the header feedback can't be read: {error}") from error
+
+
+_OF_A_PRODUCER: Final = frozenset({"v", "enqueued_at"})
+"""What the header of a message says that no worker has published again."""
+
+_RUN: Final = re.compile(r"[0-9a-f]{32}")
+
+
+def _moment(value: object) -> datetime | None:
+    if value is None:
+        return None
+    if not isinstance(value, str):
+        raise TypeError("a time is not text")
+    moment = datetime.fromisoformat(value)
+    if moment.utcoffset() is None:
+        raise ValueError("a time has no offset")
+    return moment.astimezone(UTC)
+
+
+def _name(value: object) -> str:
+    """The ledger compares it and Redis carries it, so it must be text that UTF-8 can spell."""
+    if not isinstance(value, str):
+        raise TypeError("a message's id is not text")
+    value.encode()
+    return value
+
+
+def _run(value: object) -> str | None:
+    """The database compares it, and would refuse some texts for ever."""
+    if value is not None and (not isinstance(value, str) or not _RUN.fullmatch(value)):
+        raise TypeError("a replay is not 32 characters of hexadecimal")
+    return value
+
+
+def _count(value: object, *, most: int = _INTEGER) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= most:
+        raise TypeError("a count is not a whole number from 0 that the dead-letter table has room for")
+    return value
+
+
+def _burial(value: object) -> SendToDeadLetters | None:
+    if value is None:
+        return None
+    if not isinstance(value, Mapping):
+        raise TypeError("a burial is not a mapping")
+    status = value.get("http_status")
+    return SendToDeadLetters(
+        reason=Reason(value["reason"]),
+        http_status=None if status is None else _count(status),
+        answer=str(value.get("answer", "")),
+    )

@@ -1,0 +1,72 @@
+"""How one turn of a message ends: it is done, it comes again, or it is buried."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from worker.policy.envelope import Envelope
+    from worker.policy.retry import Reason
+
+__all__ = ["Completed", "DeadLetteredResult", "DeliveryResult", "Redeliver", "ResultKind"]
+
+
+class ResultKind(StrEnum):
+    """An ending in one word, as logs, metrics and traces have it."""
+
+    DELIVERED = "delivered"
+    DUPLICATE = "duplicate"
+    STALE = "stale"
+    RETRY = "retry"
+    """AquilaX can't take it now: it is tried again, and an attempt is spent."""
+    HOLD = "hold"
+    """Nothing can be sent now."""
+    KEPT_BACK = "kept_back"
+    """Something of ours is in the way."""
+    DEAD_LETTER = "dead_letter"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Completed:
+    """Nothing is left to do; ``words`` say why: they are those of its `ResultKind`."""
+
+    words: str
+
+    @property
+    def result(self) -> ResultKind:
+        """The ending in one word."""
+        return ResultKind(self.words)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Redeliver:
+    """The message comes again, with this journey: when it is ``due``, or at the end of its queue.
+
+    One that nobody can read comes ``as_it_is``: with the header that it has, and not with a journey.
+    """
+
+    envelope: Envelope
+    words: str
+    due: datetime | None = None
+    as_it_is: bool = False
+    result: ResultKind = ResultKind.KEPT_BACK
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeadLetteredResult:
+    """The event is in the dead-letter table, for this reason."""
+
+    reason: Reason
+    words: str
+
+    @property
+    def result(self) -> ResultKind:
+        """The ending in one word."""
+        return ResultKind.DEAD_LETTER
+
+
+DeliveryResult = Completed | Redeliver | DeadLetteredResult

@@ -1,0 +1,1 @@
+"""Celery's extension points: pool, consumer, request, boot steps and remote control."""

@@ -1,0 +1,239 @@
+"""What a worker process does beside its tasks: it looks around before it starts, and takes leave in order."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+import time
+from contextlib import closing, suppress
+from typing import TYPE_CHECKING, Any, Final, Never
+
+import redis
+from billiard.process import active_children
+from celery import bootsteps
+from celery.apps.worker import Worker as WorkerProgram
+from celery.concurrency.solo import TaskPool as SoloPool
+from celery.signals import worker_shutdown, worker_shutting_down
+from celery.worker import state
+from celery.worker.control import inspect_command
+
+from worker.broker.channel import default_channel
+from worker.broker.lease import Lease
+from worker.concurrency.shutdown_deadline import MARGIN, ShutdownDeadline
+from worker.database.errors import DatabaseUnusable, DeadLetterStoreUnavailable, SchemaError
+from worker.database.schema import check_schema
+from worker.dead_letters.store import DeadLetterStore
+from worker.delivery.hold import Hold, HoldKind
+from worker.runtime.pool import TaskPool
+from worker.runtime.start_errors import exit_with_error, start_error
+from worker.runtime.unknown_settings import given_variables, unknown_settings
+from worker.settings import SettingsError
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+    from datetime import timedelta
+
+    from worker.delivery.hold import Announcer
+    from worker.settings import Settings
+
+__all__ = ["BrokerCheck", "GracefulShutdown", "HoldWatch", "Preflight", "feedback_hold", "shown_hold", "start_error"]
+
+log = logging.getLogger(__name__)
+
+_LOOK_EVERY: Final = 0.05
+
+
+class Preflight(bootsteps.Step):
+    """A worker that can't do its work refuses to start, and says what to run."""
+
+    def create(self, worker: Any) -> None:  # noqa: ANN401 - Celery's WorkController
+        """Check the settings and the database."""
+        settings: Settings = worker.app.feedback.settings
+        for name, advice in unknown_settings(given_variables()):
+            log.warning("%s is set, and no setting: %s", name, advice)
+        if worker.autoscale and issubclass(worker.pool_cls, SoloPool):
+            raise SystemExit(
+                start_error("the pool solo has one place: start it without --autoscale, or without -P solo")
+            )
+        # Not in the app's own configuration: Flower and `celery inspect` are no workers.
+        worker.app.conf.broker_transport_options["node"] = worker.hostname
+        try:
+            settings.require_api_key()
+            with closing(DeadLetterStore.connect(settings.feedback_database_url.get_secret_value())) as store:
+                check_schema(store.engine)
+        except (SettingsError, SchemaError, DatabaseUnusable) as error:
+            raise SystemExit(start_error(error)) from None
+        except DeadLetterStoreUnavailable as error:
+            log.warning(
+                "the dead-letter database is away, so its schema is not checked; events that die wait: %s", error
+            )
+
+
+class BrokerCheck(bootsteps.StartStopStep):
+    """Whether Redis keeps what it is given: looked at with each new connection, since Redis may have been restarted."""
+
+    requires = ("celery.worker.consumer.connection:Connection",)
+    _said = ""
+
+    def start(self, consumer: Any) -> None:  # noqa: ANN401 - Celery's Consumer
+        """Refuse a Redis that throws messages away, and warn of one that forgets them when it restarts."""
+        try:
+            # Not over the channel's own connection: it may have asked for messages, and the answers would be mixed up.
+            with default_channel(consumer.connection).conn_or_acquire() as client:
+                info = client.info()
+        except redis.ResponseError as error:
+            self._warn(f"Redis does not tell whether it keeps its data (INFO: {error}): see docs/guarantees.md")
+            return
+        policy = info.get("maxmemory_policy", "noeviction")
+        if policy != "noeviction":
+            problem = (
+                f"Redis has maxmemory-policy {policy}, with which it throws queued feedback away when its memory is "
+                "full: set it to noeviction (CONFIG SET maxmemory-policy noeviction, and in redis.conf)"
+            )
+            exit_with_error(consumer, problem)
+        self._warn("" if info.get("aof_enabled") else _NO_FILE)
+
+    def _warn(self, words: str) -> None:
+        """Warn once, as long as it stays the same: a Redis that refuses is connected to every few seconds."""
+        if words and words != self._said:
+            log.warning("%s", words)
+        self._said = words
+
+
+_NO_FILE: Final = (
+    "Redis has no append-only file: what it holds is gone if it dies. Set appendonly yes "
+    "(and appendfsync always, if not even the last second may be lost)"
+)
+
+
+class HoldWatch(bootsteps.StartStopStep):
+    """The hold, as a worker sees it: it tries at once whether a hold can end, and shows one in ``inspect stats``."""
+
+    requires = (BrokerCheck,)
+    _tried = False
+
+    def start(self, consumer: Any) -> None:  # noqa: ANN401 - Celery's Consumer
+        """Let the next probe be sent at once: this worker may have another key, or another URL."""
+        hold = _hold(consumer)
+        if not self._tried:  # once, and not whenever Redis was away
+            hold.probe_soon()
+            self._tried = True
+        if (state := hold.state()) is not None:
+            announcer: Announcer = consumer.app.feedback.announcer
+            announcer.held(state.reason, by_hand=state.kind is HoldKind.OPERATOR)
+
+    def info(self, consumer: Any) -> dict[str, Any]:  # noqa: ANN401 - Celery's Consumer
+        """What ``celery inspect stats`` shows, and Flower's page of the worker."""
+        return {"feedback_hold": shown_hold(consumer)}
+
+
+def shown_hold(consumer: Any) -> dict[str, Any] | str:  # noqa: ANN401 - Celery's Consumer
+    """The hold as a worker shows it: its fields; or in words, if there is none or nobody knows."""
+    try:
+        state = _hold(consumer).state()
+    except (redis.RedisError, AttributeError):  # the connection is being made anew
+        return "unknown: Redis is away"
+    return "none" if state is None else state.as_dict()
+
+
+def _hold(consumer: Any) -> Hold:  # noqa: ANN401 - Celery's Consumer
+    return Hold(default_channel(consumer.connection).scripting(), by=consumer.hostname)
+
+
+@inspect_command()
+def feedback_hold(state: Any) -> dict[str, Any] | str:  # noqa: ANN401 - Celery's
+    """Whether delivery is held, and why."""
+    return shown_hold(state.consumer)
+
+
+class GracefulShutdown(bootsteps.StartStopStep):
+    """How a worker stops: nothing new is begun, what was not begun goes back at once, what runs has a deadline.
+
+    Celery's warm shutdown has none. A second SIGTERM ends the wait, as the deadline does. Whatever hangs meanwhile, the
+    process ends `MARGIN` after it (`worker.concurrency.shutdown_deadline`).
+    """
+
+    requires = ("celery.worker.components:Pool",)
+
+    def __init__(self, worker: Any, **kwargs: Any) -> None:  # noqa: ANN401 - Celery's WorkController
+        super().__init__(worker, **kwargs)
+        self._patience: timedelta = worker.app.feedback.settings.feedback_shutdown_timeout
+        self._deadline = ShutdownDeadline(
+            lambda: _left_behind(worker.app.feedback.settings.feedback_lease), before_exit=lambda: _tidy_up(worker)
+        )
+        self._asked_to_stop = 0
+        worker_shutting_down.connect(self._asked)
+        worker_shutdown.connect(self._stopped)
+
+    def start(self, worker: Any) -> None:  # noqa: ANN401 - Celery's signature
+        """Nothing more: it hears already how often the worker is asked to stop."""
+
+    def _asked(self, how: str = "", **_: object) -> None:
+        """Begin to count; in the handler of the signal. What is to end at once is not waited for."""
+        self._asked_to_stop += 1
+        wait = how != "Cold" and self._asked_to_stop == 1
+        self._deadline.begin(MARGIN + (self._patience.total_seconds() if wait else 0))
+
+    def _stopped(self, sender: object = None, **_: object) -> None:
+        """Count no more, if the worker was a part of another program, which lives on."""
+        if not isinstance(sender, WorkerProgram):
+            self._deadline.call_off()
+
+    def close(self, worker: Any) -> None:  # noqa: ANN401, ARG002 - Celery's signature
+        """Begin to count, where no signal has stopped the worker but a command, or a fault."""
+        self._deadline.begin(MARGIN + self._patience.total_seconds())
+
+    def stop(self, worker: Any) -> None:  # noqa: ANN401 - Celery's signature
+        """Let what runs end. By now Celery has stopped consuming."""
+        if not isinstance(worker.pool, TaskPool):
+            return  # the other pools of Celery stop in their own ways; what they leave goes back as the channel closes
+        _give_back(worker, keep=worker.pool.drop_unstarted())
+        while running := worker.pool.drop_unstarted():
+            if self._deadline.left <= MARGIN or self._asked_to_stop > 1:
+                _leave(worker, running)
+            time.sleep(_LOOK_EVERY)
+
+    def terminate(self, worker: Any) -> None:  # noqa: ANN401 - Celery's signature
+        """Let nothing end: everything goes back."""
+        if isinstance(worker.pool, TaskPool) and (running := worker.pool.drop_unstarted()):
+            _leave(worker, running)
+
+
+def _give_back(worker: Any, *, keep: Collection[str]) -> None:  # noqa: ANN401 - Celery's WorkController
+    consumer = worker.consumer.task_consumer
+    if consumer is not None and consumer.channel is not None:
+        consumer.channel.let_go(keep)
+
+
+def _leave(worker: Any, running: Collection[str]) -> Never:  # noqa: ANN401 - Celery's WorkController
+    """End the process although threads are at work: Python itself would wait for them."""
+    log.warning("%d tasks are still running: their messages go back to the queue", len(running))
+    _give_back(worker, keep=())
+    state.should_stop = True
+    _tidy_up(worker)
+    logging.shutdown()
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    os._exit(os.EX_OK)
+
+
+def _left_behind(lease: timedelta) -> str:
+    """What a worker says that ends although it has not finished leaving."""
+    held = sum(holder.held for holder in Lease.all_living())
+    return (
+        f"the time to stop is over (FEEDBACK_SHUTDOWN_TIMEOUT and {MARGIN:g} s), and something still hangs: "
+        f"the process ends now; {held} messages that it holds go back to the queue when its lease ends, "
+        f"within {lease.total_seconds():g} s of Redis being there"
+    )
+
+
+def _tidy_up(worker: Any) -> None:  # noqa: ANN401 - Celery's WorkController
+    """Leave no process and no file behind that only Python's own end would take away."""
+    for child in active_children():  # of a pool of processes, each with a message that goes back
+        if child.pid is not None:
+            with suppress(ProcessLookupError):
+                os.kill(child.pid, signal.SIGKILL)
+    if worker.pidlock:
+        worker.pidlock.release()

@@ -1,0 +1,78 @@
+"""Workers write down in the database what Redis has counted, and the hold by hand; a lost hold stands again.
+
+A thread, off the way of every delivery: where Redis or the database is away it tries again.
+"""
+
+from __future__ import annotations
+
+import logging
+from contextlib import closing
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Final
+
+import redis
+
+from producer.message import QUEUE
+from worker.accounting.continuity import record
+from worker.clients.redis.connections import redis_client
+from worker.database.errors import DeadLetterError
+from worker.database.schema import check_schema
+from worker.dead_letters.store import DeadLetterStore
+from worker.runtime.background_step import BackgroundStep
+
+if TYPE_CHECKING:
+    from worker.settings import Settings
+
+__all__ = ["RECORDED", "ContinuityRecorder"]
+
+log = logging.getLogger(__name__)
+
+RECORDED: Final = f"{QUEUE}:recorded"
+"""The key in Redis that says that a worker of the fleet has just done it."""
+
+_EVERY: Final = timedelta(seconds=10)
+
+
+class ContinuityRecorder(BackgroundStep):
+    """A thread that records, at the start, every ten seconds for the whole fleet, and when the worker stops."""
+
+    def __init__(self, worker: Any, **kwargs: Any) -> None:  # noqa: ANN401 - Celery's WorkController
+        super().__init__(worker, **kwargs)
+        self._said = ""
+
+    def run(self, worker: Any) -> None:  # noqa: ANN401 - Celery's WorkController
+        """Record again and again, and for the last time while the other parts of the worker stop."""
+        settings: Settings = worker.app.feedback.settings
+        ended = False
+        while True:
+            try:
+                self._record(settings, always=ended)
+            except (redis.RedisError, DeadLetterError) as error:
+                self._say(logging.INFO, f"Redis' totals are not written down: {error}")
+            except Exception as error:  # noqa: BLE001 - no delivery may suffer from it; it is tried again
+                self._say(logging.WARNING, f"Redis' totals are not written down: {type(error).__name__}: {error}")
+            if ended:
+                return
+            ended = self._stop.wait(_EVERY.total_seconds())
+
+    def _record(self, settings: Settings, *, always: bool) -> None:
+        url, master = settings.feedback_broker_url.get_secret_value(), settings.feedback_sentinel_master
+        database = settings.feedback_database_url.get_secret_value()
+        with closing(redis_client(url, sentinel_master=master, connections=1)) as client:
+            if not (client.set(RECORDED, 1, nx=True, px=_EVERY * 0.9) or always):
+                return
+            with closing(DeadLetterStore.connect(database, pool_size=1)) as store:
+                check_schema(store.engine)  # an SQLite file that was moved away is not made anew by connecting
+                found = record(client, store.engine)
+        if found.lost_hold is not None:
+            log.error("Redis had lost the hold by hand, which stands again: %s", found.lost_hold.reason)
+        if found.is_lost:
+            self._say(logging.ERROR, f"{found.words()}: see `aquilax-feedback reconcile`")
+        else:
+            self._said = ""
+
+    def _say(self, level: int, words: str) -> None:
+        """Once, as long as it stays the same."""
+        if words != self._said:
+            log.log(level, "%s", words)
+        self._said = words

@@ -1,0 +1,66 @@
+"""Two workers of one name: what is said to one of them by remote control, or in Flower, reaches both. So it is told."""
+
+from __future__ import annotations
+
+import logging
+from contextlib import closing
+from typing import TYPE_CHECKING, Any, Final
+
+import redis
+
+from worker.accounting.leases import living_leases
+from worker.broker.lease import process_id
+from worker.clients.redis.connections import redis_client
+from worker.runtime.background_step import BackgroundStep
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from worker.settings import Settings
+
+__all__ = ["DuplicateNodenames"]
+
+log = logging.getLogger(__name__)
+
+_PATIENCE: Final = 2.0
+
+
+class DuplicateNodenames(BackgroundStep):
+    """Looks for another worker of the same name: at the start, and once more when a lease of before has surely ended.
+
+    It only warns. A worker that is started again at once after a `kill -9` finds the lease of before, and would be
+    refused; and of two that start together neither is there first.
+    """
+
+    def run(self, worker: Any) -> None:  # noqa: ANN401 - Celery's WorkController
+        """Look, and warn; no start waits for it."""
+        settings: Settings = worker.app.feedback.settings
+        node: str = worker.hostname
+        lease = settings.feedback_lease.total_seconds()
+        for other in _others(settings, node):
+            log.warning(
+                "another worker is called %s (%s), or was until a moment ago: if it was killed, its lease ends within "
+                "%.0f s and all is well; else give each a name of its own (-n second@%%h), as what is said to one by "
+                "remote control or in Flower reaches both",
+                node, other, lease,
+            )  # fmt: skip
+        if self._stop.wait(2 * lease):
+            return
+        for other in _others(settings, node):
+            log.warning(
+                "another worker is called %s and is at work (%s): give each a name of its own (-n second@%%h), as what "
+                "is said to one by remote control or in Flower reaches both",
+                node, other,
+            )  # fmt: skip
+
+
+def _others(settings: Settings, node: str) -> Iterator[str]:
+    """The other processes that have a lease under this name."""
+    url, master = settings.feedback_broker_url.get_secret_value(), settings.feedback_sentinel_master
+    try:
+        with closing(redis_client(url, sentinel_master=master, connections=1, patience=_PATIENCE, retries=0)) as client:
+            leases = living_leases(client)
+    except redis.RedisError as error:
+        log.debug("who else has this worker's name can't be told: %s", error)
+        return
+    yield from sorted({lease.process for lease in leases if lease.node == node} - {process_id()})

@@ -1,0 +1,59 @@
+"""A worker's heartbeat, as a step of its start: while it is well it touches a file."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Any, Final
+
+from celery import bootsteps
+
+from worker.broker.activity import PULSE
+from worker.runtime.heartbeat_file import Heartbeat, heartbeat_file
+from worker.runtime.pool import TaskPool
+
+if TYPE_CHECKING:
+    from worker.settings import Settings
+
+__all__ = ["HeartbeatStep"]
+
+_LOOK_EVERY: Final = 1.0
+
+
+class HeartbeatStep(bootsteps.StartStopStep):
+    """Begins once there is a pool to watch; processes of it have been forked by then."""
+
+    requires = ("celery.worker.components:Pool",)
+
+    def __init__(self, worker: Any, **kwargs: Any) -> None:  # noqa: ANN401 - Celery's WorkController
+        super().__init__(worker, **kwargs)
+        self._stop = threading.Event()
+
+    def start(self, worker: Any) -> None:  # noqa: ANN401 - Celery's WorkController
+        """Touch the heartbeat whenever the event loop turns, and all is well."""
+        settings: Settings = worker.app.feedback.settings
+        broker_url = settings.feedback_broker_url.get_secret_value()
+        file = settings.feedback_heartbeat_file or heartbeat_file(broker_url=broker_url, node=worker.hostname)
+        PULSE.pool = worker.pool if isinstance(worker.pool, TaskPool) else None
+        PULSE.on_beat = Heartbeat(file, worker.hostname).beat
+        if worker.pool.is_green:
+            threading.Thread(target=self._run, args=(worker.pool,), name="vitals", daemon=True).start()
+
+    def stop(self, worker: Any) -> None:  # noqa: ANN401, ARG002 - Celery's signature
+        """Touch it no more."""
+        self._stop.set()
+        PULSE.on_beat, PULSE.pool = (lambda _: None), None
+
+    def _run(self, pool: Any) -> None:  # noqa: ANN401 - Celery's pool of greenlets
+        """Stand in for the event loop while the pool is full: on gevent and eventlet the consumer waits for it then.
+
+        This thread is a greenlet there, so it stands still if something blocks all of them.
+        """
+        while not self._stop.wait(_LOOK_EVERY):
+            if _is_full(pool):
+                PULSE.turned(PULSE.queues)
+
+
+def _is_full(pool: Any) -> bool:  # noqa: ANN401 - Celery's
+    greenlets = pool._pool  # noqa: SLF001 - Celery's own count does not tell
+    count = greenlets.free_count if hasattr(greenlets, "free_count") else greenlets.free  # gevent's, eventlet's
+    return bool(count() <= 0)

@@ -1,0 +1,64 @@
+"""What a worker tells of itself in ``celery inspect stats``: its release, and the settings that all should share."""
+
+from __future__ import annotations
+
+import time
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Final
+
+from celery import bootsteps
+
+from producer import __version__
+from worker.broker.lease import Lease
+from worker.database.engine import shown
+
+if TYPE_CHECKING:
+    from worker.settings import Settings
+
+__all__ = ["ABOUT", "DELIVERIES_AT_ONCE", "IN_HAND", "InspectStats", "inspect_stats"]
+
+ABOUT: Final = "feedback"
+"""The key in a worker's ``stats``."""
+
+IN_HAND: Final = "in_hand"
+"""The key in that of what the worker has in hand."""
+
+DELIVERIES_AT_ONCE: Final = "deliveries_at_once"
+"""There: how many it has file descriptors for, if for fewer than it is to deliver."""
+
+_SHARED: Final = (
+    "aquilax_base_url",
+    "feedback_max_attempts",
+    "feedback_retry_base",
+    "feedback_retry_cap",
+    "feedback_retry_horizon",
+    "feedback_request_timeout",
+    "feedback_idempotency_ttl",
+    "feedback_lease",
+)
+"""An event is begun by one worker and ended by another: they have to agree on these."""
+
+
+def inspect_stats(settings: Settings) -> dict[str, Any]:
+    """Return what a program of these settings tells of itself: values that JSON can carry, and no secret."""
+    values = {name.upper(): getattr(settings, name) for name in _SHARED}
+    shared = {name: value.total_seconds() if isinstance(value, timedelta) else value for name, value in values.items()}
+    database = shown(settings.feedback_database_url.get_secret_value())
+    return {"version": __version__, "settings": {**shared, "FEEDBACK_DATABASE_URL": database}}
+
+
+class InspectStats(bootsteps.StartStopStep):
+    """Adds to ``inspect stats``."""
+
+    def info(self, consumer: Any) -> dict[str, Any]:  # noqa: ANN401 - Celery's Consumer
+        """What ``celery inspect stats`` shows, and Flower's page of the worker."""
+        parts = consumer.app.feedback
+        short = {} if parts.room is None else {DELIVERIES_AT_ONCE: parts.room.most}
+        return {ABOUT: {**inspect_stats(parts.settings), IN_HAND: _in_hand(), **short}}
+
+
+def _in_hand() -> dict[str, float]:
+    """How many messages this process has in hand, and for how many seconds none of them has ended."""
+    holders, now = Lease.all_living(), time.monotonic()
+    longest = max((holder.without_end(now) for holder in holders), default=0.0)
+    return {"messages": sum(holder.held for holder in holders), "without_end": round(longest, 1)}

@@ -1,0 +1,238 @@
+"""What Celery is told of a message of ours: who it is for and what it carries, and nothing that Celery would carry out.
+
+A message is what a client wrote, and Celery takes much of it at its word: a chain, a chord and callbacks are published
+when the task has ended, with the worker's login; an exchange and a routing key say where a retry goes; a `shadow`, a
+`stamps` or a `timelimit` of the wrong type fails somewhere between the message and its task, where no task can answer
+for it. Feedback needs none of them. So of what is Celery's own, only what is listed here comes through, each checked;
+headers of any other name are left as they are.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+import uuid
+from base64 import b64encode
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from producer.message import QUEUE, TASK
+from worker.broker.payload import HANDED_OUT_AS, HELD_IN, OWN_TAG, QUEUED_IN, UNENDED, due_at
+from worker.dead_letters.replays.queue import ADVANCE, REPLAYS
+from worker.runtime.request import CELERYS_OWN
+
+if TYPE_CHECKING:
+    from datetime import timedelta
+
+    from kombu.message import Message
+
+__all__ = [
+    "MOST_HOLDERS",
+    "Content",
+    "MessageParts",
+    "NoTask",
+    "content_of",
+    "for_celery",
+    "problem_of",
+    "unended",
+    "wait_of",
+]
+
+MOST_HOLDERS: Final = 5
+"""Workers that a message may outlive: one that was killed over it is bad luck, and the fifth is not."""
+
+_TASK_OF: Final = {QUEUE: TASK, REPLAYS: ADVANCE}
+"""The one task that each of our queues has."""
+
+_PARTS: Final = 3
+_LONGEST_NAME: Final = 255
+_LONGEST_SHOWN: Final = 8192
+"""Characters of what names a message, and of its arguments as a client would have monitors see them."""
+
+_TEXTS: Final = {
+    **dict.fromkeys(("root_id", "parent_id", "origin", "compression"), _LONGEST_NAME),
+    **dict.fromkeys(("argsrepr", "kwargsrepr"), _LONGEST_SHOWN),
+}
+"""Celery's headers that come through if they are text, and of how many characters at most."""
+
+_GREATEST: Final = 2**31 - 1
+_LEAST_URGENT: Final = 9
+_ON_TIME: Final = 0.05
+"""Seconds for which waiting is not worth while."""
+
+_OF_A_DELIVERY: Final = {"redelivered", HANDED_OUT_AS, HELD_IN, OWN_TAG, QUEUED_IN, UNENDED}
+"""What differs from one delivery of a message to the next."""
+
+
+class NoTask(ValueError):
+    """A message is no task's: why, in words."""
+
+
+class Content(NamedTuple):
+    """A message's arguments, and its headers as of protocol 2."""
+
+    args: list[Any]
+    kwargs: dict[str, Any]
+    headers: dict[str, Any]
+
+
+class MessageParts:
+    """A message as it came, whatever is left of it afterwards.
+
+    Args:
+        message: Kombu's.
+    """
+
+    def __init__(self, message: Message) -> None:
+        self._headers, self._properties = message.headers, message.properties
+        self._content = (message.content_type, message.content_encoding)
+        self.body = message.body
+
+    def as_json(self) -> bytes:
+        """The whole message, but for what differs from one delivery to the next: redelivered it is the same message."""
+        content_type, content_encoding = self._content
+        parts = {
+            "headers": _without_mark(self._headers),
+            "properties": _as_sent(self._properties),
+            "content-type": content_type,
+            "content-encoding": content_encoding,
+            "body": _text(self.body),
+        }
+        try:
+            return json.dumps(parts, default=repr).encode()
+        except (RecursionError, ValueError):  # nested deeper than Python writes
+            return json.dumps({"body": parts["body"]}, default=repr).encode()
+
+
+def content_of(message: Message) -> Content:
+    """Return what a message carries, of either protocol.
+
+    Raises:
+        NoTask: It is no task message.
+    """
+    if not isinstance(message.headers, dict):
+        raise NoTask("its headers are not an object")
+    try:
+        payload = message.payload
+    except Exception as error:
+        raise NoTask(f"its body can't be read: {error!r}") from error
+    if "task" in message.headers:
+        if not isinstance(payload, list | tuple) or len(payload) != _PARTS:
+            raise NoTask("its body is not a list of args, kwargs and embed")
+        args, kwargs, embed = payload
+        headers = message.headers
+    else:  # protocol 1, in which the body says it all
+        if not isinstance(payload, dict) or "task" not in payload:
+            raise NoTask("it names no task")
+        args, kwargs, embed = payload.get("args", []), payload.get("kwargs", {}), None
+        headers = {name: payload.get(name) for name in ("task", "id", "retries", "eta")} | message.headers
+    if not isinstance(args, list | tuple) or not isinstance(kwargs, dict) or not isinstance(embed, dict | None):
+        raise NoTask("its args are not a list, its kwargs not an object, or its embed neither an object nor null")
+    return Content(list(args), kwargs, headers)
+
+
+def problem_of(message: Message, content: Content, *, horizon: timedelta) -> str:
+    """Say what keeps a message of one of our queues from being a task; '' if nothing does.
+
+    Args:
+        message: The message.
+        content: What it carries.
+        horizon: How far ahead it may be due.
+    """
+    task, eta = content.headers["task"], content.headers.get("eta")
+    if task != _TASK_OF.get(_queue_of(message), task):
+        return f"there is no task {str(task)[:_LONGEST_NAME]!r} in this queue"
+    if eta is None:
+        return ""
+    if due_at(content.headers) is None:
+        return f"its eta is no time: {str(eta)[:_LONGEST_NAME]!r}"
+    if wait_of(content) > horizon.total_seconds():
+        return f"its eta is further ahead than FEEDBACK_RETRY_HORIZON: {str(eta)[:_LONGEST_NAME]}"
+    return ""
+
+
+def wait_of(content: Content) -> float:
+    """Return in how many seconds a message is due; 0 if it is.
+
+    What is in the headers the transport has seen to (`worker.broker.fetch`), but not what the body says.
+    """
+    due = due_at(content.headers)
+    wait = 0 if due is None else due / 1000 - time.time()
+    return wait if wait > _ON_TIME else 0
+
+
+def unended(message: Message) -> int:
+    """Return how often a message was handed out and did not come to an end: its worker died, or forgot it."""
+    times = message.headers.get(UNENDED) if isinstance(message.headers, dict) else None
+    return times if isinstance(times, int) else 0
+
+
+def for_celery(message: Message, content: Content) -> None:
+    """Leave of a message what its task needs, in the form that Celery expects."""
+    headers, tag = content.headers, str(message.delivery_tag)
+    retries = headers.get("retries")
+    message.headers = {
+        **{
+            name: value
+            for name, value in headers.items()
+            if name not in CELERYS_OWN or (name in _TEXTS and _word(value, _TEXTS[name]))
+        },
+        **(_stamps(headers) if "stamps" in headers else {}),
+        "lang": "py",
+        "task": headers["task"],
+        "id": _word(headers.get("id"), _LONGEST_NAME) or _word(tag, _LONGEST_NAME) or str(uuid.uuid4()),
+        "retries": retries if type(retries) is int and 0 <= retries < _GREATEST else 0,
+    }
+    priority, queue = message.properties.get("priority"), _queue_of(message)
+    message.delivery_info = {"exchange": "", "routing_key": queue}
+    if isinstance(info := message.properties.get("delivery_info"), dict) and info.get("redelivered") is True:
+        message.delivery_info["redelivered"] = True
+    message.properties = {
+        **{name: message.properties[name] for name in (HELD_IN, QUEUED_IN) if name in message.properties},
+        "delivery_tag": message.delivery_tag,
+        "delivery_info": message.delivery_info,
+        "priority": priority if type(priority) is int and 0 <= priority <= _LEAST_URGENT else 0,
+    }
+    message._decoded_cache = [content.args, content.kwargs, {}]  # noqa: SLF001 - Kombu's, which its `payload` is read from
+
+
+def _queue_of(message: Message) -> str:
+    return str(message.properties.get(QUEUED_IN) or QUEUE)
+
+
+def _stamps(headers: dict[str, Any]) -> dict[str, Any]:
+    """The stamps by which an operator may revoke it, as far as they are text."""
+    names, stamps = headers.get("stamped_headers"), headers.get("stamps")
+    if not isinstance(names, list) or not isinstance(stamps, dict):
+        return {}
+    told = {name: stamps[name] for name in names if _word(name, _LONGEST_NAME) and name in stamps}
+    values = [value for stamp in told.values() for value in (stamp if isinstance(stamp, list) else [stamp])]
+    fit = all(_word(value, _LONGEST_NAME) for value in values)
+    return {"stamped_headers": list(told), "stamps": told} if fit and told else {}
+
+
+def _word(value: object, most: int) -> str:
+    """Text that can be a name in a log, in a monitor and in Redis; '' if it can't."""
+    return value if isinstance(value, str) and len(value) <= most and value.isprintable() else ""
+
+
+def _as_sent(properties: object) -> object:
+    """With the delivery tag that the client gave it."""
+    if isinstance(properties, dict) and OWN_TAG in properties:
+        properties = {**properties, "delivery_tag": properties[OWN_TAG]}
+    return _without_mark(properties)
+
+
+def _without_mark(value: object) -> object:
+    if not isinstance(value, dict):
+        return value
+    return {name: _without_mark(inner) for name, inner in value.items() if name not in _OF_A_DELIVERY}
+
+
+def _text(body: object) -> object:
+    """A body that is no text stands in base64."""
+    if not isinstance(body, bytes):
+        return body
+    try:
+        return body.decode()
+    except UnicodeDecodeError:
+        return {"base64": b64encode(body).decode()}

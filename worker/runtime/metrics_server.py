@@ -1,0 +1,121 @@
+"""The port on which a worker tells Prometheus what it does; a step of the worker's start."""
+
+from __future__ import annotations
+
+import logging
+import os
+from typing import TYPE_CHECKING, Any, Final
+
+from celery import bootsteps
+from celery.concurrency.prefork import TaskPool as Prefork
+from celery.signals import worker_process_init
+from prometheus_client import CollectorRegistry, ProcessCollector, start_http_server
+
+from producer import __version__
+from worker.accounting.snapshot import take_snapshot
+from worker.clients.redis.connections import redis_client
+from worker.observability.collectors import OfPool, OfProcess, OfQueue
+from worker.observability.metrics import Metrics
+from worker.runtime.bootsteps import Preflight
+from worker.runtime.start_errors import start_error
+
+if TYPE_CHECKING:
+    from threading import Thread
+    from wsgiref.simple_server import WSGIServer
+
+    import redis
+
+    from worker.settings import Settings
+
+__all__ = ["MetricsServer"]
+
+log = logging.getLogger(__name__)
+
+_PATIENCE: Final = 1.0
+"""Seconds for Redis to answer: Prometheus waits for 10, and wants the rest even if Redis is away."""
+
+_SHARED: Final = "PROMETHEUS_MULTIPROC_DIR"
+"""The variable of prometheus-client that names a folder in which several processes count together."""
+
+
+class MetricsServer(bootsteps.StartStopStep):
+    """Serves the metrics while the worker runs, if it is given a port."""
+
+    requires = (Preflight,)
+
+    def __init__(self, worker: Any, **kwargs: Any) -> None:  # noqa: ANN401 - Celery's WorkController
+        super().__init__(worker, **kwargs)
+        self._server: WSGIServer | None = None
+        self._thread: Thread | None = None
+        self._client: redis.Redis | None = None
+        self._listens = os.getpid()
+
+    def include_if(self, worker: Any) -> bool:  # noqa: ANN401 - Celery's WorkController
+        """Without a port nothing is measured, and nothing listens."""
+        return worker.app.feedback.settings.feedback_metrics_port is not None
+
+    def create(self, worker: Any) -> None:  # noqa: ANN401 - Celery's WorkController
+        """Begin to count, and listen; before the pool starts, whose processes then count as well."""
+        settings: Settings = worker.app.feedback.settings
+        port, host = settings.feedback_metrics_port, settings.feedback_metrics_host
+        metrics = Metrics(now=worker.app.feedback.now)
+        try:
+            self._client = _client(settings)
+            registry = _served(metrics, self._client)
+            self._server, self._thread = start_http_server(port or 0, host, registry)
+        except OSError as error:
+            problem = f"metrics can't be served on {host} port {port}: {error.strerror or error}"
+            fix = "give FEEDBACK_METRICS_PORT one that is free (each worker of a machine its own)"
+            raise SystemExit(
+                start_error(f"{problem}: {fix}, FEEDBACK_METRICS_HOST an address of this machine")
+            ) from None
+        except ValueError as error:
+            raise SystemExit(start_error(f"{_SHARED}: {error}")) from None
+        worker.app.feedback.observe(metrics)
+        worker_process_init.connect(self._leave_to_parent)
+        if issubclass(worker.pool_cls, Prefork) and _SHARED not in os.environ:
+            log.warning(
+                "the metrics are those of the queue alone: with the prefork pool deliveries are counted by child "
+                "processes, which needs the variable %s (see docs/operations.md)",
+                _SHARED,
+            )
+
+    def start(self, worker: Any) -> None:  # noqa: ANN401 - Celery's signature
+        """Nothing more: it listens already, or the worker would not have come this far."""
+
+    def stop(self, worker: Any) -> None:  # noqa: ANN401, ARG002 - Celery's signature
+        """Listen no more."""
+        if self._server is not None and self._thread is not None:
+            self._server.shutdown()
+            self._server.server_close()
+            self._thread.join()
+            self._server = None
+        if self._client is not None:
+            self._client.close()
+
+    def _leave_to_parent(self, **_: object) -> None:
+        """In a process of the pool: a port that it kept open would be in use when the worker is started again."""
+        if self._server is not None and os.getpid() != self._listens:  # the solo pool sends the signal in its parent
+            self._server.server_close()
+
+
+def _client(settings: Settings) -> redis.Redis:
+    return redis_client(
+        settings.feedback_broker_url.get_secret_value(),
+        sentinel_master=settings.feedback_sentinel_master,
+        connections=1,
+        patience=_PATIENCE,
+        retries=0,
+    )
+
+
+def _served(metrics: Metrics, client: redis.Redis) -> CollectorRegistry:
+    """What is served: what this process counts, or, in a shared folder, it and those of its pool."""
+    registry = metrics.registry
+    if _SHARED in os.environ:
+        registry = CollectorRegistry()
+        registry.register(OfPool(os.environ[_SHARED]))
+    ProcessCollector(registry=registry)
+    registry.register(OfProcess(__version__))
+    registry.register(OfQueue(lambda: take_snapshot(client)))
+    return registry

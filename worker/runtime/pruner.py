@@ -1,0 +1,60 @@
+"""What is over is pruned by the workers themselves: once an hour, by one of them, and never at a delivery's cost."""
+
+from __future__ import annotations
+
+import logging
+import random
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, Final
+
+from producer.message import QUEUE
+from worker.clients.redis.connections import redis_client
+from worker.dead_letters.pruning import prune
+from worker.dead_letters.store import DeadLetterStore
+from worker.runtime.background_step import BackgroundStep
+
+if TYPE_CHECKING:
+    from worker.settings import Settings
+
+__all__ = ["PRUNED", "Pruner"]
+
+log = logging.getLogger(__name__)
+
+PRUNED: Final = f"{QUEUE}:pruned"
+"""The key in Redis that says that it has been done; it expires when it is to be done again."""
+
+_EVERY: Final = timedelta(hours=1)
+_FIRST_LOOK: Final = 5.0
+_LOOK_EVERY: Final = 300.0
+"""Seconds, give or take a half, so that the workers of a fleet don't all look at once."""
+
+
+class Pruner(BackgroundStep):
+    """A thread that prunes, whatever becomes of it: no worker ends or waits for its sake."""
+
+    def run(self, worker: Any) -> None:  # noqa: ANN401 - Celery's WorkController
+        """Look now and then whether it is time."""
+        settings: Settings = worker.app.feedback.settings
+        wait = _FIRST_LOOK
+        while not self._stop.wait(wait * random.uniform(0.5, 1.5)):  # noqa: S311 - chance guards nothing here
+            wait = _LOOK_EVERY
+            try:
+                self._look(settings, worker.hostname)
+            except Exception as error:  # noqa: BLE001 - no delivery may suffer from it; it is tried again
+                log.warning("what is over is not pruned this time: %s: %s", type(error).__name__, error)
+
+    def _look(self, settings: Settings, name: str) -> None:
+        """Prune, if nobody has in the last hour."""
+        url, master = settings.feedback_broker_url.get_secret_value(), settings.feedback_sentinel_master
+        with closing(redis_client(url, sentinel_master=master, connections=1)) as client:
+            mine = client.set(PRUNED, name, nx=True, ex=_EVERY)
+        if not mine:
+            return
+        before = datetime.now(UTC) - settings.feedback_retention
+        with closing(DeadLetterStore.connect(settings.feedback_database_url.get_secret_value(), pool_size=1)) as store:
+            pruned = prune(store.engine, before, stop=self._stop)
+        if pruned.dead_letters or pruned.replays:
+            since = f"{before:%Y-%m-%d %H:%M}"
+            words = "pruned %d dead letters and %d replays that were over before %s"
+            log.info(words, pruned.dead_letters, pruned.replays, since)

@@ -1,0 +1,87 @@
+"""A crowd of people who press 👍 and 👎: once, twice, in doubt, and late."""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Final
+
+from producer import FeedbackEvent
+
+if TYPE_CHECKING:
+    import random
+
+__all__ = ["Workload", "build_workload"]
+
+_LIKES: Final = 0.7
+_REPEATS: Final = 0.05
+_CHANGES: Final = 0.05
+_LATE: Final = 0.02
+_FORBIDDEN: Final = 0.01
+_GROUPS: Final = ("web", "mobile", "support")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Workload:
+    """What the crowd says.
+
+    Attributes:
+        events: Every press, in the order in which the chat backends hear of it.
+        last_words: For each request_id the status that AquilaX must end up with.
+    """
+
+    events: tuple[FeedbackEvent, ...]
+    last_words: dict[str, bool]
+
+
+def build_workload(people: int, *, began: datetime, chance: random.Random, forbidden_org: str) -> Workload:
+    """Gather a crowd: some press twice, some change their mind, some of the presses arrive late.
+
+    Args:
+        people: How many; each rates one answer of the chat.
+        began: When the first one presses; each next one presses a millisecond later.
+        chance: Where the crowd's whims come from: a seeded one gathers the same crowd again.
+        forbidden_org: An organization for which the key may not speak; a few belong to it.
+    """
+    events: list[FeedbackEvent] = []
+    later: list[FeedbackEvent] = []
+    last_words: dict[str, bool] = {}
+    for number in range(people):
+        request_id = str(uuid.UUID(int=chance.getrandbits(128), version=4))
+        org = forbidden_org if chance.random() < _FORBIDDEN else f"org-{chance.randrange(20):02d}"
+        press = FeedbackEvent(
+            request_id=request_id,
+            status=chance.random() < _LIKES,
+            org=org,
+            group=chance.choice(_GROUPS),
+            occurred_at=began + timedelta(milliseconds=number),
+        )
+        events.append(press)
+        again = _again(press, chance)
+        later += again
+        last_words[request_id] = max((press, *again), key=lambda event: event.occurred_at).status
+    chance.shuffle(later)
+    return Workload(events=(*events, *later), last_words=last_words)
+
+
+def _again(press: FeedbackEvent, chance: random.Random) -> list[FeedbackEvent]:
+    """What the same person is heard to say besides: the same again, the opposite, or the opposite from before."""
+    draw = chance.random()
+    if draw < _REPEATS:
+        return [_said(press, status=press.status, after=timedelta(seconds=1))]
+    if draw < _REPEATS + _CHANGES:
+        return [_said(press, status=not press.status, after=timedelta(seconds=1))]
+    if draw < _REPEATS + _CHANGES + _LATE:
+        return [_said(press, status=not press.status, after=timedelta(seconds=-1))]
+    return []
+
+
+def _said(press: FeedbackEvent, *, status: bool, after: timedelta) -> FeedbackEvent:
+    return FeedbackEvent(
+        request_id=press.request_id,
+        status=status,
+        org=press.org,
+        group=press.group,
+        occurred_at=press.occurred_at + after,
+    )
