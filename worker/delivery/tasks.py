@@ -35,7 +35,7 @@ __all__ = ["DeadLettered", "Waiting", "register", "register_advance"]
 
 log = logging.getLogger(__name__)
 
-_REQUEST: Final = "worker.runtime.request:Request"
+_REQUEST: Final = "worker.runtime.request:TaskRequest"
 
 _OF_A_DELIVERY: Final = {PROBE, UNENDED}
 """Headers that say how a message was handed out: its next turn is another one."""
