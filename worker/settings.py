@@ -222,7 +222,7 @@ class Settings(BaseSettings):
 
     @model_validator(mode="before")
     @classmethod
-    def _as_given(cls, given: Any) -> Any:  # noqa: ANN401 - pydantic's
+    def _as_given(cls, given: object) -> object:
         """Without the line end that a value made of a file has, and without what Kubernetes sets for a service."""
         if not isinstance(given, dict):
             return given

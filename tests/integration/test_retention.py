@@ -6,7 +6,7 @@ import logging
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from sqlalchemy import update
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from tests.support.processes import RedisServer
 
 LONG_AGO = datetime.now(UTC) - timedelta(days=100)
+NO_WORKER: Any = None
+"""The step asks it nothing as it stops."""
 
 
 @pytest.fixture(autouse=True)
@@ -59,7 +61,7 @@ def _over(table: DeadLetterStore) -> None:
 
 def _start(settings: Settings, name: str) -> Pruner:
     feedback = SimpleNamespace(settings=settings)
-    worker = SimpleNamespace(app=SimpleNamespace(feedback=feedback), hostname=name, steps=[])
+    worker: Any = SimpleNamespace(app=SimpleNamespace(feedback=feedback), hostname=name, steps=[])
     step = Pruner(worker)
     step.start(worker)
     return step
@@ -79,7 +81,7 @@ def test_one_worker_prunes_for_all(settings: Settings, table: DeadLetterStore, v
         eventually(lambda: not rows_of(table), what="the hour is over")
     finally:
         for step in steps:
-            step.stop(None)
+            step.stop(NO_WORKER)
 
 
 def test_what_the_setting_keeps_is_kept(settings: Settings, table: DeadLetterStore, valkey: RedisServer) -> None:
@@ -90,7 +92,7 @@ def test_what_the_setting_keeps_is_kept(settings: Settings, table: DeadLetterSto
         with valkey.client() as client:
             eventually(lambda: client.get(PRUNED), what="a look")
     finally:
-        step.stop(None)
+        step.stop(NO_WORKER)
 
     assert len(rows_of(table)) == 1
 
@@ -112,7 +114,7 @@ def test_a_server_that_is_away_is_logged_and_no_more(
         try:
             eventually(lambda: "what is over is not pruned this time" in caplog.text, what="a warning")
         finally:
-            step.stop(None)
+            step.stop(NO_WORKER)
 
     assert "hunter2" not in caplog.text
     assert len(rows_of(table)) == 1

@@ -36,7 +36,7 @@ _PURGED_AT_ONCE: Final = 1000
 class BrokerMessage(virtual.Message):
     """Kombu's, which reads JSON faster."""
 
-    def _decode(self) -> Any:  # noqa: ANN401 - whatever was published
+    def _decode(self) -> object:
         """Read the body. Where that is not plain JSON, or fails, it is Kombu's business, and its errors."""
         plain = (self.content_type, self.content_encoding) == ("application/json", "utf-8")
         if plain and isinstance(self.body, bytes) and (self.accept is None or "application/json" in self.accept):
@@ -51,12 +51,12 @@ class SafeChannel(FetchingChannel):
     QoS = QoS
     BrokerMessage = BrokerMessage
 
-    def basic_consume(self, queue: str, no_ack: bool, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - Kombu's signature
+    def basic_consume(self, queue: str, no_ack: bool, *args: Any, **kwargs: Any) -> None:
         """Consume from a queue."""
         (self._no_ack.add if no_ack else self._no_ack.discard)(queue)
-        return super().basic_consume(queue, no_ack, *args, **kwargs)
+        super().basic_consume(queue, no_ack, *args, **kwargs)
 
-    def basic_get(self, queue: str, no_ack: bool = False, **kwargs: Any) -> Any:  # noqa: ANN401, ARG002 - Kombu's signature
+    def basic_get(self, queue: str, no_ack: bool = False, **kwargs: Any) -> virtual.Message | None:  # noqa: ARG002 - Kombu's signature
         """Get one message, or None."""
         message = next(self._get_one(queue, no_ack=no_ack), None)
         if message is None:
@@ -181,7 +181,7 @@ class SentinelChannel(SafeChannel, kombu_redis.SentinelChannel):
         "master",
     )
 
-    def _sentinel_managed_pool(self, asynchronous: bool = False) -> Any:  # noqa: ANN401 - redis-py's pool, or Kombu's
+    def _sentinel_managed_pool(self, asynchronous: bool = False) -> redis.ConnectionPool:
         if self.master is None:
             return super()._sentinel_managed_pool(asynchronous)
         options = self._connparams(asynchronous)

@@ -19,6 +19,7 @@ from kombu import compression
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from types import ModuleType
 
 __all__ = ["unpacks_too_large"]
 
@@ -97,7 +98,7 @@ class _Deflated:
 class _Brotli(_Deflated):
     """The same for Brotli, which has a limit since its release 1.2."""
 
-    def __init__(self, module: Any) -> None:  # noqa: ANN401 - a module that is not installed everywhere
+    def __init__(self, module: ModuleType) -> None:
         self._stream = module.Decompressor()
 
     def decompress(self, data: bytes, max_length: int, /) -> bytes:

@@ -11,7 +11,7 @@ import logging
 import time
 from functools import cached_property
 from queue import Empty
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, cast
 
 import hiredis
 import redis
@@ -85,7 +85,7 @@ class FetchingChannel(InFlightChannel):
         self._lists: list[tuple[str, bool]] = []
         super().__init__(*args, **kwargs)
 
-    def _on_connection_disconnect(self, connection: Any) -> None:  # noqa: ANN401 - redis-py's
+    def _on_connection_disconnect(self, connection: redis.Connection) -> None:
         """Change hands if an answer is lost with the connection."""
         if self._in_poll is connection:
             if self._awaits_answer:
@@ -95,7 +95,7 @@ class FetchingChannel(InFlightChannel):
         super()._on_connection_disconnect(connection)
 
     @cached_property
-    def client(self) -> Any:  # noqa: ANN401 - its connection is one of `_connparams`
+    def client(self) -> redis.Redis:
         """The connection that waits for messages; it speaks RESP3, in which Redis can tell of changes."""
         pool = self._get_pool(asynchronous=True)
         pool.connection_kwargs["protocol"] = 3
@@ -156,7 +156,7 @@ class FetchingChannel(InFlightChannel):
         if not queues or credit < 1:
             return
         keys, arguments, self._lists = self._fetch_arguments(queues, credit)
-        connection = self.client.connection
+        connection = cast("redis.Connection", self.client.connection)  # which the poller opens
         socket = connection._sock  # noqa: SLF001 - a new socket has a new memory at the other end
         commands: list[tuple[Any, ...]] = []
         if self._watch and self._tracking and self._tracked is not socket:
@@ -176,7 +176,7 @@ class FetchingChannel(InFlightChannel):
 
     def _brpop_read(self, **options: Any) -> bool:  # noqa: ARG002 - Kombu's name and signature
         """Read what came: the answers to what was asked, or the news that something changed."""
-        connection = self.client.connection
+        connection = cast("redis.Connection", self.client.connection)  # which the poller opens
         try:
             if self._awaits_answer:
                 fetched = self._read_answers(connection)
@@ -197,7 +197,7 @@ class FetchingChannel(InFlightChannel):
             raise Empty
         return True
 
-    def _read_answers(self, connection: Any) -> list[Fetched]:  # noqa: ANN401 - redis-py's
+    def _read_answers(self, connection: redis.Connection) -> list[Fetched]:
         """Read the answers to `ask`, all of them, and wait for news if there was no message."""
         socket, answers = connection._sock, {}  # noqa: SLF001 - what `ask` compares
         try:

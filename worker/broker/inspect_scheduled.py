@@ -15,6 +15,10 @@ from worker.broker.payload import to_payload
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from celery.utils.collections import AttributeDict
+
+    from worker.broker.channel import SafeChannel
+
 __all__ = ["scheduled"]
 
 log = logging.getLogger(__name__)
@@ -29,7 +33,7 @@ _in_memory = control.scheduled
 
 
 @control.inspect_command(name="scheduled", alias="dump_schedule")
-def scheduled(state: Any) -> list[dict[str, Any]]:  # noqa: ANN401 - Celery's
+def scheduled(state: AttributeDict) -> list[dict[str, Any]]:
     """List of currently scheduled ETA/countdown tasks."""
     listed: list[dict[str, Any]] = _in_memory(state)
     consumer = state.consumer.task_consumer
@@ -43,7 +47,7 @@ def scheduled(state: Any) -> list[dict[str, Any]]:  # noqa: ANN401 - Celery's
     return listed
 
 
-def _waiting(channel: Any, queue: str, hostname: str) -> Iterator[dict[str, Any]]:  # noqa: ANN401 - a channel of Kombu's
+def _waiting(channel: SafeChannel, queue: str, hostname: str) -> Iterator[dict[str, Any]]:
     with channel.scripting() as client:
         for name in channel.keys.lists(queue):
             for entry, due in client.zrange(name + DELAYED, 0, _SHOWN - 1, withscores=True):
@@ -54,7 +58,7 @@ def _waiting(channel: Any, queue: str, hostname: str) -> Iterator[dict[str, Any]
                     yield {"eta": eta, "priority": _PRIORITY, "request": _request(channel, payload, hostname)}
 
 
-def _request(channel: Any, payload: dict[str, Any], hostname: str) -> dict[str, Any]:  # noqa: ANN401 - a channel of Kombu's
+def _request(channel: SafeChannel, payload: dict[str, Any], hostname: str) -> dict[str, Any]:
     """What Celery tells of a request (`celery.worker.request.Request.info`)."""
     headers = payload["headers"]
     message = channel.Message(payload, channel=channel)

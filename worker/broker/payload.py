@@ -96,7 +96,7 @@ def to_payload(entry: bytes, *, tag: str, queue: str) -> dict[str, Any]:
     return payload
 
 
-def read_json(text: str) -> Any:  # noqa: ANN401 - whatever stands there
+def read_json(text: str) -> object:
     r"""Read JSON as Kombu does, but without its hook for each object where none can be of one of Kombu's own types.
 
     Their mark is `__type__`. It may be spelled with escapes; those of ASCII begin with ``\u00``.
@@ -127,7 +127,7 @@ def _unwrapped(payload: dict[str, Any]) -> bytes | None:
         return None
 
 
-def _checked(payload: Any) -> dict[str, Any]:  # noqa: ANN401 - whatever stands there
+def _checked(payload: object) -> dict[str, Any]:
     """Raise over whatever Kombu's own code would fail on."""
     if not isinstance(payload, dict):
         raise TypeError("not an object")
@@ -176,7 +176,7 @@ def _poison(entry: bytes, problem: str, *, tag: str, queue: str) -> dict[str, An
     }
 
 
-def due_at(headers: Any) -> int | None:  # noqa: ANN401 - whatever stands there
+def due_at(headers: object) -> int | None:
     """When a task message is due by its header ``eta``, in ms since 1970; None if it has none that can be read."""
     eta = headers.get("eta") if isinstance(headers, dict) else None
     if isinstance(eta, datetime):

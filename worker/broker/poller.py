@@ -5,13 +5,18 @@ from __future__ import annotations
 import time
 from contextlib import suppress
 from queue import Empty
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from kombu.transport.redis import MultiChannelPoller, _socket_readable
 from kombu.utils.eventio import ERR, READ
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Callable
+
+    import redis
+
+    from worker.broker.fetch import FetchingChannel
 
 __all__ = ["ChannelPoller"]
 
@@ -38,7 +43,7 @@ class ChannelPoller(MultiChannelPoller):
                 self.poller.unregister(self._bell)
             self._bell = None
 
-    def _register_BRPOP(self, channel: Any) -> None:  # noqa: ANN401, N802 - Kombu's name
+    def _register_BRPOP(self, channel: FetchingChannel) -> None:  # noqa: N802 - Kombu's name
         """Let a channel ask, unless it has asked or waits for news."""
         if channel.armed_until is not None and channel.armed_until <= time.monotonic():
             channel.disarm()
@@ -99,7 +104,7 @@ class ChannelPoller(MultiChannelPoller):
         return max(wait if timeout is None else min(wait, timeout), 0)
 
 
-def _is_readable(connection: Any) -> bool:  # noqa: ANN401 - redis-py's
+def _is_readable(connection: redis.Connection) -> bool:
     """Whether something came over a connection; nothing of it is read."""
-    socket = connection._sock  # noqa: SLF001 - redis-py's own look would take it out of the loop's sight
-    return socket is not None and bool(_socket_readable(socket))
+    opened = cast("socket.socket | None", connection._sock)  # noqa: SLF001 - see `Kombu._socket_readable`
+    return opened is not None and bool(_socket_readable(opened))

@@ -10,6 +10,12 @@ from kombu.transport.virtual import QoS as VirtualQoS
 
 if TYPE_CHECKING:
     from collections.abc import Collection
+    from typing import TextIO
+
+    import redis
+    from kombu.transport import virtual
+
+    from worker.broker.in_flight import InFlightChannel
 
 
 __all__ = ["QoS"]
@@ -20,7 +26,9 @@ log = logging.getLogger(__name__)
 class QoS(kombu_redis.QoS):
     """Kombu's, but for where acknowledgements go, and for who brings back what the dead leave."""
 
-    def append(self, message: Any, delivery_tag: str) -> None:  # noqa: ANN401 - Kombu's message
+    channel: InFlightChannel
+
+    def append(self, message: virtual.Message, delivery_tag: str) -> None:
         """Note a message that was delivered. One that came by another way than ours is laid in Redis by Kombu."""
         if delivery_tag in self.channel.holder_of(delivery_tag):
             VirtualQoS.append(self, message, delivery_tag)
@@ -52,14 +60,14 @@ class QoS(kombu_redis.QoS):
         self._quick_ack(delivery_tag)
         self.channel.holder_of(delivery_tag).defer(delivery_tag, wait=wait)
 
-    def restore_unacked(self, client: Any = None) -> None:  # noqa: ANN401, ARG002 - Kombu's signature
+    def restore_unacked(self, client: redis.Redis | None = None) -> None:  # noqa: ARG002 - Kombu's signature
         """Return everything that is in hand to the heads of the queues."""
         self._flush()
         for holder in self.channel.holders:
             holder.give_back_first([tag for tag in self._delivered if tag in holder])
         self._delivered.clear()
 
-    def restore_unacked_once(self, stderr: Any = None) -> None:  # noqa: ANN401 - Kombu's signature
+    def restore_unacked_once(self, stderr: TextIO | None = None) -> None:
         """Return everything that is in hand as the channel closes, but for what is still being worked on."""
         self._on_collect.cancel()
         self._flush()
@@ -89,7 +97,7 @@ class QoS(kombu_redis.QoS):
             return
         with self.channel.conn_or_acquire() as client:
             seconds, microseconds = client.time()
-            overdue = client.zrange(
+            overdue: Any = client.zrange(
                 self.unacked_index_key,
                 "-inf",
                 seconds + microseconds / 1_000_000 - self.visibility_timeout,

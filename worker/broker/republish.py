@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from celery import current_task
 
@@ -21,7 +21,7 @@ class Republished(NamedTuple):
 _NONE: Final = Republished()
 
 
-def republished(headers: Any) -> Republished:  # noqa: ANN401 - whatever stands in the message
+def republished(headers: object) -> Republished:
     """Return the message in hand that a published message goes on for.
 
     It is one that a task publishes about itself to be tried again (`celery.app.task.Task.retry`): the same id, one

@@ -37,7 +37,7 @@ class ServerError(redis.ConnectionError, redis.ResponseError):
 class _TakingRefusals:
     """A connection that raises `ServerError` for them."""
 
-    def read_response(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - redis-py's
+    def read_response(self, *args: Any, **kwargs: Any) -> object:
         try:
             return super().read_response(*args, **kwargs)  # type: ignore[misc]  # a mix-in for redis-py's connections
         except redis.ResponseError as error:

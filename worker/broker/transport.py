@@ -40,7 +40,7 @@ class Transport(kombu_redis.Transport):
         self._bell: tuple[int, int] | None = None
         self._turns_at = 0.0
 
-    def register_with_event_loop(self, connection: Any, loop: Hub) -> None:  # noqa: ANN401 - Kombu's signature
+    def register_with_event_loop(self, connection: object, loop: Hub) -> None:
         """Let an event loop consume."""
         super().register_with_event_loop(connection, loop)
         self.has_loop, self._loop = True, loop
@@ -88,7 +88,7 @@ class Transport(kombu_redis.Transport):
             self._turns_at = time.monotonic() + _TURN_EVERY
             PULSE.turned(queues)
 
-    def drain_events(self, connection: Any, timeout: float | None = None) -> None:  # noqa: ANN401, ARG002 - Kombu's signature
+    def drain_events(self, connection: object, timeout: float | None = None) -> None:  # noqa: ARG002 - Kombu's signature
         """Wait for one event.
 
         Raises:
@@ -111,7 +111,7 @@ class Transport(kombu_redis.Transport):
             else:
                 return
 
-    def close_connection(self, connection: Any) -> None:  # noqa: ANN401 - Kombu's signature
+    def close_connection(self, connection: object) -> None:
         """Close every channel."""
         super().close_connection(connection)
         self.cycle.hear_no_more()

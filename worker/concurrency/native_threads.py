@@ -25,11 +25,13 @@ def sleep(seconds: float) -> None:
     _original("time", "sleep")(seconds)
 
 
-def _original(module: str, name: str) -> Any:  # noqa: ANN401 - any attribute of any module
+def _original(module: str, name: str) -> Callable[..., Any]:
     """Return a module's function as it was before it was patched."""
     gevent, eventlet = sys.modules.get("gevent.monkey"), sys.modules.get("eventlet.patcher")
     if gevent and gevent.is_module_patched("threading"):
-        return gevent.get_original(module, name)
-    if eventlet and eventlet.is_monkey_patched("thread"):
-        return getattr(eventlet.original(module), name)
-    return getattr(sys.modules[module], name)
+        found: Callable[..., Any] = gevent.get_original(module, name)
+    elif eventlet and eventlet.is_monkey_patched("thread"):
+        found = getattr(eventlet.original(module), name)
+    else:
+        found = getattr(sys.modules[module], name)
+    return found

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 
 from sqlalchemy import URL, Engine, create_engine, event, exc, make_url
@@ -11,6 +11,9 @@ from sqlalchemy import URL, Engine, create_engine, event, exc, make_url
 from worker.database import postgresql
 from worker.database.errors import DatabaseUnusable
 from worker.database.url_options import check_options
+
+if TYPE_CHECKING:
+    import sqlite3
 
 __all__ = ["connect", "missing_file", "shown"]
 
@@ -139,7 +142,7 @@ def _connect_args(backend: str, address: URL, answer_seconds: int) -> dict[str, 
     return {name: value for name, value in wanted.items() if name not in address.query}
 
 
-def _durable(connection: Any, _record: object) -> None:  # noqa: ANN401 - a driver's own connection
+def _durable(connection: sqlite3.Connection, _record: object) -> None:
     """Each commit is on the disk when it returns: only then may the message be acknowledged.
 
     The write-ahead log, under which readers and one writer don't wait for each other, is a property of the file that

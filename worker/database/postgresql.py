@@ -7,11 +7,13 @@ prepared statement left in one is not there in the next. So what a transaction n
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from sqlalchemy import event
 
 if TYPE_CHECKING:
+    import psycopg
+    from psycopg.abc import Buffer
     from sqlalchemy import Connection, Engine
 
 __all__ = ["ISOLATION", "sessionless"]
@@ -40,12 +42,12 @@ def sessionless(engine: Engine, *, lock_seconds: int) -> None:
     event.listen(engine, "connect", _read_times)
 
 
-def _read_times(connection: Any, _record: object) -> None:  # noqa: ANN401 - a driver's own connection
+def _read_times(connection: psycopg.Connection, _record: object) -> None:
     """Read times whatever the session's zone is: psycopg can't read the last day of year 9999 in one east of UTC."""
     from psycopg.adapt import Loader  # noqa: PLC0415 - an extra, which is there once one has connected
 
     class InUtc(Loader):
-        def load(self, data: Any) -> datetime:  # noqa: ANN401 - psycopg's buffer
+        def load(self, data: Buffer) -> datetime:
             return _in_utc(bytes(data).decode())
 
     connection.adapters.register_loader("timestamptz", InUtc)

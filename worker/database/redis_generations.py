@@ -22,7 +22,7 @@ from worker.policy.dead_letter import clean
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from sqlalchemy import Engine, Row
+    from sqlalchemy import Engine, Row, Update
 
 __all__ = [
     "HandHold",
@@ -175,7 +175,7 @@ def record_hand_hold(engine: Engine, said: HandHold) -> None:
     _upsert(engine, OperatorHold, older, {"generation": said.generation, **values})
 
 
-def _upsert(engine: Engine, table: type[Base], older: Any, values: dict[str, Any]) -> None:  # noqa: ANN401 - an update
+def _upsert(engine: Engine, table: type[Base], older: Update, values: dict[str, Any]) -> None:
     """Update a row, or insert it; nothing is done if it is there and the update does not apply."""
     with translated():
         with engine.begin() as connection:

@@ -16,6 +16,7 @@ from worker.dead_letters.statistics import covered, unindexed
 from worker.policy.parsing import read_whole
 
 if TYPE_CHECKING:
+    from sqlalchemy import Select
     from sqlalchemy.orm import InstrumentedAttribute
 
 __all__ = ["Order", "Page", "Place", "page_of"]
@@ -145,7 +146,7 @@ def page_of(
     )
 
 
-def _rows(ids: list[int]) -> Any:  # noqa: ANN401 - a Select, whose type SQLAlchemy's stubs spell by its columns
+def _rows(ids: list[int]) -> Select[DeadLetter]:
     return select(DeadLetter).where(DeadLetter.id.in_(ids)).options(defer(DeadLetter.raw, raiseload=True))
 
 

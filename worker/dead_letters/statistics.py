@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from sqlalchemy.sql.compiler import SQLCompiler
+    from sqlalchemy.sql.visitors import ExternallyTraversible
 
 __all__ = [
     "BUCKETS",
@@ -205,8 +206,8 @@ def covered(which: ColumnElement[bool]) -> ColumnElement[bool]:
     SQLite would rather go by the time, in another index, and read each row there for what it counts by.
     """
 
-    def replaced(element: Any, **_: Any) -> ColumnElement[Any] | None:  # noqa: ANN401 - any part of a condition
-        return unindexed(element) if element.compare(_DIED_AT) else None
+    def replaced(element: ExternallyTraversible, **_: object) -> ColumnElement[Any] | None:
+        return unindexed(element) if isinstance(element, ColumnElement) and element.compare(_DIED_AT) else None
 
     return replacement_traverse(which, {}, replaced)
 

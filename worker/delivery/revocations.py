@@ -161,9 +161,9 @@ class Revocations:
                 time.sleep(_PAUSE)
 
 
-def _each(values: Any) -> list[Any]:  # noqa: ANN401 - whatever stands in the message
+def _each(values: object) -> list[object]:
     return list(values) if isinstance(values, list | tuple | set | frozenset) else [values]
 
 
-def _text(value: Any) -> str:  # noqa: ANN401 - what a client returns, whether it decodes or not
+def _text(value: object) -> str:
     return value.decode(errors="backslashreplace") if isinstance(value, bytes) else str(value)

@@ -11,7 +11,7 @@ import logging
 import re
 import time
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import structlog
 from celery.signals import after_setup_logger, after_setup_task_logger
@@ -160,7 +160,7 @@ def _milliseconds(record: logging.LogRecord) -> str:
     return f"{int(record.msecs):03d}"
 
 
-def _shown(value: Any) -> str:  # noqa: ANN401 - whatever a field is
+def _shown(value: object) -> str:
     """A value that can't be taken for two, or for another line: anything but plain characters is quoted."""
     text = str(value)
     if _UNQUOTED.fullmatch(text) or (text and text.isprintable() and not _AMBIGUOUS.search(text)):

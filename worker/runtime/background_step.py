@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import threading
 from abc import abstractmethod
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from celery import bootsteps
+
+if TYPE_CHECKING:
+    from celery.worker import WorkController
 
 __all__ = ["BackgroundStep"]
 
@@ -19,31 +22,31 @@ class BackgroundStep(bootsteps.StartStopStep):
 
     requires = ("celery.worker.components:Pool",)  # a pool of processes has forked by then
 
-    def __init__(self, worker: Any, **kwargs: Any) -> None:  # noqa: ANN401 - Celery's WorkController
+    def __init__(self, worker: WorkController, **kwargs: Any) -> None:
         super().__init__(worker, **kwargs)
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
 
     @abstractmethod
-    def run(self, worker: Any) -> None:  # noqa: ANN401 - Celery's WorkController
+    def run(self, worker: WorkController) -> None:
         """Work, until ``self._stop`` is set."""
 
-    def start(self, worker: Any) -> None:  # noqa: ANN401 - Celery's WorkController
+    def start(self, worker: WorkController) -> None:
         """Begin."""
         name = type(self).__name__.lower()
         self._thread = threading.Thread(target=self.run, args=(worker,), name=name, daemon=True)
         self._thread.start()
 
-    def close(self, worker: Any) -> None:  # noqa: ANN401, ARG002 - Celery's signature
+    def close(self, worker: WorkController) -> None:  # noqa: ARG002 - Celery's signature
         """End after what is being done, while the other parts of the worker stop."""
         self._stop.set()
 
-    def stop(self, worker: Any) -> None:  # noqa: ANN401, ARG002 - Celery's signature
+    def stop(self, worker: WorkController) -> None:  # noqa: ARG002 - Celery's signature
         """Wait for that, though not for long."""
         self._stop.set()
         if self._thread is not None:
             self._thread.join(_ENDS_WITHIN)
 
-    def terminate(self, worker: Any) -> None:  # noqa: ANN401, ARG002 - Celery's signature
+    def terminate(self, worker: WorkController) -> None:  # noqa: ARG002 - Celery's signature
         """End; what is cut short is not done."""
         self._stop.set()

@@ -35,6 +35,10 @@ if TYPE_CHECKING:
     from collections.abc import Collection
     from datetime import timedelta
 
+    from celery.utils.collections import AttributeDict
+    from celery.worker import WorkController
+    from celery.worker.consumer import Consumer
+
     from worker.delivery.hold import Announcer
     from worker.settings import Settings
 
@@ -48,7 +52,7 @@ _LOOK_EVERY: Final = 0.05
 class Preflight(bootsteps.Step):
     """A worker that can't do its work refuses to start, and says what to run."""
 
-    def create(self, worker: Any) -> None:  # noqa: ANN401 - Celery's WorkController
+    def create(self, worker: WorkController) -> None:
         """Check the settings and the database."""
         settings: Settings = worker.app.feedback.settings
         for name, advice in unknown_settings(given_variables()):
@@ -77,7 +81,7 @@ class BrokerCheck(bootsteps.StartStopStep):
     requires = ("celery.worker.consumer.connection:Connection",)
     _said = ""
 
-    def start(self, consumer: Any) -> None:  # noqa: ANN401 - Celery's Consumer
+    def start(self, consumer: Consumer) -> None:
         """Refuse a Redis that throws messages away, and warn of one that forgets them when it restarts."""
         try:
             # Not over the channel's own connection: it may have asked for messages, and the answers would be mixed up.
@@ -114,7 +118,7 @@ class HoldWatch(bootsteps.StartStopStep):
     requires = (BrokerCheck,)
     _tried = False
 
-    def start(self, consumer: Any) -> None:  # noqa: ANN401 - Celery's Consumer
+    def start(self, consumer: Consumer) -> None:
         """Let the next probe be sent at once: this worker may have another key, or another URL."""
         hold = _hold(consumer)
         if not self._tried:  # once, and not whenever Redis was away
@@ -124,12 +128,12 @@ class HoldWatch(bootsteps.StartStopStep):
             announcer: Announcer = consumer.app.feedback.announcer
             announcer.held(state.reason, by_hand=state.kind is HoldKind.OPERATOR)
 
-    def info(self, consumer: Any) -> dict[str, Any]:  # noqa: ANN401 - Celery's Consumer
+    def info(self, consumer: Consumer) -> dict[str, Any]:
         """What ``celery inspect stats`` shows, and Flower's page of the worker."""
         return {"feedback_hold": shown_hold(consumer)}
 
 
-def shown_hold(consumer: Any) -> dict[str, Any] | str:  # noqa: ANN401 - Celery's Consumer
+def shown_hold(consumer: Consumer) -> dict[str, Any] | str:
     """The hold as a worker shows it: its fields; or in words, if there is none or nobody knows."""
     try:
         state = _hold(consumer).state()
@@ -138,12 +142,12 @@ def shown_hold(consumer: Any) -> dict[str, Any] | str:  # noqa: ANN401 - Celery'
     return "none" if state is None else state.as_dict()
 
 
-def _hold(consumer: Any) -> Hold:  # noqa: ANN401 - Celery's Consumer
+def _hold(consumer: Consumer) -> Hold:
     return Hold(default_channel(consumer.connection).scripting(), by=consumer.hostname)
 
 
 @inspect_command()
-def feedback_hold(state: Any) -> dict[str, Any] | str:  # noqa: ANN401 - Celery's
+def feedback_hold(state: AttributeDict) -> dict[str, Any] | str:
     """Whether delivery is held, and why."""
     return shown_hold(state.consumer)
 
@@ -157,7 +161,7 @@ class GracefulShutdown(bootsteps.StartStopStep):
 
     requires = ("celery.worker.components:Pool",)
 
-    def __init__(self, worker: Any, **kwargs: Any) -> None:  # noqa: ANN401 - Celery's WorkController
+    def __init__(self, worker: WorkController, **kwargs: Any) -> None:
         super().__init__(worker, **kwargs)
         self._patience: timedelta = worker.app.feedback.settings.feedback_shutdown_timeout
         self._deadline = ShutdownDeadline(
@@ -167,7 +171,7 @@ class GracefulShutdown(bootsteps.StartStopStep):
         worker_shutting_down.connect(self._asked)
         worker_shutdown.connect(self._stopped)
 
-    def start(self, worker: Any) -> None:  # noqa: ANN401 - Celery's signature
+    def start(self, worker: WorkController) -> None:
         """Nothing more: it hears already how often the worker is asked to stop."""
 
     def _asked(self, how: str = "", **_: object) -> None:
@@ -181,11 +185,11 @@ class GracefulShutdown(bootsteps.StartStopStep):
         if not isinstance(sender, WorkerProgram):
             self._deadline.call_off()
 
-    def close(self, worker: Any) -> None:  # noqa: ANN401, ARG002 - Celery's signature
+    def close(self, worker: WorkController) -> None:  # noqa: ARG002 - Celery's signature
         """Begin to count, where no signal has stopped the worker but a command, or a fault."""
         self._deadline.begin(MARGIN + self._patience.total_seconds())
 
-    def stop(self, worker: Any) -> None:  # noqa: ANN401 - Celery's signature
+    def stop(self, worker: WorkController) -> None:
         """Let what runs end. By now Celery has stopped consuming."""
         if not isinstance(worker.pool, TaskPool):
             return  # the other pools of Celery stop in their own ways; what they leave goes back as the channel closes
@@ -195,19 +199,19 @@ class GracefulShutdown(bootsteps.StartStopStep):
                 _leave(worker, running)
             time.sleep(_LOOK_EVERY)
 
-    def terminate(self, worker: Any) -> None:  # noqa: ANN401 - Celery's signature
+    def terminate(self, worker: WorkController) -> None:
         """Let nothing end: everything goes back."""
         if isinstance(worker.pool, TaskPool) and (running := worker.pool.drop_unstarted()):
             _leave(worker, running)
 
 
-def _give_back(worker: Any, *, keep: Collection[str]) -> None:  # noqa: ANN401 - Celery's WorkController
+def _give_back(worker: WorkController, *, keep: Collection[str]) -> None:
     consumer = worker.consumer.task_consumer
     if consumer is not None and consumer.channel is not None:
         consumer.channel.let_go(keep)
 
 
-def _leave(worker: Any, running: Collection[str]) -> Never:  # noqa: ANN401 - Celery's WorkController
+def _leave(worker: WorkController, running: Collection[str]) -> Never:
     """End the process although threads are at work: Python itself would wait for them."""
     log.warning("%d tasks are still running: their messages go back to the queue", len(running))
     _give_back(worker, keep=())
@@ -229,7 +233,7 @@ def _left_behind(lease: timedelta) -> str:
     )
 
 
-def _tidy_up(worker: Any) -> None:  # noqa: ANN401 - Celery's WorkController
+def _tidy_up(worker: WorkController) -> None:
     """Leave no process and no file behind that only Python's own end would take away."""
     for child in active_children():  # of a pool of processes, each with a message that goes back
         if child.pid is not None:

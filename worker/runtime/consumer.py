@@ -174,13 +174,16 @@ class Consumer(CeleryConsumer):
         """Connect, however long it takes; Celery's tries come ever more seldom, up to 30 s apart."""
         ensure = partial(conn.ensure_connection, interval_start=_FIRST_PAUSE, interval_max=_LONGEST_PAUSE)
 
-        def ensure_and_show_life(*args: Any, callback: Callable[[], object] | None = None, **options: Any) -> Any:  # noqa: ANN401 - Kombu's
+        def ensure_and_show_life(
+            *args: Any, callback: Callable[[], object] | None = None, **options: Any
+        ) -> Connection:
             def on_wait() -> None:
                 PULSE.turned()  # a worker that waits for Redis is alive
                 if callback is not None:
                     callback()
 
-            return ensure(*args, callback=on_wait, **options)
+            connection: Connection = ensure(*args, callback=on_wait, **options)
+            return connection
 
         PULSE.turned()
         conn.ensure_connection = ensure_and_show_life  # type: ignore[method-assign]  # of this one connection

@@ -21,6 +21,8 @@ from worker.dead_letters.store import DeadLetterStore
 from worker.runtime.background_step import BackgroundStep
 
 if TYPE_CHECKING:
+    from celery.worker import WorkController
+
     from worker.settings import Settings
 
 __all__ = ["RECORDED", "ContinuityRecorder"]
@@ -36,11 +38,11 @@ _EVERY: Final = timedelta(seconds=10)
 class ContinuityRecorder(BackgroundStep):
     """A thread that records, at the start, every ten seconds for the whole fleet, and when the worker stops."""
 
-    def __init__(self, worker: Any, **kwargs: Any) -> None:  # noqa: ANN401 - Celery's WorkController
+    def __init__(self, worker: WorkController, **kwargs: Any) -> None:
         super().__init__(worker, **kwargs)
         self._said = ""
 
-    def run(self, worker: Any) -> None:  # noqa: ANN401 - Celery's WorkController
+    def run(self, worker: WorkController) -> None:
         """Record again and again, and for the last time while the other parts of the worker stop."""
         settings: Settings = worker.app.feedback.settings
         ended = False

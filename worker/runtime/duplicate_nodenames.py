@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from contextlib import closing
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import redis
 
@@ -15,6 +15,8 @@ from worker.runtime.background_step import BackgroundStep
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from celery.worker import WorkController
 
     from worker.settings import Settings
 
@@ -32,7 +34,7 @@ class DuplicateNodenames(BackgroundStep):
     refused; and of two that start together neither is there first.
     """
 
-    def run(self, worker: Any) -> None:  # noqa: ANN401 - Celery's WorkController
+    def run(self, worker: WorkController) -> None:
         """Look, and warn; no start waits for it."""
         settings: Settings = worker.app.feedback.settings
         node: str = worker.hostname

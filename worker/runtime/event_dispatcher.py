@@ -17,6 +17,8 @@ from celery.utils.time import utcoffset
 
 if TYPE_CHECKING:
     from celery import Celery
+    from celery.worker.consumer import Consumer
+    from kombu import Producer
 
 __all__ = ["BatchedEvents", "EventDispatcher", "batch_events"]
 
@@ -46,15 +48,16 @@ class EventDispatcher(CeleryDispatcher):
         if len(events) >= self.buffer_limit:
             self.flush()
 
-    def _publish(self, event: Any, producer: Any, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - Celery's own
+    def _publish(self, event: object, producer: Producer | None, *args: Any, **kwargs: Any) -> None:
         if isinstance(event, list):
             shared = {"hostname": self.hostname, "utcoffset": utcoffset(), "pid": self.pid}
             with self.clock.mutex:
                 clock = self.clock.value
                 self.clock.value += len(event)
             event = [{"clock": at, **shared, **each} for at, each in enumerate(event, clock + 1)]
-            producer = producer and _Written(producer)
-        super()._publish(event, producer, *args, **kwargs)
+            super()._publish(event, producer and _Written(producer), *args, **kwargs)
+        else:
+            super()._publish(event, producer, *args, **kwargs)
 
 
 class _Written:
@@ -64,7 +67,7 @@ class _Written:
         producer: Kombu's.
     """
 
-    def __init__(self, producer: Any) -> None:  # noqa: ANN401 - Kombu is untyped
+    def __init__(self, producer: Producer) -> None:
         self._producer = producer
 
     def publish(self, events: list[dict[str, Any]], *, serializer: str, **options: Any) -> None:
@@ -91,7 +94,7 @@ class BatchedEvents(bootsteps.StartStopStep):
     requires = ("celery.worker.consumer.events:Events",)
     _timer: Any = None
 
-    def start(self, consumer: Any) -> None:  # noqa: ANN401 - Celery's Consumer
+    def start(self, consumer: Consumer) -> None:
         """Publish a few times a second, where the worker has an event loop. Elsewhere Celery publishes at once."""
         if consumer.hub is None:
             return
@@ -99,7 +102,7 @@ class BatchedEvents(bootsteps.StartStopStep):
         consumer.event_dispatcher.buffer_limit = _AT_ONCE
         self._timer = consumer.hub.call_repeatedly(_EVERY, consumer._flush_events)  # noqa: SLF001 - Celery's own
 
-    def stop(self, consumer: Any) -> None:  # noqa: ANN401 - Celery's Consumer
+    def stop(self, consumer: Consumer) -> None:
         """Publish what is left, as far as Redis is there."""
         if self._timer is not None:
             self._timer.cancel()

@@ -12,6 +12,9 @@ from worker.runtime.heartbeat_file import Heartbeat, heartbeat_file
 from worker.runtime.pool import TaskPool
 
 if TYPE_CHECKING:
+    from celery.concurrency.base import BasePool
+    from celery.worker import WorkController
+
     from worker.settings import Settings
 
 __all__ = ["HeartbeatStep"]
@@ -24,11 +27,11 @@ class HeartbeatStep(bootsteps.StartStopStep):
 
     requires = ("celery.worker.components:Pool",)
 
-    def __init__(self, worker: Any, **kwargs: Any) -> None:  # noqa: ANN401 - Celery's WorkController
+    def __init__(self, worker: WorkController, **kwargs: Any) -> None:
         super().__init__(worker, **kwargs)
         self._stop = threading.Event()
 
-    def start(self, worker: Any) -> None:  # noqa: ANN401 - Celery's WorkController
+    def start(self, worker: WorkController) -> None:
         """Touch the heartbeat whenever the event loop turns, and all is well."""
         settings: Settings = worker.app.feedback.settings
         broker_url = settings.feedback_broker_url.get_secret_value()
@@ -38,12 +41,12 @@ class HeartbeatStep(bootsteps.StartStopStep):
         if worker.pool.is_green:
             threading.Thread(target=self._run, args=(worker.pool,), name="vitals", daemon=True).start()
 
-    def stop(self, worker: Any) -> None:  # noqa: ANN401, ARG002 - Celery's signature
+    def stop(self, worker: WorkController) -> None:  # noqa: ARG002 - Celery's signature
         """Touch it no more."""
         self._stop.set()
         PULSE.on_beat, PULSE.pool = (lambda _: None), None
 
-    def _run(self, pool: Any) -> None:  # noqa: ANN401 - Celery's pool of greenlets
+    def _run(self, pool: BasePool) -> None:
         """Stand in for the event loop while the pool is full: on gevent and eventlet the consumer waits for it then.
 
         This thread is a greenlet there, so it stands still if something blocks all of them.
@@ -53,7 +56,7 @@ class HeartbeatStep(bootsteps.StartStopStep):
                 PULSE.turned(PULSE.queues)
 
 
-def _is_full(pool: Any) -> bool:  # noqa: ANN401 - Celery's
+def _is_full(pool: BasePool) -> bool:
     greenlets = pool._pool  # noqa: SLF001 - Celery's own count does not tell
     count = greenlets.free_count if hasattr(greenlets, "free_count") else greenlets.free  # gevent's, eventlet's
     return bool(count() <= 0)

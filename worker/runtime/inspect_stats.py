@@ -13,6 +13,8 @@ from worker.broker.lease import Lease
 from worker.database.engine import shown
 
 if TYPE_CHECKING:
+    from celery.worker.consumer import Consumer
+
     from worker.settings import Settings
 
 __all__ = ["ABOUT", "DELIVERIES_AT_ONCE", "IN_HAND", "InspectStats", "inspect_stats"]
@@ -50,7 +52,7 @@ def inspect_stats(settings: Settings) -> dict[str, Any]:
 class InspectStats(bootsteps.StartStopStep):
     """Adds to ``inspect stats``."""
 
-    def info(self, consumer: Any) -> dict[str, Any]:  # noqa: ANN401 - Celery's Consumer
+    def info(self, consumer: Consumer) -> dict[str, Any]:
         """What ``celery inspect stats`` shows, and Flower's page of the worker."""
         parts = consumer.app.feedback
         short = {} if parts.room is None else {DELIVERIES_AT_ONCE: parts.room.most}

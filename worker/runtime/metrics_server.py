@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from wsgiref.simple_server import WSGIServer
 
     import redis
+    from celery.worker import WorkController
 
     from worker.settings import Settings
 
@@ -43,18 +44,18 @@ class MetricsServer(bootsteps.StartStopStep):
 
     requires = (Preflight,)
 
-    def __init__(self, worker: Any, **kwargs: Any) -> None:  # noqa: ANN401 - Celery's WorkController
+    def __init__(self, worker: WorkController, **kwargs: Any) -> None:
         super().__init__(worker, **kwargs)
         self._server: WSGIServer | None = None
         self._thread: Thread | None = None
         self._client: redis.Redis | None = None
         self._listens = os.getpid()
 
-    def include_if(self, worker: Any) -> bool:  # noqa: ANN401 - Celery's WorkController
+    def include_if(self, worker: WorkController) -> bool:
         """Without a port nothing is measured, and nothing listens."""
         return worker.app.feedback.settings.feedback_metrics_port is not None
 
-    def create(self, worker: Any) -> None:  # noqa: ANN401 - Celery's WorkController
+    def create(self, worker: WorkController) -> None:
         """Begin to count, and listen; before the pool starts, whose processes then count as well."""
         settings: Settings = worker.app.feedback.settings
         port, host = settings.feedback_metrics_port, settings.feedback_metrics_host
@@ -80,10 +81,10 @@ class MetricsServer(bootsteps.StartStopStep):
                 _SHARED,
             )
 
-    def start(self, worker: Any) -> None:  # noqa: ANN401 - Celery's signature
+    def start(self, worker: WorkController) -> None:
         """Nothing more: it listens already, or the worker would not have come this far."""
 
-    def stop(self, worker: Any) -> None:  # noqa: ANN401, ARG002 - Celery's signature
+    def stop(self, worker: WorkController) -> None:  # noqa: ARG002 - Celery's signature
         """Listen no more."""
         if self._server is not None and self._thread is not None:
             self._server.shutdown()

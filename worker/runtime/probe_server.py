@@ -29,6 +29,8 @@ from worker.runtime.start_errors import start_error
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from celery.worker import WorkController
+
     from worker.settings import Settings
 
     Probe = Callable[[], str | None]
@@ -51,7 +53,7 @@ class Probes(bootsteps.StartStopStep):
 
     requires = (Preflight,)
 
-    def __init__(self, worker: Any, **kwargs: Any) -> None:  # noqa: ANN401 - Celery's WorkController
+    def __init__(self, worker: WorkController, **kwargs: Any) -> None:
         super().__init__(worker, **kwargs)
         self._server: _Server | None = None
         self._listens = os.getpid()
@@ -59,11 +61,11 @@ class Probes(bootsteps.StartStopStep):
         self._schema: str | None = _UNCHECKED
         self._stop = threading.Event()
 
-    def include_if(self, worker: Any) -> bool:  # noqa: ANN401 - Celery's WorkController
+    def include_if(self, worker: WorkController) -> bool:
         """Without a port nothing listens."""
         return worker.app.feedback.settings.feedback_health_port is not None
 
-    def create(self, worker: Any) -> None:  # noqa: ANN401 - Celery's WorkController
+    def create(self, worker: WorkController) -> None:
         """Listen from the first: a worker that waits for Redis is alive, and not ready."""
         settings: Settings = worker.app.feedback.settings
         host, port = settings.feedback_health_host, settings.feedback_health_port
@@ -82,14 +84,14 @@ class Probes(bootsteps.StartStopStep):
         for name, run in (("health", self._server.serve_forever), ("schema", lambda: self._check_schema(url))):
             threading.Thread(target=run, name=name, daemon=True).start()
 
-    def start(self, worker: Any) -> None:  # noqa: ANN401 - Celery's signature
+    def start(self, worker: WorkController) -> None:
         """Nothing more: it listens already, or the worker would not have come this far."""
 
-    def close(self, worker: Any) -> None:  # noqa: ANN401, ARG002 - Celery's signature
+    def close(self, worker: WorkController) -> None:  # noqa: ARG002 - Celery's signature
         """Be no longer ready, where no signal has stopped the worker but a command, or a fault."""
         self._leave()
 
-    def stop(self, worker: Any) -> None:  # noqa: ANN401, ARG002 - Celery's signature
+    def stop(self, worker: WorkController) -> None:  # noqa: ARG002 - Celery's signature
         """Listen no more."""
         self._stop.set()
         if self._server is not None:

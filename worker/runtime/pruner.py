@@ -6,7 +6,7 @@ import logging
 import random
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from producer.message import QUEUE
 from worker.clients.redis.connections import redis_client
@@ -15,6 +15,8 @@ from worker.dead_letters.store import DeadLetterStore
 from worker.runtime.background_step import BackgroundStep
 
 if TYPE_CHECKING:
+    from celery.worker import WorkController
+
     from worker.settings import Settings
 
 __all__ = ["PRUNED", "Pruner"]
@@ -33,7 +35,7 @@ _LOOK_EVERY: Final = 300.0
 class Pruner(BackgroundStep):
     """A thread that prunes, whatever becomes of it: no worker ends or waits for its sake."""
 
-    def run(self, worker: Any) -> None:  # noqa: ANN401 - Celery's WorkController
+    def run(self, worker: WorkController) -> None:
         """Look now and then whether it is time."""
         settings: Settings = worker.app.feedback.settings
         wait = _FIRST_LOOK

@@ -19,7 +19,7 @@ from producer.message import QUEUE
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from kombu import Exchange
+    from kombu import Connection, Exchange
 
 __all__ = ["CONTROL_EXCHANGE", "EVENT_EXCHANGE", "Control", "Mailbox"]
 
@@ -73,7 +73,7 @@ class Control(control.Control):
 
     Mailbox = Mailbox
 
-    def ask_others(self, command: str, *, connection: Any, within: float) -> Callable[[], list[dict[str, Any]]]:  # noqa: ANN401 - Kombu's
+    def ask_others(self, command: str, *, connection: Connection, within: float) -> Callable[[], list[dict[str, Any]]]:
         """Ask workers of other applications a question that every Celery worker knows.
 
         Args:

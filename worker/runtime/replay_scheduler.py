@@ -15,6 +15,7 @@ from worker.runtime.background_step import BackgroundStep
 
 if TYPE_CHECKING:
     from celery import Celery
+    from celery.worker import WorkController
 
     from worker.dead_letters.replays.advancer import Advancer
 
@@ -32,11 +33,11 @@ class ReplayScheduler(BackgroundStep):
     It has connections of its own, which no child of the pool inherits in use.
     """
 
-    def __init__(self, worker: Any, **kwargs: Any) -> None:  # noqa: ANN401 - Celery's WorkController
+    def __init__(self, worker: WorkController, **kwargs: Any) -> None:
         super().__init__(worker, **kwargs)
         self._was_away = False
 
-    def run(self, worker: Any) -> None:  # noqa: ANN401 - Celery's WorkController
+    def run(self, worker: WorkController) -> None:
         """Watch, whenever this worker takes the steps of plans: `add_consumer` may change that."""
         with closing(worker.app.feedback.make_advancer()) as advancer:
             while True:
@@ -60,7 +61,7 @@ class ReplayScheduler(BackgroundStep):
             self._was_away = False
 
 
-def _takes_steps(worker: Any) -> bool:  # noqa: ANN401 - Celery's WorkController
+def _takes_steps(worker: WorkController) -> bool:
     consumer = getattr(getattr(worker, "consumer", None), "task_consumer", None)
     if consumer is None:  # it is being connected: then what it was started with counts
         return REPLAYS in worker.app.amqp.queues.consume_from

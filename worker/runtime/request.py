@@ -47,7 +47,7 @@ def _ending(method: Callable[..., Any]) -> Callable[..., Any]:
     """Return one of Celery's methods that end a message, which ends it also where it fails."""
 
     @wraps(method)
-    def end(request: TaskRequest, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - Celery's own
+    def end(request: TaskRequest, *args: Any, **kwargs: Any) -> object:
         try:
             return method(request, *args, **kwargs)
         except Exception:
@@ -115,7 +115,7 @@ class TaskRequest(CeleryRequest):
         self._announce_revoked("revoked", False, None, False)
         return True
 
-    def terminate(self, pool: Any, signal: Any = None) -> None:  # noqa: ANN401, ARG002 - Celery's signature
+    def terminate(self, pool: object, signal: str | int | None = None) -> None:  # noqa: ARG002 - Celery's signature
         """Stop nothing: what is on its way to AquilaX can't be taken back, and what waits is revoked."""
         log.info("%s[%s] is not terminated: AquilaX may have it already", self.name, self.id)
 

@@ -20,6 +20,9 @@ from worker.runtime.bootsteps import BrokerCheck
 if TYPE_CHECKING:
     from collections.abc import Collection
 
+    from celery.utils.collections import AttributeDict
+    from celery.worker.consumer import Consumer
+
     from worker.delivery.revocations import Revocations
 
 __all__ = ["KnowRevocations", "revoke", "revoke_by_stamped_headers", "terminate"]
@@ -32,14 +35,20 @@ class KnowRevocations(bootsteps.StartStopStep):
 
     requires = (BrokerCheck,)
 
-    def start(self, consumer: Any) -> None:  # noqa: ANN401 - Celery's Consumer
+    def start(self, consumer: Consumer) -> None:
         """Read it from Redis."""
         channel = default_channel(consumer.connection)
         consumer.app.feedback.revocations.connect(channel.scripting, channel.keys)
 
 
 @control.control_command(variadic="task_id", signature="[id1 [id2 [... [idN]]]]")
-def revoke(state: Any, task_id: Any, terminate: bool = False, signal: Any = None, **_: Any) -> dict[str, Any]:  # noqa: ANN401, ARG001 - Celery's signature
+def revoke(
+    state: AttributeDict,
+    task_id: str | list[str],
+    terminate: bool = False,  # noqa: ARG001 - Celery's argument
+    signal: str | None = None,  # noqa: ARG001 - likewise
+    **_: object,
+) -> dict[str, Any]:
     """Revoke task by task id (or list of ids).
 
     What is on its way to AquilaX can't be taken back, so ``terminate`` stops nothing that runs.
@@ -52,17 +61,17 @@ def revoke(state: Any, task_id: Any, terminate: bool = False, signal: Any = None
 
 
 @control.control_command(variadic="task_id", args=[("signal", str)], signature="<signal> [id1 [id2 [... [idN]]]]")
-def terminate(state: Any, signal: Any, task_id: Any, **_: Any) -> dict[str, Any]:  # noqa: ANN401 - Celery's signature
+def terminate(state: AttributeDict, signal: str | None, task_id: str | list[str], **_: object) -> dict[str, Any]:
     """Revoke task by task id (or list of ids); what runs is not stopped."""
     return dict(revoke(state, task_id, terminate=True, signal=signal))
 
 
 @control.control_command(variadic="headers", signature="[key1=value1 [key2=value2 [... [keyN=valueN]]]]")
 def revoke_by_stamped_headers(
-    state: Any,  # noqa: ANN401 - Celery's signature
-    headers: Any,  # noqa: ANN401 - likewise
+    state: AttributeDict,
+    headers: dict[str, str] | list[str],
     terminate: bool = False,
-    signal: Any = None,  # noqa: ANN401 - likewise
+    signal: str | None = None,
     **_: Any,
 ) -> dict[str, Any]:
     """Revoke task by header (or list of headers)."""
@@ -73,7 +82,7 @@ def revoke_by_stamped_headers(
     return dict(_celerys_stamps(state, headers, terminate, signal))
 
 
-def _revoke(state: Any, criteria: list[str]) -> dict[str, Any] | None:  # noqa: ANN401 - Celery's
+def _revoke(state: AttributeDict, criteria: list[str]) -> dict[str, Any] | None:
     """Revoke feedback; return what is wrong if that failed."""
     revocations: Revocations = state.app.feedback.revocations
 

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import logging
 import sys
-from typing import Any
+from typing import TYPE_CHECKING
 
 from celery.exceptions import WorkerShutdown
+
+if TYPE_CHECKING:
+    from celery.worker.consumer import Consumer
 
 __all__ = ["exit_with_error", "start_error"]
 
@@ -18,7 +21,7 @@ def start_error(problem: object) -> str:
     return f"aquilax-feedback: the worker does not start: {problem}"
 
 
-def exit_with_error(consumer: Any, problem: str) -> None:  # noqa: ANN401 - Celery's Consumer
+def exit_with_error(consumer: Consumer, problem: str) -> None:
     """End a worker that starts; one that had begun before goes on, and tells."""
     if consumer.restart_count > 1:
         log.critical("%s", problem)

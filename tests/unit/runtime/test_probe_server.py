@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from contextlib import contextmanager
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 import requests
@@ -72,7 +72,7 @@ def test_a_worker_that_was_told_to_stop_is_not_ready(sqlite_url: str) -> None:
     with probed(sqlite_url, free_port()) as (step, url):
         eventually(lambda: ready(url) == (200, ""), what="it is ready")
 
-        step.close(None)
+        step.close(cast("Any", None))
 
         assert ready(url) == (503, "it was told to stop")
         assert requests.get(f"{url}/healthz", timeout=5).json() == {"status": "ok"}

@@ -27,6 +27,7 @@ from worker.concurrency.scheduler import current_scheduler
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
+    from urllib3 import BaseHTTPResponse
 
     from worker.concurrency.scheduler import Scheduler
 
@@ -180,11 +181,11 @@ class DeadlineAdapter(HTTPAdapter):
         else:
             connection.close()
 
-    def build_response(self, req: PreparedRequest, resp: Any) -> Response:  # noqa: ANN401 - urllib3's, as requests has it
+    def build_response(self, req: PreparedRequest, resp: BaseHTTPResponse) -> Response:
         """Return what came, without the cookies that it may have set."""
         response = Response()
         response.request, response.url = req, req.url or ""
-        response.raw, response.status_code, response.reason = resp, resp.status, resp.reason
+        response.raw, response.status_code, response.reason = resp, resp.status, resp.reason or ""
         response.headers = CaseInsensitiveDict(resp.headers)
         return response
 

@@ -127,7 +127,7 @@ class ScriptBatcher:
         try:
             with self._client.pipeline(transaction=False) as pipe:
                 for command in commands:
-                    pipe.execute_command(*command)  # type: ignore[no-untyped-call]  # redis-py leaves it untyped
+                    pipe.execute_command(*command)
                 return list(pipe.execute(raise_on_error=False))
         except Exception as error:  # noqa: BLE001 - each caller of the batch gets the error, whatever it is
             return [error] * len(commands)

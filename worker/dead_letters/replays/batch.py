@@ -43,7 +43,7 @@ class LeftOut:
     note: str
 
 
-def event_of(letter: Any, *, was: State, run: str) -> FeedbackEvent | LeftOut:  # noqa: ANN401 - a row of a query
+def event_of(letter: Row[Any] | None, *, was: State, run: str) -> FeedbackEvent | LeftOut:
     """Return the event of a dead letter as it is when its turn comes, or why it has none to send.
 
     Args:

@@ -46,14 +46,14 @@ class _Lazy(click.Group):
         command: click.Command = getattr(import_module(module), attribute)
         return command
 
-    def main(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - click's signature
+    def main(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - click's: what a command returns, or nothing
         """Run a command, whatever its output goes to."""
         from worker.operations.cli.output import prepare_output  # noqa: PLC0415 - after click, which may be missing
 
         prepare_output()
         return super().main(*args, **kwargs)
 
-    def invoke(self, ctx: click.Context) -> Any:  # noqa: ANN401 - click's signature
+    def invoke(self, ctx: click.Context) -> object:
         """Run the command that was named."""
         from worker.operations.cli.output import writing  # noqa: PLC0415 - as in main
 

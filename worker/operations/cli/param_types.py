@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import click
 
@@ -27,7 +27,7 @@ class Text(click.ParamType[str]):
         self.name = name
         self._read = read
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:  # noqa: ANN401 - click's
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> str:
         """Read it."""
         try:
             return self._read(str(value))
@@ -38,7 +38,7 @@ class Text(click.ParamType[str]):
 class WholeNumber(click.IntRange):
     """A whole number in ASCII digits that a database can hold."""
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:  # noqa: ANN401 - click's
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> int:
         """Read it."""
         most = LARGEST if self.max is None else int(self.max)
         try:
@@ -50,7 +50,7 @@ class WholeNumber(click.IntRange):
 class Decimal(click.FloatRange):
     """A number between two others; no NaN, which is neither too small nor too large."""
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:  # noqa: ANN401 - click's
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> float:
         """Read it."""
         try:
             return read_decimal(str(value), least=float(self.min or 0), most=_LONGEST if self.max is None else self.max)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from worker.accounting.table_counts import count_by_state
 from worker.database.models import State
@@ -242,7 +242,7 @@ def find_row(sources: Sources, row_id: str) -> DeadLetterView | None:
     return DeadLetterView(row=rows[0], replays=replays_of(sources.engine(), rows[0].id)) if rows else None
 
 
-def _moments(task: Any) -> list[tuple[datetime, str]]:  # noqa: ANN401 - Celery's own, untyped
+def _moments(task: object) -> list[tuple[datetime, str]]:
     """What Flower has seen of the task since it started, in order."""
     if task is None:
         return []

@@ -5,16 +5,19 @@ from __future__ import annotations
 import os
 import sys
 from functools import wraps
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from worker.policy.environment import drop_flowers_port
+
+if TYPE_CHECKING:
+    import click
 
 __all__ = ["hook"]
 
 _HOOKED: Final = "feedback_dashboard"
 
 
-def hook(command: Any = None) -> None:  # noqa: ANN401 - a command of Click's, from Flower, which is untyped
+def hook(command: click.Command | None = None) -> None:
     """Let Flower's own command install the dashboard before it starts. Nothing happens where Flower is not installed.
 
     Celery loads the command with all others, from Flower's entry point. An entry point of ours with the same name would
@@ -25,12 +28,12 @@ def hook(command: Any = None) -> None:  # noqa: ANN401 - a command of Click's, f
         command: The command; Flower's, if Celery has loaded it, if None.
     """
     command = command or getattr(sys.modules.get("flower.command"), "flower", None)
-    if command is None or getattr(command.callback, _HOOKED, False):
+    if command is None or command.callback is None or getattr(command.callback, _HOOKED, False):
         return
     flower = command.callback
 
     @wraps(flower)
-    def with_dashboard(*arguments: Any, **options: Any) -> Any:  # noqa: ANN401 - as Flower has them
+    def with_dashboard(*arguments: Any, **options: Any) -> object:
         from worker.operations.dashboard.install import install  # noqa: PLC0415 - it imports Tornado, of the extra `flower`
 
         install()

@@ -20,6 +20,7 @@ from worker.policy.request_origin import cross_site
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
+    from types import TracebackType
 
 __all__ = ["Handler", "RequestRefused", "explained", "known_only", "whole"]
 
@@ -210,7 +211,9 @@ class Handler(BaseHandler):  # type: ignore[misc]  # Flower is untyped
             raise RequestRefused(400, "why: expected a few words, for whoever asks later")
         return words
 
-    def log_exception(self, typ: Any, value: Any, tb: Any) -> None:  # noqa: ANN401 - as Tornado has it
+    def log_exception(
+        self, typ: type[BaseException] | None, value: BaseException | None, tb: TracebackType | None
+    ) -> None:
         """What is away is no fault of ours: one line in the log, and no traceback."""
         if isinstance(value, Away):
             log.warning("%s %s is away: %s", self.request.path, value.what, value)

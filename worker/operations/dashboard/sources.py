@@ -6,7 +6,7 @@ import asyncio
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
 import redis
 from sqlalchemy import event
@@ -25,6 +25,7 @@ from worker.policy.redaction import Redaction
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    import psycopg
     from sqlalchemy import Engine
 
     from worker.settings import Settings
@@ -168,7 +169,7 @@ def _database_fix(error: DeadLetterError) -> str:
     return "Do what it says where Flower runs, and load this page again."
 
 
-def _limit_statements(connection: Any, _record: object) -> None:  # noqa: ANN401 - a driver's own connection
+def _limit_statements(connection: psycopg.Connection, _record: object) -> None:
     with connection.cursor() as cursor:
         cursor.execute(f"SET statement_timeout = {_STATEMENT_SECONDS * 1000}")
     connection.commit()

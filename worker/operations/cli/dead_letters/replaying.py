@@ -28,7 +28,7 @@ from worker.operations.cli.replays.summaries import Aftermath, outcome
 from worker.policy.durations import span
 
 if TYPE_CHECKING:
-    from worker.dead_letters.replays.planning import Preview
+    from worker.dead_letters.replays.planning import Preview, PreviewCount
     from worker.dead_letters.selection import Selection
 
 __all__ = ["replay"]
@@ -144,7 +144,7 @@ def _tell_preview(planned: Preview, *, as_json: bool) -> None:
     say(f"would replay {planned.rows:,}{takes}{_left_out(planned)}")
 
 
-def _record(count: Any) -> dict[str, Any]:  # noqa: ANN401 - `worker.dead_letters.replays.planning.PreviewCount`
+def _record(count: PreviewCount) -> dict[str, Any]:
     return {"name": count.name, "words": count.words, "rows": count.rows}
 
 
