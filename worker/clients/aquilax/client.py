@@ -29,7 +29,7 @@ from urllib3.exceptions import HTTPError, NewConnectionError, ProxySchemeUnsuppo
 from urllib3.exceptions import TimeoutError as Urllib3TimeoutError
 
 from producer import __version__
-from worker.clients.aquilax.http import exchange, reply_of
+from worker.clients.aquilax.response import BODY, Reply, exchange
 from worker.clients.aquilax.transport import DeadlineAdapter
 from worker.concurrency.file_descriptors import OutOfDescriptors, is_own_shortage
 from worker.concurrency.scheduler import current_scheduler
@@ -42,7 +42,6 @@ if TYPE_CHECKING:
     from pydantic import SecretStr
 
     from producer import FeedbackEvent
-    from worker.clients.aquilax.response import Reply
 
 __all__ = ["AquilaX"]
 
@@ -175,7 +174,8 @@ class AquilaX:
         )
         self._short = False
         with closing(response):
-            return reply_of(response.status_code, response.raw)
+            raw = response.raw  # read already, see `DeadlineResponse`
+            return Reply(response.status_code, raw.headers.get("Retry-After"), raw.read(BODY))
 
     def _limits(self) -> urllib3.Timeout:
         """A third of the time for each address of the host: behind one that is dead there is time for the next."""

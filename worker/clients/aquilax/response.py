@@ -1,47 +1,81 @@
-"""Reads one HTTP/1.x response from a socket: https://www.rfc-editor.org/rfc/rfc9112#name-message-body-length.
-
-http.client returns the first response that is no 100, also a 103 that announces a 200; urllib3 and requests return what
-it returns. It also knows neither ``Content-Length: 2, 2`` nor a blank before the colon, and waits for the connection's
-end instead. h11 and llhttp refuse much of what is read here.
+"""Reads one HTTP/1.x response from a connection: https://www.rfc-editor.org/rfc/rfc9112.
 
 The status decides what becomes of an event, so it counts as soon as the head is whole. A body that breaks off, or whose
 end can't be told, is a text less for the operator, and a connection that is not used again.
+
+httptools (llhttp, the parser of Node.js) parses the final response. Interim ones never reach it: behind one with
+`Connection: close` it reads nothing, or else joins the digits of that one's Content-Length and the final one's.
+It refuses heads that some servers and proxies send: two Content-Lengths, folded lines, bare newlines, a blank before a
+colon, two before the status. Such a response counts by its status and its Retry-After; its body is taken as it comes,
+and the connection is closed.
 """
 
 from __future__ import annotations
 
 import io
 import re
-from contextlib import closing
+import time
+from contextlib import closing, suppress
 from dataclasses import dataclass
-from enum import Enum, auto
-from http.client import BadStatusLine, HTTPException
+from http.client import BadStatusLine, HTTPException, RemoteDisconnected
 from typing import TYPE_CHECKING, Final
 
+from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 from urllib3 import HTTPResponse
 from urllib3.exceptions import HTTPError
 
-from worker.clients.aquilax.incoming import HEAD, STATUS_LINE
-
 if TYPE_CHECKING:
-    from worker.clients.aquilax.incoming import Incoming
+    import socket
 
-__all__ = ["BODY", "WITHOUT_BODY", "Reply", "read_response"]
+__all__ = ["BODY", "Deadline", "Reply", "exchange", "read_response"]
 
 BODY: Final = 64 * 1024
 """Bytes of a body that are read at the most; the dead-letter table keeps the first 4 KiB of them."""
 
-WITHOUT_BODY: Final = frozenset({204, 304})
+_HEAD: Final = 64 * 1024
+"""Bytes of a head that are read at the most: as much as http.client takes for one line."""
+
+_INTERIM: Final = 10_000
+"""Interim responses that may come before the final one."""
 
 _SILENCE: Final = 1.0
 """Seconds to wait for more of a body that only the connection's end would end."""
 
+_SILENCE_UNPARSED: Final = 0.2
+"""Likewise behind a head that the parser refuses: the connection's end may never have been meant."""
+
+_AT_ONCE: Final = 16 * 1024
 _SWITCHING_PROTOCOLS: Final = 101
 """The one interim status that ends HTTP on its connection. Nothing here asks for it."""
 
-_LINE_ENDS: Final = re.compile(rb"\r?\n")
-_CHUNK_SIZE: Final = re.compile(rb"[0-9a-fA-F]{1,16}")
-_MOST_DIGITS: Final = 18
+_WITHOUT_BODY: Final = frozenset({_SWITCHING_PROTOCOLS, 204, 304})
+_START: Final = b"HTTP/1."
+_STATUS_LINE: Final = re.compile(rb"HTTP/1\.\d[ \t]+([1-9]\d\d)(?:[ \t].*)?\r?", re.DOTALL)
+_HEAD_ENDS: Final = re.compile(rb"\n\r?\n")
+
+
+class Deadline:
+    """When a response must have come.
+
+    Args:
+        timeout: In so many seconds from now.
+    """
+
+    __slots__ = ("_at",)
+
+    def __init__(self, timeout: float) -> None:
+        self._at = time.monotonic() + timeout
+
+    def left(self) -> float:
+        """Return how many seconds are left.
+
+        Raises:
+            TimeoutError: None are.
+        """
+        left = self._at - time.monotonic()
+        if left <= 0:
+            raise TimeoutError("the response took longer than the whole request may take")
+        return left
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,45 +93,99 @@ class Reply:
     body: bytes
 
 
-class _Ends(Enum):
-    """How a body ends."""
+class _Parsed:
+    """What httptools has parsed of a final response; its methods named ``on_…`` are what httptools calls.
 
-    AT_ONCE = auto()
-    BY_LENGTH = auto()
-    BY_CHUNKS = auto()
-    BY_CLOSING = auto()
-    NOT_TOLD = auto()
+    Attributes:
+        status: Its status, once its head is whole; 0 before.
+        headers: Of its head, by their names in lower case.
+        body: What has come of it.
+        complete: Whether the body has ended.
+        framed: Whether the head says where the body ends.
+        refused: Whether the parser takes no more.
+        keeps: Whether the connection goes on behind the response, and no doubt is left where that ends.
+    """
+
+    __slots__ = (
+        "_parser", "body", "complete", "framed", "headers", "keeps", "on_body", "on_header", "refused", "status",
+    )  # fmt: skip
+
+    def __init__(self) -> None:
+        self.status = 0
+        self.headers: dict[bytes, bytes] = {}
+        self.on_header = self.headers.__setitem__
+        self.body = bytearray()
+        self.on_body = self.body.extend
+        self.framed = self.complete = self.refused = self.keeps = False
+        self._parser = HttpResponseParser(self)
+        # As old proxies send them: a length beside chunks, which count; a blank behind a chunk's size.
+        self._parser.set_dangerous_leniencies(lenient_chunked_length=True, lenient_spaces_after_chunk_size=True)
+
+    def close(self) -> None:
+        """Break the cycle with the parser, so that no response waits for a garbage collection."""
+        del self._parser
+
+    def feed(self, data: bytes) -> None:
+        """Parse what has come."""
+        try:
+            self._parser.feed_data(data)
+        except (HttpParserError, HttpParserUpgrade):
+            self.refused = True
+
+    def on_message_begin(self) -> None:
+        """Refuse a second response: nothing asked for it."""
+        if self.complete:
+            raise HTTPException("more came than was asked for")
+
+    def on_headers_complete(self) -> None:
+        """Take how the body ends, and whether another reader may see another end."""
+        status = self._parser.get_status_code()
+        if not _is_final(status):
+            raise HTTPException("an interim response")
+        self.status = status
+        self.headers = headers = {name.lower(): value for name, value in self.headers.items()}  # trailers come later
+        length, coding = headers.get(b"content-length"), headers.get(b"transfer-encoding")
+        if status in _WITHOUT_BODY:
+            self.framed, doubtful = True, bool(coding or (length and length.strip(b"0 \t")))
+        elif coding is not None:
+            self.framed = coding.lower().rstrip().endswith(b"chunked")
+            doubtful = length is not None or self._parser.get_http_version() == "1.0"
+        else:
+            self.framed, doubtful = length is not None, False
+        # Outside a callback should_keep_alive() tells of the next message.
+        self.keeps = not doubtful and status != _SWITCHING_PROTOCOLS and self._parser.should_keep_alive()
+
+    def on_message_complete(self) -> None:
+        """Know that no more is to come."""
+        self.complete = True
 
 
-@dataclass(frozen=True, slots=True)
-class _Head:
-    """A final status line, and the headers behind it by their names in lower case."""
-
-    minor: int
-    status: int
-    headers: dict[bytes, bytes]
-
-    def listed(self, name: bytes) -> list[bytes]:
-        """The elements of a header that is a list, in lower case."""
-        elements = (element.strip().lower() for element in self.headers.get(name, b"").split(b","))
-        return [element for element in elements if element]
-
-    @property
-    def keeps(self) -> bool:
-        """Whether the server says that the connection goes on, and its framing leaves no doubt where the body ends."""
-        asked = self.listed(b"connection")
-        if b"close" in asked or self.status == _SWITCHING_PROTOCOLS:
-            return False
-        if self.minor == 0:
-            return b"keep-alive" in asked and b"transfer-encoding" not in self.headers
-        return not (b"transfer-encoding" in self.headers and b"content-length" in self.headers)
-
-
-def read_response(incoming: Incoming) -> tuple[Reply, bool]:
-    """Read a final response; any number of interim ones may come before it.
+def exchange(sock: socket.socket, request: bytes, *, timeout: float) -> tuple[Reply, bool]:
+    """Send a GET and read its response.
 
     Args:
-        incoming: What has come, and the connection.
+        sock: A connection on which nothing is under way.
+        request: The whole request.
+        timeout: Seconds until the response's last byte.
+
+    Returns:
+        See `read_response`.
+
+    Raises:
+        OSError, http.client.HTTPException: See `read_response`.
+    """
+    deadline = Deadline(timeout)
+    sock.settimeout(timeout)
+    sock.sendall(request)
+    return read_response(sock, deadline)
+
+
+def read_response(sock: socket.socket, deadline: Deadline) -> tuple[Reply, bool]:
+    """Read a final response; interim ones may come before it.
+
+    Args:
+        sock: The connection.
+        deadline: When the whole response must have come.
 
     Returns:
         The response, and whether the connection can be used again.
@@ -106,119 +194,115 @@ def read_response(incoming: Incoming) -> tuple[Reply, bool]:
         OSError, http.client.HTTPException: No final response came, or none whose head can be read. The connection
             can't be used again.
     """
-    head = _read_head(incoming.take_head())
-    while 100 <= head.status < 200 and head.status != _SWITCHING_PROTOCOLS:  # noqa: PLR2004 - HTTP's class of interim ones
-        head = _read_head(incoming.take_head())
-    ends, length, codings = (_Ends.NOT_TOLD, 0, []) if incoming.cut else _framing(head)
-    body, whole = _read_body(incoming, ends, length, wanted=not 200 <= head.status < 300)  # noqa: PLR2004 - likewise
-    retry_after = head.headers.get(b"retry-after")
-    return (
-        Reply(
-            status=head.status,
-            retry_after=None if retry_after is None else retry_after.decode("latin-1"),
-            body=_decoded(body, [*head.listed(b"content-encoding"), *codings]),
-        ),
-        whole and head.keeps and incoming.is_clean(),
+    got = _receive(sock, deadline)
+    if got.startswith(_START) and (response := _read_final(sock, deadline, got)):  # as it nearly always is
+        return response
+    for _ in range(_INTERIM):
+        status, ends, got = _read_head(sock, deadline, got)
+        if _is_final(status):
+            parsable = ends and _read_final(sock, deadline, got)
+            return parsable or (_read_unparsed(sock, deadline, status, got, ends), False)
+        got = got[ends:]
+    raise HTTPException(f"no final response behind {_INTERIM} interim ones")
+
+
+def _receive(sock: socket.socket, deadline: Deadline, *, silence: float | None = None) -> bytes:
+    """Read once, and wait no longer than ``silence`` seconds for it, if they are given."""
+    left = deadline.left()
+    sock.settimeout(left if silence is None else min(left, silence))
+    return sock.recv(_AT_ONCE)
+
+
+def _read_head(sock: socket.socket, deadline: Deadline, got: bytes) -> tuple[int, int, bytes]:
+    """Read until a head is whole, or too long.
+
+    Returns:
+        The status; where the head ends, 0 if it is too long; and what has come, from the head's first byte.
+    """
+    searched = 0
+    while True:
+        got = got.lstrip(b"\r\n")
+        first, newline, _ = got.partition(b"\n")
+        status_line = _STATUS_LINE.fullmatch(first) if newline else None
+        if (newline and not status_line) or not got.startswith(_START[: len(got)]):
+            raise BadStatusLine(repr(first[:40]))
+        if status_line and (end := _HEAD_ENDS.search(got, max(0, searched - 2))):
+            return int(status_line[1]), end.end(), got
+        if len(got) > _HEAD:
+            if status_line is None:
+                raise BadStatusLine(repr(first[:40]))
+            return int(status_line[1]), 0, got
+        searched = len(got)
+        some = _receive(sock, deadline)
+        if not some:
+            raise RemoteDisconnected("the connection was closed before the response's head had come")
+        got += some
+
+
+def _read_final(sock: socket.socket, deadline: Deadline, got: bytes) -> tuple[Reply, bool] | None:
+    """Read the rest of a response; None if this is not the whole head of a final one, or the parser refuses it."""
+    parsed = _Parsed()
+    try:
+        parsed.feed(got)
+        if not parsed.status:
+            return None
+        if not parsed.complete and (parsed.framed or not _is_success(parsed.status)):
+            with suppress(OSError):  # the status has come: a body that breaks off changes nothing
+                _read_body(sock, deadline, parsed)
+        pending = getattr(sock, "pending", None)  # what TLS has deciphered, and nothing else would tell of
+        reusable = parsed.complete and parsed.keeps and not parsed.refused and not (pending and pending())
+        return _reply(parsed.status, parsed.headers, parsed.body), reusable
+    finally:
+        parsed.close()
+
+
+def _read_body(sock: socket.socket, deadline: Deadline, parsed: _Parsed) -> None:
+    """Read as much of a body as is kept."""
+    silence = None if parsed.framed else _SILENCE
+    while not (parsed.complete or parsed.refused) and len(parsed.body) < BODY:
+        some = _receive(sock, deadline, silence=silence)
+        if not some:
+            return
+        parsed.feed(some)
+
+
+def _read_unparsed(sock: socket.socket, deadline: Deadline, status: int, got: bytes, ends: int) -> Reply:
+    """Read what can be read of a response whose head is too long, or refused by the parser: see `_read_head`."""
+    if not ends:
+        return Reply(status, None, b"")
+    lines = (line.partition(b":") for line in got[:ends].split(b"\n"))
+    headers = {name.strip().lower(): value.strip() for name, _, value in lines}
+    body = bytearray(got[ends:])
+    with suppress(OSError):
+        while not _is_success(status) and len(body) < BODY:
+            if not (some := _receive(sock, deadline, silence=_SILENCE_UNPARSED)):
+                break
+            body += some
+    return _reply(status, headers, body)
+
+
+def _is_final(status: int) -> bool:
+    return status >= 200 or status == _SWITCHING_PROTOCOLS  # noqa: PLR2004 - what is below is interim
+
+
+def _is_success(status: int) -> bool:
+    return 200 <= status < 300  # noqa: PLR2004 - HTTP's class of successes
+
+
+def _reply(status: int, headers: dict[bytes, bytes], body: bytearray) -> Reply:
+    retry_after = headers.get(b"retry-after")
+    return Reply(
+        status=status,
+        retry_after=None if retry_after is None else retry_after.strip().decode("latin-1"),
+        body=_decoded(bytes(body[:BODY]), headers.get(b"content-encoding")),
     )
 
 
-def _read_head(raw: bytes) -> _Head:
-    first, *lines = _LINE_ENDS.split(raw)
-    status_line = STATUS_LINE.fullmatch(first)
-    if status_line is None:
-        raise BadStatusLine(repr(first[:40]))
-    headers: dict[bytes, bytes] = {}
-    name = b""
-    for line in lines:
-        if line.startswith((b" ", b"\t")):
-            added = line.strip()
-        else:
-            name, colon, added = line.partition(b":")
-            name, added = name.strip().lower() if colon else b"", added.strip()
-            if name in headers:
-                headers[name] += b","
-        if name:
-            headers[name] = b" ".join(filter(None, (headers.get(name), added)))
-    return _Head(minor=int(status_line["minor"]), status=int(status_line["status"]), headers=headers)
-
-
-def _framing(head: _Head) -> tuple[_Ends, int, list[bytes]]:
-    """How the body ends, its length if it has one, and the codings of its transfer other than chunks."""
-    codings = [coding for coding in head.listed(b"transfer-encoding") if coding != b"identity"]
-    lengths = head.listed(b"content-length")
-    if head.status in WITHOUT_BODY or head.status == _SWITCHING_PROTOCOLS:
-        announced = codings or any(length.strip(b"0") for length in lengths)
-        return (_Ends.NOT_TOLD if announced else _Ends.AT_ONCE), 0, []
-    if codings:
-        by_chunks = codings[-1] == b"chunked" and codings.count(b"chunked") == 1
-        others = [coding for coding in codings if coding != b"chunked"]
-        return (_Ends.BY_CHUNKS if by_chunks else _Ends.BY_CLOSING), 0, others
-    if b"content-length" not in head.headers:
-        return _Ends.BY_CLOSING, 0, []
-    values = {length.lstrip(b"0") or b"0" for length in lengths if length.isdigit()}
-    if len(values) != 1 or not all(length.isdigit() for length in lengths):
-        return _Ends.NOT_TOLD, 0, []
-    (value,) = values
-    return _Ends.BY_LENGTH, BODY + 1 if len(value) > _MOST_DIGITS else int(value), []
-
-
-def _read_body(incoming: Incoming, ends: _Ends, length: int, *, wanted: bool) -> tuple[bytes, bool]:
-    """Return as much of a body as is kept, and whether that is the whole.
-
-    Args:
-        incoming: Where it comes from.
-        ends: How it ends.
-        length: How long it is, if that is how.
-        wanted: Whether it is worth waiting for though the connection can't be used again.
-    """
-    body = bytearray()
-    whole = False
-    try:
-        match ends:
-            case _Ends.AT_ONCE:
-                whole = True
-            case _Ends.BY_LENGTH:
-                whole = incoming.take(min(length, BODY), body) and length <= BODY
-            case _Ends.BY_CHUNKS:
-                whole = _take_chunks(incoming, body)
-            case _Ends.BY_CLOSING if wanted:
-                while len(body) < BODY and (incoming.got or incoming.more(silence=_SILENCE)):
-                    incoming.take(min(len(incoming.got), BODY - len(body)), body)
-    except (OSError, HTTPException):
-        pass  # the status has come: a body that breaks off changes nothing
-    return bytes(body), whole
-
-
-def _take_chunks(incoming: Incoming, body: bytearray) -> bool:
-    """Take the chunks of a body and the trailers behind it; return whether they have ended."""
-    while True:
-        size = incoming.take_line().partition(b";")[0].strip(b" \t")
-        if not _CHUNK_SIZE.fullmatch(size):
-            raise HTTPException("the size of a chunk can't be read")
-        length = int(size, 16)
-        if not length:
-            return _take_trailers(incoming)
-        room = BODY - len(body)
-        if not incoming.take(min(length, room), body) or length > room:
-            return False
-        if incoming.take_line():
-            raise HTTPException("a chunk is longer than its size says")
-
-
-def _take_trailers(incoming: Incoming) -> bool:
-    taken = 0
-    while line := incoming.take_line():
-        taken += len(line)
-        if taken > HEAD:
-            return False
-    return True
-
-
-def _decoded(body: bytes, codings: list[bytes]) -> bytes:
+def _decoded(body: bytes, codings: bytes | None) -> bytes:
     """Return a body as it was before it was encoded; nothing, if that can't be told."""
     if not codings:
         return body
-    headers = {"Content-Encoding": b", ".join(codings).decode("latin-1")}
+    headers = {"Content-Encoding": codings.decode("latin-1")}
     try:
         with closing(HTTPResponse(io.BytesIO(body), headers=headers, preload_content=False)) as encoded:
             return encoded.read(BODY, decode_content=True)

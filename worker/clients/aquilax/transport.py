@@ -21,8 +21,7 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConnectionError
 from urllib3.util.connection import is_connection_dropped
 
-from worker.clients.aquilax.incoming import Deadline, Incoming
-from worker.clients.aquilax.response import read_response
+from worker.clients.aquilax.response import Deadline, read_response
 from worker.concurrency.scheduler import current_scheduler
 
 if TYPE_CHECKING:
@@ -74,7 +73,7 @@ class DeadlineResponse(http.client.HTTPResponse):
         Raises:
             OSError, http.client.HTTPException: No final response came, or none that can be read.
         """
-        reply, reusable = read_response(Incoming(self._sock, Deadline(self._sock.gettimeout() or _FOR_EVER)))
+        reply, reusable = read_response(self._sock, Deadline(self._sock.gettimeout() or _FOR_EVER))
         self.fp.close()
         self.fp = io.BufferedReader(io.BytesIO(reply.body))
         self.version, self.status, self.reason = 11, reply.status, ""

@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from worker.clients.aquilax.incoming import Deadline, Incoming
-from worker.clients.aquilax.response import BODY, Reply, read_response
+from worker.clients.aquilax.response import BODY, Deadline, Reply, read_response
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -41,7 +40,7 @@ def read(parts: Sequence[bytes], *, closes: bool = False, timeout: float = _TIME
         server = threading.Thread(target=serve)
         server.start()
         try:
-            return read_response(Incoming(ours, Deadline(timeout)))
+            return read_response(ours, Deadline(timeout))
         except (OSError, HTTPException) as error:
             return error
         finally:
@@ -57,17 +56,20 @@ def head(*headers: str, status: str = "HTTP/1.1 400 Bad Request") -> bytes:
 FRAMINGS = {
     "a length": (head("Content-Length: 2") + b"ok", b"ok", True),
     "no reason": (head("Content-Length: 2", status="HTTP/1.1 400") + b"ok", b"ok", True),
-    "length twice in a line": (head("Content-Length: 2, 2") + b"ok", b"ok", True),
-    "length in two lines": (head("Content-Length: 2", "Content-Length: 2") + b"ok", b"ok", True),
-    "lengths that differ": (head("Content-Length: 2, 3") + b"ok", b"", False),
-    "differing lines": (head("Content-Length: 2", "Content-Length: 3") + b"ok", b"", False),
-    "no number": (head("Content-Length: two") + b"ok", b"", False),
-    "below 0": (head("Content-Length: -1") + b"ok", b"", False),
-    "an empty length": (head("Content-Length:") + b"ok", b"", False),
+    "length twice in a line": (head("Content-Length: 2, 2") + b"ok", b"ok", False),
+    "length in two lines": (head("Content-Length: 2", "Content-Length: 2") + b"ok", b"ok", False),
+    "lengths that differ": (head("Content-Length: 2, 3") + b"ok", b"ok", False),
+    "differing lines": (head("Content-Length: 2", "Content-Length: 3") + b"ok", b"ok", False),
+    "no number": (head("Content-Length: two") + b"ok", b"ok", False),
+    "below 0": (head("Content-Length: -1") + b"ok", b"ok", False),
+    "an empty length": (head("Content-Length:") + b"ok", b"ok", False),
     "chunked": (head("Transfer-Encoding: chunked") + b"2\r\nok\r\n0\r\n\r\n", b"ok", True),
     "Chunked": (head("Transfer-Encoding: Chunked") + b"2\r\nok\r\n0\r\n\r\n", b"ok", True),
     "chunks": (head("Transfer-Encoding: chunked") + b"1\r\no\r\n01\r\nk\r\n000\r\n\r\n", b"ok", True),
-    "chunk extensions": (head("Transfer-Encoding: chunked") + b'2 ;a="b;c"; d\r\nok\r\n0;e\r\n\r\n', b"ok", True),
+    "chunk extensions": (head("Transfer-Encoding: chunked") + b'2;a="b;c";d\r\nok\r\n0;e\r\n\r\n', b"ok", True),
+    "a blank behind a chunk's size": (head("Transfer-Encoding: chunked") + b"2 \r\nok\r\n0\r\n\r\n", b"ok", True),
+    "a blank before a chunk extension": (head("Transfer-Encoding: chunked") + b"2 ;a\r\nok\r\n0\r\n\r\n", b"ok", True),
+    "a blank in a chunk extension": (head("Transfer-Encoding: chunked") + b"2; a\r\nok\r\n0\r\n\r\n", b"", False),
     "trailers": (head("Transfer-Encoding: chunked") + b"2\r\nok\r\n0\r\nX: y\r\nZ: 0\r\n\r\n", b"ok", True),
     "chunked and a length": (
         head("Content-Length: 9", "Transfer-Encoding: chunked") + b"2\r\nok\r\n0\r\n\r\n",
@@ -81,13 +83,15 @@ FRAMINGS = {
     "304": (head(status="HTTP/1.1 304 Not Modified"), b"", True),
     "204 with a length": (head("Content-Length: 2", status="HTTP/1.1 204 No Content"), b"", False),
     "304 with a length": (head("Content-Length: 2", status="HTTP/1.1 304 Not Modified"), b"", False),
-    "obs-fold": (head("X: a", "  b", "Content-Length:", " 2") + b"ok", b"ok", True),
+    "obs-fold": (head("X: a", "  b", "Content-Length:", " 2") + b"ok", b"ok", False),
     "bare newlines": (head("Content-Length: 2").replace(b"\r\n", b"\n") + b"ok", b"ok", False),
     "mixed newlines": (b"HTTP/1.1 400 x\nContent-Length: 2\r\n\nok", b"ok", False),
     "empty lines ahead": (b"\r\n\r\n" + head("Content-Length: 2") + b"ok", b"ok", True),
-    "a blank before the colon": (head("Content-Length : 2") + b"ok", b"ok", True),
+    "a blank before the colon": (head("Content-Length : 2") + b"ok", b"ok", False),
+    "two blanks before the status": (head("Content-Length: 2", status="HTTP/1.1  400 x") + b"ok", b"ok", False),
     "tabs around the value": (head("Content-Length:\t2\t") + b"ok", b"ok", True),
-    "a line without a colon": (head("nonsense", " folded", "Content-Length: 2") + b"ok", b"ok", True),
+    "a line without a colon": (head("nonsense", " folded", "Content-Length: 2") + b"ok", b"ok", False),
+    "a NUL": (head("X: \0", "Content-Length: 2") + b"ok", b"ok", False),
     "HTTP/1.0": (head("Content-Length: 2", status="HTTP/1.0 400 x") + b"ok", b"ok", False),
     "HTTP/1.0 that is kept": (
         head("Content-Length: 2", "Connection: Keep-Alive", status="HTTP/1.0 400 x") + b"ok",
@@ -100,7 +104,14 @@ FRAMINGS = {
     "101": (head("Upgrade: websocket", status="HTTP/1.1 101 Switching Protocols"), b"", False),
     "one more byte": (head("Content-Length: 2") + b"ok!", b"ok", False),
     "another response": (head("Content-Length: 2") + b"ok" + OK, b"ok", False),
-    "a byte behind chunks": (head("Transfer-Encoding: chunked") + b"2\r\nok\r\n0\r\n\r\n\n", b"ok", False),
+    "half a response": (head("Content-Length: 2") + b"ok" + OK[:20], b"ok", False),
+    "a byte behind chunks": (head("Transfer-Encoding: chunked") + b"2\r\nok\r\n0\r\n\r\n!", b"ok", False),
+    "an empty line behind": (head("Content-Length: 2") + b"ok\r\n", b"ok", True),
+    "HTTP/1.0 in chunks": (
+        head("Connection: keep-alive", "Transfer-Encoding: chunked", status="HTTP/1.0 400 x") + b"2\r\nok\r\n0\r\n\r\n",
+        b"ok",
+        False,
+    ),
     "gzip": (
         head(f"Content-Length: {len(gzip.compress(b'ok', mtime=0))}", "Content-Encoding: gzip")
         + gzip.compress(b"ok", mtime=0),
@@ -136,9 +147,9 @@ def test_no_cut_between_two_bytes_changes_what_is_read(name: str) -> None:
     whole = EARLY_HINTS + sent
 
     for at in range(1, len(whole)):
-        reply, kept = read([whole[:at], whole[at:]])
+        reply, kept = read([whole[:at], whole[at:]], closes=True)
         assert (reply.status, reply.body, kept) == (400, body, reusable), at
-    assert read([whole[at : at + 1] for at in range(len(whole))])[0].body == body
+    assert read([whole[at : at + 1] for at in range(len(whole))], closes=True)[0].body == body
 
 
 def test_any_number_of_interim_responses_may_come_before() -> None:
@@ -173,7 +184,7 @@ def test_of_an_error_without_a_length_the_text_is_kept() -> None:
 
 def test_a_body_is_read_no_further_than_it_is_kept() -> None:
     """In whatever way it is sent."""
-    long = b"x" * (BODY + 5)
+    long = b"x" * (BODY * 2)
 
     for sent in (
         head(f"Content-Length: {'9' * 30}") + long,
@@ -184,6 +195,14 @@ def test_a_body_is_read_no_further_than_it_is_kept() -> None:
         assert (len(reply.body), kept) == (BODY, False)
 
 
+@pytest.mark.parametrize("odd", ["X: a\r\n b", "no colon", "Content-Length: 2, 3", "X\0: y", "Retry-After : 6"])
+def test_a_head_that_the_parser_refuses_says_when_to_try_again(odd: str) -> None:
+    """As any other; the last one counts."""
+    reply, kept = read([head(odd, "Retry-After: 7 ", "Content-Encoding: gzip", status="HTTP/1.1 503 x")])
+
+    assert (reply.status, reply.retry_after, kept) == (503, "7", False)
+
+
 @pytest.mark.parametrize(
     "sent",
     [
@@ -191,6 +210,8 @@ def test_a_body_is_read_no_further_than_it_is_kept() -> None:
         b"HTTP/1.1 2000 OK\r\nContent-Length: 0\r\n\r\n",
         b"HTTP/1.1 099 OK\r\nContent-Length: 0\r\n\r\n",
         b"HTTP/2 200\r\nContent-Length: 0\r\n\r\n",
+        b"HTTP/2.0 200 OK\r\nContent-Length: 0\r\n\r\n",
+        b"RTSP/1.0 200 OK\r\nContent-Length: 0\r\n\r\n",
         b"<html>",
     ],
 )
@@ -202,7 +223,9 @@ def test_what_is_no_http_is_refused_at_once(sent: bytes) -> None:
     assert time.monotonic() - began < _TIMEOUT / 2
 
 
-@pytest.mark.parametrize("sent", [EARLY_HINTS, b"HTTP/1.1 200 OK\r\nContent-Le", b"HTTP/1.1 200"])
+@pytest.mark.parametrize(
+    "sent", [EARLY_HINTS, b"HTTP/1.1 200 OK\r\nContent-Le", b"HTTP/1.1 200 OK\n no head\nContent-Le", b"HTTP/1.1 200"]
+)
 def test_a_head_that_breaks_off_is_no_response(sent: bytes) -> None:
     """What was meant can't be told; the event is sent again."""
     assert isinstance(read([sent], closes=True), HTTPException | OSError)
