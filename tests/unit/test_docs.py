@@ -232,3 +232,26 @@ def test_every_state_is_drawn(picture: str, states: type[StrEnum]) -> None:
     drawn = re.findall(r'class="head middle"[^>]*>([^<]+)<', (ROOT / "docs" / f"{picture}.svg").read_text())
 
     assert set(states) - {State.REPLAYING} <= {name for each in drawn for name in each.split(", ")}
+
+
+def test_each_step_of_an_event_leads_to_its_code() -> None:
+    """From the producer to the outcome, in the order in which it goes; that the links lead there is tested above."""
+    page = (ROOT / "docs" / "one-event.md").read_text()
+    steps = re.findall(r"^(\d)\. \*\*(\w+)\.\*\* (.+?)(?=^\d\. |^A dead)", page, re.MULTILINE | re.DOTALL)
+
+    assert [int(number) for number, _, _ in steps] == list(range(1, 10))
+    assert [name.lower() for _, name, _ in steps] == [
+        "producer", "redis", "fetch", "request", "task", "delivery", "client", "policy", "outcome",
+    ]  # fmt: skip
+    assert all(re.search(r"\]\(\.\./\w+/[^)]*\.(?:py#\w|lua)", text) for _, _, text in steps)
+
+
+def test_the_glossary_says_each_term_once_and_where_it_lives() -> None:
+    """With a link, which the test of the links follows."""
+    page = (ROOT / "docs" / "glossary.md").read_text()
+    rows = [row for row in re.findall(r"^\| (.+) \|$", page, re.MULTILINE) if not row.startswith(("Term", "---"))]
+    terms = [term for row in rows for term in row.split(" | ")[0].split(", ")]
+
+    assert len(rows) > 40
+    assert len(set(terms)) == len(terms)
+    assert all("](../" in row.split(" | ")[2] for row in rows)
