@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from worker.operations.dashboard.discards import Discards
 from worker.operations.dashboard.filters import NAMES
@@ -144,7 +144,7 @@ class DiscardPage(HtmlHandler):
 
 def discards_of(handler: Handler) -> Discards:
     """Return the discards of this Flower."""
-    application = handler.application
+    application: Any = handler.application  # which carries them
     if not hasattr(application, "feedback_discards"):
         application.feedback_discards = Discards(handler.sources)
     discards: Discards = application.feedback_discards

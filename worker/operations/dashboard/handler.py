@@ -83,7 +83,7 @@ def known_only(arguments: Iterable[str], names: Sequence[str]) -> None:
         raise RequestRefused(400, f"{unknown[0][:40]!r} is no field here: expected {expected}")
 
 
-class Handler(BaseHandler):  # type: ignore[misc]  # Flower is untyped
+class Handler(BaseHandler):
     """A handler of the dashboard, inside Flower."""
 
     current_user: Any
@@ -161,7 +161,7 @@ class Handler(BaseHandler):  # type: ignore[misc]  # Flower is untyped
     @property
     def sources(self) -> Sources:
         """The database and Redis; one for the whole Flower."""
-        application = self.application
+        application: Any = self.application  # which carries it
         if not hasattr(application, "feedback_sources"):
             application.feedback_sources = Sources(application.capp.feedback.settings)
         sources: Sources = application.feedback_sources

