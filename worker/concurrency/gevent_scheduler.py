@@ -19,19 +19,19 @@ import time
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property, partial
-from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import gevent
 import gevent.socket
 import gevent.ssl
-from gevent.hub import Waiter
+from gevent.hub import Waiter as GeventWaiter
 
 from worker.concurrency.scheduler import set_current_scheduler
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from worker.concurrency.scheduler import SocketOptions
+    from worker.concurrency.scheduler import SocketOptions, Waiter
 
 __all__ = ["GeventScheduler", "Job"]
 
@@ -67,7 +67,7 @@ class GeventScheduler:
         self._at_once = limit
         self._jobs: deque[Job] = deque()
         self._running: dict[Job, None] = {}
-        self._idle: list[Waiter] = []
+        self._idle: list[GeventWaiter[Job]] = []
         self._woken: deque[Iterable[Waiter]] = deque()
         self._cleanups: dict[Callable[[], None], None] = {}
         self._changing = threading.Lock()
@@ -160,7 +160,7 @@ class GeventScheduler:
         self._hub = gevent.get_hub()
         self._signal = self._hub.loop.async_()
         self._signal.start(self._on_signal)
-        self._end = Waiter(self._hub)
+        self._end: GeventWaiter[None] = GeventWaiter(self._hub)
         self._ready.set()
         try:
             self._end.get()
@@ -208,10 +208,10 @@ class GeventScheduler:
                 self._running.pop(job, None)
             job = self._next() or self._wait_for_another()
 
-    def _wait_for_another(self) -> Job | None:
-        waiter = Waiter()
+    def _wait_for_another(self) -> Job:
+        waiter: GeventWaiter[Job] = GeventWaiter()
         self._idle.append(waiter)
-        return cast("Job | None", waiter.get())
+        return waiter.get()
 
     def spawn(self, call: Callable[[], None]) -> None:
         """See `worker.concurrency.scheduler.Scheduler`."""
@@ -219,11 +219,11 @@ class GeventScheduler:
 
     def waiter(self) -> Waiter:
         """See `worker.concurrency.scheduler.Scheduler`."""
-        return Waiter()
+        return GeventWaiter()
 
     def run_in_thread(self, call: Callable[[], T]) -> T:
         """See `worker.concurrency.scheduler.Scheduler`."""
-        waiter = Waiter()
+        waiter = self.waiter()
         future = self._threads.submit(contextvars.copy_context().run, call)
         future.add_done_callback(lambda _: self.wake_threadsafe((waiter,)))
         waiter.get()
@@ -244,7 +244,7 @@ class GeventScheduler:
                 sock.close()
                 failed = error
             else:
-                return cast("socket.socket", sock)
+                return sock
         raise failed or OSError("the host has no address")
 
     def adopt_socket(self, sock: socket.socket) -> socket.socket:
@@ -252,7 +252,7 @@ class GeventScheduler:
         timeout = sock.gettimeout()
         adopted = gevent.socket.socket(sock.family, sock.type, sock.proto, fileno=sock.detach())
         adopted.settimeout(timeout)
-        return cast("socket.socket", adopted)
+        return adopted
 
     @cached_property
     def tls_context(self) -> ssl.SSLContext:
@@ -265,7 +265,7 @@ class GeventScheduler:
             context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN | ssl.VERIFY_X509_STRICT
         context.post_handshake_auth = True
         context.hostname_checks_common_name = False
-        return cast("ssl.SSLContext", context)
+        return context
 
     def add_cleanup(self, close: Callable[[], None]) -> None:
         """See `worker.concurrency.scheduler.Scheduler`."""

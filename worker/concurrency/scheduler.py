@@ -27,6 +27,9 @@ class Waiter(Protocol):
     def get(self) -> object:
         """Yield to the other tasks until this waiter is woken."""
 
+    def switch(self, value: None, /) -> object:
+        """Resume the task at once; in the scheduler's thread."""
+
 
 class Scheduler(Protocol):
     """Runs many tasks in one thread; a task that waits yields to the others."""
