@@ -42,7 +42,7 @@ class Connection:
 
     def __init__(self, owner: RedisConnection) -> None:
         self._owner = owner
-        self.socket: socket.socket = owner._sock  # noqa: SLF001 - redis-py has no other way to it
+        self.socket: socket.socket = owner._sock  # noqa: SLF001 - redis-py has no public way to its socket
         self.socket.setblocking(False)
         self._inside = OPENSSL if isinstance(self.socket, ssl.SSLSocket) else nullcontext()
         self._poller = poller(self.socket, READABLE)

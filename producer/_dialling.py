@@ -37,7 +37,7 @@ def _dial(address: Address, future: Future[Connection]) -> None:
     try:
         with OPENSSL.handshake() if address.tls else nullcontext():
             connection = _connect(address)
-    except BaseException as error:  # noqa: BLE001 - whoever waits for the future must hear of it
+    except BaseException as error:  # noqa: BLE001 - the waiting task gets every error
         unavailable = BrokerUnavailable(f"can't connect to {address}: {said(error)}")
         unavailable.__cause__ = error
         future.set_exception(unavailable)

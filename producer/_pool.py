@@ -130,7 +130,7 @@ _POOLS: Final[WeakSet[Pool]] = WeakSet()
 def _after_fork_in_child() -> None:
     """A child shares neither sockets, nor turns held by threads that it does not have, with its parent."""
     for pool in list(_POOLS):
-        pool._start_afresh()  # noqa: SLF001 - the same module
+        pool._start_afresh()  # noqa: SLF001 - a private method of this module
 
 
 os.register_at_fork(after_in_child=_after_fork_in_child)

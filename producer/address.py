@@ -95,7 +95,7 @@ class Address:
 
 
 def _parsed(url: str) -> dict[str, Any]:
-    from redis import connection  # noqa: PLC0415 - as in Address.__init__
+    from redis import connection  # noqa: PLC0415 - importing redis-py is slow; see Address.__init__
 
     parse: Callable[[str], dict[str, Any]] = connection.parse_url
     return _concealed(parse(url))
@@ -116,8 +116,8 @@ def _concealed(options: dict[str, Any]) -> dict[str, Any]:
 
 def _how_to_connect(patience: float) -> dict[str, Any]:
     """Connect once and not again, in the simpler protocol: no push message may come between two replies."""
-    from redis.backoff import NoBackoff  # noqa: PLC0415 - as in Address.__init__
-    from redis.retry import Retry  # noqa: PLC0415 - as in Address.__init__
+    from redis.backoff import NoBackoff  # noqa: PLC0415 - importing redis-py is slow; see Address.__init__
+    from redis.retry import Retry  # noqa: PLC0415 - importing redis-py is slow; see Address.__init__
 
     return {
         "socket_timeout": patience,

@@ -33,7 +33,7 @@ def secret(environ: Mapping[str, str], name: str) -> str:
     if value:
         raise ValueError(f"{name} and {name}{FILE} are both set: unset one of them")
     try:
-        with open(file, encoding="utf-8", newline="") as secrets:  # noqa: PTH123 - pathlib costs a producer its import
+        with open(file, encoding="utf-8", newline="") as secrets:  # noqa: PTH123 - importing pathlib would slow the producer's import
             found = without_line_end(secrets.read())
     except (OSError, ValueError) as error:
         why = error.strerror if isinstance(error, OSError) else "it is no text in UTF-8"

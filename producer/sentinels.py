@@ -92,7 +92,7 @@ class Sentinels:
                 tried.add(answer)
                 try:
                     connection = self._connect_to_master(answer)
-                except Exception as error:  # noqa: BLE001 - another sentinel may know better
+                except Exception as error:  # noqa: BLE001 - any failure: the next sentinel is asked
                     problems.append(f"master {_shown(answer)}: {said(error)}")
                 else:
                     self._order = (sentinel, *(other for other in self._order if other != sentinel))
@@ -121,7 +121,7 @@ class Sentinels:
         try:
             with OPENSSL.handshake() if self._tls else nullcontext():
                 answer = self._master_of(sentinel)
-        except BaseException as error:  # noqa: BLE001 - whoever waits for the answer must hear of it
+        except BaseException as error:  # noqa: BLE001 - the waiting task gets every error
             answer = error
         answers.put((sentinel, answer))
 
@@ -160,7 +160,7 @@ class MasterConnection:
     def _sock(self) -> socket.socket:
         if self._found is None:
             raise ConnectionError("it has not connected")
-        return self._found._sock  # noqa: SLF001 - redis-py has no other way to it
+        return self._found._sock  # noqa: SLF001 - redis-py has no public way to its socket
 
     def connect(self) -> None:
         """Find the master, connect, encrypt and log in."""
@@ -173,7 +173,7 @@ class MasterConnection:
 
 
 def _require_master(connection: Conversation) -> None:
-    from redis.exceptions import NoPermissionError  # noqa: PLC0415 - as in producer.address
+    from redis.exceptions import NoPermissionError  # noqa: PLC0415 - importing redis-py is slow; see producer.address
 
     connection.send_command("ROLE")
     try:

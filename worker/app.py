@@ -234,7 +234,7 @@ def _refuse_another_broker() -> None:
 def _traces() -> tuple[Hooks, ...]:
     """What makes spans, if OpenTelemetry is installed: first, so that the log's lines are written within them."""
     try:
-        from worker.observability.tracing import Traces  # noqa: PLC0415 - of the extra `opentelemetry`
+        from worker.observability.tracing import Traces  # noqa: PLC0415 - OpenTelemetry is optional
     except ModuleNotFoundError:
         return ()
     return (Traces(),)

@@ -41,7 +41,7 @@ class SettingsError(Exception):
 def _seconds(value: object) -> object:
     """Durations are plain seconds: ``2``, ``0.5``; not ISO 8601, not ``1:00``."""
     try:
-        seconds = value.total_seconds() if isinstance(value, timedelta) else float(value)  # type: ignore[arg-type]  # float() refuses the rest
+        seconds = value.total_seconds() if isinstance(value, timedelta) else float(value)  # type: ignore[arg-type]  # float() raises TypeError for anything else
     except (TypeError, ValueError):
         raise ValueError("expected a number of seconds") from None
     if not _SHORTEST_SECONDS <= seconds <= _LONGEST_SECONDS:  # as NaN is, too

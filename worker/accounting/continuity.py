@@ -224,7 +224,7 @@ def accept(client: redis.Redis, engine: Engine, found: Continuity, balance: Bala
     Raises:
         redis.RedisError, DeadLetterStoreUnavailable: See `look_at_continuity`; run it again.
     """
-    assert found.known is not None, "what is lost was known"  # noqa: S101 - a caller's mistake
+    assert found.known is not None, "what is lost was known"  # noqa: S101 - only a caller's mistake fails this, never an input
     _identify(client)
     before, missing = _totals_of(found.known, balance.uncounted), balance.missing
     more, written_off = _added(before, missing) if found.kind is Kind.NEW else _raised(before, found.now, missing)

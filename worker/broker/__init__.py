@@ -17,7 +17,7 @@ def install() -> None:
 
     The names stay what they are: Flower and Celery know ``redis`` by its name.
     """
-    import worker.broker.inspect_scheduled  # noqa: F401, PLC0415 - registers; it needs Celery's worker, which is slow to import
+    import worker.broker.inspect_scheduled  # noqa: F401, PLC0415 - importing it registers the command; Celery's worker is slow to import
 
     TRANSPORT_ALIASES["redis"] = "worker.broker.transport:Transport"
     TRANSPORT_ALIASES["rediss"] = "worker.broker.transport:Transport"

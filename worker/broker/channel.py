@@ -56,7 +56,7 @@ class SafeChannel(FetchingChannel):
         (self._no_ack.add if no_ack else self._no_ack.discard)(queue)
         super().basic_consume(queue, no_ack, *args, **kwargs)
 
-    def basic_get(self, queue: str, no_ack: bool = False, **kwargs: Any) -> virtual.Message | None:  # noqa: ARG002 - Kombu's signature
+    def basic_get(self, queue: str, no_ack: bool = False, **kwargs: Any) -> virtual.Message | None:  # noqa: ARG002 - the signature is Kombu's
         """Get one message, or None."""
         message = next(self._get_one(queue, no_ack=no_ack), None)
         if message is None:
@@ -66,7 +66,7 @@ class SafeChannel(FetchingChannel):
             self.qos.append(received, received.delivery_tag)
         return received
 
-    def _get(self, queue: str, timeout: float | None = None) -> dict[str, Any]:  # noqa: ARG002 - Kombu's signature
+    def _get(self, queue: str, timeout: float | None = None) -> dict[str, Any]:  # noqa: ARG002 - the signature is Kombu's
         message = next(self._get_one(queue, no_ack=True), None)
         if message is None:
             raise Empty

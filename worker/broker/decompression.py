@@ -54,7 +54,7 @@ def unpacks_too_large(payload: Mapping[str, Any], *, most: int) -> str:
         compression.get_decoder(name)
     except (KeyError, TypeError):
         return ""  # Kombu doesn't know it either, and says so
-    make = _DECOMPRESSORS.get(compression._aliases.get(name, name))  # noqa: SLF001 - its one way to tell the real name
+    make = _DECOMPRESSORS.get(compression._aliases.get(name, name))  # noqa: SLF001 - Kombu has no public way to resolve an alias
     if make is None:
         return f"its body is compressed with {name}, which can't be unpacked within limits: send it uncompressed"
     try:
@@ -68,7 +68,7 @@ def unpacks_too_large(payload: Mapping[str, Any], *, most: int) -> str:
 def _packed(payload: Mapping[str, Any]) -> bytes:
     body, encoding = payload.get("body") or "", payload["properties"].get("body_encoding")
     if not isinstance(body, str):
-        raise ValueError("the body is no text")  # noqa: TRY004 - one of the errors that say what is wrong with it
+        raise ValueError("the body is no text")  # noqa: TRY004 - the caller reports a ValueError as an invalid body
     return b64decode(body) if encoding and encoding.lower() == "base64" else body.encode()
 
 

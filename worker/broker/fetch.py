@@ -157,7 +157,7 @@ class FetchingChannel(InFlightChannel):
             return
         keys, arguments, self._lists = self._fetch_arguments(queues, credit)
         connection = cast("redis.Connection", self.client.connection)  # which the poller opens
-        socket = connection._sock  # noqa: SLF001 - a new socket has a new memory at the other end
+        socket = connection._sock  # noqa: SLF001 - redis-py has no public way to its socket: a new one has no tracking yet
         commands: list[tuple[Any, ...]] = []
         if self._watch and self._tracking and self._tracked is not socket:
             commands.append(("CLIENT", "TRACKING", "ON", "NOLOOP"))
@@ -171,10 +171,10 @@ class FetchingChannel(InFlightChannel):
         self._in_poll, self._brpop_sent_at, self._awaits_answer = connection, time.monotonic(), True
         connection.send_packed_command([b"".join(map(hiredis.pack_command, commands))])
 
-    def _brpop_start(self, timeout: float | None = None) -> None:  # noqa: ARG002 - Kombu's name and signature
+    def _brpop_start(self, timeout: float | None = None) -> None:  # noqa: ARG002 - the signature is Kombu's
         self.ask()
 
-    def _brpop_read(self, **options: Any) -> bool:  # noqa: ARG002 - Kombu's name and signature
+    def _brpop_read(self, **options: Any) -> bool:  # noqa: ARG002 - the signature is Kombu's
         """Read what came: the answers to what was asked, or the news that something changed."""
         connection = cast("redis.Connection", self.client.connection)  # which the poller opens
         try:
@@ -199,7 +199,7 @@ class FetchingChannel(InFlightChannel):
 
     def _read_answers(self, connection: redis.Connection) -> list[Fetched]:
         """Read the answers to `ask`, all of them, and wait for news if there was no message."""
-        socket, answers = connection._sock, {}  # noqa: SLF001 - what `ask` compares
+        socket, answers = connection._sock, {}  # noqa: SLF001 - redis-py has no public way to its socket; see `ask`
         try:
             for command in self._commands:
                 try:
@@ -291,7 +291,7 @@ class FetchingChannel(InFlightChannel):
         delivered = 0
         try:
             for message in fetched:
-                if message.queue not in self.connection._callbacks:  # noqa: SLF001 - Kombu's way: the consumer left
+                if message.queue not in self.connection._callbacks:  # noqa: SLF001 - Kombu's own channel uses it so
                     break
                 delivered += 1
                 self.connection._deliver(message.payload, message.queue)  # noqa: SLF001 - likewise

@@ -65,7 +65,7 @@ def _request(channel: SafeChannel, payload: dict[str, Any], hostname: str) -> di
     info = message.delivery_info
     try:
         args, kwargs, _ = message.decode()
-    except Exception:  # noqa: BLE001 - whatever a decoder raises over whatever stands there
+    except Exception:  # noqa: BLE001 - a decoder may raise anything over an invalid body
         args, kwargs = headers.get("argsrepr"), headers.get("kwargsrepr")
     return {
         "id": headers["id"],

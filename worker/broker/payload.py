@@ -74,7 +74,7 @@ def to_payload(entry: bytes, *, tag: str, queue: str) -> dict[str, Any]:
     """
     try:
         payload = _checked(read_json(entry.decode()))
-    except Exception as error:  # noqa: BLE001 - Kombu's JSON makes objects of what it finds, which may fail in any way
+    except Exception as error:  # noqa: BLE001 - Kombu's JSON constructs objects from the message, which may raise anything
         return _poison(entry, f"it is no message: {error!r}", tag=tag, queue=queue)
     headers = payload["headers"]
     if POISON in headers:

@@ -43,11 +43,11 @@ class ChannelPoller(MultiChannelPoller):
                 self.poller.unregister(self._bell)
             self._bell = None
 
-    def _register_BRPOP(self, channel: FetchingChannel) -> None:  # noqa: N802 - Kombu's name
+    def _register_BRPOP(self, channel: FetchingChannel) -> None:  # noqa: N802 - the name is Kombu's
         """Let a channel ask, unless it has asked or waits for news."""
         if channel.armed_until is not None and channel.armed_until <= time.monotonic():
             channel.disarm()
-            channel._flush_brpop_reauth()  # noqa: SLF001 - Kombu's, for a moment in which nothing is asked
+            channel._flush_brpop_reauth()  # noqa: SLF001 - Kombu has no public way; nothing is asked at this moment
         super()._register_BRPOP(channel)
 
     def on_readable(self, fileno: int) -> None:
@@ -57,7 +57,7 @@ class ChannelPoller(MultiChannelPoller):
             queue.Empty: No message came.
         """
         channel, kind = self._fd_to_chan.get(fileno, (None, ""))
-        if kind == "BRPOP" and not channel._in_poll and not channel.qos.can_consume():  # noqa: SLF001 - Kombu's
+        if kind == "BRPOP" and not channel._in_poll and not channel.qos.can_consume():  # noqa: SLF001 - Kombu's poller and channel share it
             with suppress(*channel.connection_errors):  # it is connected anew once there is room
                 channel.handlers[kind]()
             raise Empty
@@ -66,11 +66,11 @@ class ChannelPoller(MultiChannelPoller):
     def maybe_check_brpop_health(self) -> None:
         """Give up connections that have not answered for long; not those whose answer nobody has read yet."""
         for channel in self._channels:
-            connection = channel._in_poll  # noqa: SLF001 - Kombu's
+            connection = channel._in_poll  # noqa: SLF001 - Kombu's poller and channel share it
             if connection and channel.is_overdue() and not _is_readable(connection):
                 connection.disconnect()
 
-    def get(self, callback: Callable[..., Any], timeout: float | None = None) -> None:  # noqa: ARG002 - Kombu's signature
+    def get(self, callback: Callable[..., Any], timeout: float | None = None) -> None:  # noqa: ARG002 - the signature is Kombu's
         """Wait for one message, and deliver it.
 
         Raises:
@@ -106,5 +106,5 @@ class ChannelPoller(MultiChannelPoller):
 
 def _is_readable(connection: redis.Connection) -> bool:
     """Whether something came over a connection; nothing of it is read."""
-    opened = cast("socket.socket | None", connection._sock)  # noqa: SLF001 - see `Kombu._socket_readable`
+    opened = cast("socket.socket | None", connection._sock)  # noqa: SLF001 - redis-py has no public way to its socket; see Kombu's `_socket_readable`
     return opened is not None and bool(_socket_readable(opened))

@@ -60,7 +60,7 @@ class QoS(kombu_redis.QoS):
         self._quick_ack(delivery_tag)
         self.channel.holder_of(delivery_tag).defer(delivery_tag, wait=wait)
 
-    def restore_unacked(self, client: redis.Redis | None = None) -> None:  # noqa: ARG002 - Kombu's signature
+    def restore_unacked(self, client: redis.Redis | None = None) -> None:  # noqa: ARG002 - the signature is Kombu's
         """Return everything that is in hand to the heads of the queues."""
         self._flush()
         for holder in self.channel.holders:

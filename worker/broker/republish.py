@@ -30,7 +30,7 @@ def republished(headers: object) -> Republished:
     """
     if not isinstance(headers, dict) or "id" not in headers or "task" not in headers:
         return _NONE
-    task = current_task._get_current_object() if current_task else None  # noqa: SLF001 - a proxy's only way
+    task = current_task._get_current_object() if current_task else None  # noqa: SLF001 - Celery's proxy has no public way to its object
     if task is None or not task.acks_late or task.name != headers["task"]:
         return _NONE
     request = task.request

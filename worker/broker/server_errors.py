@@ -39,7 +39,7 @@ class _TakingRefusals:
 
     def read_response(self, *args: Any, **kwargs: Any) -> object:
         try:
-            return super().read_response(*args, **kwargs)  # type: ignore[misc]  # a mix-in for redis-py's connections
+            return super().read_response(*args, **kwargs)  # type: ignore[misc]  # mixed into redis-py's connection classes, which have it
         except redis.ResponseError as error:
             words = str(error)
             if lacks_a_right(words) or is_cluster(words):

@@ -50,7 +50,7 @@ class Transport(kombu_redis.Transport):
         self.cycle.hear_no_more()
         loop.add_reader(self._hang_bell(), self._silence)
         loop.call_repeatedly(_TURN_EVERY, self._turn)
-        self.cycle._brpop_health_tref.cancel()  # noqa: SLF001 - Kombu's own look at it comes too seldom
+        self.cycle._brpop_health_tref.cancel()  # noqa: SLF001 - Kombu has no public way to set how often it checks
         self.cycle._brpop_health_tref = loop.call_repeatedly(1, self.cycle.maybe_check_brpop_health)  # noqa: SLF001 - likewise
 
     def _hang_bell(self) -> int:
@@ -88,7 +88,7 @@ class Transport(kombu_redis.Transport):
             self._turns_at = time.monotonic() + _TURN_EVERY
             PULSE.turned(queues)
 
-    def drain_events(self, connection: object, timeout: float | None = None) -> None:  # noqa: ARG002 - Kombu's signature
+    def drain_events(self, connection: object, timeout: float | None = None) -> None:  # noqa: ARG002 - the signature is Kombu's
         """Wait for one event.
 
         Raises:

@@ -78,7 +78,7 @@ def _raised(needed: int) -> int:
 
 def _open_now() -> int:
     try:
-        return len(os.listdir("/proc/self/fd"))  # noqa: PTH208 - the names alone
+        return len(os.listdir("/proc/self/fd"))  # noqa: PTH208 - only the names are counted; pathlib would make an object of each
     except OSError:
         return _AT_START
 

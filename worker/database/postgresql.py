@@ -44,7 +44,7 @@ def sessionless(engine: Engine, *, lock_seconds: int) -> None:
 
 def _read_times(connection: psycopg.Connection, _record: object) -> None:
     """Read times whatever the session's zone is: psycopg can't read the last day of year 9999 in one east of UTC."""
-    from psycopg.adapt import Loader  # noqa: PLC0415 - an extra, which is there once one has connected
+    from psycopg.adapt import Loader  # noqa: PLC0415 - psycopg is optional, and installed where a connection of it comes in
 
     class InUtc(Loader):
         def load(self, data: Buffer) -> datetime:

@@ -50,7 +50,7 @@ def _refused(name: str, problem: str) -> DatabaseUnusable:
 
 def _of_postgresql(_: URL) -> frozenset[str]:
     """All that the installed libpq knows, but for what the URL says elsewhere, and what makes another connection."""
-    from psycopg import pq  # noqa: PLC0415 - an extra
+    from psycopg import pq  # noqa: PLC0415 - psycopg is optional
 
     keywords = {option.keyword.decode() for option in pq.Conninfo.get_defaults()}
     return frozenset(keywords - {"dbname", "replication", "client_encoding"})

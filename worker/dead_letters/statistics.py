@@ -215,7 +215,7 @@ def covered(which: ColumnElement[bool]) -> ColumnElement[bool]:
 _DIED_AT: Final[ColumnElement[Any]] = DeadLetter.__table__.c.failed_at
 
 
-class unindexed(FunctionElement[Any]):  # noqa: N801 - it stands in a query as a function
+class unindexed(FunctionElement[Any]):  # noqa: N801 - named like the SQL function that it is
     """A column by which SQLite chooses no index: https://sqlite.org/optoverview.html#uplus."""
 
     inherit_cache = True
@@ -235,7 +235,7 @@ def _unindexed_of_sqlite(element: unindexed, compiler: SQLCompiler, **options: A
     return f"+{compiler.process(element.clauses, **options)}"
 
 
-class _epoch(FunctionElement[int]):  # noqa: N801 - it stands in a query as a function
+class _epoch(FunctionElement[int]):  # noqa: N801 - named like the SQL function that it is
     """The seconds from 1970 to a time, as each database computes them."""
 
     type = Integer()

@@ -43,7 +43,7 @@ class Hooks(Protocol):
 class _Unobserved:
     """Nobody: an observer, and a turn of it."""
 
-    def began(self, message: Message | PoisonMessage) -> AttemptHooks:  # noqa: ARG002 - the protocol's signature
+    def began(self, message: Message | PoisonMessage) -> AttemptHooks:  # noqa: ARG002 - the signature is the protocol's
         return self
 
     def hold_begun(self, kind: str) -> None:

@@ -73,7 +73,7 @@ class OfQueue(Collector):
             if self._monotonic() - self._seen_at >= _FRESH:
                 try:
                     self._seen = self._look()
-                except Exception as error:  # noqa: BLE001 - whatever it is, the other metrics are still to be had
+                except Exception as error:  # noqa: BLE001 - a failing query must not hide the other metrics
                     log.debug("the queue can't be looked at: %r", error)
                     self._seen = None
                 self._seen_at = self._monotonic()
@@ -113,7 +113,7 @@ class OfPool(Collector):
     """
 
     def __init__(self, folder: str) -> None:
-        self._shared: Any = MultiProcessCollector(None, folder)  # type: ignore[no-untyped-call]  # it has no types
+        self._shared: Any = MultiProcessCollector(None, folder)  # type: ignore[no-untyped-call]  # prometheus-client leaves it untyped
 
     def collect(self) -> Iterable[Metric]:
         """Return the metrics, summed over the processes; for once none, if the files can't be read."""

@@ -40,7 +40,7 @@ FIELDS: Final = (
 )
 """The fields of a record, in the order of the columns of a CSV. Programs of others read them: add, don't rename."""
 
-_FORMULAS: Final = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")  # noqa: RUF001 - the full-width ones are meant
+_FORMULAS: Final = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")  # noqa: RUF001 - spreadsheets take the full-width signs for formulas too
 """What a spreadsheet takes for the beginning of a formula: https://owasp.org/www-community/attacks/CSV_Injection."""
 
 

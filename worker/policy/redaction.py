@@ -44,7 +44,7 @@ _CONTROLS: Final = frozenset("nrtbfv0a")
 
 _WORTH_A_LOOK: Final = ("%", "\\", "&", "=", "://", "':", '":')
 
-_LOWER: Final = bytes(code + 32 if 65 <= code <= 90 else code for code in range(256))  # noqa: PLR2004 - A to Z
+_LOWER: Final = bytes(code + 32 if 65 <= code <= 90 else code for code in range(256))  # noqa: PLR2004 - the codes of A to Z
 _NOT_FOLDED: Final = bytes(code for code in range(128) if not chr(code).isalnum())
 _OF_BASE64: Final = re.compile(r"[A-Za-z0-9+/=_-]")
 
@@ -129,7 +129,7 @@ class Redaction:
             if secret in text:
                 return True
         folded = _folded(text)
-        for spelling in self._any:  # noqa: SIM110 - with `any` this takes twice as long, for each line of a log
+        for spelling in self._any:  # noqa: SIM110 - `any` takes twice as long, for each line of a log
             if spelling in folded:
                 return True
         return False
@@ -277,7 +277,7 @@ def _meant(encoded: re.Match[str]) -> str:
     if octal := encoded["octal"]:
         return chr(int(octal, 8))
     code = int(encoded["braced"] or encoded["unicode"] or encoded["long"] or encoded["hex"], 16)
-    return chr(code) if code <= 0x10FFFF else " "  # noqa: PLR2004 - Unicode's last
+    return chr(code) if code <= 0x10FFFF else " "  # noqa: PLR2004 - the last code point of Unicode
 
 
 def _without(text: str, spans: list[tuple[int, int]]) -> str:

@@ -37,16 +37,16 @@ class BackgroundStep(bootsteps.StartStopStep):
         self._thread = threading.Thread(target=self.run, args=(worker,), name=name, daemon=True)
         self._thread.start()
 
-    def close(self, worker: WorkController) -> None:  # noqa: ARG002 - Celery's signature
+    def close(self, worker: WorkController) -> None:  # noqa: ARG002 - the signature is Celery's
         """End after what is being done, while the other parts of the worker stop."""
         self._stop.set()
 
-    def stop(self, worker: WorkController) -> None:  # noqa: ARG002 - Celery's signature
+    def stop(self, worker: WorkController) -> None:  # noqa: ARG002 - the signature is Celery's
         """Wait for that, though not for long."""
         self._stop.set()
         if self._thread is not None:
             self._thread.join(_ENDS_WITHIN)
 
-    def terminate(self, worker: WorkController) -> None:  # noqa: ARG002 - Celery's signature
+    def terminate(self, worker: WorkController) -> None:  # noqa: ARG002 - the signature is Celery's
         """End; what is cut short is not done."""
         self._stop.set()

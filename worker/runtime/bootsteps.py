@@ -185,7 +185,7 @@ class GracefulShutdown(bootsteps.StartStopStep):
         if not isinstance(sender, WorkerProgram):
             self._deadline.call_off()
 
-    def close(self, worker: WorkController) -> None:  # noqa: ARG002 - Celery's signature
+    def close(self, worker: WorkController) -> None:  # noqa: ARG002 - the signature is Celery's
         """Begin to count, where no signal has stopped the worker but a command, or a fault."""
         self._deadline.begin(MARGIN + self._patience.total_seconds())
 

@@ -98,7 +98,7 @@ class Consumer(CeleryConsumer):
                 self._receive(message, whole, receive)
             except of_redis:
                 raise
-            except Exception as error:  # noqa: BLE001 - whatever it is, it is our own code's or Celery's; `_keep_back` logs it
+            except Exception as error:  # noqa: BLE001 - any fault of the code around a message: `_keep_back` logs it
                 self._keep_back(message, error)
 
         return on_task_received
@@ -186,7 +186,7 @@ class Consumer(CeleryConsumer):
             return connection
 
         PULSE.turned()
-        conn.ensure_connection = ensure_and_show_life  # type: ignore[method-assign]  # of this one connection
+        conn.ensure_connection = ensure_and_show_life  # type: ignore[method-assign]  # replaced on this one connection
         return super().ensure_connected(conn)
 
     def on_connection_error_after_connected(self, exc: Exception) -> None:
@@ -219,7 +219,7 @@ class Consumer(CeleryConsumer):
         if not isinstance(self.pool, TaskPool):
             super().cancel_active_requests()
 
-    def on_unknown_message(self, body: object, message: Message) -> None:  # noqa: ARG002 - Celery's signature
+    def on_unknown_message(self, body: object, message: Message) -> None:  # noqa: ARG002 - the signature is Celery's
         """Keep a message that names no task."""
         self._bury(message, MessageParts(message), "it names no task")
 
@@ -250,7 +250,7 @@ class Consumer(CeleryConsumer):
             with closing(DeadLetterStore.connect(url, pool_size=1)) as store:
                 new = store.add(record_of_poison(found, failed_at=now))
         except DeadLetterError as error:
-            log.error("a message that is no event waits for the dead-letter database: %s", error)  # noqa: TRY400 - in words
+            log.error("a message that is no event waits for the dead-letter database: %s", error)  # noqa: TRY400 - the message says it all; a traceback would not help an operator
             message.channel.qos.defer(message.delivery_tag, wait=_DATABASE_PAUSE)
         else:
             words = f"dead letter: {Reason.INVALID} {Response(status=None, text=found.problem).words}"
@@ -268,7 +268,7 @@ class Consumer(CeleryConsumer):
             with message.channel.conn_or_acquire() as client:
                 client.lpush(QUEUE, message.body)
         else:
-            message.channel._put(QUEUE, cast("virtual.Message", message).serializable() | {"headers": message.headers})  # noqa: SLF001 - Kombu's
+            message.channel._put(QUEUE, cast("virtual.Message", message).serializable() | {"headers": message.headers})  # noqa: SLF001 - Kombu has no public way to queue an encoded message
         message.ack()
 
 

@@ -51,7 +51,7 @@ class ContinuityRecorder(BackgroundStep):
                 self._record(settings, always=ended)
             except (redis.RedisError, DeadLetterError) as error:
                 self._say(logging.INFO, f"Redis' totals are not written down: {error}")
-            except Exception as error:  # noqa: BLE001 - no delivery may suffer from it; it is tried again
+            except Exception as error:  # noqa: BLE001 - an error in this thread must not end the worker; it tries again
                 self._say(logging.WARNING, f"Redis' totals are not written down: {type(error).__name__}: {error}")
             if ended:
                 return

@@ -35,7 +35,7 @@ _GROUP: Final = "task"
 class EventDispatcher(CeleryDispatcher):
     """Celery's. What all events of one message share, they get when it is published."""
 
-    def send(self, type: str, *args: Any, **fields: Any) -> None:  # noqa: A002 - Celery's own
+    def send(self, type: str, *args: Any, **fields: Any) -> None:  # noqa: A002 - the name is Celery's
         """Send an event, or put it by; from any thread."""
         put_by = type.startswith("task-") and _GROUP in self.buffer_group and not args
         if not put_by or not self.enabled or (self.groups and _GROUP not in self.groups):
@@ -100,7 +100,7 @@ class BatchedEvents(bootsteps.StartStopStep):
             return
         consumer.event_dispatcher.on_send_buffered = None
         consumer.event_dispatcher.buffer_limit = _AT_ONCE
-        self._timer = consumer.hub.call_repeatedly(_EVERY, consumer._flush_events)  # noqa: SLF001 - Celery's own
+        self._timer = consumer.hub.call_repeatedly(_EVERY, consumer._flush_events)  # noqa: SLF001 - Celery has no public way to publish what it has buffered
 
     def stop(self, consumer: Consumer) -> None:
         """Publish what is left, as far as Redis is there."""
@@ -108,4 +108,4 @@ class BatchedEvents(bootsteps.StartStopStep):
             self._timer.cancel()
             self._timer = None
             with suppress(*consumer.connection_errors):
-                consumer._flush_events()  # noqa: SLF001 - Celery's own
+                consumer._flush_events()  # noqa: SLF001 - Celery has no public way to publish what it has buffered

@@ -41,7 +41,7 @@ class HeartbeatStep(bootsteps.StartStopStep):
         if worker.pool.is_green:
             threading.Thread(target=self._run, args=(worker.pool,), name="vitals", daemon=True).start()
 
-    def stop(self, worker: WorkController) -> None:  # noqa: ARG002 - Celery's signature
+    def stop(self, worker: WorkController) -> None:  # noqa: ARG002 - the signature is Celery's
         """Touch it no more."""
         self._stop.set()
         PULSE.on_beat, PULSE.pool = (lambda _: None), None
@@ -57,6 +57,6 @@ class HeartbeatStep(bootsteps.StartStopStep):
 
 
 def _is_full(pool: BasePool) -> bool:
-    greenlets = pool._pool  # noqa: SLF001 - Celery's own count does not tell
+    greenlets = pool._pool  # noqa: SLF001 - Celery does not publish how many greenlets are free
     count = greenlets.free_count if hasattr(greenlets, "free_count") else greenlets.free  # gevent's, eventlet's
     return bool(count() <= 0)

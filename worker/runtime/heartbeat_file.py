@@ -120,13 +120,13 @@ def read_beat(file: Path) -> Beat:
     """
     content: Any = json.loads(file.read_text(encoding="utf-8"))
     if not isinstance(content, dict) or not isinstance(content.get("pid"), int):
-        raise ValueError("it is not the heartbeat of a worker")  # noqa: TRY004 - what is wrong is the file
+        raise ValueError("it is not the heartbeat of a worker")  # noqa: TRY004 - the value comes from a file: its content is invalid
     return Beat(str(content.get("node")), content["pid"], str(content.get("started")), file.stat().st_mtime)
 
 
 def heartbeat_folder() -> Path:
     """The folder of all heartbeats of this user that were not given a place."""
-    return Path(os.environ.get("TMPDIR") or "/tmp", f"aquilax-feedback-{os.getuid()}")  # noqa: S108 - private: _make_private
+    return Path(os.environ.get("TMPDIR") or "/tmp", f"aquilax-feedback-{os.getuid()}")  # noqa: S108 - the directory is made private: see `_make_private`
 
 
 def heartbeat_file(*, broker_url: str, node: str) -> Path:

@@ -192,7 +192,7 @@ def for_celery(message: Message, content: Content) -> None:
         "delivery_info": message.delivery_info,
         "priority": priority if type(priority) is int and 0 <= priority <= _LEAST_URGENT else 0,
     }
-    message._decoded_cache = [content.args, content.kwargs, {}]  # noqa: SLF001 - Kombu's, which its `payload` is read from
+    message._decoded_cache = [content.args, content.kwargs, {}]  # noqa: SLF001 - Kombu reads `payload` from it; there is no public way
 
 
 def _queue_of(message: Message) -> str:

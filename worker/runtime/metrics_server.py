@@ -84,7 +84,7 @@ class MetricsServer(bootsteps.StartStopStep):
     def start(self, worker: WorkController) -> None:
         """Nothing more: it listens already, or the worker would not have come this far."""
 
-    def stop(self, worker: WorkController) -> None:  # noqa: ARG002 - Celery's signature
+    def stop(self, worker: WorkController) -> None:  # noqa: ARG002 - the signature is Celery's
         """Listen no more."""
         if self._server is not None and self._thread is not None:
             self._server.shutdown()

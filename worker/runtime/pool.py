@@ -46,7 +46,7 @@ class TaskPool(CeleryTaskPool):
         self._tags: dict[Future[Any], str] = {}
         self._one_at_a_time = threading.Lock()
 
-    def on_apply(  # noqa: PLR0917 - Celery's signature
+    def on_apply(  # noqa: PLR0917 - the signature is Celery's
         self,
         target: Callable[..., Any],
         args: tuple[Any, ...] | None = None,
@@ -120,7 +120,7 @@ class TaskPool(CeleryTaskPool):
     @cached_property
     def _scheduler(self) -> GeventScheduler:
         # Celery's other pools run without gevent.
-        from worker.concurrency.gevent_scheduler import GeventScheduler  # noqa: PLC0415
+        from worker.concurrency.gevent_scheduler import GeventScheduler  # noqa: PLC0415 - importing gevent is slow, and other pools need none
 
         return GeventScheduler(self.limit)
 
@@ -136,7 +136,7 @@ class TaskPool(CeleryTaskPool):
 class _Result(ApplyResult):
     """Celery's, which can be told to end if it has not begun."""
 
-    def terminate(self, signal: int | None = None) -> None:  # noqa: ARG002 - Celery's signature
+    def terminate(self, signal: int | None = None) -> None:  # noqa: ARG002 - the signature is Celery's
         """Do not begin; what has begun goes on."""
         self.f.cancel()
 

@@ -87,11 +87,11 @@ class Probes(bootsteps.StartStopStep):
     def start(self, worker: WorkController) -> None:
         """Nothing more: it listens already, or the worker would not have come this far."""
 
-    def close(self, worker: WorkController) -> None:  # noqa: ARG002 - Celery's signature
+    def close(self, worker: WorkController) -> None:  # noqa: ARG002 - the signature is Celery's
         """Be no longer ready, where no signal has stopped the worker but a command, or a fault."""
         self._leave()
 
-    def stop(self, worker: WorkController) -> None:  # noqa: ARG002 - Celery's signature
+    def stop(self, worker: WorkController) -> None:  # noqa: ARG002 - the signature is Celery's
         """Listen no more."""
         self._stop.set()
         if self._server is not None:
@@ -122,7 +122,7 @@ class Probes(bootsteps.StartStopStep):
             except DeadLetterStoreUnavailable:
                 self._schema = _UNCHECKED
             except DeadLetterError as error:
-                log.error("not ready: %s", error)  # noqa: TRY400 - in words
+                log.error("not ready: %s", error)  # noqa: TRY400 - the message says it all; a traceback would not help an operator
                 self._schema = (
                     "the dead-letter table is not the one that this release needs: see `aquilax-feedback doctor`"
                 )
@@ -166,5 +166,5 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(body)
 
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the name that it has there
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the name is that of http.server
         """Keep quiet: a probe comes every few seconds."""

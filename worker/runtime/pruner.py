@@ -39,11 +39,11 @@ class Pruner(BackgroundStep):
         """Look now and then whether it is time."""
         settings: Settings = worker.app.feedback.settings
         wait = _FIRST_LOOK
-        while not self._stop.wait(wait * random.uniform(0.5, 1.5)):  # noqa: S311 - chance guards nothing here
+        while not self._stop.wait(wait * random.uniform(0.5, 1.5)):  # noqa: S311 - jitter, no secret
             wait = _LOOK_EVERY
             try:
                 self._look(settings, worker.hostname)
-            except Exception as error:  # noqa: BLE001 - no delivery may suffer from it; it is tried again
+            except Exception as error:  # noqa: BLE001 - an error in this thread must not end the worker; it tries again
                 log.warning("what is over is not pruned this time: %s: %s", type(error).__name__, error)
 
     def _look(self, settings: Settings, name: str) -> None:

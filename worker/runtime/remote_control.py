@@ -47,7 +47,7 @@ class Mailbox(kombu.pidbox.Mailbox):
 
     def _publish(
         self,
-        type: str,  # noqa: A002 - Kombu's name
+        type: str,  # noqa: A002 - the name is Kombu's
         arguments: dict[str, Any],
         destination: list[str] | None = None,
         *args: Any,
@@ -86,5 +86,5 @@ class Control(control.Control):
         """
         box: Mailbox = self.mailbox.shared()(connection)
         ticket = uuid()
-        box._publish(command, {}, reply_ticket=ticket, timeout=within)  # noqa: SLF001 - as Celery itself does it
+        box._publish(command, {}, reply_ticket=ticket, timeout=within)  # noqa: SLF001 - Celery itself uses it so
         return lambda: box._collect(ticket, timeout=_READ_WITHIN) or []  # noqa: SLF001 - likewise

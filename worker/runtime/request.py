@@ -74,7 +74,7 @@ class TaskRequest(CeleryRequest):
 
     def __init_subclass__(cls) -> None:
         """Celery makes a class of its own for each task, with another `on_success`."""
-        cls.on_success = _ending(cls.on_success)  # type: ignore[method-assign]  # the class is made anew for each task
+        cls.on_success = _ending(cls.on_success)  # type: ignore[method-assign]  # Celery makes a subclass for each task
 
     def on_accepted(self, *args: Any) -> None:
         """The task begins, also where that can't be told."""
@@ -115,7 +115,7 @@ class TaskRequest(CeleryRequest):
         self._announce_revoked("revoked", False, None, False)
         return True
 
-    def terminate(self, pool: object, signal: str | int | None = None) -> None:  # noqa: ARG002 - Celery's signature
+    def terminate(self, pool: object, signal: str | int | None = None) -> None:  # noqa: ARG002 - the signature is Celery's
         """Stop nothing: what is on its way to AquilaX can't be taken back, and what waits is revoked."""
         log.info("%s[%s] is not terminated: AquilaX may have it already", self.name, self.id)
 

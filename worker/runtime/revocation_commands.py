@@ -45,7 +45,7 @@ class KnowRevocations(bootsteps.StartStopStep):
 def revoke(
     state: AttributeDict,
     task_id: str | list[str],
-    terminate: bool = False,  # noqa: ARG001 - Celery's argument
+    terminate: bool = False,  # noqa: ARG001 - the signature is Celery's
     signal: str | None = None,  # noqa: ARG001 - likewise
     **_: object,
 ) -> dict[str, Any]:

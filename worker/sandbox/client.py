@@ -101,7 +101,7 @@ class SandboxClient:
         """Be as at the start: forget what came, drop the scripts, behave as the command line says."""
         self._ask("POST", "reset")
 
-    def _ask(self, method: str, path: str, document: object = None) -> Any:  # noqa: ANN401 - whatever JSON holds
+    def _ask(self, method: str, path: str, document: object = None) -> Any:  # noqa: ANN401 - any JSON value; the callers check it
         url = f"{self._base_url}/_sandbox/{path}"
         answer = self._session.request(method, url, json=document, timeout=_TIMEOUT)
         if not answer.ok:

@@ -80,7 +80,7 @@ class Demo:
             crowd = build_workload(
                 self.people,
                 began=datetime.now(UTC) - timedelta(seconds=self.people / 1000 + 2),
-                chance=random.Random(self.seed),  # noqa: S311 - a crowd, not a secret
+                chance=random.Random(self.seed),  # noqa: S311 - simulated users, no secret
                 forbidden_org=_FORBIDDEN_ORG,
             )
 

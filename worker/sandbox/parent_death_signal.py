@@ -29,7 +29,7 @@ def _main() -> None:
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
     if os.getppid() != int(parent):
         sys.exit("whoever started this has ended already")
-    os.execvp(command[0], command)  # noqa: S606 - our own programs, and arguments that are ours
+    os.execvp(command[0], command)  # noqa: S606 - the command and its arguments are the project's own
 
 
 if __name__ == "__main__":

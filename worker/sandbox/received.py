@@ -187,7 +187,7 @@ class Received:
         visit.answer = answer
         self._answers[str(answer)] += 1
         entry = visit.entry
-        if entry is not None and isinstance(answer, int) and answer // 100 == 2:  # noqa: PLR2004 - the class 2xx
+        if entry is not None and isinstance(answer, int) and answer // 100 == 2:  # noqa: PLR2004 - the 2xx statuses
             self._delivered += entry.delivered == 0
             entry.delivered += 1
             entry.status = visit.ask.status

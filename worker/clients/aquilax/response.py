@@ -282,11 +282,11 @@ def _read_unparsed(sock: socket.socket, deadline: Deadline, status: int, got: by
 
 
 def _is_final(status: int) -> bool:
-    return status >= 200 or status == _SWITCHING_PROTOCOLS  # noqa: PLR2004 - what is below is interim
+    return status >= 200 or status == _SWITCHING_PROTOCOLS  # noqa: PLR2004 - the 1xx statuses are interim
 
 
 def _is_success(status: int) -> bool:
-    return 200 <= status < 300  # noqa: PLR2004 - HTTP's class of successes
+    return 200 <= status < 300  # noqa: PLR2004 - the 2xx statuses
 
 
 def _reply(status: int, headers: dict[bytes, bytes], body: bytearray) -> Reply:

@@ -150,7 +150,7 @@ class DeadlineAdapter(HTTPAdapter):
             OSError: The certificates are not there.
         """
         if not self._checked:
-            super().cert_verify(*args, **kwargs)  # type: ignore[no-untyped-call]
+            super().cert_verify(*args, **kwargs)  # type: ignore[no-untyped-call]  # requests leaves it untyped
             self._checked = True
 
     def kept(self) -> HTTPConnection | None:
@@ -167,7 +167,7 @@ class DeadlineAdapter(HTTPAdapter):
     def _kept_by_pool(self) -> HTTPConnection | None:
         if (pool := self._found) is None:
             return None
-        connection = pool._get_conn()  # noqa: SLF001 - urllib3 has no public way
+        connection = pool._get_conn()  # noqa: SLF001 - urllib3 has no public way to borrow a connection
         if connection.sock is not None:
             return cast("HTTPConnection", connection)
         pool._put_conn(connection)  # noqa: SLF001 - likewise

@@ -131,5 +131,5 @@ class ScriptBatcher:
                 return list(pipe.execute(raise_on_error=False))
         except Exception as error:  # noqa: BLE001 - each caller of the batch gets the error, whatever it is
             return [error] * len(commands)
-        except BaseException as error:  # noqa: BLE001 - no caller may wait for ever
+        except BaseException as error:  # noqa: BLE001 - every waiting caller gets the error
             return [redis.ConnectionError(f"the batch was interrupted by {error!r}")] * len(commands)

@@ -106,7 +106,7 @@ class CommandPipeline:
             del self._waiting[: self._batch_limit]
             try:
                 replies = self._replies([pending.command for pending in batch])
-            except Exception as error:  # noqa: BLE001 - no caller may wait for ever
+            except Exception as error:  # noqa: BLE001 - every waiting caller gets the error
                 replies = [error] * len(batch)
             for pending, reply in zip(batch, replies, strict=True):
                 pending.reply = reply
@@ -149,7 +149,7 @@ class CommandPipeline:
             log.debug("scripts go through redis-py for now: %s", error)
             self._connect_at = time.monotonic() + _RECONNECT_AFTER
             return
-        opened, parser = connection._sock, connection._parser  # noqa: SLF001 - redis-py has no way to take it over
+        opened, parser = connection._sock, connection._parser  # noqa: SLF001 - redis-py has no public way to its socket and parser
         if not isinstance(opened, socket.socket):
             connection.disconnect()  # no real socket (a test's fake server): always the fallback
             return

@@ -36,10 +36,10 @@ _COMMANDS: Final = {
 class _Lazy(click.Group):
     """A group that imports a command's module when the command is called: ``--help`` stays fast."""
 
-    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - the signature is click's
         return sorted(_COMMANDS)
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - click's signature
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - the signature is click's
         if cmd_name not in _COMMANDS:
             return None
         module, _, attribute = _COMMANDS[cmd_name].partition(":")
@@ -48,14 +48,14 @@ class _Lazy(click.Group):
 
     def main(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - click's: what a command returns, or nothing
         """Run a command, whatever its output goes to."""
-        from worker.operations.cli.output import prepare_output  # noqa: PLC0415 - after click, which may be missing
+        from worker.operations.cli.output import prepare_output  # noqa: PLC0415 - this module reports a missing click, which that one imports
 
         prepare_output()
         return super().main(*args, **kwargs)
 
     def invoke(self, ctx: click.Context) -> object:
         """Run the command that was named."""
-        from worker.operations.cli.output import writing  # noqa: PLC0415 - as in main
+        from worker.operations.cli.output import writing  # noqa: PLC0415 - see main
 
         with writing():
             return super().invoke(ctx)

@@ -18,6 +18,6 @@ def flower(options: tuple[str, ...]) -> None:
     """
     if find_spec("flower") is None:
         raise click.ClickException("Flower is not installed: pip install 'aquilax-feedback[flower]'")
-    from celery.bin.celery import celery  # noqa: PLC0415 - it loads every command of Celery, and Flower
+    from celery.bin.celery import celery  # noqa: PLC0415 - importing it loads every command of Celery, and Flower
 
     celery(args=["-A", "worker", "flower", *options], prog_name="celery", auto_envvar_prefix="CELERY")

@@ -109,7 +109,7 @@ def _setting(name: str) -> str:
     value, file = _given(name), _given(f"{name}_FILE")
     if not file:
         return value
-    from producer.environment import secret  # noqa: PLC0415 - with the producer, which takes as long as all the rest
+    from producer.environment import secret  # noqa: PLC0415 - importing the producer takes as long as the rest of the command
 
     try:
         return secret({name: value, f"{name}_FILE": file}, name)
@@ -123,6 +123,6 @@ def _given(name: str) -> str:
         return value.removesuffix("\n").removesuffix("\r")
     if not Path(".env").is_file():
         return ""
-    from dotenv import dotenv_values  # noqa: PLC0415 - few have such a file where a health check runs
+    from dotenv import dotenv_values  # noqa: PLC0415 - python-dotenv is only needed where there is such a file
 
     return dotenv_values(".env").get(name) or ""

@@ -62,7 +62,7 @@ def json_text(value: object, *, indent: int | None = None) -> str:
 
 def shown(text: str) -> str:
     """Return text of others as a part of one line: it begins no line of its own, and hides nothing in it."""
-    from worker.policy.dead_letter import clean  # noqa: PLC0415 - with SQLAlchemy, for which `health` must not wait
+    from worker.policy.dead_letter import clean  # noqa: PLC0415 - it imports SQLAlchemy, too slow for `health`
 
     return visible(" ".join(clean(text).split()))
 

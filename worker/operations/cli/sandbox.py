@@ -111,7 +111,7 @@ def sandbox(*, host: str, port: int, tls_cert: str | None, tls_key: str | None, 
         raise click.ClickException("aiohttp is not installed: pip install 'aquilax-feedback[sandbox]'")
     local = Sandbox(key=options.pop("key"), seed=options.pop("seed"), behaviour=_behaviour(options))
     tls = _tls(tls_cert, tls_key)
-    from worker.sandbox.server import run  # noqa: PLC0415 - aiohttp takes a third of a second, and --help needs none
+    from worker.sandbox.server import run  # noqa: PLC0415 - importing aiohttp takes a third of a second, and --help needs none
 
     try:
         asyncio.run(run(local, host=host, port=port, tls=tls, ready=_announce))

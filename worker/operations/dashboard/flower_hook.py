@@ -34,7 +34,7 @@ def hook(command: click.Command | None = None) -> None:
 
     @wraps(flower)
     def with_dashboard(*arguments: Any, **options: Any) -> object:
-        from worker.operations.dashboard.install import install  # noqa: PLC0415 - it imports Tornado, of the extra `flower`
+        from worker.operations.dashboard.install import install  # noqa: PLC0415 - Tornado, which it imports, is optional
 
         install()
         drop_flowers_port(os.environ)

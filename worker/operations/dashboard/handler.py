@@ -225,7 +225,7 @@ class Handler(BaseHandler):
         if not hasattr(self, "_current_user"):
             self.current_user = None  # don't ask for the login again while saying that it is missing
         error = (kwargs.get("exc_info") or (None, None))[1]
-        if status_code == 401:  # noqa: PLR2004 - as HTTP has it
+        if status_code == 401:  # noqa: PLR2004 - the status of HTTP
             self.set_header("WWW-Authenticate", 'Basic realm="flower"')
         match error:
             case Away():

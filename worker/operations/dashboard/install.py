@@ -36,7 +36,7 @@ class Templates(BaseLoader):
         super().__init__(autoescape="xhtml_escape")
         self._folders = (ours, flowers)
 
-    def resolve_path(self, name: str, parent_path: str | None = None) -> str:  # noqa: ARG002 - Tornado's signature
+    def resolve_path(self, name: str, parent_path: str | None = None) -> str:  # noqa: ARG002 - the signature is Tornado's
         """Return the name: no template names another one by its folder."""
         return name
 
@@ -49,10 +49,10 @@ class Templates(BaseLoader):
 
 def install() -> None:
     """Put the handlers and templates into Flower, which must not have started yet. Twice is as good as once."""
-    from flower import urls  # noqa: PLC0415 - of the extra `flower`, and needed by nothing else
+    from flower import urls  # noqa: PLC0415 - Flower is optional
 
-    from worker.operations.dashboard.page import TEMPLATES  # noqa: PLC0415 - as above
-    from worker.operations.dashboard.routes import ROUTES  # noqa: PLC0415 - as above
+    from worker.operations.dashboard.page import TEMPLATES  # noqa: PLC0415 - Tornado, which it imports, is optional
+    from worker.operations.dashboard.routes import ROUTES  # noqa: PLC0415 - Tornado, which it imports, is optional
 
     if isinstance(urls.settings.get("template_loader"), Templates):
         return

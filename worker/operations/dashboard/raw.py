@@ -49,5 +49,5 @@ def _hexdump(raw: bytes) -> str:
 
 
 def _line(start: int, part: bytes) -> str:
-    characters = "".join(chr(byte) if 0x20 <= byte < 0x7F else "." for byte in part)  # noqa: PLR2004 - printable ASCII
+    characters = "".join(chr(byte) if 0x20 <= byte < 0x7F else "." for byte in part)  # noqa: PLR2004 - the printable characters of ASCII
     return f"{start:08x}  {part.hex(' '):<{3 * _LINE - 1}}  {characters}"

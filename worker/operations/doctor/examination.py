@@ -86,7 +86,7 @@ class _Look:
         try:
             for finding in self.take():
                 self.found.append(finding)
-        except Exception as error:  # noqa: BLE001 - the other parts are told of all the same, and so is this fault
+        except Exception as error:  # noqa: BLE001 - a failing check is reported as a finding; the others still run
             fix = "if nothing else here explains it, report it as a fault of aquilax-feedback"
             self.found.append(red(self.part, f"it can't be looked at: {type(error).__name__}: {error}", fix=fix))
         self.done = True
