@@ -30,5 +30,5 @@ class Conversation(RedisConnection, Protocol):
     def send_command(self, *words: str) -> None:
         """Send one command."""
 
-    def read_response(self) -> Any:  # noqa: ANN401 - whatever the command answers
-        """Return the reply, or raise it if it is an error."""
+    def read_response(self) -> list[Any] | None:
+        """Return the reply, of a command that replies with a list or with nothing; raise it if it is an error."""

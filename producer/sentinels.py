@@ -177,7 +177,7 @@ def _require_master(connection: Conversation) -> None:
 
     connection.send_command("ROLE")
     try:
-        role, *_ = connection.read_response()
+        role, *_ = connection.read_response() or ("no role",)
     except NoPermissionError:  # its first refusal will tell
         return
     if role not in {b"master", "master"}:

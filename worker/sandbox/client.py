@@ -101,9 +101,10 @@ class SandboxClient:
         """Be as at the start: forget what came, drop the scripts, behave as the command line says."""
         self._ask("POST", "reset")
 
-    def _ask(self, method: str, path: str, document: object = None) -> Any:  # noqa: ANN401 - any JSON value; the callers check it
+    def _ask(self, method: str, path: str, document: object = None) -> dict[str, Any]:
         url = f"{self._base_url}/_sandbox/{path}"
         answer = self._session.request(method, url, json=document, timeout=_TIMEOUT)
         if not answer.ok:
             raise SandboxError(answer.json()["message"])
-        return answer.json() if answer.content else None
+        reply: dict[str, Any] = answer.json() if answer.content else {}
+        return reply
