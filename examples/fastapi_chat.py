@@ -36,19 +36,19 @@ app = FastAPI(title="Chat", lifespan=lifespan)
 
 
 class Question(BaseModel):
-    """What somebody asks."""
+    """A user's question."""
 
     text: str
 
 
 class Thumb(BaseModel):
-    """What somebody thinks of an answer."""
+    """A user's opinion of an answer."""
 
     helpful: bool
 
 
 class Tenant(BaseModel):
-    """Whom the session belongs to. A real backend reads it from the session."""
+    """The organization and the group of a session. A real backend reads it from the session."""
 
     org: str = "65dd3e835a669e3347654200"
     group: str = "67e86d036e9921509f730483"
@@ -92,5 +92,5 @@ async def refuse(_: Request, error: InvalidEvent) -> JSONResponse:
 @app.exception_handler(BrokerUnavailable)
 @app.exception_handler(EnqueueUncertain)
 async def put_off(_: Request, error: ProducerError) -> JSONResponse:  # noqa: ARG001 - what failed inside is for the log
-    """Redis is away. Pressing again is safe: a thumb is delivered once, however often it is enqueued."""
+    """Redis is unavailable. Pressing again is safe: a thumb is delivered once, however often it is enqueued."""
     return JSONResponse({"detail": "try again"}, status_code=503, headers={"Retry-After": RETRY_AFTER})

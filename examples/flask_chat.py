@@ -54,5 +54,5 @@ def refuse(error: InvalidEvent) -> Reply:
 
 
 def put_off(error: ProducerError) -> Reply:  # noqa: ARG001 - what failed inside is for the log
-    """Redis is away. Pressing again is safe: a thumb is delivered once, however often it is enqueued."""
+    """Redis is unavailable. Pressing again is safe: a thumb is delivered once, however often it is enqueued."""
     return {"detail": "try again"}, 503, {"Retry-After": RETRY_AFTER}

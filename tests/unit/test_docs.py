@@ -103,7 +103,7 @@ def _anchors(path: Path) -> set[str]:
 
 
 def test_every_make_target_exists() -> None:
-    """Whoever types what stands there gets something."""
+    """And the two that a newcomer needs are named."""
     targets = re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
     named = {call.split()[1] for call in _calls("make")}
     assert {"demo", "test"} <= named <= set(targets)
