@@ -51,10 +51,10 @@ def unpacks_too_large(payload: Mapping[str, Any], *, most: int) -> str:
     """
     name = payload["headers"]["compression"]
     try:
-        compression.get_decoder(name)
+        _, content_type = compression.get_encoder(name)
     except (KeyError, TypeError):
         return ""  # Kombu doesn't know it either, and says so
-    make = _DECOMPRESSORS.get(compression._aliases.get(name, name))  # noqa: SLF001 - Kombu has no public way to resolve an alias
+    make = _DECOMPRESSORS.get(content_type)
     if make is None:
         return f"its body is compressed with {name}, which can't be unpacked within limits: send it uncompressed"
     try:

@@ -30,10 +30,9 @@ def republished(headers: object) -> Republished:
     """
     if not isinstance(headers, dict) or "id" not in headers or "task" not in headers:
         return _NONE
-    task = current_task._get_current_object() if current_task else None  # noqa: SLF001 - Celery's proxy has no public way to its object
-    if task is None or not task.acks_late or task.name != headers["task"]:
+    if not current_task or not current_task.acks_late or current_task.name != headers["task"]:
         return _NONE
-    request = task.request
+    request = current_task.request
     if request.called_directly or request.is_eager or request.id != headers["id"]:
         return _NONE
     if headers.get("retries") != (request.retries or 0) + 1:

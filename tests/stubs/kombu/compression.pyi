@@ -1,5 +1,3 @@
 from collections.abc import Callable
 
-_aliases: dict[str, str]
-
-def get_decoder(t: str) -> Callable[[bytes], bytes]: ...
+def get_encoder(t: str) -> tuple[Callable[[bytes], bytes], str]: ...

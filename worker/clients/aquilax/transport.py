@@ -11,7 +11,8 @@ import io
 import socket
 from collections import deque
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Final, cast
+from queue import Empty
+from typing import TYPE_CHECKING, Any, Final
 
 from requests import PreparedRequest, Response
 from requests.adapters import HTTPAdapter
@@ -165,12 +166,13 @@ class DeadlineAdapter(HTTPAdapter):
         return self._kept_by_pool()
 
     def _kept_by_pool(self) -> HTTPConnection | None:
-        if (pool := self._found) is None:
+        if (pool := self._found) is None or (idle := pool.pool) is None:
             return None
-        connection = pool._get_conn()  # noqa: SLF001 - urllib3 has no public way to borrow a connection
-        if connection.sock is not None:
-            return cast("HTTPConnection", connection)
-        pool._put_conn(connection)  # noqa: SLF001 - likewise
+        with suppress(Empty):
+            connection: HTTPConnection | None = idle.get_nowait()
+            if connection is not None and connection.sock is not None and not is_connection_dropped(connection):
+                return connection
+            idle.put_nowait(connection)
         return None
 
     def put_back(self, connection: HTTPConnection, *, reusable: bool) -> None:

@@ -32,7 +32,9 @@ class BoundedRetry(Retry):
     """
 
     def __init__(self, *, retries: int, budget: float) -> None:
-        super().__init__(ExponentialBackoff(cap=1, base=0.05), retries)
+        self._backoff_between = ExponentialBackoff(cap=1, base=0.05)
+        super().__init__(self._backoff_between, retries)
+        self._most = retries
         self._budget = budget
         self._ends_at: float | None = None
         """By the monotonic clock; None between calls. Each connection has a copy, and serves one caller at a time."""
@@ -58,8 +60,8 @@ class BoundedRetry(Retry):
                         raise
                     failures += 1
                     fail(error, failures) if with_failure_count else fail(error)
-                    if failures > self._retries or time.monotonic() >= self._ends_at:
+                    if failures > self._most or time.monotonic() >= self._ends_at:
                         raise
-                    time.sleep(self._backoff.compute(failures))
+                    time.sleep(self._backoff_between.compute(failures))
         finally:
             self._ends_at = None
