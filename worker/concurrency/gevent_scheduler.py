@@ -2,8 +2,7 @@
 
 Sixty threads that wait for AquilaX and for Redis all want Python's lock whenever something arrives, and spend much of
 their time handing it over. Here a delivery is a greenlet: what it waits for resumes it. Nothing is patched: only
-connections made here (`GeventScheduler.connect`) yield, and blocking calls go to threads
-(`worker.concurrency.scheduler.run_in_thread`).
+adopted sockets yield (`GeventScheduler.adopt_socket`), and blocking calls go to threads (`run_in_thread`).
 """
 
 from __future__ import annotations
@@ -11,15 +10,14 @@ from __future__ import annotations
 import contextvars
 import logging
 import os
-import socket
 import ssl
 import sys
 import threading
 import time
 from collections import deque
-from concurrent.futures import ThreadPoolExecutor
-from functools import cached_property, partial
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from concurrent.futures import Future
+from functools import cached_property
+from typing import TYPE_CHECKING, Final, TypeVar
 
 import gevent
 import gevent.socket
@@ -29,9 +27,11 @@ from gevent.hub import Waiter as GeventWaiter
 from worker.concurrency.scheduler import set_current_scheduler
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Callable, Iterable
 
-    from worker.concurrency.scheduler import SocketOptions, Waiter
+    from worker.concurrency.scheduler import Waiter
+
 
 __all__ = ["GeventScheduler", "Job"]
 
@@ -39,8 +39,8 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-_MOST_THREADS: Final = 10_000
-"""More than there are tasks. A thread is started only when none is idle."""
+_THREADS: Final = 10_000
+"""More than there are deliveries: no blocking call waits for another. gevent starts a thread only when none is idle."""
 
 
 class Job:
@@ -64,18 +64,16 @@ class GeventScheduler:
     """
 
     def __init__(self, limit: int) -> None:
-        self._at_once = limit
-        self._jobs: deque[Job] = deque()
+        self._limit = limit
+        self._pending: deque[Job] = deque()
         self._running: dict[Job, None] = {}
         self._idle: list[GeventWaiter[Job]] = []
-        self._woken: deque[Iterable[Waiter]] = deque()
         self._cleanups: dict[Callable[[], None], None] = {}
         self._changing = threading.Lock()
         self._ready = threading.Event()
         self._thread: threading.Thread | None = None
         self._stopping = False
         self._pinged_at: float | None = None
-        self._threads = ThreadPoolExecutor(_MOST_THREADS, thread_name_prefix="blocking")
 
     # From any thread
 
@@ -87,29 +85,29 @@ class GeventScheduler:
             tag: Its message's delivery tag.
         """
         job = Job(call, tag)
-        self._jobs.append(job)
+        self._pending.append(job)
         if not self._ready.is_set():
             self._start()
-        self._signal_loop()
+        self._hub.loop.run_callback_threadsafe(self._start_pending)
         return job
 
     def cancel_pending(self) -> frozenset[str]:
         """Forget the pending deliveries; return the delivery tags of the running ones."""
         with self._changing:
-            self._jobs.clear()
+            self._pending.clear()
             return frozenset(job.tag for job in self._running)
 
     def resize(self, limit: int) -> None:
         """Set how many run at once. Running deliveries continue."""
-        self._at_once = limit
+        self._limit = limit
         if self._ready.is_set():
-            self._signal_loop()
+            self._hub.loop.run_callback_threadsafe(self._start_pending)
 
     def ping(self) -> None:
         """Ask the thread to respond (`silent_for`)."""
         if self._ready.is_set() and not self._stopping and self._pinged_at is None:
             self._pinged_at = time.monotonic()
-            self._signal_loop()
+            self._hub.loop.run_callback_threadsafe(self._pong)
 
     @property
     def silent_for(self) -> float:
@@ -125,22 +123,16 @@ class GeventScheduler:
     def stop(self) -> None:
         """End the thread. Pending deliveries are forgotten, running ones abandoned."""
         self.cancel_pending()
-        if self._ready.is_set() and not self._stopping:
+        if self._thread is not None and not self._stopping:
             self._stopping = True
-            self._signal_loop()
-            if self._thread is not None:
-                self._thread.join()
-        self._threads.shutdown(wait=False, cancel_futures=True)
+            self._ready.wait()
+            self._stop.send()
+            self._thread.join()
 
     def wake_threadsafe(self, waiters: Iterable[Waiter]) -> None:
         """See `worker.concurrency.scheduler.Scheduler`."""
-        if threading.current_thread() is self._thread:
-            soon = self._hub.loop.run_callback
-            for waiter in waiters:
-                soon(waiter.switch, None)
-        else:
-            self._woken.append(waiters)
-            self._signal_loop()
+        for waiter in waiters:
+            self._hub.loop.run_callback_threadsafe(waiter.switch, None)
 
     def _start(self) -> None:
         with self._changing:
@@ -149,37 +141,27 @@ class GeventScheduler:
                 self._thread.start()
         self._ready.wait()
 
-    def _signal_loop(self) -> None:
-        """Have `_on_signal` called in the thread."""
-        self._signal.send()
-
     # In its thread
 
     def _run(self) -> None:
         set_current_scheduler(self)
         self._hub = gevent.get_hub()
-        self._signal = self._hub.loop.async_()
-        self._signal.start(self._on_signal)
-        self._end: GeventWaiter[None] = GeventWaiter(self._hub)
-        self._ready.set()
+        self._hub.threadpool.maxsize = _THREADS
+        self._stop = self._hub.loop.async_()
+        self._hub.loop.run_callback(self._ready.set)
         try:
-            self._end.get()
+            self._hub.wait(self._stop)  # the loop runs as long as something waits for a watcher
             for close in self._cleanups:
                 close()
+            if not self._hub.threadpool:  # else it would wait for calls that may hang; the process ends without them
+                self._hub.threadpool.kill()
         except BaseException:
             log.critical("a fault of ours has ended the thread of the deliveries, and so the worker", exc_info=True)
             logging.shutdown()
             os._exit(os.EX_SOFTWARE)  # other workers recover its messages when its lease ends
 
-    def _on_signal(self) -> None:
-        """Resume what other threads have woken, and start pending deliveries."""
+    def _pong(self) -> None:
         self._pinged_at = None
-        while self._woken:
-            for waiter in self._woken.popleft():
-                waiter.switch(None)
-        self._start_pending()
-        if self._stopping:
-            self._end.switch(None)
 
     def _start_pending(self) -> None:
         while job := self._next():
@@ -191,14 +173,14 @@ class GeventScheduler:
     def _next(self) -> Job | None:
         """Take the next pending delivery, if the limit allows, and count it as running."""
         with self._changing:
-            if not self._jobs or len(self._running) >= self._at_once:
+            if not self._pending or len(self._running) >= self._limit:
                 return None
-            job = self._jobs.popleft()
+            job = self._pending.popleft()
             self._running[job] = None
             return job
 
     def _work(self, job: Job | None) -> None:
-        """Run one delivery after another: a new greenlet costs a memory mapping for its frames."""
+        """Run one delivery after another: a new greenlet for each costs 20 µs, most of it memory for its frames."""
         while job is not None:
             try:
                 job.call()
@@ -223,29 +205,9 @@ class GeventScheduler:
 
     def run_in_thread(self, call: Callable[[], T]) -> T:
         """See `worker.concurrency.scheduler.Scheduler`."""
-        waiter = self.waiter()
-        future = self._threads.submit(contextvars.copy_context().run, call)
-        future.add_done_callback(lambda _: self.wake_threadsafe((waiter,)))
-        waiter.get()
+        future: Future[T] = Future()
+        self._hub.threadpool.apply(contextvars.copy_context().run, (_fulfil, future, call))
         return future.result()
-
-    def connect(self, address: tuple[str, int], *, timeout: float | None, options: SocketOptions) -> socket.socket:
-        """See `worker.concurrency.scheduler.Scheduler`."""
-        host, port = address
-        failed: OSError | None = None
-        for family, kind, protocol, _, place in self.run_in_thread(partial(_addresses, host, port)):
-            sock = gevent.socket.socket(family, kind, protocol)
-            try:
-                for option in options:
-                    sock.setsockopt(*option)
-                sock.settimeout(timeout)
-                sock.connect(place)
-            except OSError as error:
-                sock.close()
-                failed = error
-            else:
-                return sock
-        raise failed or OSError("the host has no address")
 
     def adopt_socket(self, sock: socket.socket) -> socket.socket:
         """See `worker.concurrency.scheduler.Scheduler`."""
@@ -253,6 +215,10 @@ class GeventScheduler:
         adopted = gevent.socket.socket(sock.family, sock.type, sock.proto, fileno=sock.detach())
         adopted.settimeout(timeout)
         return adopted
+
+    def add_cleanup(self, close: Callable[[], None]) -> None:
+        """See `worker.concurrency.scheduler.Scheduler`."""
+        self._cleanups[close] = None
 
     @cached_property
     def tls_context(self) -> ssl.SSLContext:
@@ -267,10 +233,10 @@ class GeventScheduler:
         context.hostname_checks_common_name = False
         return context
 
-    def add_cleanup(self, close: Callable[[], None]) -> None:
-        """See `worker.concurrency.scheduler.Scheduler`."""
-        self._cleanups[close] = None
 
-
-def _addresses(host: str, port: int) -> list[tuple[Any, ...]]:
-    return list(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
+def _fulfil(future: Future[T], call: Callable[[], T]) -> None:
+    """Keep an error in the future: gevent prints one that leaves its thread, with its traceback."""
+    try:
+        future.set_result(call())
+    except BaseException as error:  # noqa: BLE001 - raised again where the result is awaited
+        future.set_exception(error)

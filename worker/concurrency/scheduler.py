@@ -6,14 +6,12 @@ In a thread without a scheduler a task blocks its own thread, and needs none of 
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeVar
+from typing import TYPE_CHECKING, ParamSpec, Protocol, TypeVar
 
 if TYPE_CHECKING:
     import socket
     import ssl
     from collections.abc import Callable, Iterable
-
-    SocketOptions = Iterable[tuple[int, int, Any]]
 
 __all__ = ["Scheduler", "Waiter", "current_scheduler", "run_in_thread", "set_current_scheduler"]
 
@@ -46,24 +44,12 @@ class Scheduler(Protocol):
     def run_in_thread(self, call: Callable[[], T]) -> T:
         """Run a blocking call in another thread; return what it returns, or raise what it raises."""
 
-    def connect(self, address: tuple[str, int], *, timeout: float | None, options: SocketOptions) -> socket.socket:
-        """Return a TCP connection whose blocking calls yield to the other tasks.
-
-        Args:
-            address: Host and port.
-            timeout: Seconds for each of the host's addresses.
-            options: Of the socket: level, name and value.
-
-        Raises:
-            OSError: No address accepted the connection.
-        """
-
     def adopt_socket(self, sock: socket.socket) -> socket.socket:
         """Return a blocking connection as one that yields to the other tasks; the old object is detached."""
 
     @property
     def tls_context(self) -> ssl.SSLContext:
-        """A client's TLS context for such connections."""
+        """A client's TLS context for such sockets."""
 
     def add_cleanup(self, close: Callable[[], None]) -> None:
         """Call this in the scheduler's thread when it stops; once, however often it is added."""

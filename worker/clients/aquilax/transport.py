@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import http.client
 import io
-import socket
 from collections import deque
 from contextlib import suppress
 from queue import Empty
@@ -19,17 +18,16 @@ from requests.adapters import HTTPAdapter
 from requests.structures import CaseInsensitiveDict
 from urllib3 import HTTPConnectionPool, HTTPSConnectionPool, PoolManager
 from urllib3.connection import HTTPConnection, HTTPSConnection
-from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConnectionError
 from urllib3.util.connection import is_connection_dropped
 
 from worker.clients.aquilax.response import Deadline, read_response
 from worker.concurrency.scheduler import current_scheduler
 
 if TYPE_CHECKING:
+    import socket
+
     from _typeshed import WriteableBuffer
     from urllib3 import BaseHTTPResponse
-
-    from worker.concurrency.scheduler import Scheduler
 
 __all__ = ["DeadlineAdapter", "DeadlineResponse"]
 
@@ -88,30 +86,18 @@ class _Connection(HTTPConnection):
     response_class = DeadlineResponse
 
     def _new_conn(self) -> socket.socket:
-        """Connect; under a scheduler, yield to its other tasks meanwhile."""
-        return super()._new_conn() if (scheduler := current_scheduler()) is None else self._connect(scheduler)
-
-    def _connect(self, scheduler: Scheduler) -> socket.socket:
-        """As urllib3's own `_new_conn`, with its errors."""
-        try:
-            return scheduler.connect(
-                (self._dns_host.strip("[]"), self.port),
-                timeout=self.timeout,
-                options=self.socket_options or (),
-            )
-        except socket.gaierror as error:
-            raise NameResolutionError(self.host, self, error) from error
-        except TimeoutError as error:
-            raise ConnectTimeoutError(self, f"Connection to {self.host} timed out") from error
-        except OSError as error:
-            raise NewConnectionError(self, f"Failed to establish a new connection: {error}") from error
+        """Connect; under a scheduler in another thread, and with a socket that yields from then on."""
+        scheduler = current_scheduler()
+        if scheduler is None:
+            return super()._new_conn()
+        return scheduler.adopt_socket(scheduler.run_in_thread(super()._new_conn))
 
 
 class _SecureConnection(HTTPSConnection, _Connection):
-    def _connect(self, scheduler: Scheduler) -> socket.socket:
-        if self.ssl_context is None:
+    def _new_conn(self) -> socket.socket:
+        if self.ssl_context is None and (scheduler := current_scheduler()) is not None:
             self.ssl_context = scheduler.tls_context
-        return super()._connect(scheduler)
+        return super()._new_conn()
 
 
 class _Pool(HTTPConnectionPool):
