@@ -35,6 +35,7 @@ from worker.observability.logs import Logs
 from worker.observability.outcome_log import OutcomeLog
 from worker.observability.redaction import Redactor, secrets_of
 from worker.runtime.bootsteps import BrokerCheck, GracefulShutdown, HoldWatch, Preflight
+from worker.runtime.container import ProcessContainer
 from worker.runtime.continuity_recorder import ContinuityRecorder
 from worker.runtime.duplicate_nodenames import DuplicateNodenames
 from worker.runtime.event_dispatcher import batch_events
@@ -70,7 +71,7 @@ _NEW_OBJECTS: Final = 50_000
 """That many more than there were, and Python looks for cycles among them: what is in hand is about 15,000."""
 
 
-class _Parts:
+class Container(ProcessContainer):
     """The parts of one worker process, made when first needed: after a pool has forked, not before."""
 
     def __init__(self, settings: Settings) -> None:
@@ -180,7 +181,7 @@ def _look_for_garbage_seldom() -> None:
 class FeedbackApp(Celery):
     """The Celery app, with the parts of the process."""
 
-    feedback: _Parts
+    feedback: Container
 
 
 def create_app(settings: Settings | None = None) -> FeedbackApp:
@@ -206,7 +207,7 @@ def create_app(settings: Settings | None = None) -> FeedbackApp:
     app.conf.broker_transport_options.update(broker.transport_options)
     app.conf.broker_use_ssl = broker.tls
     logging.getLogger("alembic").setLevel(logging.WARNING)  # it tells each worker's log how it reads the schema
-    parts = app.feedback = _Parts(settings)
+    parts = app.feedback = Container(settings)
     parts.logs.connect()
     batch_events(app)
     register(app, lambda: parts.delivery)

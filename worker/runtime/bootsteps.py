@@ -26,6 +26,7 @@ from worker.database.errors import DatabaseUnusable, DeadLetterStoreUnavailable,
 from worker.database.schema import check_schema
 from worker.dead_letters.store import DeadLetterStore
 from worker.delivery.hold import Hold, HoldKind
+from worker.runtime.container import container_of
 from worker.runtime.pool import TaskPool
 from worker.runtime.start_errors import exit_with_error, start_error
 from worker.runtime.unknown_settings import given_variables, unknown_settings
@@ -39,8 +40,6 @@ if TYPE_CHECKING:
     from celery.worker import WorkController
     from celery.worker.consumer import Consumer
 
-    from worker.delivery.hold import Announcer
-    from worker.settings import Settings
 
 __all__ = ["BrokerCheck", "GracefulShutdown", "HoldWatch", "Preflight", "feedback_hold", "shown_hold", "start_error"]
 
@@ -54,7 +53,7 @@ class Preflight(bootsteps.Step):
 
     def create(self, worker: WorkController) -> None:
         """Check the settings and the database."""
-        settings: Settings = worker.app.feedback.settings
+        settings = container_of(worker.app).settings
         for name, advice in unknown_settings(given_variables()):
             log.warning("%s is set, and no setting: %s", name, advice)
         if worker.autoscale and issubclass(worker.pool_cls, SoloPool):
@@ -125,7 +124,7 @@ class HoldWatch(bootsteps.StartStopStep):
             hold.probe_soon()
             self._tried = True
         if (state := hold.state()) is not None:
-            announcer: Announcer = consumer.app.feedback.announcer
+            announcer = container_of(consumer.app).announcer
             announcer.held(state.reason, by_hand=state.kind is HoldKind.OPERATOR)
 
     def info(self, consumer: Consumer) -> dict[str, Any]:
@@ -163,9 +162,9 @@ class GracefulShutdown(bootsteps.StartStopStep):
 
     def __init__(self, worker: WorkController, **kwargs: Any) -> None:
         super().__init__(worker, **kwargs)
-        self._patience: timedelta = worker.app.feedback.settings.feedback_shutdown_timeout
+        self._patience: timedelta = container_of(worker.app).settings.feedback_shutdown_timeout
         self._deadline = ShutdownDeadline(
-            lambda: _left_behind(worker.app.feedback.settings.feedback_lease), before_exit=lambda: _tidy_up(worker)
+            lambda: _left_behind(container_of(worker.app).settings.feedback_lease), before_exit=lambda: _tidy_up(worker)
         )
         self._asked_to_stop = 0
         worker_shutting_down.connect(self._asked)

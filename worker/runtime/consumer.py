@@ -40,6 +40,7 @@ from worker.policy.message import PoisonMessage, read_message
 from worker.policy.result import DeadLetteredResult
 from worker.policy.retry import Reason
 from worker.runtime.broker_outages import QUIET, BrokerOutages, without_celerys_warning
+from worker.runtime.container import container_of
 from worker.runtime.message_validation import (
     MOST_HOLDERS,
     MessageParts,
@@ -110,7 +111,7 @@ class Consumer(CeleryConsumer):
             return
         try:
             content = content_of(message)
-            problem = problem_of(message, content, horizon=self.app.feedback.settings.feedback_retry_horizon)
+            problem = problem_of(message, content, horizon=container_of(self.app).settings.feedback_retry_horizon)
         except NoTask as error:
             problem = str(error)
         if problem:
@@ -246,7 +247,7 @@ class Consumer(CeleryConsumer):
         now = datetime.now(UTC)
         found = _read(message, whole, problem, now)
         try:
-            url = self.app.feedback.settings.feedback_database_url.get_secret_value()
+            url = container_of(self.app).settings.feedback_database_url.get_secret_value()
             with closing(DeadLetterStore.connect(url, pool_size=1)) as store:
                 new = store.add(record_of_poison(found, failed_at=now))
         except DeadLetterError as error:
@@ -254,7 +255,7 @@ class Consumer(CeleryConsumer):
             message.channel.qos.defer(message.delivery_tag, wait=_DATABASE_PAUSE)
         else:
             words = f"dead letter: {Reason.INVALID} {Response(status=None, text=found.problem).words}"
-            self.app.feedback.hooks.began(found).ended(DeadLetteredResult(reason=Reason.INVALID, words=words))
+            container_of(self.app).hooks.began(found).ended(DeadLetteredResult(reason=Reason.INVALID, words=words))
             label = f"dead,dead:{Reason.INVALID}{',graves' if new else ''}"
             message.channel.qos.ack(message.delivery_tag, label)
 

@@ -19,6 +19,7 @@ from worker.database.errors import DeadLetterError
 from worker.database.schema import check_schema
 from worker.dead_letters.store import DeadLetterStore
 from worker.runtime.background_step import BackgroundStep
+from worker.runtime.container import container_of
 
 if TYPE_CHECKING:
     from celery.worker import WorkController
@@ -44,7 +45,7 @@ class ContinuityRecorder(BackgroundStep):
 
     def run(self, worker: WorkController) -> None:
         """Record again and again, and for the last time while the other parts of the worker stop."""
-        settings: Settings = worker.app.feedback.settings
+        settings = container_of(worker.app).settings
         ended = False
         while True:
             try:

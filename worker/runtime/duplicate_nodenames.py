@@ -12,6 +12,7 @@ from worker.accounting.leases import living_leases
 from worker.broker.lease import process_id
 from worker.clients.redis.connections import redis_client
 from worker.runtime.background_step import BackgroundStep
+from worker.runtime.container import container_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -36,7 +37,7 @@ class DuplicateNodenames(BackgroundStep):
 
     def run(self, worker: WorkController) -> None:
         """Look, and warn; no start waits for it."""
-        settings: Settings = worker.app.feedback.settings
+        settings = container_of(worker.app).settings
         node: str = worker.hostname
         lease = settings.feedback_lease.total_seconds()
         for other in _others(settings, node):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 from celery import bootsteps
 
 from worker.broker.activity import PULSE
+from worker.runtime.container import container_of
 from worker.runtime.heartbeat_file import Heartbeat, heartbeat_file
 from worker.runtime.pool import TaskPool
 
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
     from celery.concurrency.base import BasePool
     from celery.worker import WorkController
 
-    from worker.settings import Settings
 
 __all__ = ["HeartbeatStep"]
 
@@ -33,7 +33,7 @@ class HeartbeatStep(bootsteps.StartStopStep):
 
     def start(self, worker: WorkController) -> None:
         """Touch the heartbeat whenever the event loop turns, and all is well."""
-        settings: Settings = worker.app.feedback.settings
+        settings = container_of(worker.app).settings
         broker_url = settings.feedback_broker_url.get_secret_value()
         file = settings.feedback_heartbeat_file or heartbeat_file(broker_url=broker_url, node=worker.hostname)
         PULSE.pool = worker.pool if isinstance(worker.pool, TaskPool) else None

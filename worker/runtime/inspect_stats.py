@@ -11,6 +11,7 @@ from celery import bootsteps
 from producer import __version__
 from worker.broker.lease import Lease
 from worker.database.engine import shown
+from worker.runtime.container import container_of
 
 if TYPE_CHECKING:
     from celery.worker.consumer import Consumer
@@ -54,7 +55,7 @@ class InspectStats(bootsteps.StartStopStep):
 
     def info(self, consumer: Consumer) -> dict[str, Any]:
         """What ``celery inspect stats`` shows, and Flower's page of the worker."""
-        parts = consumer.app.feedback
+        parts = container_of(consumer.app)
         short = {} if parts.room is None else {DELIVERIES_AT_ONCE: parts.room.most}
         return {ABOUT: {**inspect_stats(parts.settings), IN_HAND: _in_hand(), **short}}
 

@@ -17,6 +17,7 @@ from worker.clients.redis.connections import redis_client
 from worker.observability.collectors import OfPool, OfProcess, OfQueue
 from worker.observability.metrics import Metrics
 from worker.runtime.bootsteps import Preflight
+from worker.runtime.container import container_of
 from worker.runtime.start_errors import start_error
 
 if TYPE_CHECKING:
@@ -53,13 +54,13 @@ class MetricsServer(bootsteps.StartStopStep):
 
     def include_if(self, worker: WorkController) -> bool:
         """Without a port nothing is measured, and nothing listens."""
-        return worker.app.feedback.settings.feedback_metrics_port is not None
+        return container_of(worker.app).settings.feedback_metrics_port is not None
 
     def create(self, worker: WorkController) -> None:
         """Begin to count, and listen; before the pool starts, whose processes then count as well."""
-        settings: Settings = worker.app.feedback.settings
+        settings = container_of(worker.app).settings
         port, host = settings.feedback_metrics_port, settings.feedback_metrics_host
-        metrics = Metrics(now=worker.app.feedback.now)
+        metrics = Metrics(now=container_of(worker.app).now)
         try:
             self._client = _client(settings)
             registry = _served(metrics, self._client)
@@ -72,7 +73,7 @@ class MetricsServer(bootsteps.StartStopStep):
             ) from None
         except ValueError as error:
             raise SystemExit(start_error(f"{_SHARED}: {error}")) from None
-        worker.app.feedback.observe(metrics)
+        container_of(worker.app).observe(metrics)
         worker_process_init.connect(self._leave_to_parent)
         if issubclass(worker.pool_cls, Prefork) and _SHARED not in os.environ:
             log.warning(

@@ -24,14 +24,13 @@ from worker.database.errors import DeadLetterError, DeadLetterStoreUnavailable
 from worker.database.schema import check_schema
 from worker.dead_letters.store import DeadLetterStore
 from worker.runtime.bootsteps import Preflight
+from worker.runtime.container import container_of
 from worker.runtime.start_errors import start_error
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from celery.worker import WorkController
-
-    from worker.settings import Settings
 
     Probe = Callable[[], str | None]
 
@@ -63,11 +62,11 @@ class Probes(bootsteps.StartStopStep):
 
     def include_if(self, worker: WorkController) -> bool:
         """Without a port nothing listens."""
-        return worker.app.feedback.settings.feedback_health_port is not None
+        return container_of(worker.app).settings.feedback_health_port is not None
 
     def create(self, worker: WorkController) -> None:
         """Listen from the first: a worker that waits for Redis is alive, and not ready."""
-        settings: Settings = worker.app.feedback.settings
+        settings = container_of(worker.app).settings
         host, port = settings.feedback_health_host, settings.feedback_health_port
         live = PULSE.hang
         try:

@@ -13,6 +13,7 @@ from worker.clients.redis.connections import redis_client
 from worker.dead_letters.pruning import prune
 from worker.dead_letters.store import DeadLetterStore
 from worker.runtime.background_step import BackgroundStep
+from worker.runtime.container import container_of
 
 if TYPE_CHECKING:
     from celery.worker import WorkController
@@ -37,7 +38,7 @@ class Pruner(BackgroundStep):
 
     def run(self, worker: WorkController) -> None:
         """Look now and then whether it is time."""
-        settings: Settings = worker.app.feedback.settings
+        settings = container_of(worker.app).settings
         wait = _FIRST_LOOK
         while not self._stop.wait(wait * random.uniform(0.5, 1.5)):  # noqa: S311 - jitter, no secret
             wait = _LOOK_EVERY

@@ -12,6 +12,7 @@ from kombu.exceptions import OperationalError
 from worker.database.errors import DeadLetterStoreUnavailable
 from worker.dead_letters.replays.queue import ADVANCE, REPLAYS
 from worker.runtime.background_step import BackgroundStep
+from worker.runtime.container import container_of
 
 if TYPE_CHECKING:
     from celery import Celery
@@ -39,7 +40,7 @@ class ReplayScheduler(BackgroundStep):
 
     def run(self, worker: WorkController) -> None:
         """Watch, whenever this worker takes the steps of plans: `add_consumer` may change that."""
-        with closing(worker.app.feedback.make_advancer()) as advancer:
+        with closing(container_of(worker.app).make_advancer()) as advancer:
             while True:
                 if _takes_steps(worker):
                     self._look(worker.app, advancer)

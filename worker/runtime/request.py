@@ -19,13 +19,13 @@ from celery.worker import state
 from celery.worker.request import Request as CeleryRequest
 
 from producer.message import ENVELOPE
+from worker.runtime.container import container_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from kombu.message import Message
 
-    from worker.delivery.revocations import Revocations
 
 __all__ = ["CELERYS_OWN", "REVOKED", "TaskRequest", "without_revoked"]
 
@@ -108,7 +108,7 @@ class TaskRequest(CeleryRequest):
         """Return whether it is revoked, and end it if so: by a revocation that was made while it waited."""
         if self._already_revoked:
             return True
-        revocations: Revocations = self._app.feedback.revocations
+        revocations = container_of(self._app).revocations
         if not revocations.hit(self.id, self.stamps or {}, self._identity()):
             return False
         log.info("revoked: %s[%s]", self.name, self.id)

@@ -16,6 +16,7 @@ from celery.worker import state as worker_state
 from worker.broker.channel import default_channel
 from worker.delivery.revocations import criteria_of_ids, criteria_of_stamps
 from worker.runtime.bootsteps import BrokerCheck
+from worker.runtime.container import container_of
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from celery.utils.collections import AttributeDict
     from celery.worker.consumer import Consumer
 
-    from worker.delivery.revocations import Revocations
 
 __all__ = ["KnowRevocations", "revoke", "revoke_by_stamped_headers", "terminate"]
 
@@ -38,7 +38,7 @@ class KnowRevocations(bootsteps.StartStopStep):
     def start(self, consumer: Consumer) -> None:
         """Read it from Redis."""
         channel = default_channel(consumer.connection)
-        consumer.app.feedback.revocations.connect(channel.scripting, channel.keys)
+        container_of(consumer.app).revocations.connect(channel.scripting, channel.keys)
 
 
 @control.control_command(variadic="task_id", signature="[id1 [id2 [... [idN]]]]")
@@ -84,7 +84,7 @@ def revoke_by_stamped_headers(
 
 def _revoke(state: AttributeDict, criteria: list[str]) -> dict[str, Any] | None:
     """Revoke feedback; return what is wrong if that failed."""
-    revocations: Revocations = state.app.feedback.revocations
+    revocations = container_of(state.app).revocations
 
     def tell(task_ids: Collection[str]) -> None:
         events = state.consumer.event_dispatcher

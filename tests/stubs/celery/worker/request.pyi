@@ -1,5 +1,6 @@
 from typing import Any
 
+from celery.app.base import Celery
 from kombu.message import Message
 
 class Request:
@@ -10,7 +11,7 @@ class Request:
     worker_pid: int | None
     name: str
     _already_revoked: bool
-    _app: Any
+    _app: Celery
     _args: Any
     _argsrepr: str
     _body: Any

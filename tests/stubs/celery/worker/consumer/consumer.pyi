@@ -2,6 +2,7 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
+from celery.app.base import Celery
 from celery.concurrency.base import BasePool
 from celery.events.dispatcher import EventDispatcher
 from kombu.asynchronous.hub import Hub
@@ -13,7 +14,7 @@ CONNECTION_RETRY: str
 logger: logging.Logger
 
 class Consumer:
-    app: Any
+    app: Celery
     channel_errors: tuple[type[BaseException], ...]
     connection: Connection | Any  # or None, between two of them
     connection_errors: tuple[type[BaseException], ...]
