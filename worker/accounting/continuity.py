@@ -15,7 +15,7 @@ from producer.message import QUEUE
 from worker.accounting.balance import ENDS
 from worker.accounting.queue_keys import KEYS
 from worker.accounting.snapshot import take_snapshot
-from worker.broker.scripts import Script
+from worker.clients.redis.scripts import Script, lua
 from worker.database.redis_generations import (
     HandHold,
     Recorded,
@@ -39,9 +39,9 @@ if TYPE_CHECKING:
 
 __all__ = ["MOVING", "Continuity", "Kind", "accept", "look_at_continuity", "record"]
 
-_IDENTIFY: Final = Script("identify", package="worker.accounting")
-_CARRY: Final = Script("carry", package="worker.accounting")
-_HOLD_AGAIN: Final = Script("hold_again", package="worker.accounting")
+_IDENTIFY: Final = Script(lua("worker.accounting", "identify"))
+_CARRY: Final = Script(lua("worker.accounting", "carry"))
+_HOLD_AGAIN: Final = Script(lua("worker.accounting", "hold_again"))
 
 _GENERATION: Final = "generation"
 _HOLD_CHANGES: Final = "hold_changes"

@@ -14,7 +14,8 @@ from worker.accounting.key_types import naming_wrong_types
 from worker.accounting.queue_keys import KEYS, moment_keys
 from worker.accounting.snapshot import Snapshot, moment_arguments, read_moment
 from worker.broker.keys import DELAYED
-from worker.broker.scripts import Script
+from worker.broker.scripts import MESSAGE
+from worker.clients.redis.scripts import TIME, Script, lua
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -25,8 +26,8 @@ if TYPE_CHECKING:
 
 __all__ = ["IntegrityCheck", "check", "find_replays"]
 
-_CHECK: Final = Script("entries", "moment", "check", package="worker.accounting")
-_PAGE: Final = Script("entries", "page", package="worker.accounting")
+_CHECK: Final = Script(TIME + MESSAGE + lua("worker.accounting", "entries", "moment", "check"))
+_PAGE: Final = Script(MESSAGE + lua("worker.accounting", "entries", "page"))
 
 _AT_ONCE: Final = 2000
 """Entries that one script looks at: Redis serves nobody else meanwhile, some 15 ms."""

@@ -17,7 +17,8 @@ from worker.accounting.continuity import MOVING
 from worker.accounting.queue_keys import KEYS
 from worker.accounting.snapshot import take_snapshot
 from worker.broker.keys import DELAYED
-from worker.broker.scripts import REQUEUE, Script
+from worker.broker.scripts import MESSAGE, QUEUES, REQUEUE
+from worker.clients.redis.scripts import TIME, Script, lua
 from worker.dead_letters.replays.queue import REPLAYS
 from worker.delivery.hold import HOLD, HoldKind
 from worker.delivery.revocations import REVOKED
@@ -39,11 +40,11 @@ _NOTES: Final = f"{QUEUE}:replay:*"
 _AT_ONCE: Final = 500
 _WORDS_AT_ONCE: Final = 100
 
-_TAKE: Final = Script("take", package="worker.accounting")
-_ARRIVE: Final = Script("arrive", package="worker.accounting")
-_TAKE_COUNTS: Final = Script("take_counts", package="worker.accounting")
-_ADD_COUNTS: Final = Script("add_counts", package="worker.accounting")
-_COPY_WORDS: Final = Script("dedup", "copy_dedup", package="worker.delivery")
+_TAKE: Final = Script(MESSAGE + lua("worker.accounting", "take"))
+_ARRIVE: Final = Script(MESSAGE + QUEUES + lua("worker.accounting", "arrive"))
+_TAKE_COUNTS: Final = Script(lua("worker.accounting", "take_counts"))
+_ADD_COUNTS: Final = Script(lua("worker.accounting", "add_counts"))
+_COPY_WORDS: Final = Script(TIME + lua("worker.delivery", "dedup", "copy_dedup"))
 
 
 class MoveRefused(Exception):

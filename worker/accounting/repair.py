@@ -8,7 +8,8 @@ from producer.message import QUEUE
 from worker.accounting.queue_keys import KEYS
 from worker.accounting.strays import move_home
 from worker.accounting.table_counts import put_back_to_dead
-from worker.broker.scripts import Script
+from worker.broker.scripts import MESSAGE, QUEUES
+from worker.clients.redis.scripts import Script, lua
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,9 +22,9 @@ if TYPE_CHECKING:
 
 __all__ = ["GRAVES_BOOKED", "SURPLUS_BOOKED", "repair_redis", "repair_table"]
 
-_RETURN: Final = Script("entries", "return", package="worker.accounting")
-_DROP: Final = Script("drop", package="worker.accounting")
-_BOOK: Final = Script("book", package="worker.accounting")
+_RETURN: Final = Script(MESSAGE + QUEUES + lua("worker.accounting", "entries", "return"))
+_DROP: Final = Script(lua("worker.accounting", "drop"))
+_BOOK: Final = Script(lua("worker.accounting", "book"))
 
 SURPLUS_BOOKED: Final = "booked:accepted"
 GRAVES_BOOKED: Final = "booked:graves"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 from producer.message import QUEUE
 from worker.accounting.queue_keys import KEYS
 from worker.broker.keys import DELAYED
-from worker.broker.scripts import Script
+from worker.clients.redis.scripts import Script, lua
 from worker.policy.wait_reason import WaitReason
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Scheduled", "look_at_scheduled"]
 
-_SCHEDULED: Final = Script("scheduled", package="worker.accounting")
+_SCHEDULED: Final = Script(lua("worker.accounting", "scheduled"))
 
 _LOOKED_AT: Final = 500
 """Messages of each priority: they take Redis less than a millisecond."""

@@ -10,7 +10,8 @@ from producer.message import QUEUE
 from worker.accounting.balance import Balance
 from worker.accounting.key_types import WrongKeyType, naming_wrong_types
 from worker.accounting.queue_keys import KEYS, moment_keys
-from worker.broker.scripts import Script
+from worker.broker.scripts import MESSAGE
+from worker.clients.redis.scripts import TIME, Script, lua
 from worker.delivery.hold import HoldState
 from worker.policy.retry import Reason
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["LeaseHolder", "Snapshot", "moment_arguments", "read_moment", "take_snapshot"]
 
-_SNAPSHOT: Final = Script("entries", "moment", "snapshot", package="worker.accounting")
+_SNAPSHOT: Final = Script(TIME + MESSAGE + lua("worker.accounting", "entries", "moment", "snapshot"))
 
 _LOOKED_AT: Final = 20
 """Entries at each end of each list that are looked at for the oldest event: more would make Redis wait, and what comes

@@ -16,14 +16,15 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 from producer.message import QUEUE, TASK
 from worker.accounting.queue_keys import KEYS
-from worker.broker.scripts import Script
+from worker.broker.scripts import MESSAGE, QUEUES
+from worker.clients.redis.scripts import Script, lua
 
 if TYPE_CHECKING:
     import redis
 
 __all__ = ["Stray", "Strays", "find_strays", "move_home"]
 
-_MOVE: Final = Script("move", package="worker.accounting")
+_MOVE: Final = Script(MESSAGE + QUEUES + lua("worker.accounting", "move"))
 
 _AT_ONCE: Final = 1000
 """Keys that one SCAN looks at, a fraction of a millisecond of Redis' time."""

@@ -54,7 +54,7 @@ QUEUED_IN: Final = "feedback_queue"
 """The property of a message in hand that says which queue it was taken from, whatever its sender says."""
 
 UNENDED: Final = "feedback_unended"
-"""The header that counts how often a message was handed out and did not come to an end (`lua/common.lua`)."""
+"""The header that counts how often a message was handed out and did not come to an end (`lua/message.lua`)."""
 
 PROBE: Final = "feedback_probe"
 """The header of the one message that is handed out to see whether a hold can end."""
@@ -117,7 +117,7 @@ _DECODE: Final = msgspec.json.Decoder().decode
 
 
 def _unwrapped(payload: dict[str, Any]) -> bytes | None:
-    """The entry that a message stands for; None if it is not one that `lua/common.lua` has made."""
+    """The entry that a message stands for; None if it is not one that `lua/message.lua` has made."""
     wrapped = payload["headers"][POISON]
     if payload.get("body") != "" or not isinstance(wrapped, str):
         return None

@@ -1,72 +1,24 @@
-"""The Lua scripts of the transport: each is one step in Redis, which happens whole or not at all."""
+"""The Lua scripts of the transport, and what others need of them to read its messages."""
 
 from __future__ import annotations
 
-from functools import cache
-from hashlib import sha1
-from importlib.resources import files
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import Final
 
-from redis.exceptions import NoScriptError
+from worker.clients.redis.scripts import JSON, TIME, Script, lua
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
+__all__ = ["ACK", "FETCH", "HEARTBEAT", "MESSAGE", "PUBLISH", "PURGE", "QUEUES", "REQUEUE", "SCHEDULE"]
 
-__all__ = ["ACK", "FETCH", "HEARTBEAT", "PUBLISH", "PURGE", "REQUEUE", "SCHEDULE", "RunsScripts", "Script"]
+_PACKAGE: Final = "worker.broker"
 
+MESSAGE: Final = JSON + lua(_PACKAGE, "message")
+"""Reads, marks and wraps a message."""
+QUEUES: Final = lua(_PACKAGE, "queue")
+"""Finds the list of a message, and schedules it; after `MESSAGE`."""
 
-@cache
-def _text(name: str, package: str = "worker.broker") -> str:
-    return files(package).joinpath("lua", f"{name}.lua").read_text("utf-8")
-
-
-class RunsScripts(Protocol):
-    """A client of redis-py, or what stands in its place."""
-
-    def evalsha(self, sha: str, numkeys: int, *keys_and_args: Any) -> Any:  # noqa: ANN401 - as redis-py has it
-        """Run a script that Redis knows."""
-
-    def eval(self, script: str, numkeys: int, *keys_and_args: Any) -> Any:  # noqa: ANN401 - likewise
-        """Run a script."""
-
-
-class Script:
-    """One script.
-
-    Args:
-        names: The files that it is made of, after `common.lua`.
-        package: Where they are, in the folder `lua`.
-
-    Attributes:
-        source: Its text.
-        sha: What Redis calls it by.
-    """
-
-    def __init__(self, *names: str, package: str = "worker.broker") -> None:
-        self.source = _text("common") + "".join(_text(name, package) for name in names)
-        self.sha = sha1(self.source.encode(), usedforsecurity=False).hexdigest()
-
-    def __call__(self, client: RunsScripts, keys: Sequence[str | bytes], args: Sequence[Any]) -> Any:  # noqa: ANN401 - each its own
-        """Run it.
-
-        Args:
-            client: A client that puts no prefix before keys.
-            keys: The whole names of the keys.
-            args: The arguments.
-
-        Raises:
-            redis.RedisError: Redis is away or refuses.
-        """
-        try:
-            return client.evalsha(self.sha, len(keys), *keys, *args)
-        except NoScriptError:  # Redis has restarted
-            return client.eval(self.source, len(keys), *keys, *args)
-
-
-FETCH: Final = Script("fetch")
-ACK: Final = Script("ack")
-REQUEUE: Final = Script("requeue")
-HEARTBEAT: Final = Script("heartbeat")
-SCHEDULE: Final = Script("schedule")
-PUBLISH: Final = Script("publish")
-PURGE: Final = Script("purge")
+FETCH: Final = Script(TIME + MESSAGE + lua(_PACKAGE, "fetch"))
+ACK: Final = Script(MESSAGE + QUEUES + lua(_PACKAGE, "ack"))
+REQUEUE: Final = Script(MESSAGE + QUEUES + lua(_PACKAGE, "requeue"))
+HEARTBEAT: Final = Script(TIME + MESSAGE + QUEUES + lua(_PACKAGE, "heartbeat"))
+SCHEDULE: Final = Script(TIME + MESSAGE + QUEUES + lua(_PACKAGE, "schedule"))
+PUBLISH: Final = Script(TIME + MESSAGE + QUEUES + lua(_PACKAGE, "publish"))
+PURGE: Final = Script(MESSAGE + lua(_PACKAGE, "purge"))

@@ -16,14 +16,14 @@ from typing import TYPE_CHECKING, Any, Final, Self, cast
 import redis
 
 from producer.message import QUEUE, counts_of
-from worker.broker.scripts import Script
+from worker.clients.redis.scripts import TIME, Script, lua
 from worker.policy.circuit_breaker import CircuitBreaker
 from worker.policy.classification import Classification
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from worker.broker.scripts import RunsScripts
+    from worker.clients.redis.scripts import RunsScripts
 
 __all__ = ["HOLD", "Announcer", "Hold", "HoldKind", "HoldState"]
 
@@ -45,11 +45,11 @@ _WRONG_TYPE: Final = "WRONGTYPE"
 _SHOWN: Final = 120
 """Characters of what is no hold."""
 
-_BEGIN: Final = Script("begin_hold", package="worker.delivery")
-_END: Final = Script("end_hold", package="worker.delivery")
-_BY_HAND: Final = Script("hold_by_hand", package="worker.delivery")
-_RESUME: Final = Script("resume_hold", package="worker.delivery")
-_PROBE_SOON: Final = Script("probe_soon", package="worker.delivery")
+_BEGIN: Final = Script(TIME + lua("worker.delivery", "begin_hold"))
+_END: Final = Script(lua("worker.delivery", "end_hold"))
+_BY_HAND: Final = Script(TIME + lua("worker.delivery", "hold_by_hand"))
+_RESUME: Final = Script(TIME + lua("worker.delivery", "resume_hold"))
+_PROBE_SOON: Final = Script(TIME + lua("worker.delivery", "probe_soon"))
 
 
 class HoldKind(StrEnum):

@@ -22,10 +22,10 @@ from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, Final, Self, cast
 
 from producer.message import QUEUE, counts_of
-from worker.broker.scripts import Script
 from worker.broker.settled import SETTLED
 from worker.clients.redis.batching import ScriptBatcher
 from worker.clients.redis.connections import redis_client
+from worker.clients.redis.scripts import TIME, Script, lua
 from worker.delivery.hold import HOLD, HoldKind
 
 if TYPE_CHECKING:
@@ -86,11 +86,11 @@ _CLAIM: Final = "feedback:claim:"
 _COUNTS: Final = counts_of(QUEUE)
 _UNACKED: Final = ["unacked", "unacked_index"]
 """The transport's keys (`worker.broker.keys`): what is in a worker's hand."""
-_CLAIMING: Final = Script("dedup", "claim", package="worker.delivery")
-_RECORDING: Final = Script("dedup", "end_message", "record", package="worker.delivery")
-_RELEASING: Final = Script("release", package="worker.delivery")
-_SETTLING: Final = Script("end_message", "finish", package="worker.delivery")
-_DELIVERED: Final = Script("dedup", "delivered", package="worker.delivery")
+_CLAIMING: Final = Script(TIME + lua("worker.delivery", "dedup", "claim"))
+_RECORDING: Final = Script(TIME + lua("worker.delivery", "dedup", "end_message", "record"))
+_RELEASING: Final = Script(lua("worker.delivery", "release"))
+_SETTLING: Final = Script(lua("worker.delivery", "end_message", "finish"))
+_DELIVERED: Final = Script(TIME + lua("worker.delivery", "dedup", "delivered"))
 _MICROSECOND: Final = timedelta(microseconds=1)
 _YEAR_ONE: Final = datetime.min.replace(tzinfo=UTC)
 

@@ -18,7 +18,8 @@ import redis
 from producer.message import QUEUE
 from worker.broker.keys import DELAYED
 from worker.broker.payload import handed_out_at
-from worker.broker.scripts import Script
+from worker.broker.scripts import MESSAGE
+from worker.clients.redis.scripts import TIME, Script, lua
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping
@@ -32,7 +33,7 @@ log = logging.getLogger(__name__)
 REVOKED: Final = f"{QUEUE}:revoked"
 """The key of the revocations: criterion -> until when a message must have been handed out first to be hit (ms)."""
 
-_REVOKE: Final = Script("revoke", package="worker.delivery")
+_REVOKE: Final = Script(TIME + MESSAGE + lua("worker.delivery", "revoke"))
 _AT_ONCE: Final = 5000
 """Entries that one step looks at: Redis serves no other client meanwhile, some 20 ms."""
 _PAUSE: Final = 1.0

@@ -1,4 +1,4 @@
--- What the scripts of the accounts share; it stands before each of them, after the transport's `common.lua`.
+-- What the scripts of the accounts share; it stands before each of them, after the MESSAGE of `worker.broker.scripts`.
 
 -- Whether an entry is counted as accepted already, and whether it is a message.
 local function judge(entry)

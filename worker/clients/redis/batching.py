@@ -49,7 +49,7 @@ class _Call:
 
 
 class ScriptBatcher:
-    """Runs scripts for many tasks; stands in for a client in `worker.broker.scripts.Script`.
+    """Runs scripts for many tasks; stands in for a client in `worker.clients.redis.scripts.Script`.
 
     Args:
         client: Redis. It is not closed here.

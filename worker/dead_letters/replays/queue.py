@@ -10,7 +10,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from producer.message import QUEUE, counts_of
-from worker.broker.scripts import Script
+from worker.clients.redis.scripts import Script, lua
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -31,8 +31,8 @@ PRIORITY: Final = 9
 LIST: Final = f"{QUEUE}\x06\x16{PRIORITY}"
 """Where Kombu lays messages of this priority. A test holds it to `worker.accounting.queue_keys.KEYS`."""
 
-_ENQUEUE: Final = Script("enqueue", package="worker.dead_letters.replays")
-_WITHHOLD: Final = Script("withhold", package="worker.dead_letters.replays")
+_ENQUEUE: Final = Script(lua("worker.dead_letters.replays", "enqueue"))
+_WITHHOLD: Final = Script(lua("worker.dead_letters.replays", "withhold"))
 
 _KEPT: Final = timedelta(days=30)
 """How long the set of a plan's rows outlasts its last step."""

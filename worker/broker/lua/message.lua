@@ -1,25 +1,4 @@
--- What the scripts share; it stands before each of them.
--- A script's first write frees memory, where it can: Redis with its memory full refuses a script's first write if that
--- needs memory, and lets it finish once it has written.
-local function now_ms()
-  local time = redis.call('TIME')
-  return time[1] * 1000 + math.floor(time[2] / 1000)
-end
-
-local function decode(text)
-  local ok, value = pcall(cjson.decode, text)
-  if ok and type(value) == 'table' then
-    return value
-  end
-  return nil
-end
-
-local function field(value, name)
-  if type(value) == 'table' then
-    return value[name]
-  end
-  return nil
-end
+-- Messages as they lie in Redis: how to read, mark and wrap one. After `json.lua` of `worker.clients.redis`.
 
 -- A row of `unacked` is `[message, "exchange", "queue"]`: the message's own text, and its queue.
 local function message_of(row)
@@ -201,25 +180,3 @@ local function unended(message, tag, queue)
   return noted and usable(decode(noted)) and noted or marked
 end
 
--- Let a message wait. A sorted set has each member once, and of equal messages each is to be delivered.
-local function schedule(delayed, due, message)
-  while redis.call('ZSCORE', delayed, message) do
-    message = message .. ' '
-  end
-  redis.call('ZADD', delayed, due, message)
-end
-
--- The list of a queue that a message belongs to by its priority, as Kombu chooses it.
-local function list_of(prefix, queue, sep, steps, message)
-  local priority = tonumber(field(field(decode(message), 'properties'), 'priority') or 0) or 0
-  local chosen = nil
-  for step in string.gmatch(steps, '%-?%d+') do
-    if chosen == nil or tonumber(step) <= priority then
-      chosen = tonumber(step)
-    end
-  end
-  if chosen == nil or chosen == 0 then
-    return prefix .. queue
-  end
-  return prefix .. queue .. sep .. string.format('%d', chosen)
-end
