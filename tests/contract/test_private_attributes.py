@@ -131,7 +131,6 @@ PRIVATE: Final = (
     Private("redis.retry", "AbstractRetry", "_supported_errors", "", "which errors are tried again"),
     # urllib3
     Private("urllib3.connection", "HTTPConnection", "_new_conn", "(self) -> 'socket.socket'", "gevent's connections"),
-    Private("urllib3.connection", "HTTPConnection", "_dns_host", "", "the host with its final dot"),
     # Tornado
     Private(
         "tornado.template", "BaseLoader", "_create_template", "(self, name: str) -> tornado.template.Template",
