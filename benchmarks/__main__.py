@@ -64,7 +64,7 @@ def main(
     million: bool,
     output: Path | None,
 ) -> None:
-    """Measure what NAMES say, or everything, round by round, and write the results anew after each round."""
+    """Measure what NAMES say, or everything, round by round, and write all results again after each round."""
     _require_urllib3()
     report = Report(
         output=output or _ROOT / "docs" / "performance",

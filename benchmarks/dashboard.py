@@ -48,7 +48,7 @@ PAGES = {
     "rows by replays": "/feedback/dead-letters/rows?order=replays",
     "rows of one status": "/feedback/dead-letters/rows?http_status=400",
     "rows of one group": "/feedback/dead-letters/rows?group=67e86d036e9921509f730403",
-    "rows, none fits": "/feedback/dead-letters/rows?group=nobody",
+    "rows, none fits": "/feedback/dead-letters/rows?group=no-such-group",
     "one row": "/feedback/dead-letters/50000",
     "preview of a replay": "/feedback/dead-letters/replay",
     "preview of a discard": "/feedback/dead-letters/discard",

@@ -30,7 +30,7 @@ _GATHERED_WITHIN: Final = 7
 
 _IDLE: Final = 8
 """Seconds without a new event after which what is missing will not come: with any of them it would come minutes later,
-when somebody else takes over what a dead worker held."""
+when another worker takes over what a dead one held."""
 
 _LOOK: Final = 0.05
 _SETTLED: Final = 0.3

@@ -38,7 +38,7 @@ def redis_binary() -> str:
 
 
 def _environment() -> dict[str, str]:
-    """The environment without the settings of whoever runs this."""
+    """The environment without this user's own settings."""
     others = ("AQUILAX_", "FEEDBACK_", "BENCH_", "COVERAGE_")
     clean = {name: value for name, value in os.environ.items() if not name.startswith(others)}
     return clean | {"FEEDBACK_CONCURRENCY": str(_CONCURRENCY)}

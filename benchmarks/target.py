@@ -60,7 +60,7 @@ class Target:
 
         Args:
             request_id: Its.
-            answer: Sends the answer when it is time, and returns whether there is somebody to answer.
+            answer: Sends the answer when it is time, and returns whether a connection waits for it.
         """
         if self.waiting is not None:
             self.waiting.append((request_id, answer))

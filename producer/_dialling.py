@@ -20,7 +20,7 @@ __all__ = ["dial"]
 
 
 def dial(address: Address) -> Future[Connection]:
-    """Connect in a thread: resolving a name can't be given a deadline, so whoever waits must be able to walk away.
+    """Connect in a thread: a name lookup takes no deadline, so the caller must be able to stop waiting.
 
     Returns:
         The connection to come, or its `BrokerUnavailable`.

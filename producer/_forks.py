@@ -54,7 +54,7 @@ class _OpenSSL:
                 self._free.notify_all()
 
     def before(self) -> None:
-        """Let nobody in until the fork is over, and wait for who is inside."""
+        """Block new threads until the fork is over, and wait for those inside."""
         self._free.acquire()
         self._free.wait_for(lambda: not self._handshakes, timeout=_FORK_WAITS)
         time.sleep(max(0.0, self._ended_at + _THREAD_ENDS - time.monotonic()))
@@ -64,7 +64,7 @@ class _OpenSSL:
         self._free.release()
 
     def after_in_child(self) -> None:
-        """Nobody is inside: a child has none of its parent's threads."""
+        """Reset the count of those inside: a child has none of its parent's threads."""
         self._free = Condition()
         self._handshakes = 0
         self._ended_at = -math.inf

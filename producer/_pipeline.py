@@ -214,7 +214,7 @@ class Pipeline:
                 self._loop.remove_reader(connection.socket)
                 self._loop.remove_writer(connection.socket)
             connection.close()
-        if self._loop.is_closed():  # and its tasks with it: nobody waits any more
+        if self._loop.is_closed():  # its tasks ended with it, so no call waits
             return
         for call in (*self._awaiting, *self._queued):
             call.end(_cut_off(call, why))

@@ -40,19 +40,19 @@ class Address:
     Attributes:
         tls: Whether the connections are encrypted.
         patience: As it was given.
-        sentinels: Whom to ask for the master, if the URL names sentinels.
+        sentinels: The sentinels to ask for the master, if the URL names them.
 
     Raises:
         ValueError: The URL can't be read. The message never repeats any of it: a password may be anywhere in it.
     """
 
     def __init__(self, url: str, *, patience: float, sentinel_master: str | None = None) -> None:
-        # redis-py takes 0.1 s and more to import: whoever imports `producer` for an event or a message alone
+        # redis-py takes 0.1 s and more to import: a program that imports `producer` for an event or a message alone
         # need not wait for it.
         from redis.connection import Connection, SSLConnection  # noqa: PLC0415 - see above
 
         # The first look-up of a host imports this codec, in a thread: a process that forks just then would leave its
-        # child a lock on the import that nobody will ever release.
+        # child a lock on the import that no thread will ever release.
         codecs.lookup("idna")
         broker = BrokerUrl.read(url, sentinel_master)
         options = _parsed(broker.redis)

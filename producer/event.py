@@ -25,7 +25,7 @@ _UNCARRIABLE: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 _SHOWN: Final = 40
 
 _NOW: Final = cast("datetime", object())
-"""Stands in where nobody says when it was."""
+"""The time of an event whose message states none."""
 
 _NEEDED: Final = frozenset({"request_id", "status", "org", "group"})
 _KNOWN: Final = _NEEDED | {"occurred_at"}

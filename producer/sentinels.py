@@ -113,7 +113,7 @@ class Sentinels:
         for _ in range(missing):
             try:
                 yield answers.get(timeout=_STEPS * self._patience)
-            except Empty:  # somebody's name is still being resolved, for which there is no deadline
+            except Empty:  # a name is still being resolved, which takes no deadline
                 return
 
     def _ask(self, sentinel: Place, answers: SimpleQueue[tuple[Place, Place | BaseException]]) -> None:
@@ -150,7 +150,7 @@ class Sentinels:
 
 
 class MasterConnection:
-    """A connection to whoever is the master when it connects."""
+    """A connection to the server that is the master when it connects."""
 
     def __init__(self, sentinels: Sentinels) -> None:
         self._sentinels = sentinels

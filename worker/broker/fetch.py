@@ -143,9 +143,9 @@ class FetchingChannel(InFlightChannel):
     def _credit(self) -> int:
         """How many messages may be fetched at once."""
         if self.connection is None or not self.connection.has_loop:
-            return 1  # whoever drains by hand gets one at a time, and the rest stays where others can get it
+            return 1  # a program that drains by hand gets one at a time; the rest stays available to others
         if "can_consume" in vars(self.qos):
-            return 1  # Celery's `worker_disable_prefetch` decides anew for each message
+            return 1  # Celery's `worker_disable_prefetch` decides for each message
         credit = self.qos.can_consume_max_estimate()
         return _BATCH if credit is None else int(min(credit, _BATCH))
 

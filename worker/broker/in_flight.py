@@ -99,7 +99,7 @@ class InFlightChannel(kombu_redis.Channel):
         return [*self._retired, *([] if self.current_holder is None else [self.current_holder])]
 
     def _change_hands(self) -> None:
-        """Let another holder take what comes from now on: Redis may yet hand over to this one what nobody will read."""
+        """Take a new lease for what comes from now on: Redis may still hand this one messages that are never read."""
         if self.current_holder is not None:
             self.current_holder.retire()
             self._retired = [holder for holder in self.holders if not holder.done]

@@ -24,7 +24,7 @@ __all__ = ["scheduled"]
 log = logging.getLogger(__name__)
 
 _SHOWN: Final = 1000
-"""The next so many of each list: an answer that lists a million would be read by nobody."""
+"""The next so many of each list: a list of a million is of no use."""
 
 _PRIORITY: Final = 6
 """The priority at which Celery's timer starts a task when it is due."""

@@ -2,7 +2,7 @@
 
 A holder belongs to one consuming channel. Its thread renews the lease, writes down what has ended, and returns what
 dead holders left. It outlives its channel as long as something it holds is still being worked on: the connection may be
-lost and made anew meanwhile, and what ends then is still acknowledged, once.
+lost and opened again meanwhile, and what ends then is still acknowledged, once.
 """
 
 from __future__ import annotations
@@ -227,7 +227,7 @@ class Lease:
     def retire(self) -> None:
         """Take nothing more: what is in hand is seen to its end, and what Redis hands over to it yet goes back.
 
-        That is so after the answer to a fetch was lost: nobody here will ever work on what it brought.
+        That is so after the reply to a fetch was lost: its messages never arrived here.
         """
         with self._changed:
             self._keep = frozenset(self._held)
@@ -262,7 +262,7 @@ class Lease:
 
     @property
     def _may_gather(self) -> bool:
-        """Whether more will end soon. Where nothing else is in hand somebody waits for room."""
+        """Whether more will end soon. Where nothing else is in flight, a fetch waits for room."""
         pending = len(self._ended) + len(self._returned) + len(self._deferred)
         return 0 < pending < len(self._held) and self._keep is None
 

@@ -65,7 +65,7 @@ def to_payload(entry: bytes, *, tag: str, queue: str) -> dict[str, Any]:
 
     Args:
         entry: The entry.
-        tag: The delivery tag under which it is in hand; '' if it is not, because nobody will acknowledge it.
+        tag: The delivery tag under which it is in flight; '' if it is not, as no acknowledgement will follow.
         queue: The queue that it comes from.
 
     Returns:

@@ -58,13 +58,13 @@ class ChannelPoller(MultiChannelPoller):
         """
         channel, kind = self._fd_to_chan.get(fileno, (None, ""))
         if kind == "BRPOP" and not channel._in_poll and not channel.qos.can_consume():  # noqa: SLF001 - Kombu's poller and channel share it
-            with suppress(*channel.connection_errors):  # it is connected anew once there is room
+            with suppress(*channel.connection_errors):  # it connects again once there is room
                 channel.handlers[kind]()
             raise Empty
         super().on_readable(fileno)
 
     def maybe_check_brpop_health(self) -> None:
-        """Give up connections that have not answered for long; not those whose answer nobody has read yet."""
+        """Give up connections that have not answered for long; not those whose reply waits to be read."""
         for channel in self._channels:
             connection = channel._in_poll  # noqa: SLF001 - Kombu's poller and channel share it
             if connection and channel.is_overdue() and not _is_readable(connection):

@@ -1,4 +1,4 @@
-"""Answers with which Redis says that it can't work just now: whoever asked takes it to be away, and comes again.
+"""Error replies of a Redis that can't work just now: callers treat it as unavailable, and retry.
 
 A right that the login lacks, and a cluster, are among them: a worker says what to do, and goes on once it is done.
 

@@ -35,7 +35,7 @@ class Transport(kombu_redis.Transport):
         super().__init__(*args, **kwargs)
         self.cycle = ChannelPoller()
         self.has_loop = False
-        """Whether an event loop consumes; if not, somebody drains by hand."""
+        """Whether an event loop consumes; if not, a program drains by hand."""
         self._loop: Hub | None = None
         self._bell: tuple[int, int] | None = None
         self._turns_at = 0.0
@@ -62,7 +62,7 @@ class Transport(kombu_redis.Transport):
         return self._bell[0]
 
     def wake(self) -> None:
-        """Wake whoever waits for events, from any thread: there is room for more messages."""
+        """Wake the thread that waits for events, from any thread: there is room for more messages."""
         if self._bell is not None:
             with suppress(OSError):  # it is full, and so it rings; or the connection is closed
                 os.write(self._bell[1], b"!")

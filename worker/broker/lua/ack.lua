@@ -2,7 +2,7 @@
 -- KEYS  1 unacked  2 unacked_index  3 unacked_held:<holder>
 -- ARGV  1 the queues that are counted, as a JSON object: queue -> key of its counts
 --       2 prefix of all keys  3 separator  4 priority steps
---       then two for each message: its delivery tag, and what to count, as `field` or `field,field`; '' if nobody said
+--       then two for each message: its delivery tag, and what to count, as `field` or `field,field`; '' for nothing
 -- What the holder does not hold is not its own to end. What was settled before is not counted again. A message of a
 -- counted queue that is acknowledged without a label has not ended: it goes to the back of its queue, with a note of that.
 local counts = cjson.decode(ARGV[1])

@@ -5,7 +5,7 @@
 local now, lease = now_ms(), tonumber(ARGV[2])
 redis.call('ZREM', KEYS[3], '') -- frees nothing, but comes before the first write that needs memory
 
--- If nobody renewed anything for a while, Redis itself was away, and every lease that ended meanwhile ended unfairly.
+-- If no lease was renewed for a while, Redis itself was unavailable, and no lease that ended meanwhile counts as ended.
 local pulse, grace = unpack(redis.call('HMGET', KEYS[5], 'at', 'grace'))
 grace = tonumber(grace or 0)
 if not pulse or now - tonumber(pulse) > lease / 2 then

@@ -74,7 +74,7 @@ local function with_member(text, at, name, value)
 end
 
 -- Bytes in hex. The table of all bytes is made when it is needed, and not whenever a script runs; without one, 20 MB take
--- five times as long, and Redis serves nobody meanwhile.
+-- five times as long, and Redis serves no other client meanwhile.
 local hex = nil
 local function in_hex(bytes)
   if not hex then

@@ -111,8 +111,8 @@ class _SecurePool(HTTPSConnectionPool):
 class DeadlineAdapter(HTTPAdapter):
     """An adapter of `requests` for one server, whose timeout ends at the answer's last byte.
 
-    What requests finds out anew for each request is found out once: which pool of connections is the server's, by which
-    proxy, and whether the certificates that it is to be trusted by are there. Cookies are nobody's.
+    What requests looks up for each request is looked up once: the server's pool of connections, its proxy, and whether
+    the CA certificates are there. No cookie is kept.
     """
 
     _found: Any = None
@@ -131,7 +131,7 @@ class DeadlineAdapter(HTTPAdapter):
         return found
 
     def cert_verify(self, *args: Any, **kwargs: Any) -> None:
-        """Tell the pool whom to trust, once.
+        """Give the pool the CA certificates, once.
 
         Raises:
             OSError: The certificates are not there.

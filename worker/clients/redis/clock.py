@@ -23,7 +23,7 @@ _AGAIN: Final = 5.0
 """Seconds before another look while Redis is away."""
 
 _LONG: Final = 1.0
-"""Seconds after which nobody knows how old an answer is: redis-py may have asked more than once meanwhile."""
+"""Seconds after which the age of a reply is unknown: redis-py may have asked more than once meanwhile."""
 
 
 class RedisClock:

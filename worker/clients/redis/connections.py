@@ -37,7 +37,7 @@ class Master:
     redis-py's own way asks one sentinel after another, and waits for each that is gone.
 
     Args:
-        sentinels: Whom to ask.
+        sentinels: The sentinels to ask.
         name: The name under which they watch the master.
         tls: Whether the connections to it are encrypted.
     """
@@ -51,7 +51,7 @@ class Master:
         self._sentinels = sentinels
 
     def __json__(self) -> str:
-        """Return what Celery tells whoever inspects a worker's transport options."""
+        """Return what `inspect stats` shows of the transport options."""
         return self.service_name
 
     def get_master_address(self) -> Place:
