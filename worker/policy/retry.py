@@ -1,4 +1,4 @@
-"""What happens to an event after the classification of a response: delivered, retried, held or buried."""
+"""What happens to an event after the classification of a response: delivered, retried, snoozed, or a dead letter."""
 
 from __future__ import annotations
 
@@ -42,14 +42,14 @@ class RetryAt:
     """Send it again at ``at``; an attempt is spent."""
 
     at: datetime
-    why: str
+    cause: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Snooze:
-    """Nothing can be sent just now, and the event is not to blame: it goes back, and no attempt is spent."""
+    """Nothing can be sent now, through no fault of the event: it returns to the queue, and no attempt is spent."""
 
-    why: str
+    cause: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,7 +75,7 @@ class RetryPolicy:
     """How long and how often to try.
 
     Attributes:
-        max_attempts: Attempts before an event is buried as exhausted.
+        max_attempts: Attempts before an event is a dead letter, as exhausted.
         base: The longest first wait; it doubles with each attempt.
         cap: The longest wait.
         horizon: How long after its first enqueue an event may still be retried.
@@ -100,24 +100,24 @@ def backoff(policy: RetryPolicy, *, tries: int, jitter: float) -> timedelta:
     Args:
         policy: The limits.
         tries: How many tries have been made, from 1.
-        jitter: Chance, from 0 to 1.
+        jitter: A random number from 0 to 1.
     """
     doublings = min(max(tries, 1) - 1, _LONGEST_DOUBLING)
     longest = min(policy.cap.total_seconds(), policy.base.total_seconds() * 2**doublings)
     return timedelta(seconds=longest * jitter)
 
 
-def snooze_backoff(policy: RetryPolicy, *, holds: int, jitter: float) -> timedelta:
-    """Return the wait before an event that something of ours keeps back looks again: as `backoff`, but never long.
+def snooze_backoff(policy: RetryPolicy, *, snoozes: int, jitter: float) -> timedelta:
+    """Return the wait before a snoozed event is tried again: as `backoff`, but never long.
 
-    A database that is away, say, will be mended: then the events that wait for it shall not sleep on for an hour.
+    Once an unavailable database is back, the events that wait for it should not wait for another hour.
 
     Args:
         policy: The limits.
-        holds: How often the event has been kept back, from 1.
-        jitter: Chance, from 0 to 1.
+        snoozes: How often the event has been snoozed, from 1.
+        jitter: A random number from 0 to 1.
     """
-    return backoff(replace(policy, cap=min(policy.cap, _LONGEST_PAUSE)), tries=holds, jitter=jitter)
+    return backoff(replace(policy, cap=min(policy.cap, _LONGEST_PAUSE)), tries=snoozes, jitter=jitter)
 
 
 _LONGEST_PAUSE: Final = timedelta(minutes=5)
@@ -125,53 +125,58 @@ _LONGEST_PAUSE: Final = timedelta(minutes=5)
 
 def decide(
     classification: Classification,
-    answer: Response,
+    response: Response,
     *,
     policy: RetryPolicy,
     attempts: int,
-    held: bool,
+    on_hold: bool,
     enqueued_at: datetime,
     now: datetime,
     jitter: float,
 ) -> Outcome:
-    """Return what becomes of an event.
+    """Return the outcome of an event.
 
     Args:
-        classification: What the answer means.
-        answer: The answer itself.
+        classification: What the response means.
+        response: The response itself.
         policy: How long and how often to try.
         attempts: Attempts spent, this one included.
-        held: Whether "not now" is AquilaX' state rather than this event's luck: then it spends no attempt.
+        on_hold: Whether AquilaX can take no event at all, rather than not this one: then no attempt is spent.
         enqueued_at: When the event was first enqueued.
         now: The time.
-        jitter: Chance, from 0 to 1.
+        jitter: A random number from 0 to 1.
     """
     match classification:
         case Classification.DELIVERED:
             return Delivered()
         case Classification.REJECTED | Classification.FORBIDDEN:
-            reason = Reason.REJECTED if classification is Classification.REJECTED else Reason.FORBIDDEN
-            return SendToDeadLetters(reason=reason, http_status=answer.status, answer=answer.text)
+            return _dead_letter(_REASONS[classification], response)
         case Classification.UNAUTHORIZED:
-            return Snooze(why=answer.words)
-        case Classification.RETRYABLE if held:
-            return Snooze(why=answer.words)
+            return Snooze(cause=response.words)
+        case Classification.RETRYABLE if on_hold:
+            return Snooze(cause=response.words)
+        case Classification.RETRYABLE if attempts >= policy.max_attempts or now >= enqueued_at + policy.horizon:
+            return _dead_letter(Reason.EXHAUSTED, response)
         case Classification.RETRYABLE:
-            deadline = enqueued_at + policy.horizon
-            if attempts >= policy.max_attempts or now >= deadline:
-                return SendToDeadLetters(reason=Reason.EXHAUSTED, http_status=answer.status, answer=answer.text)
-            wait = backoff(policy, tries=attempts, jitter=jitter)
-            due = now + _asked(wait, answer, policy=policy, jitter=jitter)
-            return RetryAt(at=min(due, deadline), why=answer.words)
+            due = now + _wait(response, policy=policy, attempts=attempts, jitter=jitter)
+            return RetryAt(at=min(due, enqueued_at + policy.horizon), cause=response.words)
         case _:
             assert_never(classification)
 
 
-def _asked(wait: timedelta, answer: Response, *, policy: RetryPolicy, jitter: float) -> timedelta:
-    """The wait, or what AquilaX asks for, with a little jitter so that not all come back at the same instant.
+_REASONS: Final = {Classification.REJECTED: Reason.REJECTED, Classification.FORBIDDEN: Reason.FORBIDDEN}
+
+
+def _dead_letter(reason: Reason, response: Response) -> SendToDeadLetters:
+    return SendToDeadLetters(reason=reason, http_status=response.status, answer=response.text)
+
+
+def _wait(response: Response, *, policy: RetryPolicy, attempts: int, jitter: float) -> timedelta:
+    """The backoff, or what AquilaX asks for, with a little jitter so that not all come back at the same instant.
 
     No wait is longer than the horizon, which also keeps a hostile Retry-After from overflowing the calendar.
     """
-    if answer.retry_after is not None:
-        wait = max(wait, answer.retry_after + policy.base * jitter)
+    wait = backoff(policy, tries=attempts, jitter=jitter)
+    if response.retry_after is not None:
+        wait = max(wait, response.retry_after + policy.base * jitter)
     return min(wait, policy.horizon)

@@ -41,7 +41,7 @@ retry_afters = st.none() | st.timedeltas(min_value=timedelta(0), max_value=timed
 def decision(classification: Classification, answer: Response = BUSY, **changed: Any) -> Outcome:
     """Decide on a first attempt made just now, without jitter, but for what is changed."""
     given_: dict[str, Any] = {
-        "policy": POLICY, "attempts": 1, "held": False, "enqueued_at": NOW, "now": NOW, "jitter": 1.0
+        "policy": POLICY, "attempts": 1, "on_hold": False, "enqueued_at": NOW, "now": NOW, "jitter": 1.0
     }  # fmt: skip
     return decide(classification, answer, **(given_ | changed))
 
@@ -91,7 +91,7 @@ def test_a_forbidden_event_is_buried_at_once() -> None:
 
 def test_an_event_is_retried_after_the_backoff() -> None:
     """The attempts spent set the wait."""
-    assert decision(Classification.RETRYABLE, attempts=3) == RetryAt(at=NOW + timedelta(seconds=8), why="503 later")
+    assert decision(Classification.RETRYABLE, attempts=3) == RetryAt(at=NOW + timedelta(seconds=8), cause="503 later")
 
 
 def test_retry_after_is_obeyed_in_full() -> None:
@@ -171,12 +171,12 @@ def test_locked_out_is_held_however_many_attempts_and_however_late() -> None:
         enqueued_at=NOW - timedelta(days=900),
     )
 
-    assert outcome == Snooze(why="401 no")
+    assert outcome == Snooze(cause="401 no")
 
 
 def test_not_now_spends_no_attempt_while_aquilax_is_known_to_be_down() -> None:
     """Not even the last one: no event is to blame."""
-    assert decision(Classification.RETRYABLE, held=True, attempts=10**6) == Snooze(why=BUSY.words)
+    assert decision(Classification.RETRYABLE, on_hold=True, attempts=10**6) == Snooze(cause=BUSY.words)
 
 
 @pytest.mark.parametrize(
@@ -184,7 +184,7 @@ def test_not_now_spends_no_attempt_while_aquilax_is_known_to_be_down() -> None:
 )
 def test_a_hold_changes_no_other_answer(classification: Classification) -> None:
     """What AquilaX says of this event counts."""
-    assert decision(classification, held=True) == decision(classification, held=False)
+    assert decision(classification, on_hold=True) == decision(classification, on_hold=False)
 
 
 @given(
@@ -212,7 +212,9 @@ def test_a_retry_is_never_in_the_past_and_never_beyond_the_horizon(
         assert attempts >= policy.max_attempts or age >= policy.horizon
 
 
-@given(policy=policies, holds=st.integers(min_value=1, max_value=2**31), jitter=spreads)
-def test_what_something_of_ours_keeps_back_looks_again_soon(policy: RetryPolicy, holds: int, jitter: float) -> None:
+@given(policy=policies, snoozes=st.integers(min_value=1, max_value=2**31), jitter=spreads)
+def test_what_something_of_ours_keeps_back_looks_again_soon(policy: RetryPolicy, snoozes: int, jitter: float) -> None:
     """A database that was mended is noticed."""
-    assert timedelta(0) <= snooze_backoff(policy, holds=holds, jitter=jitter) <= min(policy.cap, timedelta(minutes=5))
+    assert (
+        timedelta(0) <= snooze_backoff(policy, snoozes=snoozes, jitter=jitter) <= min(policy.cap, timedelta(minutes=5))
+    )

@@ -1,0 +1,230 @@
+"""What each outcome of a delivery does: to the claim, the counts, the dead-letter table, and the message itself.
+
+`worker.delivery.service` decides which outcome it is.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Final, assert_never
+
+import redis
+
+from worker.concurrency.scheduler import run_in_thread
+from worker.database.models import State
+from worker.delivery.idempotency import Busy, Claimed, CountField, IdempotencyStore, OnHold, Seen
+from worker.delivery.outages import Dependency, DependencyOutages, wait_reason_of
+from worker.policy.classification import Response
+from worker.policy.dead_letter import DeadLetterRecord, key_of_message, record_of_poison
+from worker.policy.message import Message, PoisonMessage
+from worker.policy.result import Completed, DeadLetteredResult, DeliveryResult, Redeliver, ResultKind
+from worker.policy.retry import Reason, RetryAt, RetryPolicy, SendToDeadLetters, Snooze, snooze_backoff
+from worker.policy.wait_reason import WaitReason
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from worker.dead_letters.store import DeadLetterStore
+    from worker.delivery.hold import Hold
+    from worker.policy.envelope import Envelope
+
+__all__ = ["Outcomes"]
+
+log = logging.getLogger(__name__)
+
+_TEN_SECONDS: Final = 10
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcomes:
+    """Applies outcomes; safe for many threads. The attributes are those of `DeliveryService`."""
+
+    idempotency: IdempotencyStore
+    hold: Hold
+    dead_letters: DeadLetterStore
+    outages: DependencyOutages
+    policy: RetryPolicy
+    now: Callable[[], datetime]
+    jitter: Callable[[], float]
+
+    # Sent
+
+    def delivered(self, message: Message, claim: Claimed) -> DeliveryResult:
+        """Record the event as delivered. If it can't be recorded now the message comes again; it is not sent again."""
+        envelope = message.envelope
+        # Where a dead letter has to learn of it, that comes first, and the message ends after it.
+        has_row = message.redelivered or envelope.dead_letter is not None
+        try:
+            self.idempotency.record(
+                message.word,
+                claim,
+                message_id=envelope.message_id,
+                delivery_tag="" if has_row else message.delivery_tag,
+                held_in=message.held_in,
+            )
+        except Exception as error:  # noqa: BLE001 - whatever failed, the envelope has to say that the event was sent
+            return self._snooze(
+                replace(envelope, delivered=True),
+                f"{self.outages.explain(error)}; then delivered",
+                wait_reason_of(error),
+            )
+        if has_row:
+            return self._complete(message, CountField.DELIVERED, State.DELIVERED)
+        return Completed(words="delivered")
+
+    def retry(self, message: Message, claim: Claimed, outcome: RetryAt) -> Redeliver:
+        """Release the claim; the message comes again when it is due, with one attempt more."""
+        self.release(message, claim, count=CountField.RETRIED)
+        return Redeliver(
+            envelope=message.envelope.spent().waiting(WaitReason.RETRY),
+            words=f"retry in {self._until(outcome.at)}: {outcome.cause}",
+            due=outcome.at,
+            result=ResultKind.RETRY,
+        )
+
+    def snooze(self, message: Message, claim: Claimed, outcome: Snooze) -> Redeliver:
+        """Release the claim; the message returns to the end of the queue, which hands out nothing during a hold."""
+        self.release(message, claim, count=CountField.HELD)
+        return Redeliver(envelope=message.envelope.held(), words=f"hold: {outcome.cause}", result=ResultKind.HOLD)
+
+    def dead_letter(self, message: Message, claim: Claimed, outcome: SendToDeadLetters) -> DeliveryResult:
+        """Insert the dead letter, then end the message. If it can't be inserted now, the event is never sent for it."""
+        envelope = message.envelope
+        if envelope.burial is None:
+            envelope = replace(envelope, attempts=envelope.attempts + 1, burial=outcome)
+        record = DeadLetterRecord(
+            reason=outcome.reason,
+            failed_at=self.now(),
+            first_enqueued_at=envelope.enqueued_at,
+            attempts=envelope.attempts,
+            event=message.event,
+            dedup_key=key_of_message(message),
+            http_status=outcome.http_status,
+            answer=outcome.answer,
+            dead_letter=envelope.dead_letter,
+            replay=envelope.replay,
+            message_id=envelope.message_id,
+        )
+        result: DeliveryResult = _dead_lettered(outcome)
+        try:
+            new, ended = self._insert(message, record)
+            if new and not ended:
+                self._disown(message, record.dedup_key)
+        except Exception as error:  # noqa: BLE001 - whatever failed, the envelope has to say that the event was sent
+            detail = f"{self.outages.explain(error)}; then {result.words}"
+            result = self._snooze(envelope, detail, wait_reason_of(error))
+        self.release(message, claim)
+        return result
+
+    # Not sent
+
+    def on_hold(self, message: Message, claim: OnHold) -> Redeliver:
+        """Return the message to the end of the queue, which hands out nothing during a hold."""
+        self.hold.turned_away(claim.reason, by_hand=claim.by_hand, at=self.now())
+        return Redeliver(envelope=message.envelope.held(), words=f"hold: {claim.reason}", result=ResultKind.HOLD)
+
+    def busy(self, message: Message, claim: Busy) -> Redeliver:
+        """Let the message wait for the other one of its request_id, at most until the other's claim ends."""
+        self.pass_probe_on(message)
+        detail = "another message of this request_id is being sent"
+        return self._snooze(message.envelope, detail, WaitReason.BUSY, at_most=claim.remaining)
+
+    def seen(self, message: Message, claim: Seen) -> Completed:
+        """End a message whose vote, or a later one, AquilaX has already."""
+        self.pass_probe_on(message)
+        match claim:
+            case Seen.SETTLED:
+                return self._complete(message, CountField.DELIVERED, State.DELIVERED)
+            case Seen.DUPLICATE:
+                note = "duplicate: AquilaX has this word"
+                return self._complete(message, CountField.DUPLICATE, State.DELIVERED, note=note)
+            case Seen.STALE:
+                note = "stale: AquilaX has a later word"
+                return self._complete(message, CountField.STALE, State.DISCARDED, note=note)
+            case _:
+                assert_never(claim)
+
+    def poison(self, message: PoisonMessage) -> DeadLetteredResult:
+        """Insert a message that is no event into the dead-letter table as `invalid`, then end it."""
+        self.pass_probe_on(message)
+        self._insert(message, record_of_poison(message, failed_at=self.now()))
+        return _dead_lettered(SendToDeadLetters(reason=Reason.INVALID, answer=message.problem))
+
+    def failed(self, message: Message | PoisonMessage, error: Exception) -> Redeliver:
+        """Let a message wait because Redis, the database or our own code failed; no attempt is spent."""
+        again = self._snooze(message.envelope, self.outages.explain(error), wait_reason_of(error))
+        return replace(again, as_it_is=isinstance(message, PoisonMessage))
+
+    # Parts of several outcomes
+
+    def release(self, message: Message, claim: Claimed, *, count: CountField | None = None) -> None:
+        """Release a claim. While Redis is unavailable it expires by itself, and the decision stands."""
+        try:
+            self.idempotency.release(message.event, claim, message_id=message.envelope.message_id, count=count)
+        except redis.RedisError as error:
+            log.info("a claim on %s is left to its end: %s", message.event.request_id, self.outages.explain(error))
+
+    def pass_probe_on(self, message: Message | PoisonMessage) -> None:
+        """Let the next event be the probe of a hold, if this message is the probe and nothing is sent for it."""
+        if message.probe:
+            try:
+                self.hold.probe_soon()
+            except redis.RedisError as error:
+                log.info("the next probe goes when this one is overdue: %s", self.outages.explain(error))
+
+    def _complete(self, message: Message, count: CountField, state: State, *, note: str = "") -> Completed:
+        """End a message for which nothing is sent, or nothing more; its dead letters learn of it first."""
+        envelope = message.envelope
+        if envelope.dead_letter is not None:
+            run_in_thread(
+                self.dead_letters.resolve_replay,
+                envelope.dead_letter,
+                request_id=message.event.request_id,
+                replay=envelope.replay,
+                state=state,
+                note=note,
+            )
+        made = message.redelivered and run_in_thread(
+            self.dead_letters.settle_made,
+            key_of_message(message),
+            message_id=envelope.message_id,
+            state=state,
+            note=note or "its worker was lost after its burial; its message came again, and was delivered",
+        )
+        rows = ["graves"] if made else []
+        self.idempotency.settle(message.delivery_tag, count, *rows, held_in=message.held_in)
+        return Completed(words=count.value)
+
+    def _insert(self, message: Message | PoisonMessage, record: DeadLetterRecord) -> tuple[bool, bool]:
+        """Insert a dead letter, then end its message; return whether the row is new, and whether the message ended."""
+        new = run_in_thread(self.dead_letters.add, record)
+        self.outages.passed(Dependency.DATABASE)
+        counts = [CountField.DEAD, f"{CountField.DEAD}:{record.reason}", *(["graves"] if new else [])]
+        return new, self.idempotency.settle(message.delivery_tag, *counts, held_in=message.held_in)
+
+    def _disown(self, message: Message, key: str) -> None:
+        """Resolve a new dead letter whose message another worker has delivered, because our lease had ended."""
+        message_id = message.envelope.message_id
+        if self.idempotency.has_delivered(message.event, message_id=message_id):
+            note = "another worker had delivered it: the lease of the one that buried it had ended"
+            run_in_thread(self.dead_letters.disown, key, message_id=message_id, note=note)
+
+    def _snooze(
+        self, envelope: Envelope, detail: str, reason: WaitReason, *, at_most: timedelta = timedelta.max
+    ) -> Redeliver:
+        """Let a message come again after a while, with no attempt spent."""
+        wait = snooze_backoff(self.policy, snoozes=envelope.holds + 1, jitter=self.jitter())
+        at = self.now() + min(wait, at_most)
+        words = f"kept back, again in {self._until(at)}: {detail}"
+        return Redeliver(envelope=envelope.held().waiting(reason), words=words, due=at)
+
+    def _until(self, at: datetime) -> str:
+        seconds = (at - self.now()).total_seconds()
+        return f"{seconds:.0f} s" if seconds >= _TEN_SECONDS else f"{max(seconds, 0):.1f} s"
+
+
+def _dead_lettered(outcome: SendToDeadLetters) -> DeadLetteredResult:
+    response = Response(status=outcome.http_status, text=outcome.answer)
+    return DeadLetteredResult(reason=outcome.reason, words=f"dead letter: {outcome.reason} {response.words}")
