@@ -1,50 +1,170 @@
-"""What the parts of Celery's worker need of this application: its container, made by `worker.app.create_app`."""
+"""The parts of one worker process, and how the parts of Celery's worker get them."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol, cast
+import gc
+import os
+import socket
+import threading
+from datetime import UTC, datetime, timedelta
+from functools import cached_property
+from typing import TYPE_CHECKING, Final, cast
+
+from celery import Celery
+
+from worker.clients.aquilax.client import AquilaX
+from worker.clients.redis.clock import RedisClock
+from worker.concurrency.file_descriptors import Room, deliveries_at_once
+from worker.concurrency.scheduler import run_in_thread
+from worker.dead_letters.replays.advancer import Advancer
+from worker.dead_letters.store import DeadLetterStore
+from worker.delivery.hold import Announcer, Hold
+from worker.delivery.hooks import HookChain
+from worker.delivery.idempotency import IdempotencyStore
+from worker.delivery.revocations import Revocations
+from worker.delivery.service import DeliveryService
+from worker.observability.logs import Logs
+from worker.observability.outcome_log import OutcomeLog
+from worker.observability.redaction import Redactor, secrets_of
 
 if TYPE_CHECKING:
-    from datetime import datetime
-
-    from celery import Celery
-
-    from worker.concurrency.file_descriptors import Room
-    from worker.dead_letters.replays.advancer import Advancer
-    from worker.delivery.hold import Announcer
-    from worker.delivery.hooks import HookChain, Hooks
-    from worker.delivery.revocations import Revocations
+    from worker.delivery.hooks import Hooks
     from worker.settings import Settings
 
-__all__ = ["ProcessContainer", "container_of"]
+__all__ = ["Container", "FeedbackApp", "container_of"]
+
+_LEASE_MARGIN: Final = timedelta(seconds=30)
+"""A claim outlasts the longest request by this much, for name resolution, which no timeout reaches."""
+
+_KEPT_OPEN: Final = 1000
+"""Connections to AquilaX that are kept: a pool may grow at any time, and none is opened before a delivery needs it."""
+
+_NEW_OBJECTS: Final = 50_000
+"""That many more than there were, and Python looks for cycles among them: what is in hand is about 15,000."""
 
 
-class ProcessContainer(Protocol):
-    """The parts of one worker process; see `worker.app`."""
+class Container:
+    """The parts of one worker process, made when first needed: after a pool has forked, not before."""
 
-    settings: Settings
-    announcer: Announcer
-    revocations: Revocations
-    hooks: HookChain
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.announcer = Announcer()
+        self.revocations = Revocations()
+        self.logs = Logs(settings.feedback_log_format, Redactor(secrets_of(settings)))
+        self.hooks = HookChain(*_traces(), OutcomeLog(now=self.now, sample=settings.feedback_log_sample))
+        self._delivery: DeliveryService | None = None
+        self._advancer: Advancer | None = None
+        self._one_at_a_time = threading.Lock()
 
     @property
-    def room(self) -> Room | None:
-        """How many deliveries have file descriptors, if fewer than the settings allow."""
+    def delivery(self) -> DeliveryService:
+        """The process's delivery; many tasks ask for the first one at once."""
+        return self._delivery or run_in_thread(self._first_delivery)
+
+    def _first_delivery(self) -> DeliveryService:
+        with self._one_at_a_time:
+            if self._delivery is None:
+                self._delivery = self._make_delivery()
+                _look_for_garbage_seldom()
+            return self._delivery
+
+    def observe(self, hooks: Hooks) -> None:
+        """Let one more hear of the deliveries, as long as none has been made."""
+        self.hooks = self.hooks.and_also(hooks)
 
     def now(self) -> datetime:
-        """Return the time, by Redis' clock where this process delivers."""
+        """Return the time: by Redis' clock, where this process delivers."""
+        delivery = self._delivery
+        return datetime.now(UTC) if delivery is None else delivery.now()
 
-    def observe(self, hooks: Hooks, /) -> None:
-        """Add hooks, before the first delivery."""
+    @cached_property
+    def room(self) -> Room | None:
+        """As many deliveries at once as there are file descriptors for; None if there are enough."""
+        wanted = self.settings.feedback_concurrency
+        possible = deliveries_at_once(wanted)
+        return Room(possible) if possible < wanted else None
+
+    def _make_delivery(self) -> DeliveryService:
+        settings = self.settings
+        idempotency = IdempotencyStore.connect(
+            settings.feedback_broker_url.get_secret_value(),
+            sentinel_master=settings.feedback_sentinel_master,
+            ttl=settings.feedback_idempotency_ttl,
+            lease=settings.feedback_request_timeout + _LEASE_MARGIN,
+            connections=settings.feedback_concurrency,
+        )
+        clock = RedisClock(idempotency.client)
+        clock.now()  # a look before there is anything that would have to wait for it
+        return DeliveryService(
+            aquilax=AquilaX(
+                settings.aquilax_base_url,
+                settings.require_api_key(),
+                timeout=settings.feedback_request_timeout,
+                connections=max(settings.feedback_concurrency, _KEPT_OPEN),
+            ),
+            idempotency=idempotency,
+            hold=Hold(
+                idempotency.client,
+                scripts=idempotency.scripts,
+                by=f"{socket.gethostname()}:{os.getpid()}",
+                announcer=self.announcer,
+                begun=self.hooks.hold_begun,
+            ),
+            dead_letters=DeadLetterStore.connect(settings.feedback_database_url.get_secret_value()),
+            policy=settings.retry_policy,
+            now=clock.now,
+            hooks=self.hooks,
+            room=self.room,
+        )
+
+    @property
+    def advancer(self) -> Advancer:
+        """What brings the process's replay plans forward; as of `delivery`."""
+        with self._one_at_a_time:
+            if self._advancer is None:
+                self._advancer = self.make_advancer()
+            return self._advancer
 
     def make_advancer(self) -> Advancer:
-        """Return an advancer with connections of its own; the caller closes it."""
+        """Return another one, with connections of its own."""
+        settings = self.settings
+        return Advancer.connect(
+            settings.feedback_database_url.get_secret_value(),
+            settings.feedback_broker_url.get_secret_value(),
+            sentinel_master=settings.feedback_sentinel_master,
+            lease=settings.feedback_lease,
+        )
+
+    def close(self, **_: object) -> None:
+        """Close what was opened in this process; a signal's receiver."""
+        with self._one_at_a_time:
+            opened = [part for part in (self._delivery, self._advancer) if part is not None]
+            self._delivery = self._advancer = None
+        for part in opened:
+            part.close()
 
 
-class _Application(Protocol):
-    feedback: ProcessContainer
+def _look_for_garbage_seldom() -> None:
+    """Spare Python most of its search for garbage in cycles, a tenth of the CPU: deliveries leave hardly any."""
+    gc.freeze()  # what is there now stays
+    gc.set_threshold(_NEW_OBJECTS)
 
 
-def container_of(app: Celery) -> ProcessContainer:
+def _traces() -> tuple[Hooks, ...]:
+    """What makes spans, if OpenTelemetry is installed: first, so that the log's lines are written within them."""
+    try:
+        from worker.observability.tracing import Traces  # noqa: PLC0415 - OpenTelemetry is optional
+    except ModuleNotFoundError:
+        return ()
+    return (Traces(),)
+
+
+class FeedbackApp(Celery):
+    """A Celery app with a container."""
+
+    feedback: Container
+
+
+def container_of(app: Celery) -> Container:
     """Return the container of an app that `worker.app.create_app` has made."""
-    return cast("_Application", app).feedback
+    return cast("FeedbackApp", app).feedback
