@@ -205,7 +205,7 @@ def _hold_of(now: Snapshot) -> HandHold:
         held=hold is not None,
         reason="" if hold is None else hold.reason,
         who="" if hold is None else hold.by,
-        since=now.at if hold is None else hold.since,
+        since=now.at if hold is None or hold.since is None else hold.since,
     )
 
 

@@ -1,4 +1,4 @@
-"""Whether each key has the type that it is read as: another program's may stand there.
+"""Whether each key has the type that it is read as, and holds what is expected: another program's may stand there.
 
 Redis refuses each command on a key of another type, without saying which key: a worker would end, and say WRONGTYPE.
 celery-redis-plus, another transport for Celery, makes Kombu's set of bindings a sorted set, and keeps a queue so too.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, cast
 
 import redis
 
@@ -21,7 +21,7 @@ from worker.delivery.revocations import REVOKED
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-__all__ = ["WrongKeyType", "WrongType", "find_wrong_types", "naming_wrong_types"]
+__all__ = ["OddValue", "WrongKeyType", "WrongType", "find_odd_values", "find_wrong_types", "naming_wrong_types"]
 
 _BINDING: Final = "_kombu.binding."
 """Before an exchange's name, in the key of Kombu's set of the queues that are bound to it."""
@@ -56,6 +56,19 @@ class WrongType:
         return f"{other}; RENAME {self.key!r} to another name, and look what is in it"
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OddValue:
+    """A key of the right type that holds something that no program of ours writes.
+
+    Attributes:
+        words: What is wrong, with the key's name.
+        fix: What to do.
+    """
+
+    words: str
+    fix: str
+
+
 class WrongKeyType(redis.ResponseError):
     """A key that is needed has another type; the message names it, and says what to do."""
 
@@ -78,6 +91,52 @@ def find_wrong_types(client: redis.Redis) -> tuple[WrongType, ...]:
     return tuple(
         WrongType(key=key, found=kind, expected=wanted) for (key, wanted), kind in pairs if kind not in {"none", wanted}
     )
+
+
+def find_odd_values(client: redis.Redis) -> Iterator[OddValue]:
+    """Look for what no program of ours writes into a key, and what would keep messages from being delivered.
+
+    Args:
+        client: A client that answers in bytes, and puts no prefix before keys.
+
+    Raises:
+        redis.RedisError: Redis is away, or refuses.
+    """
+    now = int(client.time()[0]) * 1000
+    yield from _odd_words(client)
+    far = client.zrangebyscore(KEYS.holders, now + _LONGEST_LEASE, "+inf", 0, _FEW)
+    for name in (holder.decode(errors="backslashreplace") for holder in cast("list[bytes]", far)):
+        words = (
+            f"the key {KEYS.holders!r} has a lease of {name!r} that lasts longer than a day: what it holds stays there"
+        )
+        yield OddValue(words=words, fix=f"ZADD {KEYS.holders} 1 {name!r}: then other workers return what it holds")
+    for delayed in (name + DELAYED for queue in (QUEUE, REPLAYS) for name in KEYS.lists(queue)):
+        if found := client.zcount(delayed, now + _NEVER, "+inf"):
+            words = f"the key {delayed!r} has messages that are due in ten years or never: {found:,}"
+            fix = f"ZRANGE {delayed!r} {now + _NEVER} +inf BYSCORE shows them; a lower score lets them go (ZADD XX)"
+            yield OddValue(words=words, fix=fix)
+
+
+_WORDS: Final = f"{QUEUE}:words"
+_BUCKETS_AHEAD: Final = 4
+"""Buckets beyond the last one that are looked for: with fewer counted than there are, one of these is there."""
+
+_FEW: Final = 5
+_LONGEST_LEASE: Final = 24 * 3600 * 1000
+_NEVER: Final = 10 * 365 * 24 * 3600 * 1000
+"""In ms."""
+
+
+def _odd_words(client: redis.Redis) -> Iterator[OddValue]:
+    said = client.get(_WORDS)
+    buckets = int(said) if isinstance(said, bytes) and said.isdigit() else 0
+    ahead = [f"{_WORDS}:{number}" for number in range(max(buckets, 1), buckets + _BUCKETS_AHEAD)]
+    is_odd = said is not None and (buckets < 1 or client.exists(*ahead))
+    if is_odd:
+        words = f"the key {_WORDS!r} is {str(said)[1:80]}, and the number of the keys {_WORDS}:… is expected there"
+        yield OddValue(
+            words=words, fix=f"DEL {_WORDS}: the next delivery counts them; a repeat may have been sent again"
+        )
 
 
 @contextmanager
@@ -110,8 +169,8 @@ def _types() -> Mapping[str, str]:
         KEYS.counts_of(QUEUE): "hash",
         KEYS.hold_of(QUEUE): "hash",
         REVOKED: "zset",
-        f"{QUEUE}:words": "string",
-        f"{QUEUE}:words:0": "hash",
+        _WORDS: "string",
+        f"{_WORDS}:0": "hash",
         f"{QUEUE}:pruned": "string",
         f"{QUEUE}:replays:watched": "string",
         **{_BINDING + exchange: "set" for exchange in exchanges},

@@ -36,6 +36,7 @@ PARCEL: Final = f"{QUEUE}:moving"
 _COUNTS: Final = f"{PARCEL}:counts"
 _ARRIVED: Final = f"{QUEUE}:moved"
 _WORDS: Final = f"{QUEUE}:words"
+_BUCKETS: Final = f"{_WORDS}:*"
 _NOTES: Final = f"{QUEUE}:replay:*"
 _AT_ONCE: Final = 500
 _WORDS_AT_ONCE: Final = 100
@@ -104,8 +105,8 @@ def _return_what_the_dead_held(source: redis.Redis) -> int:
 
 def _copy_words(source: redis.Redis, target: redis.Redis) -> int:
     copied = 0
-    for bucket in range(int(cast("bytes | None", source.get(_WORDS)) or 1)):
-        words = list(cast("dict[bytes, bytes]", source.hgetall(f"{_WORDS}:{bucket}")).items())
+    for bucket in source.scan_iter(match=_BUCKETS, count=1000, _type="hash"):
+        words = list(cast("dict[bytes, bytes]", source.hgetall(bucket)).items())
         for start in range(0, len(words), _WORDS_AT_ONCE):
             parts = [part for word in words[start : start + _WORDS_AT_ONCE] for part in word]
             copied += int(_COPY_WORDS(target, [_WORDS], parts))
@@ -154,9 +155,8 @@ def _move_counts(source: redis.Redis, target: redis.Redis) -> None:
 
 
 def _delete_copied(source: redis.Redis) -> None:
-    buckets = range(int(cast("bytes | None", source.get(_WORDS)) or 1))
-    for bucket in buckets:
-        source.delete(f"{_WORDS}:{bucket}")
+    for bucket in source.scan_iter(match=_BUCKETS, count=1000, _type="hash"):
+        source.delete(bucket)
     source.delete(_WORDS, REVOKED, HOLD, KEYS.pulse)
     for note in source.scan_iter(match=_NOTES, count=1000, _type="set"):
         source.delete(note)

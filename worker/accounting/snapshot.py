@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
@@ -27,6 +28,12 @@ _SNAPSHOT: Final = Script(TIME + MESSAGE + lua("worker.accounting", "entries", "
 _LOOKED_AT: Final = 20
 """Entries at each end of each list that are looked at for the oldest event: more would make Redis wait, and what comes
 last in a list is what has waited longest."""
+
+_CENTURY: Final = 100 * 366 * 24 * 3600 * 1000.0
+"""In ms."""
+
+_LARGEST: Final = 2**63 - 1
+"""Redis counts no further."""
 
 _BEFORE_NODE: Final = 3
 """Parts of a holder's name that stand before its node's."""
@@ -150,21 +157,26 @@ def read_moment(answer: Sequence[Any]) -> Snapshot:
         oldest=_iso(oldest),
         hold=HoldState.read(_pairs(hold)),
         holders=tuple(
-            LeaseHolder(name=_text(name), holds=holds, lease_left=timedelta(milliseconds=float(until) - now))
+            LeaseHolder(name=_text(name), holds=holds, lease_left=_lease_left(float(until) - now))
             for name, until, holds in holders
         ),
     )
 
 
-def _number(name: bytes, number: bytes) -> int:
-    try:
-        return int(number)
-    except ValueError:
-        key, field = KEYS.counts_of(QUEUE), _text(name)
-        raise WrongKeyType(
-            f"the field {field!r} of the key {key!r} is {_text(number)!r}, and a whole number is expected there, which "
-            f"another program has changed: HDEL {key} {field}, then `aquilax-feedback reconcile --repair`"
-        ) from None
+def _lease_left(milliseconds: float) -> timedelta:
+    """What a score may say that no worker wrote is cut off, far beyond any lease."""
+    return timedelta(milliseconds=min(max(milliseconds, -_CENTURY), _CENTURY))
+
+
+def _number(name: bytes, text: bytes) -> int:
+    with suppress(ValueError):
+        if abs(number := int(text)) <= _LARGEST:
+            return number
+    key, field = KEYS.counts_of(QUEUE), _text(name)
+    raise WrongKeyType(
+        f"the field {field!r} of the key {key!r} is {_text(text)!r}, and a whole number is expected there, which "
+        f"another program has changed: HDEL {key} {field}, then `aquilax-feedback reconcile --repair`"
+    )
 
 
 def _pairs(flat: Sequence[bytes]) -> dict[bytes, bytes]:

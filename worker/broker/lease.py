@@ -368,8 +368,10 @@ class Lease:
                 self._let_go()
                 pause = 0.0
             except redis.RedisError as error:
+                refused = isinstance(error, redis.ResponseError) and not isinstance(error, redis.ConnectionError)
+                level = logging.WARNING if refused and not pause else logging.DEBUG
                 pause = min(max(pause * 2, _SHORTEST_PAUSE), _LONGEST_PAUSE)
-                log.debug("the lease of %s waits for Redis: %s", self.id, error)
+                log.log(level, "the lease of %s waits for Redis: %s", self.id, error)
             except Exception:
                 pause = _LONGEST_PAUSE
                 log.exception("a fault of ours in the lease of %s", self.id)

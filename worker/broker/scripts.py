@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from worker.clients.redis.scripts import JSON, TIME, Script, lua
+from worker.clients.redis.scripts import COUNT, JSON, TIME, Script, lua
 
 __all__ = ["ACK", "FETCH", "HEARTBEAT", "MESSAGE", "PUBLISH", "PURGE", "QUEUES", "REQUEUE", "SCHEDULE"]
 
@@ -15,10 +15,10 @@ MESSAGE: Final = JSON + lua(_PACKAGE, "message")
 QUEUES: Final = lua(_PACKAGE, "queue")
 """Finds the list of a message, and schedules it; after `MESSAGE`."""
 
-FETCH: Final = Script(TIME + MESSAGE + lua(_PACKAGE, "fetch"))
-ACK: Final = Script(MESSAGE + QUEUES + lua(_PACKAGE, "ack"))
+FETCH: Final = Script(TIME + COUNT + MESSAGE + lua(_PACKAGE, "fetch"))
+ACK: Final = Script(COUNT + MESSAGE + QUEUES + lua(_PACKAGE, "ack"))
 REQUEUE: Final = Script(MESSAGE + QUEUES + lua(_PACKAGE, "requeue"))
 HEARTBEAT: Final = Script(TIME + MESSAGE + QUEUES + lua(_PACKAGE, "heartbeat"))
 SCHEDULE: Final = Script(TIME + MESSAGE + QUEUES + lua(_PACKAGE, "schedule"))
 PUBLISH: Final = Script(TIME + MESSAGE + QUEUES + lua(_PACKAGE, "publish"))
-PURGE: Final = Script(MESSAGE + lua(_PACKAGE, "purge"))
+PURGE: Final = Script(COUNT + MESSAGE + lua(_PACKAGE, "purge"))

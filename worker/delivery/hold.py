@@ -70,8 +70,8 @@ class HoldState:
     Attributes:
         kind: What kind of reason there is.
         reason: The reason, in words.
-        since: Since when.
-        by: Who found out, or who said so.
+        since: Since when; None if that can't be read.
+        by: Who found out, or who said so; '' if that can't be read.
         probes: Events that were sent to see whether it can end.
         probe_at: When the next may be sent; None if there are none.
         beneath: The hold that has begun by itself, if an operator holds too: it goes on when the operator resumes.
@@ -79,7 +79,7 @@ class HoldState:
 
     kind: HoldKind
     reason: str
-    since: datetime
+    since: datetime | None
     by: str
     probes: int
     probe_at: datetime | None
@@ -96,30 +96,39 @@ class HoldState:
         return self.beneath if self.by_hand else self
 
     @classmethod
-    def read(cls, fields: dict[bytes, bytes]) -> Self | None:
+    def read(cls, fields: dict[bytes, bytes], *, beneath: bool = False) -> Self | None:
         """Read what stands in Redis; None if there is no hold.
 
         Whatever stands there, nothing is handed out: what is no hold of ours is told as one that an operator ends.
+
+        Args:
+            fields: The hash.
+            beneath: Whether it is the hold beneath one by hand, which has no probes meanwhile.
         """
         if not fields:
             return None
         kind, reason = _kind(fields), fields.get(b"reason", b"").decode(errors="replace")
+        if kind is not HoldKind.OPERATOR and not beneath and _moment(fields.get(b"probe_at")) is None:
+            kind = None  # no probe would ever end it
         if kind is None:
             reason = f"the key {HOLD} is unreadable ({_shown(fields)}); `aquilax-feedback resume` deletes it"
-        beneath = {name.removeprefix(_BENEATH): value for name, value in fields.items() if name.startswith(_BENEATH)}
+        under = {name.removeprefix(_BENEATH): value for name, value in fields.items() if name.startswith(_BENEATH)}
         return cls(
             kind=kind or HoldKind.OPERATOR,
             reason=reason,
-            since=_moment(fields.get(b"since")) or datetime.fromtimestamp(0, UTC),
+            since=_moment(fields.get(b"since")),
             by=fields.get(b"by", b"").decode(errors="replace"),
             probes=_number(fields.get(b"probes")) or 0,
             probe_at=_moment(fields.get(b"probe_at")),
-            beneath=cls.read(beneath),
+            beneath=cls.read(under, beneath=True),
         )
 
     def as_dict(self) -> dict[str, Any]:
         """Return it as JSON can carry it; ``beneath`` is there only if such a hold is."""
-        moments = {"since": self.since.isoformat(), "probe_at": self.probe_at and self.probe_at.isoformat()}
+        moments = {
+            "since": self.since and self.since.isoformat(),
+            "probe_at": self.probe_at and self.probe_at.isoformat(),
+        }
         record = asdict(self) | {"kind": self.kind.value} | moments
         del record["beneath"]
         return record if self.beneath is None else record | {"beneath": self.beneath.as_dict()}

@@ -25,7 +25,7 @@ from producer.message import QUEUE, counts_of
 from worker.broker.settled import SETTLED
 from worker.clients.redis.batching import ScriptBatcher
 from worker.clients.redis.connections import redis_client
-from worker.clients.redis.scripts import TIME, Script, lua
+from worker.clients.redis.scripts import COUNT, TIME, Script, lua
 from worker.delivery.hold import HOLD, HoldKind
 
 if TYPE_CHECKING:
@@ -87,9 +87,9 @@ _COUNTS: Final = counts_of(QUEUE)
 _UNACKED: Final = ["unacked", "unacked_index"]
 """The transport's keys (`worker.broker.keys`): what is in a worker's hand."""
 _CLAIMING: Final = Script(TIME + lua("worker.delivery", "dedup", "claim"))
-_RECORDING: Final = Script(TIME + lua("worker.delivery", "dedup", "end_message", "record"))
-_RELEASING: Final = Script(lua("worker.delivery", "release"))
-_SETTLING: Final = Script(lua("worker.delivery", "end_message", "finish"))
+_RECORDING: Final = Script(TIME + COUNT + lua("worker.delivery", "dedup", "end_message", "record"))
+_RELEASING: Final = Script(COUNT + lua("worker.delivery", "release"))
+_SETTLING: Final = Script(COUNT + lua("worker.delivery", "end_message", "finish"))
 _DELIVERED: Final = Script(TIME + lua("worker.delivery", "dedup", "delivered"))
 _MICROSECOND: Final = timedelta(microseconds=1)
 _YEAR_ONE: Final = datetime.min.replace(tzinfo=UTC)

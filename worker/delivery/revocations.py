@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from math import isfinite
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import redis
@@ -19,7 +20,7 @@ from producer.message import QUEUE
 from worker.broker.keys import DELAYED
 from worker.broker.payload import handed_out_at
 from worker.broker.scripts import MESSAGE
-from worker.clients.redis.scripts import TIME, Script, lua
+from worker.clients.redis.scripts import COUNT, TIME, Script, lua
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping
@@ -33,7 +34,7 @@ log = logging.getLogger(__name__)
 REVOKED: Final = f"{QUEUE}:revoked"
 """The key of the revocations: criterion -> until when a message must have been handed out first to be hit (ms)."""
 
-_REVOKE: Final = Script(TIME + MESSAGE + lua("worker.delivery", "revoke"))
+_REVOKE: Final = Script(TIME + COUNT + MESSAGE + lua("worker.delivery", "revoke"))
 _AT_ONCE: Final = 5000
 """Entries that one step looks at: Redis serves no other client meanwhile, some 20 ms."""
 _PAUSE: Final = 1.0
@@ -83,8 +84,8 @@ class Revocations:
             now = seconds * 1000 + microseconds // 1000
             revoked = connected.zrange(keys.prefix + REVOKED, 0, -1, withscores=True)
         for criterion, until in revoked:
-            text = criterion.decode() if isinstance(criterion, bytes) else criterion
-            self._until[text] = int(until) if until <= now else None
+            if isfinite(until):
+                self._until[_text(criterion)] = int(until) if until <= now else None
 
     def revoke(self, criteria: list[str], *, on_ended: Callable[[Collection[str]], None]) -> None:
         """Revoke what waits. A long backlog is looked through by a thread; until that is done it is open.

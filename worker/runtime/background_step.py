@@ -9,12 +9,31 @@ from typing import TYPE_CHECKING, Any, Final
 from celery import bootsteps
 
 if TYPE_CHECKING:
+    from datetime import timedelta
+
+    import redis
     from celery.worker import WorkController
 
-__all__ = ["BackgroundStep"]
+__all__ = ["BackgroundStep", "first_in_period"]
 
 _ENDS_WITHIN: Final = 1.0
 """Seconds for which a stopping worker waits for the thread: it may wait for a Redis or a database that hangs."""
+
+
+def first_in_period(client: redis.Redis, key: str, period: timedelta, *, worker: str) -> bool:
+    """Return whether no worker of the fleet has asked so within the period, and note under the key that this one has.
+
+    Raises:
+        redis.RedisError: Redis is away, or refuses.
+    """
+    if client.set(key, worker, nx=True, px=period):
+        return True
+    if client.pttl(key) == _NO_EXPIRY:  # another program wrote it: it would keep the whole fleet from it for ever
+        client.pexpire(key, period)
+    return False
+
+
+_NO_EXPIRY: Final = -1
 
 
 class BackgroundStep(bootsteps.StartStopStep):

@@ -18,7 +18,7 @@ from worker.clients.redis.connections import redis_client
 from worker.database.errors import DeadLetterError
 from worker.database.schema import check_schema
 from worker.dead_letters.store import DeadLetterStore
-from worker.runtime.background_step import BackgroundStep
+from worker.runtime.background_step import BackgroundStep, first_in_period
 from worker.runtime.container import container_of
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ class ContinuityRecorder(BackgroundStep):
         ended = False
         while True:
             try:
-                self._record(settings, always=ended)
+                self._record(settings, worker.hostname, always=ended)
             except (redis.RedisError, DeadLetterError) as error:
                 self._say(logging.INFO, f"Redis' totals are not written down: {error}")
             except Exception as error:  # noqa: BLE001 - an error in this thread must not end the worker; it tries again
@@ -58,11 +58,11 @@ class ContinuityRecorder(BackgroundStep):
                 return
             ended = self._stop.wait(_EVERY.total_seconds())
 
-    def _record(self, settings: Settings, *, always: bool) -> None:
+    def _record(self, settings: Settings, name: str, *, always: bool) -> None:
         url, master = settings.feedback_broker_url.get_secret_value(), settings.feedback_sentinel_master
         database = settings.feedback_database_url.get_secret_value()
         with closing(redis_client(url, sentinel_master=master, connections=1)) as client:
-            if not (client.set(RECORDED, 1, nx=True, px=_EVERY * 0.9) or always):
+            if not (first_in_period(client, RECORDED, _EVERY * 0.9, worker=name) or always):
                 return
             with closing(DeadLetterStore.connect(database, pool_size=1)) as store:
                 check_schema(store.engine)  # an SQLite file that was moved away is not made anew by connecting

@@ -12,7 +12,7 @@ from producer.message import QUEUE
 from worker.clients.redis.connections import redis_client
 from worker.dead_letters.pruning import prune
 from worker.dead_letters.store import DeadLetterStore
-from worker.runtime.background_step import BackgroundStep
+from worker.runtime.background_step import BackgroundStep, first_in_period
 from worker.runtime.container import container_of
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ class Pruner(BackgroundStep):
         """Prune, if nobody has in the last hour."""
         url, master = settings.feedback_broker_url.get_secret_value(), settings.feedback_sentinel_master
         with closing(redis_client(url, sentinel_master=master, connections=1)) as client:
-            mine = client.set(PRUNED, name, nx=True, ex=_EVERY)
+            mine = first_in_period(client, PRUNED, _EVERY, worker=name)
         if not mine:
             return
         before = datetime.now(UTC) - settings.feedback_retention

@@ -82,6 +82,7 @@ def test_one_answer_that_locks_us_out_holds_all(hold: Hold, client: redis.Redis)
         "worker-1",
         0,
     )
+    assert state.since is not None
     assert abs(state.since - datetime.now(UTC)) < timedelta(seconds=5)
     assert 0 < wait_of(client) <= 1
 

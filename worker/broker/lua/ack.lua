@@ -21,7 +21,7 @@ for at = 5, #ARGV, 2 do
       else
         ended = ended + 1
         for name in string.gmatch(key and label or '', '[^,]+') do
-          redis.call('HINCRBY', key, name, 1)
+          count(key, name, 1)
         end
       end
     end

@@ -14,6 +14,7 @@ local BYTES_AT_ONCE = 8 * 1024 * 1024 -- of entries: then the rest is fetched th
 local PREVIEW = 64 * 1024 -- bytes of an entry that is too large
 local PROBE_LASTS = 60000
 local SUSPECT, ASK_AGAIN = 3, 50
+local NEVER = 2 ^ 53 -- ms; what is due then can't be told as a number
 local now = now_ms()
 local lists = (#KEYS - HEAD) / PER_LIST
 local fetch, most_bytes = ARGV[FIRST_ARGUMENT + lists * 2 + 1], ARGV[FIRST_ARGUMENT + lists * 2 + 2]
@@ -28,7 +29,7 @@ local leased = false
 
 local function sooner(moment)
   moment = tonumber(moment)
-  if moment and (look_again == 0 or moment < look_again) then
+  if moment and moment < NEVER and (look_again == 0 or moment < look_again) then
     look_again = moment
   end
 end
@@ -127,7 +128,7 @@ for number = 1, lists do
       tag = hold_in_hand(entry, message, queue)
     end
     if counts ~= '' and not counted(message) then
-      redis.call('HINCRBY', counts, 'accepted', 1)
+      count(counts, 'accepted', 1)
     end
     if share.probing then
       redis.call('HSET', hold, 'probe_at', now + PROBE_LASTS)

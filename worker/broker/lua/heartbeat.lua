@@ -2,13 +2,18 @@
 -- KEYS  1 unacked  2 unacked_index  3 unacked_holders  4 unacked_held:<holder>  5 unacked_pulse
 -- ARGV  1 holder  2 lease (ms)  3 prefix of all keys  4 separator  5 priority steps  6 prefix of the held sets
 -- Returns {1 if the lease had not been lost, messages returned, holders found dead}
+local LONGEST_GRACE = 24 * 3600 * 1000
 local now, lease = now_ms(), tonumber(ARGV[2])
 redis.call('ZREM', KEYS[3], '') -- frees nothing, but comes before the first write that needs memory
 
 -- If no lease was renewed for a while, Redis itself was unavailable, and no lease that ended meanwhile counts as ended.
+-- What is no number there, or a grace that lasts longer than any does, is as good as none.
 local pulse, grace = unpack(redis.call('HMGET', KEYS[5], 'at', 'grace'))
-grace = tonumber(grace or 0)
-if not pulse or now - tonumber(pulse) > lease / 2 then
+pulse, grace = tonumber(pulse or ''), tonumber(grace or 0) or 0
+if grace > now + LONGEST_GRACE then
+  grace = 0
+end
+if not pulse or now - pulse > lease / 2 then
   grace = now + math.floor(lease / 2)
   redis.call('HSET', KEYS[5], 'grace', grace)
 end

@@ -27,9 +27,9 @@ for at = 2, #KEYS, 2 do
   note(delayed)
 end
 if KEYS[1] ~= '' and purged > 0 then
-  redis.call('HINCRBY', KEYS[1], 'purged', purged)
+  count(KEYS[1], 'purged', purged)
   if uncounted > 0 then
-    redis.call('HINCRBY', KEYS[1], 'accepted', uncounted)
+    count(KEYS[1], 'accepted', uncounted)
   end
 end
 return purged

@@ -12,7 +12,7 @@ from redis.exceptions import NoScriptError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["JSON", "TIME", "RunsScripts", "Script", "lua"]
+__all__ = ["COUNT", "JSON", "TIME", "RunsScripts", "Script", "lua"]
 
 
 @cache
@@ -28,6 +28,7 @@ def lua(package: str, *names: str) -> str:
 
 TIME: Final = lua("worker.clients.redis", "time")
 JSON: Final = lua("worker.clients.redis", "json")
+COUNT: Final = lua("worker.clients.redis", "count")
 
 
 class RunsScripts(Protocol):

@@ -87,7 +87,7 @@ def workers_watch(client: redis.Redis) -> bool:
     Raises:
         redis.RedisError: Redis is away, or refuses.
     """
-    return bool(client.exists(_WATCHED))
+    return int(client.pttl(_WATCHED)) > 0  # a key without an expiry is another program's
 
 
 def _rows_of(run: str) -> str:

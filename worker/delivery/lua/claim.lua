@@ -22,6 +22,9 @@ local claim = ARGV[6] .. ' ' .. ARGV[7]
 local holder = redis.call('GET', KEYS[2])
 -- A claim of this very message is that of a worker that is dead: no message is in two hands.
 local own = holder and string.sub(holder, 1, #ARGV[6] + 1) == ARGV[6] .. ' '
+if holder and not own and redis.call('PTTL', KEYS[2]) == -1 then
+  holder = nil -- every claim expires: this is none
+end
 if word then
   local status, unsure, occurred_at, message = read(word)
   if message == ARGV[4] then

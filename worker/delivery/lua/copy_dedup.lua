@@ -5,7 +5,7 @@
 local copied, now = 0, now_ms()
 for at = 1, #ARGV, 2 do
   local digest, word = ARGV[at], ARGV[at + 1]
-  local left = tonumber(string.sub(word, 18, 28), 16) - now
+  local left = (tonumber(string.sub(word, 18, 28), 16) or 0) - now
   local bucket, buckets, known = recall(KEYS[1], digest)
   local status, unsure, occurred_at, message = read(word)
   local _, _, known_at = read(known or '')

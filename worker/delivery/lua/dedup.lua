@@ -1,7 +1,7 @@
 -- The words that AquilaX took last, many to a hash; it stands before the scripts that ask for them.
 -- In a key of its own, with an expiry of its own, a word takes 280 bytes of memory; in a hash that is small enough for
 -- Redis to keep it as a listpack (a ziplist before Redis 7) it takes 64.
--- <words>           string: how many buckets there are; absent: one
+-- <words>           string: how many buckets there are; absent: they are counted
 -- <words>:<bucket>  hash: digest of a request_id -> its word, of fixed width, so that it is changed in its place:
 --                   status (1), '1' if it is unsure (1), occurred_at (15), when it expires (ms, 11 hex digits), digest
 --                   of its message_id (8)
@@ -18,7 +18,7 @@ local function bucket_of(digest, buckets)
 end
 
 local function expired(word, now)
-  return tonumber(string.sub(word, 18, 28), 16) <= now
+  return (tonumber(string.sub(word, 18, 28), 16) or 0) <= now -- what is no word is dropped as one that has expired
 end
 
 -- Its status, '1' if it is unsure, its occurred_at, and the digest of its message.
@@ -26,9 +26,30 @@ local function read(word)
   return string.sub(word, 1, 1), string.sub(word, 2, 2), string.sub(word, 3, 17), string.sub(word, 29)
 end
 
+-- How many buckets there are. If the key does not tell, they are counted: up to where so many in a row are missing.
+local function buckets_of(words)
+  local GAP = 64
+  local said = redis.call('GET', words)
+  local buckets = tonumber(said or '')
+  if buckets and buckets >= 1 and buckets <= 2 ^ 31 and buckets % 1 == 0 then
+    return buckets
+  end
+  local last, at = 0, 1
+  while at <= last + GAP do
+    if redis.call('EXISTS', words .. ':' .. at) == 1 then
+      last = at
+    end
+    at = at + 1
+  end
+  if said or last > 0 then
+    redis.call('SET', words, last + 1)
+  end
+  return last + 1
+end
+
 -- The bucket of a request_id, how many buckets there are, and its word; nil if none is remembered.
 local function recall(words, digest)
-  local buckets = tonumber(redis.call('GET', words) or 1)
+  local buckets = buckets_of(words)
   local bucket = bucket_of(digest, buckets)
   local word = redis.call('HGET', words .. ':' .. bucket, digest)
   return bucket, buckets, word and not expired(word, now_ms()) and word or nil

@@ -11,7 +11,7 @@ local function ends(unacked, index, held, counts, tag, names)
     redis.call('SREM', held, tag)
   end
   for _, name in ipairs(names) do
-    redis.call('HINCRBY', counts, name, 1)
+    count(counts, name, 1)
   end
   return 1
 end

@@ -5,5 +5,5 @@ if redis.call('GET', KEYS[1]) == ARGV[1] .. ' ' .. ARGV[2] then
   redis.call('DEL', KEYS[1])
 end
 if ARGV[3] ~= '' then
-  redis.call('HINCRBY', KEYS[2], ARGV[3], 1)
+  count(KEYS[2], ARGV[3], 1)
 end

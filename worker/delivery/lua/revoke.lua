@@ -76,9 +76,9 @@ local function end_if_hit(entry, key, remove)
   end
   remove(key, entry)
   if not counted(message) then
-    redis.call('HINCRBY', KEYS[2], 'accepted', 1)
+    count(KEYS[2], 'accepted', 1)
   end
-  redis.call('HINCRBY', KEYS[2], 'revoked', 1)
+  count(KEYS[2], 'revoked', 1)
   ended[#ended + 1] = type(id) == 'string' and id or ''
   return true
 end

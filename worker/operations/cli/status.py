@@ -222,7 +222,9 @@ def _of_work(snapshot: Snapshot, rates: Rates | None) -> Iterator[tuple[str, str
 
 
 def _hold(hold: HoldState, now: datetime) -> str:
-    words = [f"{shown(hold.reason)} ({hold.kind.value})", f"for {span(now - hold.since)}", f"by {shown(hold.by)}"]
+    words = [f"{shown(hold.reason)} ({hold.kind.value})"]
+    words += [f"for {span(now - hold.since)}"] if hold.since else []
+    words += [f"by {shown(hold.by)}"] if hold.by else []
     if hold.probe_at is None:
         words.append("no probes: `aquilax-feedback resume` ends it")
     else:

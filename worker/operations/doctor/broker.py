@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import redis
 
+from worker.accounting.key_types import WrongKeyType
 from worker.broker.error_advice import advice
 from worker.operations.doctor.finding import Finding, green, red, yellow
 from worker.policy.durations import span
@@ -87,6 +88,9 @@ def away(error: redis.RedisError, shown: str) -> Finding:
                 f"{where}: {error}; so the queue and the workers can't be looked at",
                 fix="start Redis, or correct FEEDBACK_BROKER_URL; backends get BrokerUnavailable meanwhile",
             )
+        case WrongKeyType():
+            words, _, fix = str(error).rpartition(": ")
+            return red(check, words, fix=fix)
         case _:
             fix = advice(str(error)) or "look up that refusal in the documentation of Redis"
             words = str(error).removesuffix(f"; {fix}")

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from worker.accounting.key_types import find_wrong_types
+import redis
+
+from worker.accounting.key_types import find_odd_values, find_wrong_types
 from worker.accounting.strays import find_strays
 from worker.operations.doctor.finding import Finding, green, red, yellow
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-    import redis
 
 __all__ = ["look_at_keys"]
 
@@ -27,6 +28,7 @@ def look_at_keys(client: redis.Redis, *, within: float) -> Iterator[Finding]:
         redis.RedisError: Redis is away, or refuses.
     """
     yield _types(client)
+    yield from _values(client)
     yield _strays(client, within)
 
 
@@ -36,6 +38,13 @@ def _types(client: redis.Redis) -> Finding:
         return green(check, "each has the type that it is read as")
     words = "; ".join(one.words for one in wrong)
     return red(check, f"{words}: no worker starts", fix="; ".join(one.fix for one in wrong))
+
+
+def _values(client: redis.Redis) -> Iterator[Finding]:
+    """What is odd in keys that have their type: those that have another one are told of already."""
+    with suppress(redis.ResponseError):
+        for odd in find_odd_values(client):
+            yield red("broker keys", odd.words, fix=odd.fix)
 
 
 def _strays(client: redis.Redis, within: float) -> Finding:

@@ -42,8 +42,9 @@ def _hold(now: Snapshot) -> Finding:
     check, hold = "hold", now.hold
     if hold is None:
         return green(check, "nothing is held")
-    found = "said" if hold.by_hand else "found"
-    words = f"nothing is sent to AquilaX since {span(now.at - hold.since)}: {hold.reason} ({found} by {hold.by})"
+    since = f" since {span(now.at - hold.since)}" if hold.since else ""
+    by = f" ({'said' if hold.by_hand else 'found'} by {hold.by})" if hold.by else ""
+    words = f"nothing is sent to AquilaX{since}: {hold.reason}{by}"
     fix = fix_of(hold.kind)
     if hold.beneath is not None:
         words += f"; beneath it {hold.beneath.reason}"

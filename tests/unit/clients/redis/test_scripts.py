@@ -10,9 +10,9 @@ import pytest
 
 import worker
 from worker.broker.scripts import MESSAGE, QUEUES
-from worker.clients.redis.scripts import TIME, Script
+from worker.clients.redis.scripts import COUNT, TIME, Script
 
-_SHARED = sorted(re.findall(r"^local function (\w+)", TIME + MESSAGE + QUEUES, re.MULTILINE))
+_SHARED = sorted(re.findall(r"^local function (\w+)", TIME + COUNT + MESSAGE + QUEUES, re.MULTILINE))
 
 
 def _scripts() -> dict[str, Script]:
