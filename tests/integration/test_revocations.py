@@ -114,6 +114,40 @@ def test_while_another_worker_looks_through_a_backlog_it_is_open(broker: RedisSe
         assert not here.hit(ID, {}, meanwhile.delivery_tag)
 
 
+def test_redis_is_asked_no_more_once_a_revocation_is_over(client: redis.Redis) -> None:
+    """What a worker has learnt it remembers: deliveries wait for Redis only while another worker is at it."""
+    [seconds, _] = client.time()
+    client.zadd(REVOKED, {f"id:{ID}": (seconds + 60) * 1000})
+    here = known(client)
+    client.zadd(REVOKED, {f"id:{ID}": seconds * 1000})
+    assert here.hit(ID, {}, _handed_out(seconds - 1))
+
+    client.delete(REVOKED)
+
+    assert here.hit(ID, {}, _handed_out(seconds - 1))
+    assert not here.hit(ID, {}, _handed_out(seconds + 1))
+
+
+def test_revocations_are_forgotten_in_time_and_when_there_are_too_many(
+    client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A worker's memory has an end, as Redis' has."""
+    monkeypatch.setattr("worker.delivery.revocations._MOST", 2)
+    [seconds, _] = client.time()
+    ended = {f"id:{age}": (seconds - age * 24 * 3600) * 1000 for age in (9, 7, 2, 1)}
+    client.zadd(REVOKED, ended)
+
+    here = known(client)
+
+    hit = [age for age in (9, 7, 2, 1) if here.hit(str(age), {}, _handed_out(seconds - 10 * 24 * 3600))]
+    assert hit == [2, 1]
+
+
+def _handed_out(seconds: int) -> str:
+    """The identity of a message that was first handed out then."""
+    return f"{seconds * 1000}-abc.0-0"
+
+
 def test_stamps_are_revoked_as_ids_are(client: redis.Redis, broker: RedisServer) -> None:
     """One value of a header, or several."""
     stamped = [foreign(str(number), stamped_headers=["batch"], stamps={"batch": stamp}) for number, stamp in _STAMPS]

@@ -21,6 +21,7 @@ from worker.broker.keys import DELAYED
 from worker.broker.payload import handed_out_at
 from worker.broker.scripts import MESSAGE
 from worker.clients.redis.scripts import COUNT, TIME, Script, lua
+from worker.concurrency.scheduler import run_in_thread
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping
@@ -37,6 +38,10 @@ REVOKED: Final = f"{QUEUE}:revoked"
 _REVOKE: Final = Script(TIME + COUNT + MESSAGE + lua("worker.delivery", "revoke"))
 _AT_ONCE: Final = 5000
 """Entries that one step looks at: Redis serves no other client meanwhile, some 20 ms."""
+_REMEMBERED: Final = 8 * 24 * 3600 * 1000
+"""In ms, as Redis keeps them (`lua/revoke.lua`): longer than any message is retried by default."""
+_MOST: Final = 50_000
+"""As many as Celery remembers of its own."""
 _PAUSE: Final = 1.0
 """Seconds before a step that failed is tried again."""
 
@@ -80,12 +85,12 @@ class Revocations:
         """
         self._client, self._keys = client, keys
         with client() as connected:
-            seconds, microseconds = connected.time()
-            now = seconds * 1000 + microseconds // 1000
+            now = _milliseconds(connected.time())
             revoked = connected.zrange(keys.prefix + REVOKED, 0, -1, withscores=True)
         for criterion, until in revoked:
             if isfinite(until):
                 self._until[_text(criterion)] = int(until) if until <= now else None
+        self._forget(now)
 
     def revoke(self, criteria: list[str], *, on_ended: Callable[[Collection[str]], None]) -> None:
         """Revoke what waits. A long backlog is looked through by a thread; until that is done it is open.
@@ -121,14 +126,32 @@ class Revocations:
         return first is not None and any(first <= self._until_of(name) for name in named)
 
     def _until_of(self, criterion: str) -> int:
-        until = self._until[criterion]
-        if until is None and self._client is not None and self._keys is not None:
+        until = self._until.get(criterion, 0)
+        if until is None:
             try:
-                with self._client() as client:
-                    until = int(client.zscore(self._keys.prefix + REVOKED, criterion) or 0)
+                until = run_in_thread(self._ask, criterion)  # a delivery that waits for it holds no other up
             except redis.RedisError as error:
                 log.warning("whether a message is revoked is not known, so it is delivered: %s", error)
         return until or 0
+
+    def _ask(self, criterion: str) -> int:
+        """Return until when a message is hit, as Redis has it, and remember that once no worker is at it any more."""
+        if self._client is None or self._keys is None:
+            return 0
+        with self._client() as client:
+            until = int(client.zscore(self._keys.prefix + REVOKED, criterion) or 0)
+            now = _milliseconds(client.time())
+        if until <= now:
+            self._until[criterion] = until
+        return until
+
+    def _forget(self, now: int) -> None:
+        """Forget what no message is old enough for, and the first ones of too many."""
+        for criterion, until in list(self._until.items()):
+            if until is not None and until < now - _REMEMBERED:
+                self._until.pop(criterion, None)
+        for criterion in list(self._until)[: max(len(self._until) - _MOST, 0)]:
+            self._until.pop(criterion, None)
 
     def _step(self, criteria: list[str], *, begins: bool, place: int, entry: int) -> _Step:
         if self._client is None or self._keys is None:
@@ -147,6 +170,7 @@ class Revocations:
     def _note(self, criteria: list[str], step: _Step, on_ended: Callable[[Collection[str]], None]) -> None:
         if step.state == "done":
             self._until.update(dict.fromkeys(criteria, step.rest[0]))
+            self._forget(step.rest[0])
         if step.ended:
             log.info("revoked while they waited: %s", ", ".join(step.ended))
             on_ended(step.ended)
@@ -165,6 +189,11 @@ class Revocations:
 
 def _each(values: object) -> list[object]:
     return list(values) if isinstance(values, list | tuple | set | frozenset) else [values]
+
+
+def _milliseconds(time_of_redis: tuple[int, int]) -> int:
+    seconds, microseconds = time_of_redis
+    return seconds * 1000 + microseconds // 1000
 
 
 def _text(value: object) -> str:
