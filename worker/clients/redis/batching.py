@@ -19,7 +19,7 @@ from worker.concurrency.scheduler import current_scheduler
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from worker.clients.redis.pipelining import Command
+    from worker.clients.redis.pipelining import Command, Reply
     from worker.concurrency.scheduler import Scheduler
 
 __all__ = ["ScriptBatcher"]
@@ -35,11 +35,11 @@ class _Call:
 
     def __init__(self, command: Command) -> None:
         self.command = command
-        self.reply: Any = None
+        self.reply: Reply = None
         self._lock = threading.Lock()
         self._lock.acquire()
 
-    def wait(self) -> Any:  # noqa: ANN401 - a script's reply may be anything
+    def wait(self) -> Reply:
         self._lock.acquire()
         return self.reply
 
@@ -63,11 +63,11 @@ class ScriptBatcher:
         self._thread: threading.Thread | None = None
         self._closed = False
 
-    def evalsha(self, sha: str, numkeys: int, *keys_and_args: Any) -> Any:  # noqa: ANN401 - redis-py's signature
+    def evalsha(self, sha: str, numkeys: int, *keys_and_args: Any) -> Reply:
         """Run a script that Redis has cached, as redis-py's method of this name."""
         return self._call(("EVALSHA", sha, numkeys, *keys_and_args))
 
-    def eval(self, script: str, numkeys: int, *keys_and_args: Any) -> Any:  # noqa: ANN401 - redis-py's signature
+    def eval(self, script: str, numkeys: int, *keys_and_args: Any) -> Reply:
         """Run a script, as redis-py's method of this name."""
         return self._call(("EVAL", script, numkeys, *keys_and_args))
 
@@ -79,7 +79,7 @@ class ScriptBatcher:
         if thread is not None:
             thread.join()
 
-    def _call(self, command: Command) -> Any:  # noqa: ANN401 - a script's reply may be anything
+    def _call(self, command: Command) -> Reply:
         scheduler = current_scheduler()
         reply = self._by_thread(command) if scheduler is None else self._pipeline(scheduler).execute(command)
         if isinstance(reply, BaseException):
@@ -94,7 +94,7 @@ class ScriptBatcher:
             )
         return pipeline
 
-    def _by_thread(self, command: Command) -> Any:  # noqa: ANN401 - as above
+    def _by_thread(self, command: Command) -> Reply:
         call = _Call(command)
         with self._changed:
             self._waiting.append(call)
@@ -122,7 +122,7 @@ class ScriptBatcher:
                 self._changed.wait()
             return [self._waiting.popleft() for _ in range(min(len(self._waiting), _BATCH_LIMIT))]
 
-    def _execute(self, commands: Sequence[Command]) -> list[Any]:
+    def _execute(self, commands: Sequence[Command]) -> list[Reply]:
         """Return a reply or an error for each command; redis-py retries after a failure."""
         try:
             with self._client.pipeline(transaction=False) as pipe:

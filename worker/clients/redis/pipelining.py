@@ -21,9 +21,12 @@ if TYPE_CHECKING:
 
     from worker.concurrency.scheduler import Scheduler, Waiter
 
-    Command = tuple[Any, ...]
+__all__ = ["Command", "CommandPipeline", "Reply"]
 
-__all__ = ["Command", "CommandPipeline"]
+Command = tuple[Any, ...]
+
+Reply = Any
+"""What Redis replies: its type depends on the command."""
 
 log = logging.getLogger(__name__)
 
@@ -87,7 +90,7 @@ class CommandPipeline:
         scheduler.spawn(self._serve)
         scheduler.add_cleanup(self._disconnect)
 
-    def execute(self, command: Command) -> Any:  # noqa: ANN401 - a reply may be anything
+    def execute(self, command: Command) -> Reply:
         """Return the reply or the error; the task yields to the others meanwhile."""
         pending = _PendingCommand(command, self._scheduler.waiter())
         self._waiting.append(pending)
@@ -112,7 +115,7 @@ class CommandPipeline:
                 pending.reply = reply
             self._scheduler.wake_threadsafe([pending.waiter for pending in batch])
 
-    def _replies(self, commands: Sequence[Command]) -> list[Any]:
+    def _replies(self, commands: Sequence[Command]) -> list[Reply]:
         if self._sock is not None:
             try:
                 return self._round_trip(self._sock, commands)
@@ -124,7 +127,7 @@ class CommandPipeline:
             self._scheduler.spawn(self._connect)  # no caller waits for it
         return replies
 
-    def _round_trip(self, sock: socket.socket, commands: Sequence[Command]) -> list[Any]:
+    def _round_trip(self, sock: socket.socket, commands: Sequence[Command]) -> list[Reply]:
         reader = self._reader
         sock.sendall(b"".join(map(hiredis.pack_command, commands)))
         replies: list[Any] = []

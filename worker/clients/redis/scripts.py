@@ -12,6 +12,8 @@ from redis.exceptions import NoScriptError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from worker.clients.redis.pipelining import Reply
+
 __all__ = ["COUNT", "JSON", "TIME", "RunsScripts", "Script", "lua"]
 
 
@@ -34,10 +36,10 @@ COUNT: Final = lua("worker.clients.redis", "count")
 class RunsScripts(Protocol):
     """A client of redis-py, or what stands in its place."""
 
-    def evalsha(self, sha: str, numkeys: int, *keys_and_args: Any) -> Any:  # noqa: ANN401 - as redis-py has it
+    def evalsha(self, sha: str, numkeys: int, *keys_and_args: Any) -> Reply:
         """Run a script that Redis knows."""
 
-    def eval(self, script: str, numkeys: int, *keys_and_args: Any) -> Any:  # noqa: ANN401 - likewise
+    def eval(self, script: str, numkeys: int, *keys_and_args: Any) -> Reply:
         """Run a script."""
 
 
@@ -57,7 +59,7 @@ class Script:
         self.source = source
         self.sha = sha1(self.source.encode(), usedforsecurity=False).hexdigest()
 
-    def __call__(self, client: RunsScripts, keys: Sequence[str | bytes], args: Sequence[Any]) -> Any:  # noqa: ANN401 - each its own
+    def __call__(self, client: RunsScripts, keys: Sequence[str | bytes], args: Sequence[Any]) -> Reply:
         """Run it.
 
         Args:
