@@ -11,7 +11,7 @@ WORDS: Final = """\
 
 `make chaos` hurts the system in every way that we could think of, and counts. Each run starts real processes: Valkey or
 Redis with `appendfsync always`, Celery workers, the local AquilaX, and PostgreSQL or sentinels where they are what is
-hurt. It sends uniquely numbered events through the producer, kills, freezes, fills or cuts off a part under load, mends
+hurt. It sends uniquely numbered events through the producer, kills, freezes, fills or cuts off a part under load, fixes
 it, waits until nothing is queued, in flight or waiting, and compares what Redis acknowledged with what AquilaX received
 and what the dead-letter table has.
 
@@ -36,7 +36,7 @@ $ make soak MINUTES=120
 
 `make test` has a short form of the quick ones (`tests/chaos/test_short.py`).
 
-How to read the table: `lost` are acknowledged events that nobody has any more; `twice` are events that AquilaX received
+How to read the table: `lost` are acknowledged events that are nowhere any more; `twice` are events that AquilaX received
 more often than its answers asked for, `allowed` how many were on their way there at the moments of the faults;
 `first after` and `drained after` count from the end of the last fault to the next delivery, and until nothing was left
 to do. `plain Celery` is the same done to Celery's own Redis transport with `acks_late`, `reject_on_worker_lost`,
