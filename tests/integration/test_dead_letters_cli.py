@@ -400,7 +400,7 @@ def test_an_invalid_message_is_left_out_and_said_to_be(table: DeadLetterStore) -
 
     ended = _say("replay", "--yes")
 
-    assert ended.stdout.startswith("enqueued 0 of 0; 1 invalid left out")
+    assert ended.stdout.startswith("nothing to replay; 1 invalid left out")
 
 
 def test_a_discard_keeps_the_reason(table: DeadLetterStore) -> None:
@@ -481,8 +481,21 @@ def test_rows_of_another_replay_are_left_out_and_said_to_be(table: DeadLetterSto
 
         assert (ended.exit_code, ended.stdout) == (
             status,
-            "enqueued 0 of 0; 1 left out: another replay that has not ended has them\n",
+            "nothing to replay; 1 left out: another replay that has not ended has them\n",
         )
+
+
+@pytest.mark.usefixtures("table")
+def test_what_fits_no_row_is_said_and_a_replay_that_is_not_there_is_refused() -> None:
+    """A number that was mistyped would choose nothing, and look as if nothing were left to do."""
+    nothing = _say("replay", "--org", "nowhere", "--yes")
+    assert (nothing.exit_code, nothing.stdout) == (0, "nothing to replay: no dead letter fits\n")
+
+    for command in (["list"], ["replay", "--yes"], ["discard", "--note", "x", "--yes"], ["export"]):
+        refused = _say(*command, "--rest-of", 7)
+
+        assert refused.exit_code == 2, command
+        assert "Invalid value for --rest-of: there is no replay 7" in refused.stderr
 
 
 def test_an_export_writes_every_row(table: DeadLetterStore, tmp_path: Path) -> None:

@@ -11,9 +11,8 @@ import click
 from worker.dead_letters.discard import discard as discard_rows
 from worker.dead_letters.queries import count
 from worker.dead_letters.selection import replayable
-from worker.operations.cli.database import opened
 from worker.operations.cli.dead_letters.confirmation import by_option, confirm, tell_passed_over
-from worker.operations.cli.dead_letters.filters import row_id, selecting
+from worker.operations.cli.dead_letters.filters import opened_for, row_id, selecting
 from worker.operations.cli.dead_letters.progress import counting
 from worker.operations.cli.output import say
 from worker.operations.cli.param_types import WORDS, WholeNumber
@@ -37,7 +36,7 @@ def discard(
     *, selection: Selection, note: str, by: str, limit: int | None, dry_run: bool, yes: bool, as_json: bool
 ) -> None:
     """Decide that dead letters shall not be delivered. The rows stay, and can be replayed with --state discarded."""
-    with opened() as engine:
+    with opened_for(selection) as engine:
         complete = tell_passed_over(engine, selection)
         which = replayable(selection)
         fitting = count(engine, which)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import wraps
 from typing import TYPE_CHECKING, Final
@@ -9,16 +10,20 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from worker.database.models import State
+from worker.dead_letters.replays import NoSuchReplay, find
 from worker.dead_letters.selection import Selection
+from worker.operations.cli.database import opened
 from worker.operations.cli.param_types import TEXT, UUID, WholeNumber
 from worker.operations.times import read_time
 from worker.policy.parsing import read_whole
 from worker.policy.retry import Reason
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
-__all__ = ["row_id", "selecting", "time"]
+    from sqlalchemy import Engine
+
+__all__ = ["opened_for", "row_id", "selecting", "time"]
 
 ANY: Final = "any"
 """Instead of a state: whichever."""
@@ -79,6 +84,18 @@ _OPTIONS: Final = (
         help="A replay that was stopped or cancelled before it sent it.",
     ),
 )
+
+
+@contextmanager
+def opened_for(selection: Selection) -> Iterator[Engine]:
+    """Open the database for the rows of a selection; a replay that it names must be there, else: status 2."""
+    with opened() as engine:
+        for number in selection.rest_of:
+            try:
+                find(engine, number)
+            except NoSuchReplay as error:
+                raise click.BadParameter(str(error), param_hint="--rest-of") from None
+        yield engine
 
 
 def selecting(command: Callable[..., None]) -> Callable[..., None]:

@@ -16,9 +16,9 @@ from worker.dead_letters.replays.attendance import START_A_REPLAY_WORKER
 from worker.dead_letters.replays.errors import NothingToReplay
 from worker.dead_letters.replays.planning import FASTEST, SLOWEST, create, preview
 from worker.dead_letters.replays.queue import REPLAYS
-from worker.operations.cli.database import opened, settings
+from worker.operations.cli.database import settings
 from worker.operations.cli.dead_letters.confirmation import by_option, confirm, tell_passed_over
-from worker.operations.cli.dead_letters.filters import row_id, selecting
+from worker.operations.cli.dead_letters.filters import opened_for, row_id, selecting
 from worker.operations.cli.dead_letters.progress import counting, stopping
 from worker.operations.cli.dead_letters.tables import print_causes
 from worker.operations.cli.output import json_text, say
@@ -80,7 +80,7 @@ def replay(
     The rows taken are the dead ones. With --state replaying it also takes rows whose outcome has not come, for when
     Redis has lost its queue.
     """
-    with opened() as engine:
+    with opened_for(selection) as engine:
         planned = preview(engine, selection, rate=rate, limit=limit)
         complete = tell_passed_over(engine, selection) and not (
             selection.ids and (planned.invalid or planned.elsewhere)
@@ -153,7 +153,7 @@ def _tell_nothing(planned: Preview, *, as_json: bool) -> None:
         nothing = {"replay": None, "enqueued": 0, "invalid": planned.invalid, "elsewhere": planned.elsewhere}
         say(json.dumps(nothing))
     else:
-        say(f"enqueued 0 of 0{_left_out(planned)}")
+        say(f"nothing to replay{_left_out(planned) or ': no dead letter fits'}")
 
 
 def _tell(followed: Followed, planned: Preview, aftermath: Aftermath | None, *, as_json: bool) -> None:

@@ -13,7 +13,7 @@ from worker.database.models import State
 from worker.dead_letters.queries import count, count_by_cause, find, newest, stream
 from worker.operations.cli.atomic_file import whole_file
 from worker.operations.cli.database import opened
-from worker.operations.cli.dead_letters.filters import selecting
+from worker.operations.cli.dead_letters.filters import opened_for, selecting
 from worker.operations.cli.dead_letters.progress import counting
 from worker.operations.cli.dead_letters.tables import print_causes, print_one, print_rows
 from worker.operations.cli.output import json_text, say
@@ -47,7 +47,7 @@ def list_(selection: Selection, by: str | None, limit: int, as_json: bool) -> No
 
     The others that fit, such as those delivered by a replay, are counted at the end.
     """
-    with opened() as engine:
+    with opened_for(selection) as engine:
         shown = selection if selection.states else replace(selection, states=(State.DEAD,))
         if by == "cause":
             _list_causes(engine, shown, limit, as_json=as_json)
@@ -121,7 +121,7 @@ def show(name: str, as_json: bool) -> None:
 def export(selection: Selection, format_: str, output: Path, limit: int | None) -> None:
     """Write dead letters of every state to a file, oldest first, with their raw messages."""
     named = str(output) != "-"
-    with opened() as engine:
+    with opened_for(selection) as engine:
         total = count(engine, selection.clause())
         with counting("exporting", total if limit is None else min(total, limit)) as progress:
             rows = _FingerprintRow(stream(engine, selection.clause(), limit=limit, with_raw=True), progress)
