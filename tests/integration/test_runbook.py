@@ -18,6 +18,8 @@ import redis
 from producer import FeedbackEvent, FeedbackProducer
 from tests.support.environment import clean_environment
 from tests.support.processes import ROOT, eventually, need
+from worker.database.redis_generations import recorded_generations
+from worker.dead_letters.store import DeadLetterStore
 from worker.sandbox.stack import LocalStack
 
 if TYPE_CHECKING:
@@ -231,6 +233,22 @@ def test_an_upgrade_is_due(desk: Desk) -> None:
     eventually(desk.is_idle, what="it works")
 
     desk.type("An upgrade is due", 0)
+
+
+def test_redis_has_lost_its_data(desk: Desk) -> None:
+    """What a worker had last written into the database tells of the loss, until an operator takes Redis as it is."""
+    desk.sandbox.behave(outage={"with": "503"})
+    desk.press(60)
+    eventually(desk.is_held, what="a hold")
+    with closing(DeadLetterStore.connect(desk.stack.environment["FEEDBACK_DATABASE_URL"])) as store:
+        eventually(
+            lambda: any(one.waiting == 60 for one in recorded_generations(store.engine)), what="the totals are recorded"
+        )
+    desk.stack.stop(desk.worker)
+    with desk.redis() as client:
+        client.flushall()
+
+    desk.type("Redis has lost its data", 0)
 
 
 def test_every_block_of_the_runbook_is_typed() -> None:
