@@ -36,7 +36,7 @@ $ make soak MINUTES=120
 
 `make test` has a short form of the quick ones (`tests/chaos/test_short.py`).
 
-How to read the table: `lost` are acknowledged events that are nowhere any more; `twice` are events that AquilaX received
+How to read the table: `lost` are acknowledged events that are nowhere; `twice` are events that AquilaX received
 more often than its answers asked for, `allowed` how many were on their way there at the moments of the faults;
 `first after` and `drained after` count from the end of the last fault to the next delivery, and until nothing was left
 to do. `plain Celery` is the same done to Celery's own Redis transport with `acks_late`, `reject_on_worker_lost`,
