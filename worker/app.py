@@ -67,6 +67,7 @@ def create_app(settings: Settings | None = None) -> FeedbackApp:
     app.conf.broker_use_ssl = broker.tls
     logging.getLogger("alembic").setLevel(logging.WARNING)  # it tells each worker's log how it reads the schema
     parts = app.feedback = Container(settings)
+    app.conf.broker_transport_options["shared_leases"] = parts.leases
     parts.logs.connect()
     batch_events(app)
     register(app, lambda: parts.delivery)

@@ -14,6 +14,7 @@ from prometheus_client import CollectorRegistry, ProcessCollector, generate_late
 from tests.support.compose import Compose
 from tests.support.processes import ROOT
 from worker.accounting.snapshot import Snapshot
+from worker.broker.lease_state import SharedLeaseState
 from worker.observability.collectors import OfProcess, OfQueue
 from worker.observability.metrics import Metrics
 from worker.policy.classification import Classification
@@ -37,7 +38,7 @@ def told() -> str:
     empty = Snapshot(at=noon, counts={}, queued=0, in_flight=0, scheduled=0, oldest=None, hold=None, holders=())
     registry: CollectorRegistry = Metrics(now=lambda: noon).registry
     ProcessCollector(registry=registry)
-    registry.register(OfProcess("1"))
+    registry.register(OfProcess("1", SharedLeaseState()))
     registry.register(OfQueue(lambda: empty))
     return generate_latest(registry).decode()
 

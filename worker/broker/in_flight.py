@@ -15,6 +15,8 @@ from worker.broker.lease import RENEWALS, Lease
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
+    from worker.broker.lease_state import SharedLeaseState
+
 __all__ = ["InFlightChannel"]
 
 _HOLDER_TIMEOUT: Final = 5.0
@@ -33,6 +35,8 @@ class InFlightChannel(kombu_redis.Channel):
     """The queues that can be held, and the hash of their hold."""
     node: str = ""
     """The node name of the worker that consumes; it stands in the name of its lease."""
+    shared_leases: SharedLeaseState | None = None
+    """What the leases share with the process's other parts."""
     farthest: float = float("inf")
     """Seconds ahead within which a message of a counted queue waits for its time; any other is handed out at once."""
 
@@ -42,6 +46,7 @@ class InFlightChannel(kombu_redis.Channel):
         "counts",
         "holds",
         "node",
+        "shared_leases",
         "farthest",
     )
 
@@ -75,7 +80,7 @@ class InFlightChannel(kombu_redis.Channel):
             pool.connection_kwargs["socket_timeout"] = patience
             if "socket_connect_timeout" in pool.connection_kwargs:  # a Unix socket has none
                 pool.connection_kwargs["socket_connect_timeout"] = patience
-            holder = Lease(pool, self.keys, lease=self.lease, node=self.node)
+            holder = Lease(pool, self.keys, lease=self.lease, node=self.node, shared=self.shared_leases)
             holder.grouped = bool(self.connection and self.connection.has_loop)
             if self.connection is not None:
                 holder.on_flushed = self.connection.wake

@@ -22,8 +22,8 @@ from weakref import WeakSet
 import redis
 
 from worker.broker.keys import DELAYED
+from worker.broker.lease_state import SharedLeaseState
 from worker.broker.scripts import ACK, HEARTBEAT, REQUEUE, SCHEDULE
-from worker.broker.settled import SETTLED
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator
@@ -70,15 +70,21 @@ class Lease:
         keys: The keys.
         lease: Seconds after which a holder that is not heard of is dead.
         node: The node name of its worker (`-n`), by which remote control addresses it; '' if it is no worker's.
+        shared: What this process's leases share; None if nothing else settles messages.
     """
-
-    leases_lost: ClassVar[int] = 0
-    """How often the lease of a holder of this process has ended before it was renewed."""
 
     _living: ClassVar[WeakSet[Lease]] = WeakSet()
     _one_more: ClassVar[threading.Lock] = threading.Lock()
 
-    def __init__(self, pool: redis.ConnectionPool, keys: Keys, *, lease: float, node: str = "") -> None:
+    def __init__(
+        self,
+        pool: redis.ConnectionPool,
+        keys: Keys,
+        *,
+        lease: float,
+        node: str = "",
+        shared: SharedLeaseState | None = None,
+    ) -> None:
         self.id = f"{process_id()}.{next(_NUMBERS)}{f':{node}' if node else ''}"
         self.lease_ms = max(1, round(lease * 1000))
         self.held_key = keys.held_prefix + self.id
@@ -88,6 +94,7 @@ class Lease:
         """Called, by the thread, after something was written down: there is room for more."""
         self.on_renewed: Callable[[], None] = lambda: None
         """Called, by the thread, after the lease was renewed."""
+        self._shared = shared or SharedLeaseState()
         self._mark = secrets.token_hex(6)
         self._fetches = count()
         self._pool = pool
@@ -241,7 +248,7 @@ class Lease:
 
     def _note(self, notes: dict[str, str], tag: str, what: str = "") -> None:
         if notes is not self._ended:
-            SETTLED.take(tag)  # what comes again is settled again
+            self._shared.take_settled(tag)  # what comes again is settled again
         with self._changed:
             is_first = not self._pending
             notes[tag] = what
@@ -272,7 +279,7 @@ class Lease:
         with self._one_at_a_time:
             while self._pending:
                 with self._taken(self._ended) as ended:
-                    parts = [part for pair in ended.items() if not SETTLED.take(pair[0]) for part in pair]
+                    parts = [part for pair in ended.items() if not self._shared.take_settled(pair[0]) for part in pair]
                     if parts:
                         queues = [self._counts, keys.prefix, keys.sep, keys.steps_text]
                         ACK(self._client, [keys.unacked, keys.index, self.held_key], [*queues, *parts])
@@ -342,7 +349,7 @@ class Lease:
                 [self.id, self.lease_ms, keys.prefix, keys.sep, keys.steps_text, keys.held_prefix],
             )
         if self._renewed and not lived:
-            Lease.leases_lost += 1
+            self._shared.lost += 1
             log.warning("the lease of %s ended before it was renewed: others may have what it holds", self.id)
         self._renewed = True
         self._renewed_at = time.monotonic()

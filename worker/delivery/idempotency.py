@@ -22,7 +22,7 @@ from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, Final, Self, cast
 
 from producer.message import QUEUE, counts_of
-from worker.broker.settled import SETTLED
+from worker.broker.lease_state import SharedLeaseState
 from worker.clients.redis.batching import ScriptBatcher
 from worker.clients.redis.connections import redis_client
 from worker.clients.redis.scripts import COUNT, TIME, Script, lua
@@ -102,19 +102,30 @@ class IdempotencyStore:
         client: The connection; answers as bytes. It is closed with the ledger.
         ttl: How long a delivered word is remembered.
         lease: How long a claim holds if its worker dies: longer than a request to AquilaX can take.
+        shared: Told of each message that is finished here; None if this process consumes none.
 
     Every method raises `redis.RedisError` when Redis is away.
     """
 
-    def __init__(self, client: redis.Redis, *, ttl: timedelta, lease: timedelta) -> None:
+    def __init__(
+        self, client: redis.Redis, *, ttl: timedelta, lease: timedelta, shared: SharedLeaseState | None = None
+    ) -> None:
         self._client = client
+        self._shared = shared or SharedLeaseState()
         self._scripts = ScriptBatcher(client)
         self._ttl = _milliseconds(ttl)
         self._lease = _milliseconds(lease)
 
     @classmethod
     def connect(
-        cls, url: str, *, sentinel_master: str | None = None, ttl: timedelta, lease: timedelta, connections: int
+        cls,
+        url: str,
+        *,
+        sentinel_master: str | None = None,
+        ttl: timedelta,
+        lease: timedelta,
+        connections: int,
+        shared: SharedLeaseState | None = None,
     ) -> Self:
         """Open the ledger in the broker's Redis.
 
@@ -124,9 +135,10 @@ class IdempotencyStore:
             ttl: As of the class.
             lease: As of the class.
             connections: At the most; as many as there are threads.
+            shared: See the class.
         """
         client = redis_client(url, sentinel_master=sentinel_master, connections=connections)
-        return cls(client, ttl=ttl, lease=lease)
+        return cls(client, ttl=ttl, lease=lease, shared=shared)
 
     def close(self) -> None:
         """Close the connections."""
@@ -184,7 +196,7 @@ class IdempotencyStore:
         """
         took: list[Any] = [*_word(event, message_id), self._ttl, message_id, claimed.token, delivery_tag]
         if _RECORDING(self._scripts, [*_keys(event), *_UNACKED, held_in, _COUNTS], took) and held_in:
-            SETTLED.add(delivery_tag)
+            self._shared.add_settled(delivery_tag)
 
     def settle(self, delivery_tag: str, *counts: str, held_in: str = "") -> bool:
         """End a message, and count how.
@@ -199,7 +211,7 @@ class IdempotencyStore:
         """
         ended = bool(_SETTLING(self._scripts, [*_UNACKED, held_in, _COUNTS], [delivery_tag, *counts]))
         if ended and held_in:
-            SETTLED.add(delivery_tag)
+            self._shared.add_settled(delivery_tag)
         return ended
 
     def release(

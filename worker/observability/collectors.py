@@ -12,7 +12,6 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoM
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
-from worker.broker.lease import Lease
 from worker.delivery.hold import HoldKind
 
 if TYPE_CHECKING:
@@ -21,6 +20,7 @@ if TYPE_CHECKING:
     from prometheus_client.core import Metric
 
     from worker.accounting.snapshot import Snapshot
+    from worker.broker.lease_state import SharedLeaseState
 
 __all__ = ["OfPool", "OfProcess", "OfQueue"]
 
@@ -85,17 +85,19 @@ class OfProcess(Collector):
 
     Args:
         release: The version of the program.
+        leases: What its leases share.
     """
 
-    def __init__(self, release: str) -> None:
+    def __init__(self, release: str, leases: SharedLeaseState) -> None:
         self._release = release
+        self._leases = leases
 
     def collect(self) -> Iterator[Metric]:
         """Yield the metrics."""
         yield CounterMetricFamily(
             "aquilax_feedback_leases_lost",
             "Leases of this process that ended before they were renewed: others may have what it held.",
-            value=Lease.leases_lost,
+            value=self._leases.lost,
         )
         yield InfoMetricFamily("aquilax_feedback_build", "The release that runs.", value={"version": self._release})
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final, cast
 
 from celery import Celery
 
+from worker.broker.lease_state import SharedLeaseState
 from worker.clients.aquilax.client import AquilaX
 from worker.clients.redis.clock import RedisClock
 from worker.concurrency.file_descriptors import Room, deliveries_at_once
@@ -50,6 +51,7 @@ class Container:
         self.settings = settings
         self.announcer = Announcer()
         self.revocations = Revocations()
+        self.leases = SharedLeaseState()
         self.logs = Logs(settings.feedback_log_format, Redactor(secrets_of(settings)))
         self.hooks = HookChain(*_traces(), OutcomeLog(now=self.now, sample=settings.feedback_log_sample))
         self._delivery: DeliveryService | None = None
@@ -92,6 +94,7 @@ class Container:
             ttl=settings.feedback_idempotency_ttl,
             lease=settings.feedback_request_timeout + _LEASE_MARGIN,
             connections=settings.feedback_concurrency,
+            shared=self.leases,
         )
         clock = RedisClock(idempotency.client)
         clock.now()  # a look before there is anything that would have to wait for it

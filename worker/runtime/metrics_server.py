@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     import redis
     from celery.worker import WorkController
 
+    from worker.broker.lease_state import SharedLeaseState
     from worker.settings import Settings
 
 __all__ = ["MetricsServer"]
@@ -63,7 +64,7 @@ class MetricsServer(bootsteps.StartStopStep):
         metrics = Metrics(now=container_of(worker.app).now)
         try:
             self._client = _client(settings)
-            registry = _served(metrics, self._client)
+            registry = _served(metrics, self._client, container_of(worker.app).leases)
             self._server, self._thread = start_http_server(port or 0, host, registry)
         except OSError as error:
             problem = f"metrics can't be served on {host} port {port}: {error.strerror or error}"
@@ -111,13 +112,13 @@ def _client(settings: Settings) -> redis.Redis:
     )
 
 
-def _served(metrics: Metrics, client: redis.Redis) -> CollectorRegistry:
+def _served(metrics: Metrics, client: redis.Redis, leases: SharedLeaseState) -> CollectorRegistry:
     """What is served: what this process counts, or, in a shared folder, it and those of its pool."""
     registry = metrics.registry
     if _SHARED in os.environ:
         registry = CollectorRegistry()
         registry.register(OfPool(os.environ[_SHARED]))
     ProcessCollector(registry=registry)
-    registry.register(OfProcess(__version__))
+    registry.register(OfProcess(__version__, leases))
     registry.register(OfQueue(lambda: take_snapshot(client)))
     return registry

@@ -15,7 +15,7 @@ import redis
 from tests.support.processes import eventually
 from worker.accounting.queue_keys import KEYS
 from worker.broker.lease import Lease
-from worker.broker.settled import SETTLED
+from worker.broker.lease_state import SharedLeaseState
 from worker.delivery.idempotency import CountField, IdempotencyStore
 
 if TYPE_CHECKING:
@@ -28,19 +28,19 @@ def test_a_lease_that_ended_before_it_was_renewed_is_told_and_counted(
     broker: RedisServer, broker_client: redis.Redis, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Once for each time: others may have what it held."""
-    before = Lease.leases_lost
-    holder = Lease(redis.ConnectionPool(port=broker.port), KEYS, lease=0.4)
+    shared = SharedLeaseState()
+    holder = Lease(redis.ConnectionPool(port=broker.port), KEYS, lease=0.4, shared=shared)
 
     with caplog.at_level(logging.WARNING):
         holder.start()
         eventually(lambda: broker_client.exists(KEYS.holders), what="it has a lease")
-        assert Lease.leases_lost == before
+        assert shared.lost == 0
         broker_client.delete(KEYS.holders)
-        eventually(lambda: Lease.leases_lost > before, what="it notices that it has none")
+        eventually(lambda: shared.lost > 0, what="it notices that it has none")
         eventually(lambda: broker_client.exists(KEYS.holders), what="it has one again")
     holder.release()
 
-    assert Lease.leases_lost == before + 1
+    assert shared.lost == 1
     assert "ended before it was renewed" in caplog.text
 
 
@@ -94,7 +94,8 @@ def test_what_the_ledger_has_ended_is_not_written_down_again(holding: Lease, bro
     """There is room for more all the same; and what it has not ended is."""
     flushed: list[int] = []
     holding.on_flushed = lambda: flushed.append(len(holding._held))
-    with closing(IdempotencyStore(broker_client, ttl=timedelta(hours=1), lease=timedelta(seconds=40))) as idempotency:
+    store = IdempotencyStore(broker_client, ttl=timedelta(hours=1), lease=timedelta(seconds=40), shared=holding._shared)
+    with closing(store) as idempotency:
         for number in range(98):
             assert idempotency.settle(str(number), CountField.STALE, held_in=holding.held_key)
         broker_client.config_resetstat()
@@ -111,12 +112,12 @@ def test_what_the_ledger_has_ended_is_not_written_down_again(holding: Lease, bro
 
 def test_what_others_acknowledge_is_forgotten_at_some_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """A process of a pool settles, and its parent acknowledges."""
-    monkeypatch.setattr("worker.broker.settled._MOST_SETTLED", 3)
-    settled = type(SETTLED)()
+    monkeypatch.setattr("worker.broker.lease_state._TAGS_LIMIT", 3)
+    shared = SharedLeaseState()
     for tag in ("1", "2", "3", "4"):
-        settled.add(tag)
+        shared.add_settled(tag)
 
-    assert [settled.take(tag) for tag in ("1", "4", "4")] == [False, True, False]
+    assert [shared.take_settled(tag) for tag in ("1", "4", "4")] == [False, True, False]
 
 
 def test_it_tells_for_how_long_nothing_has_ended(holding: Lease) -> None:

@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 
 from producer import FeedbackEvent
 from tests.support.processes import RedisServer, eventually
-from worker.broker.settled import SETTLED
 from worker.delivery.idempotency import Busy, Claim, Claimed, CountField, IdempotencyStore, OnHold, Seen
 
 NOON = datetime(2026, 1, 31, 12, tzinfo=UTC)
@@ -209,7 +208,7 @@ def test_what_ends_leaves_its_holders_hand(idempotency: IdempotencyStore, client
 
     assert client.smembers("unacked_held:a-worker") == {b"another"}
     assert not client.exists("unacked", "unacked_index")
-    assert SETTLED.take("m1")  # nothing is left to be acknowledged
+    assert idempotency._shared.take_settled("m1")  # nothing is left to be acknowledged
 
 
 def test_a_record_may_leave_the_message_in_hand(idempotency: IdempotencyStore, client: redis.Redis) -> None:

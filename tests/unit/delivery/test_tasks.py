@@ -16,6 +16,7 @@ from kombu.exceptions import OperationalError
 
 from producer.message import ENVELOPE, TASK
 from worker.app import FeedbackApp, create_app
+from worker.broker.in_flight import InFlightChannel
 from worker.broker.payload import PROBE
 from worker.delivery.tasks import DeadLettered, Waiting, register
 from worker.policy.envelope import Envelope
@@ -374,6 +375,13 @@ def test_the_transport_counts_and_holds_the_queue_of_feedback(app: Celery) -> No
     assert options["counts"] == {"feedback": "feedback:counts"}
     assert options["holds"] == {"feedback": "feedback:hold"}
     assert options["lease"] == 20
+
+
+def test_what_the_store_settles_the_transport_does_not_settle_again(app: FeedbackApp) -> None:
+    """Both have one record of it, and the metrics read the leases that were lost there."""
+    with app.connection_for_read() as connection:
+        assert connection.transport_options["shared_leases"] is app.feedback.leases
+    assert "shared_leases" in InFlightChannel.from_transport_options
 
 
 def test_the_broker_can_never_hang_a_worker(app: Celery) -> None:

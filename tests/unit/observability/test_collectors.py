@@ -14,7 +14,7 @@ from prometheus_client.mmap_dict import MmapedDict
 
 from producer import FeedbackProducer
 from worker.accounting.snapshot import Snapshot, take_snapshot
-from worker.broker.lease import Lease
+from worker.broker.lease_state import SharedLeaseState
 from worker.delivery.hold import Hold, HoldKind, HoldState
 from worker.observability.collectors import OfPool, OfProcess, OfQueue
 
@@ -152,11 +152,12 @@ def test_it_is_so_with_a_real_redis(broker: RedisServer) -> None:
         assert registry.get_sample_value("aquilax_feedback_hold", {"kind": "operator"}) == 1
 
 
-def test_a_process_tells_its_release_and_the_leases_that_it_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_process_tells_its_release_and_the_leases_that_it_lost() -> None:
     """Nobody has to be asked for either."""
-    monkeypatch.setattr(Lease, "leases_lost", 3)
+    leases = SharedLeaseState()
+    leases.lost = 3
     registry = CollectorRegistry()
-    registry.register(OfProcess("1.2.3"))
+    registry.register(OfProcess("1.2.3", leases))
 
     assert registry.get_sample_value("aquilax_feedback_leases_lost_total") == 3
     assert registry.get_sample_value("aquilax_feedback_build_info", {"version": "1.2.3"}) == 1

@@ -1,0 +1,36 @@
+"""What the leases of one process share with its other parts."""
+
+from __future__ import annotations
+
+from typing import Final
+
+__all__ = ["SharedLeaseState"]
+
+_TAGS_LIMIT: Final = 10_000
+"""More messages than any process has in flight."""
+
+
+class SharedLeaseState:
+    """The messages that a script has already removed from those in flight, and how many leases were lost.
+
+    The idempotency store adds a message, and the lease that acknowledges it takes it: nothing is left to write for it.
+    Another process may acknowledge it (a pool's parent), so not all are taken: at a limit all are forgotten. An
+    acknowledgement that is written all the same does no harm.
+
+    Attributes:
+        lost: How often a lease of this process ended before it was renewed.
+    """
+
+    def __init__(self) -> None:
+        self.lost = 0
+        self._settled: dict[str, None] = {}
+
+    def add_settled(self, tag: str) -> None:
+        """Remember a message, by its delivery tag."""
+        if len(self._settled) >= _TAGS_LIMIT:
+            self._settled.clear()
+        self._settled[tag] = None
+
+    def take_settled(self, tag: str) -> bool:
+        """Return whether it was added, once."""
+        return self._settled.pop(tag, self) is None
