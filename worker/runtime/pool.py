@@ -1,4 +1,4 @@
-"""Celery's pool of threads, but for deliveries, which take turns in one; it knows what it has begun, and is resized.
+"""Celery's pool of threads, with deliveries under a scheduler; it knows what runs, and can be resized.
 
 Celery's pool of threads lacks what its autoscaler, its remote control and Flower call on a pool: `grow`, `shrink`,
 `restart` and `terminate_job`. A test walks Celery's sources for whatever else they call.
@@ -32,7 +32,7 @@ log = logging.getLogger(__name__)
 
 
 class TaskPool(CeleryTaskPool):
-    """Celery's, and it can give back what it has not begun.
+    """Celery's pool of threads; it can also forget what has not started.
 
     Args:
         limit: How many deliveries run at once, and how many other tasks. Only an autoscaler makes a pool with 0.
@@ -102,16 +102,16 @@ class TaskPool(CeleryTaskPool):
         self._scheduler.stop()
 
     def ping(self) -> None:
-        """Ask the thread of the deliveries for a sign of life."""
+        """Ask the thread of the deliveries to respond."""
         self._scheduler.ping()
 
     @property
     def silent_for(self) -> float:
-        """For how many seconds the thread of the deliveries has owed it."""
+        """For how many seconds a ping has had no response; 0 if there is none outstanding."""
         return self._scheduler.silent_for
 
     def drop_unstarted(self) -> frozenset[str]:
-        """Begin nothing of what waits for room; return the delivery tags of what is running."""
+        """Forget the pending tasks; return the delivery tags of the running ones."""
         with self._one_at_a_time:
             tasks = dict(self._tags)
         threads = {tag for future, tag in tasks.items() if not future.cancel() and not future.done()}
