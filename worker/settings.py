@@ -151,7 +151,7 @@ class Settings(BaseSettings):
         description="The database of the dead letters, as an SQLAlchemy URL.",
     )
     feedback_max_attempts: int = Field(
-        default=200, ge=1, le=1_000_000, description="Attempts before an event is buried as `exhausted`."
+        default=200, ge=1, le=1_000_000, description="Attempts before an event becomes a dead letter `exhausted`."
     )
     feedback_retry_base: Seconds = Field(
         default=timedelta(seconds=2), description="The longest first wait before a retry; it doubles each time."

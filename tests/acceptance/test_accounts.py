@@ -195,7 +195,7 @@ def test_a_worker_is_seen_with_what_it_holds(stack: LocalStack, producer: Feedba
 
         stack.kill(worker)
         dead = _json(stack, "status")
-        sandbox.mend()
+        sandbox.fix()
         stack.start_worker("worker-2")
         eventually(lambda: _json(stack, "status")["delivered"] == 4, what="another one delivers them")
 

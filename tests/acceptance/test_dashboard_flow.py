@@ -69,7 +69,7 @@ def test_a_thousand_dead_events_are_understood_replayed_and_delivered(
     expect(page.locator("pre").first).to_contain_text("Request ID not found")
     page.get_by_role("link", name="rejected 404: Request ID not found").click()
 
-    sandbox.mend()
+    sandbox.fix()
     page.get_by_role("link", name="Replay all 1,000…").click()
     expect(page.locator("header.page-header")).to_contain_text("1,000 rows. Nothing has been changed yet.")
     page.get_by_label("Events per second").fill("500")

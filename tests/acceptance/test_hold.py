@@ -79,7 +79,7 @@ def test_a_wrong_key_holds_everything_and_spends_nothing(
     assert json.loads(ask(stack, "status", "--json"))["hold"]["reason"] == reason
     assert f"nothing is sent to AquilaX from now on but a probe now and then: {reason}" in worker.said()
 
-    sandbox.mend()
+    sandbox.fix()
     eventually(lambda: sandbox.received().delivered == BACKLOG + 1500, timeout=90, what="all are delivered")
     assert not hold_of(broker)
     assert not broker.exists("feedback:delayed")
@@ -122,7 +122,7 @@ def test_a_sustained_outage_opens_the_breaker_and_retry_after_is_obeyed(
     time.sleep(3)
     assert sandbox.received().requests - before <= 8  # what was on its way
 
-    sandbox.mend()
+    sandbox.fix()
     eventually(lambda: sandbox.received().delivered == 100, timeout=60, what="all are delivered")
     assert not hold_of(broker)
 

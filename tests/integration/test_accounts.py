@@ -265,8 +265,8 @@ def test_entries_about_messages_that_are_not_in_hand_are_dropped(places: Places)
     assert found.index == {b"tag-2"}
     assert found.held == {(b"host:1:a", b"tag-3"), (b"host:1:a", b"tag-4")}
     assert repaired == [
-        "dropped from unacked_index what is not in hand: 1",
-        "dropped from unacked_held:host:1:a what is not in hand: 2",
+        "dropped from unacked_index what is not in flight: 1",
+        "dropped from unacked_held:host:1:a what is not in flight: 2",
     ]
     assert places.client.zrange("unacked_index", 0, -1) == [b"tag-1"]
     assert places.client.smembers("unacked_held:host:1:a") == {b"tag-1"}

@@ -68,7 +68,7 @@ def system(
 def sandbox(running_system: tuple[LocalStack, SandboxClient]) -> Iterator[SandboxClient]:
     """Its AquilaX, which behaves well again when the test has ended."""
     yield running_system[1]
-    running_system[1].mend()
+    running_system[1].fix()
 
 
 @pytest.fixture

@@ -212,7 +212,7 @@ def test_it_is_refused_while_a_plain_worker_has_something(filled: Places, new: P
     """Nobody but that worker brings it back."""
     filled.take(json.dumps({"headers": {}, "properties": {"delivery_info": {}}}).encode(), "plain")
 
-    with pytest.raises(MoveRefused, match="1 messages are in hand"):
+    with pytest.raises(MoveRefused, match="1 messages are in flight"):
         list(move(filled.client, new.client))
 
 

@@ -150,7 +150,7 @@ def test_aquilax_is_down(desk: Desk) -> None:
     eventually(desk.is_held, what="a hold")
     desk.type("AquilaX is down", 0)
 
-    desk.sandbox.mend()
+    desk.sandbox.fix()
     with desk.redis() as client:  # the next probe is far away
         client.hset("feedback:hold", "probe_at", 4_102_444_800_000)
     desk.type("AquilaX is down", 1)
@@ -165,7 +165,7 @@ def test_the_key_has_expired(desk: Desk) -> None:
     eventually(desk.is_held, what="a hold")
     desk.type("The key has expired", 0)
 
-    desk.sandbox.mend()
+    desk.sandbox.fix()
     desk.restart_worker()
     desk.type("The key has expired", 1)
 
@@ -209,7 +209,7 @@ def test_dead_letters_pile_up(desk: Desk) -> None:
     eventually(desk.is_idle, what="all are dead")
     desk.type("Dead letters pile up", 0)
 
-    desk.sandbox.mend()
+    desk.sandbox.fix()
     desk.type("Dead letters pile up", 1)
 
 

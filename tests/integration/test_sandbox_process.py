@@ -272,7 +272,7 @@ def test_what_is_asked_for_meanwhile_changes_no_answer_that_waits(local: Running
 
     with connected(local) as connection:
         eventually(lambda: local.client.received().in_flight == 1, what="the request waits")
-        local.client.mend()
+        local.client.fix()
         answer = connection.recv(4096)
 
     assert answer.startswith(b"HTTP/1.1 503 ")
@@ -298,7 +298,7 @@ def test_what_is_broken_can_be_mended_while_it_runs(local: RunningSandbox) -> No
     unknown = send(local).status_code
     local.client.script(ID, ["hang"])
 
-    local.client.mend()
+    local.client.fix()
 
     assert (revoked, unknown, send(local).status_code) == (401, 404, 200)
     assert local.client.received_for(ID).received == 3
@@ -332,7 +332,7 @@ def test_flags_are_its_behaviour_from_the_start_and_after_a_reset(tmp_path: Path
     """Mending goes further than the command line; a reset comes back to it."""
     with running_sandbox(tmp_path, "--error-rate", "418=1", "--outage-for", "0", "--forbidden-org", "x") as sandbox:
         at_start = send(sandbox).status_code
-        sandbox.client.mend()
+        sandbox.client.fix()
         mended = send(sandbox).status_code
         sandbox.client.reset()
 

@@ -26,7 +26,7 @@ class Balance:
     Attributes:
         counts: What was counted so far.
         queued: Messages that wait for a worker.
-        in_flight: Messages that a worker has in hand.
+        in_flight: Messages that a worker has in flight.
         scheduled: Messages that wait for their time.
         uncounted: How many of these are not counted as accepted yet: a foreign client's message is, when the first
             worker takes it.

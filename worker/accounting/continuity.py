@@ -93,7 +93,7 @@ class Continuity:
     def missing(self) -> int:
         """How many messages are missing at least: those that waited when they were last seen, and are not there.
 
-        Of an emptied Redis a worker may still have had some in hand: they end, or come back, as a surplus.
+        Of an emptied Redis a worker may still have had some in flight: they end, or come back, as a surplus.
         """
         if self.known is None or not self.is_lost:
             return 0
@@ -121,7 +121,7 @@ def look_at_continuity(client: redis.Redis, engine: Engine) -> Continuity:
         engine: The database.
 
     Raises:
-        redis.RedisError: Redis is away, or refuses.
+        redis.RedisError: Redis is unavailable, or refuses.
         DeadLetterStoreUnavailable: The database can't be asked.
     """
     known, said = recorded_generations(engine), hand_holds(engine)

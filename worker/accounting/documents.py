@@ -44,7 +44,7 @@ RECONCILE_KEYS: Final = (
     "redis",
     "repaired",
 )
-"""The keys of a reconciliation, also of one that could ask nobody."""
+"""The keys of a reconciliation, also of one that could reach no server."""
 
 
 def status_record(
@@ -62,12 +62,12 @@ def status_record(
     """Return the status as JSON can carry it. What can't be asked is null.
 
     Args:
-        snapshot: The queue; None if Redis is away.
+        snapshot: The queue; None if Redis is unavailable.
         rates: How fast it goes, if that is known.
-        states: The rows of the dead-letter table by state; None if the database is away.
+        states: The rows of the dead-letter table by state; None if the database is unavailable.
         redis_problem: Why Redis can't be asked; '' if it was.
         table_problem: Why the database can't be asked; '' if it was.
-        scheduled: Why messages are scheduled; None if Redis is away.
+        scheduled: Why messages are scheduled; None if Redis is unavailable.
         replays: How the replays stand that have not ended; None if that can't be told.
         strays: The lists with feedback that no worker reads; None if that was not looked for.
         continuity: Whether Redis has the data that it had; None if that can't be told, or was not looked for.
@@ -98,8 +98,8 @@ def reconcile_record(
     """Return a reconciliation as JSON can carry it. What can't be asked is null.
 
     Args:
-        report: What was found; None if Redis is away.
-        redis_problem: Why Redis could not be asked, or mended; '' if it could.
+        report: What was found; None if Redis is unavailable.
+        redis_problem: Why Redis could not be read, or repaired; '' if it could.
         repaired: What was repaired, in words.
         status: The exit status.
     """

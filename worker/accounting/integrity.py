@@ -1,4 +1,4 @@
-"""Whether what is in Redis hangs together: every message in a place where somebody comes across it."""
+"""The integrity of the data in Redis: every message is in a place from which it continues."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _CHECK: Final = Script(TIME + MESSAGE + lua("worker.accounting", "entries", "mom
 _PAGE: Final = Script(MESSAGE + lua("worker.accounting", "entries", "page"))
 
 _AT_ONCE: Final = 2000
-"""Entries that one script looks at: Redis serves nobody else meanwhile, some 15 ms."""
+"""Entries that one script looks at: Redis serves no other client meanwhile, some 15 ms."""
 
 _PASSES: Final = 3
 """How often the lists are read for replays where they can't be read in one step: messages move meanwhile."""
@@ -44,12 +44,12 @@ class IntegrityCheck:
         snapshot: The moment.
         uncounted: Messages that are not counted as accepted yet.
         exact: Whether that is the number of this very moment. Of a long backlog of foreign messages it is not.
-        no_messages: Entries of the lists that are no messages. Whoever takes them buries them as `invalid`.
-        orphaned: Messages in hand of nobody, which nobody brings back: delivery tag -> request_id ('' if unreadable).
+        no_messages: Entries of the lists that are no messages. A worker makes dead letters `invalid` of them.
+        orphaned: Messages in flight under no lease, which none returns: delivery tag -> request_id ('' if unreadable).
         index: Delivery tags in the index without a message.
         held: Holder and delivery tag without a message.
-        unreadable: Delivery tags whose row nobody can read.
-        replays: Dead letters whose replay is in hand or in a list, as far as was looked.
+        unreadable: Delivery tags whose row can't be read.
+        replays: Dead letters whose replay is in flight or in a list, as far as was looked.
     """
 
     snapshot: Snapshot
@@ -69,7 +69,7 @@ class IntegrityCheck:
 
     @property
     def hangs_together(self) -> bool:
-        """Whether every message in hand is in somebody's hand, and nobody has what is not there."""
+        """Whether every message in flight is under a lease, and no lease has one that is not there."""
         return not (self.orphaned or self.index or self.held or self.unreadable)
 
     def and_then(self, later: IntegrityCheck) -> IntegrityCheck:
@@ -93,7 +93,7 @@ def check(client: redis.Redis, *, at_once: int = _AT_ONCE) -> IntegrityCheck:
             page.
 
     Raises:
-        redis.RedisError: Redis is away, or refuses.
+        redis.RedisError: Redis is unavailable, or refuses.
     """
     found, looked = _check(client, at_once)
     if looked:
@@ -113,15 +113,15 @@ def check(client: redis.Redis, *, at_once: int = _AT_ONCE) -> IntegrityCheck:
 
 
 def find_replays(client: redis.Redis, wanted: Collection[int], *, at_once: int = _AT_ONCE) -> frozenset[int]:
-    """Return those of some dead letters whose replay is in hand or in a list.
+    """Return those of some dead letters whose replay is in flight or in a list.
 
     Args:
         client: A client that answers in bytes.
         wanted: The dead letters.
-        at_once: As of `check`; a longer backlog is read page by page.
+        at_once: See `check`; a longer backlog is read page by page.
 
     Raises:
-        redis.RedisError: Redis is away, or refuses.
+        redis.RedisError: Redis is unavailable, or refuses.
     """
     found, looked = _check(client, at_once)
     replays = found.replays

@@ -80,7 +80,7 @@ def find_wrong_types(client: redis.Redis) -> tuple[WrongType, ...]:
         client: A client that puts no prefix before keys.
 
     Raises:
-        redis.RedisError: Redis is away, or refuses.
+        redis.RedisError: Redis is unavailable, or refuses.
     """
     expected = _types()
     with client.pipeline(transaction=False) as pipe:
@@ -100,7 +100,7 @@ def find_odd_values(client: redis.Redis) -> Iterator[OddValue]:
         client: A client that answers in bytes, and puts no prefix before keys.
 
     Raises:
-        redis.RedisError: Redis is away, or refuses.
+        redis.RedisError: Redis is unavailable, or refuses.
     """
     now = int(client.time()[0]) * 1000
     yield from _odd_words(client)

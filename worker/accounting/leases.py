@@ -21,7 +21,7 @@ def living_leases(client: redis.Redis) -> tuple[LeaseHolder, ...]:
         client: A client that answers in bytes.
 
     Raises:
-        redis.RedisError: Redis is away, or refuses.
+        redis.RedisError: Redis is unavailable, or refuses.
     """
     with client.pipeline(transaction=False) as pipe:
         pipe.time()

@@ -76,14 +76,14 @@ class Report:
 
     @property
     def rows_missing(self) -> int:
-        """How many dead letters were buried, not pruned, and are not in the table; negative if it has too many."""
+        """How many dead letters were inserted, not pruned, and are not in the table; negative if it has too many."""
         if self.table is None:
             return 0
         return max(self.buried - self.table.made - self.table.pruned, 0) - self.uncounted_rows
 
     @property
     def rows(self) -> int:
-        """How many of the buried are in the table, and those that were not counted: not those that died since."""
+        """How many of the inserted are in the table, and those that were not counted: not those that died since."""
         return 0 if self.table is None else self.buried - self.table.pruned - self.rows_missing
 
     @property
@@ -100,7 +100,7 @@ class Report:
 
     @property
     def is_wrong(self) -> bool:
-        """Whether anything has to be mended."""
+        """Whether anything has to be repaired."""
         in_redis = self.balances is False or not self.check.hangs_together
         wrong_rows = self.rows_missing > 0 or bool(self.stuck)
         return in_redis or self.is_lost or wrong_rows or bool(self.strays.lists)
@@ -131,7 +131,7 @@ def reconcile(
         sleep: Waits.
 
     Raises:
-        redis.RedisError: Redis is away, or refuses.
+        redis.RedisError: Redis is unavailable, or refuses.
     """
     found = _settled(client, patience, sleep)
     report = Report(check=found, strays=find_strays(client, within=strays_within))

@@ -61,7 +61,7 @@ def move(source: redis.Redis, target: redis.Redis) -> Iterator[str]:
 
     Raises:
         MoveRefused: Workers are at work in the old Redis, or both are the same.
-        redis.RedisError: One of the two is away, or refuses.
+        redis.RedisError: One of the two is unavailable, or refuses.
     """
     _refuse_the_same(source, target)
     if returned := _return_what_the_dead_held(source):
@@ -99,7 +99,7 @@ def _return_what_the_dead_held(source: redis.Redis) -> int:
         returned += int(REQUEUE(source, own, arguments))
     if in_flight := take_snapshot(source).in_flight:
         fix = "stop plain Celery workers; `aquilax-feedback reconcile --repair` returns what no worker holds"
-        raise MoveRefused(f"{in_flight:,} messages are in hand in the old Redis: {fix}")
+        raise MoveRefused(f"{in_flight:,} messages are in flight in the old Redis: {fix}")
     return returned
 
 

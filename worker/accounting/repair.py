@@ -1,4 +1,4 @@
-"""Mending what a reconciliation found, and only that; each repair says what it did."""
+"""Repairs what a reconciliation found, and only that; each repair says what it did."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ _FEW: Final = 1000
 
 
 def repair_redis(client: redis.Redis, report: Report) -> Iterator[str]:
-    """Mend what is wrong in Redis, and yield what was done, in words.
+    """Repair what is wrong in Redis, and yield a message for each repair.
 
     Args:
         client: A client that answers in bytes.
         report: What was found.
 
     Raises:
-        redis.RedisError: Redis is away, or refuses. What was yielded is done; run it again for the rest.
+        redis.RedisError: Redis is unavailable, or refuses. What was yielded is done; run it again for the rest.
     """
     found = report.check
     names = {tag: f"message {_name(tag)} of request_id {name or 'unknown'}" for tag, name in found.orphaned.items()}
@@ -66,14 +66,14 @@ def _return(client: redis.Redis, tags: list[bytes]) -> Iterator[bytes]:
 def _drop_all(client: redis.Redis, found: IntegrityCheck) -> Iterator[str]:
     dropped = sum(_drop(client, KEYS.index, few) for few in _few(list(found.index)))
     if dropped:
-        yield f"dropped from {KEYS.index} what is not in hand: {dropped:,}"
+        yield f"dropped from {KEYS.index} what is not in flight: {dropped:,}"
     by_holder: dict[bytes, list[bytes]] = {}
     for holder, tag in found.held:
         by_holder.setdefault(holder, []).append(tag)
     for holder, tags in by_holder.items():
         key = KEYS.held_prefix.encode() + holder
         if dropped := sum(_drop(client, key, few) for few in _few(tags)):
-            yield f"dropped from {_name(key)} what is not in hand: {dropped:,}"
+            yield f"dropped from {_name(key)} what is not in flight: {dropped:,}"
 
 
 def _drop(client: redis.Redis, key: bytes | str, tags: list[bytes]) -> int:
@@ -93,7 +93,7 @@ def _book_balance(client: redis.Redis, report: Report) -> Iterator[str]:
 
 
 def repair_table(client: redis.Redis, engine: Engine, report: Report) -> Iterator[str]:
-    """Mend what is wrong between Redis and the dead-letter table, and yield what was done, in words.
+    """Repair what is wrong between Redis and the dead-letter table, and yield a message for each repair.
 
     Args:
         client: A client that answers in bytes.
@@ -101,8 +101,8 @@ def repair_table(client: redis.Redis, engine: Engine, report: Report) -> Iterato
         report: What was found.
 
     Raises:
-        redis.RedisError: As of `repair_redis`.
-        DeadLetterStoreUnavailable: The database is away, or refuses; run it again.
+        redis.RedisError: See `repair_redis`.
+        DeadLetterStoreUnavailable: The database is unavailable, or refuses; run it again.
     """
     for row_id in put_back_to_dead(engine, report.stuck):
         yield f"put dead letter {row_id} back to dead: its replay was nowhere to be found"

@@ -45,7 +45,7 @@ class LeaseHolder:
 
     Attributes:
         name: ``host:process:instance.number:node``.
-        holds: How many messages it has in hand.
+        holds: How many messages it has in flight.
         lease_left: How long it keeps them if nothing is heard of it; not positive if its lease has ended.
     """
 
@@ -79,11 +79,11 @@ class Snapshot:
         at: When, by Redis' clock.
         counts: What was counted so far.
         queued: Messages that wait for a worker.
-        in_flight: Messages that a worker has in hand.
+        in_flight: Messages that a worker has in flight.
         scheduled: Messages that wait for their time.
         oldest: When the oldest event of these was first enqueued, as far as was looked; None if there is none.
         hold: Why nothing is being delivered, if so.
-        holders: Who has messages in hand, or may have.
+        holders: The leases that have messages in flight, or may have.
     """
 
     at: datetime
@@ -133,7 +133,7 @@ def take_snapshot(client: redis.Redis) -> Snapshot:
         client: A client that answers in bytes.
 
     Raises:
-        redis.RedisError: Redis is away, or refuses.
+        redis.RedisError: Redis is unavailable, or refuses.
     """
     with naming_wrong_types(client):
         return read_moment(_SNAPSHOT(client, moment_keys(), moment_arguments()))
@@ -188,7 +188,7 @@ def _text(value: bytes) -> str:
 
 
 def _iso(value: bytes) -> datetime | None:
-    """A foreign client may have written anything there: then nobody knows."""
+    """A foreign client may have written anything there: then it is unknown."""
     try:
         return datetime.fromisoformat(_text(value))
     except ValueError:

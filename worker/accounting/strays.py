@@ -104,7 +104,7 @@ def find_strays(client: redis.Redis, *, within: float) -> Strays:
         within: Seconds after which it is left at what was found.
 
     Raises:
-        redis.RedisError: Redis is away, or refuses.
+        redis.RedisError: Redis is unavailable, or refuses.
     """
     ours: set[bytes] = {name.encode() for name in KEYS.lists(QUEUE)}
     deadline, cursor, found = time.monotonic() + within, 0, {}
@@ -125,7 +125,7 @@ def move_home(client: redis.Redis, stray: Stray) -> int:
         stray: The list.
 
     Raises:
-        redis.RedisError: Redis is away, or refuses; what has gone is in the queue.
+        redis.RedisError: Redis is unavailable, or refuses; what has gone is in the queue.
     """
     moved, passed = 0, 0
     while entries := cast("list[bytes]", client.lrange(stray.key, -passed - _MOVED_AT_ONCE, -passed - 1)):

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["Replaying", "Table", "count_by_state", "look_at_table", "put_back_to_dead", "replaying"]
 
 _GRACE: Final = timedelta(minutes=1)
-"""A row is marked before its event is in the queue: for so long nobody asks where that is."""
+"""A row is marked before its event is in the queue: for so long a missing event is no finding."""
 
 _AT_ONCE: Final = 500
 """Rows in one statement: SQLite takes 32,766 values, other databases more."""

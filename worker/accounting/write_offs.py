@@ -37,7 +37,7 @@ def written_off_untold(client: redis.Redis, now: Snapshot) -> int:
     """Return how many events were written off that no reconciliation has named.
 
     Raises:
-        redis.RedisError: Redis is away, or refuses.
+        redis.RedisError: Redis is unavailable, or refuses.
     """
     told = client.hget(_TOLD, _WRITTEN_OFF)
     number = int(told) if isinstance(told, bytes) and told.isdigit() else 0

@@ -46,13 +46,13 @@ class OfQueue(Collector):
         self._one_at_a_time = threading.Lock()
 
     def collect(self) -> Iterator[Metric]:
-        """Yield the metrics. While Redis is away there is one alone, which says so: what was is not what is."""
+        """Yield the metrics. While Redis is unavailable only that is told: old values would be wrong."""
         snapshot = self._snapshot()
         yield _gauge("redis_up", "Whether the queue in Redis can be looked at.", snapshot is not None)
         if snapshot is None:
             return
         yield _gauge("queued_messages", "Messages that wait for a worker.", snapshot.queued)
-        yield _gauge("in_flight_messages", "Messages that a worker has in hand.", snapshot.in_flight)
+        yield _gauge("in_flight_messages", "Messages that a worker has in flight.", snapshot.in_flight)
         yield _gauge("scheduled_messages", "Messages that wait for their time.", snapshot.scheduled)
         age = (snapshot.at - snapshot.oldest).total_seconds() if snapshot.oldest is not None else 0
         yield _gauge("oldest_age_seconds", "Since the first enqueue of the oldest event; 0 if there is none.", age)

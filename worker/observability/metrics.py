@@ -58,11 +58,11 @@ class Metrics:
             classification: classifications.labels(classification.name.lower()) for classification in Classification
         }
         self.retries = self._counter("retries", "Attempts that failed, after which the event is tried again.")
-        reasons = self._counter("dead_letters", "Events that this process buried, by the reason.", "reason")
+        reasons = self._counter("dead_letters", "Events that became dead letters here, by the reason.", "reason")
         self.dead_letters = {reason: reasons.labels(reason.value) for reason in Reason}
         holds = self._counter("holds_begun", "Holds that this process began, by their kind.", "kind")
         self.holds = {kind.value: holds.labels(kind.value) for kind in (HoldKind.LOCKED_OUT, HoldKind.BREAKER)}
-        self.attempts = self._histogram("attempts", "Attempts of an event that was delivered or buried.", _ATTEMPTS)
+        self.attempts = self._histogram("attempts", "Attempts of an event that was delivered or is dead.", _ATTEMPTS)
         self.answer_seconds = self._histogram(
             "request_duration_seconds", "How long AquilaX was waited for.", _ANSWER_SECONDS
         )
@@ -71,11 +71,11 @@ class Metrics:
         )
 
     def began(self, message: Message | PoisonMessage) -> AttemptHooks:
-        """As of `Observer`."""
+        """See `Hooks`."""
         return _Counted(self, message)
 
     def hold_begun(self, kind: str) -> None:
-        """As of `Observer`."""
+        """See `Hooks`."""
         self.holds[kind].inc()
 
     def _counter(self, name: str, documentation: str, *labels: str) -> Counter:

@@ -62,11 +62,11 @@ class OutcomeLog:
         self._chance = chance
 
     def began(self, message: Message | PoisonMessage) -> AttemptHooks:
-        """As of `Observer`."""
+        """See `Hooks`."""
         return _Line(self, message)
 
     def hold_begun(self, kind: str) -> None:
-        """As of `Observer`; `worker.delivery.hold.Announcer` says it."""
+        """See `Hooks`; `worker.delivery.hold.Announcer` says it."""
 
     def weight(self, result: ResultKind) -> float:
         """Return for how many lines one is to be written; 0 if it is not."""
@@ -90,7 +90,7 @@ class _Line:
         self._answer, self._classification = answer, classification
 
     def ended(self, ending: DeliveryResult) -> None:
-        """Write the line, unless nobody would read it: then nothing is put together for it."""
+        """Write the line, unless its level is off: then nothing is formatted."""
         level = logging.WARNING if ending.result is ResultKind.DEAD_LETTER else logging.INFO
         if log.isEnabledFor(level) and (weight := self._log.weight(ending.result)):
             fields = self._fields(ending, weight)

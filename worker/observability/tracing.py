@@ -1,4 +1,4 @@
-"""A span for each turn of a message, in the trace of whoever enqueued it; needs the extra `opentelemetry`.
+"""A span for each attempt of a message, in the trace of its producer; needs the extra `opentelemetry`.
 
 Attributes: https://opentelemetry.io/docs/specs/semconv/messaging/messaging-spans/.
 """
@@ -49,7 +49,7 @@ class Traces:
         self._propagator = TraceContextTextMapPropagator()
 
     def began(self, message: Message | PoisonMessage) -> AttemptHooks:
-        """As of `Observer`: goes on with the trace that the message brings, or begins one."""
+        """See `Hooks`: goes on with the trace that the message brings, or begins one."""
         attributes: dict[str, str | int] = {
             "messaging.system": "redis",
             "messaging.operation.name": _OPERATION,
@@ -67,7 +67,7 @@ class Traces:
         return _Traced(span, context.attach(trace.set_span_in_context(span)))
 
     def hold_begun(self, kind: str) -> None:
-        """As of `Observer`: an event of the span that found out."""
+        """See `Hooks`: an event of the span that found out."""
         trace.get_current_span().add_event(f"{_OURS}.hold_begun", {"kind": kind})
 
 

@@ -78,7 +78,7 @@ class SandboxClient:
         """
         return Faults().changed(self._ask("PATCH", "behaviour", changes))
 
-    def mend(self) -> None:
+    def fix(self) -> None:
         """Let everything work: no misbehaviour, no scripts. What it received stays."""
         self._ask("PUT", "behaviour", {})
         self._ask("DELETE", "scripts")

@@ -126,7 +126,7 @@ def _what_is_wrong(ask: Ask) -> str:
 
 
 def _retry_after(seconds: float, *, form: str, now: datetime) -> str:
-    """Both forms carry whole seconds, so a fraction is rounded up: nobody is asked to come back too early."""
+    """Both forms carry whole seconds, so a fraction is rounded up: no client is asked to come back too early."""
     if form == "seconds":
         return str(math.ceil(seconds))
     at = (now + timedelta(seconds=seconds)).astimezone(UTC)

@@ -79,14 +79,14 @@ async def _behaviour(request: web.Request) -> web.Response:
 
 async def _put_behaviour(request: web.Request) -> web.Response:
     sandbox = request.app[SANDBOX]
-    sandbox.behave(Faults().changed(await _document(request)), anew=True)
+    sandbox.behave(Faults().changed(await _document(request)), restart_outage=True)
     return web.json_response(sandbox.behaviour.to_json())
 
 
 async def _patch_behaviour(request: web.Request) -> web.Response:
     sandbox = request.app[SANDBOX]
     changes = await _document(request)
-    sandbox.behave(sandbox.behaviour.changed(changes), anew="outage" in changes)
+    sandbox.behave(sandbox.behaviour.changed(changes), restart_outage="outage" in changes)
     return web.json_response(sandbox.behaviour.to_json())
 
 

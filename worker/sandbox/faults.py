@@ -24,7 +24,7 @@ _ROUNDING: Final = 1e-9
 
 
 class ConflictingRatesError(ValueError):
-    """Each rate is fine, but together they are above 1; whoever set them lowers one."""
+    """Each rate is fine, but together they are above 1: lower one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,7 +33,7 @@ class Outage:
 
     Attributes:
         starts_after: Seconds from when it was asked for until it begins.
-        lasts: Seconds that it lasts; until it is mended if None.
+        lasts: Seconds that it lasts; until it is ended if None.
         answer: What every request gets meanwhile: ``"503"`` or ``"reset"``.
     """
 

@@ -26,7 +26,7 @@ _SHOWN: Final = 60
 
 
 class InvalidFieldError(ValueError):
-    """A field can't be used; whoever sent it mends it.
+    """A field can't be used; the client has to fix it.
 
     Attributes:
         field: Its name, with a dot before the name of a part: ``outage.from``.

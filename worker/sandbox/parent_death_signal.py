@@ -28,7 +28,7 @@ def _main() -> None:
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
     if os.getppid() != int(parent):
-        sys.exit("whoever started this has ended already")
+        sys.exit("the parent process has ended already")
     os.execvp(command[0], command)  # noqa: S606 - the command and its arguments are the project's own
 
 

@@ -26,7 +26,7 @@ _BACKLOG: Final = 1024
 """Connections that wait to be taken: a worker opens all of its own at once."""
 
 _KEEP_ALIVE: Final = 300.0
-"""Seconds that an idle connection stays open: a pause in a test is no reason to connect anew."""
+"""Seconds that an idle connection stays open: a pause in a test is no reason to connect again."""
 
 
 def build_app(sandbox: Sandbox, *, host: str = "") -> web.Application:

@@ -274,10 +274,10 @@ def valkey_binary() -> str:
 
 
 def free_port() -> int:
-    """Return a TCP port of the loopback interface that nobody listens on.
+    """Return a TCP port of the loopback interface that is free.
 
     It is below those that a system gives to outgoing connections (Linux: 32768 and up): of these, one that is free now
-    is often somebody's before a server has started on it.
+    is often taken before a server has started on it.
 
     Raises:
         StackError: None was found.

@@ -50,15 +50,15 @@ class Sandbox:
         self._asked_for_outage = self._clock()
         self.behaviour = self._at_start
 
-    def behave(self, behaviour: Faults, *, anew: bool) -> None:
+    def behave(self, behaviour: Faults, *, restart_outage: bool) -> None:
         """Misbehave differently from now on.
 
         Args:
             behaviour: How.
-            anew: Whether an outage in it begins to count now; it goes on otherwise.
+            restart_outage: Whether an outage in it begins to count now; it goes on otherwise.
         """
         self.behaviour = behaviour
-        if anew:
+        if restart_outage:
             self._asked_for_outage = self._clock()
 
     def script(self, request_id: str, script: ResponseScript) -> None:

@@ -35,7 +35,7 @@ def _long_outage(run: Run) -> None:
         with run.load():
             pass
         run.pause(20)
-        run.sandbox.mend()
+        run.sandbox.fix()
         run.over()
         run.drain()
     for name, (early, late) in memory.grown(settled=10).items():
@@ -50,7 +50,7 @@ def _storm(run: Run) -> None:
     with run.load():
         run.faults += 1
         run.pause(3 if run.short else 15)
-        run.sandbox.mend()
+        run.sandbox.fix()
         run.over()
     run.drain()
     asked = timedelta(seconds=_RETRY_AFTER) - _CLOCKS_AGREE
@@ -82,7 +82,7 @@ def _key_revoked(run: Run) -> None:
         run.sandbox.behave(revoked_key=True)
         run.faults += 1
         run.pause(3 if run.short else 15)
-        run.sandbox.mend()
+        run.sandbox.fix()
         run.over()
     refused = run.sandbox.received().answers.get("401", 0)
     run.notes.append(f"{refused:,} requests were answered 401 meanwhile")
@@ -93,7 +93,7 @@ def _while_it_misbehaves(run: Run, *, seconds: float) -> None:
     with run.load():
         run.faults += 1
         run.pause(seconds)
-        run.sandbox.mend()
+        run.sandbox.fix()
         run.over()
 
 

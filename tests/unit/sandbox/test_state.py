@@ -59,7 +59,7 @@ def test_a_reset_is_as_good_as_a_restart() -> None:
     at_first = answers(sandbox, 50)
     sandbox.received.arrived(ASK, at=0)
     sandbox.script(ASK.request_id, ResponseScript(answers=(Silence.HANG,), repeat_last=True))
-    sandbox.behave(Faults(revoked_key=True), anew=True)
+    sandbox.behave(Faults(revoked_key=True), restart_outage=True)
 
     sandbox.reset()
 
@@ -68,14 +68,14 @@ def test_a_reset_is_as_good_as_a_restart() -> None:
     assert answers(sandbox, 50) == at_first
 
 
-@pytest.mark.parametrize(("anew", "status"), [(True, 503), (False, 200)])
-def test_an_outage_counts_from_when_it_was_asked_for(anew: bool, status: int) -> None:
-    """Another change leaves a running outage as it is; asking for one begins it anew."""
+@pytest.mark.parametrize(("restart_outage", "status"), [(True, 503), (False, 200)])
+def test_an_outage_counts_from_when_it_was_asked_for(restart_outage: bool, status: int) -> None:
+    """Another change leaves a running outage as it is; asking for one begins it restart_outage."""
     moment = 0.0
     sandbox = Sandbox(key="the-key", behaviour=Faults(), clock=lambda: moment)
     moment = 10.0
 
-    sandbox.behave(Faults().changed({"outage": {"for": 5}}), anew=anew)
+    sandbox.behave(Faults().changed({"outage": {"for": 5}}), restart_outage=restart_outage)
 
     assert answers(sandbox, 1) == [ScriptedResponse(status=status)]
 

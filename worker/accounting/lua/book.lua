@@ -1,4 +1,4 @@
--- Correct a count by hand, unless somebody has corrected it since it was read.
+-- Correct a count by hand, unless it was corrected since it was read.
 -- KEYS  1 counts
 -- ARGV  1 the field  2 by how much  3 the field that tells of corrections  4 what it was when the books were read
 -- Returns 1 if it was corrected.

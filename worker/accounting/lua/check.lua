@@ -1,13 +1,13 @@
 -- One moment of a queue, and whether what is in Redis hangs together.
 -- KEYS, ARGV  as in `moment.lua`, and ARGV 4: how many entries of the lists are looked at one by one, at most
 -- Returns {the moment,
---          orphaned  {{delivery tag, message}, …}: in hand, but neither held nor in the index: nobody brings them back
---          index     {delivery tag, …}: in the index, but not in hand
---          held      {{holder, delivery tag}, …}: held, but not in hand
---          unreadable {delivery tag, …}: held by nobody, and no row of `unacked`
+--          orphaned  {{delivery tag, message}, …}: in flight, but neither under a lease nor in the index: no worker returns them
+--          index     {delivery tag, …}: in the index, but not in flight
+--          held      {{holder, delivery tag}, …}: under a lease, but not in flight
+--          unreadable {delivery tag, …}: under no lease, and no row of `unacked`
 --          1 if the entries of the lists were looked at, 0 if there are too many
 --          entries that are not counted as accepted yet, entries that are no messages,
---          {dead letter, …}: those that are being replayed by a message in hand or in a list}
+--          {dead letter, …}: those that are being replayed by a message in flight or in a list}
 local uncounted, no_message = 0, 0
 local orphaned, index, dropped, unreadable, replays = {}, {}, {}, {}, {}
 

@@ -1,4 +1,4 @@
--- Entries about messages that are not in hand.
+-- Entries about messages that are not in flight.
 -- KEYS  1 unacked  2 where to drop them: unacked_index, or the set of a holder
 -- ARGV  delivery tags
 -- Returns how many were dropped.

@@ -1,4 +1,4 @@
--- What is in hand of nobody goes back to the head of its queue; what can't be read, to the queue that is named.
+-- What is in flight under no lease goes back to the head of its queue; what can't be read, to the queue that is named.
 -- KEYS  1 unacked  2 unacked_index  3 unacked_holders
 -- ARGV  1 prefix of the held sets  2 prefix of all keys  3 separator  4 priority steps
 --       5 the list for what can't be read  6 … delivery tags
@@ -21,7 +21,7 @@ for at = 6, #ARGV do
       if queue then
         redis.call('RPUSH', list_of(ARGV[2], queue, ARGV[3], ARGV[4], message), redelivered(message, tag, queue))
       else
-        redis.call('RPUSH', ARGV[5], row) -- whoever takes it buries it as `invalid`
+        redis.call('RPUSH', ARGV[5], row) -- a worker makes a dead letter `invalid` of it
       end
       returned[#returned + 1] = tag
     end
