@@ -128,7 +128,7 @@ PRIVATE: Final = (
     # redis-py
     Private("redis.connection", "AbstractConnection", "_sock", "", "one deadline for a command; a non-blocking socket"),
     Private("redis.connection", "AbstractConnection", "_parser", "", "its class for each error of the server"),
-    Private("redis.retry", "AbstractRetry", "_supported_errors", "", "which errors are tried again"),
+    Private("redis.retry", "Retry", "_supported_errors", "", "which errors are tried again"),
     # urllib3
     Private("urllib3.connection", "HTTPConnection", "_new_conn", "(self) -> 'socket.socket'", "gevent's connections"),
     # Tornado
@@ -163,7 +163,9 @@ def test_no_other_private_part_is_touched() -> None:
 
 def _is_set(owner: type, name: str) -> bool:
     """Whether an object of the class is given such an attribute by the class's own code."""
-    return re.search(rf"\bself\.{name}\b[^=\n]*=(?!=)|\bcycle\.{name} =", inspect.getsource(owner)) is not None
+    assigned = re.compile(rf"\bself\.{name}\b[^=\n]*=(?!=)|\bcycle\.{name} =")
+    own = [kind for kind in inspect.getmro(owner) if kind.__module__ not in {"abc", "builtins", "typing"}]
+    return any(assigned.search(inspect.getsource(kind)) for kind in own)
 
 
 def _sources() -> Iterator[Path]:

@@ -47,9 +47,10 @@ class BoundedRetry(Retry):
         with_failure_count: bool = False,
     ) -> _T:
         """Do something, again if need be; see redis-py."""
-        if self._ends_at is not None:
-            return NO_RETRY.call_with_retry(do, fail, is_retryable, with_failure_count)
-        self._ends_at = time.monotonic() + self._budget
+        if nested := self._ends_at is not None:
+            ends_at = 0.0  # one try
+        else:
+            self._ends_at = ends_at = time.monotonic() + self._budget
         failures = 0
         try:
             while True:
@@ -60,8 +61,9 @@ class BoundedRetry(Retry):
                         raise
                     failures += 1
                     fail(error, failures) if with_failure_count else fail(error)
-                    if failures > self._most or time.monotonic() >= self._ends_at:
+                    if failures > self._most or time.monotonic() >= ends_at:
                         raise
                     time.sleep(self._backoff_between.compute(failures))
         finally:
-            self._ends_at = None
+            if not nested:
+                self._ends_at = None

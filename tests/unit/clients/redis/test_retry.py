@@ -115,7 +115,7 @@ def test_a_producers_connection_tries_once() -> None:
             place = ("broker", 6379)
             made = [address.sentinels._sentinel_at(place), address.sentinels._redis_at(place)]
 
-        assert [connection.retry.get_retries() for connection in made] == [0] * len(made)  # type: ignore[attr-defined]  # redis-py's
+        assert [connection.retry._retries for connection in made] == [0] * len(made)  # type: ignore[attr-defined]  # redis-py's
 
 
 def test_every_client_says_how_often_it_tries() -> None:
