@@ -28,6 +28,7 @@ from worker.runtime.probe_server import Probes
 from worker.runtime.pruner import Pruner
 from worker.runtime.remote_control import CONTROL_EXCHANGE, EVENT_EXCHANGE
 from worker.runtime.replay_scheduler import ReplayScheduler
+from worker.runtime.request import TaskRequest
 from worker.runtime.revocation_commands import KnowRevocations
 from worker.settings import SettingsError, load_settings
 
@@ -70,8 +71,8 @@ def create_app(settings: Settings | None = None) -> FeedbackApp:
     app.conf.broker_transport_options["shared_leases"] = parts.leases
     parts.logs.connect()
     batch_events(app)
-    register(app, lambda: parts.delivery)
-    register_advance(app, lambda: parts.advancer)
+    register(app, lambda: parts.delivery, request=TaskRequest)
+    register_advance(app, lambda: parts.advancer, request=TaskRequest)
     app.steps["worker"].update(
         (Preflight, GracefulShutdown, MetricsServer, Probes, Pruner, ReplayScheduler, HeartbeatStep, DuplicateNodenames)
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sqlite3
 import uuid
 import zlib
 from base64 import b64encode
@@ -218,20 +219,15 @@ def test_an_event_that_has_expired_is_delivered_all_the_same(poisoned: Running) 
 
 def test_poison_waits_for_the_database(poisoned: Running) -> None:
     """While the grave can't be written the message waits in Redis, and comes again."""
-    database = poisoned.stack.folder / "dead-letters.sqlite3"
-    hidden = database.rename(database.with_name("hidden"))
-    database.mkdir()
-    try:
+    with closing(sqlite3.connect(poisoned.stack.folder / "dead-letters.sqlite3", isolation_level=None)) as other:
+        other.execute("BEGIN EXCLUSIVE")
         poisoned.broker.lpush("feedback", message(5))
-        eventually(lambda: "waits for the dead-letter database" in poisoned.worker.said(), what="it waits")
+        eventually(lambda: "events are kept back: the dead-letter database" in poisoned.worker.said(), what="it waits")
 
         eventually(lambda: poisoned.broker.zcard("feedback:delayed") == 1, what="it waits in Redis")
         with FeedbackProducer(poisoned.stack.environment["FEEDBACK_BROKER_URL"], timeout=5) as producer:
             event = producer.enqueue(str(uuid.uuid4()), status=True, org="o", group="g")
         eventually(lambda: poisoned.sandbox.received_for(event.request_id).status == "true", what="work goes on")
-    finally:
-        database.rmdir()
-        hidden.rename(database)
 
     assert eventually(poisoned.buried, what="a dead letter") is not None
 

@@ -17,7 +17,6 @@ EXPLAINED: Final = {
     r"reject requeue=True: .*(redis|kombu)\.exceptions\.": (
         "Redis is away just when a task lays its message back: it goes back once Redis is there"
     ),
-    r"a message that is no event waits for the dead-letter database": "the database is away, and the message waits",
 }
 """Patterns of records at ERROR or above, or with a traceback, and why they are no fault."""
 

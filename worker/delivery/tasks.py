@@ -17,7 +17,7 @@ from worker.concurrency.scheduler import run_in_thread
 from worker.database.errors import DeadLetterStoreUnavailable
 from worker.dead_letters.replays import step
 from worker.dead_letters.replays.queue import ADVANCE
-from worker.policy.message import read_message
+from worker.policy.message import POISON_MESSAGE, PoisonMessage, read_message
 from worker.policy.result import Completed, DeadLetteredResult, Redeliver
 
 if TYPE_CHECKING:
@@ -26,16 +26,15 @@ if TYPE_CHECKING:
     from celery import Celery, Task
     from celery.app.task import Context
     from celery.canvas import Signature
+    from celery.worker.request import Request
 
     from worker.dead_letters.replays.advancer import Advancer
     from worker.delivery.service import DeliveryService
-    from worker.policy.message import Message, PoisonMessage
+    from worker.policy.message import Message
 
 __all__ = ["DeadLettered", "Waiting", "register", "register_advance"]
 
 log = logging.getLogger(__name__)
-
-_REQUEST: Final = "worker.runtime.request:TaskRequest"
 
 _OF_A_DELIVERY: Final = {PROBE, UNENDED}
 """Headers that say how a message was handed out: its next turn is another one."""
@@ -61,12 +60,13 @@ class Waiting(Retry):
         return str(self)
 
 
-def register(app: Celery, delivery: Callable[[], DeliveryService]) -> None:
+def register(app: Celery, delivery: Callable[[], DeliveryService], *, request: type[Request]) -> None:
     """Register ``feedback.deliver`` with the app.
 
     Args:
         app: The Celery app.
         delivery: Returns the process's delivery; it is first called when the first message comes.
+        request: The class of the task's requests.
     """
 
     def deliver(task: Task, /, *args: Any, **kwargs: Any) -> str:
@@ -86,16 +86,17 @@ def register(app: Celery, delivery: Callable[[], DeliveryService]) -> None:
                 _come_again(task, again)
 
     # Not shared: a second app in this process would otherwise run the first one's delivery.
-    options = {"Request": _REQUEST, "throws": (DeadLettered,), "typing": False}
+    options = {"Request": request, "throws": (DeadLettered,), "typing": False}
     app.task(name=TASK, bind=True, shared=False, acks_late=True, **options)(deliver)
 
 
-def register_advance(app: Celery, advancer: Callable[[], Advancer]) -> None:
+def register_advance(app: Celery, advancer: Callable[[], Advancer], *, request: type[Request]) -> None:
     """Register ``feedback.advance_replay`` with the app.
 
     Args:
         app: The Celery app.
         advancer: Returns what brings the process's plans forward; it is first called when the first message comes.
+        request: As of `register`.
     """
 
     def advance_replay(task: Task, replay_id: int, turn: int) -> str:
@@ -114,7 +115,7 @@ def register_advance(app: Celery, advancer: Callable[[], Advancer]) -> None:
             case _:
                 assert_never(done)
 
-    app.task(name=ADVANCE, bind=True, shared=False, acks_late=True, Request=_REQUEST)(advance_replay)
+    app.task(name=ADVANCE, bind=True, shared=False, acks_late=True, Request=request)(advance_replay)
 
 
 def _publish(task: Task, request: Context, message: Signature) -> None:
@@ -140,6 +141,8 @@ def _message(
 ) -> Message | PoisonMessage:
     request = task.request
     headers, properties = _headers(request), request.properties or {}
+    if isinstance(poison := headers.get(POISON_MESSAGE), PoisonMessage):
+        return poison
     return read_message(
         args,
         kwargs,
@@ -165,6 +168,9 @@ def _come_again(task: Task, again: Redeliver) -> Never:
     `Task.retry` would reject the message for good if Redis were away just now: here it goes back.
     """
     request = task.request
+    if isinstance(_headers(request).get(POISON_MESSAGE), PoisonMessage):
+        # The message itself is not this task's own: its request lets it wait in Redis (`TaskRequest.on_retry`).
+        raise Waiting(again.words, when=again.due)
     request.headers = {name: value for name, value in _headers(request).items() if name not in _OF_A_DELIVERY}
     if again.as_it_is:
         request.headers["redelivered"] = True  # it was counted as accepted: so the transport knows

@@ -14,7 +14,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from datetime import datetime
 
-__all__ = ["Handover", "Message", "PoisonMessage", "read_message"]
+__all__ = ["POISON_MESSAGE", "Handover", "Message", "PoisonMessage", "read_message"]
+
+POISON_MESSAGE: Final = "feedback_poison_message"
+"""The header with which the consumer hands a `PoisonMessage` to its task; no client's JSON makes such an object."""
 
 _CLOCKS_APART: Final = timedelta(minutes=5)
 """How much two honest clocks may differ: as Kerberos has it."""
@@ -85,7 +88,7 @@ class PoisonMessage(Received):
         carries: What it carries all the same, if that reads as an event.
     """
 
-    raw: bytes
+    raw: bytes = field(repr=False)
     problem: str
     carries: Message | None = None
 

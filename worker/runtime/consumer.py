@@ -12,7 +12,7 @@ from __future__ import annotations
 import logging
 import time
 import warnings
-from contextlib import closing
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, cast
@@ -28,17 +28,11 @@ from producer.message import ENVELOPE, QUEUE
 from worker.accounting.key_types import find_wrong_types
 from worker.broker.activity import PULSE
 from worker.broker.channel import default_channel
-from worker.broker.payload import HELD_IN, POISON, QUEUED_IN
+from worker.broker.payload import HELD_IN, POISON, PROBE, QUEUED_IN
 from worker.broker.server_errors import ServerError
-from worker.database.errors import DeadLetterError
-from worker.dead_letters.store import DeadLetterStore
-from worker.policy.classification import Response
-from worker.policy.dead_letter import record_of_poison
 from worker.policy.envelope import Envelope
 from worker.policy.message import Message as Readable
 from worker.policy.message import PoisonMessage, read_message
-from worker.policy.result import DeadLetteredResult
-from worker.policy.retry import Reason
 from worker.runtime.broker_outages import QUIET, BrokerOutages, without_celerys_warning
 from worker.runtime.container import container_of
 from worker.runtime.message_validation import (
@@ -47,6 +41,7 @@ from worker.runtime.message_validation import (
     NoTask,
     content_of,
     for_celery,
+    poison_for_celery,
     problem_of,
     unended,
     wait_of,
@@ -69,9 +64,6 @@ _FIRST_PAUSE: Final = 0.5
 _LONGEST_PAUSE: Final = 3.0
 """Seconds between tries to reach Redis."""
 
-_DATABASE_PAUSE: Final = 5.0
-"""Seconds after which a message that is no event tries to be buried again."""
-
 _FAULT_PAUSE: Final = 5.0
 """Seconds after which a message that our own code failed to receive is tried again."""
 
@@ -81,6 +73,7 @@ class Consumer(CeleryConsumer):
 
     initial_prefetch_count: int
     connection_errors: tuple[type[BaseException], ...]
+    _receive_task: Callable[[Message], None]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -90,7 +83,7 @@ class Consumer(CeleryConsumer):
 
     def create_task_handler(self, *args: Any, **kwargs: Any) -> Callable[[Message], None]:
         """Return the function that is called with each message."""
-        receive = super().create_task_handler(*args, **kwargs)
+        receive = self._receive_task = super().create_task_handler(*args, **kwargs)
         of_redis = (*self.connection_errors, *self.channel_errors)
 
         def on_task_received(message: Message) -> None:
@@ -107,7 +100,7 @@ class Consumer(CeleryConsumer):
     def _receive(self, message: Message, whole: MessageParts, receive: Callable[[Message], None]) -> None:
         """Bring a message to its task, if it can be one, and is due."""
         if unended(message) >= MOST_HOLDERS:
-            self._bury(message, whole, f"{MOST_HOLDERS} workers were lost over it, or forgot it")
+            self._hand_over_poison(message, whole, f"{MOST_HOLDERS} workers were lost over it, or forgot it")
             return
         try:
             content = content_of(message)
@@ -115,7 +108,7 @@ class Consumer(CeleryConsumer):
         except NoTask as error:
             problem = str(error)
         if problem:
-            self._bury(message, whole, problem)
+            self._hand_over_poison(message, whole, problem)
         elif wait := wait_of(content):
             message.channel.qos.defer(message.delivery_tag, wait=wait)
         else:
@@ -222,42 +215,27 @@ class Consumer(CeleryConsumer):
 
     def on_unknown_message(self, body: object, message: Message) -> None:  # noqa: ARG002 - the signature is Celery's
         """Keep a message that names no task."""
-        self._bury(message, MessageParts(message), "it names no task")
+        self._hand_over_poison(message, MessageParts(message), "it names no task")
 
     def on_unknown_task(self, body: object, message: Message, exc: Exception) -> None:  # noqa: ARG002 - likewise
         """Keep a message for a task that is not ours."""
-        self._bury(message, MessageParts(message), f"there is no task {exc}")
+        self._hand_over_poison(message, MessageParts(message), f"there is no task {exc}")
 
     def on_invalid_task(self, body: object, message: Message, exc: Exception) -> None:  # noqa: ARG002 - likewise
         """Keep a message that Celery refuses."""
-        self._bury(message, MessageParts(message), f"Celery refuses it: {exc}")
+        self._hand_over_poison(message, MessageParts(message), f"Celery refuses it: {exc}")
 
     def on_decode_error(self, message: Message, exc: Exception) -> None:
         """Keep a message whose body can't be read."""
-        self._bury(message, MessageParts(message), f"its body can't be read: {exc!r}")
+        self._hand_over_poison(message, MessageParts(message), f"its body can't be read: {exc!r}")
 
-    def _bury(self, message: Message, whole: MessageParts, problem: str) -> None:
-        """Write the grave, then acknowledge. While the database is away it is not: the message comes back later.
-
-        The store is opened for this one message: it is a rare one, and a pool may fork this process at any time.
-        """
+    def _hand_over_poison(self, message: Message, parts: MessageParts, problem: str) -> None:
+        """Hand what is no task to the pool, where it becomes a dead letter: the event loop waits for no database."""
         if HELD_IN not in message.properties:
             self._move(message)
             return
-        now = datetime.now(UTC)
-        found = _read(message, whole, problem, now)
-        try:
-            url = container_of(self.app).settings.feedback_database_url.get_secret_value()
-            with closing(DeadLetterStore.connect(url, pool_size=1)) as store:
-                new = store.add(record_of_poison(found, failed_at=now))
-        except DeadLetterError as error:
-            log.error("a message that is no event waits for the dead-letter database: %s", error)  # noqa: TRY400 - the message says it all; a traceback would not help an operator
-            message.channel.qos.defer(message.delivery_tag, wait=_DATABASE_PAUSE)
-        else:
-            words = f"dead letter: {Reason.INVALID} {Response(status=None, text=found.problem).words}"
-            container_of(self.app).hooks.began(found).ended(DeadLetteredResult(reason=Reason.INVALID, words=words))
-            label = f"dead,dead:{Reason.INVALID}{',graves' if new else ''}"
-            message.channel.qos.ack(message.delivery_tag, label)
+        poison_for_celery(message, _poison(message, parts, problem))
+        self._receive_task(message)
 
     def _move(self, message: Message) -> None:
         """Lay what is of no use in another queue into the one of feedback: there it is counted, and brought to its end.
@@ -273,20 +251,24 @@ class Consumer(CeleryConsumer):
         message.ack()
 
 
-def _read(message: Message, whole: MessageParts, problem: str, now: datetime) -> PoisonMessage:
-    """Return what is to be buried of a message: all of it, and the event in it, if there is one."""
-    tag = str(message.delivery_tag)
-    if isinstance(message.headers, dict) and POISON in message.headers and isinstance(message.body, bytes):
-        envelope = Envelope(enqueued_at=now, message_id=tag)
-        return PoisonMessage(raw=message.body, problem=str(message.headers[POISON]), envelope=envelope)
+def _poison(message: Message, parts: MessageParts, problem: str) -> PoisonMessage:
+    """Return what is kept of a message: all of it, and the event in it, if there is one."""
+    headers = message.headers if isinstance(message.headers, dict) else {}
+    tag, now = str(message.delivery_tag), datetime.now(UTC)
+    poison = PoisonMessage(
+        raw=b"",
+        problem=problem,
+        envelope=Envelope(enqueued_at=now, message_id=tag),
+        delivery_tag=tag,
+        held_in=str(message.properties[HELD_IN]),
+        probe=headers.get(PROBE) is True,
+    )
+    if POISON in headers and isinstance(message.body, bytes):
+        return replace(poison, raw=message.body, problem=str(headers[POISON]))
     try:
         args, kwargs, headers = content_of(message)
-        found = read_message(args, kwargs, headers.get(ENVELOPE), delivery_tag=tag, received_at=now)
     except NoTask:
-        return PoisonMessage(raw=whole.as_json(), problem=problem, envelope=Envelope(enqueued_at=now, message_id=tag))
-    return PoisonMessage(
-        raw=whole.as_json(),
-        problem=problem,
-        envelope=found.envelope,
-        carries=found if isinstance(found, Readable) else None,
-    )
+        return replace(poison, raw=parts.as_json())
+    found = read_message(args, kwargs, headers.get(ENVELOPE), delivery_tag=tag, received_at=now)
+    carries = found if isinstance(found, Readable) else None
+    return replace(poison, raw=parts.as_json(), envelope=found.envelope, carries=carries)

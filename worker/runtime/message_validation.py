@@ -18,12 +18,15 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from producer.message import QUEUE, TASK
 from worker.broker.payload import HANDED_OUT_AS, HELD_IN, OWN_TAG, QUEUED_IN, UNENDED, due_at
 from worker.dead_letters.replays.queue import ADVANCE, REPLAYS
+from worker.policy.message import POISON_MESSAGE
 from worker.runtime.request import CELERYS_OWN
 
 if TYPE_CHECKING:
     from datetime import timedelta
 
     from kombu.message import Message
+
+    from worker.policy.message import PoisonMessage
 
 __all__ = [
     "MOST_HOLDERS",
@@ -32,6 +35,7 @@ __all__ = [
     "NoTask",
     "content_of",
     "for_celery",
+    "poison_for_celery",
     "problem_of",
     "unended",
     "wait_of",
@@ -168,7 +172,7 @@ def unended(message: Message) -> int:
 
 def for_celery(message: Message, content: Content) -> None:
     """Leave of a message what its task needs, in the form that Celery expects."""
-    headers, tag = content.headers, str(message.delivery_tag)
+    headers = content.headers
     retries = headers.get("retries")
     message.headers = {
         **{
@@ -179,9 +183,35 @@ def for_celery(message: Message, content: Content) -> None:
         **(_stamps(headers) if "stamps" in headers else {}),
         "lang": "py",
         "task": headers["task"],
-        "id": _word(headers.get("id"), _LONGEST_NAME) or _word(tag, _LONGEST_NAME) or str(uuid.uuid4()),
+        "id": _word(headers.get("id"), _LONGEST_NAME) or _id_of(message),
         "retries": retries if type(retries) is int and 0 <= retries < _GREATEST else 0,
     }
+    _address(message)
+    message._decoded_cache = [content.args, content.kwargs, {}]  # noqa: SLF001 - Kombu reads `payload` from it; there is no public way
+
+
+def poison_for_celery(message: Message, poison: PoisonMessage) -> None:
+    """Make of a message that can be no task one of `feedback.deliver` that carries what it was."""
+    message.headers = {
+        "lang": "py",
+        "task": TASK,
+        "id": _id_of(message),
+        "retries": 0,
+        "argsrepr": "()",
+        "kwargsrepr": "{}",
+        POISON_MESSAGE: poison,
+    }
+    _address(message)
+    message.body = b""
+    message._decoded_cache = [[], {}, {}]  # noqa: SLF001 - Kombu reads `payload` from it; there is no public way
+
+
+def _id_of(message: Message) -> str:
+    return _word(str(message.delivery_tag), _LONGEST_NAME) or str(uuid.uuid4())
+
+
+def _address(message: Message) -> None:
+    """Leave of a message's properties those of its delivery, and its priority."""
     priority, queue = message.properties.get("priority"), _queue_of(message)
     message.delivery_info = {"exchange": "", "routing_key": queue}
     if isinstance(info := message.properties.get("delivery_info"), dict) and info.get("redelivered") is True:
@@ -192,7 +222,6 @@ def for_celery(message: Message, content: Content) -> None:
         "delivery_info": message.delivery_info,
         "priority": priority if type(priority) is int and 0 <= priority <= _LEAST_URGENT else 0,
     }
-    message._decoded_cache = [content.args, content.kwargs, {}]  # noqa: SLF001 - Kombu reads `payload` from it; there is no public way
 
 
 def _queue_of(message: Message) -> str:

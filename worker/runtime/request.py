@@ -10,6 +10,7 @@ ever, and its place in the pool be lost.
 from __future__ import annotations
 
 import logging
+from datetime import UTC, datetime
 from functools import wraps
 from typing import TYPE_CHECKING, Any, Final
 
@@ -19,11 +20,13 @@ from celery.worker import state
 from celery.worker.request import Request as CeleryRequest
 
 from producer.message import ENVELOPE
+from worker.policy.message import POISON_MESSAGE, PoisonMessage
 from worker.runtime.container import container_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from billiard.einfo import ExceptionInfo
     from kombu.message import Message
 
 
@@ -103,6 +106,17 @@ class TaskRequest(CeleryRequest):
             self._argsrepr = told["argsrepr"] = _shown(tuple(self._args), brief=brief)
         if not told.get("kwargsrepr"):
             self._kwargsrepr = told["kwargsrepr"] = _shown(self._kwargs, brief=brief)
+
+    def on_retry(self, exc_info: ExceptionInfo) -> None:
+        """Its message was published again; but poison, which is kept as it came, waits in Redis by its delivery tag."""
+        if isinstance((self._request_dict["headers"] or {}).get(POISON_MESSAGE), PoisonMessage):
+            error: Any = exc_info.exception
+            # In this process billiard wraps the exception, with its traceback as text; from another it comes as it is.
+            due: datetime = (getattr(error, "exc", None) or error).when
+            wait = max((due - datetime.now(UTC)).total_seconds(), 0)
+            self.message.channel.qos.defer(self.message.delivery_tag, wait=wait)
+            self.acknowledged = True
+        super().on_retry(exc_info)
 
     def revoked(self) -> bool:
         """Return whether it is revoked, and end it if so: by a revocation that was made while it waited."""

@@ -23,6 +23,7 @@ from worker.policy.envelope import Envelope
 from worker.policy.message import Message, PoisonMessage
 from worker.policy.result import Completed, DeadLetteredResult, DeliveryResult, Redeliver
 from worker.policy.retry import Reason
+from worker.runtime.request import TaskRequest
 from worker.settings import load_settings
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ class Worker:
         self.app = Celery("test", broker="memory://", set_as_current=False)
         self.app.conf.update(task_default_queue="feedback", task_ignore_result=True)
         self.delivery = FakeDelivery()
-        register(self.app, lambda: cast("DeliveryService", self.delivery))
+        register(self.app, lambda: cast("DeliveryService", self.delivery), request=TaskRequest)
         self.task = self.app.tasks[TASK]
 
     def run(self, *args: Any, kwargs: dict[str, Any] | None = None, **request: Any) -> Any:
