@@ -31,5 +31,5 @@ def test_a_worker_that_is_short_of_files_delivers_fewer_events_at_once(empty_sta
     accounts = worker.said()
     assert accounts.count("this worker may open 90 files") == 1
     assert "outcome=retry" not in accounts
-    assert "outcome=kept_back" not in accounts
+    assert "outcome=snoozed" not in accounts
     assert "Traceback" not in accounts

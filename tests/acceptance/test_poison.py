@@ -222,7 +222,7 @@ def test_poison_waits_for_the_database(poisoned: Running) -> None:
     with closing(sqlite3.connect(poisoned.stack.folder / "dead-letters.sqlite3", isolation_level=None)) as other:
         other.execute("BEGIN EXCLUSIVE")
         poisoned.broker.lpush("feedback", message(5))
-        eventually(lambda: "events are kept back: the dead-letter database" in poisoned.worker.said(), what="it waits")
+        eventually(lambda: "events are snoozed: the dead-letter database" in poisoned.worker.said(), what="it waits")
 
         eventually(lambda: poisoned.broker.zcard("feedback:delayed") == 1, what="it waits in Redis")
         with FeedbackProducer(poisoned.stack.environment["FEEDBACK_BROKER_URL"], timeout=5) as producer:

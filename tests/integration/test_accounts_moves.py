@@ -34,7 +34,9 @@ LEASE = 60_000
 HOLDERS = st.sampled_from(["host:1:a", "host:2:b", "host:3:c"])
 NUMBERS = st.integers(1, 5)
 PRIORITIES = st.sampled_from([0, 3, 6, 9])
-ENDS = st.sampled_from([["delivered"], ["duplicate"], ["stale"], ["dead", "dead:rejected"], ["dead", "graves"]])
+ENDS = st.sampled_from(
+    [["delivered"], ["duplicate"], ["stale"], ["dead", "dead:rejected"], ["dead", "dead_letters_inserted"]]
+)
 POISON = st.sampled_from(
     [
         b"rubbish",
@@ -116,7 +118,7 @@ class Moves(RuleBasedStateMachine):
     def settle(self, some: tuple[str, tuple[bytes, ...]], end: list[str]) -> None:
         """They end; or did before, or another worker has them by now."""
         for tag in some[1]:
-            self._idempotency.settle(tag.decode(), *end)
+            self._idempotency.finish(tag.decode(), *end)
 
     @rule(some=tags, label=st.sampled_from(["", "dead,dead:invalid"]))
     def ack(self, some: tuple[str, tuple[bytes, ...]], label: str) -> None:

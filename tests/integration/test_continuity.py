@@ -54,7 +54,7 @@ def test_an_emptied_redis_is_told_and_taken_on_the_record(places: Places, table:
     """FLUSHALL, or a lost volume: how many are missing at least, since when, and what to do; its totals go on."""
     add(table, a_burial(message_id="tag-1"))
     places.enqueue(5)
-    places.count(accepted=1, dead=1, dead_rejected=1, graves=1)
+    places.count(accepted=1, dead=1, dead_rejected=1, dead_letters_inserted=1)
     record(places.client, table.engine)
     places.client.flushall()
     places.enqueue(2)

@@ -61,7 +61,7 @@ def filled(old: Places) -> Places:
     old.enqueue(7)
     old.enqueue(3, priority=9)
     old.enqueue_foreign(2)
-    old.count(accepted=20, delivered=15, dead=4, graves=4, revoked=1)
+    old.count(accepted=20, delivered=15, dead=4, dead_letters_inserted=4, revoked=1)
     old.take(_popped(old.client), "tag-1", holder="host:1:dead")
     old.hold("host:1:dead", "tag-1", until=1)
     old.client.zadd("feedback:delayed", {_popped(old.client): 4_102_444_800_000})

@@ -51,7 +51,7 @@ def _record(*options: str) -> dict[str, Any]:
 def _bury(places: Places, table: DeadLetterStore, message_id: str = "tag-1") -> int:
     """An event comes, dies, and is counted."""
     row_id = add(table, a_burial(message_id=message_id))
-    places.count(accepted=1, dead=1, dead_rejected=1, graves=1)
+    places.count(accepted=1, dead=1, dead_rejected=1, dead_letters_inserted=1)
     return row_id
 
 
@@ -207,7 +207,9 @@ def test_a_burial_that_is_about_to_be_counted_is_not_accused(places: Places, tab
     """Its row is written first: on a system in which events die, there is one at any moment."""
     _bury(places, table)
     add(table, a_burial(message_id="tag-2"))
-    counted = threading.Timer(0.5, places.count, kwargs={"accepted": 1, "dead": 1, "dead_rejected": 1, "graves": 1})
+    counted = threading.Timer(
+        0.5, places.count, kwargs={"accepted": 1, "dead": 1, "dead_rejected": 1, "dead_letters_inserted": 1}
+    )
     counted.start()
 
     ended = _reconcile(patience=30)

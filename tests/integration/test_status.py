@@ -74,7 +74,7 @@ def test_everything_is_told_in_numbers(places: Places, table: DeadLetterStore) -
     places.schedule(to_message(an_event()), to_message(an_event()))
     places.take(to_message(an_event()), "tag-1", holder="host:1:a")
     ends = {"delivered": 10, "duplicate": 2, "stale": 1, "dead": 4, "revoked": 6, "purged": 7, "written_off": 3}
-    places.count(accepted=1236, **ends, dead_rejected=3, dead_invalid=1, retried=50, held=20)
+    places.count(accepted=1236, **ends, dead_rejected=3, dead_invalid=1, retried=50, snoozed=20)
     ids = [add(table, a_burial()) for _ in range(3)]
     settle(table, ids[0], State.DELIVERED)
 
@@ -86,7 +86,7 @@ def test_everything_is_told_in_numbers(places: Places, table: DeadLetterStore) -
         "in_flight": 1,
     }
     assert {name: record[name] for name in ends} == ends
-    assert (record["accepted"], record["retried"], record["held"]) == (1241, 50, 20)
+    assert (record["accepted"], record["retried"], record["snoozed"]) == (1241, 50, 20)
     assert record["dead_by_reason"] == {"rejected": 3, "forbidden": 0, "exhausted": 0, "invalid": 1}
     assert record["dead_letters"] == {"dead": 2, "replaying": 0, "delivered": 1, "discarded": 0}
     assert (record["redis"], record["database"]) == ({"up": True, "problem": None}, {"up": True, "problem": None})

@@ -112,7 +112,7 @@ class Scene:
         """What was counted, and the rows' states; as many rows say that a counted burial made them as were counted."""
         found = cast("dict[bytes, bytes]", self.places.client.hgetall("feedback:counts"))
         counts = {name.decode(): int(number) for name, number in found.items()}
-        assert look_at_table(self.store.engine).made == counts.get("graves", 0)
+        assert look_at_table(self.store.engine).made == counts.get("dead_letters_inserted", 0)
         return counts, [row.state for row in rows_of(self.store)]
 
     def close(self) -> None:
@@ -148,7 +148,7 @@ def test_a_burial_whose_worker_was_killed_is_one_row_counted_once(scene: Scene) 
 
     scene.worker(NOT_FOUND).deliver(AGAIN)
 
-    assert scene.outcome() == ({"dead": 1, "dead:rejected": 1, "graves": 1}, [State.DEAD])
+    assert scene.outcome() == ({"dead": 1, "dead:rejected": 1, "dead_letters_inserted": 1}, [State.DEAD])
 
 
 def test_what_is_delivered_after_its_burial_is_delivered_in_its_row_too(scene: Scene) -> None:
@@ -159,7 +159,7 @@ def test_what_is_delivered_after_its_burial_is_delivered_in_its_row_too(scene: S
 
     scene.worker(OK).deliver(AGAIN)
 
-    assert scene.outcome() == ({"delivered": 1, "graves": 1}, [State.DELIVERED])
+    assert scene.outcome() == ({"delivered": 1, "dead_letters_inserted": 1}, [State.DELIVERED])
     assert "its worker was lost after its burial" in rows_of(scene.store)[0].note
 
 
@@ -175,7 +175,7 @@ def test_what_is_a_duplicate_after_its_burial_is_delivered_in_its_row_too(scene:
 
     scene.worker().deliver(AGAIN)
 
-    assert scene.outcome() == ({"delivered": 1, "duplicate": 1, "graves": 1}, [State.DELIVERED])
+    assert scene.outcome() == ({"delivered": 1, "duplicate": 1, "dead_letters_inserted": 1}, [State.DELIVERED])
 
 
 def test_a_redelivery_that_was_never_buried_needs_no_row(scene: Scene) -> None:
@@ -212,7 +212,7 @@ def test_a_lease_that_ends_between_commit_and_count_is_counted_by_the_next_worke
 
     scene.worker(NOT_FOUND, after=deliver_elsewhere).deliver(MESSAGE)
 
-    assert scene.outcome() == ({"delivered": 1, "graves": 1}, [State.DELIVERED])
+    assert scene.outcome() == ({"delivered": 1, "dead_letters_inserted": 1}, [State.DELIVERED])
 
 
 def test_a_first_worker_that_delivers_while_the_second_buries_counts_it_once(scene: Scene) -> None:
@@ -225,7 +225,7 @@ def test_a_first_worker_that_delivers_while_the_second_buries_counts_it_once(sce
 
     scene.worker(bury_elsewhere).deliver(MESSAGE)
 
-    assert scene.outcome() == ({"dead": 1, "dead:rejected": 1, "graves": 1}, [State.DEAD])
+    assert scene.outcome() == ({"dead": 1, "dead:rejected": 1, "dead_letters_inserted": 1}, [State.DEAD])
 
 
 def test_a_press_that_is_enqueued_twice_may_be_both_dead_and_delivered(scene: Scene) -> None:
@@ -238,7 +238,7 @@ def test_a_press_that_is_enqueued_twice_may_be_both_dead_and_delivered(scene: Sc
     scene.worker(OK).deliver(press)
 
     counts, states = scene.outcome()
-    assert counts == {"dead": 1, "dead:exhausted": 1, "graves": 1, "delivered": 1}
+    assert counts == {"dead": 1, "dead:exhausted": 1, "dead_letters_inserted": 1, "delivered": 1}
     assert states == [State.DEAD]
 
 
@@ -254,4 +254,4 @@ def test_an_answer_that_got_lost_may_leave_a_dead_letter_that_aquilax_has(scene:
     scene.worker(take_and_hang).deliver(MESSAGE)
 
     assert taken
-    assert scene.outcome() == ({"dead": 1, "dead:exhausted": 1, "graves": 1}, [State.DEAD])
+    assert scene.outcome() == ({"dead": 1, "dead:exhausted": 1, "dead_letters_inserted": 1}, [State.DEAD])

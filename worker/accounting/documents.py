@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["RECONCILE_KEYS", "reconcile_record", "status_record"]
 
-_COUNTS: Final = ("accepted", *ENDS, "retried", "held")
+_COUNTS: Final = ("accepted", *ENDS, "retried", "snoozed")
 
 RECONCILE_KEYS: Final = (
     "at",

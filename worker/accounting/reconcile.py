@@ -72,7 +72,7 @@ class Report:
     @property
     def buried(self) -> int:
         """How many rows counted burials had made at the moment of the equation."""
-        return self.check.snapshot.counts.get("graves", 0)
+        return self.check.snapshot.counts.get("dead_letters_inserted", 0)
 
     @property
     def rows_missing(self) -> int:
@@ -175,7 +175,9 @@ def _uncounted_rows(client: redis.Redis, table: Table, patience: timedelta, slee
     that were seen.
     """
     rows, deadline = table.made + table.pruned, time.monotonic() + patience.total_seconds()
-    while (more := rows - take_snapshot(client).counts.get("graves", 0)) > 0 and time.monotonic() < deadline:
+    while (
+        more := rows - take_snapshot(client).counts.get("dead_letters_inserted", 0)
+    ) > 0 and time.monotonic() < deadline:
         sleep(_COUNTED_WITHIN)
     return max(more, 0)
 

@@ -20,14 +20,14 @@ if TYPE_CHECKING:
     from worker.accounting.integrity import IntegrityCheck
     from worker.accounting.reconcile import Report
 
-__all__ = ["GRAVES_BOOKED", "SURPLUS_BOOKED", "repair_redis", "repair_table"]
+__all__ = ["INSERTED_BOOKED", "SURPLUS_BOOKED", "repair_redis", "repair_table"]
 
 _RETURN: Final = Script(MESSAGE + QUEUES + lua("worker.accounting", "entries", "return"))
 _DROP: Final = Script(lua("worker.accounting", "drop"))
 _BOOK: Final = Script(lua("worker.accounting", "book"))
 
 SURPLUS_BOOKED: Final = "booked:accepted"
-GRAVES_BOOKED: Final = "booked:graves"
+INSERTED_BOOKED: Final = "booked:dead_letters_inserted"
 """Counts that tell by how much others were corrected. Of two repairs at once, one sees that it comes too late."""
 
 _FEW: Final = 1000
@@ -108,8 +108,8 @@ def repair_table(client: redis.Redis, engine: Engine, report: Report) -> Iterato
         yield f"put dead letter {row_id} back to dead: its replay was nowhere to be found"
     missing = report.rows_missing
     if missing > 0:
-        told = (GRAVES_BOOKED, report.check.snapshot.counts.get(GRAVES_BOOKED, 0))
-        if _book(client, "graves", -missing, tell=told):
+        told = (INSERTED_BOOKED, report.check.snapshot.counts.get(INSERTED_BOOKED, 0))
+        if _book(client, "dead_letters_inserted", -missing, tell=told):
             yield f"wrote off dead letters that are not in the table any more: {missing:,}"
 
 

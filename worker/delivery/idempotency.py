@@ -44,7 +44,7 @@ class CountField(StrEnum):
     STALE = "stale"
     DEAD = "dead"
     RETRIED = "retried"
-    HELD = "held"
+    SNOOZED = "snoozed"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -198,7 +198,7 @@ class IdempotencyStore:
         if _RECORDING(self._scripts, [*_keys(event), *_UNACKED, held_in, _COUNTS], took) and held_in:
             self._shared.add_settled(delivery_tag)
 
-    def settle(self, delivery_tag: str, *counts: str, held_in: str = "") -> bool:
+    def finish(self, delivery_tag: str, *counts: str, held_in: str = "") -> bool:
         """End a message, and count how.
 
         Args:

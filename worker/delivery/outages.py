@@ -31,7 +31,7 @@ _REFUSAL: Final = 200
 
 
 class Dependency(StrEnum):
-    """What events are kept back for, and operators repair."""
+    """What events are snoozed for, and operators repair."""
 
     REDIS = "Redis"
     DATABASE = "the dead-letter database"
@@ -96,7 +96,7 @@ class DependencyOutages:
             begun = before or _Course(began_at=now, last_at=now, failures=0)
             self._courses[trouble] = replace(begun, last_at=now, failures=begun.failures + 1)
         if before is None:
-            log.warning("events are kept back: %s; they spend no attempt, and go on once it is back", words)
+            log.warning("events are snoozed: %s; they spend no attempt, and go on once it is back", words)
 
     def passed(self, trouble: Dependency) -> None:
         """Note a success. It costs a look-up where there is no trouble."""

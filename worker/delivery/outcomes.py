@@ -86,7 +86,7 @@ class Outcomes:
 
     def snooze(self, message: Message, claim: Claimed, outcome: Snooze) -> Redeliver:
         """Release the claim; the message returns to the end of the queue, which hands out nothing during a hold."""
-        self.release(message, claim, count=CountField.HELD)
+        self.release(message, claim, count=CountField.SNOOZED)
         return Redeliver(envelope=message.envelope.held(), words=f"hold: {outcome.cause}", result=ResultKind.HOLD)
 
     def dead_letter(self, message: Message, claim: Claimed, outcome: SendToDeadLetters) -> DeliveryResult:
@@ -193,16 +193,16 @@ class Outcomes:
             state=state,
             note=note or "its worker was lost after its burial; its message came again, and was delivered",
         )
-        rows = ["graves"] if made else []
-        self.idempotency.settle(message.delivery_tag, count, *rows, held_in=message.held_in)
+        rows = ["dead_letters_inserted"] if made else []
+        self.idempotency.finish(message.delivery_tag, count, *rows, held_in=message.held_in)
         return Completed(words=count.value)
 
     def _insert(self, message: Message | PoisonMessage, record: DeadLetterRecord) -> tuple[bool, bool]:
         """Insert a dead letter, then end its message; return whether the row is new, and whether the message ended."""
         new = run_in_thread(self.dead_letters.add, record)
         self.outages.passed(Dependency.DATABASE)
-        counts = [CountField.DEAD, f"{CountField.DEAD}:{record.reason}", *(["graves"] if new else [])]
-        return new, self.idempotency.settle(message.delivery_tag, *counts, held_in=message.held_in)
+        counts = [CountField.DEAD, f"{CountField.DEAD}:{record.reason}", *(["dead_letters_inserted"] if new else [])]
+        return new, self.idempotency.finish(message.delivery_tag, *counts, held_in=message.held_in)
 
     def _disown(self, message: Message, key: str) -> None:
         """Resolve a new dead letter whose message another worker has delivered, because our lease had ended."""
@@ -217,7 +217,7 @@ class Outcomes:
         """Let a message come again after a while, with no attempt spent."""
         wait = snooze_backoff(self.policy, snoozes=envelope.holds + 1, jitter=self.jitter())
         at = self.now() + min(wait, at_most)
-        words = f"kept back, again in {self._until(at)}: {detail}"
+        words = f"snoozed, again in {self._until(at)}: {detail}"
         return Redeliver(envelope=envelope.held().waiting(reason), words=words, due=at)
 
     def _until(self, at: datetime) -> str:

@@ -87,7 +87,7 @@ class _Traced:
             self._span.set_attribute("http.response.status_code", answer.status)
 
     def ended(self, ending: DeliveryResult) -> None:
-        """Waiting is not failing: a span of an event that is held, or kept back, has neither status."""
+        """Waiting is not failing: a span of an event that is held, or snoozed, has neither status."""
         context.detach(self._token)
         self._span.set_attribute(f"{_OURS}.outcome", ending.result.value)
         if ending.result in _ENDED_WELL:

@@ -25,7 +25,7 @@ class ResultKind(StrEnum):
     """AquilaX can't take it now: it is tried again, and an attempt is spent."""
     HOLD = "hold"
     """Nothing can be sent now."""
-    KEPT_BACK = "kept_back"
+    SNOOZED = "snoozed"
     """Something of ours is in the way."""
     DEAD_LETTER = "dead_letter"
 
@@ -53,7 +53,7 @@ class Redeliver:
     words: str
     due: datetime | None = None
     as_it_is: bool = False
-    result: ResultKind = ResultKind.KEPT_BACK
+    result: ResultKind = ResultKind.SNOOZED
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

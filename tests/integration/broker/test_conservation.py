@@ -30,7 +30,7 @@ EXAMPLES: Final = int(os.environ.get("FEEDBACK_TEST_EXAMPLES", "60"))
 STEPS_EACH: Final = int(os.environ.get("FEEDBACK_TEST_STEPS", "50"))
 
 MOST_WORKERS: Final = 4
-LABELS: Final = ("", "delivered", "duplicate", "dead,dead:invalid,graves")
+LABELS: Final = ("", "delivered", "duplicate", "dead,dead:invalid,dead_letters_inserted")
 
 numbers = st.integers(0, 1000)
 

@@ -97,7 +97,7 @@ def test_what_the_ledger_has_ended_is_not_written_down_again(holding: Lease, bro
     store = IdempotencyStore(broker_client, ttl=timedelta(hours=1), lease=timedelta(seconds=40), shared=holding._shared)
     with closing(store) as idempotency:
         for number in range(98):
-            assert idempotency.settle(str(number), CountField.STALE, held_in=holding.held_key)
+            assert idempotency.finish(str(number), CountField.STALE, held_in=holding.held_key)
         broker_client.config_resetstat()
         for number in range(98):
             holding.ack(str(number))

@@ -39,7 +39,9 @@ def test_what_is_not_counted_yet_hides_no_loss() -> None:
 
 def test_counts_that_are_no_ends_are_no_part_of_it() -> None:
     """A retry is neither, and a dead letter is counted once although its reason is counted too."""
-    assert _balance(accepted=1, dead=1, **{"dead:rejected": 1}, retried=7, held=5, graves=1).missing == 0
+    assert (
+        _balance(accepted=1, dead=1, **{"dead:rejected": 1}, retried=7, snoozed=5, dead_letters_inserted=1).missing == 0
+    )
 
 
 def test_the_equation_says_every_number() -> None:

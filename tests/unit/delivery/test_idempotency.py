@@ -172,7 +172,7 @@ def test_a_redelivery_of_the_recorded_message_is_settled(idempotency: Idempotenc
     deliver(idempotency, word(True), "m1")
 
     assert idempotency.claim(word(True), message_id="m1") is Seen.SETTLED
-    assert not idempotency.settle("m1", CountField.DELIVERED)
+    assert not idempotency.finish("m1", CountField.DELIVERED)
     assert idempotency.counts() == dict.fromkeys(CountField, 0) | {CountField.DELIVERED: 1}
 
 
@@ -204,7 +204,7 @@ def test_what_ends_leaves_its_holders_hand(idempotency: IdempotencyStore, client
         claim = claimed(idempotency.claim(word(True), message_id="m1"))
         idempotency.record(word(True), claim, message_id="m1", delivery_tag="m1", held_in="unacked_held:a-worker")
     else:
-        idempotency.settle("m1", CountField.STALE, held_in="unacked_held:a-worker")
+        idempotency.finish("m1", CountField.STALE, held_in="unacked_held:a-worker")
 
     assert client.smembers("unacked_held:a-worker") == {b"another"}
     assert not client.exists("unacked", "unacked_index")
@@ -219,7 +219,7 @@ def test_a_record_may_leave_the_message_in_hand(idempotency: IdempotencyStore, c
 
     assert client.hexists("unacked", "m1")
     assert idempotency.counts()[CountField.DELIVERED] == 0
-    assert idempotency.settle("m1", CountField.DELIVERED)
+    assert idempotency.finish("m1", CountField.DELIVERED)
     assert idempotency.counts()[CountField.DELIVERED] == 1
 
 
@@ -227,11 +227,11 @@ def test_a_message_is_settled_once(idempotency: IdempotencyStore, client: redis.
     """Whoever comes second finds it gone, and counts nothing."""
     in_hand(idempotency, "tag")
 
-    assert idempotency.settle("tag", "dead", "dead:rejected", "graves")
-    assert not idempotency.settle("tag", "dead", "dead:rejected", "graves")
+    assert idempotency.finish("tag", "dead", "dead:rejected", "dead_letters_inserted")
+    assert not idempotency.finish("tag", "dead", "dead:rejected", "dead_letters_inserted")
 
     assert not client.exists("unacked", "unacked_index")
-    assert client.hgetall("feedback:counts") == {b"dead": b"1", b"dead:rejected": b"1", b"graves": b"1"}
+    assert client.hgetall("feedback:counts") == {b"dead": b"1", b"dead:rejected": b"1", b"dead_letters_inserted": b"1"}
 
 
 def test_while_held_nobody_may_send_but_a_probe(idempotency: IdempotencyStore, client: redis.Redis) -> None:
@@ -268,8 +268,8 @@ def test_each_kind_is_counted(idempotency: IdempotencyStore) -> None:
     deliver(idempotency, word(True), "m1")
     for tag, count in (("m2", CountField.DUPLICATE), ("m3", CountField.STALE), ("m5", CountField.DEAD)):
         in_hand(idempotency, tag)
-        idempotency.settle(tag, count)
-    for informed in (CountField.RETRIED, CountField.HELD, None):
+        idempotency.finish(tag, count)
+    for informed in (CountField.RETRIED, CountField.SNOOZED, None):
         later = word(False, NOON + SECOND)
         idempotency.release(later, claimed(idempotency.claim(later, message_id="m4")), message_id="m4", count=informed)
 

@@ -53,7 +53,7 @@ def test_a_trouble_is_one_warning_and_its_end_one_line(
     assert lines(caplog) == [
         (
             "WARNING",
-            "events are kept back: Redis is away: ConnectionError; they spend no attempt, and go on once it is back",
+            "events are snoozed: Redis is away: ConnectionError; they spend no attempt, and go on once it is back",
         ),
         ("INFO", "Redis is back after 12 s; until then it failed 50 times"),
     ]
@@ -83,10 +83,10 @@ def test_each_cause_has_its_own_warning(
     outages.explain(gone)
 
     assert [(level, words.partition(":")[0]) for level, words in lines(caplog)] == [
-        ("WARNING", "events are kept back"),
-        ("WARNING", "events are kept back"),
+        ("WARNING", "events are snoozed"),
+        ("WARNING", "events are snoozed"),
         ("INFO", "the dead-letter database is back after 1 min; until then it failed 1 times"),
-        ("WARNING", "events are kept back"),
+        ("WARNING", "events are snoozed"),
     ]
 
 

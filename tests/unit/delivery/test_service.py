@@ -268,7 +268,7 @@ def test_locked_out_is_held_and_spends_none(scene: Scene) -> None:
     assert state is not None
     assert (state.kind, state.reason, state.by) == ("locked_out", "401 Unauthorized", "worker")
     scene.hold.resume()
-    assert scene.idempotency.counts()[CountField.HELD] == 1
+    assert scene.idempotency.counts()[CountField.SNOOZED] == 1
     assert scene.claim_is_free()
 
 
@@ -297,7 +297,7 @@ def test_a_rejected_event_is_buried(scene: Scene) -> None:
     ]
     assert scene.claim_is_free()
     assert not scene.in_hand()
-    assert scene.counts() == {"dead": 1, "dead:rejected": 1, "graves": 1}
+    assert scene.counts() == {"dead": 1, "dead:rejected": 1, "dead_letters_inserted": 1}
 
 
 def test_a_forbidden_event_is_buried(scene: Scene) -> None:
@@ -338,7 +338,7 @@ def test_poison_is_buried_with_its_raw_message(scene: Scene) -> None:
     burial = scene.dead_letters.burials[0]
     assert (burial.reason, burial.raw, burial.event) == (Reason.INVALID, POISON.raw, None)
     assert not scene.in_hand()
-    assert scene.counts() == {"dead": 1, "dead:invalid": 1, "graves": 1}
+    assert scene.counts() == {"dead": 1, "dead:invalid": 1, "dead_letters_inserted": 1}
 
 
 def test_poison_waits_for_a_database_that_is_away(scene: Scene) -> None:
@@ -347,7 +347,7 @@ def test_poison_waits_for_a_database_that_is_away(scene: Scene) -> None:
 
     again = scene.again(message=POISON)
 
-    assert again.words == "kept back, again in 16 s: the dead-letter database is away: gone"
+    assert again.words == "snoozed, again in 16 s: the dead-letter database is away: gone"
     assert again.envelope.waits is WaitReason.DATABASE
     assert again.as_it_is
     assert scene.in_hand()
@@ -361,7 +361,7 @@ def test_an_event_that_cannot_be_buried_waits_and_is_never_sent_again(scene: Sce
     scene.dead_letters.fails = None
 
     assert first.words == (
-        "kept back, again in 2.0 s: the dead-letter database is away: gone; "
+        "snoozed, again in 2.0 s: the dead-letter database is away: gone; "
         "then dead letter: rejected 404 Request ID not found"
     )
     assert isinstance(second, Redeliver)
@@ -454,7 +454,7 @@ def test_a_bug_of_ours_loses_nothing(scene: Scene, caplog: pytest.LogCaptureFixt
     """The event waits, no attempt is spent, the claim is given back, and the log has the traceback."""
     again = scene.again(ZeroDivisionError("bug"))
 
-    assert again.words == "kept back, again in 2.0 s: a fault of ours: ZeroDivisionError"
+    assert again.words == "snoozed, again in 2.0 s: a fault of ours: ZeroDivisionError"
     assert (again.envelope.attempts, again.envelope.holds) == (0, 1)
     assert scene.claim_is_free()
     assert [record.exc_info is not None for record in caplog.records if record.levelno == logging.ERROR] == [True]
@@ -465,7 +465,7 @@ def test_a_shortage_of_our_own_spends_no_attempt(scene: Scene) -> None:
     again = scene.deliver(OutOfDescriptors("Too many open files"))
 
     assert isinstance(again, Redeliver)
-    assert (again.envelope.attempts, again.envelope.holds, again.result) == (0, 1, ResultKind.KEPT_BACK)
+    assert (again.envelope.attempts, again.envelope.holds, again.result) == (0, 1, ResultKind.SNOOZED)
     assert scene.deliver(OK) == Completed(words="delivered")
 
 
@@ -475,7 +475,7 @@ def test_a_redis_that_is_away_sends_nothing(scene: Scene) -> None:
 
     again = scene.again()
 
-    assert again.words == "kept back, again in 2.0 s: Redis is away: ConnectionError"
+    assert again.words == "snoozed, again in 2.0 s: Redis is away: ConnectionError"
     assert (again.envelope, again.due) == (replace(ENVELOPE, holds=1), NOW + 2 * SECOND)
     assert scene.aquilax.received == []
 
@@ -500,7 +500,7 @@ def test_a_delivery_that_cannot_be_recorded_is_recorded_later_and_not_sent_again
     scene.redis.connected = True
     fakeredis.FakeRedis(server=scene.redis).delete(f"feedback:claim:{REQUEST_ID}")  # its lease has ended
 
-    assert again.words == "kept back, again in 2.0 s: Redis is away: ConnectionError; then delivered"
+    assert again.words == "snoozed, again in 2.0 s: Redis is away: ConnectionError; then delivered"
     assert scene.come_again(again) == Completed(words="delivered")
     assert len(scene.aquilax.received) == 1
     assert scene.idempotency.claim(EVENT, message_id="m1") is Seen.SETTLED
@@ -511,11 +511,11 @@ def test_a_delivery_that_cannot_be_recorded_is_recorded_later_and_not_sent_again
     ("answer", "words"),
     [
         (BUSY, "retry in 2.0 s: 503 Service Unavailable"),
-        (LOCKED, "kept back, again in 2.0 s: Redis is away: ConnectionError"),
+        (LOCKED, "snoozed, again in 2.0 s: Redis is away: ConnectionError"),
         (
             NOT_FOUND,
             (
-                "kept back, again in 2.0 s: Redis is away: ConnectionError; "
+                "snoozed, again in 2.0 s: Redis is away: ConnectionError; "
                 "then dead letter: rejected 404 Request ID not found"
             ),
         ),
@@ -542,7 +542,7 @@ def test_a_message_waits_while_another_of_its_request_id_is_sent(scene: Scene) -
 
     again = scene.again(message=_after(holds=1))
 
-    assert again.words == "kept back, again in 4.0 s: another message of this request_id is being sent"
+    assert again.words == "snoozed, again in 4.0 s: another message of this request_id is being sent"
     assert again.envelope.waits is WaitReason.BUSY
     assert (again.envelope.attempts, again.envelope.holds) == (0, 2)
     assert scene.aquilax.received == []
@@ -703,7 +703,7 @@ def test_an_observer_hears_of_the_beginning_the_answer_and_the_end(scene: Scene)
         ([OK], ResultKind.DELIVERED),
         ([BUSY], ResultKind.RETRY),
         ([LOCKED], ResultKind.HOLD),
-        ([RuntimeError("ours")], ResultKind.KEPT_BACK),
+        ([RuntimeError("ours")], ResultKind.SNOOZED),
         ([NOT_FOUND], ResultKind.DEAD_LETTER),
     ],
 )
@@ -783,5 +783,5 @@ def test_a_database_that_is_away_is_one_warning_for_all_that_wait(
 
     warnings = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
     assert len(warnings) == 1
-    assert warnings[0].startswith("events are kept back: the dead-letter database is away: gone")
+    assert warnings[0].startswith("events are snoozed: the dead-letter database is away: gone")
     assert "the dead-letter database is back" in caplog.text

@@ -83,7 +83,7 @@ def test_a_retry_is_counted_and_its_answer_measured(metrics: Metrics) -> None:
     assert value(metrics, "attempts_count") == 0
 
 
-@pytest.mark.parametrize("result", [ResultKind.HOLD, ResultKind.KEPT_BACK])
+@pytest.mark.parametrize("result", [ResultKind.HOLD, ResultKind.SNOOZED])
 def test_waiting_is_no_retry(metrics: Metrics, result: ResultKind) -> None:
     """It spends no attempt."""
     tell(metrics, replace(RETRY, result=result), 401)

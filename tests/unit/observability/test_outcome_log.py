@@ -160,12 +160,12 @@ def test_nothing_of_what_went_well_may_be_written_and_all_of_the_rest_is(caplog:
         RETRY,
         DEAD,
         replace(RETRY, result=ResultKind.HOLD),
-        replace(RETRY, result=ResultKind.KEPT_BACK),
+        replace(RETRY, result=ResultKind.SNOOZED),
     ):
         tell(silent, ending)
 
     outcomes = [fields(record)["outcome"] for record in caplog.records]
-    assert outcomes == ["retry", "dead_letter", "hold", "kept_back"]
+    assert outcomes == ["retry", "dead_letter", "hold", "snoozed"]
     assert not any("weight" in fields(record) for record in caplog.records)
 
 

@@ -103,7 +103,7 @@ def test_its_name_and_attributes_follow_the_conventions(tracing: Tracing) -> Non
         (Completed(words="stale"), StatusCode.OK, None),
         (replace(AGAIN, result=ResultKind.RETRY), StatusCode.ERROR, "retry"),
         (replace(AGAIN, result=ResultKind.HOLD), StatusCode.UNSET, None),
-        (replace(AGAIN, result=ResultKind.KEPT_BACK), StatusCode.UNSET, None),
+        (replace(AGAIN, result=ResultKind.SNOOZED), StatusCode.UNSET, None),
         (DeadLetteredResult(reason=Reason.FORBIDDEN, words="…"), StatusCode.ERROR, "forbidden"),
     ],
 )

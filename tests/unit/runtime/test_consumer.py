@@ -202,7 +202,11 @@ def test_poison_makes_no_database_call_on_the_event_loop(poison: PoisonScene) ->
     [record] = poison.table.records
     assert b'"body": "5"' in (record.raw or b"")
     counts = cast("dict[bytes, bytes]", poison.redis.hgetall("feedback:counts"))
-    assert {name.decode(): int(count) for name, count in counts.items()} == {"dead": 1, "dead:invalid": 1, "graves": 1}
+    assert {name.decode(): int(count) for name, count in counts.items()} == {
+        "dead": 1,
+        "dead:invalid": 1,
+        "dead_letters_inserted": 1,
+    }
     assert not poison.redis.exists("unacked")
 
 

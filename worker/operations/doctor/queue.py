@@ -62,7 +62,7 @@ def _age(now: Snapshot, horizon: timedelta) -> Finding:
     words = f"enqueued {span(age)} ago"
     if now.hold is not None or age < min(_OLD, horizon / 2):
         return green(check, words)
-    fix = "look in the workers' log, or in Flower, for why it is retried: `retry in …`, `kept back, …`"
+    fix = "look in the workers' log, or in Flower, for why it is retried: `retry in …`, `snoozed, …`"
     if age < horizon / 2:
         return yellow(check, words, fix=fix)
     return red(check, f"{words}; after {span(horizon)} it is buried as exhausted", fix=fix)
