@@ -13,7 +13,7 @@ DOCS_INSTALLED := $(DOCS_VENV)/.installed
 LOCK := $(VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-emit-find-links --no-annotate --custom-compile-command "make lock"
 
-.PHONY: help install demo test fuzz chaos soak bench flame check docs lock clean
+.PHONY: help install demo test fuzz chaos soak bench flame check matrix docs lock clean
 
 help:
 	@echo "make demo     watch feedback go the whole way, fail in every way, and be replayed"
@@ -24,6 +24,7 @@ help:
 	@echo "make bench    measure this beside its peers and beside the limits; ARGS=… says what of it, and how often"
 	@echo "make flame    draw where the CPU of a worker goes; with perf, and Python 3.13 or newer"
 	@echo "make check    lint, formatting, types, import contract"
+	@echo "make matrix   what touches redis-py, gevent and SQLAlchemy, with their oldest and newest allowed releases"
 	@echo "make docs     the documentation as a site, in build/site; a broken link fails it"
 	@echo "make install  only make $(VENV)"
 	@echo "make lock     renew the locks in requirements/ from pyproject.toml"
@@ -90,6 +91,9 @@ docs: $(DOCS_INSTALLED)
 	rm -rf build/site
 	$(DOCS_VENV)/bin/python -m sphinx --quiet --fail-on-warning --keep-going --fresh-env -c docs -d build/doctrees . build/site
 	@echo "build/site/index.html"
+
+matrix: $(INSTALLED)
+	tests/matrix.sh
 
 lock: $(INSTALLED)
 	$(LOCK) $(UPGRADE) --group dev --all-extras -o requirements/dev.txt pyproject.toml

@@ -9,6 +9,7 @@ import ast
 import importlib
 import inspect
 import re
+from functools import cache
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import pytest
@@ -161,11 +162,15 @@ def test_no_other_private_part_is_touched() -> None:
     assert known - set(used) == set()
 
 
+_source = cache(inspect.getsource)
+"""It is slow, and asked for often."""
+
+
 def _is_set(owner: type, name: str) -> bool:
     """Whether an object of the class is given such an attribute by the class's own code."""
     assigned = re.compile(rf"\bself\.{name}\b[^=\n]*=(?!=)|\bcycle\.{name} =")
     own = [kind for kind in inspect.getmro(owner) if kind.__module__ not in {"abc", "builtins", "typing"}]
-    return any(assigned.search(inspect.getsource(kind)) for kind in own)
+    return any(assigned.search(_source(kind)) for kind in own)
 
 
 def _sources() -> Iterator[Path]:
