@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING
 from alembic import context
 
 from worker.database.engine import connect
-from worker.database.models import Base
-from worker.database.schema import VERSION_TABLE
+from worker.database.schema import METADATA, VERSION_TABLE
 from worker.settings import load_settings
 
 if TYPE_CHECKING:
@@ -19,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def _run(connection: Connection) -> None:
-    context.configure(connection=connection, target_metadata=Base.metadata, version_table=VERSION_TABLE)
+    context.configure(connection=connection, target_metadata=METADATA, version_table=VERSION_TABLE)
     with context.begin_transaction():
         context.run_migrations()
 

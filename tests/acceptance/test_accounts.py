@@ -169,7 +169,7 @@ def test_what_celery_revokes_is_counted_as_revoked(stack: LocalStack, producer: 
     """By its task's id; and no task of ours has seen it."""
     revoked, delivered = _events(2)
     with closing(stack.start_sandbox()) as sandbox:
-        stack.run("hold", "--reason", "a test")
+        stack.run("hold", "--comment", "a test")
         stack.start_worker()
         producer.enqueue_many([revoked, delivered])
         with redis.Redis.from_url(stack.environment["FEEDBACK_BROKER_URL"]) as client:

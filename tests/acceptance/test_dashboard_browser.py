@@ -71,7 +71,7 @@ def page(browser: Browser) -> Iterator[Page]:
 
 def test_a_hostile_answer_is_text(flower: ServedFlower, sqlite_store: DeadLetterStore, page: Page) -> None:
     """Nothing in it runs, on any page, and nothing of it becomes a part of the page."""
-    add(sqlite_store, a_burial(an_event(org=HOSTILE[:120], group=HOSTILE[:120]), answer=HOSTILE))
+    add(sqlite_store, a_burial(an_event(org=HOSTILE[:120], group=HOSTILE[:120]), response_body=HOSTILE))
     page.goto(f"{flower.url}/feedback/dead-letters/1")
     expect(page.locator("pre").first).to_contain_text("<script>document.title='stolen'</script><img src=x")
     for path in PAGES:
@@ -89,7 +89,7 @@ class _Attacker(BaseHTTPRequestHandler):
         """Answer with the page."""
         forms = "".join(
             f'<iframe name="f{number}"></iframe><form method="post" target="f{number}" action="{self.target}{path}" '
-            f'enctype="{kind}"><input name="why" value="so"><input name="expected" value="1">'
+            f'enctype="{kind}"><input name="comment" value="so"><input name="expected" value="1">'
             '<input name="_xsrf" value="guess"></form>'
             for number, (path, kind) in enumerate(_ATTACKS)
         )
@@ -175,7 +175,7 @@ def test_a_phone_needs_no_scrolling_sideways(
     flower: ServedFlower, sqlite_store: DeadLetterStore, browser: Browser, theme: str
 ) -> None:
     """Whatever stands in a row; and what is to be pressed is as large as a finger needs."""
-    add(sqlite_store, a_burial(an_event(org="o" * 120, group="g" * 120), answer="x" * WIDEST))
+    add(sqlite_store, a_burial(an_event(org="o" * 120, group="g" * 120), response_body="x" * WIDEST))
     with a_page(browser, viewport=PHONE, color_scheme=theme, is_mobile=True, has_touch=True) as page:
         for path in PAGES:
             page.goto(f"{flower.url}{path}")
@@ -242,7 +242,7 @@ def test_everything_can_be_done_with_the_keyboard(
     _tab_to(page, "Cancel")
     page.keyboard.press("Enter")
     expect(page.locator("#replay-progress")).to_contain_text("cancelled")
-    assert plans(sqlite_store.engine)[0].why == "mended"
+    assert plans(sqlite_store.engine)[0].comment == "mended"
 
 
 def _tab_to(page: Page, name: str) -> None:
@@ -290,7 +290,7 @@ def test_what_can_be_pressed_follows_the_hold(flower: ServedFlower, page: Page, 
 def test_numbers_are_never_broken(flower: ServedFlower, sqlite_store: DeadLetterStore, browser: Browser) -> None:
     """On a phone neither, in a preview or in the list of replays: 80 and 0 are not 800."""
     fill(sqlite_store, 10_000, last_at=datetime.now(UTC))
-    flower.session().send("/feedback/dead-letters/replay", http_status="404", rate="1", why="mended")
+    flower.session().send("/feedback/dead-letters/replay", http_status="404", rate="1", comment="mended")
     for viewport in (DESKTOP, PHONE):
         with a_page(browser, viewport=viewport) as page:
             for path in ("/feedback/dead-letters/replay", "/feedback/dead-letters/discard", "/feedback/replays"):

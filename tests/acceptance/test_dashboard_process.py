@@ -66,9 +66,9 @@ def test_behind_a_prefix_and_a_password_everything_works(
             waiting += ours - seen - {"/feedback/hold", "/feedback/resume"} - set(waiting)
         assert {"/feedback/static/dashboard.js", "/feedback/dead-letters/replay", "/feedback/audit"} <= seen
         origin = {"Origin": f"http://127.0.0.1:{port}"}
-        sent = visitor.send("/feedback/hold", headers=origin, why="so")
+        sent = visitor.send("/feedback/hold", headers=origin, comment="so")
         assert sent.headers["Location"] == "/ops/flower/feedback"
-        assert [action.who for action in actions(store.engine)] == ["ann"]
+        assert [action.actor for action in actions(store.engine)] == ["ann"]
     assert "Traceback" not in flower.output()
 
 

@@ -88,7 +88,7 @@ def test_a_refused_event_becomes_a_dead_letter_at_once(system: System, status: i
     assert row is not None
     assert (row.reason, row.http_status, row.attempts, row.state) == (grave.reason, status, 1, State.DEAD)
     assert (row.status, row.org, row.group) == (False, "org-1", "group-1")
-    assert grave.answer in row.answer
+    assert grave.answer in row.response_body
     assert task["exception"].startswith(grave.words)
     assert system.sandbox.received_for(request_id).received == 1
 
@@ -184,7 +184,7 @@ def test_an_answer_that_repeats_the_key_does_not_leak_it(system: System) -> None
 
     row = system.dead_letter(request_id)
     assert row is not None
-    assert row.answer == "you sent X-AX-KEY: [redacted]"
+    assert row.response_body == "you sent X-AX-KEY: [redacted]"
     assert key not in str(task)
     assert all(key not in part.said() for part in system.stack.parts if part.name != "sandbox")
 

@@ -126,7 +126,7 @@ def hold(flower: Proxied, url: str) -> requests.Response:
         assert session.get(f"{url}/feedback", timeout=30).status_code == 200
         where = urlsplit(url)
         headers = {"Origin": f"{where.scheme}://{where.netloc}", "Sec-Fetch-Site": "same-origin"}
-        fields = {"_xsrf": session.cookies.get("_xsrf", ""), "why": "a test"}
+        fields = {"_xsrf": session.cookies.get("_xsrf", ""), "comment": "a test"}
         return session.post(f"{url}/feedback/hold", data=fields, headers=headers, timeout=30, allow_redirects=False)
 
 
@@ -155,7 +155,7 @@ def test_a_change_is_made_through_the_proxy(flower: Proxied, url: str) -> None:
         assert client.exists("feedback:hold")
         api = {"X-Requested-With": "a test"}
         with flower.visitor() as session:
-            resumed = session.post(f"{url}/api/feedback/resume", json={"why": "a test"}, headers=api, timeout=30)
+            resumed = session.post(f"{url}/api/feedback/resume", json={"comment": "a test"}, headers=api, timeout=30)
         assert resumed.status_code == 200, resumed.text
         assert not client.exists("feedback:hold")
 

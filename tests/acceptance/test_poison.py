@@ -131,7 +131,7 @@ def test_poison_is_kept_whole_and_the_worker_goes_on(poisoned: Running, poison: 
     assert row is not None
     kept = json.loads(row.raw or b"")
     assert kept["properties"]["delivery_tag"] == json.loads(poison)["properties"]["delivery_tag"]
-    assert row.answer
+    assert row.response_body
     poisoned.deliver()
     assert poisoned.worker.is_running
     eventually(lambda: not poisoned.broker.exists("unacked"), what="it is acknowledged")
@@ -250,7 +250,7 @@ def test_what_is_too_large_costs_no_memory_and_is_buried_with_its_beginning(pois
     rows = [eventually(poisoned.buried, what="a dead letter")]
     rows += [eventually(poisoned.buried, what="another") for _ in range(1)]
 
-    words = sorted(row.answer for row in rows if row is not None)
+    words = sorted(row.response_body for row in rows if row is not None)
     assert words[0].startswith(f"it is too large: {len(large)} bytes, of which {MAX_BYTES} are allowed")
     assert words[1] == f"its body unpacks to more than {MAX_BYTES} bytes"
     raws = {row.raw for row in rows if row is not None}

@@ -74,7 +74,7 @@ def test_ten_thousand_rows_with_a_kill_in_the_middle(
     """Both workers are killed with -9 at once, while rows go and are delivered; others go on. Each row arrives once."""
     wanted = _fill(store, ROWS)
     workers = [stack.start_worker(f"worker{number}") for number in (1, 2)]
-    plan = create(store.engine, EVERYTHING, by="test", rate=2000)
+    plan = create(store.engine, EVERYTHING, actor="test", rate=2000)
     eventually(lambda: find(store.engine, plan.id).progress.gone > ROWS / 3, timeout=60, what="a third has gone")
 
     for worker in workers:
@@ -100,14 +100,14 @@ def test_a_worker_takes_up_a_plan_by_itself_and_can_be_told_to_pause(
     """Whoever made it needs no Redis; what is paused stands still, and goes on when it is resumed."""
     _fill(store, 60)
     stack.start_worker()
-    plan = create(store.engine, EVERYTHING, by="test", rate=20)
+    plan = create(store.engine, EVERYTHING, actor="test", rate=20)
     eventually(lambda: find(store.engine, plan.id).progress.delivered, what="the first rows arrive")
 
-    pause(store.engine, plan.id, by="test")
+    pause(store.engine, plan.id, actor="test")
     eventually(lambda: not find(store.engine, plan.id).progress.enqueued, what="what went arrives")
     still = find(store.engine, plan.id)
     assert (still.state, still.progress.waiting > 0) == (ReplayState.PAUSED, True)
-    resume(store.engine, plan.id, by="test")
+    resume(store.engine, plan.id, actor="test")
 
     assert _ended(store, plan).progress.delivered == 60
     assert sandbox.received().delivered == 60
@@ -119,10 +119,10 @@ def test_a_cancelled_plan_leaves_the_rest_dead(
     """And what went is delivered, and known to be."""
     _fill(store, 60)
     stack.start_worker()
-    plan = create(store.engine, EVERYTHING, by="test", rate=20)
+    plan = create(store.engine, EVERYTHING, actor="test", rate=20)
     eventually(lambda: find(store.engine, plan.id).progress.delivered, what="the first rows arrive")
 
-    cancel(store.engine, plan.id, by="test")
+    cancel(store.engine, plan.id, actor="test")
 
     eventually(lambda: not find(store.engine, plan.id).progress.enqueued, what="what went arrives")
     progress = find(store.engine, plan.id).progress
@@ -139,7 +139,7 @@ def test_a_canary_that_is_refused_again_stops_the_plan(
     _fill(store, 50)
     stack.start_worker()
 
-    plan = create(store.engine, EVERYTHING, by="test", canary=2)
+    plan = create(store.engine, EVERYTHING, actor="test", canary=2)
 
     ended = _ended(store, plan)
     assert ended.state is ReplayState.STOPPED
@@ -156,7 +156,7 @@ def test_canaries_that_arrive_open_the_way_for_the_rest(
     _fill(store, 50)
     stack.start_worker()
 
-    ended = _ended(store, create(store.engine, EVERYTHING, by="test", canary=2))
+    ended = _ended(store, create(store.engine, EVERYTHING, actor="test", canary=2))
 
     assert (ended.state, ended.progress.delivered) == (ReplayState.FINISHED, 50)
     assert ended.canary_passed_at is not None
@@ -169,7 +169,7 @@ def test_a_plan_survives_a_purge_of_its_queue(
     """The message of the next step is gone; a worker finds the plan overdue and goes on."""
     _fill(store, 30)
     stack.start_worker()
-    plan = create(store.engine, EVERYTHING, by="test", rate=0.5)
+    plan = create(store.engine, EVERYTHING, actor="test", rate=0.5)
     eventually(lambda: broker.zcard("feedback-replays:delayed"), what="the next step waits for its time")
 
     command = [sys.executable, "-m", "celery", "-A", "worker", "purge", "-f", "-Q", "feedback-replays"]
@@ -187,7 +187,7 @@ def test_a_worker_for_feedback_alone_leaves_plans_to_others(
     """`-Q feedback` is an operator's word; a second worker for the other queue takes the plan up."""
     _fill(store, 10)
     stack.start_worker("feedback-only", ["-Q", "feedback"])
-    plan = create(store.engine, EVERYTHING, by="test")
+    plan = create(store.engine, EVERYTHING, actor="test")
     assert not workers_watch(broker)
 
     stack.start_worker("replays-only", ["-Q", "feedback-replays"])
@@ -213,7 +213,7 @@ def test_the_command_line_follows_a_replay_to_its_end(
             "--yes",
             "--canary",
             "1",
-            "--why",
+            "--comment",
             "mended",
         ],
         env=stack.environment,

@@ -56,7 +56,7 @@ def test_a_later_press_on_a_revoked_answer_is_delivered(
 ) -> None:
     """Also if the client gives both presses one task id. The first has ended as revoked, before anything is resumed."""
     request_id, before = str(uuid.uuid4()), _revoked(system)
-    system.stack.run("hold", "--reason", "a test")
+    system.stack.run("hold", "--comment", "a test")
     _press(client, request_id, status="true")
 
     revoke(system, client, request_id)
@@ -73,7 +73,7 @@ def test_a_later_press_on_a_revoked_answer_is_delivered(
 def test_a_press_of_our_producers_is_revoked_by_its_own_id(system: System, client: Celery) -> None:
     """The other press on the same answer, which waits as well, is delivered."""
     before = _revoked(system)
-    system.stack.run("hold", "--reason", "a test")
+    system.stack.run("hold", "--comment", "a test")
     event = system.enqueue(status=True)
     system.enqueue(event.request_id, status=False)
     first = json.loads(system.broker.lindex("feedback", -1) or b"")["headers"]["id"]

@@ -165,7 +165,7 @@ async def _from_a_coroutine(url: str) -> str:
 
 def _revoked(rights: Rights, operator: Operator) -> None:
     """One that waits in a hold by hand; and the workers are asked, and told."""
-    operator.run("hold", "--reason", "a test")
+    operator.run("hold", "--comment", "a test")
     event = an_event()
     with FeedbackProducer(rights.url("producer"), timeout=10) as producer:
         producer.enqueue_many([event])

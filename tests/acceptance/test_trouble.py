@@ -44,9 +44,9 @@ def test_a_certificate_that_cannot_be_trusted_gets_no_key(
         task = eventually(lambda: _failed(tasks, taken.request_id), what="Flower reports it as failed")
 
         with store.engine.connect() as connection:
-            row = connection.execute(select(DeadLetter.reason, DeadLetter.http_status, DeadLetter.answer)).one()
+            row = connection.execute(select(DeadLetter.reason, DeadLetter.http_status, DeadLetter.response_body)).one()
         assert (row.reason, row.http_status) == (Reason.EXHAUSTED, None)
-        assert row.answer.startswith("TLS failure: ")
+        assert row.response_body.startswith("TLS failure: ")
         assert task["exception"].startswith("dead letter: exhausted TLS failure: ")
         assert sandbox.received_for(taken.request_id).received == 0
 

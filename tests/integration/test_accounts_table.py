@@ -96,7 +96,7 @@ def test_stuck_rows_are_dead_again(store: DeadLetterStore) -> None:
     assert put_back_to_dead(store.engine, replaying(store.engine)) == ids
 
     rows = rows_of(store)
-    assert {(row.state, row.replay_count, row.note) for row in rows} == {
+    assert {(row.state, row.replay_count, row.comment) for row in rows} == {
         (State.DEAD, 1, "reconcile: its replay was nowhere to be found")
     }
     assert replaying(store.engine) == set()

@@ -74,9 +74,9 @@ def test_causes_are_counted_in_stretches_of_time(store: DeadLetterStore) -> None
     add(store, a_burial(an_event(org="c"), reason=Reason.FORBIDDEN, http_status=403, failed_at=NOON))
     found = causes_over_time(store.engine, true())
     assert [(cause.rows, cause.org, sum(cause.counts)) for cause in found.causes] == [(4, "a", 4), (2, None, 2)]
-    assert found.causes[0].line == "rejected 404: Request ID not found"
-    assert found.causes[0].first_died_at == NOON
-    assert found.causes[0].last_died_at == NOON + timedelta(minutes=32)
+    assert found.causes[0].summary == "rejected 404: Request ID not found"
+    assert found.causes[0].first_failed_at == NOON
+    assert found.causes[0].last_failed_at == NOON + timedelta(minutes=32)
     assert len(found.counts) == BUCKETS
     assert (found.counts[0], found.counts[-1], sum(found.counts)) == (4, 1, 6)
     assert found.begin is not None
@@ -91,8 +91,8 @@ def test_shares_are_counted_by_cause_org_and_state(store: DeadLetterStore) -> No
         add(store, a_burial(an_event(org=org)))
     line = "rejected 404: Request ID not found"
     assert shares(store.engine, true()) == [
-        Share(line=line, org="a", state=State.DEAD, rows=2),
-        Share(line=line, org="b", state=State.DEAD, rows=1),
+        Share(summary=line, org="a", state=State.DEAD, rows=2),
+        Share(summary=line, org="b", state=State.DEAD, rows=1),
     ]
 
 
@@ -125,4 +125,4 @@ def test_sqlite_counts_from_one_index_and_reads_no_row(sqlite_url: str) -> None:
     preview(store.engine, until)
     store.close()
     assert plans
-    assert all("COVERING INDEX ix_dead_letters_triage" in plan for plan in plans), plans
+    assert all("COVERING INDEX ix_dead_letters_statistics" in plan for plan in plans), plans

@@ -214,7 +214,7 @@ def test_a_loss_stays_told_until_it_is_taken(places: Places, table: DeadLetterSt
 def test_a_hold_by_hand_that_redis_lost_stands_again(places: Places, table: DeadLetterStore) -> None:
     """Nothing is handed out while an operator's hold is meant to stand; until it does the doctor is red."""
     hold = Hold(places.client, by="")
-    _run("hold", "--reason", "AquilaX migrates", "--by", "ann")
+    _run("hold", "--comment", "AquilaX migrates", "--actor", "ann")
     said = hold.state()
     places.client.flushall()
 

@@ -80,7 +80,7 @@ def text_of(answer: requests.Response) -> str:
 
 def bury_three(store: DeadLetterStore) -> list[int]:
     """Two of one cause and one of another."""
-    forbidden = a_burial(an_event(org="org-2"), reason=Reason.FORBIDDEN, http_status=403, answer="Not yours")
+    forbidden = a_burial(an_event(org="org-2"), reason=Reason.FORBIDDEN, http_status=403, response_body="Not yours")
     return [add(store, each) for each in (a_burial(), a_burial(failed_at=NOON + timedelta(minutes=5)), forbidden)]
 
 
@@ -113,7 +113,7 @@ def test_every_filter_narrows(flower: ServedFlower, browsed: DeadLetterStore) ->
         "org=org-2": 1,
         "group=group-1": 3,
         f"request_id={row.request_id}": 1,
-        f"cause={row.cause}": 2,
+        f"fingerprint={row.fingerprint}": 2,
         "since=2026-03-01T12:01": 1,
         "until=2026-03-01T12:01": 2,
         "state=delivered": 0,
@@ -152,7 +152,7 @@ def test_one_row_says_all_that_is_known(flower: ServedFlower, browsed: DeadLette
 
 def test_nothing_hostile_reaches_the_page_unescaped(flower: ServedFlower, browsed: DeadLetterStore) -> None:
     """An answer, an org, a note and a raw message may hold anything."""
-    row_id = add(browsed, a_burial(an_event(org=HOSTILE, group=HOSTILE), answer=HOSTILE))
+    row_id = add(browsed, a_burial(an_event(org=HOSTILE, group=HOSTILE), response_body=HOSTILE))
     raw = add(browsed, _invalid(HOSTILE.encode()))
     for path in (
         "/feedback/dead-letters",
@@ -190,7 +190,7 @@ def _invalid(raw: bytes) -> DeadLetterRecord:
         attempts=0,
         event=None,
         dedup_key="0" * 64,
-        answer="no event",
+        response_body="no event",
         raw=raw,
     )
 
@@ -214,13 +214,13 @@ def test_a_replay_is_planned_as_it_was_seen(flower: ServedFlower, browsed: DeadL
     """The form leads to its progress, and the audit knows who, what and why."""
     bury_three(browsed)
     sent = flower.session().send(
-        "/feedback/dead-letters/replay", reason="rejected", rate="20", canary="1", why="mended", expected="2"
+        "/feedback/dead-letters/replay", reason="rejected", rate="20", canary="1", comment="mended", expected="2"
     )
     assert sent.status_code == 303
     (plan,) = plans(browsed.engine)
     assert sent.headers["Location"] == f"/feedback/replays/{plan.id}"
-    assert (plan.total, plan.rate, plan.canary, plan.why) == (2, 20.0, 1, "mended")
-    assert plan.who == "without login, from 127.0.0.1"
+    assert (plan.total, plan.rate, plan.canary, plan.comment) == (2, 20.0, 1, "mended")
+    assert plan.actor == "without login, from 127.0.0.1"
     assert "mended" in text_of(flower.get(f"/feedback/replays/{plan.id}"))
     assert "mended" in text_of(flower.get("/feedback/replays"))
     audit = text_of(flower.get("/feedback/audit"))
@@ -237,7 +237,7 @@ def test_what_has_changed_since_the_preview_is_looked_at_again(flower: ServedFlo
     """Nobody replays, or discards, another number of rows than they have seen."""
     bury_three(browsed)
     for action in ("replay", "discard"):
-        sent = flower.session().send(f"/feedback/dead-letters/{action}", why="mended", expected="2")
+        sent = flower.session().send(f"/feedback/dead-letters/{action}", comment="mended", expected="2")
         assert sent.status_code == 409
         assert "there were 2 rows in the preview, and there are 3 now" in text_of(sent)
         assert 'value="mended"' in sent.text
@@ -252,7 +252,7 @@ def test_what_dies_after_the_preview_is_not_taken(flower: ServedFlower, browsed:
     until = re.search(r'name="until" value="([^"]+)"', page)
     assert until is not None
     add(browsed, a_burial(failed_at=NOON.replace(year=NOON.year + 50)))
-    sent = flower.session().send("/feedback/dead-letters/replay", until=until[1], why="mended", expected="3")
+    sent = flower.session().send("/feedback/dead-letters/replay", until=until[1], comment="mended", expected="3")
     assert sent.status_code == 303
     assert plans(browsed.engine)[0].total == 3
 
@@ -261,20 +261,20 @@ def test_a_change_needs_a_reason(flower: ServedFlower, browsed: DeadLetterStore)
     """Whoever looks later wants to know why."""
     bury_three(browsed)
     for path in ("/feedback/dead-letters/replay", "/feedback/dead-letters/discard", "/feedback/hold"):
-        assert flower.session().send(path, why="  ").status_code == 400
+        assert flower.session().send(path, comment="  ").status_code == 400
     assert not actions(browsed.engine)
 
 
 def test_a_discard_is_carried_out_and_noted(flower: ServedFlower, browsed: DeadLetterStore) -> None:
     """In the background, with a page of its own; each row says why."""
     ids = bury_three(browsed)
-    sent = flower.session().send("/feedback/dead-letters/discard", id=ids[0], why="left us", expected="1")
+    sent = flower.session().send("/feedback/dead-letters/discard", id=ids[0], comment="left us", expected="1")
     assert sent.status_code == 303
     eventually(lambda: "1 of 1 discarded: done" in text_of(flower.get(sent.headers["Location"])), what="it is done")
     row = row_of(browsed, ids[0])
-    assert (row.state, row.note) == (State.DISCARDED, "left us")
+    assert (row.state, row.comment) == (State.DISCARDED, "left us")
     (action,) = actions(browsed.engine)
-    assert (action.action, action.why) == ("discard", "left us")
+    assert (action.action, action.comment) == ("discard", "left us")
     assert flower.get("/feedback/discards/4711").status_code == 404
 
 
@@ -282,10 +282,10 @@ def test_a_replay_is_paused_resumed_and_cancelled(flower: ServedFlower, browsed:
     """By its buttons; and what can't be done is said."""
     bury_three(browsed)
     visitor = flower.session()
-    visitor.send("/feedback/dead-letters/replay", why="mended", expected="3")
+    visitor.send("/feedback/dead-letters/replay", comment="mended", expected="3")
     number = plans(browsed.engine)[0].id
     for what, state in (("pause", "paused"), ("resume", "planned"), ("cancel", "cancelled")):
-        assert visitor.send(f"/feedback/replays/{number}/{what}", why="so").status_code == 303
+        assert visitor.send(f"/feedback/replays/{number}/{what}", comment="so").status_code == 303
         assert state in text_of(flower.get(f"/feedback/replays/{number}"))
     assert visitor.send(f"/feedback/replays/{number}/resume").status_code == 409
     assert visitor.send("/feedback/replays/4711/pause").status_code == 404
@@ -299,7 +299,7 @@ def test_a_replay_is_paused_resumed_and_cancelled(flower: ServedFlower, browsed:
 def test_an_operator_holds_and_resumes(flower: ServedFlower, browsed: DeadLetterStore) -> None:
     """The overview says why, and the audit who."""
     visitor = flower.session()
-    assert visitor.send("/feedback/hold", why="AquilaX migrates").status_code == 303
+    assert visitor.send("/feedback/hold", comment="AquilaX migrates").status_code == 303
     assert "Nothing is being delivered: AquilaX migrates" in text_of(flower.get("/feedback"))
     assert flower.get("/api/feedback/overview").json()["hold"]["reason"] == "AquilaX migrates"
     assert visitor.send("/feedback/resume").status_code == 303
@@ -311,13 +311,13 @@ def test_an_operator_holds_and_resumes(flower: ServedFlower, browsed: DeadLetter
 @pytest.mark.usefixtures("browsed")
 def test_only_what_can_be_done_is_offered(flower: ServedFlower) -> None:
     """Hold where nothing is held, with a reason; else resume. To resume when nothing is held leaves no trace."""
-    assert 'name="why" required' in flower.get("/feedback").text
+    assert 'name="comment" required' in flower.get("/feedback").text
     assert 'action="/feedback/resume"' not in flower.get("/feedback").text
     visitor = flower.session()
     assert visitor.send("/feedback/resume").headers["Location"] == "/feedback"
     assert flower.post("/api/feedback/resume", json={}, headers=API).json() == {"held": False, "recorded": False}
     assert flower.get("/api/feedback/audit").json()["actions"] == []
-    visitor.send("/feedback/hold", why="so")
+    visitor.send("/feedback/hold", comment="so")
     held = flower.get("/feedback")
     assert "Held by somebody without login (127.0.0.1)" in text_of(held)
     assert 'action="/feedback/hold"' not in held.text
@@ -353,7 +353,7 @@ def test_a_replay_that_no_worker_brings_forward_is_told(
 ) -> None:
     """On its own page and on the Overview: a worker with `-Q feedback` alone takes no step of it."""
     add(sqlite_store, a_burial())
-    plan = create(sqlite_store.engine, Selection(), by="a test")
+    plan = create(sqlite_store.engine, Selection(), actor="a test")
     with a_flower(valkey, sqlite_url) as flower, valkey.client() as client:
         told = [text_of(flower.get(path)) for path in ("/feedback", f"/feedback/replays/{plan.id}")]
         record = flower.get("/api/feedback/overview").json()["replays"]
@@ -381,7 +381,7 @@ def test_a_hold_for_a_wrong_key_is_red_and_can_be_held_by_hand_besides(
         assert all(f'action="/feedback/{what}"' in page.text for what in ("hold", "resume"))
 
         visitor = flower.session()
-        visitor.send("/feedback/hold", why="maintenance")
+        visitor.send("/feedback/hold", comment="maintenance")
         both = flower.get("/feedback")
         assert 'class="alert alert-danger feedback-hold"' in both.text
         assert "Nothing is being delivered: maintenance" in text_of(both)
@@ -431,17 +431,17 @@ def test_the_overview_does_not_call_an_emptied_redis_balanced(
 def test_a_replay_says_what_its_rows_had_died_of_then(flower: ServedFlower, browsed: DeadLetterStore) -> None:
     """Later deaths change the row, and not the history: by its words, or by its fingerprint if these are gone."""
     ids = bury_three(browsed)
-    flower.session().send("/feedback/dead-letters/replay", id=ids[2], why="mended", expected="1")
+    flower.session().send("/feedback/dead-letters/replay", id=ids[2], comment="mended", expected="1")
     (plan,) = plans(browsed.engine)
     path = f"/feedback/replays/{plan.id}"
     assert "forbidden 403: Not yours" in text_of(flower.get(path))
-    forbidden = row_of(browsed, ids[2]).cause
+    forbidden = row_of(browsed, ids[2]).fingerprint
     changed = fingerprint_of(Reason.EXHAUSTED, 503, "Away")
     with browsed.engine.begin() as connection:
-        values = {"cause": changed.fingerprint, "cause_line": changed.line}
+        values = {"fingerprint": changed.fingerprint, "summary": changed.summary}
         connection.execute(update(DeadLetter).where(DeadLetter.id == ids[2]).values(values))
     assert f"cause {forbidden}; last died of exhausted 503: Away" in text_of(flower.get(path))
-    add(browsed, a_burial(reason=Reason.FORBIDDEN, http_status=403, answer="Not yours"))
+    add(browsed, a_burial(reason=Reason.FORBIDDEN, http_status=403, response_body="Not yours"))
     page = text_of(flower.get(path))
     assert "forbidden 403: Not yours" in page
     assert "exhausted 503" not in page
@@ -450,7 +450,7 @@ def test_a_replay_says_what_its_rows_had_died_of_then(flower: ServedFlower, brow
 def test_a_stopped_replay_says_what_was_not_sent(flower: ServedFlower, browsed: DeadLetterStore) -> None:
     """What waits in an ended replay waits for nothing; the pill does not say that it finished."""
     ids = bury_three(browsed)
-    flower.session().send("/feedback/dead-letters/replay", why="mended", rate="1", expected="3")
+    flower.session().send("/feedback/dead-letters/replay", comment="mended", rate="1", expected="3")
     (plan,) = plans(browsed.engine)
     path = f"/feedback/replays/{plan.id}"
     assert "enqueued in about" in text_of(flower.get(path))
@@ -472,7 +472,9 @@ def test_a_stopped_replay_says_what_was_not_sent(flower: ServedFlower, browsed: 
     assert f'href="{rest}"' in flower.get(path).text
     assert "2 rows" in text_of(flower.get(rest))
     assert flower.get(f"/api{path}").json()["died_of"][0]["rows"] == 1
-    made = flower.session().send("/feedback/dead-letters/replay", rest_of=plan.id, why="rest", rate="1", expected="2")
+    made = flower.session().send(
+        "/feedback/dead-letters/replay", rest_of=plan.id, comment="rest", rate="1", expected="2"
+    )
     assert made.status_code == 303
     assert "Replay the rest" not in text_of(flower.get(path))
     assert f"dead, not sent by replay {plan.id}" in text_of(flower.get(made.headers["Location"]))
@@ -501,7 +503,7 @@ def test_buttons_are_there_for_what_can_be_taken(flower: ServedFlower, browsed: 
     assert "Replay all 1 dead… Discard all 1 dead…" in text_of(every)
     assert 'href="/feedback/dead-letters/replay"' in every.text
     causes = flower.get("/feedback/dead-letters?state=any").text
-    assert 'href="/feedback/dead-letters/replay?cause=' in causes
+    assert 'href="/feedback/dead-letters/replay?fingerprint=' in causes
     assert "replay?state=any" not in causes
     assert "<details open" in flower.get(f"{rows}?state=any").text.replace(' class="detail-card feedback-filters"', "")
 
@@ -521,7 +523,7 @@ def test_no_replay_is_offered_of_what_another_replay_has(flower: ServedFlower, b
         'class="btn btn-primary" href="/feedback/dead-letters/replay' in flower.get(each).text for each in pages[1:]
     )
     assert flower.get(pages[0]).text.count('btn-primary" href="/feedback/dead-letters/replay') == 2
-    flower.session().send("/feedback/dead-letters/replay", reason="rejected", why="mended", rate="1", expected="2")
+    flower.session().send("/feedback/dead-letters/replay", reason="rejected", comment="mended", rate="1", expected="2")
 
     assert flower.get(pages[0]).text.count('btn-primary" href="/feedback/dead-letters/replay') == 1
     assert "Replay all 1…" in text_of(flower.get(pages[1]))
@@ -533,7 +535,7 @@ def test_no_replay_is_offered_of_what_another_replay_has(flower: ServedFlower, b
 def test_what_to_do_is_said_beside_the_cause(flower: ServedFlower, browsed: DeadLetterStore) -> None:
     """Of a cause's rows and of one row."""
     row = row_of(browsed, bury_three(browsed)[2])
-    for path in (f"/feedback/dead-letters/rows?cause={row.cause}", f"/feedback/dead-letters/{row.id}"):
+    for path in (f"/feedback/dead-letters/rows?fingerprint={row.fingerprint}", f"/feedback/dead-letters/{row.id}"):
         assert "Give the key the permission for this org or group" in text_of(flower.get(path))
 
 
@@ -582,17 +584,22 @@ def test_the_api_does_what_the_pages_do(flower: ServedFlower, browsed: DeadLette
     """With JSON, a header of one's own, and no cookie."""
     bury_three(browsed)
     made = flower.post(
-        "/api/feedback/replays", json={"reason": ["rejected"], "rate": 5, "canary": 0, "why": "mended"}, headers=API
+        "/api/feedback/replays", json={"reason": ["rejected"], "rate": 5, "canary": 0, "comment": "mended"}, headers=API
     )
     assert made.status_code == 201
     number = made.json()["id"]
-    steered = flower.post(f"/api/feedback/replays/{number}/cancel", json={"why": "no"}, headers=API)
+    steered = flower.post(f"/api/feedback/replays/{number}/cancel", json={"comment": "no"}, headers=API)
     assert steered.json()["state"] == "cancelled"
-    begun = flower.post("/api/feedback/discards", json={"org": "org-2", "why": "left us", "expected": 1}, headers=API)
+    begun = flower.post(
+        "/api/feedback/discards", json={"org": "org-2", "comment": "left us", "expected": 1}, headers=API
+    )
     assert begun.status_code == 202
     path = f"/api/feedback/discards/{begun.json()['id']}"
     assert eventually(lambda: flower.get(path).json()["ended"], what="it is done")
-    assert flower.post("/api/feedback/hold", json={"why": "so"}, headers=API).json() == {"held": True, "recorded": True}
+    assert flower.post("/api/feedback/hold", json={"comment": "so"}, headers=API).json() == {
+        "held": True,
+        "recorded": True,
+    }
     assert flower.post("/api/feedback/resume", json={}, headers=API).json()["held"] is False
     assert [done["action"] for done in flower.get("/api/feedback/audit").json()["actions"]] == [
         "resume",
@@ -604,7 +611,9 @@ def test_the_api_does_what_the_pages_do(flower: ServedFlower, browsed: DeadLette
     assert flower.get("/api/feedback/replays").json()["replays"][0]["id"] == number
 
 
-@pytest.mark.parametrize("document", [b"[]", b"{", b'{"orgs": "x", "why": "y"}', b'{"rate": "fast", "why": "y"}'])
+@pytest.mark.parametrize(
+    "document", [b"[]", b"{", b'{"orgs": "x", "comment": "y"}', b'{"rate": "fast", "comment": "y"}']
+)
 def test_the_api_refuses_what_it_does_not_understand(
     flower: ServedFlower, browsed: DeadLetterStore, document: bytes
 ) -> None:
@@ -646,7 +655,7 @@ def test_without_the_database_a_page_says_what_to_do(valkey: RedisServer, sqlite
         assert overview.status_code == 503
         assert "The database can't be used." in overview.text
         assert re.search(r"Queued 0", text_of(overview))
-        assert flower.session().send("/feedback/hold", why="so").headers["Location"] == "/feedback?unrecorded=1"
+        assert flower.session().send("/feedback/hold", comment="so").headers["Location"] == "/feedback?unrecorded=1"
         upgrade(sqlite_url)
         assert flower.get("/feedback/dead-letters").status_code == 200
 
@@ -663,7 +672,7 @@ def test_without_redis_a_page_says_what_to_do(sqlite_store: DeadLetterStore, sql
         assert re.search(r"Dead letters 3", text_of(overview))
         assert "/feedback/hold" not in overview.text
         assert flower.get("/feedback/dead-letters").status_code == 200
-        answer = flower.session().send("/feedback/hold", why="so")
+        answer = flower.session().send("/feedback/hold", comment="so")
         assert answer.status_code == 503
         assert "FEEDBACK_BROKER_URL" in answer.text
         assert "hush" not in answer.text

@@ -41,8 +41,8 @@ def test_findings_stand_on_the_overview_with_their_advice(
     """Books that do not balance are red, a paused replay is yellow: found within one examination, without a button."""
     places.count(accepted=5, delivered=2, written_off=1)
     add(sqlite_store, a_burial())
-    plan = create(sqlite_store.engine, Selection(), by="alice")
-    pause(sqlite_store.engine, plan.id, by="alice")
+    plan = create(sqlite_store.engine, Selection(), actor="alice")
+    pause(sqlite_store.engine, plan.id, actor="alice")
 
     first = flower.get("/feedback")
     eventually(lambda: flower.get("/api/feedback/overview").json()["doctor"]["at"], what="it is examined")

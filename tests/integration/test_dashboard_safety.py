@@ -97,7 +97,7 @@ def test_without_a_login_nothing_is_shown_beyond_loopback(
             assert "--basic-auth" in answer.text
             assert "Request ID" not in answer.text
         for path in JSON_POSTS:
-            assert flower.post(path, json={"why": "so"}, headers=API).status_code == 403
+            assert flower.post(path, json={"comment": "so"}, headers=API).status_code == 403
         assert untouched(store, valkey)
 
 
@@ -128,7 +128,7 @@ def test_with_a_password_nobody_else_comes_in(
                 assert answer.headers["WWW-Authenticate"].startswith("Basic")
                 assert "Request ID" not in answer.text
         for path in JSON_POSTS:
-            assert flower.post(path, json={"why": "so"}, headers=API).status_code == 401
+            assert flower.post(path, json={"comment": "so"}, headers=API).status_code == 401
         assert untouched(store, valkey)
         assert flower.get("/feedback/dead-letters", auth=ANN).status_code == 200
 
@@ -138,9 +138,9 @@ def test_the_audit_knows_whose_password_it_was(
 ) -> None:
     """The name, and not the password."""
     with serve(**LOGIN) as flower:
-        assert flower.session(auth=ANN).send("/feedback/hold", why="so").status_code == 303
+        assert flower.session(auth=ANN).send("/feedback/hold", comment="so").status_code == 303
         assert flower.post("/api/feedback/resume", json={}, headers=API, auth=ANN).status_code == 200
-        assert {action.who for action in actions(store.engine)} == {"ann"}
+        assert {action.actor for action in actions(store.engine)} == {"ann"}
         assert "secret" not in flower.get("/feedback/audit", auth=ANN).text
 
 
@@ -156,15 +156,15 @@ def test_with_an_account_elsewhere_one_logs_in_first(
         for name in API_PAGES:
             assert flower.get(f"/api/feedback/{name}").status_code == 401
         for path in JSON_POSTS:
-            assert flower.post(path, json={"why": "so"}, headers=API).status_code == 401
+            assert flower.post(path, json={"comment": "so"}, headers=API).status_code == 401
         for path in FORM_POSTS:
-            assert flower.post(path, data={"why": "so"}).status_code == 403
+            assert flower.post(path, data={"comment": "so"}).status_code == 403
         assert untouched(store, valkey)
 
         logged_in = _logged_in(flower)
-        assert logged_in.send("/feedback/hold", why="so").status_code == 303
-        assert actions(store.engine)[0].who == "ann@example.com"
-        assert _logged_in(flower, "bob@example.com").send("/feedback/hold", why="so").status_code == 403
+        assert logged_in.send("/feedback/hold", comment="so").status_code == 303
+        assert actions(store.engine)[0].actor == "ann@example.com"
+        assert _logged_in(flower, "bob@example.com").send("/feedback/hold", comment="so").status_code == 403
 
 
 def _logged_in(flower: ServedFlower, user: str = "ann@example.com") -> Visitor:
@@ -194,10 +194,10 @@ def test_a_form_of_another_site_changes_nothing(
                 {"Origin": "null"},
                 {"Origin": "https://attacker.example"},
             ):
-                assert visitor.send(path, headers=headers, why="so", expected="1").status_code == 403, headers
-            tokenless = visitor.session.post(f"{flower.url}{path}", data={"why": "so", "expected": "1"})
+                assert visitor.send(path, headers=headers, comment="so", expected="1").status_code == 403, headers
+            tokenless = visitor.session.post(f"{flower.url}{path}", data={"comment": "so", "expected": "1"})
             assert tokenless.status_code == 403
-            wrong = visitor.session.post(f"{flower.url}{path}", data={"why": "so", "_xsrf": "x" * 32})
+            wrong = visitor.session.post(f"{flower.url}{path}", data={"comment": "so", "_xsrf": "x" * 32})
             assert wrong.status_code == 403
         assert untouched(store, valkey)
 
@@ -212,7 +212,7 @@ def test_the_api_takes_only_what_no_foreign_page_can_send(
     """JSON with a header of its own; a browser asks first (CORS), and is told no. A browser's login changes nothing."""
     with serve(**mode) as flower:
         visitor = _logged_in(flower) if mode is OAUTH else flower.session(auth=ANN if mode is LOGIN else None)
-        body, json_type = b'{"why": "so"}', {"Content-Type": "application/json"}
+        body, json_type = b'{"comment": "so"}', {"Content-Type": "application/json"}
         for path in JSON_POSTS:
             for headers in (
                 {"Content-Type": "text/plain"} | API,
@@ -252,11 +252,11 @@ def test_read_only_is_read_only(
             assert answer.status_code in {200, 404}
             assert 'method="post"' not in answer.text
         for path in FORM_POSTS:
-            answer = flower.session().send(path, why="so", expected="1")
+            answer = flower.session().send(path, comment="so", expected="1")
             assert answer.status_code == 403
             assert "read-only" in answer.text
         for path in JSON_POSTS:
-            assert flower.post(path, json={"why": "so"}, headers=API).status_code == 403
+            assert flower.post(path, json={"comment": "so"}, headers=API).status_code == 403
         assert untouched(store, valkey)
 
 
@@ -268,8 +268,8 @@ def test_nothing_is_changed_by_looking(
         for path in ("/feedback/hold", "/feedback/resume", "/feedback/replays/1/pause", "/api/feedback/hold"):
             assert flower.get(path).status_code == 405
         for path in (
-            "/feedback/dead-letters/replay?why=so&expected=1",
-            "/feedback/dead-letters/discard?why=so&expected=1",
+            "/feedback/dead-letters/replay?comment=so&expected=1",
+            "/feedback/dead-letters/discard?comment=so&expected=1",
         ):
             assert flower.get(path).status_code == 200
         assert untouched(store, valkey)

@@ -74,8 +74,8 @@ def _states(table: DeadLetterStore) -> list[State]:
 
 def test_a_list_in_a_pipe_has_one_line_a_row(table: DeadLetterStore) -> None:
     """Tabs between the columns, the newest death first, and a line break in an answer breaks no line."""
-    _bury(table, 1, answer="first")
-    _bury(table, 1, answer="two\nlines", failed_at=NOON + timedelta(hours=1))
+    _bury(table, 1, response_body="first")
+    _bury(table, 1, response_body="two\nlines", failed_at=NOON + timedelta(hours=1))
 
     ended = _say("list")
 
@@ -105,9 +105,10 @@ def test_a_list_is_of_the_dead_and_counts_the_others(table: DeadLetterStore) -> 
 
     assert [row["id"] for row in json.loads(_say("list", "--json").stdout)] == [dead]
     assert _say("list").stderr == "1 of 1 shown\n1 more in other states: --state any shows them\n"
-    assert [cause["rows"] for cause in json.loads(_say("list", "--by", "cause", "--json").stdout)] == [1]
+    assert [cause["rows"] for cause in json.loads(_say("list", "--group-by", "fingerprint", "--json").stdout)] == [1]
     assert [
-        cause["rows"] for cause in json.loads(_say("list", "--by", "cause", "--json", "--state", "any").stdout)
+        cause["rows"]
+        for cause in json.loads(_say("list", "--group-by", "fingerprint", "--json", "--state", "any").stdout)
     ] == [2]
     assert _say("list", "--state", "any").stderr == "2 of 2 shown\n"
     assert _say("list", "--state", "delivered").stderr == "1 of 1 shown\n"
@@ -125,16 +126,16 @@ def test_a_list_as_json_has_the_fields_names_of_the_api(table: DeadLetterStore) 
 def test_a_list_by_cause_counts(table: DeadLetterStore) -> None:
     """And the cause that it prints is what the filter takes; it is called so wherever it stands."""
     _bury(table, 3)
-    _bury(table, 1, http_status=400, answer="bad")
+    _bury(table, 1, http_status=400, response_body="bad")
 
-    head, first, second = (line.split("\t") for line in _say("list", "--by", "cause").stdout.splitlines())
+    head, first, second = (line.split("\t") for line in _say("list", "--group-by", "fingerprint").stdout.splitlines())
 
     assert (first[0], second[0]) == ("3", "1")
-    assert len(json.loads(_say("list", "--json", "--cause", second[1]).stdout)) == 1
-    (row,) = json.loads(_say("list", "--by", "cause", "--json", "--cause", second[1]).stdout)
-    assert (row["rows"], row["cause"], row["cause_line"]) == (1, second[1], "rejected 400: bad")
-    assert "cause" in head
-    assert "cause" in _say("list").stdout.splitlines()[0].split("\t")
+    assert len(json.loads(_say("list", "--json", "--fingerprint", second[1]).stdout)) == 1
+    (row,) = json.loads(_say("list", "--group-by", "fingerprint", "--json", "--fingerprint", second[1]).stdout)
+    assert (row["rows"], row["fingerprint"], row["summary"]) == (1, second[1], "rejected 400: bad")
+    assert "fingerprint" in head
+    assert "fingerprint" in _say("list").stdout.splitlines()[0].split("\t")
 
 
 @pytest.mark.parametrize(
@@ -171,7 +172,7 @@ def test_one_dead_letter_is_shown_whole(table: DeadLetterStore) -> None:
     """By its id or by its request_id, for people and for programs; one that is not there is said not to be."""
     table.add(a_burial(an_event(request_id=REQUEST_ID)))
 
-    assert "answer:             Request ID not found" in _say("show", 1).stdout
+    assert "response_body:      Request ID not found" in _say("show", 1).stdout
     assert "status:             true" in _say("show", REQUEST_ID).stdout
     assert json.loads(_say("show", 1, "--json").stdout)[0]["raw_base64"] is None
     assert _say("show", 2).stderr == "Error: there is no dead letter 2\n"
@@ -206,7 +207,7 @@ def test_ids_that_can_not_be_replayed_are_told_and_the_others_are(table: DeadLet
     """Each with what to do; the exit status says that not everything asked for was done."""
     dead, discarded, delivered, replaying = _bury(table, 4)
     (elsewhere,) = _bury(table, 1, event=an_event(org="org-2"))
-    _say("discard", discarded, "--note", "x")
+    _say("discard", discarded, "--comment", "x")
     settle(table, delivered, State.DELIVERED)
     _say("replay", replaying)
 
@@ -223,7 +224,7 @@ def test_ids_that_can_not_be_replayed_are_told_and_the_others_are(table: DeadLet
     assert _queued(queue) == [replaying, dead]
 
 
-@pytest.mark.parametrize("arguments", [["replay"], ["replay", "--dry-run"], ["discard", "--note", "x"]])
+@pytest.mark.parametrize("arguments", [["replay"], ["replay", "--dry-run"], ["discard", "--comment", "x"]])
 def test_an_id_that_is_not_there_is_told(table: DeadLetterStore, arguments: list[str]) -> None:  # noqa: ARG001 - the settings
     """Also by a dry run."""
     ended = _say(*arguments, 999)
@@ -260,14 +261,14 @@ def test_a_dry_run_changes_nothing(table: DeadLetterStore, queue: redis.Redis) -
     found = json.loads(_say("replay", "--dry-run", "--json").stdout)
     assert (found["would_replay"], found["invalid"], found["elsewhere"], found["seconds"]) == (20, 0, 0, None)
     assert (found["by_cause"][0]["rows"], found["by_org"]) == (20, [{"name": "org-1", "words": "org-1", "rows": 20}])
-    assert _say("discard", "--dry-run", "--note", "x").stdout == "would discard 20\n"
+    assert _say("discard", "--dry-run", "--comment", "x").stdout == "would discard 20\n"
     assert _queued(queue) == []
     assert _states(table) == [State.DEAD] * 20
 
 
 @pytest.mark.parametrize(
     ("rows", "arguments"),
-    [(11, ["replay", "--org", "org-1"]), (1, ["replay"]), (1, ["discard", "--note", "x"])],
+    [(11, ["replay", "--org", "org-1"]), (1, ["replay"]), (1, ["discard", "--comment", "x"])],
     ids=["many rows", "no filter", "no filter to discard"],
 )
 def test_where_nobody_can_be_asked_many_rows_need_a_yes(
@@ -309,7 +310,7 @@ def test_on_a_terminal_long_work_has_a_bar(table: DeadLetterStore) -> None:
 
 def test_on_a_terminal_a_list_fits_the_screen(table: DeadLetterStore) -> None:
     """One line a row, cut where the screen ends."""
-    _bury(table, 1, answer="no " + "x" * 100)
+    _bury(table, 1, response_body="no " + "x" * 100)
 
     head, row, *_ = _on_a_terminal("list").splitlines()
 
@@ -407,9 +408,9 @@ def test_a_discard_keeps_the_reason(table: DeadLetterStore) -> None:
     """For whoever reads the row later; a discarded row is not discarded twice."""
     ids = _bury(table, 2)
 
-    assert _say("discard", ids[0], "--note", "load test").stdout == "discarded 1\n"
-    assert json.loads(_say("discard", *ids, "--note", "another", "--json").stdout) == {"discarded": 1}
-    assert [row.note for row in rows_of(table)] == ["load test", "another"]
+    assert _say("discard", ids[0], "--comment", "load test").stdout == "discarded 1\n"
+    assert json.loads(_say("discard", *ids, "--comment", "another", "--json").stdout) == {"discarded": 1}
+    assert [row.comment for row in rows_of(table)] == ["load test", "another"]
 
 
 def test_a_replay_whose_command_is_killed_goes_on(table: DeadLetterStore, queue: redis.Redis) -> None:
@@ -491,7 +492,7 @@ def test_what_fits_no_row_is_said_and_a_replay_that_is_not_there_is_refused() ->
     nothing = _say("replay", "--org", "nowhere", "--yes")
     assert (nothing.exit_code, nothing.stdout) == (0, "nothing to replay: no dead letter fits\n")
 
-    for command in (["list"], ["replay", "--yes"], ["discard", "--note", "x", "--yes"], ["export"]):
+    for command in (["list"], ["replay", "--yes"], ["discard", "--comment", "x", "--yes"], ["export"]):
         refused = _say(*command, "--rest-of", 7)
 
         assert refused.exit_code == 2, command
@@ -553,10 +554,10 @@ def test_an_export_needs_no_more_memory_for_more_rows(table: DeadLetterStore, tm
 
 def _fill(table: DeadLetterStore, rows: int) -> None:
     """Many copies of one row, quickly, each with an answer of full length."""
-    table.add(a_burial(answer="x" * 4096))
+    table.add(a_burial(response_body="x" * 4096))
     columns = (
-        "request_id, status, org, org_group, occurred_at, reason, http_status, answer, cause, cause_line, attempts, "
-        "first_enqueued_at, failed_at, state, note, replay_count"
+        "request_id, status, org, org_group, occurred_at, reason, http_status, response_body, fingerprint, summary, "
+        "attempts, first_enqueued_at, failed_at, state, comment, replay_count"
     )
     with table.engine.begin() as connection:
         connection.exec_driver_sql(
@@ -566,7 +567,7 @@ def _fill(table: DeadLetterStore, rows: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "command", [["list"], ["show", "1"], ["replay", "--yes"], ["discard", "1", "--note", "x"], ["export"]]
+    "command", [["list"], ["show", "1"], ["replay", "--yes"], ["discard", "1", "--comment", "x"], ["export"]]
 )
 def test_without_a_table_every_command_says_what_to_say(
     sqlite_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: list[str]

@@ -28,9 +28,9 @@ if TYPE_CHECKING:
 LONG_AGO = datetime.now(UTC) - timedelta(days=100)
 BEFORE = datetime.now(UTC) - timedelta(days=90)
 
-_COUNTS = ("total", "elsewhere", "invalid", "canary", "canary_until", "turn")
+_COUNTS = ("total", "elsewhere", "invalid", "canary", "canary_until", "step_number")
 _A_PLAN: dict[str, Any] = {"state": ReplayState.FINISHED, "created_at": LONG_AGO}
-_A_PLAN |= dict.fromkeys(("selection", "who", "why", "stopped_because"), "") | dict.fromkeys(_COUNTS, 0)
+_A_PLAN |= dict.fromkeys(("selection", "actor", "comment", "stopped_because"), "") | dict.fromkeys(_COUNTS, 0)
 
 
 def _settled(store: DeadLetterStore, *row_ids: int, state: State = State.DELIVERED, at: datetime = LONG_AGO) -> None:
@@ -108,12 +108,12 @@ def test_it_goes_in_steps_that_can_be_stopped(store: DeadLetterStore) -> None:
 def _plan(store: DeadLetterStore, *, rows: int, **times: Any) -> int:
     """A plan as it is in the table, with so many rows."""
     with store.engine.begin() as connection:
-        values = _A_PLAN | {"run": uuid4().hex, "total": rows} | times
+        values = _A_PLAN | {"name": uuid4().hex, "total": rows} | times
         key = connection.execute(insert(Replay).values(values)).inserted_primary_key
         assert key is not None
         plan: int = key[0]
         if rows:
-            row = {"replay_id": plan, "state": RowState.DELIVERED, "was": State.DEAD, "cause": "c", "note": ""}
+            row = {"replay_id": plan, "state": RowState.DELIVERED, "was": State.DEAD, "fingerprint": "c", "comment": ""}
             connection.execute(insert(ReplayRow), [row | {"dead_letter_id": n, "position": n} for n in range(rows)])
     return plan
 

@@ -35,8 +35,8 @@ EVERYTHING = Selection()
         (Selection(since=NOON + timedelta(hours=1)), [2, 3]),
         (Selection(until=NOON + timedelta(hours=1)), [1]),
         (Selection(states=(State.DISCARDED,)), [3]),
-        (Selection(causes=("732a1c19a072",)), [1, 3]),
-        (Selection(causes=("732a1c19a072",), orgs=("org-2",)), []),
+        (Selection(fingerprints=("732a1c19a072",)), [1, 3]),
+        (Selection(fingerprints=("732a1c19a072",), orgs=("org-2",)), []),
     ],
 )
 def test_filters_choose_the_rows_that_fit_all_of_them(
@@ -58,15 +58,15 @@ def test_filters_choose_the_rows_that_fit_all_of_them(
 
 def test_causes_are_counted_the_most_frequent_first(store: DeadLetterStore) -> None:
     """What to mend first at 3 a.m."""
-    store.add(a_burial(answer="boom 1", http_status=400))
+    store.add(a_burial(response_body="boom 1", http_status=400))
     for hour in (1, 2):
-        store.add(a_burial(answer=f"job {hour} not found", failed_at=NOON + timedelta(hours=hour)))
+        store.add(a_burial(response_body=f"job {hour} not found", failed_at=NOON + timedelta(hours=hour)))
 
     first, second = count_by_cause(store.engine, EVERYTHING.clause())
 
-    assert (first.cause_line, first.rows) == ("rejected 404: job <n> not found", 2)
-    assert (first.first_died_at, first.last_died_at) == (NOON + timedelta(hours=1), NOON + timedelta(hours=2))
-    assert (second.cause_line, second.rows) == ("rejected 400: boom <n>", 1)
+    assert (first.summary, first.rows) == ("rejected 404: job <n> not found", 2)
+    assert (first.first_failed_at, first.last_failed_at) == (NOON + timedelta(hours=1), NOON + timedelta(hours=2))
+    assert (second.summary, second.rows) == ("rejected 400: boom <n>", 1)
 
 
 def test_a_dead_letter_is_found_by_its_id_and_by_its_request_id(store: DeadLetterStore) -> None:
@@ -84,9 +84,9 @@ def test_discarded_rows_say_why_and_are_not_replayed(store: DeadLetterStore) -> 
     ids = [add(store, a_burial()) for _ in range(3)]
     which = replayable(Selection(ids=tuple(ids[:2])))
 
-    assert discard(store.engine, which, note="load test", by="me") == 2
+    assert discard(store.engine, which, comment="load test", actor="me") == 2
 
-    assert [row.note for row in rows_of(store)] == ["load test", "load test", ""]
+    assert [row.comment for row in rows_of(store)] == ["load test", "load test", ""]
     assert preview(store.engine, EVERYTHING).rows == 1
     assert preview(store.engine, Selection(states=(State.DISCARDED,))).rows == 2
 
@@ -95,9 +95,14 @@ def test_a_discard_is_written_down_with_who_said_so(store: DeadLetterStore) -> N
     """And how many rows it was; one that found nothing is no action."""
     add(store, a_burial())
 
-    discard(store.engine, replayable(EVERYTHING), note="load test", by="ann")
-    discard(store.engine, replayable(EVERYTHING), note="load test", by="bob")
+    discard(store.engine, replayable(EVERYTHING), comment="load test", actor="ann")
+    discard(store.engine, replayable(EVERYTHING), comment="load test", actor="bob")
 
     (action,) = actions(store.engine)
-    assert (action.who, action.action, action.target, action.why) == ("ann", "discard", "dead letters", "load test")
+    assert (action.actor, action.action, action.target, action.comment) == (
+        "ann",
+        "discard",
+        "dead letters",
+        "load test",
+    )
     assert action.details == {"rows": 1}

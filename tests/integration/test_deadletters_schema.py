@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -11,26 +12,25 @@ from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from click.testing import CliRunner
-from sqlalchemy import Engine, column, event, insert, inspect, table, text, update
+from sqlalchemy import Engine, column, event, inspect, table, text, update
 
 from tests.support.burials import a_burial, rows_of
 from tests.support.processes import ROOT
+from worker.database import schema
 from worker.database.errors import DeadLetterStoreUnavailable, SchemaMissing, SchemaOutdated, SchemaTooNew
-from worker.database.models import Base, DeadLetter
 from worker.database.schema import (
+    METADATA,
     VERSION_TABLE,
-    _config,
     check_schema,
     current_revision,
     downgrade,
     head_revision,
     upgrade,
 )
-from worker.dead_letters.store import DeadLetterStore, _death, _identity
+from worker.dead_letters.store import DeadLetterStore
 from worker.operations.cli import main
 from worker.sandbox.stack import free_port
 
@@ -67,7 +67,7 @@ def _differences(store: DeadLetterStore) -> list[Any]:
         context = MigrationContext.configure(
             connection, opts={"version_table": VERSION_TABLE, "compare_type": True, "compare_server_default": True}
         )
-        return list(compare_metadata(context, Base.metadata))
+        return list(compare_metadata(context, METADATA))
 
 
 def test_an_up_to_date_table_is_accepted(store: DeadLetterStore) -> None:
@@ -102,39 +102,32 @@ def test_a_missing_sqlite_file_is_not_made_by_looking(tmp_path: Path) -> None:
     assert not file.exists()
 
 
-def test_a_table_from_an_older_release_says_what_to_run(database_url: str) -> None:
-    """The new release was started before its migration."""
-    _upgrade_to("0001", database_url)
+@pytest.fixture
+def next_release(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    """Make this process a later release, which has one migration more."""
+
+    def install() -> None:
+        migrations = tmp_path / "migrations"
+        shutil.copytree(schema._migrations(), migrations)
+        (migrations / "versions" / "0002_next.py").write_text(_NEXT_MIGRATION)
+        monkeypatch.setattr(schema, "_migrations", lambda: migrations)
+
+    return install
+
+
+def test_a_table_from_an_older_release_says_what_to_run(database_url: str, next_release: Callable[[], None]) -> None:
+    """The new release was started before its migration, which keeps the rows."""
+    upgrade(database_url)
     with closing(DeadLetterStore.connect(database_url)) as store:
-        with pytest.raises(SchemaOutdated, match="aquilax-feedback db upgrade"):
+        store.add(a_burial())
+        next_release()
+        with pytest.raises(SchemaOutdated, match="at version 0001, this release needs 0002: run `aquilax-feedback db"):
             check_schema(store.engine)
 
-        upgrade(database_url)
+        assert upgrade(database_url) == "0002"
 
         check_schema(store.engine)
-
-
-def test_rows_of_the_first_version_are_taken_along(database_url: str) -> None:
-    """They say nothing of the message that made them, and a message that comes again has not made them."""
-    _upgrade_to("0001", database_url)
-    burial = a_burial(message_id="tag-1")
-    with closing(DeadLetterStore.connect(database_url)) as store:
-        values = _identity(burial) | _death(burial) | {"replay_count": 0}
-        del values["message_id"]
-        with store.engine.begin() as connection:
-            connection.execute(insert(DeadLetter).values(values))
-
-        upgrade(database_url)
-
-        assert store.add(burial) is False
-        assert [(row.message_id, row.dedup_key) for row in rows_of(store)] == [(None, burial.dedup_key)]
-
-
-def _upgrade_to(version: str, url: str) -> None:
-    config = _config()
-    with closing(DeadLetterStore.connect(url)) as store, store.engine.begin() as connection:
-        config.attributes["connection"] = connection
-        command.upgrade(config, version)
+        assert len(rows_of(store)) == 1
 
 
 def test_a_table_from_a_newer_release_says_so(store: DeadLetterStore) -> None:
@@ -145,18 +138,27 @@ def test_a_table_from_a_newer_release_says_so(store: DeadLetterStore) -> None:
         check_schema(store.engine)
 
 
-def test_the_way_back_leaves_an_empty_database(store: DeadLetterStore) -> None:
-    """`alembic downgrade base` takes the table and its indices away."""
-    config = _config()
-    with store.engine.begin() as connection:
-        config.attributes["connection"] = connection
-        command.downgrade(config, "base")
+def test_the_way_back_leaves_an_empty_database(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`db downgrade base` drops every table, and asks first."""
+    monkeypatch.setenv("FEEDBACK_DATABASE_URL", database_url)
+    upgrade(database_url)
+    with closing(DeadLetterStore.connect(database_url)) as store:
+        refused = CliRunner().invoke(main, ["db", "downgrade", "base"], input="n\n")
+        assert (refused.exit_code, current_revision(store.engine)) == (1, head_revision())
+        assert "drop every dead letter" in refused.output
 
-    assert inspect(store.engine).get_table_names() == [VERSION_TABLE]
+        dropped = CliRunner().invoke(main, ["db", "downgrade", "base", "--yes"])
+
+        assert (dropped.exit_code, dropped.stdout) == (0, "every table is dropped\n")
+        assert inspect(store.engine).get_table_names() == [VERSION_TABLE]
+        with pytest.raises(SchemaMissing):
+            check_schema(store.engine)
 
 
-def test_a_migration_that_is_cut_short_anywhere_can_be_run_again(database_url: str) -> None:
-    """Killed after each of its statements in turn, up and down again; at the end the table is the model's."""
+def test_a_migration_that_is_cut_short_anywhere_can_be_run_again(
+    database_url: str, next_release: Callable[[], None]
+) -> None:
+    """Killed after each of its statements by turns, up and down again; at the end the table is the model's."""
     with closing(DeadLetterStore.connect(database_url)) as store:
         store.engine.connect().close()
         _run_in_pieces(store, lambda: upgrade(database_url))
@@ -164,11 +166,16 @@ def test_a_migration_that_is_cut_short_anywhere_can_be_run_again(database_url: s
         assert _differences(store) == []
         store.add(a_burial())
 
-        _run_in_pieces(store, lambda: downgrade(database_url, "0003"))
+        next_release()
         _run_in_pieces(store, lambda: upgrade(database_url))
+        assert len(_differences(store)) == 1
+        _run_in_pieces(store, lambda: downgrade(database_url, "0001"))
 
         assert _differences(store) == []
         assert len(rows_of(store)) == 1
+
+        _run_in_pieces(store, lambda: downgrade(database_url, "base"))
+        assert inspect(store.engine).get_table_names() == [VERSION_TABLE]
 
 
 class _Killed(BaseException):
@@ -227,19 +234,23 @@ def test_a_newer_table_is_no_traceback_for_an_older_release(database_url: str, m
         assert ended.stderr.startswith("Error: the dead-letter table is at version 9999, which is newer than this ")
 
 
-def test_a_table_is_taken_back_for_an_older_release(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_table_is_taken_back_for_an_older_release(
+    database_url: str, monkeypatch: pytest.MonkeyPatch, next_release: Callable[[], None]
+) -> None:
     """The newer release does it, keeps the rows, and can bring it up to date again."""
     monkeypatch.setenv("FEEDBACK_DATABASE_URL", database_url)
+    next_release()
     upgrade(database_url)
     with closing(DeadLetterStore.connect(database_url)) as store:
         store.add(a_burial())
 
-        back = CliRunner().invoke(main, ["db", "downgrade", "0005", "--yes"])
-        refused = [CliRunner().invoke(main, ["db", "downgrade", version, "--yes"]) for version in ("0006", "7")]
+        back = CliRunner().invoke(main, ["db", "downgrade", "0001", "--yes"])
+        refused = [CliRunner().invoke(main, ["db", "downgrade", version, "--yes"]) for version in ("0002", "7")]
 
-        assert (back.exit_code, back.stdout) == (0, "the dead-letter table is at version 0005\n")
+        assert (back.exit_code, back.stdout) == (0, "the dead-letter table is at version 0001\n")
         assert [ended.exit_code for ended in refused] == [1, 2]
-        assert current_revision(store.engine) == "0005"
+        assert current_revision(store.engine) == "0001"
+        assert _differences(store) == []
         upgrade(database_url)
         assert len(rows_of(store)) == 1
 
@@ -328,7 +339,7 @@ def test_processes_share_an_sqlite_file(sqlite_url: str) -> None:
     add = (
         "import sys; from tests.support.burials import a_burial; from worker.dead_letters import DeadLetterStore\n"
         "store = DeadLetterStore.connect(sys.argv[1])\n"
-        "for _ in range(100): store.bury(a_burial())\n"
+        "for _ in range(100): store.add(a_burial())\n"
         "store.close()"
     )
     runs = [subprocess.Popen([sys.executable, "-c", add, sqlite_url], cwd=ROOT) for _ in range(3)]
@@ -358,6 +369,27 @@ def test_the_wheel_brings_its_migrations_along(tmp_path: Path, sqlite_url: str) 
 
     assert ended.stdout.split() == [str(installed / "worker" / "migrations"), head_revision()]
 
+
+_NEXT_MIGRATION = """
+import sqlalchemy as sa
+from alembic import op
+
+revision, down_revision = "0002", "0001"
+
+
+def _has_column():
+    return any(column["name"] == "later" for column in sa.inspect(op.get_bind()).get_columns("dead_letters"))
+
+
+def upgrade():
+    if not _has_column():
+        op.add_column("dead_letters", sa.Column("later", sa.String(8)))
+
+
+def downgrade():
+    if _has_column():
+        op.drop_column("dead_letters", "later")
+"""
 
 _FROM_THE_WHEEL = """
 import sys

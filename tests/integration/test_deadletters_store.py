@@ -38,7 +38,7 @@ def test_a_dead_letter_tells_all_that_is_known_of_the_event(store: DeadLetterSto
     assert (row.request_id, row.status, row.org, row.group) == (REQUEST_ID, False, "org-1", "group-1")
     assert (row.occurred_at, row.first_enqueued_at, row.failed_at) == (NOON, NOON, LATER)
     assert (row.reason, row.http_status, row.attempts) == (Reason.REJECTED, 404, 3)
-    assert (row.answer, row.cause_line) == ("Request ID not found", "rejected 404: Request ID not found")
+    assert (row.response_body, row.summary) == ("Request ID not found", "rejected 404: Request ID not found")
     assert (row.state, row.replay_count, row.last_replay_at, row.resolved_at) == (State.DEAD, 0, None, None)
     assert row.dedup_key == key_of_event(event)
 
@@ -151,7 +151,7 @@ def test_a_second_death_tells_the_newest_cause_and_keeps_the_first_enqueue(store
 
     row = row_of(store, row_id)
     assert (row.reason, row.http_status, row.attempts, row.failed_at) == (Reason.EXHAUSTED, 503, 60, LATER)
-    assert row.cause_line == "exhausted 503: Service unavailable"
+    assert row.summary == "exhausted 503: Service unavailable"
     assert row.first_enqueued_at == NOON
 
 
@@ -219,12 +219,12 @@ def test_a_discarded_row_stays_discarded_for_a_message_from_before(store: DeadLe
     """What an operator has thrown away does not come back by itself."""
     event = an_event()
     row_id = add(store, a_burial(event))
-    settle(store, row_id, State.DISCARDED, note="a test of ours")
+    settle(store, row_id, State.DISCARDED, comment="a test of ours")
 
     assert add(store, a_burial(event)) == row_id
 
     row = row_of(store, row_id)
-    assert (row.state, row.note) == (State.DISCARDED, "a test of ours")
+    assert (row.state, row.comment) == (State.DISCARDED, "a test of ours")
 
 
 def test_a_discarded_event_that_is_enqueued_anew_is_dead_again(store: DeadLetterStore) -> None:
@@ -245,10 +245,10 @@ def test_the_outcome_of_a_replay_comes_back_to_its_row(store: DeadLetterStore, o
     row_id = add(store, a_burial())
     _replaying(store, row_id)
 
-    settle(store, row_id, outcome, note="stale: AquilaX has a later word")
+    settle(store, row_id, outcome, comment="stale: AquilaX has a later word")
 
     row = row_of(store, row_id)
-    assert (row.state, row.note) == (outcome, "stale: AquilaX has a later word")
+    assert (row.state, row.comment) == (outcome, "stale: AquilaX has a later word")
     assert row.resolved_at is not None
 
 
@@ -311,7 +311,7 @@ def test_of_a_monstrous_message_the_beginning_is_kept(store: DeadLetterStore) ->
     row = row_of(store, add(store, _unreadable(raw)))
 
     assert row.raw == raw[: 1024 * 1024]
-    assert row.note == "the first 1048576 of the message's 20971520 bytes"
+    assert row.comment == "the first 1048576 of the message's 20971520 bytes"
 
 
 def _unreadable(raw: bytes) -> DeadLetterRecord:
@@ -320,10 +320,10 @@ def _unreadable(raw: bytes) -> DeadLetterRecord:
 
 def test_an_answer_that_no_database_would_take_is_taken(store: DeadLetterStore) -> None:
     """NUL, escape sequences, half a surrogate pair, emoji and ten megabytes."""
-    row = row_of(store, add(store, a_burial(answer="\x00\x1b[31m\ud83d 👎 ünïcode\r\n" + "x" * 10_000_000)))
+    row = row_of(store, add(store, a_burial(response_body="\x00\x1b[31m\ud83d 👎 ünïcode\r\n" + "x" * 10_000_000)))
 
-    assert row.answer.startswith("[31m\N{REPLACEMENT CHARACTER} 👎 ünïcode\nxxx")
-    assert 4000 < len(row.answer.encode()) <= 4096
+    assert row.response_body.startswith("[31m\N{REPLACEMENT CHARACTER} 👎 ünïcode\nxxx")
+    assert 4000 < len(row.response_body.encode()) <= 4096
 
 
 def test_names_are_kept_to_the_last_character(store: DeadLetterStore) -> None:

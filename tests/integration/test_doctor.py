@@ -235,10 +235,10 @@ def test_replays_that_do_not_go_on_are_told(system: LocalStack) -> None:
     """One that somebody paused, until it is resumed or cancelled."""
     with closing(DeadLetterStore.connect(system.environment["FEEDBACK_DATABASE_URL"])) as store:
         add(store, a_burial(an_event(org="paused")))
-        plan = create(store.engine, Selection(orgs=("paused",)), by="alice")
-        pause(store.engine, plan.id, by="alice")
+        plan = create(store.engine, Selection(orgs=("paused",)), actor="alice")
+        pause(store.engine, plan.id, actor="alice")
         paused = _wrong(status=0)
-        cancel(store.engine, plan.id, by="alice")
+        cancel(store.engine, plan.id, actor="alice")
 
         _is_one(paused, "replays", "yellow", f"`aquilax-feedback replays resume {plan.id}`")
         assert _wrong(status=0) == {}

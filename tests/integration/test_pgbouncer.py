@@ -53,7 +53,12 @@ def test_commands_work_through_pgbouncer(pooled: str, monkeypatch: pytest.Monkey
     with closing(DeadLetterStore.connect(pooled)) as store:
         add(store, a_burial())
 
-    for command in ("db upgrade", "db check", "dead-letters list --by cause", "dead-letters discard --note x --yes"):
+    for command in (
+        "db upgrade",
+        "db check",
+        "dead-letters list --group-by fingerprint",
+        "dead-letters discard --comment x --yes",
+    ):
         ended = CliRunner().invoke(main, command.split())
         assert ended.exit_code == 0, ended.output
 
@@ -78,7 +83,7 @@ def test_a_locked_row_is_waited_for_within_a_limit(pooled: str, monkeypatch: pyt
         burial = a_burial()
         row_id = add(store, burial)
         with store.engine.begin() as forgotten:
-            forgotten.execute(update(DeadLetter).where(DeadLetter.id == row_id).values(note="mine"))
+            forgotten.execute(update(DeadLetter).where(DeadLetter.id == row_id).values(comment="mine"))
             with pytest.raises(DeadLetterStoreUnavailable, match="lock timeout"):
                 store.add(burial)
 

@@ -33,12 +33,12 @@ NO_NUMBER = ["๑๒", "²", "+7", "-1", "1_0", "1e2", "nan", "0x7", "9" * 5000,
 NO_TIME = ["yesterday", "๑h", "99999999w", "0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00", "2026-02-30"]
 WRONG = (
     [(name, value) for name in NAMES for value in BLANKS]
-    + [(name, value) for name in NAMES for value in ODD if not (name in {"org", "group", "cause"} and value == 0)]
+    + [(name, value) for name in NAMES for value in ODD if not (name in {"org", "group", "fingerprint"} and value == 0)]
     + [(name, value) for name in ("id", "http_status") for value in NO_NUMBER]
     + [(name, value) for name in ("since", "until") for value in NO_TIME]
     + [("request_id", "๗7e81bbc-3e7f-47b9-87fa-681b5d2f54e6"), ("reason", "bad"), ("state", "gone")]
     + [("expected", value) for value in ("", " ", None, True, -1, 1.5, "๑", "9" * 5000)]
-    + [("orgs", "x"), ("State", "dead"), ("", "x"), ("why", ["so"]), ("why", " ")]
+    + [("orgs", "x"), ("State", "dead"), ("", "x"), ("comment", ["so"]), ("comment", " ")]
 )
 
 
@@ -72,7 +72,7 @@ def test_the_api_refuses_every_field_that_it_can_not_mean(flower: ServedFlower, 
     """In a document: 400, with the name of the field."""
     for path in ("/api/feedback/discards", "/api/feedback/replays"):
         for name, value in WRONG:
-            answer = flower.post(path, data=json.dumps({"why": "so"} | {name: value}), headers=API)
+            answer = flower.post(path, data=json.dumps({"comment": "so"} | {name: value}), headers=API)
             assert answer.status_code == 400, (name, value, answer.text)
             assert name in answer.json()["error"] or "JSON" in answer.json()["error"], (name, value, answer.text)
         for name, value in [
@@ -83,9 +83,9 @@ def test_the_api_refuses_every_field_that_it_can_not_mean(flower: ServedFlower, 
             ("canary", 2**63),
             ("canary", "1_0"),
         ]:
-            answer = flower.post("/api/feedback/replays", data=json.dumps({"why": "so", name: value}), headers=API)
+            answer = flower.post("/api/feedback/replays", data=json.dumps({"comment": "so", name: value}), headers=API)
             assert (answer.status_code, name in answer.json()["error"]) == (400, True), (name, value)
-        misplaced = flower.post(f"{path}?org=org-2", data='{"why": "so"}', headers=API)
+        misplaced = flower.post(f"{path}?org=org-2", data='{"comment": "so"}', headers=API)
         assert misplaced.status_code == 400
     assert untouched(store)
 
@@ -131,18 +131,18 @@ def test_a_page_that_acts_refuses_an_empty_filter_and_one_that_shows_takes_it_fo
         for action in ("replay", "discard"):
             path = f"/feedback/dead-letters/{action}"
             assert flower.get(f"{path}?{name}=").status_code == 400
-            answer = visitor.send(path, why="so", expected="2", headers=None, **{name: " "})
+            answer = visitor.send(path, comment="so", expected="2", headers=None, **{name: " "})
             assert (answer.status_code, f"{name} is empty" in answer.text) == (400, True), name
     for action in ("replay", "discard"):
         path = f"/feedback/dead-letters/{action}"
         assert "no row is ticked" in flower.get(f"{path}?ticked=1").text
         assert flower.get(f"{path}?orgs=x").status_code == 400
         for fields in ({"orgs": "x"}, {"expected": ""}, {"expected": "๒"}, {"expected": "9" * 5000}, {"id": "๑"}):
-            assert visitor.send(path, headers=None, **({"why": "so", "expected": "2"} | fields)).status_code == 400, (
-                fields
-            )
-        assert visitor.send(f"{path}?org=org-2", why="so", expected="2").status_code == 400
-        assert visitor.send(path, why="so").status_code == 400
+            assert (
+                visitor.send(path, headers=None, **({"comment": "so", "expected": "2"} | fields)).status_code == 400
+            ), fields
+        assert visitor.send(f"{path}?org=org-2", comment="so", expected="2").status_code == 400
+        assert visitor.send(path, comment="so").status_code == 400
     assert flower.get("/feedback/dead-letters?orgs=x").status_code == 400
     assert untouched(store)
 
@@ -150,7 +150,7 @@ def test_a_page_that_acts_refuses_an_empty_filter_and_one_that_shows_takes_it_fo
 _FILTERS = {
     "--org": ["", " ", "\udcff", "a\x00b"],
     "--group": ["", "\t"],
-    "--cause": ["", " "],
+    "--fingerprint": ["", " "],
     "--request-id": ["", "x", "๗7e81bbc-3e7f-47b9-87fa-681b5d2f54e6"],
     "--reason": ["", "x"],
     "--state": ["", "x"],
@@ -167,11 +167,11 @@ def test_the_command_line_refuses_every_value_that_it_can_not_mean(
     """With exit status 2 and the option's name; never with a traceback."""
     monkeypatch.setenv("FEEDBACK_DATABASE_URL", store.engine.url.render_as_string(hide_password=False))
     monkeypatch.setenv("FEEDBACK_BROKER_URL", valkey.url)
-    commands = (["list"], ["export"], ["replay", "--yes"], ["discard", "--yes", "--note", "so"])
+    commands = (["list"], ["export"], ["replay", "--yes"], ["discard", "--yes", "--comment", "so"])
     wrong = [(command, option, value) for command in commands for option in _FILTERS for value in _FILTERS[option]]
     wrong += [(["replay", "--yes"], "--rate", value) for value in ("nan", "inf", "1_0", "๑", "0")]
     wrong += [(["replay", "--yes"], "--canary", value) for value in ("-1", "๑", str(2**31))]
-    wrong += [(["discard", "--yes"], "--note", value) for value in ("", " ")]
+    wrong += [(["discard", "--yes"], "--comment", value) for value in ("", " ")]
     for command, option, value in wrong:
         ended = CliRunner().invoke(main, ["dead-letters", *command, option, value])
         assert (ended.exit_code, option in ended.stderr) == (2, True), (command, option, value, ended.output)

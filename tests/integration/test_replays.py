@@ -123,12 +123,12 @@ def test_a_plan_is_finished_when_every_row_has_its_outcome(steps: Steps) -> None
     settle(steps.store, delivered, State.DELIVERED, replay=run)
     steps.store.add(replace(burials[dead], dead_letter=dead, replay=run))
     assert steps.run(plan).state is ReplayState.RUNNING
-    settle(steps.store, stale, State.DISCARDED, replay=run, note="stale")
+    settle(steps.store, stale, State.DISCARDED, replay=run, comment="stale")
 
     ended = steps.run(plan)
     assert (ended.state, ended.progress) == (ReplayState.FINISHED, Progress(delivered=1, dead=1, discarded=1))
     assert ended.ended_at is not None
-    assert [row.note for row in rows(steps.store.engine, plan.id, states=(RowState.DISCARDED,))] == ["stale"]
+    assert [row.comment for row in rows(steps.store.engine, plan.id, states=(RowState.DISCARDED,))] == ["stale"]
 
 
 def test_the_rows_are_chosen_when_the_plan_is_made(steps: Steps) -> None:
@@ -153,7 +153,7 @@ def test_rows_of_another_plan_are_left_out(steps: Steps) -> None:
         steps.plan()
     assert len(plans(steps.store.engine)) == 2, "a plan of nothing is none"
 
-    cancel(steps.store.engine, first.id, by="test")
+    cancel(steps.store.engine, first.id, actor="test")
     assert steps.plan().total == 2
 
 
@@ -172,7 +172,7 @@ def test_a_preview_says_what_a_plan_would_do_and_changes_nothing(steps: Steps) -
     """How many by cause and by org, how many are left out, and how long it takes."""
     steps.store.add(an_unreadable_burial())
     _bury(steps.store, 3)
-    steps.store.add(a_burial(an_event(org="org-2"), http_status=400, answer="bad"))
+    steps.store.add(a_burial(an_event(org="org-2"), http_status=400, response_body="bad"))
     steps.plan(limit=1)
 
     found = preview(steps.store.engine, EVERYTHING, rate=2)
@@ -306,7 +306,7 @@ def test_rows_that_have_nothing_to_send_any_more_are_skipped(steps: Steps) -> No
     """Discarded, deleted or delivered between the choice and their turn; or edited so that they make no event."""
     discarded, gone, delivered, broken, sound = _bury(steps.store, 5)
     plan = steps.plan()
-    discard(steps.store.engine, replayable(Selection(ids=(discarded,))), note="x", by="test")
+    discard(steps.store.engine, replayable(Selection(ids=(discarded,))), comment="x", actor="test")
     with steps.store.engine.begin() as connection:
         connection.execute(delete(DeadLetter).where(DeadLetter.id == gone))
         connection.execute(update(DeadLetter).where(DeadLetter.id == broken).values(org=""))
@@ -315,7 +315,7 @@ def test_rows_that_have_nothing_to_send_any_more_are_skipped(steps: Steps) -> No
     steps.run(plan)
 
     assert steps.queued == [sound]
-    found = {row.dead_letter_id: (row.state, row.note) for row in rows(steps.store.engine, plan.id)}
+    found = {row.dead_letter_id: (row.state, row.comment) for row in rows(steps.store.engine, plan.id)}
     assert found[discarded] == (RowState.SKIPPED, "discarded meanwhile")
     assert found[gone] == (RowState.SKIPPED, "the dead letter is gone")
     assert found[delivered] == (RowState.SKIPPED, "delivered meanwhile")
@@ -339,7 +339,7 @@ def test_a_row_whose_message_redis_has_lost_is_replayed_on_request(steps: Steps)
     plan = steps.plan()
     steps.run(plan)
     steps.client.flushall()
-    cancel(steps.store.engine, plan.id, by="test")
+    cancel(steps.store.engine, plan.id, actor="test")
 
     steps.run(steps.plan(Selection(states=(State.REPLAYING,))))
 
@@ -369,7 +369,7 @@ def test_the_rest_waits_for_the_canaries(steps: Steps) -> None:
 
 def test_there_is_a_canary_for_each_cause(steps: Steps) -> None:
     """As far as they suffice: what is mended for one cause may not be for another."""
-    ids = [*_bury(steps.store, 3), *_bury(steps.store, 2, http_status=400, answer="bad")]
+    ids = [*_bury(steps.store, 3), *_bury(steps.store, 2, http_status=400, response_body="bad")]
     plan = steps.plan(canary=2)
 
     steps.run(plan)
@@ -379,13 +379,13 @@ def test_there_is_a_canary_for_each_cause(steps: Steps) -> None:
 
 
 @pytest.mark.parametrize(
-    ("answer", "why"),
+    ("answer", "comment"),
     [
         ("Request ID not found", "of the same cause: rejected 404: Request ID"),
         ("oops", "of another cause: rejected 404: oops"),
     ],
 )
-def test_a_canary_that_dies_again_stops_the_plan(steps: Steps, answer: str, why: str) -> None:
+def test_a_canary_that_dies_again_stops_the_plan(steps: Steps, answer: str, comment: str) -> None:
     """The rest stays dead, and the plan says which canary it was and of what it died."""
     burial = a_burial()
     canary, *others = [add(steps.store, burial), *_bury(steps.store, 2)]
@@ -393,11 +393,11 @@ def test_a_canary_that_dies_again_stops_the_plan(steps: Steps, answer: str, why:
     steps.run(plan)
     (envelope,) = steps.envelopes
 
-    steps.store.add(replace(burial, answer=answer, dead_letter=canary, replay=envelope.replay))
+    steps.store.add(replace(burial, response_body=answer, dead_letter=canary, replay=envelope.replay))
     stopped = steps.run(plan)
 
     assert (stopped.state, stopped.progress) == (ReplayState.STOPPED, Progress(dead=1, waiting=2))
-    assert stopped.stopped_because.startswith(f"row {canary}, a canary, died again, {why}")
+    assert stopped.stopped_because.startswith(f"row {canary}, a canary, died again, {comment}")
     assert steps.plan().total == 3, "its rows are free for another"
     assert [row_of(steps.store, row_id).state for row_id in others] == [State.DEAD] * 2
 
@@ -406,7 +406,7 @@ def test_canaries_that_prove_nothing_are_followed_by_others(steps: Steps) -> Non
     """Where each was discarded meanwhile, nobody knows whether the cause is mended."""
     ids = _bury(steps.store, 4)
     plan = steps.plan(canary=1)
-    discard(steps.store.engine, replayable(Selection(ids=(ids[0],))), note="x", by="test")
+    discard(steps.store.engine, replayable(Selection(ids=(ids[0],))), comment="x", actor="test")
 
     steps.run(plan)
 
@@ -451,7 +451,7 @@ def test_a_step_that_comes_too_soon_waits(steps: Steps) -> None:
 
     done = steps.step(plan)
 
-    assert done == NextStep(turn=1, after=timedelta(seconds=0.6))
+    assert done == NextStep(step_number=1, after=timedelta(seconds=0.6))
     assert len(steps.queued) == 1
 
 
@@ -475,13 +475,13 @@ def test_a_paused_plan_waits_until_it_is_resumed(steps: Steps) -> None:
     plan = steps.plan(rate=2)
     steps.step(plan)
 
-    paused = pause(steps.store.engine, plan.id, by="ann", why="lunch")
+    paused = pause(steps.store.engine, plan.id, actor="ann", comment="lunch")
     assert isinstance(steps.step(plan), ReplayEnded)
     assert (paused.state, steps.queued) == (ReplayState.PAUSED, ids[:1])
     assert overdue(steps.store.engine, now=steps.time + timedelta(hours=1)) == []
 
-    assert resume(steps.store.engine, plan.id, by="ann").state is ReplayState.RUNNING
-    assert overdue(steps.store.engine, now=steps.time) == [(plan.id, steps.look(plan).turn)]
+    assert resume(steps.store.engine, plan.id, actor="ann").state is ReplayState.RUNNING
+    assert overdue(steps.store.engine, now=steps.time) == [(plan.id, steps.look(plan).step_number)]
     steps.run(plan)
     assert steps.queued == ids
 
@@ -491,9 +491,9 @@ def test_a_plan_resumed_among_its_canaries_goes_on_with_them(steps: Steps) -> No
     _bury(steps.store, 3)
     plan = steps.plan(canary=1)
     steps.run(plan)
-    pause(steps.store.engine, plan.id, by="ann")
+    pause(steps.store.engine, plan.id, actor="ann")
 
-    assert resume(steps.store.engine, plan.id, by="ann").state is ReplayState.CANARY
+    assert resume(steps.store.engine, plan.id, actor="ann").state is ReplayState.CANARY
 
 
 def test_a_cancelled_plan_sends_no_more_and_still_hears_of_what_went(steps: Steps) -> None:
@@ -502,7 +502,7 @@ def test_a_cancelled_plan_sends_no_more_and_still_hears_of_what_went(steps: Step
     plan = steps.plan(rate=2)
     steps.step(plan)
 
-    cancel(steps.store.engine, plan.id, by="ann")
+    cancel(steps.store.engine, plan.id, actor="ann")
     assert isinstance(steps.step(plan), ReplayEnded)
     steps.deliver()
 
@@ -536,7 +536,7 @@ def test_a_plan_cancelled_while_a_chunk_was_cut_short_asks_redis_which_rows_went
     monkeypatch.setattr(step, "_carry_out", killed)
     with pytest.raises(KilledError):
         steps.step(plan)
-    cancel(steps.store.engine, plan.id, by="ann")
+    cancel(steps.store.engine, plan.id, actor="ann")
     steps.time += LEASE + timedelta(seconds=1)
 
     assert isinstance(steps.step(plan), ReplayEnded)
@@ -555,10 +555,10 @@ def test_what_can_not_be_said_of_a_plan_is_refused_in_words(steps: Steps) -> Non
     engine = steps.store.engine
 
     with pytest.raises(NotPossible, match=f"replay {plan.id} is planned: it can't be resumed"):
-        resume(engine, plan.id, by="ann")
-    cancel(engine, plan.id, by="ann")
+        resume(engine, plan.id, actor="ann")
+    cancel(engine, plan.id, actor="ann")
     with pytest.raises(NotPossible, match="is cancelled: it can't be cancelled"):
-        cancel(engine, plan.id, by="ann")
+        cancel(engine, plan.id, actor="ann")
     with pytest.raises(NoSuchReplay, match="there is no replay 999"):
         find(engine, 999)
 
@@ -569,14 +569,14 @@ def test_who_did_what_and_why_is_written_down(steps: Steps) -> None:
     """With the plan it was done to; the latest first, page by page."""
     _bury(steps.store, 2)
     engine = steps.store.engine
-    plan = create(engine, Selection(orgs=("org-1",)), by="ann", why="mended", rate=5, canary=1)
-    pause(engine, plan.id, by="bob", why="lunch")
+    plan = create(engine, Selection(orgs=("org-1",)), actor="ann", comment="mended", rate=5, canary=1)
+    pause(engine, plan.id, actor="bob", comment="lunch")
 
     paused, created = actions(engine, target=f"replay {plan.id}")
 
-    assert (created.who, created.action, created.why) == ("ann", "replay.create", "mended")
+    assert (created.actor, created.action, created.comment) == ("ann", "replay.create", "mended")
     assert created.details == {"rows": 2, "rate": 5, "canary": 1, "selection": {"orgs": ["org-1"]}}
-    assert (paused.who, paused.action, paused.why) == ("bob", "replay.pause", "lunch")
+    assert (paused.actor, paused.action, paused.comment) == ("bob", "replay.pause", "lunch")
     assert actions(engine, limit=1) == [paused]
     assert actions(engine, before=paused.id) == [created]
     assert actions(engine, target="replay 999") == []
@@ -655,7 +655,7 @@ def test_a_dead_letter_tells_of_its_replays(steps: Steps) -> None:
     """The latest first."""
     row_id = add(steps.store, a_burial())
     first = steps.plan()
-    cancel(steps.store.engine, first.id, by="test")
+    cancel(steps.store.engine, first.id, actor="test")
     second = steps.plan()
     steps.run(second)
     steps.deliver()
@@ -670,7 +670,7 @@ def test_plans_are_listed_the_latest_first(steps: Steps) -> None:
     _bury(steps.store, 2)
     engine = steps.store.engine
     first, second = steps.plan(limit=1), steps.plan()
-    cancel(engine, first.id, by="test")
+    cancel(engine, first.id, actor="test")
 
     assert [plan.id for plan in plans(engine)] == [second.id, first.id]
     assert [plan.id for plan in plans(engine, limit=1)] == [second.id]
@@ -689,7 +689,7 @@ def test_rows_are_shown_page_by_page(steps: Steps) -> None:
     assert [(row.dead_letter_id, row.is_canary) for row in (*page, *rest)] == list(
         zip(ids, (True, False, False), strict=True)
     )
-    assert page[0].cause_line == "rejected 404: Request ID not found"
+    assert page[0].summary == "rejected 404: Request ID not found"
 
 
 def test_a_hundred_thousand_rows_are_frozen_at_once(steps: Steps) -> None:
@@ -707,8 +707,8 @@ def _many(store: DeadLetterStore, number: int) -> None:
     """Copies of one row."""
     store.add(a_burial())
     columns = (
-        "request_id, status, org, org_group, occurred_at, reason, http_status, answer, cause, cause_line, attempts, "
-        "first_enqueued_at, failed_at, state, note, replay_count"
+        "request_id, status, org, org_group, occurred_at, reason, http_status, response_body, fingerprint, summary, "
+        "attempts, first_enqueued_at, failed_at, state, comment, replay_count"
     )
     digits = " UNION ALL ".join(f"SELECT {digit} AS d" for digit in range(10))  # no recursion: MariaDB bounds it
     tens = "a.d + 10 * b.d + 100 * c.d + 1000 * e.d + 10000 * f.d"

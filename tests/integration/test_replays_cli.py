@@ -48,7 +48,7 @@ def _say(*arguments: object) -> Result:
 def _plan(steps: Steps, number: int = 3) -> int:
     for _ in range(number):
         add(steps.store, a_burial())
-    made = create(steps.store.engine, Selection(orgs=("org-1",)), by="ann", why="key mended", rate=2, canary=1)
+    made = create(steps.store.engine, Selection(orgs=("org-1",)), actor="ann", comment="key mended", rate=2, canary=1)
     return made.id
 
 
@@ -60,7 +60,7 @@ def test_replays_are_listed(steps: Steps) -> None:
 
     head, newest, oldest = (line.split("\t") for line in _say("replays", "list").stdout.splitlines())
 
-    assert head == ["id", "created (UTC)", "state", "who", "why", "outcome"]
+    assert head == ["id", "created (UTC)", "state", "actor", "comment", "outcome"]
     assert (newest[0], newest[2], newest[3], newest[4]) == (str(second), "planned", "ann", "key mended")
     assert (oldest[0], oldest[2], oldest[5]) == (str(first), "cancelled", "enqueued 0 of 3")
     assert [plan["id"] for plan in json.loads(_say("replays", "list", "--active", "--json").stdout)] == [second]
@@ -72,7 +72,7 @@ def _stop(steps: Steps, plan: int, *, dead: int) -> None:
     with steps.store.engine.begin() as connection:
         row = (ReplayRow.replay_id == plan, ReplayRow.dead_letter_id == dead)
         connection.execute(update(ReplayRow).where(*row).values(state=RowState.DEAD))
-        now = {"cause": changed.fingerprint, "cause_line": changed.line}
+        now = {"fingerprint": changed.fingerprint, "summary": changed.summary}
         connection.execute(update(DeadLetter).where(DeadLetter.id == dead).values(now))
         stopped = {"state": ReplayState.STOPPED, "stopped_because": "row 1, a canary, died again"}
         connection.execute(update(Replay).where(Replay.id == plan).values(stopped))
@@ -88,7 +88,11 @@ def test_a_stopped_replay_says_of_what_its_rows_died_and_offers_the_rest(steps: 
 
     assert "died again:         1 of exhausted 503: Away, 1 of them of another cause before" in shown
     assert f"`aquilax-feedback dead-letters replay --rest-of {plan}`" in shown
-    assert (told["died_of"][0]["line"], told["died_of"][0]["rows"], told["left_dead"]) == ("exhausted 503: Away", 1, 2)
+    assert (told["died_of"][0]["summary"], told["died_of"][0]["rows"], told["left_dead"]) == (
+        "exhausted 503: Away",
+        1,
+        2,
+    )
     made = json.loads(
         _say("dead-letters", "replay", "--rest-of", plan, "--yes", "--no-wait", "--json").stdout.splitlines()[0]
     )
@@ -99,7 +103,7 @@ def test_a_stopped_replay_says_of_what_its_rows_died_and_offers_the_rest(steps: 
 def test_one_replay_is_shown_whole(steps: Steps) -> None:
     """How far it is, who did what and why, and its rows."""
     plan = _plan(steps)
-    _say("replays", "pause", plan, "--by", "bob", "--why", "lunch")
+    _say("replays", "pause", plan, "--actor", "bob", "--comment", "lunch")
 
     shown = _say("replays", "show", plan).stdout
 
@@ -109,8 +113,8 @@ def test_one_replay_is_shown_whole(steps: Steps) -> None:
         'rows:               {"orgs": ["org-1"]}',
         "rate:               2 a second",
         "canary:             1",
-        "who:                ann",
-        "why:                key mended",
+        "actor:              ann",
+        "comment:            key mended",
     ):
         assert line in shown
     assert "pause by bob: lunch" in shown
@@ -139,38 +143,38 @@ def test_a_replay_is_steered(steps: Steps) -> None:
 
 
 @pytest.mark.parametrize(
-    ("command", "why"),
+    ("command", "comment"),
     [
         (["resume", 1], "replay 1 is planned: it can't be resumed"),
         (["pause", 9], "there is no replay 9"),
         (["show", 9], "there is no replay 9"),
     ],
 )
-def test_what_can_not_be_done_is_said(steps: Steps, command: list[object], why: str) -> None:
+def test_what_can_not_be_done_is_said(steps: Steps, command: list[object], comment: str) -> None:
     """With exit status 1."""
     _plan(steps)
 
     ended = _say("replays", *command)
 
-    assert (ended.exit_code, ended.stderr) == (1, f"Error: {why}\n")
+    assert (ended.exit_code, ended.stderr) == (1, f"Error: {comment}\n")
 
 
 def test_a_hold_and_its_end_are_written_down(steps: Steps) -> None:
     """With who said so and why; a resume that found no hold did nothing."""
-    _say("hold", "--reason", "maintenance", "--by", "ann")
-    _say("resume", "--by", "bob", "--why", "done")
+    _say("hold", "--comment", "maintenance", "--actor", "ann")
+    _say("resume", "--actor", "bob", "--comment", "done")
     _say("resume")
 
     resumed, held = actions(steps.store.engine)
-    assert (held.who, held.action, held.target, held.why) == ("ann", "hold", "queue", "maintenance")
-    assert (resumed.who, resumed.action, resumed.why) == ("bob", "resume", "done")
+    assert (held.actor, held.action, held.target, held.comment) == ("ann", "hold", "queue", "maintenance")
+    assert (resumed.actor, resumed.action, resumed.comment) == ("bob", "resume", "done")
 
 
 def test_a_hold_needs_no_database(steps: Steps, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """In trouble delivery is stopped all the same; that it is not written down is said, and no file is made."""
     monkeypatch.setenv("FEEDBACK_DATABASE_URL", f"sqlite:///{tmp_path}/elsewhere.sqlite3")
 
-    ended = _say("hold", "--reason", "maintenance")
+    ended = _say("hold", "--comment", "maintenance")
 
     assert ended.exit_code == 0
     assert "not written down who did it" in ended.stderr

@@ -162,12 +162,12 @@ def test_no_worker_is_red_where_something_waits_and_said_quietly_where_nothing_d
 def test_replays_that_no_worker_brings_forward_are_told(places: Places, table: DeadLetterStore) -> None:
     """A worker with `-Q feedback` alone delivers, and takes no step of a replay."""
     add(table, a_burial())
-    plan = create(table.engine, Selection(), by="a test")
+    plan = create(table.engine, Selection(), actor="a test")
     alone = _status().stdout
     say_watching(places.client)
     watched = _record()["replays"]
     places.client.flushall()
-    pause(table.engine, plan.id, by="a test")
+    pause(table.engine, plan.id, actor="a test")
     paused = _record()["replays"]
 
     assert "no worker consumes feedback-replays: 1 replays wait for one" in alone

@@ -45,7 +45,7 @@ def a_burial(event: FeedbackEvent | None = None, **changes: Any) -> DeadLetterRe
         "event": event,
         "dedup_key": key_of_event(event),
         "http_status": 404,
-        "answer": "Request ID not found",
+        "response_body": "Request ID not found",
     }
     return DeadLetterRecord(**(fields | changes))
 
@@ -78,8 +78,8 @@ def row_of(store: DeadLetterStore, row_id: int) -> DeadLetter:
     return row
 
 
-def settle(store: DeadLetterStore, row_id: int, state: State, *, replay: str | None = None, note: str = "") -> None:
+def settle(store: DeadLetterStore, row_id: int, state: State, *, replay: str | None = None, comment: str = "") -> None:
     """Write the outcome of a replay into its row, as the worker does that had its event."""
     request_id = row_of(store, row_id).request_id
     assert request_id is not None
-    store.resolve_replay(row_id, request_id=request_id, replay=replay, state=state, note=note)
+    store.resolve_replay(row_id, request_id=request_id, replay=replay, state=state, comment=comment)

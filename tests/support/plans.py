@@ -38,13 +38,15 @@ class Steps:
 
     def plan(self, selection: Selection = EVERYTHING, **options: Any) -> Plan:
         """Make a plan."""
-        return create(self.store.engine, selection, by="test", **options)
+        return create(self.store.engine, selection, actor="test", **options)
 
-    def step(self, plan: Plan, turn: int | None = None) -> NextStep | ReplayEnded | StepTaken:
+    def step(self, plan: Plan, step_number: int | None = None) -> NextStep | ReplayEnded | StepTaken:
         """Do the plan's next step, or that of a turn; the clock goes on to when the one after is due."""
-        if turn is None:
-            turn = self.look(plan).turn
-        done = advance(self.store.engine, self.client, plan.id, turn=turn, now=lambda: self.time, lease=LEASE)
+        if step_number is None:
+            step_number = self.look(plan).step_number
+        done = advance(
+            self.store.engine, self.client, plan.id, step_number=step_number, now=lambda: self.time, lease=LEASE
+        )
         if isinstance(done, NextStep):
             self.time += done.after
         return done

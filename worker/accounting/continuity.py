@@ -179,7 +179,7 @@ def record(client: redis.Redis, engine: Engine) -> Continuity:
     if not found.is_lost:
         record_totals(engine, _seen(found.now))
     if (lost := found.lost_hold) is not None:
-        arguments = [lost.reason, lost.who, lost.change_number, _milliseconds(lost.since)]
+        arguments = [lost.comment, lost.actor, lost.change_number, _milliseconds(lost.since)]
         _HOLD_AGAIN(client, [HOLD, KEYS.counts_of(QUEUE)], arguments)
         record_hand_hold(engine, _hold_of(take_snapshot(client)))
     elif _HOLD_CHANGES in found.now.counts:
@@ -203,8 +203,8 @@ def _hold_of(now: Snapshot) -> HandHold:
         generation=str(now.counts[_GENERATION]),
         change_number=now.counts[_HOLD_CHANGES],
         held=hold is not None,
-        reason="" if hold is None else hold.reason,
-        who="" if hold is None else hold.by,
+        comment="" if hold is None else hold.reason,
+        actor="" if hold is None else hold.by,
         since=now.at if hold is None or hold.since is None else hold.since,
     )
 

@@ -158,9 +158,9 @@ def _put_back(engine: Engine, ids: list[int], since: datetime | None) -> list[in
     marked = DeadLetter.last_replay_at.is_(None) if since is None else DeadLetter.last_replay_at == since
     with translated(), engine.begin() as connection:
         still = and_(these, marked, DeadLetter.state == State.REPLAYING)
-        connection.execute(update(DeadLetter).where(still).values(state=State.DEAD, note=_NOTE))
-        back = list(connection.scalars(select(DeadLetter.id).where(these, marked, DeadLetter.note == _NOTE)))
+        connection.execute(update(DeadLetter).where(still).values(state=State.DEAD, comment=_NOTE))
+        back = list(connection.scalars(select(DeadLetter.id).where(these, marked, DeadLetter.comment == _NOTE)))
         lost = and_(ReplayRow.dead_letter_id.in_(back), ReplayRow.state == RowState.ENQUEUED)
-        values = {"state": RowState.LOST, "note": _NOTE, "changed_at": datetime.now(UTC)}
+        values = {"state": RowState.LOST, "comment": _NOTE, "changed_at": datetime.now(UTC)}
         connection.execute(update(ReplayRow).where(lost).values(values))
         return back

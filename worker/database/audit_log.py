@@ -1,4 +1,4 @@
-"""What operators did, and why: one line for each change that somebody made by hand."""
+"""What operators did, and why: one line for each change made by hand."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from sqlalchemy import BigInteger, Index, Integer, String, Text, insert, select
 from sqlalchemy.orm import Mapped, mapped_column
 
 from worker.database.errors import translated
-from worker.database.models import EVERY_CHARACTER, MAX_ANYBODY, Base, UtcDateTime
+from worker.database.models import MAX_ACTOR_LENGTH, UTF8MB4, Base, UtcDateTime
 from worker.policy.dead_letter import clean
 
 if TYPE_CHECKING:
@@ -31,16 +31,16 @@ class OperatorAction(Base):
 
     id: Mapped[int] = mapped_column(BigInteger().with_variant(Integer, "sqlite"), primary_key=True)
     at: Mapped[datetime] = mapped_column(UtcDateTime)
-    who: Mapped[str] = mapped_column(String(MAX_ANYBODY))
+    actor: Mapped[str] = mapped_column(String(MAX_ACTOR_LENGTH))
     action: Mapped[str] = mapped_column(String(_MAX_NAME))
     target: Mapped[str] = mapped_column(String(_MAX_NAME))
-    why: Mapped[str] = mapped_column(Text)
+    comment: Mapped[str] = mapped_column(Text)
     details: Mapped[str] = mapped_column(Text)
     """A JSON object."""
 
     __table_args__ = (
         Index("ix_operator_actions_target", "target", "id"),
-        {"sqlite_autoincrement": True, **EVERY_CHARACTER},
+        {"sqlite_autoincrement": True, **UTF8MB4},
     )
 
 
@@ -51,24 +51,24 @@ class Action:
     Attributes:
         id: Its number: a later one has a higher one.
         at: When.
-        who: Who said so.
+        actor: The operator.
         action: What was done, such as ``replay.create``, ``replay.pause``, ``discard``, ``hold``.
         target: What it was done to, such as ``replay 7``, ``dead letters``, ``queue``.
-        why: Why, in the operator's words.
+        comment: The operator's comment.
         details: More, such as how many rows.
     """
 
     id: int
     at: datetime
-    who: str
+    actor: str
     action: str
     target: str
-    why: str
+    comment: str
     details: Mapping[str, Any] = field(default_factory=dict)
 
 
 def record_action(
-    engine: Engine, *, who: str, action: str, target: str, why: str = "", details: Mapping[str, Any] | None = None
+    engine: Engine, *, actor: str, action: str, target: str, comment: str = "", details: Mapping[str, Any] | None = None
 ) -> None:
     """Write one action down; the arguments are as of `Action`.
 
@@ -76,19 +76,25 @@ def record_action(
         DeadLetterStoreUnavailable: The database did not do it.
     """
     with translated(), engine.begin() as connection:
-        write_action(connection, who=who, action=action, target=target, why=why, details=details)
+        write_action(connection, actor=actor, action=action, target=target, comment=comment, details=details)
 
 
 def write_action(
-    connection: Connection, *, who: str, action: str, target: str, why: str, details: Mapping[str, Any] | None = None
+    connection: Connection,
+    *,
+    actor: str,
+    action: str,
+    target: str,
+    comment: str,
+    details: Mapping[str, Any] | None = None,
 ) -> None:
     """Write one action down, in the transaction of the change itself; the arguments are as of `Action`."""
     values = {
         "at": datetime.now(UTC),
-        "who": clean(who)[:MAX_ANYBODY],
+        "actor": clean(actor)[:MAX_ACTOR_LENGTH],
         "action": action,
         "target": target,
-        "why": clean(why),
+        "comment": clean(comment),
         "details": json.dumps(details or {}, ensure_ascii=False),
     }
     connection.execute(insert(OperatorAction).values(values))
@@ -116,10 +122,10 @@ def actions(engine: Engine, *, limit: int = 50, before: int | None = None, targe
             Action(
                 id=row.id,
                 at=row.at,
-                who=row.who,
+                actor=row.actor,
                 action=row.action,
                 target=row.target,
-                why=row.why,
+                comment=row.comment,
                 details=json.loads(row.details),
             )
             for row in connection.execute(query)

@@ -13,15 +13,15 @@ from sqlalchemy.types import TypeDecorator, TypeEngine
 
 from producer.event import MAX_NAME_LENGTH
 from worker.policy.dead_letter import MAX_MESSAGE_ID_LENGTH
-from worker.policy.fingerprint import MAX_CAUSE_LENGTH
+from worker.policy.fingerprint import MAX_SUMMARY_LENGTH
 from worker.policy.retry import Reason
 
-__all__ = ["EVERY_CHARACTER", "MAX_ANYBODY", "Base", "DeadLetter", "PrunedRows", "State", "UtcDateTime", "words"]
+__all__ = ["MAX_ACTOR_LENGTH", "UTF8MB4", "Base", "DeadLetter", "PrunedRows", "State", "UtcDateTime", "enum_column"]
 
 _WORD: Final = 16
 """Room for a reason or a state."""
 
-MAX_ANYBODY: Final = 128
+MAX_ACTOR_LENGTH: Final = 128
 """Characters of an operator's name: a login, or an e-mail address."""
 
 
@@ -69,12 +69,12 @@ class UtcDateTime(TypeDecorator[datetime]):
         return dialect.type_descriptor(DateTime(timezone=True))
 
 
-def words(values: type[StrEnum]) -> Enum:
+def enum_column(values: type[StrEnum]) -> Enum:
     """A column of an enumeration's values as plain text: a new value needs no change of a type in PostgreSQL."""
     return Enum(values, native_enum=False, length=_WORD, values_callable=lambda every: [word.value for word in every])
 
 
-EVERY_CHARACTER: Final = {
+UTF8MB4: Final = {
     f"{dialect}_{option}": value
     for dialect in ("mysql", "mariadb")  # to SQLAlchemy they are two
     for option, value in {"charset": "utf8mb4", "collate": "utf8mb4_bin"}.items()
@@ -86,11 +86,11 @@ class Base(DeclarativeBase):
     """What Alembic compares the database with."""
 
 
-_TRIAGE: Final = (
+_STATISTICS: Final = (
     "state",
     "reason",
     "http_status",
-    "cause",
+    "fingerprint",
     "org",
     "org_group",
     "failed_at",
@@ -117,24 +117,24 @@ class DeadLetter(Base):
     """``group`` is a reserved word of SQL."""
     occurred_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
 
-    reason: Mapped[Reason] = mapped_column(words(Reason))
+    reason: Mapped[Reason] = mapped_column(enum_column(Reason))
     http_status: Mapped[int | None]
-    answer: Mapped[str] = mapped_column(Text)
-    cause: Mapped[str] = mapped_column(String(12))
-    """The fingerprint of `cause_line`."""
-    cause_line: Mapped[str] = mapped_column(String(MAX_CAUSE_LENGTH))
+    response_body: Mapped[str] = mapped_column(Text)
+    fingerprint: Mapped[str] = mapped_column(String(12))
+    """Of `summary`: the same for rows that failed for the same cause."""
+    summary: Mapped[str] = mapped_column(String(MAX_SUMMARY_LENGTH))
     attempts: Mapped[int]
     first_enqueued_at: Mapped[datetime] = mapped_column(UtcDateTime)
     failed_at: Mapped[datetime] = mapped_column(UtcDateTime)
 
-    state: Mapped[State] = mapped_column(words(State))
-    note: Mapped[str] = mapped_column(Text)
+    state: Mapped[State] = mapped_column(enum_column(State))
+    comment: Mapped[str] = mapped_column(Text)
     resolved_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     """When it became delivered or discarded."""
 
     replay_count: Mapped[int]
     last_replay_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
-    replay_run: Mapped[str | None] = mapped_column(String(32))
+    replay_name: Mapped[str | None] = mapped_column(String(32))
     """The run that marked it last: two operators' runs tell their rows apart by it."""
     replay_enqueued_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     """When Redis acknowledged the replay. A replaying row without it was left behind by a run that was cut short."""
@@ -142,16 +142,16 @@ class DeadLetter(Base):
     raw: Mapped[bytes | None] = mapped_column(LargeBinary().with_variant(mysql.LONGBLOB, "mysql", "mariadb"))
 
     __table_args__ = (
-        Index("ix_dead_letters_died_at", "failed_at", "id"),
+        Index("ix_dead_letters_failed_at", "failed_at", "id"),
         Index("ix_dead_letters_state", "state", "failed_at"),
-        Index("ix_dead_letters_cause", "cause", "failed_at"),
+        Index("ix_dead_letters_fingerprint", "fingerprint", "failed_at"),
         Index("ix_dead_letters_reason", "reason", "http_status", "failed_at"),
         Index("ix_dead_letters_org_group", "org", "org_group", "failed_at"),
         Index("ix_dead_letters_request_id", "request_id"),
         # These two hold all that the dashboard counts by, and sorts by: it reads them, and not the rows.
-        Index("ix_dead_letters_triage", *_TRIAGE),
-        Index("ix_dead_letters_tries", "state", "attempts", "replay_count"),
-        {"sqlite_autoincrement": True, **EVERY_CHARACTER},
+        Index("ix_dead_letters_statistics", *_STATISTICS),
+        Index("ix_dead_letters_attempts", "state", "attempts", "replay_count"),
+        {"sqlite_autoincrement": True, **UTF8MB4},
     )
 
 
@@ -163,4 +163,4 @@ class PrunedRows(Base):
     what: Mapped[str] = mapped_column(String(32), primary_key=True)
     rows_pruned: Mapped[int] = mapped_column(BigInteger)
 
-    __table_args__ = (EVERY_CHARACTER,)
+    __table_args__ = (UTF8MB4,)

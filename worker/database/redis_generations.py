@@ -16,7 +16,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Mapped, mapped_column
 
 from worker.database.errors import translated
-from worker.database.models import EVERY_CHARACTER, MAX_ANYBODY, Base, UtcDateTime
+from worker.database.models import MAX_ACTOR_LENGTH, UTF8MB4, Base, UtcDateTime
 from worker.policy.dead_letter import clean
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ class RedisGeneration(Base):
     totals: Mapped[str] = mapped_column(Text)
     """A JSON object."""
 
-    __table_args__ = (EVERY_CHARACTER,)
+    __table_args__ = (UTF8MB4,)
 
 
 class OperatorHold(Base):
@@ -63,11 +63,11 @@ class OperatorHold(Base):
     change_number: Mapped[int] = mapped_column(BigInteger)
     """How many times operators have held or resumed by hand: of Redis and the database the higher one knows better."""
     held: Mapped[bool] = mapped_column(Boolean)
-    reason: Mapped[str] = mapped_column(Text)
-    who: Mapped[str] = mapped_column(String(MAX_ANYBODY))
+    comment: Mapped[str] = mapped_column(Text)
+    actor: Mapped[str] = mapped_column(String(MAX_ACTOR_LENGTH))
     since: Mapped[datetime] = mapped_column(UtcDateTime)
 
-    __table_args__ = (EVERY_CHARACTER,)
+    __table_args__ = (UTF8MB4,)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,8 +94,8 @@ class HandHold:
     generation: str
     change_number: int
     held: bool
-    reason: str
-    who: str
+    comment: str
+    actor: str
     since: datetime
 
 
@@ -151,8 +151,8 @@ def _hand_hold(row: Row[Any]) -> HandHold:
         generation=row.generation,
         change_number=row.change_number,
         held=row.held,
-        reason=row.reason,
-        who=row.who,
+        comment=row.comment,
+        actor=row.actor,
         since=row.since,
     )
 
@@ -166,8 +166,8 @@ def record_hand_hold(engine: Engine, said: HandHold) -> None:
     values = {
         "change_number": said.change_number,
         "held": said.held,
-        "reason": clean(said.reason),
-        "who": clean(said.who)[:MAX_ANYBODY],
+        "comment": clean(said.comment),
+        "actor": clean(said.actor)[:MAX_ACTOR_LENGTH],
         "since": said.since,
     }
     this = OperatorHold.generation == said.generation

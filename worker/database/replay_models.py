@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 from sqlalchemy import BigInteger, Double, Index, Integer, String, Text, select, update
 from sqlalchemy.orm import Mapped, mapped_column
 
-from worker.database.models import EVERY_CHARACTER, MAX_ANYBODY, Base, State, UtcDateTime, words
+from worker.database.models import MAX_ACTOR_LENGTH, UTF8MB4, Base, State, UtcDateTime, enum_column
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -76,14 +76,14 @@ after a row was taken for lost."""
 
 
 class Replay(Base):
-    """One plan: which rows, how fast, how far, who and why."""
+    """One plan: which rows, how fast, how far, by which operator, with which comment."""
 
     __tablename__ = "replays"
 
     id: Mapped[int] = mapped_column(BigInteger().with_variant(Integer, "sqlite"), primary_key=True)
-    run: Mapped[str] = mapped_column(String(32), unique=True)
+    name: Mapped[str] = mapped_column(String(32), unique=True)
     """Its name in Redis and in messages. Unlike the id it means no other plan in a database that was restored."""
-    state: Mapped[ReplayState] = mapped_column(words(ReplayState))
+    state: Mapped[ReplayState] = mapped_column(enum_column(ReplayState))
 
     selection: Mapped[str] = mapped_column(Text)
     """The filters by which its rows were chosen, as JSON: for people. The rows themselves are in `ReplayRow`."""
@@ -100,8 +100,8 @@ class Replay(Base):
     invalid: Mapped[int]
     """How many more fitted and were left out, because they hold no event."""
 
-    who: Mapped[str] = mapped_column(String(MAX_ANYBODY))
-    why: Mapped[str] = mapped_column(Text)
+    actor: Mapped[str] = mapped_column(String(MAX_ACTOR_LENGTH))
+    comment: Mapped[str] = mapped_column(Text)
     stopped_because: Mapped[str] = mapped_column(Text)
 
     created_at: Mapped[datetime] = mapped_column(UtcDateTime)
@@ -113,8 +113,8 @@ class Replay(Base):
     closed_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     """When what an ended plan left behind was cleared up."""
 
-    turn: Mapped[int]
-    """The number of the next step. A message that is for another turn is an old one, and does nothing."""
+    step_number: Mapped[int]
+    """The number of the next step. A message for another step is an old one, and does nothing."""
     due_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     """When the next step is due; None if nobody has taken the plan up."""
     leased_until: Mapped[datetime | None] = mapped_column(UtcDateTime)
@@ -122,7 +122,7 @@ class Replay(Base):
 
     __table_args__ = (
         Index("ix_replays_closed_at", "closed_at", "state"),
-        {"sqlite_autoincrement": True, **EVERY_CHARACTER},
+        {"sqlite_autoincrement": True, **UTF8MB4},
     )
 
 
@@ -135,35 +135,35 @@ class ReplayRow(Base):
     dead_letter_id: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
     position: Mapped[int]
     """Its place in the order in which rows go, from 0."""
-    state: Mapped[RowState] = mapped_column(words(RowState))
-    was: Mapped[State] = mapped_column(words(State))
+    state: Mapped[RowState] = mapped_column(enum_column(RowState))
+    was: Mapped[State] = mapped_column(enum_column(State))
     """The state of the dead letter when it was chosen."""
-    cause: Mapped[str] = mapped_column(String(12))
+    fingerprint: Mapped[str] = mapped_column(String(12))
     """What it had died of when it was chosen."""
-    note: Mapped[str] = mapped_column(Text)
+    comment: Mapped[str] = mapped_column(Text)
     changed_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
 
     __table_args__ = (
         Index("ix_replay_rows_state", "replay_id", "state", "position"),
         Index("ix_replay_rows_dead_letter_id", "dead_letter_id", "state"),
-        EVERY_CHARACTER,
+        UTF8MB4,
     )
 
 
 def book_outcome(
-    connection: Connection, *, run: str, dead_letter_id: int, state: RowState, note: str, at: datetime
+    connection: Connection, *, name: str, dead_letter_id: int, state: RowState, comment: str, at: datetime
 ) -> None:
     """Write the outcome of a message into its plan's row. Nothing happens if there is no such plan or row.
 
     Args:
         connection: A transaction: the dead letter is written in the same.
-        run: The plan, by its name in messages.
+        name: The plan's name in messages.
         dead_letter_id: The row.
         state: The outcome.
-        note: Why, in words.
+        comment: The cause.
         at: Now.
     """
-    plan = select(Replay.id).where(Replay.run == run).scalar_subquery()
+    plan = select(Replay.id).where(Replay.name == name).scalar_subquery()
     row = (ReplayRow.replay_id == plan, ReplayRow.dead_letter_id == dead_letter_id)
-    values = {"state": state, "note": note, "changed_at": at}
+    values = {"state": state, "comment": comment, "changed_at": at}
     connection.execute(update(ReplayRow).where(*row, ReplayRow.state.not_in(_LAST_WORDS)).values(values))

@@ -14,16 +14,33 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine, text
 
 import worker
+from worker.database import audit_log, redis_generations, replay_models  # noqa: F401 - they add tables to `Base`
 from worker.database.engine import connect, missing_file
 from worker.database.errors import DeadLetterStoreUnavailable, SchemaMissing, SchemaOutdated, SchemaTooNew, translated
+from worker.database.models import Base
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-__all__ = ["VERSION_TABLE", "check_schema", "current_revision", "downgrade", "head_revision", "upgrade"]
+__all__ = [
+    "BASE",
+    "METADATA",
+    "VERSION_TABLE",
+    "check_schema",
+    "current_revision",
+    "downgrade",
+    "head_revision",
+    "upgrade",
+]
+
+METADATA: Final = Base.metadata
+"""Every table, as the code knows it; Alembic compares the database with it."""
 
 VERSION_TABLE: Final = "dead_letters_version"
 """Where the version is kept. Not Alembic's default name: a chat backend may keep its own tables in this database."""
+
+BASE: Final = "base"
+"""The version before the first: a database without our tables."""
 
 _LOCK: Final = "aquilax-feedback db upgrade"
 _LOCK_NUMBER: Final = int.from_bytes(b"aquilax", "big")
@@ -111,11 +128,11 @@ def upgrade(url: str) -> str:
 
 
 def downgrade(url: str, version: str) -> None:
-    """Take the database back to a version that an older release needs. What only later versions have is dropped.
+    """Take the database back to an older release's version. What only later versions have is dropped.
 
     Args:
         url: The database, as `connect` takes it.
-        version: One that this release knows, up to the one that the table is at.
+        version: One that this release knows, up to the one that the table is at; or `BASE`, which has no table.
 
     Raises:
         SchemaTooNew: The table is newer than this release.
@@ -124,7 +141,7 @@ def downgrade(url: str, version: str) -> None:
         ValueError: This release does not know that version.
         DatabaseUnusable, DeadLetterStoreUnavailable: See `upgrade`.
     """
-    if version not in (known := _known_revisions()):
+    if version not in (known := [*_known_revisions(), BASE]):
         raise ValueError(f"{version!r} is no version of the dead-letter table: expected one of {', '.join(known)}")
     with _engine_for(url) as engine:
         current = current_revision(engine)

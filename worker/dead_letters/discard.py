@@ -23,8 +23,8 @@ def discard(
     engine: Engine,
     which: ColumnElement[bool],
     *,
-    note: str,
-    by: str,
+    comment: str,
+    actor: str,
     limit: int | None = None,
     progress: Callable[[int], None] = lambda _: None,
 ) -> int:
@@ -35,15 +35,15 @@ def discard(
     Args:
         engine: The database.
         which: The rows.
-        note: Why, for whoever reads the row later.
-        by: Who says so; it is written down with how many rows it was.
+        comment: The reason; it is kept with each row.
+        actor: The operator; it is written down with how many rows it was.
         limit: How many at most.
         progress: Called with the number of rows discarded after each step.
 
     Raises:
         DeadLetterStoreUnavailable: The database is away; run it again later.
     """
-    values = {"state": State.DISCARDED, "note": clean(note), "resolved_at": datetime.now(UTC)}
+    values = {"state": State.DISCARDED, "comment": clean(comment), "resolved_at": datetime.now(UTC)}
     discarded = 0
     for rows in stream(engine, which, limit=limit):
         still = and_(which, DeadLetter.id.in_([row.id for row in rows]))
@@ -53,5 +53,5 @@ def discard(
         progress(discarded)
     if discarded:
         details = {"rows": discarded}
-        record_action(engine, who=by, action="discard", target="dead letters", why=note, details=details)
+        record_action(engine, actor=actor, action="discard", target="dead letters", comment=comment, details=details)
     return discarded

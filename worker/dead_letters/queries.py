@@ -27,18 +27,18 @@ class CauseCount:
     """How many died of one cause.
 
     Attributes:
-        cause: What filters take: the fingerprint of ``cause_line``.
-        cause_line: The cause in words.
+        cause: What filters take: the fingerprint of ``summary``.
+        summary: The cause in words.
         rows: How many.
-        first_died_at: When the first of them died.
-        last_died_at: When the last of them died.
+        first_failed_at: When the first of them died.
+        last_failed_at: When the last of them died.
     """
 
-    cause: str
-    cause_line: str
+    fingerprint: str
+    summary: str
     rows: int
-    first_died_at: datetime
-    last_died_at: datetime
+    first_failed_at: datetime
+    last_failed_at: datetime
 
 
 def count(engine: Engine, which: ColumnElement[bool]) -> int:
@@ -52,14 +52,14 @@ def count_by_cause(engine: Engine, which: ColumnElement[bool]) -> list[CauseCoun
     rows = func.count().label("rows")
     died = (func.min(DeadLetter.failed_at), func.max(DeadLetter.failed_at))
     query = (
-        select(DeadLetter.cause, func.min(DeadLetter.cause_line), rows, *died)
+        select(DeadLetter.fingerprint, func.min(DeadLetter.summary), rows, *died)
         .where(which)
-        .group_by(DeadLetter.cause)
-        .order_by(rows.desc(), DeadLetter.cause)
+        .group_by(DeadLetter.fingerprint)
+        .order_by(rows.desc(), DeadLetter.fingerprint)
     )
     with translated(), engine.connect() as connection:
         return [
-            CauseCount(cause=cause, cause_line=line, rows=number, first_died_at=first, last_died_at=last)
+            CauseCount(fingerprint=cause, summary=line, rows=number, first_failed_at=first, last_failed_at=last)
             for cause, line, number, first, last in connection.execute(query)
         ]
 

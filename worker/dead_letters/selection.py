@@ -42,7 +42,7 @@ class Selection:
     http_statuses: tuple[int, ...] = ()
     orgs: tuple[str, ...] = ()
     groups: tuple[str, ...] = ()
-    causes: tuple[str, ...] = ()
+    fingerprints: tuple[str, ...] = ()
     request_ids: tuple[str, ...] = ()
     since: datetime | None = None
     until: datetime | None = None
@@ -69,7 +69,7 @@ class Selection:
             (DeadLetter.http_status, self.http_statuses),
             (DeadLetter.org, self.orgs),
             (DeadLetter.group, self.groups),
-            (DeadLetter.cause, self.causes),
+            (DeadLetter.fingerprint, self.fingerprints),
             (DeadLetter.request_id, self.request_ids),
         )
         clauses: list[ColumnElement[bool]] = [column.in_(values) for column, values in wanted if values]

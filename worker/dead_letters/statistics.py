@@ -28,9 +28,9 @@ __all__ = [
     "Share",
     "causes_over_time",
     "covered",
-    "lines_by_cause",
     "lines_of",
     "shares",
+    "summaries_by_fingerprint",
     "unindexed",
 ]
 
@@ -47,20 +47,20 @@ class FingerprintCount:
 
     Attributes:
         cause: The fingerprint, which filters take.
-        line: The cause in words.
+        summary: The cause in words.
         rows: How many.
-        first_died_at: When the first of them died.
-        last_died_at: When the last of them died.
+        first_failed_at: When the first of them died.
+        last_failed_at: When the last of them died.
         org: Whose they are, if they are all of one org.
         replayable: Whether any of them holds an event.
         counts: How many died in each stretch of time.
     """
 
-    cause: str
-    line: str
+    fingerprint: str
+    summary: str
     rows: int
-    first_died_at: datetime
-    last_died_at: datetime
+    first_failed_at: datetime
+    last_failed_at: datetime
     org: str | None
     replayable: bool
     counts: tuple[int, ...]
@@ -109,7 +109,7 @@ def causes_over_time(engine: Engine, which: ColumnElement[bool]) -> Causes:
         bucket = (_epoch(DeadLetter.failed_at) - begin) // seconds
         query = (
             select(
-                DeadLetter.cause,
+                DeadLetter.fingerprint,
                 bucket.label("bucket"),
                 func.min(DeadLetter.id).label("one"),
                 func.count().label("rows"),
@@ -119,26 +119,26 @@ def causes_over_time(engine: Engine, which: ColumnElement[bool]) -> Causes:
                 func.max(DeadLetter.org).label("last_org"),
             )
             .where(covered(which))
-            .group_by(DeadLetter.cause, literal_column("bucket"))
+            .group_by(DeadLetter.fingerprint, literal_column("bucket"))
         )
         groups: defaultdict[str, list[Any]] = defaultdict(list)
         for row in connection.execute(query):
-            groups[row.cause].append(row)
+            groups[row.fingerprint].append(row)
         lines = lines_of(connection, [rows[0].one for rows in groups.values()])
     causes = sorted(
         (_cause(rows, lines.get(cause, cause)) for cause, rows in groups.items()),
-        key=lambda cause: (-cause.rows, cause.cause),
+        key=lambda cause: (-cause.rows, cause.fingerprint),
     )
     return Causes(causes=tuple(causes), begin=datetime.fromtimestamp(begin, UTC), bucket=timedelta(seconds=seconds))
 
 
 def lines_of(connection: Connection, ids: list[int]) -> dict[str, str]:
     """Return the causes of some rows in words. They are in no index, so they are read from one row of each cause."""
-    lines = select(DeadLetter.cause, DeadLetter.cause_line).where(DeadLetter.id.in_(ids))
-    return {row.cause: row.cause_line for row in connection.execute(lines)}
+    lines = select(DeadLetter.fingerprint, DeadLetter.summary).where(DeadLetter.id.in_(ids))
+    return {row.fingerprint: row.summary for row in connection.execute(lines)}
 
 
-def lines_by_cause(engine: Engine, causes: Iterable[str]) -> dict[str, str]:
+def summaries_by_fingerprint(engine: Engine, causes: Iterable[str]) -> dict[str, str]:
     """Return causes in words, as far as any row has still died of them.
 
     Raises:
@@ -147,7 +147,7 @@ def lines_by_cause(engine: Engine, causes: Iterable[str]) -> dict[str, str]:
     lines: dict[str, str] = {}
     with translated(), engine.connect() as connection:
         for cause in sorted(set(causes)):
-            line = connection.scalar(select(DeadLetter.cause_line).where(DeadLetter.cause == cause).limit(1))
+            line = connection.scalar(select(DeadLetter.summary).where(DeadLetter.fingerprint == cause).limit(1))
             if line is not None:
                 lines[cause] = line
     return lines
@@ -158,11 +158,11 @@ def _cause(rows: list[Any], line: str) -> FingerprintCount:
     counts = Counter({min(row.bucket, BUCKETS - 1): row.rows for row in rows})
     orgs = {org for row in rows for org in (row.first_org, row.last_org)}
     return FingerprintCount(
-        cause=rows[0].cause,
-        line=line,
+        fingerprint=rows[0].fingerprint,
+        summary=line,
         rows=counts.total(),
-        first_died_at=min(row.first for row in rows),
-        last_died_at=max(row.last for row in rows),
+        first_failed_at=min(row.first for row in rows),
+        last_failed_at=max(row.last for row in rows),
         replayable=orgs != {None},
         org=orgs.pop() if len(orgs) == 1 else None,
         counts=tuple(counts[number] for number in range(BUCKETS)),
@@ -173,7 +173,7 @@ def _cause(rows: list[Any], line: str) -> FingerprintCount:
 class Share:
     """How many rows of one cause, one org and one state."""
 
-    line: str
+    summary: str
     org: str | None
     state: State
     rows: int
@@ -185,7 +185,7 @@ def shares(engine: Engine, which: ColumnElement[bool]) -> list[Share]:
     Raises:
         DeadLetterStoreUnavailable: The database can't be asked.
     """
-    rows, alike = func.count().label("rows"), (DeadLetter.cause, DeadLetter.org, DeadLetter.state)
+    rows, alike = func.count().label("rows"), (DeadLetter.fingerprint, DeadLetter.org, DeadLetter.state)
     query = (
         select(*alike, rows, func.min(DeadLetter.id).label("one"))
         .where(covered(which))
@@ -194,9 +194,10 @@ def shares(engine: Engine, which: ColumnElement[bool]) -> list[Share]:
     )
     with translated(), engine.connect() as connection:
         found = connection.execute(query).all()
-        lines = lines_of(connection, list({row.cause: row.one for row in found}.values()))
+        lines = lines_of(connection, list({row.fingerprint: row.one for row in found}.values()))
         return [
-            Share(line=lines.get(row.cause, row.cause), org=row.org, state=row.state, rows=row.rows) for row in found
+            Share(summary=lines.get(row.fingerprint, row.fingerprint), org=row.org, state=row.state, rows=row.rows)
+            for row in found
         ]
 
 

@@ -117,7 +117,7 @@ class DeadLetterStore:
         return None if row is None else this is not None and row.message_id == this
 
     def resolve_replay(
-        self, dead_letter_id: int, *, request_id: str, state: State, replay: str | None = None, note: str = ""
+        self, dead_letter_id: int, *, request_id: str, state: State, replay: str | None = None, comment: str = ""
     ) -> None:
         """Write the outcome of a replay into its row, and into that of its plan. Nothing happens if the row is gone.
 
@@ -130,20 +130,22 @@ class DeadLetterStore:
                 for another while the event was on its way, the id may have been given anew.
             replay: The plan's name, as the journey carries it.
             state: `State.DELIVERED`, or `State.DISCARDED` where a later word overtook it.
-            note: Why, in words.
+            comment: The cause.
 
         Raises:
             DeadLetterStoreUnavailable: The database did not do it; try again later.
         """
-        now, words = datetime.now(UTC), clean(note)
+        now, words = datetime.now(UTC), clean(comment)
         row = _is_replayed(dead_letter_id, request_id)
         outcome = RowState.DELIVERED if state is State.DELIVERED else RowState.DISCARDED
         with translated(), self.engine.begin() as connection:
-            connection.execute(_settled(row, state, note=words, at=now))
+            connection.execute(_settled(row, state, comment=words, at=now))
             if replay is not None:
-                book_outcome(connection, run=replay, dead_letter_id=dead_letter_id, state=outcome, note=words, at=now)
+                book_outcome(
+                    connection, name=replay, dead_letter_id=dead_letter_id, state=outcome, comment=words, at=now
+                )
 
-    def settle_made(self, dedup_key: str, *, message_id: str, state: State, note: str = "") -> bool:
+    def settle_made(self, dedup_key: str, *, message_id: str, state: State, comment: str = "") -> bool:
         """Write into the row that a message made what became of the message; return whether there is such a row.
 
         The message's worker was lost after the row was committed and before the message ended. It came again, and
@@ -153,7 +155,7 @@ class DeadLetterStore:
             dedup_key: The event's key.
             message_id: The message. A row that another message of the same event made is left alone.
             state: As of `resolve_replay`.
-            note: Why, in words.
+            comment: The cause.
 
         Raises:
             DeadLetterStoreUnavailable: The database did not do it; try again later.
@@ -162,10 +164,10 @@ class DeadLetterStore:
         with translated(), self.engine.begin() as connection:
             if connection.scalar(select(DeadLetter.id).where(row)) is None:
                 return False
-            connection.execute(_settled(row, state, note=clean(note), at=datetime.now(UTC)))
+            connection.execute(_settled(row, state, comment=clean(comment), at=datetime.now(UTC)))
             return True
 
-    def disown(self, dedup_key: str, *, message_id: str, note: str) -> None:
+    def disown(self, dedup_key: str, *, message_id: str, comment: str) -> None:
         """Mark a dead row as delivered, and as made by no counted burial; nothing happens if it is not dead any more.
 
         A worker whose lease had ended made it, for a message that another worker had delivered already.
@@ -173,24 +175,24 @@ class DeadLetterStore:
         Args:
             dedup_key: As of `settle_made`.
             message_id: As of `settle_made`.
-            note: Why, in words.
+            comment: The cause.
 
         Raises:
             DeadLetterStoreUnavailable: The database did not do it; try again later.
         """
         row = and_(_is_made_by(dedup_key, message_id), DeadLetter.state == State.DEAD)
-        now, words = datetime.now(UTC), clean(note)
+        now, words = datetime.now(UTC), clean(comment)
         with translated(), self.engine.begin() as connection:
-            connection.execute(_settled(row, State.DELIVERED, note=words, at=now).values(message_id=None))
+            connection.execute(_settled(row, State.DELIVERED, comment=words, at=now).values(message_id=None))
 
 
-def _settled(row: ColumnElement[bool], state: State, *, note: str, at: datetime) -> Update:
+def _settled(row: ColumnElement[bool], state: State, *, comment: str, at: datetime) -> Update:
     if state not in {State.DELIVERED, State.DISCARDED}:
         raise ValueError(f"a message ends delivered or discarded, not {state.value}; a death is buried")
     open_states = [State.DEAD, State.REPLAYING]
     if state is State.DELIVERED:
         open_states.append(State.DISCARDED)
-    values = {"state": state, "note": note, "resolved_at": at}
+    values = {"state": state, "comment": comment, "resolved_at": at}
     return update(DeadLetter).where(row, DeadLetter.state.in_(open_states)).values(values)
 
 
@@ -202,7 +204,7 @@ def _book_death(connection: Connection, burial: DeadLetterRecord) -> None:
     """Say in the plan that one of its rows died again, in the transaction that buries it."""
     if burial.replay is not None and burial.dead_letter is not None:
         row, died = burial.dead_letter, burial.failed_at
-        book_outcome(connection, run=burial.replay, dead_letter_id=row, state=RowState.DEAD, note="", at=died)
+        book_outcome(connection, name=burial.replay, dead_letter_id=row, state=RowState.DEAD, comment="", at=died)
 
 
 def _is_replayed(dead_letter_id: int, request_id: str) -> ColumnElement[bool]:
@@ -244,18 +246,18 @@ def _fields(event: FeedbackEvent | None) -> dict[str, Any]:
 
 def _death(burial: DeadLetterRecord) -> dict[str, Any]:
     """The columns that each death writes anew."""
-    answer = clean(burial.answer)
-    cause = fingerprint_of(burial.reason, burial.http_status, answer)
+    response_body = clean(burial.response_body)
+    cause = fingerprint_of(burial.reason, burial.http_status, response_body)
     return {
         "reason": burial.reason,
         "http_status": burial.http_status,
-        "answer": answer,
-        "cause": cause.fingerprint,
-        "cause_line": cause.line,
+        "response_body": response_body,
+        "fingerprint": cause.fingerprint,
+        "summary": cause.summary,
         "attempts": burial.attempts,
         "failed_at": burial.failed_at,
         "state": State.DEAD,
-        "note": _note(burial),
+        "comment": _note(burial),
         "resolved_at": None,
     }
 

@@ -102,7 +102,7 @@ class Outcomes:
             event=message.event,
             dedup_key=key_of_message(message),
             http_status=outcome.http_status,
-            answer=outcome.answer,
+            response_body=outcome.answer,
             dead_letter=envelope.dead_letter,
             replay=envelope.replay,
             message_id=envelope.message_id,
@@ -138,11 +138,11 @@ class Outcomes:
             case Seen.SETTLED:
                 return self._complete(message, CountField.DELIVERED, State.DELIVERED)
             case Seen.DUPLICATE:
-                note = "duplicate: AquilaX has this word"
-                return self._complete(message, CountField.DUPLICATE, State.DELIVERED, note=note)
+                comment = "duplicate: AquilaX has this word"
+                return self._complete(message, CountField.DUPLICATE, State.DELIVERED, comment=comment)
             case Seen.STALE:
-                note = "stale: AquilaX has a later word"
-                return self._complete(message, CountField.STALE, State.DISCARDED, note=note)
+                comment = "stale: AquilaX has a later word"
+                return self._complete(message, CountField.STALE, State.DISCARDED, comment=comment)
             case _:
                 assert_never(claim)
 
@@ -174,7 +174,7 @@ class Outcomes:
             except redis.RedisError as error:
                 log.info("the next probe goes when this one is overdue: %s", self.outages.explain(error))
 
-    def _complete(self, message: Message, count: CountField, state: State, *, note: str = "") -> Completed:
+    def _complete(self, message: Message, count: CountField, state: State, *, comment: str = "") -> Completed:
         """End a message for which nothing is sent, or nothing more; its dead letters learn of it first."""
         envelope = message.envelope
         if envelope.dead_letter is not None:
@@ -184,14 +184,14 @@ class Outcomes:
                 request_id=message.event.request_id,
                 replay=envelope.replay,
                 state=state,
-                note=note,
+                comment=comment,
             )
         made = message.redelivered and run_in_thread(
             self.dead_letters.settle_made,
             key_of_message(message),
             message_id=envelope.message_id,
             state=state,
-            note=note or "its worker was lost after its burial; its message came again, and was delivered",
+            comment=comment or "its worker was lost after its burial; its message came again, and was delivered",
         )
         rows = ["dead_letters_inserted"] if made else []
         self.idempotency.finish(message.delivery_tag, count, *rows, held_in=message.held_in)
@@ -208,8 +208,8 @@ class Outcomes:
         """Resolve a new dead letter whose message another worker has delivered, because our lease had ended."""
         message_id = message.envelope.message_id
         if self.idempotency.has_delivered(message.event, message_id=message_id):
-            note = "another worker had delivered it: the lease of the one that buried it had ended"
-            run_in_thread(self.dead_letters.disown, key, message_id=message_id, note=note)
+            comment = "another worker had delivered it: the lease of the one that buried it had ended"
+            run_in_thread(self.dead_letters.disown, key, message_id=message_id, comment=comment)
 
     def _snooze(
         self, envelope: Envelope, detail: str, reason: WaitReason, *, at_most: timedelta = timedelta.max

@@ -99,9 +99,9 @@ def register_advance(app: Celery, advancer: Callable[[], Advancer], *, request: 
         request: As of `register`.
     """
 
-    def advance_replay(task: Task, replay_id: int, turn: int) -> str:
+    def advance_replay(task: Task, replay_id: int, step_number: int) -> str:
         try:
-            done = advancer().advance(replay_id, turn)
+            done = advancer().advance(replay_id, step_number)
         except (redis.RedisError, DeadLetterStoreUnavailable) as error:
             log.warning("replay %s waits: %s", replay_id, error)
             return f"waits: {error}"  # a worker's watch takes it up again
@@ -110,8 +110,8 @@ def register_advance(app: Celery, advancer: Callable[[], Advancer], *, request: 
                 return "nothing more to do"
             case step.StepTaken():
                 return "somebody else is at it"
-            case step.NextStep(turn=next_turn, after=after):
-                _next_step(task, (replay_id, next_turn), at=advancer().moment(after))
+            case step.NextStep(step_number=next_step, after=after):
+                _next_step(task, (replay_id, next_step), at=advancer().moment(after))
             case _:
                 assert_never(done)
 

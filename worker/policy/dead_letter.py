@@ -53,7 +53,7 @@ class DeadLetterRecord:
         event: The event; None only if the reason is `Reason.INVALID`.
         dedup_key: What tells it from every other: from `key_of_event` and its like.
         http_status: The status of the last answer, if one came.
-        answer: The last answer's text, or what is wrong with the message.
+        response_body: The last response's body, or what is wrong with the message.
         raw: The message as it came, if it is invalid; some hold an event all the same, which can be replayed.
         dead_letter: The row that is being replayed, if it died in a replay.
         replay: The name of the plan that replayed it, if one did.
@@ -67,7 +67,7 @@ class DeadLetterRecord:
     event: FeedbackEvent | None
     dedup_key: str
     http_status: int | None = None
-    answer: str = ""
+    response_body: str = ""
     raw: bytes | None = None
     dead_letter: int | None = None
     replay: str | None = None
@@ -93,7 +93,7 @@ def record_of_poison(message: PoisonMessage, *, failed_at: datetime) -> DeadLett
         attempts=envelope.attempts,
         event=None if found is None else found.event,
         dedup_key=key_of_raw(message.raw) if found is None else key_of_message(found),
-        answer=message.problem,
+        response_body=message.problem,
         raw=message.raw,
         dead_letter=envelope.dead_letter,
         replay=envelope.replay,

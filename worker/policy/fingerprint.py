@@ -12,9 +12,9 @@ from worker.policy.classification import message_of
 if TYPE_CHECKING:
     from worker.policy.retry import Reason
 
-__all__ = ["MAX_CAUSE_LENGTH", "Fingerprint", "fingerprint_of"]
+__all__ = ["MAX_SUMMARY_LENGTH", "Fingerprint", "fingerprint_of"]
 
-MAX_CAUSE_LENGTH: Final = 200
+MAX_SUMMARY_LENGTH: Final = 200
 """Characters of the line: the width of the column, and what fits two rows of a terminal."""
 
 _VARYING: Final = (
@@ -36,12 +36,12 @@ class Fingerprint:
         fingerprint: For filters: twelve hexadecimal digits, the same for the same line on every machine.
     """
 
-    line: str
+    summary: str
 
     @property
     def fingerprint(self) -> str:
         """The beginning of the line's SHA-256."""
-        return hashlib.sha256(self.line.encode()).hexdigest()[:12]
+        return hashlib.sha256(self.summary.encode()).hexdigest()[:12]
 
 
 def fingerprint_of(reason: Reason, http_status: int | None, answer: str) -> Fingerprint:
@@ -54,7 +54,7 @@ def fingerprint_of(reason: Reason, http_status: int | None, answer: str) -> Fing
     """
     head = reason.value if http_status is None else f"{reason.value} {http_status}"
     words = _without_what_varies(message_of(answer))
-    return Fingerprint((f"{head}: {words}" if words else head)[:MAX_CAUSE_LENGTH])
+    return Fingerprint((f"{head}: {words}" if words else head)[:MAX_SUMMARY_LENGTH])
 
 
 def _without_what_varies(answer: str) -> str:

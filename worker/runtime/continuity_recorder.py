@@ -68,7 +68,7 @@ class ContinuityRecorder(BackgroundStep):
                 check_schema(store.engine)  # an SQLite file that was moved away is not made anew by connecting
                 found = record(client, store.engine)
         if found.lost_hold is not None:
-            log.error("Redis had lost the hold by hand, which stands again: %s", found.lost_hold.reason)
+            log.error("Redis had lost the hold by hand, which stands again: %s", found.lost_hold.comment)
         if found.is_lost:
             self._say(logging.ERROR, f"{found.words()}: see `aquilax-feedback reconcile`")
         else:

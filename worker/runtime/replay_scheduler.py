@@ -50,8 +50,8 @@ class ReplayScheduler(BackgroundStep):
     def _look(self, app: Celery, advancer: Advancer) -> None:
         try:
             advancer.say_watching()
-            for replay_id, turn in advancer.overdue():
-                app.send_task(ADVANCE, (replay_id, turn), queue=REPLAYS)
+            for replay_id, step_number in advancer.overdue():
+                app.send_task(ADVANCE, (replay_id, step_number), queue=REPLAYS)
         except (redis.RedisError, OperationalError, DeadLetterStoreUnavailable) as error:
             if not self._was_away:
                 log.warning("replay plans wait: %s", error)

@@ -182,7 +182,7 @@ class Demo:
         asyncio.run(enqueue())
 
     def _replay(self, look: Callable[[], RunBalance]) -> None:
-        self._run("dead-letters", "list", "--by", "cause")
+        self._run("dead-letters", "list", "--group-by", "fingerprint")
         self._run("dead-letters", "replay", "--yes")
         deadline = time.monotonic() + _PATIENCE
         while not (books := look()).balance or books.dead:

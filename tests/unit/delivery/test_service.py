@@ -116,12 +116,12 @@ class FakeDeadLetters:
         request_id: str,  # noqa: ARG002 - the store's signature
         state: State,
         replay: str | None = None,
-        note: str = "",
+        comment: str = "",
     ) -> None:
         """As of DeadLetterStore."""
         self._do()
         self.replays.append(replay)
-        self.settled.append((dead_letter_id, state, note))
+        self.settled.append((dead_letter_id, state, comment))
 
     def close(self) -> None:
         """As of DeadLetterStore."""
@@ -291,7 +291,7 @@ def test_a_rejected_event_is_buried(scene: Scene) -> None:
             event=EVENT,
             dedup_key=key_of_event(EVENT),
             http_status=404,
-            answer="Request ID not found",
+            response_body="Request ID not found",
             message_id="m1",
         )
     ]

@@ -22,7 +22,7 @@ def _row(**changes: object) -> DeadLetter:
         "group": "group-1",
         "reason": Reason.REJECTED,
         "state": State.DEAD,
-        "answer": "no",
+        "response_body": "no",
         "failed_at": NOON,
         "raw": b"\x00\xff",
     }
@@ -32,8 +32,8 @@ def _row(**changes: object) -> DeadLetter:
 def test_a_record_has_the_names_that_others_read() -> None:
     """They are pinned here: scripts and spreadsheets depend on them."""
     names = (
-        "id request_id status org group occurred_at reason http_status answer cause cause_line attempts "
-        "first_enqueued_at failed_at state note resolved_at replay_count last_replay_at"
+        "id request_id status org group occurred_at reason http_status response_body fingerprint summary attempts "
+        "first_enqueued_at failed_at state comment resolved_at replay_count last_replay_at"
     )
 
     assert " ".join(FIELDS) == " ".join(to_record(_row())) == names
@@ -43,10 +43,14 @@ def test_ndjson_has_one_object_a_line() -> None:
     """A line break in an answer stays inside its line."""
     output = io.StringIO()
 
-    write_ndjson([_row(answer="one\ntwo"), _row()], output)
+    write_ndjson([_row(response_body="one\ntwo"), _row()], output)
 
     first, second = map(json.loads, output.getvalue().splitlines())
-    assert (first["answer"], first["status"], first["failed_at"]) == ("one\ntwo", False, "2026-03-01T12:00:00+00:00")
+    assert (first["response_body"], first["status"], first["failed_at"]) == (
+        "one\ntwo",
+        False,
+        "2026-03-01T12:00:00+00:00",
+    )
     assert (second["reason"], second["state"], second["raw_base64"]) == ("rejected", "dead", "AP8=")
 
 
@@ -55,10 +59,10 @@ def test_a_csv_carries_no_formula(formula: str) -> None:
     """A foreign answer opened in a spreadsheet is text, and nothing that it carries out."""
     output = io.StringIO()
 
-    write_csv([_row(answer=formula, org=formula)], output)
+    write_csv([_row(response_body=formula, org=formula)], output)
 
     (line,) = csv.DictReader(io.StringIO(output.getvalue(), newline=""))
-    assert line["answer"] == line["org"] == f"'{formula}"
+    assert line["response_body"] == line["org"] == f"'{formula}"
 
 
 def test_a_csv_says_a_status_as_the_api_does() -> None:
@@ -74,7 +78,7 @@ def test_a_csv_says_a_status_as_the_api_does() -> None:
 def test_no_export_turns_a_texts_order_round() -> None:
     """A bidirectional control makes a foreign answer look like another; in JSON its escape means the same."""
     of_json, of_csv = io.StringIO(), io.StringIO()
-    row = _row(answer="no\u202eeurt", org="o\u2066rg")
+    row = _row(response_body="no\u202eeurt", org="o\u2066rg")
 
     write_ndjson([row], of_json)
     write_csv([row], of_csv)
@@ -82,4 +86,4 @@ def test_no_export_turns_a_texts_order_round() -> None:
     for text in (of_json.getvalue(), of_csv.getvalue()):
         assert r"no\u202eeurt" in text
         assert not {"\u202e", "\u2066"} & set(text)
-    assert json.loads(of_json.getvalue())["answer"] == "no\u202eeurt"
+    assert json.loads(of_json.getvalue())["response_body"] == "no\u202eeurt"

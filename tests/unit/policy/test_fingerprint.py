@@ -2,12 +2,12 @@ from __future__ import annotations
 
 import pytest
 
-from worker.policy.fingerprint import MAX_CAUSE_LENGTH, Fingerprint, fingerprint_of
+from worker.policy.fingerprint import MAX_SUMMARY_LENGTH, Fingerprint, fingerprint_of
 from worker.policy.retry import Reason
 
 
 @pytest.mark.parametrize(
-    ("answer", "line"),
+    ("answer", "summary"),
     [
         ("Request ID not found", "rejected 404: Request ID not found"),
         ("no 77e81bbc-3e7f-47b9-87fa-681b5d2f54e6!", "rejected 404: no <uuid>!"),
@@ -23,14 +23,14 @@ from worker.policy.retry import Reason
         ("", "rejected 404"),
     ],
 )
-def test_what_differs_between_two_answers_is_no_part_of_their_cause(answer: str, line: str) -> None:
+def test_what_differs_between_two_answers_is_no_part_of_their_cause(answer: str, summary: str) -> None:
     """Ids, times and numbers give way to a stand-in; words stay."""
-    assert fingerprint_of(Reason.REJECTED, 404, answer).line == line
+    assert fingerprint_of(Reason.REJECTED, 404, answer).summary == summary
 
 
 def test_a_death_without_an_answer_has_a_cause_too() -> None:
     """A timeout has no status."""
-    assert fingerprint_of(Reason.EXHAUSTED, None, "timeout").line == "exhausted: timeout"
+    assert fingerprint_of(Reason.EXHAUSTED, None, "timeout").summary == "exhausted: timeout"
 
 
 def test_two_statuses_are_two_causes() -> None:
@@ -49,4 +49,4 @@ def test_the_fingerprint_is_the_lines_and_stays_so() -> None:
 
 def test_a_long_answer_fits_the_column() -> None:
     """The line is cut; two pages of HTML with one beginning are one cause."""
-    assert len(fingerprint_of(Reason.EXHAUSTED, 502, "<html>" * 1000).line) == MAX_CAUSE_LENGTH
+    assert len(fingerprint_of(Reason.EXHAUSTED, 502, "<html>" * 1000).summary) == MAX_SUMMARY_LENGTH

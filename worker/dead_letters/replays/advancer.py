@@ -59,9 +59,9 @@ class Advancer:
         self._client.close()
         self._engine.dispose()
 
-    def advance(self, replay_id: int, turn: int) -> Step:
+    def advance(self, replay_id: int, step_number: int) -> Step:
         """Bring a plan one step further; see `worker.dead_letters.replays.step.advance`."""
-        return advance(self._engine, self._client, replay_id, turn=turn, now=self.now, lease=self._lease)
+        return advance(self._engine, self._client, replay_id, step_number=step_number, now=self.now, lease=self._lease)
 
     def overdue(self, *, only: int | None = None) -> list[tuple[int, int]]:
         """Return each plan whose next step is overdue, with the number of that step; see `overdue.py`."""

@@ -40,39 +40,39 @@ class LeftOut:
     """A row that does not go, and why."""
 
     state: RowState
-    note: str
+    comment: str
 
 
-def event_of(letter: Row[Any] | None, *, was: State, run: str) -> FeedbackEvent | LeftOut:
+def event_of(letter: Row[Any] | None, *, was: State, name: str) -> FeedbackEvent | LeftOut:
     """Return the event of a dead letter as it is when its turn comes, or why it has none to send.
 
     Args:
         letter: The dead letter; None if it is gone.
         was: Its state when it was chosen.
-        run: The plan, by its name.
+        name: The plan, by its name.
     """
     if letter is None:
-        return LeftOut(state=RowState.SKIPPED, note="the dead letter is gone")
+        return LeftOut(state=RowState.SKIPPED, comment="the dead letter is gone")
     if letter.state is State.DELIVERED:
-        return LeftOut(state=RowState.SKIPPED, note="delivered meanwhile")
+        return LeftOut(state=RowState.SKIPPED, comment="delivered meanwhile")
     if letter.state is State.DISCARDED and was is not State.DISCARDED:
-        return LeftOut(state=RowState.SKIPPED, note="discarded meanwhile")
-    if letter.state is State.REPLAYING and was is not State.REPLAYING and letter.replay_run != run:
-        return LeftOut(state=RowState.SKIPPED, note="on its way in another replay")
+        return LeftOut(state=RowState.SKIPPED, comment="discarded meanwhile")
+    if letter.state is State.REPLAYING and was is not State.REPLAYING and letter.replay_name != name:
+        return LeftOut(state=RowState.SKIPPED, comment="on its way in another replay")
     fields = {name: getattr(letter, name) for name in ("request_id", "status", "org", "group", "occurred_at")}
     try:
         return FeedbackEvent.from_wire(fields)
     except InvalidEvent as error:  # somebody may have edited it by hand
-        return LeftOut(state=RowState.REFUSED, note=str(error))
+        return LeftOut(state=RowState.REFUSED, comment=str(error))
 
 
-def mark(connection: Connection, replay_id: int, run: str, *, below: int, size: int, at: datetime) -> Batch:
+def mark(connection: Connection, replay_id: int, name: str, *, below: int, size: int, at: datetime) -> Batch:
     """Take the next rows, mark those that go, and write down why the others don't.
 
     Args:
         connection: The transaction that has the plan's lease.
         replay_id: The plan.
-        run: Its name.
+        name: Its name.
         below: The position behind the last row that may go now.
         size: How many rows at most.
         at: Now.
@@ -87,33 +87,33 @@ def mark(connection: Connection, replay_id: int, run: str, *, below: int, size: 
     events: dict[int, FeedbackEvent] = {}
     left_out: dict[LeftOut, list[int]] = {}
     for row in rows:
-        found = event_of(letters.get(row.dead_letter_id), was=row.was, run=run)
+        found = event_of(letters.get(row.dead_letter_id), was=row.was, name=name)
         if isinstance(found, LeftOut):
             left_out.setdefault(found, []).append(row.dead_letter_id)
         else:
             events[row.dead_letter_id] = found
     first = [row.dead_letter_id for row in rows if row.dead_letter_id in events and row.state is RowState.WAITING]
-    marked = {"state": State.REPLAYING, "last_replay_at": at, "replay_run": run, "replay_enqueued_at": None}
+    marked = {"state": State.REPLAYING, "last_replay_at": at, "replay_name": name, "replay_enqueued_at": None}
     # Taking up what was cut short is no second replay.
     _change_letters(connection, first, {"replay_count": DeadLetter.replay_count + 1})
     _change_letters(connection, events, marked)
     _change_rows(connection, replay_id, first, {"state": RowState.SENDING, "changed_at": at})
-    for why, ids in left_out.items():
-        _change_rows(connection, replay_id, ids, {"state": why.state, "note": why.note, "changed_at": at})
+    for left, ids in left_out.items():
+        _change_rows(connection, replay_id, ids, {"state": left.state, "comment": left.comment, "changed_at": at})
     return Batch(events=events)
 
 
 def _letters(connection: Connection, ids: Collection[int]) -> dict[int, Row[*tuple[Any, ...]]]:
     """The dead letters, locked: an outcome that comes just now waits until they are marked."""
     event = (DeadLetter.request_id, DeadLetter.status, DeadLetter.org, DeadLetter.group.label("group"))
-    columns = (DeadLetter.id, DeadLetter.state, DeadLetter.replay_run, *event, DeadLetter.occurred_at)
+    columns = (DeadLetter.id, DeadLetter.state, DeadLetter.replay_name, *event, DeadLetter.occurred_at)
     query = select(*columns).where(DeadLetter.id.in_(ids)).order_by(DeadLetter.id).with_for_update()
     return {row.id: row for row in connection.execute(query)}
 
 
-def confirm(connection: Connection, replay_id: int, run: str, ids: Collection[int], *, at: datetime) -> None:
+def confirm(connection: Connection, replay_id: int, name: str, ids: Collection[int], *, at: datetime) -> None:
     """Write down that Redis has some rows. One whose outcome has come already is left alone."""
-    mine = (DeadLetter.replay_run == run, DeadLetter.state == State.REPLAYING)
+    mine = (DeadLetter.replay_name == name, DeadLetter.state == State.REPLAYING)
     _change_letters(connection, ids, {"replay_enqueued_at": at}, *mine)
     sending = ReplayRow.state == RowState.SENDING
     _change_rows(connection, replay_id, ids, {"state": RowState.ENQUEUED, "changed_at": at}, sending)
@@ -125,16 +125,16 @@ def cut_short(connection: Connection, replay_id: int) -> Batch:
     return Batch(unsure=connection.scalars(select(ReplayRow.dead_letter_id).where(*unsure)).all())
 
 
-def take_back(connection: Connection, replay_id: int, run: str, ids: Collection[int]) -> None:
+def take_back(connection: Connection, replay_id: int, name: str, ids: Collection[int]) -> None:
     """Let rows of an ended plan, which never went, be what they were."""
     sending = ReplayRow.state == RowState.SENDING
     for was in State:
         chosen = (ReplayRow.replay_id == replay_id, ReplayRow.dead_letter_id.in_(ids), ReplayRow.was == was)
         these = connection.scalars(select(ReplayRow.dead_letter_id).where(*chosen, sending)).all()
-        mine = (DeadLetter.replay_run == run, DeadLetter.state == State.REPLAYING)
+        mine = (DeadLetter.replay_name == name, DeadLetter.state == State.REPLAYING)
         before = {"state": was, "replay_count": DeadLetter.replay_count - 1}
         _change_letters(connection, these, before, *mine)
-    _change_rows(connection, replay_id, ids, {"state": RowState.WAITING, "note": _NEVER_WENT}, sending)
+    _change_rows(connection, replay_id, ids, {"state": RowState.WAITING, "comment": _NEVER_WENT}, sending)
 
 
 _NEVER_WENT: Final = "the replay ended before it went"

@@ -24,13 +24,13 @@ class FailureCount:
 
     Attributes:
         cause: The fingerprint, which filters take.
-        line: The cause in words.
+        summary: The cause in words.
         rows: How many.
         as_before: How many of these had died of the same before.
     """
 
-    cause: str
-    line: str
+    fingerprint: str
+    summary: str
     rows: int
     as_before: int
 
@@ -38,7 +38,7 @@ class FailureCount:
     def words(self) -> str:
         """How many of what, and whether that is new."""
         new = self.rows - self.as_before
-        return f"{self.rows:,} of {self.line}" + (f", {new:,} of them of another cause before" if new else "")
+        return f"{self.rows:,} of {self.summary}" + (f", {new:,} of them of another cause before" if new else "")
 
     def to_record(self) -> dict[str, Any]:
         """Return it as JSON can carry it."""
@@ -52,18 +52,23 @@ def died_of(engine: Engine, replay_id: int) -> list[FailureCount]:
         DeadLetterStoreUnavailable: The database can't be asked.
     """
     rows = func.count().label("rows")
-    as_before = func.sum(case((DeadLetter.cause == ReplayRow.cause, 1), else_=0)).label("as_before")
+    as_before = func.sum(case((DeadLetter.fingerprint == ReplayRow.fingerprint, 1), else_=0)).label("as_before")
     query = (
-        select(DeadLetter.cause, rows, as_before, func.min(DeadLetter.id).label("one"))
+        select(DeadLetter.fingerprint, rows, as_before, func.min(DeadLetter.id).label("one"))
         .join_from(ReplayRow, DeadLetter, DeadLetter.id == ReplayRow.dead_letter_id)
         .where(ReplayRow.replay_id == replay_id, ReplayRow.state == RowState.DEAD)
-        .group_by(DeadLetter.cause)
-        .order_by(rows.desc(), DeadLetter.cause)
+        .group_by(DeadLetter.fingerprint)
+        .order_by(rows.desc(), DeadLetter.fingerprint)
     )
     with translated(), engine.connect() as connection:
         found = connection.execute(query).all()
         lines = lines_of(connection, [row.one for row in found])
     return [
-        FailureCount(cause=row.cause, line=lines.get(row.cause, row.cause), rows=row.rows, as_before=int(row.as_before))
+        FailureCount(
+            fingerprint=row.fingerprint,
+            summary=lines.get(row.fingerprint, row.fingerprint),
+            rows=row.rows,
+            as_before=int(row.as_before),
+        )
         for row in found
     ]

@@ -23,37 +23,37 @@ _TRIES: Final = 5
 """Somebody may change the plan while it is looked at; five times in a row, nobody does."""
 
 
-def pause(engine: Engine, replay_id: int, *, by: str, why: str = "") -> Plan:
+def pause(engine: Engine, replay_id: int, *, actor: str, comment: str = "") -> Plan:
     """Let no more rows of a plan go until it is resumed; the chunk that is just being enqueued still does.
 
     Args:
         engine: The database.
         replay_id: The plan.
-        by: Who says so.
-        why: Why, for whoever reads it later.
+        actor: The operator.
+        comment: The reason.
 
     Raises:
         NoSuchReplay: There is none of this number.
         NotPossible: It is paused already, or has ended.
         DeadLetterStoreUnavailable: The database did not do it.
     """
-    return _steer(engine, replay_id, ReplayOrder.pause(), by=by, why=why)
+    return _steer(engine, replay_id, ReplayOrder.pause(), actor=actor, comment=comment)
 
 
-def resume(engine: Engine, replay_id: int, *, by: str, why: str = "") -> Plan:
+def resume(engine: Engine, replay_id: int, *, actor: str, comment: str = "") -> Plan:
     """Let a paused plan go on; arguments and errors are as of `pause`."""
-    return _steer(engine, replay_id, ReplayOrder.resume(), by=by, why=why)
+    return _steer(engine, replay_id, ReplayOrder.resume(), actor=actor, comment=comment)
 
 
-def cancel(engine: Engine, replay_id: int, *, by: str, why: str = "") -> Plan:
+def cancel(engine: Engine, replay_id: int, *, actor: str, comment: str = "") -> Plan:
     """End a plan: no more of its rows go, and they stay dead; arguments and errors are as of `pause`.
 
     What has gone is delivered all the same, and its outcome is still written down.
     """
-    return _steer(engine, replay_id, ReplayOrder.cancel(), by=by, why=why)
+    return _steer(engine, replay_id, ReplayOrder.cancel(), actor=actor, comment=comment)
 
 
-def _steer(engine: Engine, replay_id: int, order: ReplayOrder, *, by: str, why: str) -> Plan:
+def _steer(engine: Engine, replay_id: int, order: ReplayOrder, *, actor: str, comment: str) -> Plan:
     for _ in range(_TRIES):
         with translated(), engine.begin() as connection:
             plan = read_plan(connection, replay_id)
@@ -61,7 +61,7 @@ def _steer(engine: Engine, replay_id: int, order: ReplayOrder, *, by: str, why: 
                 raise NotPossible(f"replay {replay_id} is {plan.state.value}: it can't be {_PAST[order.name]}")
             if _changed(connection, plan, order):
                 target = f"replay {replay_id}"
-                write_action(connection, who=by, action=f"replay.{order.name}", target=target, why=why)
+                write_action(connection, actor=actor, action=f"replay.{order.name}", target=target, comment=comment)
                 return read_plan(connection, replay_id)
     raise NotPossible(f"replay {replay_id} changes all the time: try again")
 

@@ -35,16 +35,16 @@ def overdue(engine: Engine, *, now: datetime, only: int | None = None) -> list[t
     late = or_(Replay.due_at.is_(None), Replay.due_at < now - _GRACE)
     nobody = or_(Replay.leased_until.is_(None), Replay.leased_until < now)
     idle = and_(Replay.closed_at.is_(None), Replay.state != ReplayState.PAUSED, late, nobody)
-    query = select(Replay.id, Replay.turn).where(idle).order_by(Replay.id)
+    query = select(Replay.id, Replay.step_number).where(idle).order_by(Replay.id)
     with translated(), engine.connect() as connection:
         found = connection.execute(query if only is None else query.where(Replay.id == only)).all()
-    return [(row.id, row.turn) for row in found if _is_mine(engine, row.id, row.turn, now)]
+    return [(row.id, row.step_number) for row in found if _is_mine(engine, row.id, row.step_number, now)]
 
 
-def _is_mine(engine: Engine, replay_id: int, turn: int, now: datetime) -> bool:
+def _is_mine(engine: Engine, replay_id: int, step_number: int, now: datetime) -> bool:
     """Let it be due now: who looks a moment later finds it not late."""
     late = or_(Replay.due_at.is_(None), Replay.due_at < now - _GRACE)
     with translated(), engine.begin() as connection:
-        same = (Replay.id == replay_id, Replay.turn == turn, late)
+        same = (Replay.id == replay_id, Replay.step_number == step_number, late)
         changed = connection.execute(update(Replay).where(*same).values(due_at=now))
         return bool(cast("CursorResult[Any]", changed).rowcount)

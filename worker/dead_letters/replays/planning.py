@@ -26,7 +26,7 @@ from sqlalchemy import (
 
 from worker.database.audit_log import write_action
 from worker.database.errors import translated
-from worker.database.models import MAX_ANYBODY, DeadLetter
+from worker.database.models import MAX_ACTOR_LENGTH, DeadLetter
 from worker.database.replay_models import ACTIVE, OPEN, Replay, ReplayRow, ReplayState, RowState
 from worker.dead_letters.replays.errors import NothingToReplay
 from worker.dead_letters.replays.queries import Plan, read_plan
@@ -57,15 +57,15 @@ class PreviewCount:
         name: What filters take.
         words: The same for people.
         rows: How many.
-        first_died_at: When the first of them died.
-        last_died_at: When the last of them died.
+        first_failed_at: When the first of them died.
+        last_failed_at: When the last of them died.
     """
 
     name: str
     words: str
     rows: int
-    first_died_at: datetime
-    last_died_at: datetime
+    first_failed_at: datetime
+    last_failed_at: datetime
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,11 +110,11 @@ def preview(engine: Engine, selection: Selection, *, rate: float | None = None, 
         chosen = _chosen(selection, limit).subquery()
         number, one = func.count().label("rows"), func.min(chosen.c.id).label("one")
         died = (func.min(chosen.c.failed_at).label("first"), func.max(chosen.c.failed_at).label("last"))
-        alike = (chosen.c.cause, chosen.c.org, chosen.c.state)
+        alike = (chosen.c.fingerprint, chosen.c.org, chosen.c.state)
         query = select(*alike, number, one, *died).group_by(*alike)
         groups = connection.execute(query).all()
-        lines = lines_of(connection, list({group.cause: group.one for group in groups}.values()))
-    by_cause = _counts(groups, lambda group: (group.cause, lines.get(group.cause, group.cause)))
+        lines = lines_of(connection, list({group.fingerprint: group.one for group in groups}.values()))
+    by_cause = _counts(groups, lambda group: (group.fingerprint, lines.get(group.fingerprint, group.fingerprint)))
     by_org = _counts(groups, lambda group: (group.org or "", group.org or ""))
     by_state = _counts(groups, lambda group: (group.state.value, group.state.value))
     rows = sum(count.rows for count in by_cause)
@@ -140,8 +140,8 @@ def _counts(groups: Sequence[Row[Any]], name: Callable[[Row[Any]], tuple[str, st
             name=name,
             words=words,
             rows=sum(group.rows for group in alike),
-            first_died_at=min(group.first for group in alike),
-            last_died_at=max(group.last for group in alike),
+            first_failed_at=min(group.first for group in alike),
+            last_failed_at=max(group.last for group in alike),
         )
         for (name, words), alike in together.items()
     )
@@ -152,8 +152,8 @@ def create(
     engine: Engine,
     selection: Selection,
     *,
-    by: str,
-    why: str = "",
+    actor: str,
+    comment: str = "",
     rate: float | None = None,
     canary: int = 0,
     limit: int | None = None,
@@ -163,10 +163,10 @@ def create(
     Args:
         engine: The database.
         selection: The rows. Those that another plan has which has not ended are left out.
-        by: Who says so.
-        why: Why, for whoever reads it later.
+        actor: The operator.
+        comment: The reason.
         rate: Rows a second at most; as fast as it goes if None.
-        canary: How many rows go first: one of each cause in turn, the oldest. Only when they are delivered the rest
+        canary: How many rows go first: one of each cause by turns, the oldest. Only when they are delivered the rest
             goes, and if one of them dies again the plan stops. 0 if all go at once.
         limit: How many rows at most; the oldest.
 
@@ -179,17 +179,17 @@ def create(
     if canary < 0:
         raise ValueError(f"the canary is {canary} rows: expected 0 or more")
     values: dict[str, Any] = {
-        "run": uuid.uuid4().hex,
+        "name": uuid.uuid4().hex,
         "state": ReplayState.PLANNED,
         "selection": json.dumps(selection.to_record(), ensure_ascii=False),
         "rate": rate,
         "canary": canary,
         "canary_until": 0,
-        "who": clean(by)[:MAX_ANYBODY],
-        "why": clean(why),
+        "actor": clean(actor)[:MAX_ACTOR_LENGTH],
+        "comment": clean(comment),
         "stopped_because": "",
         "created_at": datetime.now(UTC),
-        "turn": 0,
+        "step_number": 0,
         **dict.fromkeys(("total", "elsewhere", "invalid"), 0),
     }
     with translated(), engine.begin() as connection:
@@ -202,7 +202,14 @@ def create(
         found = {"total": total, "canary_until": min(canary, total), "invalid": invalid, "elsewhere": elsewhere}
         connection.execute(update(Replay).where(Replay.id == replay_id).values(found))
         details = {"rows": total, "rate": rate, "canary": canary, "selection": selection.to_record()}
-        write_action(connection, who=by, action="replay.create", target=f"replay {replay_id}", why=why, details=details)
+        write_action(
+            connection,
+            actor=actor,
+            action="replay.create",
+            target=f"replay {replay_id}",
+            comment=comment,
+            details=details,
+        )
         return read_plan(connection, replay_id)
 
 
@@ -216,15 +223,17 @@ def _freeze(connection: Connection, replay_id: int, selection: Selection, *, can
     chosen = _chosen(selection, limit).subquery()
     order: tuple[ColumnElement[Any], ...] = (chosen.c.id,)
     if canary:
-        in_cause = func.row_number().over(partition_by=chosen.c.cause, order_by=chosen.c.id).label("in_cause")
-        ranked = select(chosen, in_cause).subquery()
-        turn = func.row_number().over(order_by=(ranked.c.in_cause, ranked.c.id)).label("turn")
-        chosen = select(ranked, turn).subquery()
-        order = (case((chosen.c.turn <= canary, 0), else_=1), chosen.c.id)
+        in_fingerprint = (
+            func.row_number().over(partition_by=chosen.c.fingerprint, order_by=chosen.c.id).label("in_fingerprint")
+        )
+        ranked = select(chosen, in_fingerprint).subquery()
+        rank = func.row_number().over(order_by=(ranked.c.in_fingerprint, ranked.c.id)).label("rank")
+        chosen = select(ranked, rank).subquery()
+        order = (case((chosen.c.rank <= canary, 0), else_=1), chosen.c.id)
     position = (func.row_number().over(order_by=order) - 1).label("position")
     columns = (literal(replay_id), chosen.c.id, position, literal(RowState.WAITING.value), chosen.c.state)
-    rows = select(*columns, chosen.c.cause, literal(""))
-    into = ["replay_id", "dead_letter_id", "position", "state", "was", "cause", "note"]
+    rows = select(*columns, chosen.c.fingerprint, literal(""))
+    into = ["replay_id", "dead_letter_id", "position", "state", "was", "fingerprint", "comment"]
     freeze = insert(ReplayRow).from_select(into, rows).execution_options(preserve_rowcount=True)
     return cast("CursorResult[Any]", connection.execute(freeze)).rowcount
 
@@ -233,8 +242,8 @@ def _chosen(selection: Selection, limit: int | None) -> Select[*tuple[Any, ...]]
     columns = (
         DeadLetter.id,
         DeadLetter.state,
-        DeadLetter.cause,
-        DeadLetter.cause_line,
+        DeadLetter.fingerprint,
+        DeadLetter.summary,
         DeadLetter.org,
         DeadLetter.failed_at,
     )

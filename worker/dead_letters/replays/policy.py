@@ -44,13 +44,13 @@ class Death:
 
     Attributes:
         dead_letter_id: Which.
-        same_cause: Whether of what it had died of when it was chosen.
-        cause_line: Of what, in words.
+        same_fingerprint: Whether of what it had died of when it was chosen.
+        summary: Of what, in words.
     """
 
     dead_letter_id: int
-    same_cause: bool
-    cause_line: str
+    same_fingerprint: bool
+    summary: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,8 +144,8 @@ def _canary_move(plan: Standing) -> Move:
 
 
 def _why_stopped(died: Death) -> str:
-    of = "the same cause" if died.same_cause else "another cause"
-    return f"row {died.dead_letter_id}, a canary, died again, of {of}: {died.cause_line}"
+    of = "the same cause" if died.same_fingerprint else "another cause"
+    return f"row {died.dead_letter_id}, a canary, died again, of {of}: {died.summary}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -76,15 +76,15 @@ class Plan:
     total: int
     elsewhere: int
     invalid: int
-    who: str
-    why: str
+    actor: str
+    comment: str
     stopped_because: str
     created_at: datetime
     started_at: datetime | None
     canary_passed_at: datetime | None
     moved_at: datetime | None
     ended_at: datetime | None
-    turn: int
+    step_number: int
     progress: Progress
 
     @property
@@ -106,7 +106,7 @@ class Plan:
         return record | {"state": self.state.value, "progress": progress}
 
 
-_INSIDE: Final = {"canary_until", "turn", "progress"}
+_INSIDE: Final = {"canary_until", "step_number", "progress"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,26 +118,26 @@ class PlanRow:
         position: Its place in the order in which rows go.
         is_canary: Whether it goes before the rest.
         state: What has become of it.
-        note: Why, in words.
-        cause: What it had died of when it was chosen: a fingerprint.
+        comment: The cause of a state that is not the usual one.
+        fingerprint: What it had died of when it was chosen: a fingerprint.
         changed_at: When its state changed last.
         request_id: The answer that the feedback is for; None if the dead letter is gone, as the next two.
         org: The organization.
-        cause_line: What it died of last, in words.
-        cause_now: The same as a fingerprint: not `cause` if it has died of something else since.
+        summary: What it died of last, in words.
+        fingerprint_now: The same as a fingerprint: not `cause` if it has died of something else since.
     """
 
     dead_letter_id: int
     position: int
     is_canary: bool
     state: RowState
-    note: str
-    cause: str
+    comment: str
+    fingerprint: str
     changed_at: datetime | None
     request_id: str | None
     org: str | None
-    cause_line: str | None
-    cause_now: str | None
+    summary: str | None
+    fingerprint_now: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -147,7 +147,7 @@ class Replayed:
     replay_id: int
     plan_state: ReplayState
     state: RowState
-    note: str
+    comment: str
     changed_at: datetime | None
 
     @property
@@ -219,8 +219,8 @@ def rows(
         NoSuchReplay: There is none of this number.
         DeadLetterStoreUnavailable: The database can't be asked.
     """
-    own = (ReplayRow.dead_letter_id, ReplayRow.position, ReplayRow.state, ReplayRow.note, ReplayRow.cause)
-    now = (DeadLetter.request_id, DeadLetter.org, DeadLetter.cause_line, DeadLetter.cause.label("cause_now"))
+    own = (ReplayRow.dead_letter_id, ReplayRow.position, ReplayRow.state, ReplayRow.comment, ReplayRow.fingerprint)
+    now = (DeadLetter.request_id, DeadLetter.org, DeadLetter.summary, DeadLetter.fingerprint.label("fingerprint_now"))
     query = (
         select(*own, ReplayRow.changed_at, *now)
         .outerjoin(DeadLetter, DeadLetter.id == ReplayRow.dead_letter_id)
@@ -258,7 +258,11 @@ def replays_of(engine: Engine, dead_letter_id: int) -> list[Replayed]:
     """
     query = (
         select(
-            ReplayRow.replay_id, Replay.state.label("plan_state"), ReplayRow.state, ReplayRow.note, ReplayRow.changed_at
+            ReplayRow.replay_id,
+            Replay.state.label("plan_state"),
+            ReplayRow.state,
+            ReplayRow.comment,
+            ReplayRow.changed_at,
         )
         .join(Replay, Replay.id == ReplayRow.replay_id)
         .where(ReplayRow.dead_letter_id == dead_letter_id)

@@ -44,12 +44,12 @@ _WATCHED: Final = f"{QUEUE}:replays:watched"
 _WATCHED_FOR: Final = timedelta(seconds=10)
 
 
-def enqueue(client: redis.Redis, run: str, messages: Mapping[int, bytes]) -> frozenset[int]:
+def enqueue(client: redis.Redis, name: str, messages: Mapping[int, bytes]) -> frozenset[int]:
     """Enqueue the rows that have not gone, and return those that have now: all but those that were `withhold`-en.
 
     Args:
         client: Redis. Trying again after an uncertain answer is safe.
-        run: The plan's name.
+        name: The plan's name.
         messages: The message of each row.
 
     Raises:
@@ -58,18 +58,18 @@ def enqueue(client: redis.Redis, run: str, messages: Mapping[int, bytes]) -> fro
     if not messages:
         return frozenset()
     arguments = [part for row_id, message in messages.items() for part in (row_id, message)]
-    keys = [LIST, counts_of(QUEUE), _rows_of(run)]
+    keys = [LIST, counts_of(QUEUE), _rows_of(name)]
     withheld: list[Any] = _ENQUEUE(client, keys, [_seconds(_KEPT), *arguments])
     return frozenset(messages) - frozenset(map(int, withheld))
 
 
-def withhold(client: redis.Redis, run: str, ids: Collection[int]) -> frozenset[int]:
+def withhold(client: redis.Redis, name: str, ids: Collection[int]) -> frozenset[int]:
     """Return those of some rows that have gone; the others never will, and the set soon expires.
 
     Raises:
         redis.RedisError: Redis is away, or refuses.
     """
-    return frozenset(map(int, _WITHHOLD(client, [_rows_of(run)], [_seconds(_KEPT_ENDED), *ids])))
+    return frozenset(map(int, _WITHHOLD(client, [_rows_of(name)], [_seconds(_KEPT_ENDED), *ids])))
 
 
 def say_watching(client: redis.Redis) -> None:
@@ -90,8 +90,8 @@ def workers_watch(client: redis.Redis) -> bool:
     return int(client.pttl(_WATCHED)) > 0  # a key without an expiry is another program's
 
 
-def _rows_of(run: str) -> str:
-    return f"{QUEUE}:replay:{run}"
+def _rows_of(name: str) -> str:
+    return f"{QUEUE}:replay:{name}"
 
 
 def _seconds(duration: timedelta) -> int:

@@ -7,7 +7,7 @@ A chunk of rows takes three steps, each of which is finished before the next one
 3. confirm: the rows become ``enqueued``.
 
 Who is killed in between leaves rows that are ``sending``, and the next step begins with them. A plan is worked on by
-one at a time: each step takes the plan's lease, for the turn that it was told. Two at once, because a lease ended too
+one at a time: each step takes the plan's lease, for the step that it was told. Two at once, because a lease ended too
 soon, do no harm but to the rate.
 """
 
@@ -63,12 +63,12 @@ class NextStep:
     """There is more to do.
 
     Attributes:
-        turn: As the step of this turn.
+        step_number: As this step.
         after: In so much time.
         waits: Whether outcomes have to come first.
     """
 
-    turn: int
+    step_number: int
     after: timedelta
     waits: bool = False
 
@@ -91,8 +91,8 @@ class _Taken:
     """A plan whose lease this step has."""
 
     id: int
-    run: str
-    turn: int
+    name: str
+    step_number: int
     state: ReplayState
     rate: float | None
     canary: int
@@ -104,7 +104,13 @@ class _Taken:
 
 
 def advance(
-    engine: Engine, client: redis.Redis, replay_id: int, *, turn: int, now: Callable[[], datetime], lease: timedelta
+    engine: Engine,
+    client: redis.Redis,
+    replay_id: int,
+    *,
+    step_number: int,
+    now: Callable[[], datetime],
+    lease: timedelta,
 ) -> Step:
     """Bring a plan one step further.
 
@@ -112,7 +118,7 @@ def advance(
         engine: The database.
         client: The broker's Redis.
         replay_id: The plan.
-        turn: Which step this is. A step that was done already is not done again.
+        step_number: Which step this is. A step that was done already is not done again.
         now: The time, by the clock that all share.
         lease: For how long nobody else does this step; then whoever looks takes this one for dead.
 
@@ -122,12 +128,12 @@ def advance(
     """
     client.ping()  # before rows are marked: while it is away they are nobody's
     with translated(), engine.begin() as connection:
-        taken = _take(connection, replay_id, turn, now(), lease)
+        taken = _take(connection, replay_id, step_number, now(), lease)
         if taken is None:
             return StepTaken()
         if taken.due_at is not None and taken.due_at - taken.at > _EARLY:
-            _release(connection, taken, due=taken.due_at, turn=turn)
-            return NextStep(turn=turn, after=taken.due_at - taken.at)
+            _release(connection, taken, due=taken.due_at, step_number=step_number)
+            return NextStep(step_number=step_number, after=taken.due_at - taken.at)
         taken, todo = _decide(connection, taken)
         if isinstance(todo, NextStep | ReplayEnded):
             return todo
@@ -135,21 +141,21 @@ def advance(
         gone = _carry_out(client, taken, todo)
     except redis.RedisError:
         with suppress(DeadLetterStoreUnavailable), translated(), engine.begin() as connection:
-            _release(connection, taken, due=taken.at + _AFTER_A_FAILURE, turn=turn)
+            _release(connection, taken, due=taken.at + _AFTER_A_FAILURE, step_number=step_number)
         raise
     with translated(), engine.begin() as connection:
         return _confirm(connection, taken, todo, gone, now())
 
 
-def _take(connection: Connection, replay_id: int, turn: int, at: datetime, lease: timedelta) -> _Taken | None:
+def _take(connection: Connection, replay_id: int, step_number: int, at: datetime, lease: timedelta) -> _Taken | None:
     """Take the plan's lease. It locks the plan until the transaction ends, and in SQLite everything."""
     free = or_(Replay.leased_until.is_(None), Replay.leased_until < at)
-    mine = (Replay.id == replay_id, Replay.turn == turn, Replay.closed_at.is_(None), free)
+    mine = (Replay.id == replay_id, Replay.step_number == step_number, Replay.closed_at.is_(None), free)
     changed = connection.execute(update(Replay).where(*mine).values(leased_until=at + lease))
     if not cast("CursorResult[Any]", changed).rowcount:
         return None
     plan = connection.execute(select(Replay).where(Replay.id == replay_id)).one()
-    names = ("id", "run", "turn", "state", "rate", "canary", "canary_until", "total", "due_at", "moved_at")
+    names = ("id", "name", "step_number", "state", "rate", "canary", "canary_until", "total", "due_at", "moved_at")
     return _Taken(**{name: getattr(plan, name) for name in names}, at=at)
 
 
@@ -162,12 +168,12 @@ def _decide(connection: Connection, taken: _Taken) -> tuple[_Taken, Batch | Next
                 taken = _become(connection, taken, move)
             case Enqueue():
                 size = rows_at_once(taken.rate)
-                return taken, chunks.mark(connection, taken.id, taken.run, below=_bound(taken), size=size, at=taken.at)
+                return taken, chunks.mark(connection, taken.id, taken.name, below=_bound(taken), size=size, at=taken.at)
             case Await():
                 wait = look_again(moved_at=taken.moved_at, now=taken.at)
                 return taken, replace(_next(connection, taken, due=taken.at + wait, after=wait), waits=True)
             case Rest():
-                _release(connection, taken, due=None, turn=taken.turn)
+                _release(connection, taken, due=None, step_number=taken.step_number)
                 return taken, ReplayEnded()
             case Close():
                 return taken, chunks.cut_short(connection, taken.id)
@@ -196,7 +202,7 @@ def _standing(connection: Connection, taken: _Taken) -> Standing:
 def _death(connection: Connection, taken: _Taken) -> Death | None:
     dead = (ReplayRow.replay_id == taken.id, ReplayRow.state == RowState.DEAD, ReplayRow.position < _bound(taken))
     query = (
-        select(ReplayRow.dead_letter_id, ReplayRow.cause, DeadLetter.cause.label("now"), DeadLetter.cause_line)
+        select(ReplayRow.dead_letter_id, ReplayRow.fingerprint, DeadLetter.fingerprint.label("now"), DeadLetter.summary)
         .outerjoin(DeadLetter, DeadLetter.id == ReplayRow.dead_letter_id)
         .where(*dead)
         .order_by(ReplayRow.position)
@@ -204,12 +210,12 @@ def _death(connection: Connection, taken: _Taken) -> Death | None:
     deaths = [
         Death(
             dead_letter_id=row.dead_letter_id,
-            same_cause=row.now == row.cause,
-            cause_line=row.cause_line or "its dead letter is gone",
+            same_fingerprint=row.now == row.fingerprint,
+            summary=row.summary or "its dead letter is gone",
         )
         for row in connection.execute(query)
     ]
-    return next((death for death in deaths if death.same_cause), deaths[0] if deaths else None)
+    return next((death for death in deaths if death.same_fingerprint), deaths[0] if deaths else None)
 
 
 def _bound(taken: _Taken) -> int:
@@ -235,11 +241,11 @@ def _carry_out(client: redis.Redis, taken: _Taken, chunk: Batch) -> frozenset[in
     A replay is a new journey: an exhausted event would be dead on arrival with its old attempts and age.
     """
     if taken.state not in ACTIVE:
-        return withhold(client, taken.run, chunk.unsure)
-    envelope: dict[str, Any] = {"replay": taken.run}
+        return withhold(client, taken.name, chunk.unsure)
+    envelope: dict[str, Any] = {"replay": taken.name}
     return enqueue(
         client,
-        taken.run,
+        taken.name,
         {
             row_id: to_message(
                 event, enqueued_at=taken.at, envelope={"dead_letter": row_id, **envelope}, priority=PRIORITY
@@ -253,22 +259,24 @@ def _confirm(connection: Connection, taken: _Taken, chunk: Batch, gone: frozense
     # The plan before its rows, as `_take` does: two steps at once must not wait for each other in a ring.
     if taken.state not in ACTIVE:
         connection.execute(update(Replay).where(Replay.id == taken.id).values(closed_at=at, leased_until=None))
-        chunks.confirm(connection, taken.id, taken.run, gone, at=at)
-        chunks.take_back(connection, taken.id, taken.run, set(chunk.unsure) - gone)
+        chunks.confirm(connection, taken.id, taken.name, gone, at=at)
+        chunks.take_back(connection, taken.id, taken.name, set(chunk.unsure) - gone)
         return ReplayEnded()
     due = next_due(due=taken.due_at, now=taken.at, went=len(chunk.events), rate=taken.rate)
     step = _next(connection, taken, due=due, after=max(due - at, timedelta()), moved_at=at)
-    chunks.confirm(connection, taken.id, taken.run, gone, at=at)
+    chunks.confirm(connection, taken.id, taken.name, gone, at=at)
     return step
 
 
 def _next(connection: Connection, taken: _Taken, *, due: datetime, after: timedelta, **values: datetime) -> NextStep:
-    _release(connection, taken, due=due, turn=taken.turn + 1, **values)
-    return NextStep(turn=taken.turn + 1, after=after)
+    _release(connection, taken, due=due, step_number=taken.step_number + 1, **values)
+    return NextStep(step_number=taken.step_number + 1, after=after)
 
 
-def _release(connection: Connection, taken: _Taken, *, due: datetime | None, turn: int, **values: datetime) -> None:
+def _release(
+    connection: Connection, taken: _Taken, *, due: datetime | None, step_number: int, **values: datetime
+) -> None:
     """Give the lease back, unless somebody else has it by now."""
-    mine = (Replay.id == taken.id, Replay.turn == taken.turn)
-    released: dict[str, Any] = {"turn": turn, "due_at": due, "leased_until": None, **values}
+    mine = (Replay.id == taken.id, Replay.step_number == taken.step_number)
+    released: dict[str, Any] = {"step_number": step_number, "due_at": due, "leased_until": None, **values}
     connection.execute(update(Replay).where(*mine).values(released))

@@ -1,4 +1,4 @@
-"""Who runs a command: what stands in the audit log where `--by` says nothing else."""
+"""Who runs a command: what stands in the audit log where `--actor` says nothing else."""
 
 from __future__ import annotations
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from worker.database.schema import current_revision, head_revision
+from worker.database.schema import BASE, current_revision, head_revision
 from worker.database.schema import downgrade as downgrade_schema
 from worker.database.schema import upgrade as upgrade_schema
 from worker.operations.cli.database import explained, opened, settings
@@ -36,17 +36,21 @@ def upgrade() -> None:
 def downgrade(version: str, *, yes: bool) -> None:
     """Take the dead-letter table back to VERSION, for an older release; run it with the newer one.
 
-    What only later versions keep is dropped, and nothing else. docs/upgrading.md says how to go back a release.
+    What only later versions keep is dropped, and nothing else; with `base` that is every table and all that is in
+    them. docs/upgrading.md says how to go back a release.
     """
     url = settings().feedback_database_url.get_secret_value()
     if not yes:
-        click.confirm(f"drop what only versions after {version} keep?", abort=True)
+        what = (
+            "every dead letter, every replay and the audit log" if version == BASE else f"what is newer than {version}"
+        )
+        click.confirm(f"drop {what}?", abort=True)
     with explained(url):
         try:
             downgrade_schema(url, version)
         except ValueError as error:
             raise click.BadParameter(str(error), param_hint="VERSION") from None
-    say(f"the dead-letter table is at version {version}")
+    say("every table is dropped" if version == BASE else f"the dead-letter table is at version {version}")
 
 
 @db.command()

@@ -127,7 +127,7 @@ class _Run:
         if written_off is None:
             return
         details = {"what": found.words(), "missing_at_least": found.missing, "written_off": written_off}
-        record_action(engine, who=current_actor(), action="redis.accept", target="queue", details=details)
+        record_action(engine, actor=current_actor(), action="redis.accept", target="queue", details=details)
         yield f"took Redis as it is, with the totals of before carried on; written off: {written_off:,}"
 
     def _open_table(self) -> Engine:
@@ -196,7 +196,7 @@ def _wrong_in_redis(report: Report) -> Iterator[str]:
     if report.continuity is not None and (words := report.continuity.words()):
         yield f"{words} (--repair takes Redis as it is, and writes that down)"
     if report.continuity is not None and (lost := report.continuity.lost_hold) is not None:
-        yield f"Redis had lost the hold by hand, which stands again: {shown(lost.reason)}"
+        yield f"Redis had lost the hold by hand, which stands again: {shown(lost.comment)}"
     if found.no_messages:
         yield f"no messages in the queue, which a worker will bury as invalid: {found.no_messages:,}"
     orphaned = [f"{_text(tag)}, request_id {name or 'unknown'}" for tag, name in sorted(found.orphaned.items())]

@@ -199,7 +199,7 @@ def _of_continuity(found: Continuity | None) -> Iterator[tuple[str, str]]:
     if found is not None and (words := found.words()):
         yield "DATA LOST", f"{words}; `aquilax-feedback reconcile` says more"
     if found is not None and (lost := found.lost_hold) is not None:
-        yield "HOLD LOST", f"Redis has lost the hold by hand: {shown(lost.reason)}, by {shown(lost.who)}"
+        yield "HOLD LOST", f"Redis has lost the hold by hand: {shown(lost.comment)}, by {shown(lost.actor)}"
 
 
 def _of_table(look: _StatusLook) -> Iterator[tuple[str, str]]:

@@ -29,7 +29,7 @@ __all__ = ["DiscardForm", "DiscardPage", "ReplayForm", "discards_of"]
 _TICKED: Final = "ticked"
 """A field that the form of ticked rows always has: without it, none ticked would mean all."""
 
-_CONFIRMED: Final = ("expected", "why")
+_CONFIRMED: Final = ("expected", "comment")
 _PACED: Final = ("rate", "canary")
 
 
@@ -51,7 +51,7 @@ class ReplayForm(HtmlHandler):
         self.may_change()
         self.sent(*NAMES, *_CONFIRMED, *_PACED)
         filters = frozen(self.filters(self.get_body_arguments))
-        pacing, why = _pacing(self.body("rate"), self.body("canary")), self.body("why")
+        pacing, comment = _pacing(self.body("rate"), self.body("canary")), self.body("comment")
         try:
             plan = await self.look(
                 begin_replay,
@@ -59,16 +59,16 @@ class ReplayForm(HtmlHandler):
                 filters,
                 pacing,
                 expected=_expected(self),
-                who=self.who,
-                why=self.why(why),
+                actor=self.actor,
+                comment=self.read_comment(comment),
             )
         except RequestRefused as refusal:
             self.set_status(refusal.status_code)
-            await self._show(filters, pacing, problem=refusal.words, why=why)
+            await self._show(filters, pacing, problem=refusal.words, comment=comment)
         else:
             self.see("feedback-replay-plan", plan.id)
 
-    async def _show(self, filters: Filters, pacing: Pacing, *, problem: str = "", why: str = "") -> None:
+    async def _show(self, filters: Filters, pacing: Pacing, *, problem: str = "", comment: str = "") -> None:
         choice = await self.look(choose_replay, self.sources, filters, rate=pacing.rate)
         self.render(
             "feedback_choose.html",
@@ -77,7 +77,7 @@ class ReplayForm(HtmlHandler):
             filters=filters,
             pacing=pacing,
             problem=problem,
-            why=why,
+            comment=comment,
             unusual=unusual("replay", choice.by_state, chosen=filters.selection.states),
         )
 
@@ -96,7 +96,7 @@ class DiscardForm(HtmlHandler):
         """Begin the discard, and lead to its progress; or show what has changed since the preview."""
         self.may_change()
         self.sent(*NAMES, *_CONFIRMED)
-        filters, why = frozen(self.filters(self.get_body_arguments)), self.body("why")
+        filters, comment = frozen(self.filters(self.get_body_arguments)), self.body("comment")
         try:
             begun = await self.look(
                 begin_discard,
@@ -104,16 +104,16 @@ class DiscardForm(HtmlHandler):
                 discards_of(self),
                 filters,
                 expected=_expected(self),
-                who=self.who,
-                why=self.why(why),
+                actor=self.actor,
+                comment=self.read_comment(comment),
             )
         except RequestRefused as refusal:
             self.set_status(refusal.status_code)
-            await self._show(filters, problem=refusal.words, why=why)
+            await self._show(filters, problem=refusal.words, comment=comment)
         else:
             self.see("feedback-discarding", begun.number)
 
-    async def _show(self, filters: Filters, *, problem: str = "", why: str = "") -> None:
+    async def _show(self, filters: Filters, *, problem: str = "", comment: str = "") -> None:
         choice = await self.look(choose_discard, self.sources, filters)
         self.render(
             "feedback_choose.html",
@@ -122,7 +122,7 @@ class DiscardForm(HtmlHandler):
             filters=filters,
             pacing=None,
             problem=problem,
-            why=why,
+            comment=comment,
             unusual=unusual("discard", choice.by_state, chosen=filters.selection.states),
         )
 

@@ -101,7 +101,7 @@ class DeadLetterApi(ApiHandler):
         if found is None:
             raise RequestRefused(404, f"there is no dead letter {row_id}")
         replays = [
-            {"replay": each.replay_id, "state": each.state.value, "note": each.note, "at": _iso(each.changed_at)}
+            {"replay": each.replay_id, "state": each.state.value, "comment": each.comment, "at": _iso(each.changed_at)}
             for each in found.replays
         ]
         self.finish(to_record(found.row, with_raw=True) | {"replays": replays})
@@ -135,7 +135,7 @@ class ReplaysApi(ApiHandler):
     async def post(self) -> None:
         """Plan a replay of what fits."""
         self.may_change()
-        sent = self.sent("why", "rate", "canary", "expected", *NAMES)
+        sent = self.sent("comment", "rate", "canary", "expected", *NAMES)
         with explained():
             rate, canary, expected = (number_in(sent, name) for name in ("rate", "canary", "expected"))
         plan = await self.look(
@@ -144,8 +144,8 @@ class ReplaysApi(ApiHandler):
             self.chosen(sent),
             Pacing(rate=read_rate(rate), canary=read_canary(canary)),
             expected=read_count(expected),
-            who=self.who,
-            why=self.reason(sent),
+            actor=self.actor,
+            comment=self.comment_in(sent),
         )
         self.set_status(201)
         self.finish(plan.to_record())
@@ -166,8 +166,10 @@ class SteerApi(ApiHandler):
     async def post(self, number: str, what: str) -> None:
         """Do that to a replay."""
         self.may_change()
-        why = self.reason(self.sent("why"), needed=False)
-        self.finish((await self.look(steer, self.sources, int(number), what, who=self.who, why=why)).to_record())
+        comment = self.comment_in(self.sent("comment"), needed=False)
+        self.finish(
+            (await self.look(steer, self.sources, int(number), what, actor=self.actor, comment=comment)).to_record()
+        )
 
 
 class DiscardsApi(ApiHandler):
@@ -176,7 +178,7 @@ class DiscardsApi(ApiHandler):
     async def post(self) -> None:
         """Begin to discard what fits."""
         self.may_change()
-        sent = self.sent("why", "expected", *NAMES)
+        sent = self.sent("comment", "expected", *NAMES)
         with explained():
             expected = number_in(sent, "expected")
         begun = await self.look(
@@ -185,8 +187,8 @@ class DiscardsApi(ApiHandler):
             discards_of(self),
             self.chosen(sent),
             expected=read_count(expected),
-            who=self.who,
-            why=self.reason(sent),
+            actor=self.actor,
+            comment=self.comment_in(sent),
         )
         self.set_status(202)
         self.finish(begun.to_record())
@@ -210,8 +212,8 @@ class HoldApi(ApiHandler):
     async def post(self) -> None:
         """Hold all workers."""
         self.may_change()
-        why = self.reason(self.sent("why"))
-        self.finish({"held": True, "recorded": await self.look(hold, self.sources, why=why, who=self.who)})
+        comment = self.comment_in(self.sent("comment"))
+        self.finish({"held": True, "recorded": await self.look(hold, self.sources, comment=comment, actor=self.actor)})
 
 
 class ResumeApi(ApiHandler):
@@ -220,8 +222,8 @@ class ResumeApi(ApiHandler):
     async def post(self) -> None:
         """End the hold by hand, or where there is none whatever hold there is; say whether one stands."""
         self.may_change()
-        why = self.reason(self.sent("why"), needed=False)
-        recorded = await self.look(resume, self.sources, why=why, who=self.who)
+        comment = self.comment_in(self.sent("comment"), needed=False)
+        recorded = await self.look(resume, self.sources, comment=comment, actor=self.actor)
         self.finish({"held": await self.look(is_held, self.sources), "recorded": bool(recorded)})
 
 
@@ -243,11 +245,11 @@ def _causes(causes: Causes, limit: int) -> dict[str, Any]:
         "bucket_seconds": causes.bucket.total_seconds(),
         "causes": [
             {
-                "cause": cause.cause,
-                "cause_line": cause.line,
+                "fingerprint": cause.fingerprint,
+                "summary": cause.summary,
                 "rows": cause.rows,
-                "first_died_at": _iso(cause.first_died_at),
-                "last_died_at": _iso(cause.last_died_at),
+                "first_failed_at": _iso(cause.first_failed_at),
+                "last_failed_at": _iso(cause.last_failed_at),
                 "org": cause.org,
                 "counts": list(cause.counts),
             }

@@ -201,7 +201,7 @@ def elsewhere_of(sources: Sources, filters: Filters) -> set[str]:
     if acting is None or not plans(sources.engine(), active=True, limit=1):
         return set()
     free = {count.name for count in preview(sources.engine(), acting.selection).by_cause}
-    return {cause.cause for cause in causes_of(sources, filters).causes} - free
+    return {cause.fingerprint for cause in causes_of(sources, filters).causes} - free
 
 
 def states_of(sources: Sources) -> dict[str, int]:

@@ -35,8 +35,8 @@ class Discard:
         number: Its number, in this Flower.
         total: How many rows it was to take.
         done: How many it has taken.
-        who: Who said so.
-        why: Why.
+        actor: The operator.
+        comment: The reason.
         began_at: When.
         ended: Whether it is over.
         problem: What stopped it, if something did.
@@ -44,8 +44,8 @@ class Discard:
 
     number: int
     total: int
-    who: str
-    why: str
+    actor: str
+    comment: str
     began_at: datetime
     done: int = 0
     ended: bool = False
@@ -57,8 +57,8 @@ class Discard:
             "id": self.number,
             "total": self.total,
             "discarded": self.done,
-            "who": self.who,
-            "why": self.why,
+            "actor": self.actor,
+            "comment": self.comment,
             "began_at": self.began_at.isoformat(),
             "ended": self.ended,
             "problem": self.problem or None,
@@ -77,22 +77,22 @@ class Discards:
         self._by_number: dict[int, Discard] = {}
         self._one_at_a_time = threading.Lock()
 
-    def begin(self, which: ColumnElement[bool], *, total: int, who: str, why: str) -> Discard:
+    def begin(self, which: ColumnElement[bool], *, total: int, actor: str, comment: str) -> Discard:
         """Begin to discard rows, and return at once.
 
         Args:
             which: The rows.
             total: How many they are.
-            who: Who says so.
-            why: Why.
+            actor: The operator.
+            comment: The reason.
         """
         with self._one_at_a_time:
             number = max(self._by_number, default=0) + 1
-            begun = Discard(number=number, total=total, who=who, why=why, began_at=datetime.now(UTC))
+            begun = Discard(number=number, total=total, actor=actor, comment=comment, began_at=datetime.now(UTC))
             self._by_number[number] = begun
             for old in sorted(self._by_number)[:-_REMEMBERED]:
                 del self._by_number[old]
-        self._sources.start(lambda: self._run(number, which, who=who, why=why))
+        self._sources.start(lambda: self._run(number, which, actor=actor, comment=comment))
         return begun
 
     def find(self, number: int) -> Discard | None:
@@ -100,12 +100,14 @@ class Discards:
         with self._one_at_a_time:
             return self._by_number.get(number)
 
-    def _run(self, number: int, which: ColumnElement[bool], *, who: str, why: str) -> None:
+    def _run(self, number: int, which: ColumnElement[bool], *, actor: str, comment: str) -> None:
         problem = ""
         try:
             with self._sources.explained():
                 engine = self._sources.engine()
-                discard(engine, which, note=why, by=who, progress=lambda done: self._note(number, done=done))
+                discard(
+                    engine, which, comment=comment, actor=actor, progress=lambda done: self._note(number, done=done)
+                )
         except Away as error:
             problem = f"{error} {error.do}"
         except Exception:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["ANY", "NAMES", "Filters", "WrongFilter", "read_filters"]
 
 NAMES: Final = (
-    *("reason", "http_status", "org", "group", "cause", "request_id", "state", "since", "until"),
+    *("reason", "http_status", "org", "group", "fingerprint", "request_id", "state", "since", "until"),
     *("id", "rest_of"),
 )
 """As the command line's options have them; `id` are rows that were ticked, `rest_of` what a replay did not send."""
@@ -161,7 +161,7 @@ def _selection(given: dict[str, tuple[str, ...]], *, now: datetime) -> Selection
         http_statuses=statuses,
         orgs=given["org"],
         groups=given["group"],
-        causes=given["cause"],
+        fingerprints=given["fingerprint"],
         request_ids=_each(given, "request_id", read_uuid),
         since=_time(given, "since", now),
         until=_time(given, "until", now),

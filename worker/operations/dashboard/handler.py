@@ -40,7 +40,7 @@ _HEADERS: Final = {
 
 _PROXY_HEADERS: Final = ("Forwarded", "Via", "X-Forwarded-For", "X-Forwarded-Host", "X-Real-Ip")
 
-_LONGEST_WHY: Final = 500
+_MAX_COMMENT: Final = 500
 
 
 class RequestRefused(HTTPError):
@@ -172,7 +172,7 @@ class Handler(BaseHandler):
         return await self.sources.look(lambda: what(*arguments, **named))
 
     @property
-    def who(self) -> str:
+    def actor(self) -> str:
         """Who asks, as the audit has it."""
         if isinstance(self.current_user, str):
             return self.current_user
@@ -200,15 +200,15 @@ class Handler(BaseHandler):
             raise RequestRefused(400, str(error)) from None
 
     @staticmethod
-    def why(text: str, *, needed: bool = True) -> str:
+    def read_comment(text: str, *, needed: bool = True) -> str:
         """Return the reason that was given for a change, as it is kept.
 
         Raises:
             RequestRefused: There is none where one is needed.
         """
-        words = clean(text, max_bytes=4 * _LONGEST_WHY)[:_LONGEST_WHY]
+        words = clean(text, max_bytes=4 * _MAX_COMMENT)[:_MAX_COMMENT]
         if needed and not words:
-            raise RequestRefused(400, "why: expected a few words, for whoever asks later")
+            raise RequestRefused(400, "comment: expected a few words that say why")
         return words
 
     def log_exception(

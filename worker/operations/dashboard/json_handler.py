@@ -53,10 +53,10 @@ class ApiHandler(Handler):
         """
         return self.filters(values_in(document))
 
-    def reason(self, document: dict[str, Any], *, needed: bool = True) -> str:
-        """Return the document's ``why``, see `Handler.why`."""
+    def comment_in(self, document: dict[str, Any], *, needed: bool = True) -> str:
+        """Return the document's ``comment``; see `Handler.read_comment`."""
         with explained():
-            return self.why(text_in(document, "why"), needed=needed)
+            return self.read_comment(text_in(document, "comment"), needed=needed)
 
     def limit(self) -> int:
         """Return how many of a list are wanted.

@@ -50,8 +50,10 @@ class HoldPage(HtmlHandler):
     async def post(self) -> None:
         """Hold, and show the overview again."""
         self.may_change()
-        self.sent("why")
-        recorded = await self.look(hold, self.sources, why=self.why(self.body("why")), who=self.who)
+        self.sent("comment")
+        recorded = await self.look(
+            hold, self.sources, comment=self.read_comment(self.body("comment")), actor=self.actor
+        )
         self.see("feedback-overview", query="" if recorded else _UNRECORDED)
 
 
@@ -61,26 +63,26 @@ class ResumePage(HtmlHandler):
     async def post(self) -> None:
         """Resume, and show the overview again."""
         self.may_change()
-        self.sent("why")
-        why = self.why(self.body("why"), needed=False)
-        recorded = await self.look(resume, self.sources, why=why, who=self.who)
+        self.sent("comment")
+        comment = self.read_comment(self.body("comment"), needed=False)
+        recorded = await self.look(resume, self.sources, comment=comment, actor=self.actor)
         self.see("feedback-overview", query=_UNRECORDED if recorded is False else "")
 
 
-def hold(sources: Sources, *, why: str, who: str) -> bool:
+def hold(sources: Sources, *, comment: str, actor: str) -> bool:
     """Hold all workers, and return whether the audit has it: a database that is away must not keep anybody from it."""
-    Hold(sources.client(), by=who).hold(why, by=who)
-    return _record(sources, "hold", why=why, who=who)
+    Hold(sources.client(), by=actor).hold(comment, by=actor)
+    return _record(sources, "hold", comment=comment, actor=actor)
 
 
-def resume(sources: Sources, *, why: str, who: str) -> bool | None:
+def resume(sources: Sources, *, comment: str, actor: str) -> bool | None:
     """Resume, and return whether the audit has it; None if nothing was held: then it has nothing."""
-    held = Hold(sources.client(), by=who)
+    held = Hold(sources.client(), by=actor)
     state = held.state()
     if not held.resume():
         return None
     details: dict[str, Any] = {} if state is None else {"held": state.as_dict()}
-    return _record(sources, "resume", why=why, who=who, details=details)
+    return _record(sources, "resume", comment=comment, actor=actor, details=details)
 
 
 def is_held(sources: Sources) -> bool:
@@ -88,9 +90,9 @@ def is_held(sources: Sources) -> bool:
     return Hold(sources.client(), by="").state() is not None
 
 
-def _record(sources: Sources, action: str, *, why: str, who: str, details: dict[str, Any] | None = None) -> bool:
+def _record(sources: Sources, action: str, *, comment: str, actor: str, details: dict[str, Any] | None = None) -> bool:
     try:
-        record_action(sources.engine(), who=who, action=action, target="queue", why=why, details=details)
+        record_action(sources.engine(), actor=actor, action=action, target="queue", comment=comment, details=details)
         with suppress(redis.RedisError):
             record(sources.client(), sources.engine())
     except DeadLetterError:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from worker.database.audit_log import Action
     from worker.database.models import DeadLetter
 
-__all__ = ["advice", "causes_named", "chosen", "deed", "details", "moment", "person", "rate", "unusual"]
+__all__ = ["advice", "chosen", "deed", "details", "fingerprints_named", "moment", "person", "rate", "unusual"]
 
 _NOBODY: Final = "without login, from "
 
@@ -59,9 +59,9 @@ def moment(at: datetime | None) -> str:
     return "—" if at is None else f"{at:%Y-%m-%d %H:%M:%S} UTC"
 
 
-def person(who: str) -> str:
+def person(actor: str) -> str:
     """Return who it was, as a part of a sentence."""
-    return f"somebody without login ({who.removeprefix(_NOBODY)})" if who.startswith(_NOBODY) else who
+    return f"somebody without login ({actor.removeprefix(_NOBODY)})" if actor.startswith(_NOBODY) else actor
 
 
 def rate(value: float | None) -> str:
@@ -96,9 +96,9 @@ def unusual(action: str, by_state: Iterable[tuple[str, int]], *, chosen: Iterabl
     return [f"{rows:,} {words.get(State(state), state)}" for state, rows in by_state if state != State.DEAD]
 
 
-def causes_named(*records: Mapping[str, Any]) -> set[str]:
+def fingerprints_named(*records: Mapping[str, Any]) -> set[str]:
     """Return the causes that records of selections name, whose words are looked up then."""
-    return {cause for record in records for cause in record.get("causes", ())}
+    return {cause for record in records for cause in record.get("fingerprints", ())}
 
 
 def chosen(record: Mapping[str, Any], lines: Mapping[str, str]) -> str:
@@ -115,7 +115,7 @@ def chosen(record: Mapping[str, Any], lines: Mapping[str, str]) -> str:
     parts = [
         _either("", ("of any state",) if len(states) == len(State) else states),
         _either("row ", left.pop("ids", ())),
-        _either("of ", [lines.get(cause, f"cause {cause}") for cause in left.pop("causes", ())]),
+        _either("of ", [lines.get(cause, f"cause {cause}") for cause in left.pop("fingerprints", ())]),
         _either("", reasons),
         _either("HTTP ", statuses),
         _either("org ", left.pop("orgs", ())),

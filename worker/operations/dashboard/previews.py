@@ -87,7 +87,7 @@ class Choice:
             "rows": self.rows,
             "invalid": self.invalid,
             "elsewhere": self.elsewhere,
-            "by_cause": [{"cause": words, "rows": rows} for words, rows in self.by_cause],
+            "by_cause": [{"fingerprint": words, "rows": rows} for words, rows in self.by_cause],
             "by_org": [{"org": org, "rows": rows} for org, rows in self.by_org],
             "by_state": [{"state": state, "rows": rows} for state, rows in self.by_state],
             "duration_seconds": None if self.duration is None else self.duration.total_seconds(),
@@ -126,7 +126,7 @@ def choose_replay(sources: Sources, filters: Filters, *, rate: float | None) -> 
 
 
 def begin_replay(
-    sources: Sources, filters: Filters, pacing: Pacing, *, expected: int | None, who: str, why: str
+    sources: Sources, filters: Filters, pacing: Pacing, *, expected: int | None, actor: str, comment: str
 ) -> replays.Plan:
     """Plan a replay of exactly as many rows as were seen in the preview.
 
@@ -135,8 +135,8 @@ def begin_replay(
         filters: Which.
         pacing: How fast.
         expected: How many the preview had; not compared if None.
-        who: Who says so.
-        why: Why.
+        actor: The operator.
+        comment: The reason.
 
     Raises:
         RequestRefused: There are others by now, or none.
@@ -145,7 +145,9 @@ def begin_replay(
     if expected is not None:
         _as_expected(replays.preview(engine, filters.selection).rows, expected)
     try:
-        return replays.create(engine, filters.selection, by=who, why=why, rate=pacing.rate, canary=pacing.canary)
+        return replays.create(
+            engine, filters.selection, actor=actor, comment=comment, rate=pacing.rate, canary=pacing.canary
+        )
     except replays.ReplayError as error:
         raise RequestRefused(409, str(error)) from None
 
@@ -156,7 +158,7 @@ def choose_discard(sources: Sources, filters: Filters) -> Choice:
     found = shares(engine, replayable(filters.selection))
     return Choice(
         rows=sum(share.rows for share in found),
-        by_cause=_most_first((share.line, share.rows) for share in found),
+        by_cause=_most_first((share.summary, share.rows) for share in found),
         by_org=_most_first((share.org or "—", share.rows) for share in found),
         by_state=_most_first((share.state.value, share.rows) for share in found),
         problems=tuple(passed_over(engine, filters.selection)),
@@ -164,7 +166,7 @@ def choose_discard(sources: Sources, filters: Filters) -> Choice:
 
 
 def begin_discard(
-    sources: Sources, discards: Discards, filters: Filters, *, expected: int | None, who: str, why: str
+    sources: Sources, discards: Discards, filters: Filters, *, expected: int | None, actor: str, comment: str
 ) -> Discard:
     """Begin to discard exactly as many rows as were seen in the preview; as of `begin_replay`.
 
@@ -176,7 +178,7 @@ def begin_discard(
         _as_expected(rows, expected)
     if not rows:
         raise RequestRefused(409, "there is nothing to discard: no row fits")
-    return discards.begin(replayable(filters.selection), total=rows, who=who, why=why)
+    return discards.begin(replayable(filters.selection), total=rows, actor=actor, comment=comment)
 
 
 def _as_expected(rows: int, expected: int) -> None:

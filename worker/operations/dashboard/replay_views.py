@@ -10,10 +10,10 @@ import redis
 from worker.database.audit_log import actions
 from worker.dead_letters import replays
 from worker.dead_letters.selection import Selection
-from worker.dead_letters.statistics import lines_by_cause
+from worker.dead_letters.statistics import summaries_by_fingerprint
 from worker.operations.dashboard.handler import RequestRefused
 from worker.operations.dashboard.page import HtmlHandler
-from worker.operations.dashboard.presenters import causes_named, chosen, deed, details, rate
+from worker.operations.dashboard.presenters import chosen, deed, details, fingerprints_named, rate
 from worker.policy.parsing import read_whole
 
 if TYPE_CHECKING:
@@ -60,10 +60,10 @@ class _Progress:
 
     def cause_of(self, row: PlanRow) -> str:
         """Return what a row had died of when it was chosen, in words."""
-        if row.cause == row.cause_now and row.cause_line:
-            return row.cause_line
-        last = f"; last died of {row.cause_line}" if row.cause_line else ""
-        return self.lines.get(row.cause) or f"cause {row.cause}{last}"
+        if row.fingerprint == row.fingerprint_now and row.summary:
+            return row.summary
+        last = f"; last died of {row.summary}" if row.summary else ""
+        return self.lines.get(row.fingerprint) or f"cause {row.fingerprint}{last}"
 
 
 class ReplayPage(HtmlHandler):
@@ -99,9 +99,9 @@ class SteerPage(HtmlHandler):
     async def post(self, number: str, what: str) -> None:
         """Pause it, resume it or cancel it, and show it again."""
         self.may_change()
-        self.sent("why")
-        why = self.why(self.body("why"), needed=False)
-        await self.look(steer, self.sources, int(number), what, who=self.who, why=why)
+        self.sent("comment")
+        comment = self.read_comment(self.body("comment"), needed=False)
+        await self.look(steer, self.sources, int(number), what, actor=self.actor, comment=comment)
         self.see("feedback-replay-plan", number)
 
 
@@ -137,7 +137,7 @@ def audit_of(sources: Sources, *, before: int | None, limit: int) -> tuple[list[
     """Return what operators did, and the causes in words that are named there."""
     done = actions_of(sources, before=before, limit=limit)
     selections = [selection for action in done if isinstance(selection := action.details.get("selection"), dict)]
-    return done, lines_by_cause(sources.engine(), causes_named(*selections))
+    return done, summaries_by_fingerprint(sources.engine(), fingerprints_named(*selections))
 
 
 def find_plan(sources: Sources, number: int) -> Plan:
@@ -157,12 +157,14 @@ def progress_of(sources: Sources, number: int, *, after: int, state: str) -> _Pr
     plan = find_plan(sources, number)
     states = (replays.RowState(state),) if state else ()
     rows = replays.rows(sources.engine(), number, states=states, after=after, limit=_PAGE)
-    named = causes_named(plan.selection) | {row.cause for row in rows if row.cause != row.cause_now}
+    named = fingerprints_named(plan.selection) | {
+        row.fingerprint for row in rows if row.fingerprint != row.fingerprint_now
+    }
     over = not plan.is_active and plan.progress.waiting > 0
     return _Progress(
         plan=plan,
         rows=rows,
-        lines=lines_by_cause(sources.engine(), named),
+        lines=summaries_by_fingerprint(sources.engine(), named),
         left_dead=replays.count_left_dead(sources.engine(), number) if over else 0,
         rest=replays.preview(sources.engine(), Selection(rest_of=(number,))).rows if over else 0,
         died_of=_died_of(sources, plan),
@@ -184,14 +186,14 @@ def plan_record(sources: Sources, number: int) -> dict[str, Any]:
     return plan.to_record() | {"died_of": [each.to_record() for each in _died_of(sources, plan)]}
 
 
-def steer(sources: Sources, number: int, what: str, *, who: str, why: str) -> Plan:
+def steer(sources: Sources, number: int, what: str, *, actor: str, comment: str) -> Plan:
     """Pause a replay, resume it or cancel it.
 
     Raises:
         RequestRefused: There is none of this number, or its state does not allow that.
     """
     try:
-        return _STEERS[what](sources.engine(), number, by=who, why=why)
+        return _STEERS[what](sources.engine(), number, actor=actor, comment=comment)
     except replays.NoSuchReplay as error:
         raise RequestRefused(404, str(error)) from None
     except replays.ReplayError as error:

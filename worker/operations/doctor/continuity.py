@@ -52,5 +52,5 @@ def look_at_redis_data(settings: Settings) -> Iterator[Finding]:
     else:
         yield green("broker data", "its totals are not in the database yet: a worker writes them down")
     if (lost := found.lost_hold) is not None:
-        fix = "a worker lets it stand again within seconds; if none runs: `aquilax-feedback hold --reason …`"
-        yield red("hold by hand", f"Redis has lost it: {lost.reason} (said by {lost.who})", fix=fix)
+        fix = "a worker lets it stand again within seconds; if none runs: `aquilax-feedback hold --comment …`"
+        yield red("hold by hand", f"Redis has lost it: {lost.comment} (said by {lost.actor})", fix=fix)

@@ -75,7 +75,7 @@ def _writes(store: DeadLetterStore) -> Finding:
         attempts=0,
         event=None,
         dedup_key=key_of_raw(uuid.uuid4().bytes),
-        answer="aquilax-feedback doctor",
+        response_body="aquilax-feedback doctor",
     )
     try:
         store.rehearse(trial)
@@ -94,4 +94,4 @@ def _died_lately(store: DeadLetterStore, since: datetime) -> Finding:
     words = f"{lately:,} died in the last hour and wait for you"
     if lately < _MANY:
         return green(check, words)
-    return yellow(check, words, fix="`aquilax-feedback dead-letters list --by cause` says of what")
+    return yellow(check, words, fix="`aquilax-feedback dead-letters list --group-by fingerprint` says of what")

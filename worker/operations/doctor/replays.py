@@ -48,7 +48,7 @@ def look_at_replays(url: str) -> Iterator[Finding]:
 def _waits(engine: Engine, plan: Plan) -> Finding | None:
     if plan.state is ReplayState.PAUSED:
         since = "" if plan.moved_at is None else f" since {span(datetime.now(UTC) - plan.moved_at)}"
-        words = f"replay {plan.id} by {plan.who} is paused{since}; {plan.progress.waiting:,} rows wait"
+        words = f"replay {plan.id} by {plan.actor} is paused{since}; {plan.progress.waiting:,} rows wait"
         fix = f"`aquilax-feedback replays resume {plan.id}`, or `aquilax-feedback replays cancel {plan.id}`"
         return yellow(_CHECK, words, fix=fix)
     if plan.state is ReplayState.STOPPED and (left := count_left_dead(engine, plan.id)):

@@ -25,7 +25,7 @@ from worker.dead_letters.replays.policy import (
 )
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
-DEATH = Death(dead_letter_id=7, same_cause=True, cause_line="rejected 404: nope")
+DEATH = Death(dead_letter_id=7, same_fingerprint=True, summary="rejected 404: nope")
 NEW = Standing(
     state=ReplayState.PLANNED, canary=0, canary_until=0, total=10, to_go=True, under_way=False, delivered=False
 )
@@ -73,7 +73,7 @@ def test_the_rest_goes_only_when_the_canaries_were_delivered(plan: Standing, mov
 @pytest.mark.parametrize(("same", "of"), [(True, "the same cause"), (False, "another cause")])
 def test_a_canary_that_died_again_stops_the_plan_at_once(more: dict[str, Any], *, same: bool, of: str) -> None:
     """Whatever became of the others, and of whatever cause it died: it was not delivered."""
-    plan = replace(CANARY, died=replace(DEATH, same_cause=same), **more)
+    plan = replace(CANARY, died=replace(DEATH, same_fingerprint=same), **more)
 
     because = f"row 7, a canary, died again, of {of}: rejected 404: nope"
     assert next_move(plan) == Become(state=ReplayState.STOPPED, canary_until=2, because=because)

@@ -5,7 +5,7 @@ import pytest
 from worker.operations.dashboard.documents import WrongDocument, number_in, read_document, text_in, values_in
 from worker.operations.dashboard.filters import WrongFilter
 
-NAMES = ("why", "expected", "id", "org")
+NAMES = ("comment", "expected", "id", "org")
 
 
 @pytest.mark.parametrize(
@@ -15,7 +15,7 @@ NAMES = ("why", "expected", "id", "org")
         (b"{", "expected a JSON object"),
         (b"\xff", "expected a JSON object"),
         (b"[" * 100_000, "expected a JSON object"),
-        (b'{"orgs": "x"}', '"orgs" is no field: expected some of why, expected, id, org'),
+        (b'{"orgs": "x"}', '"orgs" is no field: expected some of comment, expected, id, org'),
         (b'{"\\ud800": "x"}', '"\\ud800" is no field'),
         (b'{"org": "a", "org": "b"}', '"org" is there twice'),
         (b'{"id": NaN}', "NaN is no number in JSON"),
@@ -44,7 +44,7 @@ def test_values_are_text_and_where_they_can_be_numbers() -> None:
     """As JSON has them; a filter that is not there has none."""
     document = read_document(b'{"id": [7, "8"], "org": "a"}', NAMES)
     of = values_in(document)
-    assert (of("id"), of("org"), of("cause")) == (["7", "8"], ["a"], [])
+    assert (of("id"), of("org"), of("fingerprint")) == (["7", "8"], ["a"], [])
     with pytest.raises(WrongFilter, match=r"^org is 5: expected text"):
         values_in({"org": 5})("org")
 
@@ -60,6 +60,6 @@ def test_a_number_that_is_none_is_refused(value: object) -> None:
 
 def test_text_is_text() -> None:
     """A list of words is none."""
-    assert (text_in({}, "why"), text_in({"why": "so"}, "why")) == ("", "so")
-    with pytest.raises(WrongDocument, match=r"^why is "):
-        text_in({"why": ["so"]}, "why")
+    assert (text_in({}, "comment"), text_in({"comment": "so"}, "comment")) == ("", "so")
+    with pytest.raises(WrongDocument, match=r"^comment is "):
+        text_in({"comment": ["so"]}, "comment")

@@ -23,13 +23,13 @@ def read(query: str, *, form: bool = True) -> Filters:
 
 def test_every_filter_is_read() -> None:
     """The names are the command line's."""
-    one = f"reason=rejected&http_status=404&org=a&org=b&group=g&cause=c&request_id={ID.upper()}"
+    one = f"reason=rejected&http_status=404&org=a&org=b&group=g&fingerprint=c&request_id={ID.upper()}"
     assert read(f"{one}&state=dead&since=2h&until=2026-03-01").selection == Selection(
         reasons=(Reason.REJECTED,),
         http_statuses=(404,),
         orgs=("a", "b"),
         groups=("g",),
-        causes=("c",),
+        fingerprints=("c",),
         request_ids=(ID,),
         states=(State.DEAD,),
         since=NOW - timedelta(hours=2),
@@ -76,7 +76,7 @@ def test_an_address_keeps_what_was_asked_for() -> None:
     """And changes what a link changes."""
     filters = read("org=a%26b&state=any&order=oldest")
     assert filters.query() == "?org=a%26b&state=any"
-    assert filters.query(cause="c", org=None) == "?state=any&cause=c"
+    assert filters.query(fingerprint="c", org=None) == "?state=any&fingerprint=c"
     assert filters.query(but=("org",)) == "?state=any"
     assert read("").query() == ""
     assert filters.one("org") == "a&b"

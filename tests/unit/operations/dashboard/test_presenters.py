@@ -18,13 +18,13 @@ NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
 def an_action(action: str = "replay.create", **details: Any) -> Action:
     """What ann did at noon."""
-    return Action(id=1, at=NOON, who="ann", action=action, target="replay 3", why="", details=details)
+    return Action(id=1, at=NOON, actor="ann", action=action, target="replay 3", comment="", details=details)
 
 
 def test_a_selection_is_told_in_words() -> None:
     """As whoever chose it would say it; a cause whose words are gone by its fingerprint."""
-    chosen = Selection(states=(State.DEAD,), causes=("732a1c19a072", "0000"), orgs=("a", "b"), until=NOON)
-    assert wording.causes_named(chosen.to_record()) == {"732a1c19a072", "0000"}
+    chosen = Selection(states=(State.DEAD,), fingerprints=("732a1c19a072", "0000"), orgs=("a", "b"), until=NOON)
+    assert wording.fingerprints_named(chosen.to_record()) == {"732a1c19a072", "0000"}
     assert wording.chosen(chosen.to_record(), {"732a1c19a072": "forbidden 403: nope"}) == (
         "dead, of forbidden 403: nope or cause 0000, org a or b, died before 2026-03-01 12:00:00 UTC"
     )

@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 
     from worker.dead_letters.selection import Selection
 
-__all__ = ["by_option", "confirm", "tell_passed_over"]
+__all__ = ["actor_option", "confirm", "tell_passed_over"]
 
 _FEW: Final = 10
 """Rows that are changed without asking: as many as one sees at a glance."""
 
-by_option: Final = click.option(
-    "--by", default=current_actor, type=ANY_TEXT, show_default="your login", help="Who says so."
+actor_option: Final = click.option(
+    "--actor", default=current_actor, type=ANY_TEXT, show_default="your login", help="The operator, for the audit log."
 )
 
 
@@ -36,11 +36,11 @@ def tell_passed_over(engine: Engine, selection: Selection) -> bool:
 
 
 def confirm(verb: str, rows: int, selection: Selection, *, yes: bool) -> None:
-    """Ask before many rows, or all there are, are changed; where nobody can answer, refuse."""
+    """Ask before many rows, or all there are, are changed; without a terminal, refuse."""
     if yes or not rows or (rows <= _FEW and not selection.is_everything):
         return
     if not sys.stdin.isatty():
         raise click.UsageError(
-            f"this would {verb} {rows:,} rows, and there is nobody to ask: add --yes, or look first with --dry-run"
+            f"this would {verb} {rows:,} rows: without a terminal to ask on, add --yes, or look first with --dry-run"
         )
     click.confirm(f"{verb.capitalize()} {rows:,} rows?", abort=True, err=True)

@@ -63,7 +63,7 @@ def _confirm(over: Pruned, before: datetime, *, yes: bool) -> None:
         return
     if not sys.stdin.isatty():
         raise click.UsageError(
-            f"this would delete {_counted(over)}, and there is nobody to ask: add --yes, or look first with --dry-run"
+            f"this would delete {_counted(over)}: without a terminal to ask on, add --yes, or look first with --dry-run"
         )
     click.confirm(f"Delete {_counted(over)} that were over before {_shown(before)}?", abort=True, err=True)
 

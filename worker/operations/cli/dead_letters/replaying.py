@@ -17,7 +17,7 @@ from worker.dead_letters.replays.errors import NothingToReplay
 from worker.dead_letters.replays.planning import FASTEST, SLOWEST, create, preview
 from worker.dead_letters.replays.queue import REPLAYS
 from worker.operations.cli.database import settings
-from worker.operations.cli.dead_letters.confirmation import by_option, confirm, tell_passed_over
+from worker.operations.cli.dead_letters.confirmation import actor_option, confirm, tell_passed_over
 from worker.operations.cli.dead_letters.filters import opened_for, row_id, selecting
 from worker.operations.cli.dead_letters.progress import counting, stopping
 from worker.operations.cli.dead_letters.tables import print_causes
@@ -52,8 +52,8 @@ _LARGEST_CANARY: Final = 2**31 - 1
     help="Let N rows go first, and the rest only when these are delivered; if one dies again, stop.",
 )
 @click.option("--limit", type=WholeNumber(min=1), help="Rows at most; the oldest first.")
-@click.option("--why", default="", type=ANY_TEXT, help="Why, for whoever looks at the replay later.")
-@by_option
+@click.option("--comment", default="", type=ANY_TEXT, help="The reason; it is kept in the audit log.")
+@actor_option
 @click.option("--dry-run", is_flag=True, help="Say what would be replayed, and change nothing.")
 @click.option("--yes", is_flag=True, help="Don't ask.")
 @click.option("--wait/--no-wait", default=True, help="Follow it to its end, or leave it to the workers.")
@@ -64,8 +64,8 @@ def replay(
     rate: float | None,
     canary: int,
     limit: int | None,
-    why: str,
-    by: str,
+    comment: str,
+    actor: str,
     dry_run: bool,
     yes: bool,
     wait: bool,
@@ -90,7 +90,7 @@ def replay(
             sys.exit(0 if complete else 1)
         confirm("replay", planned.rows, selection, yes=yes)
         try:
-            plan = create(engine, selection, by=by, why=why, rate=rate, canary=canary, limit=limit)
+            plan = create(engine, selection, actor=actor, comment=comment, rate=rate, canary=canary, limit=limit)
         except NothingToReplay:
             _tell_nothing(planned, as_json=as_json)
             sys.exit(0 if complete else 1)
@@ -132,11 +132,11 @@ def _tell_preview(planned: Preview, *, as_json: bool) -> None:
         return
     print_causes(
         CauseCount(
-            cause=count.name,
-            cause_line=count.words,
+            fingerprint=count.name,
+            summary=count.words,
             rows=count.rows,
-            first_died_at=count.first_died_at,
-            last_died_at=count.last_died_at,
+            first_failed_at=count.first_failed_at,
+            last_failed_at=count.last_failed_at,
         )
         for count in planned.by_cause
     )

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
 __all__ = ["print_causes", "print_lines", "print_one", "print_rows", "short_time"]
 
-_NARROW_ROW: Final = ("id", "died at (UTC)", "state", "request_id", "why")
-_NARROW_CAUSE: Final = ("rows", "cause", "why")
+_NARROW_ROW: Final = ("id", "died at (UTC)", "state", "request_id", "summary")
+_NARROW_CAUSE: Final = ("rows", "fingerprint", "summary")
 """The columns that a terminal has room for; `show` has the rest, and so has a pipe."""
 
 
@@ -42,8 +42,8 @@ def _line(row: DeadLetter) -> dict[str, str]:
         "request_id": row.request_id or "",
         "org": row.org or "",
         "group": row.group or "",
-        "cause": row.cause,
-        "why": row.cause_line,
+        "fingerprint": row.fingerprint,
+        "summary": row.summary,
     }
 
 
@@ -53,10 +53,10 @@ def print_causes(causes: Iterable[CauseCount]) -> None:
         [
             {
                 "rows": str(cause.rows),
-                "cause": cause.cause,
-                "first died (UTC)": short_time(cause.first_died_at),
-                "last died (UTC)": short_time(cause.last_died_at),
-                "why": cause.cause_line,
+                "fingerprint": cause.fingerprint,
+                "first died (UTC)": short_time(cause.first_failed_at),
+                "last died (UTC)": short_time(cause.last_failed_at),
+                "summary": cause.summary,
             }
             for cause in causes
         ],

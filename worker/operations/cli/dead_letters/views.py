@@ -39,17 +39,17 @@ _WRITERS: Final[Mapping[str, Callable[[Iterable[DeadLetter], TextIO], None]]] = 
 
 @click.command("list")
 @selecting
-@click.option("--by", type=click.Choice(["cause"]), help="Count the rows of each cause instead.")
+@click.option("--group-by", type=click.Choice(["fingerprint"]), help="Count the rows of each cause instead.")
 @click.option("--limit", type=WholeNumber(min=1), default=50, show_default=True, help="Rows at most.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def list_(selection: Selection, by: str | None, limit: int, as_json: bool) -> None:
+def list_(selection: Selection, group_by: str | None, limit: int, as_json: bool) -> None:
     """List dead letters, the newest death first: those that are dead, or of the states of --state.
 
     The others that fit, such as those delivered by a replay, are counted at the end.
     """
     with opened_for(selection) as engine:
         shown = selection if selection.states else replace(selection, states=(State.DEAD,))
-        if by == "cause":
+        if group_by == "fingerprint":
             _list_causes(engine, shown, limit, as_json=as_json)
         else:
             _list_rows(engine, shown, limit, as_json=as_json)
@@ -81,7 +81,10 @@ def _list_causes(engine: Engine, selection: Selection, limit: int, *, as_json: b
         _print_json(
             [
                 asdict(cause)
-                | {"first_died_at": cause.first_died_at.isoformat(), "last_died_at": cause.last_died_at.isoformat()}
+                | {
+                    "first_failed_at": cause.first_failed_at.isoformat(),
+                    "last_failed_at": cause.last_failed_at.isoformat(),
+                }
                 for cause in causes
             ]
         )

@@ -57,11 +57,13 @@ def follow(engine: Engine, advancer: Advancer, plan: Plan, *, stop: Event, progr
         stop: Set it to end after the step at hand; workers take the plan up.
         progress: Called with how many rows have had their turn.
     """
-    turn: int | None = plan.turn
+    step_number: int | None = plan.step_number
     try:
         while plan.is_active:
-            step = None if turn is None else advancer.advance(plan.id, turn)
-            turn = step.turn if isinstance(step, NextStep) else dict(advancer.overdue(only=plan.id)).get(plan.id)
+            step = None if step_number is None else advancer.advance(plan.id, step_number)
+            step_number = (
+                step.step_number if isinstance(step, NextStep) else dict(advancer.overdue(only=plan.id)).get(plan.id)
+            )
             plan = find(engine, plan.id)
             progress(plan.progress.gone + plan.progress.left_out)
             waits = step.waits if isinstance(step, NextStep) else step is not None

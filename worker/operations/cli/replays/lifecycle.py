@@ -11,7 +11,7 @@ from worker.dead_letters.replays.lifecycle import cancel as cancel_plan
 from worker.dead_letters.replays.lifecycle import pause as pause_plan
 from worker.dead_letters.replays.lifecycle import resume as resume_plan
 from worker.operations.cli.database import opened
-from worker.operations.cli.dead_letters.confirmation import by_option
+from worker.operations.cli.dead_letters.confirmation import actor_option
 from worker.operations.cli.output import say
 from worker.operations.cli.param_types import ANY_TEXT, WholeNumber
 from worker.operations.cli.replays.summaries import outcome
@@ -23,40 +23,40 @@ if TYPE_CHECKING:
 
 __all__ = ["cancel", "pause", "resume"]
 
-_why = click.option("--why", default="", type=ANY_TEXT, help="Why, for whoever looks at it later.")
+_comment = click.option("--comment", default="", type=ANY_TEXT, help="The reason; it is kept in the audit log.")
 
 
 @click.command()
 @click.argument("replay_id", metavar="ID", type=WholeNumber(min=1))
-@by_option
-@_why
-def pause(replay_id: int, by: str, why: str) -> None:
+@actor_option
+@_comment
+def pause(replay_id: int, actor: str, comment: str) -> None:
     """Let no more rows go until `aquilax-feedback replays resume`."""
-    _steer(pause_plan, replay_id, by=by, why=why)
+    _steer(pause_plan, replay_id, actor=actor, comment=comment)
 
 
 @click.command()
 @click.argument("replay_id", metavar="ID", type=WholeNumber(min=1))
-@by_option
-@_why
-def resume(replay_id: int, by: str, why: str) -> None:
+@actor_option
+@_comment
+def resume(replay_id: int, actor: str, comment: str) -> None:
     """Let a paused replay go on."""
-    _steer(resume_plan, replay_id, by=by, why=why)
+    _steer(resume_plan, replay_id, actor=actor, comment=comment)
 
 
 @click.command()
 @click.argument("replay_id", metavar="ID", type=WholeNumber(min=1))
-@by_option
-@_why
-def cancel(replay_id: int, by: str, why: str) -> None:
+@actor_option
+@_comment
+def cancel(replay_id: int, actor: str, comment: str) -> None:
     """Let no more rows go, for ever. What went is delivered all the same; the rest stays dead."""
-    _steer(cancel_plan, replay_id, by=by, why=why)
+    _steer(cancel_plan, replay_id, actor=actor, comment=comment)
 
 
-def _steer(order: Callable[..., Plan], replay_id: int, *, by: str, why: str) -> None:
+def _steer(order: Callable[..., Plan], replay_id: int, *, actor: str, comment: str) -> None:
     with opened() as engine:
         try:
-            plan = order(engine, replay_id, by=by, why=why)
+            plan = order(engine, replay_id, actor=actor, comment=comment)
         except ReplayError as error:
             raise click.ClickException(str(error)) from None
     say(f"replay {plan.id} is {plan.state.value}: {outcome(plan)}")

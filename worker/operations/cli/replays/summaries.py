@@ -62,7 +62,7 @@ class Aftermath:
 
     def lines(self) -> list[tuple[str, str]]:
         """Return it in words, each line with its label."""
-        lines = [("died again", f"{each.words} (cause {each.cause})") for each in self.died_of]
+        lines = [("died again", f"{each.words} (cause {each.fingerprint})") for each in self.died_of]
         if self.left_dead:
             command = f"`aquilax-feedback dead-letters replay --rest-of {self.plan.id}`"
             lines.append(("not sent", f"{self.left_dead:,}, which are dead as before: once that is mended, {command}"))

@@ -46,13 +46,13 @@ def list_(*, active: bool, limit: int, as_json: bool) -> None:
             "id": str(plan.id),
             "created (UTC)": short_time(plan.created_at),
             "state": plan.state.value,
-            "who": plan.who,
-            "why": plan.why,
+            "actor": plan.actor,
+            "comment": plan.comment,
             "outcome": outcome(plan),
         }
         for plan in found
     ]
-    print_lines(lines, narrow=("id", "created (UTC)", "state", "who", "outcome"))
+    print_lines(lines, narrow=("id", "created (UTC)", "state", "actor", "outcome"))
 
 
 @click.command()
@@ -97,8 +97,8 @@ def _print_plan(plan: Plan, aftermath: Aftermath) -> None:
         "rows": json_text(plan.selection) if plan.selection else "all that were dead",
         "rate": None if plan.rate is None else f"{plan.rate:g} a second",
         "canary": plan.canary or None,
-        "who": plan.who,
-        "why": plan.why,
+        "actor": plan.actor,
+        "comment": plan.comment,
         **{name: getattr(plan, name) for name in ("created_at", "started_at", "canary_passed_at", "ended_at")},
     }
     for name, value in [*told.items(), *aftermath.lines()]:
@@ -108,8 +108,8 @@ def _print_plan(plan: Plan, aftermath: Aftermath) -> None:
 
 def _print_actions(its_actions: Sequence[Action]) -> None:
     for action in reversed(its_actions):
-        why = f": {action.why}" if action.why else ""
-        say(f"{short_time(action.at)}  {action.action.removeprefix('replay.')} by {action.who}{why}")
+        comment = f": {action.comment}" if action.comment else ""
+        say(f"{short_time(action.at)}  {action.action.removeprefix('replay.')} by {action.actor}{comment}")
 
 
 def _print_rows(its_rows: Sequence[PlanRow]) -> None:
@@ -121,11 +121,11 @@ def _print_rows(its_rows: Sequence[PlanRow]) -> None:
             "canary": "yes" if row.is_canary else "",
             "state": row.state.value,
             "request_id": row.request_id or "",
-            "why": row.note or row.cause_line or "",
+            "detail": row.comment or row.summary or "",
         }
         for row in its_rows
     ]
-    print_lines(lines, narrow=("dead letter", "canary", "state", "request_id", "why"))
+    print_lines(lines, narrow=("dead letter", "canary", "state", "request_id", "detail"))
 
 
 def _plain(record: dict[str, Any]) -> dict[str, Any]:
