@@ -1,6 +1,6 @@
 """The hold: while it stands in Redis nothing is handed out from the queue, but for a probe now and then.
 
-It is for all workers: whoever finds out that our key is wrong, or that AquilaX is down, writes it down, and the script
+It is for all workers: the worker that finds our key wrong, or AquilaX down, writes it down, and the script
 that hands messages over (`worker/broker/lua/fetch.lua`) looks at it first. What waits stays in the queue.
 """
 
@@ -60,7 +60,7 @@ class HoldKind(StrEnum):
     BREAKER = "breaker"
     """AquilaX has been unable to take anything for a while."""
     OPERATOR = "operator"
-    """Somebody said so. There are no probes."""
+    """An operator said so. There are no probes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -237,17 +237,17 @@ class Hold:
             case Classification.UNAUTHORIZED:
                 return self._begin(HoldKind.LOCKED_OUT, why, at=at, asked=asked, probe=probe)
             case Classification.RETRYABLE:
-                return self._begin(HoldKind.BREAKER, why, at=at, asked=asked, probe=probe, anew=sustained)
+                return self._begin(HoldKind.BREAKER, why, at=at, asked=asked, probe=probe, sustained=sustained)
             case _:
                 if probe:
                     self._end()
                 return False
 
     def _begin(
-        self, kind: HoldKind, reason: str, *, at: datetime, asked: timedelta, probe: bool, anew: bool = True
+        self, kind: HoldKind, reason: str, *, at: datetime, asked: timedelta, probe: bool, sustained: bool = True
     ) -> bool:
         waits = [_milliseconds(_FIRST), _milliseconds(_LONGEST), _milliseconds(asked)]
-        stands = _BEGIN(self._scripts, [HOLD], [kind.value, reason, self._by, *waits, int(probe), int(anew)])
+        stands = _BEGIN(self._scripts, [HOLD], [kind.value, reason, self._by, *waits, int(probe), int(sustained)])
         if not stands:
             return False
         with self._one_at_a_time:

@@ -1,4 +1,4 @@
-"""What a delivery tells of itself while it goes on: to a log, to metrics, to a trace; or to nobody."""
+"""Hooks: what a log, metrics and a trace are told of a delivery while it goes on."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Hooks(Protocol):
 
 
 class _Unobserved:
-    """Nobody: an observer, and a turn of it."""
+    """Hooks that do nothing, for the process and for each attempt."""
 
     def began(self, message: Message | PoisonMessage) -> AttemptHooks:  # noqa: ARG002 - the signature is the protocol's
         return self
@@ -57,7 +57,7 @@ class _Unobserved:
 
 
 NO_HOOKS: Final = _Unobserved()
-"""Nobody listens."""
+"""No hooks."""
 
 
 class HookChain:

@@ -164,7 +164,7 @@ class IdempotencyStore:
             probe: Whether it is sent to see whether a hold can end.
 
         Returns:
-            The claim, or why there is nothing to send, or that it is another's turn, or nobody's.
+            The claim; or why there is nothing to send now: AquilaX has it, another message is being sent, or a hold.
         """
         token = f"{random.getrandbits(128):032x}"
         asked: list[Any] = [*_word(event, message_id), self._ttl, message_id, token, self._lease, int(probe)]

@@ -163,7 +163,7 @@ def _headers(request: Context) -> dict[str, Any]:
 
 
 def _come_again(task: Task, again: Redeliver) -> Never:
-    """Publish the message anew; the transport puts it in the place of the old one, in one step.
+    """Publish the message again; the transport puts it in the place of the old one, in one step.
 
     `Task.retry` would reject the message for good if Redis were away just now: here it goes back.
     """

@@ -76,7 +76,7 @@ _BY_CLASS: Final[Mapping[int, Classification]] = {
 def classify(answer: Response) -> Classification:
     """Return what an answer means.
 
-    Unknown is RETRYABLE: a needless retry costs a request, a drop costs somebody's feedback.
+    Unknown is RETRYABLE: a needless retry costs a request, a drop costs feedback.
     """
     if answer.status is None:
         return Classification.RETRYABLE

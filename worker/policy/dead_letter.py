@@ -148,7 +148,7 @@ def clean(text: str, *, max_bytes: int = MAX_RESPONSE_BYTES) -> str:
 
     Args:
         text: Anything. PostgreSQL refuses NUL, no UTF-8 carries a lone surrogate, and an escape sequence in a foreign
-            answer would be carried out by the terminal of whoever lists it.
+            answer would be carried out by the terminal that lists it.
         max_bytes: How much of it is kept, in bytes of UTF-8.
     """
     kept = "".join(_printable(text[:max_bytes].replace("\r\n", "\n")))

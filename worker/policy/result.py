@@ -46,7 +46,7 @@ class Completed:
 class Redeliver:
     """The message comes again, with this journey: when it is ``due``, or at the end of its queue.
 
-    One that nobody can read comes ``as_it_is``: with the header that it has, and not with a journey.
+    Poison comes ``as_it_is``: with the header that it has, and without an envelope.
     """
 
     envelope: Envelope

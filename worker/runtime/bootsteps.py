@@ -133,10 +133,10 @@ class HoldWatch(bootsteps.StartStopStep):
 
 
 def shown_hold(consumer: Consumer) -> dict[str, Any] | str:
-    """The hold as a worker shows it: its fields; or in words, if there is none or nobody knows."""
+    """The hold as a worker shows it: its fields; or in words, if there is none or it is not known."""
     try:
         state = _hold(consumer).state()
-    except (redis.RedisError, AttributeError):  # the connection is being made anew
+    except (redis.RedisError, AttributeError):  # the connection is being made again
         return "unknown: Redis is away"
     return "none" if state is None else state.as_dict()
 

@@ -193,7 +193,7 @@ class Consumer(CeleryConsumer):
             warnings.simplefilter("ignore", CPendingDeprecationWarning)
             super().on_connection_error_after_connected(exc)
         if isinstance(exc, (ServerError, OperationalError)):
-            time.sleep(self._interruptions.pause)  # it is there, so that connecting anew would not be waited for
+            time.sleep(self._interruptions.pause)  # it is there, so that connecting again would not be waited for
 
     def on_connection_error_before_connected(self, exc: Exception) -> None:
         """Say what Redis refuses before there is a channel, and wait; Celery would try again at once, and for ever."""

@@ -65,7 +65,7 @@ class ContinuityRecorder(BackgroundStep):
             if not (first_in_period(client, RECORDED, _EVERY * 0.9, worker=name) or always):
                 return
             with closing(DeadLetterStore.connect(database, pool_size=1)) as store:
-                check_schema(store.engine)  # an SQLite file that was moved away is not made anew by connecting
+                check_schema(store.engine)  # an SQLite file that was moved away is not created again by connecting
                 found = record(client, store.engine)
         if found.lost_hold is not None:
             log.error("Redis had lost the hold by hand, which stands again: %s", found.lost_hold.comment)

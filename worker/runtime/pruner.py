@@ -48,7 +48,7 @@ class Pruner(BackgroundStep):
                 log.warning("what is over is not pruned this time: %s: %s", type(error).__name__, error)
 
     def _look(self, settings: Settings, name: str) -> None:
-        """Prune, if nobody has in the last hour."""
+        """Prune, if no worker has in the last hour."""
         url, master = settings.feedback_broker_url.get_secret_value(), settings.feedback_sentinel_master
         with closing(redis_client(url, sentinel_master=master, connections=1)) as client:
             mine = first_in_period(client, PRUNED, _EVERY, worker=name)

@@ -1,4 +1,4 @@
-"""The timer of replay plans: a worker takes up what nobody is at, so that no lost message strands a plan."""
+"""The timer of replay plans: a plan that no worker advances is taken up again, so that no lost message strands it."""
 
 from __future__ import annotations
 

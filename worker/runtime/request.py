@@ -1,7 +1,7 @@
 """Celery's request, which is read once, and which ends however its task does.
 
 Celery decodes a message's body when it comes and again when its task runs, and looks for the headers that are not its
-own among all of its own names, each time anew.
+own among all of its own names, each time.
 
 What Celery does when a task has ended may fail as anything may: then its message would stay in this worker's hand for
 ever, and its place in the pool be lost.

@@ -48,7 +48,7 @@ if holder and not own then
 end
 redis.call('SET', KEYS[2], claim, 'PX', ARGV[8])
 if word then
-  -- From here to its record nobody knows which word AquilaX has, should the answer or the worker be lost.
+  -- From here to its record it is not known which vote AquilaX has, should the answer or the worker be lost.
   mark_unsure(KEYS[1], bucket, ARGV[1], word)
 end
 return {'claimed', 0}

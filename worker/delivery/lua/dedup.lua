@@ -115,7 +115,7 @@ local function remember(words, bucket, buckets, digest, ttl, status, unsure, occ
   local added = redis.call('HSET', key, digest, word)
   -- Each word expires by itself, and a bucket with its last: never earlier, though workers may differ in their ttl, and
   -- a bit later, so that most words need not extend it. How many buckets there are must outlive them all, or words
-  -- would be looked for in the wrong place; when nothing has been remembered for long it goes too, and all begins anew.
+  -- would be looked for in the wrong place; when nothing has been remembered for long it goes too, and all begins again.
   if redis.call('PTTL', key) < ttl then
     local longer = math.floor(ttl * 9 / 8)
     redis.call('PEXPIRE', key, longer)

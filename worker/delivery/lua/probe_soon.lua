@@ -1,5 +1,5 @@
 -- The next probe of a hold that has probes is due: now, or when AquilaX said.
--- A wrong key is another matter: whoever has a new one need not wait.
+-- A wrong key is another matter: a new one need not wait.
 -- KEYS  1 hold (as in begin_hold.lua)
 local kind, probe_at, not_before = unpack(redis.call('HMGET', KEYS[1], 'kind', 'probe_at', 'not_before'))
 if probe_at then
