@@ -109,7 +109,7 @@ def register_advance(app: Celery, advancer: Callable[[], Advancer], *, request: 
             case step.ReplayEnded():
                 return "nothing more to do"
             case step.StepTaken():
-                return "somebody else is at it"
+                return "another worker has taken this step"
             case step.NextStep(step_number=next_step, after=after):
                 _next_step(task, (replay_id, next_step), at=advancer().moment(after))
             case _:
