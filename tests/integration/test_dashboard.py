@@ -226,7 +226,7 @@ def test_a_replay_is_planned_as_it_was_seen(flower: ServedFlower, browsed: DeadL
     audit = text_of(flower.get("/feedback/audit"))
     assert f"made replay {plan.id}" in audit
     assert "2 rows; 20 a second; a canary of 1; dead, rejected, died before" in audit
-    assert "somebody without login (127.0.0.1)" in audit
+    assert "unknown, without login (127.0.0.1)" in audit
     assert "dead, rejected, died before" in text_of(flower.get(f"/feedback/replays/{plan.id}"))
     assert flower.get(f"/api/feedback/replays/{plan.id}").json()["total"] == 2
     (row_id, _, _) = (row.id for row in rows_of(browsed))
@@ -319,7 +319,7 @@ def test_only_what_can_be_done_is_offered(flower: ServedFlower) -> None:
     assert flower.get("/api/feedback/audit").json()["actions"] == []
     visitor.send("/feedback/hold", comment="so")
     held = flower.get("/feedback")
-    assert "Held by somebody without login (127.0.0.1)" in text_of(held)
+    assert "Held by unknown, without login (127.0.0.1)" in text_of(held)
     assert 'action="/feedback/hold"' not in held.text
     assert 'action="/feedback/resume"' in held.text
 

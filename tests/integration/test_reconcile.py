@@ -108,9 +108,9 @@ def test_every_fault_in_redis_is_named_and_mended(places: Places) -> None:
 
     assert found.exit_code == 1
     assert found.stdout.splitlines()[1:-1] == [
-        "in nobody's hand, and not in the queue (--repair returns them): 1",
+        "under no lease, and not in the queue (--repair returns them): 1",
         f"  tag-1, request_id {request_id_of(message)}",
-        "in nobody's hand, and unreadable (--repair returns them): 1",
+        "under no lease, and unreadable (--repair returns them): 1",
         "  tag-2",
         "in the index, but not in hand (--repair drops them): 1",
         "  tag-3",

@@ -48,7 +48,7 @@ class UtcDateTime(TypeDecorator[datetime]):
     cache_ok = True
 
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        """Refuse a time without an offset: nobody could tell later what it meant."""
+        """Refuse a time without an offset: its meaning would be lost."""
         if value is None:
             return None
         if value.utcoffset() is None:

@@ -50,7 +50,7 @@ class RowState(StrEnum):
     WAITING = "waiting"
     """Its turn has not come; if the plan has ended, it was not sent."""
     SENDING = "sending"
-    """It is being enqueued; if that was cut short, nobody knows whether Redis has it, until it is asked."""
+    """It is being enqueued; if that was cut short, only Redis can tell whether it has it."""
     ENQUEUED = "enqueued"
     """Redis has it, and its outcome has not come."""
     DELIVERED = "delivered"
@@ -60,7 +60,7 @@ class RowState(StrEnum):
     DISCARDED = "discarded"
     """A later word on the same answer overtook it."""
     REFUSED = "refused"
-    """It makes no event: somebody has edited the dead letter."""
+    """It makes no event: the dead letter was edited by hand."""
     SKIPPED = "skipped"
     """When its turn came there was nothing to send: it was discarded, delivered or deleted meanwhile."""
     LOST = "lost"
@@ -116,9 +116,9 @@ class Replay(Base):
     step_number: Mapped[int]
     """The number of the next step. A message for another step is an old one, and does nothing."""
     due_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
-    """When the next step is due; None if nobody has taken the plan up."""
+    """When the next step is due; None if no process has taken the plan up."""
     leased_until: Mapped[datetime | None] = mapped_column(UtcDateTime)
-    """Until when somebody is at work on the step."""
+    """The end of the lease on the step."""
 
     __table_args__ = (
         Index("ix_replays_closed_at", "closed_at", "state"),

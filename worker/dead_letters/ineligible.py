@@ -1,4 +1,4 @@
-"""Ids that somebody gave and that can't be taken, and why: silence would look like success."""
+"""Ids that were asked for and are not eligible, and why: silence would look like success."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ COUNTED: Final = "counted"
 """Under which name the number of pruned rows stands that a counted burial had made."""
 
 _CHUNK: Final = 500
-"""Rows in one transaction: nobody who buries meanwhile waits longer than it takes, some ten milliseconds."""
+"""Rows in one transaction: a dead letter inserted meanwhile waits for it, some ten milliseconds."""
 
 _SHARE: Final = 4
 """For each second of deleting, so many are left to the others."""

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["DeadLetterStore"]
 
 _TRIES: Final = 3
-"""Inserting and updating can only both miss if somebody deletes the row in between; thrice in a row, nobody does."""
+"""Attempts: insert and update both miss only if the row is deleted in between; not three times in a row."""
 
 
 class DeadLetterStore:
@@ -55,17 +55,17 @@ class DeadLetterStore:
         """Write an event down that can't be delivered, and return whether this message's burial made a new row.
 
         A message that comes again, because its worker died between its burial and its acknowledgement, finds the row
-        that it made, and is told so again: whoever counts rows counts it then, and once.
+        that it made, and is told so again: its row is counted then, and once.
 
         Once it returns, the row is on the disk and the message may be acknowledged. Burying the same event again
         gives the same row:
 
         * A row that is dead or replaying is dead, of the cause it died of now. Its first enqueue and its count of
           replays stay. That holds too if an old copy of the message dies while the row is being replayed: the
-          replay's own end still reaches the row, and until then dead is the state in which nobody forgets it.
+          replay's own end still reaches the row, and until then dead is the state that stays visible.
         * A row that is delivered stays so: AquilaX has this very word, and a late copy's death does not unsay it.
-        * A row that is discarded stays so for every copy of the message from before. An event that was enqueued anew
-          after it had been discarded is dead again: somebody wants it delivered after all.
+        * A row that is discarded stays so for every copy of the message from before. An event that was enqueued again
+          after it had been discarded is dead again: it is wanted after all.
 
         Raises:
             DeadLetterStoreUnavailable: The database did not do it; keep the event and try again later.
@@ -75,7 +75,7 @@ class DeadLetterStore:
             return self._bury_by_key(burial) if made is None else made
 
     def rehearse(self, burial: DeadLetterRecord) -> None:
-        """Write a new row and take it back in the same transaction: nobody sees it, and nothing is kept.
+        """Write a new row and roll it back in the same transaction: it is never visible, and nothing is kept.
 
         Raises:
             DeadLetterStoreUnavailable: The database did not do it, and would not bury either.
@@ -127,7 +127,7 @@ class DeadLetterStore:
         Args:
             dead_letter_id: The row, as the message's journey carries it.
             request_id: The event's. A row of another one is left alone: in a database that was restored, or changed
-                for another while the event was on its way, the id may have been given anew.
+                for another while the event was on its way, the id may have been given again.
             replay: The plan's name, as the journey carries it.
             state: `State.DELIVERED`, or `State.DISCARDED` where a later word overtook it.
             comment: The cause.
@@ -245,7 +245,7 @@ def _fields(event: FeedbackEvent | None) -> dict[str, Any]:
 
 
 def _death(burial: DeadLetterRecord) -> dict[str, Any]:
-    """The columns that each death writes anew."""
+    """The columns that each failure overwrites."""
     response_body = clean(burial.response_body)
     cause = fingerprint_of(burial.reason, burial.http_status, response_body)
     return {

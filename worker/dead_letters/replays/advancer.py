@@ -29,7 +29,7 @@ class Advancer:
     Args:
         engine: The database.
         client: The broker's Redis.
-        lease: For how long a step is left to whoever took it.
+        lease: The lease on a step.
     """
 
     def __init__(self, engine: Engine, client: redis.Redis, *, lease: timedelta) -> None:

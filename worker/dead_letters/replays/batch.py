@@ -62,7 +62,7 @@ def event_of(letter: Row[Any] | None, *, was: State, name: str) -> FeedbackEvent
     fields = {name: getattr(letter, name) for name in ("request_id", "status", "org", "group", "occurred_at")}
     try:
         return FeedbackEvent.from_wire(fields)
-    except InvalidEvent as error:  # somebody may have edited it by hand
+    except InvalidEvent as error:  # it may have been edited by hand
         return LeftOut(state=RowState.REFUSED, comment=str(error))
 
 
@@ -120,7 +120,7 @@ def confirm(connection: Connection, replay_id: int, name: str, ids: Collection[i
 
 
 def cut_short(connection: Connection, replay_id: int) -> Batch:
-    """Return the rows of an ended plan of which nobody knows whether Redis has them."""
+    """Return the rows of an ended plan that Redis may or may not have."""
     unsure = (ReplayRow.replay_id == replay_id, ReplayRow.state == RowState.SENDING)
     return Batch(unsure=connection.scalars(select(ReplayRow.dead_letter_id).where(*unsure)).all())
 

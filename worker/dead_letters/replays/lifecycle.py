@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["cancel", "pause", "resume"]
 
 _TRIES: Final = 5
-"""Somebody may change the plan while it is looked at; five times in a row, nobody does."""
+"""Attempts: the plan may be changed while it is read, but not five times in a row."""
 
 
 def pause(engine: Engine, replay_id: int, *, actor: str, comment: str = "") -> Plan:
@@ -73,7 +73,7 @@ def _changed(connection: Connection, plan: Plan, order: ReplayOrder) -> bool:
         started=plan.started_at is not None,
         canary_passed=plan.canary_passed_at is not None,
     )
-    values: dict[str, Any] = {"state": state, "due_at": None}  # whoever looks next takes it up
+    values: dict[str, Any] = {"state": state, "due_at": None}  # the next process that looks takes it up
     if order.name == "cancel":
         values["ended_at"] = datetime.now(UTC)
     same = (Replay.id == plan.id, Replay.state == plan.state)

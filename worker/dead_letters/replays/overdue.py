@@ -1,4 +1,4 @@
-"""Plans whose next step is overdue: its message was lost or purged, or its worker killed. Somebody takes them up."""
+"""Plans whose next step is overdue: its message was lost or purged, or its worker killed. A worker takes them up."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 __all__ = ["overdue"]
 
 _GRACE: Final = timedelta(seconds=3)
-"""How late a step may be before somebody takes it for lost."""
+"""How late a step may be before it counts as lost."""
 
 
 def overdue(engine: Engine, *, now: datetime, only: int | None = None) -> list[tuple[int, int]]:
-    """Return the plans whose next step nobody is at, and its turn; none is returned to two who ask at once.
+    """Return each plan whose next step is overdue, with that step's number; of two concurrent calls one gets it.
 
     Args:
         engine: The database.
@@ -33,8 +33,8 @@ def overdue(engine: Engine, *, now: datetime, only: int | None = None) -> list[t
         DeadLetterStoreUnavailable: The database can't be asked.
     """
     late = or_(Replay.due_at.is_(None), Replay.due_at < now - _GRACE)
-    nobody = or_(Replay.leased_until.is_(None), Replay.leased_until < now)
-    idle = and_(Replay.closed_at.is_(None), Replay.state != ReplayState.PAUSED, late, nobody)
+    unleased = or_(Replay.leased_until.is_(None), Replay.leased_until < now)
+    idle = and_(Replay.closed_at.is_(None), Replay.state != ReplayState.PAUSED, late, unleased)
     query = select(Replay.id, Replay.step_number).where(idle).order_by(Replay.id)
     with translated(), engine.connect() as connection:
         found = connection.execute(query if only is None else query.where(Replay.id == only)).all()

@@ -80,7 +80,7 @@ class ReplayEnded:
 
 @dataclass(frozen=True, slots=True)
 class StepTaken:
-    """Somebody else is at it, or has done it."""
+    """Another process is at it, or has done it."""
 
 
 Step = NextStep | ReplayEnded | StepTaken
@@ -120,13 +120,13 @@ def advance(
         replay_id: The plan.
         step_number: Which step this is. A step that was done already is not done again.
         now: The time, by the clock that all share.
-        lease: For how long nobody else does this step; then whoever looks takes this one for dead.
+        lease: The lease on the step; after it another process takes the step over.
 
     Raises:
-        redis.RedisError: Redis is away. The step is done again, when somebody looks.
+        redis.RedisError: Redis is unavailable. A later call does the step again.
         DeadLetterStoreUnavailable: The database is away; likewise.
     """
-    client.ping()  # before rows are marked: while it is away they are nobody's
+    client.ping()  # before rows are marked: while it is unavailable no row is marked
     with translated(), engine.begin() as connection:
         taken = _take(connection, replay_id, step_number, now(), lease)
         if taken is None:
@@ -276,7 +276,7 @@ def _next(connection: Connection, taken: _Taken, *, due: datetime, after: timede
 def _release(
     connection: Connection, taken: _Taken, *, due: datetime | None, step_number: int, **values: datetime
 ) -> None:
-    """Give the lease back, unless somebody else has it by now."""
+    """Release the lease, unless another process has it by now."""
     mine = (Replay.id == taken.id, Replay.step_number == taken.step_number)
     released: dict[str, Any] = {"step_number": step_number, "due_at": due, "leased_until": None, **values}
     connection.execute(update(Replay).where(*mine).values(released))

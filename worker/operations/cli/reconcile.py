@@ -200,8 +200,8 @@ def _wrong_in_redis(report: Report) -> Iterator[str]:
     if found.no_messages:
         yield f"no messages in the queue, which a worker will bury as invalid: {found.no_messages:,}"
     orphaned = [f"{_text(tag)}, request_id {name or 'unknown'}" for tag, name in sorted(found.orphaned.items())]
-    yield from _named("in nobody's hand, and not in the queue (--repair returns them)", orphaned)
-    yield from _named("in nobody's hand, and unreadable (--repair returns them)", sorted(map(_text, found.unreadable)))
+    yield from _named("under no lease, and not in the queue (--repair returns them)", orphaned)
+    yield from _named("under no lease, and unreadable (--repair returns them)", sorted(map(_text, found.unreadable)))
     yield from _named("in the index, but not in hand (--repair drops them)", sorted(map(_text, found.index)))
     held = [f"{_text(tag)}, held by {_text(holder)}" for holder, tag in sorted(found.held)]
     yield from _named("held, but not in hand (--repair drops them)", held)

@@ -144,7 +144,7 @@ def _format(file: TextIO) -> str:
 
 
 def _size(file: TextIO) -> int | None:
-    """The file's size in bytes; None for a pipe, whose end nobody knows."""
+    """The file's size in bytes; None for a pipe, whose size is unknown."""
     return os.fstat(file.fileno()).st_size or None if file.seekable() else None
 
 

@@ -155,7 +155,7 @@ def _print(look: _StatusLook, *, as_json: bool, again: bool) -> None:
         say(json_text(look.to_record(), indent=None if again else 2))
         return
     if again:
-        click.clear()  # where somebody watches; a pipe gets one look after the other
+        click.clear()  # on a terminal; a pipe gets one status after the other
     for label, words in _lines(look):
         say(f"{label:<{_COLUMN}}{words}", color=False if os.environ.get("NO_COLOR") else None)
     if again:

@@ -137,7 +137,7 @@ class DiscardPage(HtmlHandler):
         found = discards_of(self).find(int(number))
         if found is None:
             raise RequestRefused(
-                404, "Flower knows of no such discard: it has started anew since. The audit has what was done."
+                404, "Flower knows of no such discard: it was restarted since. The audit has what was done."
             )
         self.render("feedback_discarding.html", discard=found)
 

@@ -106,7 +106,7 @@ class Filters:
     def acting(self) -> Filters | None:
         """Return the filters for the rows that a button beside them takes; None if there is nothing to take.
 
-        It takes the dead, unless the operator has chosen a state by name: whoever looks at rows of any state has not
+        It takes the dead, unless the operator has chosen a state by name: one who looks at rows of any state has not
         said that the discarded shall be sent after all. A delivered row is never taken.
         """
         if ANY in self.given.get("state", ()):

@@ -44,7 +44,7 @@ _MAX_COMMENT: Final = 500
 
 
 class RequestRefused(HTTPError):
-    """What was asked for is not done; the message, in words, is for whoever asked."""
+    """The request is not carried out; the message tells the operator why."""
 
     def __init__(self, status: int, words: str) -> None:
         super().__init__(status, words.replace("%", "%%"))
@@ -87,7 +87,7 @@ class Handler(BaseHandler):
     """A handler of the dashboard, inside Flower."""
 
     current_user: Any
-    """Who is logged in: an address of e-mail; True for whoever knows the password, or needs none; or None."""
+    """Who is logged in: an address of e-mail; True for a login without a name, or where none is needed; or None."""
 
     def set_default_headers(self) -> None:
         """Let no other page frame, embed or read this one; also where Flower opens its own API to everybody."""
@@ -95,7 +95,7 @@ class Handler(BaseHandler):
             self.set_header(name, value)
 
     def prepare(self) -> None:
-        """Turn away whom nothing keeps out, and ask the others for their login.
+        """Reject requests to an unprotected Flower; otherwise require a login.
 
         Raises:
             HTTPError: 401, 403.
@@ -116,7 +116,7 @@ class Handler(BaseHandler):
         self.ask_for_login()
 
     def ask_for_login(self) -> None:
-        """See to it that nobody gets further without one.
+        """Require a login for everything further.
 
         Raises:
             HTTPError: 401.

@@ -35,7 +35,7 @@ class HtmlHandler(Handler):
     section = ""
 
     def ask_for_login(self) -> None:
-        """Send whoever is not logged in to Flower's own login, where it has a page for that."""
+        """Redirect a request without a login to Flower's own login page, where there is one."""
         authenticated(_in)(self)
 
     def get_template_namespace(self) -> dict[str, Any]:
@@ -92,7 +92,7 @@ class HtmlHandler(Handler):
 
 
 def _in(_page: HtmlHandler) -> None:
-    """Somebody is logged in."""
+    """There is a login."""
 
 
 def short(at: datetime) -> str:

@@ -61,7 +61,7 @@ def moment(at: datetime | None) -> str:
 
 def person(actor: str) -> str:
     """Return who it was, as a part of a sentence."""
-    return f"somebody without login ({actor.removeprefix(_NOBODY)})" if actor.startswith(_NOBODY) else actor
+    return f"unknown, without login ({actor.removeprefix(_NOBODY)})" if actor.startswith(_NOBODY) else actor
 
 
 def rate(value: float | None) -> str:

@@ -37,7 +37,7 @@ __all__ = [
 ]
 
 RATE: Final = 50.0
-"""Events a second, unless somebody says otherwise: fresh feedback goes on beside it."""
+"""Events a second, by default: fresh feedback goes on beside it."""
 
 CANARY: Final = 5
 _FASTEST: Final = 100_000.0

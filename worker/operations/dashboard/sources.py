@@ -47,7 +47,7 @@ class Away(Exception):
 
     Attributes:
         what: ``Redis`` or ``The database``.
-        do: What whoever reads the page can do.
+        do: The fix, for the operator.
     """
 
     def __init__(self, what: str, problem: str, *, do: str) -> None:
@@ -91,7 +91,7 @@ class Sources:
             raise Away("The database, or Redis,", problem, do="See whether they are up, and try again.") from None
 
     def start(self, work: Callable[[], None]) -> None:
-        """Carry something out on a thread that nobody waits for."""
+        """Run something on a thread, without waiting for it."""
         threading.Thread(target=work, name="dashboard-work", daemon=False).start()
 
     def _explained(self, what: Callable[[], T]) -> T:

@@ -35,7 +35,7 @@ _REFUSED_FOR_ITS_FIELDS: Final = (
     HTTPStatus.NOT_FOUND,
     HTTPStatus.UNPROCESSABLE_ENTITY,
 )
-"""Whoever says so has looked at the key before."""
+"""AquilaX checks the key before it says so."""
 
 _HELD: Final = "; nothing is lost: feedback waits in Redis meanwhile"
 
@@ -108,7 +108,9 @@ def _certificate(connection: socket.socket, host: str, base_url: str) -> Finding
         with _trusting(base_url).wrap_socket(connection, server_hostname=host) as secured:
             certificate = secured.getpeercert() or {}
     except ssl.SSLCertVerificationError as error:
-        fix = "if a proxy of yours is in between, name its authority in REQUESTS_CA_BUNDLE; else somebody pretends"
+        fix = (
+            "if a proxy of yours is in between, name its authority in REQUESTS_CA_BUNDLE; else another server pretends"
+        )
         return red(check, f"{host} can't be trusted: {error.verify_message}", fix=f"{fix} to be AquilaX{_HELD}")
     except OSError as error:
         return red(check, f"no TLS with {host}: {error.strerror or 'no answer in time'}", fix=f"{_MEND_WAY}{_HELD}")

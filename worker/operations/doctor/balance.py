@@ -80,7 +80,7 @@ def _wrong(report: Report) -> Iterator[str]:
     if report.is_lost:
         yield "Redis has lost data"
     numbers = {
-        "messages in nobody's hand": len(found.orphaned) + len(found.unreadable),
+        "messages under no lease": len(found.orphaned) + len(found.unreadable),
         "entries without a message": len(found.index) + len(found.held),
         "dead letters that are not in the table any more": max(report.rows_missing, 0),
         "dead letters whose replay is nowhere": len(report.stuck),

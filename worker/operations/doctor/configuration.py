@@ -78,7 +78,7 @@ def _key(given: Given) -> Finding:
 
 
 def _shadowed(in_file: Mapping[str, str | None]) -> Iterator[Finding]:
-    """Whoever changes a file that is not read believes that the change was of no use."""
+    """A change to a file that is not read looks like one without effect."""
     for name in map(str.upper, Settings.model_fields):
         outside = os.environ.get(name)
         if outside and in_file.get(name) and outside != in_file[name]:

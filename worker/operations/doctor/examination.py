@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 __all__ = ["PATIENCE", "THREADS", "Examination", "examine", "examine_shared"]
 
 PATIENCE: Final = 15.0
-"""Seconds for everything: whoever is on call waits for the answer."""
+"""Seconds for everything: an operator on call waits for it."""
 
 THREADS: Final = "doctor: "
 """How the names of its threads begin."""

@@ -14,7 +14,7 @@ class Level(StrEnum):
     GREEN = "green"
     """As it should be."""
     YELLOW = "yellow"
-    """It works, and somebody should look at it soon."""
+    """It works, and needs attention soon."""
     RED = "red"
     """Feedback is not delivered because of it, or may be lost."""
 
@@ -42,7 +42,7 @@ def green(check: str, words: str) -> Finding:
 
 
 def yellow(check: str, words: str, *, fix: str) -> Finding:
-    """Return a finding that somebody should look at soon."""
+    """Return a finding that needs attention soon."""
     return Finding(check=check, level=Level.YELLOW, words=words, fix=fix)
 
 

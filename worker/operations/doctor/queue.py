@@ -22,7 +22,7 @@ _BACKLOG: Final = 1000
 """Events that are one: fewer are gone in a second or two."""
 
 _OLD: Final = timedelta(minutes=15)
-"""An event that is older was retried a few times, or nobody takes it."""
+"""An event that is older was retried a few times, or no worker takes it."""
 
 
 def look_at_queue(before: Snapshot, now: Snapshot, *, horizon: timedelta) -> Iterator[Finding]:

@@ -53,7 +53,7 @@ def test_what_the_audit_has_is_told_in_words() -> None:
 
 def test_who_it_was_fits_a_sentence() -> None:
     """Also where nobody had to log in."""
-    assert wording.person("without login, from 127.0.0.1") == "somebody without login (127.0.0.1)"
+    assert wording.person("without login, from 127.0.0.1") == "unknown, without login (127.0.0.1)"
     assert wording.person("ann") == "ann"
 
 

@@ -1,4 +1,4 @@
-"""A bar for long work, on standard error, and only where somebody watches; and Ctrl-C that ends it in order."""
+"""A bar for long work, on standard error, and only on a terminal; and Ctrl-C that ends it in order."""
 
 from __future__ import annotations
 
