@@ -142,7 +142,7 @@ def test_a_second_death_tells_the_newest_cause_and_keeps_the_first_enqueue(store
             event,
             reason=Reason.EXHAUSTED,
             http_status=503,
-            answer="Service unavailable",
+            response_body="Service unavailable",
             attempts=60,
             failed_at=LATER,
             first_enqueued_at=LATER,

@@ -66,10 +66,10 @@ def status_record(
         rates: How fast it goes, if that is known.
         states: The rows of the dead-letter table by state; None if the database is unavailable.
         redis_problem: Why Redis can't be asked; '' if it was.
-        table_problem: Why the database can't be asked; '' if it was.
+        table_problem: Likewise for the database.
         scheduled: Why messages are scheduled; None if Redis is unavailable.
         replays: How the replays stand that have not ended; None if that can't be told.
-        strays: The lists with feedback that no worker reads; None if that was not looked for.
+        strays: The lists with feedback that no worker reads; None if not looked for.
         continuity: Whether Redis has the data that it had; None if that can't be told, or was not looked for.
     """
     return {
@@ -78,8 +78,7 @@ def status_record(
         "database": _server(table_problem),
         **_waiting(snapshot),
         "scheduled_for": None if scheduled is None else scheduled.to_record(),
-        **{name: None if snapshot is None else snapshot.counts.get(name, 0) for name in _COUNTS},
-        "dead_by_reason": None if snapshot is None else snapshot.dead_by_reason,
+        **_counted(snapshot),
         "dead_letters": None if states is None else dict(states),
         "hold": None if snapshot is None or snapshot.hold is None else snapshot.hold.as_dict(),
         "workers": None if snapshot is None else _workers(snapshot),
@@ -87,8 +86,21 @@ def status_record(
         "holders": None if snapshot is None else _holders(snapshot),
         "replays": replays,
         "strays": None if snapshot is None or strays is None else strays_record(strays),
+        **_speed(snapshot, rates),
+    }
+
+
+def _speed(snapshot: Snapshot | None, rates: Rates | None) -> dict[str, Any]:
+    return {
         "rates": None if rates is None else _rates(rates),
         "drained_in_seconds": None if snapshot is None or rates is None else _drained_in(snapshot, rates),
+    }
+
+
+def _counted(snapshot: Snapshot | None) -> dict[str, Any]:
+    return {
+        **{name: None if snapshot is None else snapshot.counts.get(name, 0) for name in _COUNTS},
+        "dead_by_reason": None if snapshot is None else snapshot.dead_by_reason,
     }
 
 

@@ -1,4 +1,4 @@
-"""Who holds messages, and for how long: a lease in Redis that a thread of its own renews.
+"""The lease on messages in flight, in Redis; a thread of its own renews it.
 
 A holder belongs to one consuming channel. Its thread renews the lease, writes down what has ended, and returns what
 dead holders left. It outlives its channel as long as something it holds is still being worked on: the connection may be
@@ -7,11 +7,8 @@ lost and opened again meanwhile, and what ends then is still acknowledged, once.
 
 from __future__ import annotations
 
-import json
 import logging
-import os
 import secrets
-import socket
 import threading
 import time
 from contextlib import contextmanager
@@ -21,45 +18,33 @@ from weakref import WeakSet
 
 import redis
 
-from worker.broker.keys import DELAYED
+from worker.broker.lease_scripts import LeaseScripts, process_id
 from worker.broker.lease_state import SharedLeaseState
-from worker.broker.scripts import ACK, HEARTBEAT, REQUEUE, SCHEDULE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator
 
     from worker.broker.keys import Keys
 
-__all__ = ["RENEWALS", "Lease", "process_id"]
+__all__ = ["RENEWALS", "Lease"]
 
 log = logging.getLogger(__name__)
 
 RENEWALS: Final = 4
 """A lease is renewed this many times before it would end: three renewals may fail."""
-
 _LONGEST_UNRENEWED: Final = 10.0
 """Seconds after which a lease is renewed, however long it is: it shows that Redis is there while nothing is fetched."""
-
 _AT_ONCE: Final = 1000
 """Messages that one script ends: it shall not keep Redis from others for long."""
-
 _GATHER: Final = 0.005
 """Seconds for which what has ended waits for more that ends, while others are in hand: one round trip for all, and one
 more for all that is fetched in their place."""
 
 _SHORTEST_PAUSE: Final = 0.05
 _LONGEST_PAUSE: Final = 1.0
-"""Seconds between tries while Redis is away."""
+"""Seconds between tries while Redis is unavailable."""
 
-
-_PROCESS: Final = secrets.token_hex(4)
-"""Tells two processes apart that have one id on one host's name, as in two containers."""
 _NUMBERS: Final = count(1)
-
-
-def process_id() -> str:
-    """Return what stands first in the name of each holder of this process, and of no other."""
-    return f"{socket.gethostname()}:{os.getpid()}:{_PROCESS}"
 
 
 class Lease:
@@ -87,7 +72,6 @@ class Lease:
     ) -> None:
         self.id = f"{process_id()}.{next(_NUMBERS)}{f':{node}' if node else ''}"
         self.lease_ms = max(1, round(lease * 1000))
-        self.held_key = keys.held_prefix + self.id
         self.grouped = False
         """Whether what ends is written down together with what ends meanwhile; else at once, before `ack` returns."""
         self.on_flushed: Callable[[], None] = lambda: None
@@ -98,10 +82,7 @@ class Lease:
         self._mark = secrets.token_hex(6)
         self._fetches = count()
         self._pool = pool
-        credentials = pool.connection_kwargs.get("credential_provider")
-        self._client = redis.Redis(connection_pool=pool, credential_provider=credentials)
-        self._keys = keys
-        self._counts = json.dumps({queue: keys.counts_of(queue) for queue in keys.counts})
+        self._scripts = LeaseScripts(pool, keys, name=self.id, lease_ms=self.lease_ms)
         self._renew_every = min(lease / RENEWALS, _LONGEST_UNRENEWED)
         self._held: dict[str, float] = {}
         self._noted_at = 0.0
@@ -116,6 +97,11 @@ class Lease:
         self._changed = threading.Condition()
         self._one_at_a_time = threading.RLock()
         self._thread: threading.Thread | None = None
+
+    @property
+    def held_key(self) -> str:
+        """The key of the set of what it holds."""
+        return self._scripts.held_key
 
     @property
     def done(self) -> bool:
@@ -202,7 +188,7 @@ class Lease:
         """
         if tags:
             with self._one_at_a_time:
-                self._give_back(list(tags), end="head")
+                self._scripts.requeue(list(tags), end="head")
             self._drop(tags)
 
     def release(self, keep: Collection[str] = ()) -> int:
@@ -275,22 +261,14 @@ class Lease:
 
     def _write_down(self) -> None:
         """Write down what has ended and what goes back. What fails stays noted, and is tried again."""
-        keys = self._keys
         with self._one_at_a_time:
             while self._pending:
                 with self._taken(self._ended) as ended:
-                    parts = [part for pair in ended.items() if not self._shared.take_settled(pair[0]) for part in pair]
-                    if parts:
-                        queues = [self._counts, keys.prefix, keys.sep, keys.steps_text]
-                        ACK(self._client, [keys.unacked, keys.index, self.held_key], [*queues, *parts])
+                    self._scripts.end({tag: what for tag, what in ended.items() if not self._shared.take_settled(tag)})
                 with self._taken(self._returned) as returned:
-                    if returned:
-                        self._give_back(list(returned), end="back")
+                    self._scripts.requeue(list(returned), end="back")
                 with self._taken(self._deferred) as deferred:
-                    if deferred:
-                        parts = [part for pair in deferred.items() for part in pair]
-                        lists = [keys.prefix, keys.sep, keys.steps_text, DELAYED]
-                        SCHEDULE(self._client, [keys.unacked, keys.index, self.held_key], [*lists, *parts])
+                    self._scripts.schedule(deferred)
                 self.on_flushed()
 
     @contextmanager
@@ -316,13 +294,6 @@ class Lease:
                 self._held.update(dict.fromkeys(held, time.monotonic()))
             raise
 
-    def _give_back(self, tags: list[str], *, end: str, keep: Collection[str] | None = None) -> int:
-        keys = self._keys
-        pushed = reversed(tags) if end == "head" else tags
-        lists = [self.id, keys.prefix, keys.sep, keys.steps_text]
-        what = [end, "0" if keep is None else "1", len(tags), *pushed, *(keep or ())]
-        return int(REQUEUE(self._client, [keys.unacked, keys.index, keys.holders, self.held_key], [*lists, *what]))
-
     def _let_go(self) -> int:
         with self._one_at_a_time:
             keep = self._keep
@@ -330,7 +301,7 @@ class Lease:
                 return 0
             with self._changed:
                 tags = [tag for tag in self._held if tag not in keep]
-            returned = self._give_back(tags, end="head", keep=keep)
+            returned = self._scripts.requeue(tags, end="head", keep=keep)
             self._drop(tags)
             if not self._held:
                 self._done = True
@@ -338,16 +309,11 @@ class Lease:
             return returned
 
     def _renew(self) -> None:
-        keys = self._keys
         with self._one_at_a_time:
             if self._done:
                 return
             self._renew_at = time.monotonic() + self._renew_every
-            lived, returned, dead = HEARTBEAT(
-                self._client,
-                [keys.unacked, keys.index, keys.holders, self.held_key, keys.pulse],
-                [self.id, self.lease_ms, keys.prefix, keys.sep, keys.steps_text, keys.held_prefix],
-            )
+            lived, returned, dead = self._scripts.heartbeat()
         if self._renewed and not lived:
             self._shared.lost += 1
             log.warning("the lease of %s ended before it was renewed: others may have what it holds", self.id)
@@ -355,8 +321,7 @@ class Lease:
         self._renewed_at = time.monotonic()
         self.on_renewed()
         if returned:
-            names = ", ".join(name.decode() if isinstance(name, bytes) else str(name) for name in dead)
-            log.warning("%d messages went back to their queues: their holders are dead: %s", returned, names)
+            log.warning("%d messages went back to their queues: their holders are dead: %s", returned, ", ".join(dead))
 
     def _run(self) -> None:
         pause = 0.0

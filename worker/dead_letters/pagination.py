@@ -125,15 +125,9 @@ def page_of(
         DeadLetterStoreUnavailable: The database can't be asked.
     """
     backwards = place is not None and place.backwards
-    descending = order.descending is not backwards
-    ids = select(DeadLetter.id).where(covered(which) if few else which)
-    if place is not None:
-        ids = ids.where(_beyond(order.column, place, descending=descending))
-    by = (unindexed(order.column.expression) if few else order.column, DeadLetter.id)
-    sorting = [column.desc() if descending else column.asc() for column in by]
     with translated(), Session(engine) as session:
-        # The ids first: to sort whole rows, with their answers, takes several times as long.
-        found = list(session.scalars(ids.order_by(*sorting).limit(size + 1)))
+        # The ids first: to sort whole rows, with their responses, takes several times as long.
+        found = list(session.scalars(_ids(which, order, place, few=few).limit(size + 1)))
         rows = {row.id: row for row in session.scalars(_rows(found[:size]))}
     shown = [rows[row_id] for row_id in found[:size] if row_id in rows]
     more = len(found) > size
@@ -144,6 +138,15 @@ def page_of(
         before=_beside(shown, order, backwards=True) if (more if backwards else place is not None) else None,
         after=_beside(shown, order, backwards=False) if (more or backwards) else None,
     )
+
+
+def _ids(which: ColumnElement[bool], order: Order, place: Place | None, *, few: bool) -> Select[int]:
+    descending = order.descending is not (place is not None and place.backwards)
+    ids = select(DeadLetter.id).where(covered(which) if few else which)
+    if place is not None:
+        ids = ids.where(_beyond(order.column, place, descending=descending))
+    by = (unindexed(order.column.expression) if few else order.column, DeadLetter.id)
+    return ids.order_by(*(column.desc() if descending else column.asc() for column in by))
 
 
 def _rows(ids: list[int]) -> Select[DeadLetter]:

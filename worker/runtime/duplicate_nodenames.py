@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 import redis
 
 from worker.accounting.leases import living_leases
-from worker.broker.lease import process_id
+from worker.broker.lease_scripts import process_id
 from worker.clients.redis.connections import redis_client
 from worker.runtime.background_step import BackgroundStep
 from worker.runtime.container import container_of

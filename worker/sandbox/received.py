@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from worker.sandbox.contract import Ask
 
-__all__ = ["GONE", "MAX_RECENT", "MAX_REQUEST_IDS", "Account", "Received", "ReceivedRequest", "Totals", "Visit"]
+__all__ = ["GONE", "MAX_RECENT", "MAX_REQUEST_IDS", "Account", "ReceivedLog", "ReceivedRequest", "Totals", "Visit"]
 
 MAX_RECENT: Final = 20
 """Requests that are listed for one request_id: the most recent ones."""
@@ -152,7 +152,7 @@ class _Entry:
         )
 
 
-class Received:
+class ReceivedLog:
     """The sandbox's memory of requests. It belongs to one thread."""
 
     def __init__(self) -> None:

@@ -7,7 +7,7 @@ import time
 from typing import TYPE_CHECKING
 
 from worker.sandbox.contract import Ask, decide
-from worker.sandbox.received import Received
+from worker.sandbox.received import ReceivedLog
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -44,7 +44,7 @@ class Sandbox:
 
     def reset(self) -> None:
         """Be as at the start: forget what came, drop the scripts, behave as asked for then, draw the same chances."""
-        self.received = Received()
+        self.received = ReceivedLog()
         self._chance = random.Random(self._seed)  # noqa: S311 - chance decides which requests fail; no secret
         self._scripts: dict[str, tuple[ResponseScript, int]] = {}
         self._asked_for_outage = self._clock()

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from worker.sandbox import received as received_module
 from worker.sandbox.contract import Ask
-from worker.sandbox.received import MAX_RECENT, Account, Received, ReceivedRequest, Totals
+from worker.sandbox.received import MAX_RECENT, Account, ReceivedLog, ReceivedRequest, Totals
 
 if TYPE_CHECKING:
     import pytest
@@ -16,7 +16,7 @@ OTHER_ID = "00000000-3e7f-47b9-87fa-681b5d2f54e6"
 ASK = Ask(request_id=ID, status="true", org="o", group="g", key="the-key", user_agent="test/1")
 
 
-def visit(received: Received, ask: Ask, answer: int | str, *, at: float = 0.0) -> None:
+def visit(received: ReceivedLog, ask: Ask, answer: int | str, *, at: float = 0.0) -> None:
     """Let a request come, be answered and go."""
     arrived = received.arrived(ask, at=at)
     received.answered(arrived, answer)
@@ -25,7 +25,7 @@ def visit(received: Received, ask: Ask, answer: int | str, *, at: float = 0.0) -
 
 def test_what_became_of_a_request_id_is_told() -> None:
     """How often it came and was delivered, the last word that was accepted, and each request with its answer."""
-    received = Received()
+    received = ReceivedLog()
     visit(received, ASK, 503, at=1)
     visit(received, ASK, 200, at=2)
     visit(received, replace(ASK, status="false", org="p"), 404, at=3)
@@ -57,12 +57,12 @@ def test_what_became_of_a_request_id_is_told() -> None:
 
 def test_a_request_id_that_never_came_is_all_zeros() -> None:
     """Nothing received is an answer, not an error."""
-    assert Received().account(ID) == Account(request_id=ID)
+    assert ReceivedLog().account(ID) == Account(request_id=ID)
 
 
 def test_a_changed_mind_is_the_last_word() -> None:
     """The status is the one of the last request that was accepted."""
-    received = Received()
+    received = ReceivedLog()
     visit(received, ASK, 200)
     visit(received, replace(ASK, status="false"), 200)
 
@@ -71,7 +71,7 @@ def test_a_changed_mind_is_the_last_word() -> None:
 
 def test_requests_at_the_same_time_are_counted_for_each_request_id() -> None:
     """The most that there ever were at once stays on record after they are over."""
-    received = Received()
+    received = ReceivedLog()
     first, second, other = (received.arrived(ask, at=0) for ask in (ASK, ASK, replace(ASK, request_id=OTHER_ID)))
     during = received.account(ID).in_flight, received.totals().in_flight
     for arrived in (first, second, other):
@@ -85,7 +85,7 @@ def test_requests_at_the_same_time_are_counted_for_each_request_id() -> None:
 
 def test_a_sender_that_hangs_up_is_gone() -> None:
     """A request that is over without an answer was given up by its sender."""
-    received = Received()
+    received = ReceivedLog()
 
     received.left(received.arrived(ASK, at=0))
 
@@ -95,7 +95,7 @@ def test_a_sender_that_hangs_up_is_gone() -> None:
 
 def test_the_sums_are_told() -> None:
     """Requests, answers, request_ids and those delivered at least once; an id that is no UUID is only counted."""
-    received = Received()
+    received = ReceivedLog()
     visit(received, ASK, 200)
     visit(received, ASK, 200)
     visit(received, replace(ASK, request_id=OTHER_ID), "reset")
@@ -117,7 +117,7 @@ def test_the_sums_are_told() -> None:
 
 def test_the_listing_leaves_the_recent_requests_out() -> None:
     """Tens of thousands of accounts fit into one answer."""
-    received = Received()
+    received = ReceivedLog()
     visit(received, ASK, 200)
 
     (account,) = received.accounts()
@@ -127,7 +127,7 @@ def test_the_listing_leaves_the_recent_requests_out() -> None:
 
 def test_only_the_most_recent_requests_are_listed() -> None:
     """Memory for one request_id is bounded; the counts go on."""
-    received = Received()
+    received = ReceivedLog()
     for at in range(MAX_RECENT + 5):
         visit(received, ASK, 503, at=at)
 
@@ -140,7 +140,7 @@ def test_only_the_most_recent_requests_are_listed() -> None:
 def test_request_ids_beyond_the_bound_are_only_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     """Memory is bounded; nothing that came goes uncounted."""
     monkeypatch.setattr(received_module, "MAX_REQUEST_IDS", 1)
-    received = Received()
+    received = ReceivedLog()
     visit(received, ASK, 200)
     visit(received, replace(ASK, request_id=OTHER_ID), 200)
 
@@ -149,7 +149,7 @@ def test_request_ids_beyond_the_bound_are_only_counted(monkeypatch: pytest.Monke
 
 def test_nothing_that_is_told_shows_the_key() -> None:
     """The key is checked and not kept where it could be read."""
-    received = Received()
+    received = ReceivedLog()
     visit(received, ASK, 200)
 
     assert "the-key" not in repr((received.account(ID).to_json(), received.totals().to_json()))

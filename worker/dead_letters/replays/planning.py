@@ -165,9 +165,9 @@ def create(
         selection: The rows. Those that another plan has which has not ended are left out.
         actor: The operator.
         comment: The reason.
-        rate: Rows a second at most; as fast as it goes if None.
-        canary: How many rows go first: one of each cause by turns, the oldest. Only when they are delivered the rest
-            goes, and if one of them dies again the plan stops. 0 if all go at once.
+        rate: Rows a second at most; unlimited if None.
+        canary: How many rows go first: one of each cause by turns, the oldest. The rest goes only when they are
+            delivered; if one of them fails again the plan stops. 0 if all go at once.
         limit: How many rows at most; the oldest.
 
     Raises:
@@ -178,12 +178,36 @@ def create(
     _check_rate(rate)
     if canary < 0:
         raise ValueError(f"the canary is {canary} rows: expected 0 or more")
-    values: dict[str, Any] = {
+    given: dict[str, Any] = {"rate": rate, "canary": canary}
+    values = _new(selection, actor, comment) | given
+    with translated(), engine.begin() as connection:
+        # First, for in SQLite it is what keeps all other writers out until the rows are chosen.
+        (replay_id,) = connection.execute(insert(Replay).values(values)).inserted_primary_key or (0,)
+        total = _choose_rows(connection, replay_id, selection, canary=canary, limit=limit)
+        details = {"rows": total, **given, "selection": selection.to_record()}
+        target = f"replay {replay_id}"
+        write_action(connection, actor=actor, action="replay.create", target=target, comment=comment, details=details)
+        return read_plan(connection, replay_id)
+
+
+def _choose_rows(
+    connection: Connection, replay_id: int, selection: Selection, *, canary: int, limit: int | None
+) -> int:
+    """Freeze the rows of a plan, and return how many there are."""
+    invalid, elsewhere = _left_out(connection, selection)
+    total = _freeze(connection, replay_id, selection, canary=canary, limit=limit)
+    if not total:
+        raise NothingToReplay("no row fits that could be replayed")
+    found = {"total": total, "canary_until": min(canary, total), "invalid": invalid, "elsewhere": elsewhere}
+    connection.execute(update(Replay).where(Replay.id == replay_id).values(found))
+    return total
+
+
+def _new(selection: Selection, actor: str, comment: str) -> dict[str, Any]:
+    return {
         "name": uuid.uuid4().hex,
         "state": ReplayState.PLANNED,
         "selection": json.dumps(selection.to_record(), ensure_ascii=False),
-        "rate": rate,
-        "canary": canary,
         "canary_until": 0,
         "actor": clean(actor)[:MAX_ACTOR_LENGTH],
         "comment": clean(comment),
@@ -192,25 +216,6 @@ def create(
         "step_number": 0,
         **dict.fromkeys(("total", "elsewhere", "invalid"), 0),
     }
-    with translated(), engine.begin() as connection:
-        # First, for in SQLite it is what keeps all other writers out until the rows are chosen.
-        (replay_id,) = connection.execute(insert(Replay).values(values)).inserted_primary_key or (0,)
-        invalid, elsewhere = _left_out(connection, selection)
-        total = _freeze(connection, replay_id, selection, canary=canary, limit=limit)
-        if not total:
-            raise NothingToReplay("no row fits that could be replayed")
-        found = {"total": total, "canary_until": min(canary, total), "invalid": invalid, "elsewhere": elsewhere}
-        connection.execute(update(Replay).where(Replay.id == replay_id).values(found))
-        details = {"rows": total, "rate": rate, "canary": canary, "selection": selection.to_record()}
-        write_action(
-            connection,
-            actor=actor,
-            action="replay.create",
-            target=f"replay {replay_id}",
-            comment=comment,
-            details=details,
-        )
-        return read_plan(connection, replay_id)
 
 
 def _check_rate(rate: float | None) -> None:

@@ -112,7 +112,7 @@ def advance(
     now: Callable[[], datetime],
     lease: timedelta,
 ) -> Step:
-    """Bring a plan one step further.
+    """Advance a plan by one step.
 
     Args:
         engine: The database.
@@ -120,20 +120,18 @@ def advance(
         replay_id: The plan.
         step_number: Which step this is. A step that was done already is not done again.
         now: The time, by the clock that all share.
-        lease: The lease on the step; after it another process takes the step over.
+        lease: The lease on the step; after it another process takes over.
 
     Raises:
-        redis.RedisError: Redis is unavailable. A later call does the step again.
-        DeadLetterStoreUnavailable: The database is away; likewise.
+        redis.RedisError, DeadLetterStoreUnavailable: It is unavailable. A later call does the step again.
     """
     client.ping()  # before rows are marked: while it is unavailable no row is marked
     with translated(), engine.begin() as connection:
-        taken = _take(connection, replay_id, step_number, now(), lease)
-        if taken is None:
+        if (taken := _take(connection, replay_id, step_number, now(), lease)) is None:
             return StepTaken()
-        if taken.due_at is not None and taken.due_at - taken.at > _EARLY:
+        if taken.due_at is not None and (early := taken.due_at - taken.at) > _EARLY:
             _release(connection, taken, due=taken.due_at, step_number=step_number)
-            return NextStep(step_number=step_number, after=taken.due_at - taken.at)
+            return NextStep(step_number=step_number, after=early)
         taken, todo = _decide(connection, taken)
         if isinstance(todo, NextStep | ReplayEnded):
             return todo

@@ -28,7 +28,10 @@ from worker.operations.cli.replays.summaries import Aftermath, outcome
 from worker.policy.durations import span
 
 if TYPE_CHECKING:
+    from sqlalchemy import Engine
+
     from worker.dead_letters.replays.planning import Preview, PreviewCount
+    from worker.dead_letters.replays.queries import Plan
     from worker.dead_letters.selection import Selection
 
 __all__ = ["replay"]
@@ -75,16 +78,12 @@ def replay(
 
     The rows are chosen now, as a plan with a number; `aquilax-feedback replays` looks at it, pauses, resumes and
     cancels it. Workers advance the plan, and write each row's outcome into it. Ctrl-C, or kill -9, ends this command
-    and not the plan: no row is missed, and none is enqueued twice.
-
-    The rows taken are the dead ones. With --state replaying it also takes rows whose outcome has not come, for when
-    Redis has lost its queue.
+    and not the plan: no row is missed, and none is enqueued twice. The rows taken are the dead ones. With --state
+    replaying it also takes rows whose outcome has not come, for when Redis has lost its queue.
     """
     with opened_for(selection) as engine:
         planned = preview(engine, selection, rate=rate, limit=limit)
-        complete = tell_passed_over(engine, selection) and not (
-            selection.ids and (planned.invalid or planned.elsewhere)
-        )
+        complete = _is_complete(engine, selection, planned)
         if dry_run:
             _tell_preview(planned, as_json=as_json)
             sys.exit(0 if complete else 1)
@@ -98,11 +97,20 @@ def replay(
             if not wait:
                 _tell(Followed(plan=plan, alone=_nobody_watches(advancer)), planned, None, as_json=as_json)
                 sys.exit(0 if complete else 1)
-            with stopping() as stop, counting("replaying", plan.total) as progress:
-                followed = follow(engine, advancer, plan, stop=stop, progress=progress)
+            followed = _followed(engine, advancer, plan)
             aftermath = None if followed.failure else Aftermath.of(engine, followed.plan)
     _tell(followed, planned, aftermath, as_json=as_json)
     sys.exit(_status(followed, complete=complete))
+
+
+def _is_complete(engine: Engine, selection: Selection, planned: Preview) -> bool:
+    """Whether the plan has every row that was named by its id; what it has not is told."""
+    return tell_passed_over(engine, selection) and not (selection.ids and (planned.invalid or planned.elsewhere))
+
+
+def _followed(engine: Engine, advancer: Advancer, plan: Plan) -> Followed:
+    with stopping() as stop, counting("replaying", plan.total) as progress:
+        return follow(engine, advancer, plan, stop=stop, progress=progress)
 
 
 def _advancer() -> Advancer:
