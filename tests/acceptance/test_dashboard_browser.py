@@ -276,7 +276,7 @@ def test_what_can_be_pressed_follows_the_hold(flower: ServedFlower, page: Page, 
     """Hold while nothing is held, then resume, without a reload; a hold without a reason does not leave the page."""
     page.goto(f"{flower.url}/feedback")
     page.get_by_role("button", name="Hold").click()
-    assert page.evaluate("document.querySelector('#why').validity.valueMissing")
+    assert page.evaluate("document.querySelector('#comment').validity.valueMissing")
     with valkey.client() as client:
         client.hset("feedback:hold", mapping={"kind": "operator", "reason": "so", "by": "ann", "since": 0})
         page.locator("h1").click()  # the button had the focus

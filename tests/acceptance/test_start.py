@@ -22,7 +22,7 @@ WORKER = [sys.executable, "-m", "celery", "-A", "worker", "worker"]
 
 def _refusal(stack: LocalStack) -> str:
     """What a worker says that ends with a failure, and soon."""
-    ended = subprocess.run(WORKER, env=stack.environment, capture_output=True, text=True, timeout=30, check=False)
+    ended = subprocess.run(WORKER, env=stack.environment, capture_output=True, text=True, timeout=120, check=False)
     assert ended.returncode == 1, ended.stdout + ended.stderr
     assert "Traceback" not in ended.stderr
     return ended.stderr

@@ -25,6 +25,10 @@ class SharedLeaseState:
         self.lost = 0
         self._settled: dict[str, None] = {}
 
+    def __json__(self) -> dict[str, int]:
+        """Return what `inspect stats` shows of the transport options."""
+        return {"lost": self.lost}
+
     def add_settled(self, tag: str) -> None:
         """Remember a message, by its delivery tag."""
         if len(self._settled) >= _TAGS_LIMIT:

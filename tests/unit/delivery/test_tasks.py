@@ -13,6 +13,7 @@ from celery import Celery, current_task
 from celery.canvas import Signature
 from celery.exceptions import Reject, Retry
 from kombu.exceptions import OperationalError
+from kombu.utils.json import dumps
 
 from producer.message import ENVELOPE, TASK
 from worker.app import FeedbackApp, create_app
@@ -383,6 +384,14 @@ def test_what_the_store_settles_the_transport_does_not_settle_again(app: Feedbac
     with app.connection_for_read() as connection:
         assert connection.transport_options["shared_leases"] is app.feedback.leases
     assert "shared_leases" in InFlightChannel.from_transport_options
+
+
+def test_a_worker_can_show_its_transport_options(app: FeedbackApp) -> None:
+    """`inspect stats` sends them as Kombu's JSON."""
+    with app.connection_for_read() as connection:
+        shown = json.loads(dumps(connection.info()))
+
+    assert shown["transport_options"]["shared_leases"] == {"lost": 0}
 
 
 def test_the_broker_can_never_hang_a_worker(app: Celery) -> None:
