@@ -10,7 +10,7 @@ from subprocess import run
 from typing import TYPE_CHECKING, Any, Self
 
 from producer import AsyncFeedbackProducer, FeedbackEvent, FeedbackProducer, ProducerError
-from tests.processes import ROOT
+from tests.support.processes import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
