@@ -14,7 +14,7 @@ import pytest
 from producer import BrokerUnavailable, FeedbackProducer
 from tests.support.places import request_id_of
 from tests.support.processes import ROOT, VALKEY, RedisServer, redis_server
-from tests.support.producers import EVENT, InThreads, attempt
+from tests.support.producers import EVENT, InThreads, attempt, first_enqueue
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -16,7 +16,7 @@ from cryptography.x509.oid import NameOID
 
 from producer import BrokerUnavailable
 from tests.support.processes import ROOT, RedisServer, need, redis_server
-from tests.support.producers import EVENT, attempt, produce
+from tests.support.producers import EVENT, attempt, first_enqueue, produce
 from worker.sandbox.stack import free_port
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ from kombu.utils.json import dumps
 from producer import BrokerUnavailable
 from tests.support.certificates import self_signed
 from tests.support.processes import VALKEY, eventually, need, redis_server, running
-from tests.support.producers import EVENT, attempt, produce
+from tests.support.producers import EVENT, attempt, first_enqueue, produce
 from tests.support.sentinels import MASTER, SentinelGroup, sentinel_group
 from worker.broker import install
 from worker.clients.redis.connections import kombu_broker, redis_client
