@@ -607,10 +607,10 @@ def test_the_version_of_the_table_can_be_seen_and_checked(
     assert db("current") == (1, "")
     assert list(tmp_path.iterdir()) == []
     (tmp_path / "dead-letters.sqlite3").touch()
-    assert db("current") == (0, "none (this release needs 0006)\n")
-    assert db("upgrade") == (0, "the dead-letter table is at version 0006\n")
+    assert db("current") == (0, "none (this release needs 0001)\n")
+    assert db("upgrade") == (0, "the dead-letter table is at version 0001\n")
     assert db("check") == (0, "the dead-letter table is up to date\n")
-    assert db("current") == (0, "0006 (this release needs 0006)\n")
+    assert db("current") == (0, "0001 (this release needs 0001)\n")
 
 
 def test_prune_deletes_what_is_over_when_it_is_told_to(table: DeadLetterStore) -> None:

@@ -192,7 +192,7 @@ def test_a_row_that_dies_again_meanwhile_stays(store: DeadLetterStore) -> None:
 _KILLED = """
 import sys
 from datetime import datetime
-from worker.dead_letters import DeadLetterStore
+from worker.dead_letters.store import DeadLetterStore
 from worker.dead_letters.pruning import prune
 store = DeadLetterStore.connect(sys.argv[1])
 prune(store.engine, datetime.fromisoformat(sys.argv[2]), progress=lambda done: print(done.dead_letters, flush=True))

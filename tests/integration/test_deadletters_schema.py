@@ -337,7 +337,7 @@ def test_processes_share_an_sqlite_file(sqlite_url: str) -> None:
     """Two workers on one machine bury at the same time, and neither is told that the file is locked."""
     upgrade(sqlite_url)
     add = (
-        "import sys; from tests.support.burials import a_burial; from worker.dead_letters import DeadLetterStore\n"
+        "import sys; from tests.support.burials import a_burial; from worker.dead_letters.store import DeadLetterStore\n"
         "store = DeadLetterStore.connect(sys.argv[1])\n"
         "for _ in range(100): store.add(a_burial())\n"
         "store.close()"

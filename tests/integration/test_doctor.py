@@ -339,10 +339,10 @@ def test_a_table_that_is_missing_is_red(system: LocalStack) -> None:
     _is_one(wrong, "database schema", "red", "aquilax-feedback db upgrade")
 
 
-def test_a_table_of_an_older_release_is_red(system: LocalStack) -> None:
-    """The upgrade was forgotten."""
-    with _version(system, "0001"):
-        _is_one(_wrong(), "database schema", "red", "run `aquilax-feedback db upgrade`")
+def test_a_table_of_a_newer_release_is_red(system: LocalStack) -> None:
+    """The package was taken back to an older release, and the table was not."""
+    with _version(system, "9999"):
+        _is_one(_wrong(), "database schema", "red", "install the release")
 
 
 @contextmanager

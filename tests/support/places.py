@@ -35,7 +35,9 @@ class Places:
     def count(self, **counts: int) -> None:
         """Count events as having been accepted, delivered and so on; `dead_rejected` is the field `dead:rejected`."""
         for name, number in counts.items():
-            self.client.hincrby("feedback:counts", name.replace("dead_", "dead:"), number)
+            by_reason = name.startswith("dead_") and name != "dead_letters_inserted"
+            field = name.replace("_", ":", 1) if by_reason else name
+            self.client.hincrby("feedback:counts", field, number)
 
     def counted(self, field: str) -> int:
         """How many were counted."""
