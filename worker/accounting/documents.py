@@ -76,8 +76,7 @@ def status_record(
         "at": None if snapshot is None else snapshot.at.isoformat(),
         "redis": _server(redis_problem),
         "database": _server(table_problem),
-        **_waiting(snapshot),
-        "scheduled_for": None if scheduled is None else scheduled.to_record(),
+        **_waiting(snapshot, scheduled),
         **_counted(snapshot),
         "dead_letters": None if states is None else dict(states),
         "hold": None if snapshot is None or snapshot.hold is None else snapshot.hold.as_dict(),
@@ -173,7 +172,7 @@ def _server(problem: str) -> dict[str, Any]:
     return {"up": not problem, "problem": problem or None}
 
 
-def _waiting(snapshot: Snapshot | None) -> dict[str, Any]:
+def _waiting(snapshot: Snapshot | None, scheduled: Scheduled | None) -> dict[str, Any]:
     oldest = None if snapshot is None else snapshot.oldest
     return {
         "queued": None if snapshot is None else snapshot.queued,
@@ -181,6 +180,7 @@ def _waiting(snapshot: Snapshot | None) -> dict[str, Any]:
         "scheduled": None if snapshot is None else snapshot.scheduled,
         "oldest_enqueued_at": _iso(oldest),
         "oldest_age_seconds": None if snapshot is None or oldest is None else (snapshot.at - oldest).total_seconds(),
+        "scheduled_for": None if scheduled is None else scheduled.to_record(),
     }
 
 
