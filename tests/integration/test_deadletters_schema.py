@@ -41,6 +41,8 @@ if TYPE_CHECKING:
     from tests.support.databases import DatabaseServer
 
 PROGRAM = [sys.executable, "-m", "worker.operations.cli"]
+THIS_VERSION = head_revision()
+NEXT_VERSION = f"{int(THIS_VERSION) + 1:04}"
 
 
 @pytest.fixture
@@ -109,7 +111,7 @@ def next_release(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[]
     def install() -> None:
         migrations = tmp_path / "migrations"
         shutil.copytree(schema._migrations(), migrations)
-        (migrations / "versions" / "0002_next.py").write_text(_NEXT_MIGRATION)
+        (migrations / "versions" / f"{NEXT_VERSION}_next.py").write_text(_NEXT_MIGRATION)
         monkeypatch.setattr(schema, "_migrations", lambda: migrations)
 
     return install
@@ -121,10 +123,11 @@ def test_a_table_from_an_older_release_says_what_to_run(database_url: str, next_
     with closing(DeadLetterStore.connect(database_url)) as store:
         store.add(a_burial())
         next_release()
-        with pytest.raises(SchemaOutdated, match="at version 0001, this release needs 0002: run `aquilax-feedback db"):
+        expected = f"at version {THIS_VERSION}, this release needs {NEXT_VERSION}: run `aquilax-feedback db upgrade`"
+        with pytest.raises(SchemaOutdated, match=expected):
             check_schema(store.engine)
 
-        assert upgrade(database_url) == "0002"
+        assert upgrade(database_url) == NEXT_VERSION
 
         check_schema(store.engine)
         assert len(rows_of(store)) == 1
@@ -169,7 +172,7 @@ def test_a_migration_that_is_cut_short_anywhere_can_be_run_again(
         next_release()
         _run_in_pieces(store, lambda: upgrade(database_url))
         assert len(_differences(store)) == 1
-        _run_in_pieces(store, lambda: downgrade(database_url, "0001"))
+        _run_in_pieces(store, lambda: downgrade(database_url, THIS_VERSION))
 
         assert _differences(store) == []
         assert len(rows_of(store)) == 1
@@ -244,12 +247,12 @@ def test_a_table_is_taken_back_for_an_older_release(
     with closing(DeadLetterStore.connect(database_url)) as store:
         store.add(a_burial())
 
-        back = CliRunner().invoke(main, ["db", "downgrade", "0001", "--yes"])
-        refused = [CliRunner().invoke(main, ["db", "downgrade", version, "--yes"]) for version in ("0002", "7")]
+        back = CliRunner().invoke(main, ["db", "downgrade", THIS_VERSION, "--yes"])
+        refused = [CliRunner().invoke(main, ["db", "downgrade", version, "--yes"]) for version in (NEXT_VERSION, "7")]
 
-        assert (back.exit_code, back.stdout) == (0, "the dead-letter table is at version 0001\n")
+        assert (back.exit_code, back.stdout) == (0, f"the dead-letter table is at version {THIS_VERSION}\n")
         assert [ended.exit_code for ended in refused] == [1, 2]
-        assert current_revision(store.engine) == "0001"
+        assert current_revision(store.engine) == THIS_VERSION
         assert _differences(store) == []
         upgrade(database_url)
         assert len(rows_of(store)) == 1
@@ -337,7 +340,8 @@ def test_processes_share_an_sqlite_file(sqlite_url: str) -> None:
     """Two workers on one machine bury at the same time, and neither is told that the file is locked."""
     upgrade(sqlite_url)
     add = (
-        "import sys; from tests.support.burials import a_burial; from worker.dead_letters.store import DeadLetterStore\n"
+        "import sys; from tests.support.burials import a_burial\n"
+        "from worker.dead_letters.store import DeadLetterStore\n"
         "store = DeadLetterStore.connect(sys.argv[1])\n"
         "for _ in range(100): store.add(a_burial())\n"
         "store.close()"
@@ -370,11 +374,11 @@ def test_the_wheel_brings_its_migrations_along(tmp_path: Path, sqlite_url: str) 
     assert ended.stdout.split() == [str(installed / "worker" / "migrations"), head_revision()]
 
 
-_NEXT_MIGRATION = """
+_NEXT_MIGRATION = f"""
 import sqlalchemy as sa
 from alembic import op
 
-revision, down_revision = "0002", "0001"
+revision, down_revision = "{NEXT_VERSION}", "{THIS_VERSION}"
 
 
 def _has_column():
