@@ -10,7 +10,8 @@ What happens to an event for which AquilaX responds
   attempt is spent.
 
 Where Redis or the database is unavailable, or our own code fails, the message waits and comes again, with no attempt
-spent. What was sent by then is never sent again: the envelope says what is left to record.
+spent. Only dead letters, replays and redelivered messages need the database. What was sent by then is never sent again:
+the envelope says what is left to record.
 """
 
 from __future__ import annotations
