@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from functools import partial
+from itertools import product
 from typing import TYPE_CHECKING
 
 import pytest
+from sqlalchemy import true, update
 
-from tests.support.burials import NOON, REQUEST_ID, a_burial, add, an_event, rows_of, settle
+from tests.support.burials import NOON, REQUEST_ID, a_burial, add, an_event, an_unreadable_burial, rows_of, settle
 from worker.database.audit_log import actions
-from worker.database.models import State
+from worker.database.models import DeadLetter, State
 from worker.dead_letters.discard import discard
-from worker.dead_letters.queries import count_by_cause, find, newest, stream
+from worker.dead_letters.queries import find, newest, stream
 from worker.dead_letters.replays.planning import preview
-from worker.dead_letters.selection import Selection, replayable
+from worker.dead_letters.selection import HOLDS_EVENT, Selection, holds_event, is_replayable, replayable
+from worker.dead_letters.statistics import causes_over_time
 from worker.policy.retry import Reason
 
 if TYPE_CHECKING:
@@ -56,13 +60,39 @@ def test_filters_choose_the_rows_that_fit_all_of_them(
     assert [row.id for row in newest(store.engine, selection.clause(), 10)] == found[::-1]
 
 
+@pytest.mark.parametrize(
+    "states",
+    [(State.DEAD, State.DISCARDED), (State.DEAD,), (State.REPLAYING,), (State.DELIVERED,)],
+)
+def test_a_row_is_replayable_exactly_where_the_query_takes_it(
+    store: DeadLetterStore, states: tuple[State, ...]
+) -> None:
+    """The pages ask of a row what a replay asks of the database."""
+    add(store, an_unreadable_burial())
+    for state, enqueued_at in product(State, (None, NOON)):
+        row_id = add(store, a_burial())
+        values = {"state": state, "replay_enqueued_at": enqueued_at}
+        with store.engine.begin() as connection:
+            connection.execute(update(DeadLetter).where(DeadLetter.id == row_id).values(values))
+
+    rows = [row for page in stream(store.engine, true()) for row in page]
+
+    assert len(rows) == 2 * len(State) + 1
+    for condition, holds in (
+        (replayable(Selection(states=states)), partial(is_replayable, states=states)),
+        (HOLDS_EVENT, holds_event),
+    ):
+        taken = {row.id for page in stream(store.engine, condition) for row in page}
+        assert taken == {row.id for row in rows if holds(row)}
+
+
 def test_causes_are_counted_the_most_frequent_first(store: DeadLetterStore) -> None:
     """What to mend first at 3 a.m."""
     store.add(a_burial(response_body="boom 1", http_status=400))
     for hour in (1, 2):
         store.add(a_burial(response_body=f"job {hour} not found", failed_at=NOON + timedelta(hours=hour)))
 
-    first, second = count_by_cause(store.engine, EVERYTHING.clause())
+    first, second = causes_over_time(store.engine, EVERYTHING.clause()).causes
 
     assert (first.summary, first.rows) == ("rejected 404: job <n> not found", 2)
     assert (first.first_failed_at, first.last_failed_at) == (NOON + timedelta(hours=1), NOON + timedelta(hours=2))

@@ -22,7 +22,7 @@ from worker.database.errors import DeadLetterStoreUnavailable
 from worker.database.schema import check_schema
 from worker.dead_letters.store import DeadLetterStore
 from worker.observability.redaction import Redactor, secrets_of
-from worker.operations.cli.database import outage
+from worker.operations.connections import database_outage
 from worker.runtime.inspect_stats import inspect_stats
 from worker.settings import Settings, load_settings
 
@@ -127,8 +127,9 @@ def of_the_database(settings: Settings) -> Iterator[str]:
     with pytest.raises(DeadLetterStoreUnavailable) as caught:
         check_schema(store.engine)
     store.close()
-    yield outage(url, caught.value)
-    yield outage(url, DeadLetterStoreUnavailable(f'could not connect with "user=me password={DATABASE}" at {url}'))
+    yield database_outage(settings, caught.value)
+    refusal = DeadLetterStoreUnavailable(f'could not connect with "user=me password={DATABASE}" at {url}')
+    yield database_outage(settings, refusal)
 
 
 def of_a_log(settings: Settings) -> Iterator[str]:

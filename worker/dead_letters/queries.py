@@ -1,8 +1,7 @@
-"""Looking at dead letters: a page, one, counts by cause, or all of them in flat memory."""
+"""Looking at dead letters: some, one, how many, or all of them in flat memory."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from sqlalchemy import ColumnElement, Engine, func, select
@@ -14,54 +13,17 @@ from worker.policy.parsing import LARGEST
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from datetime import datetime
 
-__all__ = ["CauseCount", "count", "count_by_cause", "find", "last_id", "newest", "stream"]
+__all__ = ["count", "find", "last_id", "newest", "stream"]
 
 _PAGE: Final = 100
 """Rows fetched at a time. Each may hold a raw message of 1 MiB, so this also bounds the memory."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CauseCount:
-    """How many died of one cause.
-
-    Attributes:
-        cause: What filters take: the fingerprint of ``summary``.
-        summary: The cause in words.
-        rows: How many.
-        first_failed_at: When the first of them died.
-        last_failed_at: When the last of them died.
-    """
-
-    fingerprint: str
-    summary: str
-    rows: int
-    first_failed_at: datetime
-    last_failed_at: datetime
 
 
 def count(engine: Engine, which: ColumnElement[bool]) -> int:
     """Return how many rows fit."""
     with translated(), engine.connect() as connection:
         return connection.scalar(select(func.count()).select_from(DeadLetter).where(which)) or 0
-
-
-def count_by_cause(engine: Engine, which: ColumnElement[bool]) -> list[CauseCount]:
-    """Return how many rows died of each cause, the most frequent one first."""
-    rows = func.count().label("rows")
-    died = (func.min(DeadLetter.failed_at), func.max(DeadLetter.failed_at))
-    query = (
-        select(DeadLetter.fingerprint, func.min(DeadLetter.summary), rows, *died)
-        .where(which)
-        .group_by(DeadLetter.fingerprint)
-        .order_by(rows.desc(), DeadLetter.fingerprint)
-    )
-    with translated(), engine.connect() as connection:
-        return [
-            CauseCount(fingerprint=cause, summary=line, rows=number, first_failed_at=first, last_failed_at=last)
-            for cause, line, number, first, last in connection.execute(query)
-        ]
 
 
 def newest(engine: Engine, which: ColumnElement[bool], limit: int) -> list[DeadLetter]:

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import ColumnElement, and_, false, or_, select, true
 
 from worker.database.models import DeadLetter, State
 from worker.database.replay_models import ReplayRow, RowState
+from worker.policy.retry import Reason
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
     from datetime import datetime
 
-    from worker.policy.retry import Reason
-
-__all__ = ["Selection", "replayable"]
+__all__ = ["HOLDS_EVENT", "Selection", "holds_event", "is_replayable", "replayable"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,3 +98,19 @@ def replayable(selection: Selection) -> ColumnElement[bool]:
     cut_short = DeadLetter.replay_enqueued_at.is_(None)
     taken = and_(DeadLetter.state.in_(chosen | {State.REPLAYING}), or_(DeadLetter.state.in_(chosen), cut_short))
     return and_(replace(selection, states=()).clause(), taken)
+
+
+def is_replayable(row: DeadLetter, states: Collection[State] = (State.DEAD, State.DISCARDED)) -> bool:
+    """Return what `replayable` says of one row, if these states are chosen; without any, those of a row named by id."""
+    chosen = set(states) - {State.DELIVERED}
+    cut_short = row.state is State.REPLAYING and row.replay_enqueued_at is None
+    return bool(chosen) and (row.state in chosen or cut_short)
+
+
+HOLDS_EVENT: Final = or_(DeadLetter.reason != Reason.INVALID, DeadLetter.org.is_not(None))
+"""Only such a row can be replayed: another one is a message that can't be read as an event."""
+
+
+def holds_event(row: DeadLetter) -> bool:
+    """Return what `HOLDS_EVENT` says of one row."""
+    return row.reason is not Reason.INVALID or row.org is not None

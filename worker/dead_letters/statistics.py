@@ -46,7 +46,7 @@ class FingerprintCount:
     """What died of one cause.
 
     Attributes:
-        cause: The fingerprint, which filters take.
+        fingerprint: What filters take.
         summary: The cause in words.
         rows: How many.
         first_failed_at: When the first of them died.
@@ -64,6 +64,11 @@ class FingerprintCount:
     org: str | None
     replayable: bool
     counts: tuple[int, ...]
+
+    def to_record(self) -> dict[str, Any]:
+        """Return it as JSON can carry it, without its chart."""
+        times = {name: getattr(self, name).isoformat() for name in ("first_failed_at", "last_failed_at")}
+        return {"fingerprint": self.fingerprint, "summary": self.summary, "rows": self.rows, **times}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

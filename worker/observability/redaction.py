@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from worker.settings import Settings
 
-__all__ = ["Redactor", "secrets_of"]
+__all__ = ["Redactor", "redaction_of", "secrets_of"]
 
 
 def secrets_of(settings: Settings) -> set[str]:
@@ -24,6 +24,11 @@ def secrets_of(settings: Settings) -> set[str]:
     if settings.aquilax_api_key is not None:
         found.add(settings.aquilax_api_key.get_secret_value())
     return found | {quote(secret, safe="") for secret in found}
+
+
+def redaction_of(settings: Settings) -> Redaction:
+    """Return what takes these secrets out of a text."""
+    return Redaction(secrets_of(settings))
 
 
 class Redactor:

@@ -19,7 +19,6 @@ from sqlalchemy import (
     func,
     insert,
     literal,
-    or_,
     select,
     update,
 )
@@ -30,10 +29,9 @@ from worker.database.models import MAX_ACTOR_LENGTH, DeadLetter
 from worker.database.replay_models import ACTIVE, OPEN, Replay, ReplayRow, ReplayState, RowState
 from worker.dead_letters.replays.errors import NothingToReplay
 from worker.dead_letters.replays.queries import Plan, read_plan
-from worker.dead_letters.selection import replayable
+from worker.dead_letters.selection import HOLDS_EVENT, replayable
 from worker.dead_letters.statistics import covered, lines_of
 from worker.policy.dead_letter import clean
-from worker.policy.retry import Reason
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -252,7 +250,7 @@ def _chosen(selection: Selection, limit: int | None) -> Select[*tuple[Any, ...]]
         DeadLetter.org,
         DeadLetter.failed_at,
     )
-    query = select(*columns).where(covered(replayable(selection)), _HOLDS_AN_EVENT, ~_is_elsewhere())
+    query = select(*columns).where(covered(replayable(selection)), HOLDS_EVENT, ~_is_elsewhere())
     return query if limit is None else query.order_by(DeadLetter.id).limit(limit)
 
 
@@ -263,7 +261,7 @@ def _left_out(connection: Connection, selection: Selection) -> tuple[int, int]:
         query = select(func.count()).select_from(DeadLetter).where(covered(replayable(selection)), which)
         return connection.scalar(query) or 0
 
-    return count(~_HOLDS_AN_EVENT), count(and_(_HOLDS_AN_EVENT, _is_elsewhere()))
+    return count(~HOLDS_EVENT), count(and_(HOLDS_EVENT, _is_elsewhere()))
 
 
 def _is_elsewhere() -> ColumnElement[bool]:
@@ -271,6 +269,3 @@ def _is_elsewhere() -> ColumnElement[bool]:
     active = select(Replay.id).where(Replay.state.in_(ACTIVE))
     taken = select(ReplayRow.dead_letter_id).where(ReplayRow.replay_id.in_(active), ReplayRow.state.in_(OPEN))
     return DeadLetter.id.in_(taken)
-
-
-_HOLDS_AN_EVENT: Final = or_(DeadLetter.reason != Reason.INVALID, DeadLetter.org.is_not(None))

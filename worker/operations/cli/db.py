@@ -9,6 +9,7 @@ from worker.database.schema import downgrade as downgrade_schema
 from worker.database.schema import upgrade as upgrade_schema
 from worker.operations.cli.database import explained, opened, settings
 from worker.operations.cli.output import say
+from worker.operations.connections import database_url
 
 __all__ = ["db"]
 
@@ -24,8 +25,8 @@ def upgrade() -> None:
 
     Running it again changes nothing; of two that run at once, one waits.
     """
-    url = settings().feedback_database_url.get_secret_value()
-    with explained(url):
+    url = database_url(settings())
+    with explained():
         version = upgrade_schema(url)
     say(f"the dead-letter table is at version {version}")
 
@@ -39,13 +40,13 @@ def downgrade(version: str, *, yes: bool) -> None:
     What only later versions keep is dropped, and nothing else; with `base` that is every table and all that is in
     them. docs/upgrading.md says how to go back a release.
     """
-    url = settings().feedback_database_url.get_secret_value()
+    url = database_url(settings())
     if not yes:
         what = (
             "every dead letter, every replay and the audit log" if version == BASE else f"what is newer than {version}"
         )
         click.confirm(f"drop {what}?", abort=True)
-    with explained(url):
+    with explained():
         try:
             downgrade_schema(url, version)
         except ValueError as error:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from contextlib import ExitStack, closing
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
@@ -19,13 +19,12 @@ from worker.accounting.repair import repair_redis, repair_table
 from worker.accounting.write_offs import note_told
 from worker.database.audit_log import record_action
 from worker.database.errors import DeadLetterError
-from worker.database.schema import check_schema
-from worker.dead_letters.store import DeadLetterStore
 from worker.operations.cli.actor import current_actor
 from worker.operations.cli.broker import broker, broker_outage
 from worker.operations.cli.database import outage, settings
 from worker.operations.cli.output import json_text, say, shown
 from worker.operations.cli.param_types import Decimal
+from worker.operations.connections import checked_database
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -112,7 +111,7 @@ class _Run:
         except redis.RedisError as error:
             self.repair_problem = broker_outage(error)
         except DeadLetterError as error:
-            self.repair_problem = outage(_database_url(), error)
+            self.repair_problem = outage(error)
 
     def _repairs(self, client: redis.Redis, report: Report) -> Iterator[str]:
         yield from repair_redis(client, report)
@@ -131,10 +130,8 @@ class _Run:
         yield f"took Redis as it is, with the totals of before carried on; written off: {written_off:,}"
 
     def _open_table(self) -> Engine:
-        store = self.stack.enter_context(closing(DeadLetterStore.connect(_database_url(), pool_size=1)))
-        check_schema(store.engine)
-        self._engine = store.engine
-        return store.engine
+        self._engine = self.stack.enter_context(checked_database(settings()))
+        return self._engine
 
     @property
     def status(self) -> int:
@@ -144,10 +141,6 @@ class _Run:
         if self.report is None or not self.report.is_certain:
             return _UNKNOWN
         return _IN_ORDER
-
-
-def _database_url() -> str:
-    return settings().feedback_database_url.get_secret_value()
 
 
 def _lines(run: _Run) -> Iterator[str]:
@@ -216,7 +209,7 @@ def _wrong_in_redis(report: Report) -> Iterator[str]:
 def _wrong_in_table(report: Report) -> Iterator[str]:
     table = report.table
     if report.table_error is not None:
-        yield f"can't tell about dead letters: {outage(_database_url(), report.table_error)}"
+        yield f"can't tell about dead letters: {outage(report.table_error)}"
     if table is None:
         return
     missing = report.rows_missing

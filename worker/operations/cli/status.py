@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from contextlib import ExitStack, closing
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Final
 
 import click
@@ -21,19 +21,21 @@ from worker.accounting.table_counts import count_by_state
 from worker.database.errors import DeadLetterError
 from worker.database.schema import check_schema
 from worker.dead_letters.replays.attendance import attended
-from worker.dead_letters.store import DeadLetterStore
 from worker.operations.cli.broker import broker, broker_outage
 from worker.operations.cli.database import outage, settings
 from worker.operations.cli.output import json_text, say, shown
 from worker.operations.cli.param_types import Decimal
 from worker.operations.cli.workers import replay_lines, worker_lines
-from worker.operations.hold_advice import fix_of
+from worker.operations.connections import checked_database
+from worker.operations.hold import fix_of
 from worker.policy.durations import span
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from datetime import datetime
     from typing import Any
+
+    from sqlalchemy import Engine
 
     from worker.dead_letters.replays.attendance import Attended
     from worker.delivery.hold import HoldState
@@ -85,7 +87,7 @@ class _StatusLook:
     def __init__(self, stack: ExitStack) -> None:
         self._client = stack.enter_context(broker())
         self._stack = stack
-        self._store: DeadLetterStore | None = None
+        self._engine: Engine | None = None
         self.snapshot: Snapshot | None = None
         self.rates: Rates | None = None
         self.states: dict[str, int] | None = None
@@ -114,20 +116,21 @@ class _StatusLook:
             self._look_at_table()
         except DeadLetterError as error:
             self.states, self.attended, self.continuity = None, None, None
-            self.table_problem = outage(_database_url(), error)
+            self.table_problem = outage(error)
         return self
 
     def _look_at_table(self) -> None:
-        if self._store is None:
-            self._store = self._stack.enter_context(closing(DeadLetterStore.connect(_database_url(), pool_size=1)))
-        check_schema(self._store.engine)
+        if self._engine is None:
+            self._engine = self._stack.enter_context(checked_database(settings()))
+        else:
+            check_schema(self._engine)
         self.attended = self.continuity = None
-        self.states, self.table_problem = count_by_state(self._store.engine), ""
+        self.states, self.table_problem = count_by_state(self._engine), ""
         if self.redis_problem:
             return
         try:
-            self.attended = attended(self._store.engine, self._client)
-            self.continuity = look_at_continuity(self._client, self._store.engine)
+            self.attended = attended(self._engine, self._client)
+            self.continuity = look_at_continuity(self._client, self._engine)
         except redis.RedisError:  # it went away just now; the next look says so
             self.attended = self.continuity = None
 
@@ -144,10 +147,6 @@ class _StatusLook:
             strays=self.strays,
             continuity=self.continuity,
         )
-
-
-def _database_url() -> str:
-    return settings().feedback_database_url.get_secret_value()
 
 
 def _print(look: _StatusLook, *, as_json: bool, again: bool) -> None:

@@ -244,16 +244,7 @@ def _causes(causes: Causes, limit: int) -> dict[str, Any]:
         "begin": _iso(causes.begin),
         "bucket_seconds": causes.bucket.total_seconds(),
         "causes": [
-            {
-                "fingerprint": cause.fingerprint,
-                "summary": cause.summary,
-                "rows": cause.rows,
-                "first_failed_at": _iso(cause.first_failed_at),
-                "last_failed_at": _iso(cause.last_failed_at),
-                "org": cause.org,
-                "counts": list(cause.counts),
-            }
-            for cause in causes.causes[:limit]
+            cause.to_record() | {"org": cause.org, "counts": list(cause.counts)} for cause in causes.causes[:limit]
         ],
     }
 

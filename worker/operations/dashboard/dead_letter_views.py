@@ -7,12 +7,12 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
 from worker.accounting.table_counts import count_by_state
-from worker.database.models import State
 from worker.dead_letters.pagination import Order, Place, page_of
 from worker.dead_letters.pagination import Page as Rows
 from worker.dead_letters.queries import count, find
 from worker.dead_letters.replays.planning import preview
 from worker.dead_letters.replays.queries import plans, replays_of
+from worker.dead_letters.selection import holds_event, is_replayable
 from worker.dead_letters.statistics import Causes, causes_over_time, covered
 from worker.operations.dashboard.filters import NAMES
 from worker.operations.dashboard.handler import RequestRefused
@@ -104,7 +104,8 @@ class RowsPage(HtmlHandler):
             place=place,
             states=states,
             wrong=wrong,
-            can_take=_can_take,
+            can_take=is_replayable,
+            holds_event=holds_event,
             advice=advice,
         )
 
@@ -126,7 +127,8 @@ class RowPage(HtmlHandler):
             row=found.row,
             raw=raw,
             replays=found.replays,
-            is_elsewhere=any(replay.is_open for replay in found.replays),
+            can_take=is_replayable(found.row),
+            can_replay=holds_event(found.row) and not any(replay.is_open for replay in found.replays),
             task_moments=_moments(task),
             advice=advice(found.row),
         )
@@ -207,12 +209,6 @@ def elsewhere_of(sources: Sources, filters: Filters) -> set[str]:
 def states_of(sources: Sources) -> dict[str, int]:
     """Return how many rows are in each state."""
     return count_by_state(sources.engine())
-
-
-def _can_take(row: DeadLetter) -> bool:
-    """Whether a replay or a discard takes the row when it is ticked; see `replayable`."""
-    cut_short = row.state is State.REPLAYING and row.replay_enqueued_at is None
-    return cut_short or row.state in {State.DEAD, State.DISCARDED}
 
 
 def _start(text: str, *, first: bool) -> int | None:

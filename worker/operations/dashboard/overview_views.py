@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Final
+from contextlib import nullcontext
+from typing import TYPE_CHECKING, Final
 
-import redis
-
-from worker.accounting.continuity import record
-from worker.database.audit_log import record_action
-from worker.database.errors import DeadLetterError
 from worker.delivery.hold import Hold
 from worker.operations.dashboard.overview import look
 from worker.operations.dashboard.page import HtmlHandler
-from worker.operations.hold_advice import fix_of, next_probe, what_resume_does
+from worker.operations.hold import HoldControl, fix_of, next_probe, what_resume_does
 
 if TYPE_CHECKING:
     from worker.operations.dashboard.sources import Sources
@@ -70,19 +65,14 @@ class ResumePage(HtmlHandler):
 
 
 def hold(sources: Sources, *, comment: str, actor: str) -> bool:
-    """Hold all workers, and return whether the audit has it: a database that is away must not keep anybody from it."""
-    Hold(sources.client(), by=actor).hold(comment, by=actor)
-    return _record(sources, "hold", comment=comment, actor=actor)
+    """Hold all workers, and return whether the audit log has it."""
+    return _control(sources, actor).hold(comment).unrecorded is None
 
 
 def resume(sources: Sources, *, comment: str, actor: str) -> bool | None:
-    """Resume, and return whether the audit has it; None if nothing was held: then it has nothing."""
-    held = Hold(sources.client(), by=actor)
-    state = held.state()
-    if not held.resume():
-        return None
-    details: dict[str, Any] = {} if state is None else {"held": state.as_dict()}
-    return _record(sources, "resume", comment=comment, actor=actor, details=details)
+    """Resume, and return whether the audit log has it; None if nothing was held: then it has nothing."""
+    change = _control(sources, actor).resume(comment)
+    return None if change is None else change.unrecorded is None
 
 
 def is_held(sources: Sources) -> bool:
@@ -90,11 +80,5 @@ def is_held(sources: Sources) -> bool:
     return Hold(sources.client(), by="").state() is not None
 
 
-def _record(sources: Sources, action: str, *, comment: str, actor: str, details: dict[str, Any] | None = None) -> bool:
-    try:
-        record_action(sources.engine(), actor=actor, action=action, target="queue", comment=comment, details=details)
-        with suppress(redis.RedisError):
-            record(sources.client(), sources.engine())
-    except DeadLetterError:
-        return False
-    return True
+def _control(sources: Sources, actor: str) -> HoldControl:
+    return HoldControl(client=sources.client(), database=lambda: nullcontext(sources.engine()), actor=actor)

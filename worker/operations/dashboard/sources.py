@@ -11,16 +11,12 @@ from typing import TYPE_CHECKING, Final, TypeVar
 import redis
 from sqlalchemy import event
 
-from producer.broker_url import BrokerUrl
-from worker.clients.redis.connections import redis_client
-from worker.database.engine import shown
 from worker.database.errors import DeadLetterError, DeadLetterStoreUnavailable
 from worker.database.schema import check_schema
 from worker.dead_letters.store import DeadLetterStore
-from worker.observability.redaction import secrets_of
+from worker.operations.connections import broker_client, broker_outage, database_outage, database_url
 from worker.operations.dashboard.findings import Doctor
 from worker.operations.dashboard.throughput import Throughput
-from worker.policy.redaction import Redaction
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -70,7 +66,6 @@ class Sources:
         self.pace = Throughput()
         self.doctor = Doctor(settings)
         self._settings = settings
-        self._redacted = Redaction(secrets_of(settings))
         self._patience = patience
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="dashboard")
         self._store: DeadLetterStore | None = None
@@ -116,7 +111,7 @@ class Sources:
         """
         with self._one_at_a_time:
             if self._store is None:
-                store = DeadLetterStore.connect(self._url, pool_size=_THREADS)
+                store = DeadLetterStore.connect(database_url(self._settings), pool_size=_THREADS)
                 if store.engine.dialect.name == "postgresql":  # MySQL's driver has a limit; SQLite has no server
                     event.listen(store.engine, "connect", _limit_statements)
                 try:
@@ -131,11 +126,7 @@ class Sources:
         """Return a client of the broker's Redis, which answers in bytes."""
         with self._one_at_a_time:
             if self._client is None:
-                self._client = redis_client(
-                    self._settings.feedback_broker_url.get_secret_value(),
-                    sentinel_master=self._settings.feedback_sentinel_master,
-                    connections=_THREADS,
-                )
+                self._client = broker_client(self._settings, connections=_THREADS)
             return self._client
 
     def close(self) -> None:
@@ -148,19 +139,11 @@ class Sources:
 
     def database_problem(self, error: DeadLetterError) -> str:
         """Say why the database can't be asked, and where it is said to be; without its password."""
-        if isinstance(error, DeadLetterStoreUnavailable):
-            return self._redacted(f"FEEDBACK_DATABASE_URL is {shown(self._url)}: {error}")
-        return str(error)
+        return database_outage(self._settings, error)
 
     def redis_problem(self, error: redis.RedisError) -> str:
         """Say why Redis can't be asked, and where it is said to be; without its password."""
-        url = self._settings.feedback_broker_url.get_secret_value()
-        where = BrokerUrl.read(url, self._settings.feedback_sentinel_master).shown
-        return self._redacted(f"FEEDBACK_BROKER_URL is {where}: {error}")
-
-    @property
-    def _url(self) -> str:
-        return self._settings.feedback_database_url.get_secret_value()
+        return broker_outage(self._settings, error)
 
 
 def _database_fix(error: DeadLetterError) -> str:

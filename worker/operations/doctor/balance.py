@@ -10,9 +10,7 @@ import redis
 
 from worker.accounting.reconcile import reconcile
 from worker.accounting.write_offs import written_off_untold
-from worker.clients.redis.connections import redis_client
-from worker.database.schema import check_schema
-from worker.dead_letters.store import DeadLetterStore
+from worker.operations.connections import broker_client, checked_database
 from worker.operations.doctor.finding import Finding, green, red, yellow
 
 if TYPE_CHECKING:
@@ -39,13 +37,14 @@ def look_at_books(settings: Settings) -> Iterator[Finding]:
 
     Of a Redis or a database that is away nothing is said here.
     """
-    url, master = settings.feedback_broker_url.get_secret_value(), settings.feedback_sentinel_master
-    client = redis_client(url, sentinel_master=master, connections=1, patience=_REDIS_PATIENCE, retries=0)
+    client = broker_client(settings, patience=_REDIS_PATIENCE, retries=0)
     with ExitStack() as stack, closing(client):
+
+        def table() -> Engine:
+            return stack.enter_context(checked_database(settings))
+
         try:
-            report = reconcile(
-                client, lambda: _table(stack, settings), patience=_WRONG_FOR, strays_within=0, writes=False
-            )
+            report = reconcile(client, table, patience=_WRONG_FOR, strays_within=0, writes=False)
             untold = written_off_untold(client, report.check.snapshot)
         except redis.RedisError:
             return
@@ -53,13 +52,6 @@ def look_at_books(settings: Settings) -> Iterator[Finding]:
         if untold:
             fix = "`aquilax-feedback reconcile` tells of them; find out why they were gone"
             yield yellow("written off", f"{untold:,} written off since it was last told", fix=fix)
-
-
-def _table(stack: ExitStack, settings: Settings) -> Engine:
-    url = settings.feedback_database_url.get_secret_value()
-    store = stack.enter_context(closing(DeadLetterStore.connect(url, pool_size=1)))
-    check_schema(store.engine)
-    return store.engine
 
 
 def _balance(report: Report) -> Finding:

@@ -8,10 +8,8 @@ from typing import TYPE_CHECKING
 import redis
 
 from worker.accounting.continuity import Kind, look_at_continuity
-from worker.clients.redis.connections import redis_client
 from worker.database.errors import DeadLetterError
-from worker.database.schema import check_schema
-from worker.dead_letters.store import DeadLetterStore
+from worker.operations.connections import broker_client, checked_database
 from worker.operations.doctor.finding import green, red, yellow
 
 if TYPE_CHECKING:
@@ -27,15 +25,12 @@ _REDIS_PATIENCE = 2.0
 
 def look_at_redis_data(settings: Settings) -> Iterator[Finding]:
     """Check that Redis has the data that it had, and the hold by hand; nothing is said if either is away."""
-    url, master = settings.feedback_broker_url.get_secret_value(), settings.feedback_sentinel_master
-    database = settings.feedback_database_url.get_secret_value()
     try:
         with (
-            closing(redis_client(url, sentinel_master=master, connections=1, patience=_REDIS_PATIENCE)) as client,
-            closing(DeadLetterStore.connect(database, pool_size=1)) as store,
+            closing(broker_client(settings, patience=_REDIS_PATIENCE)) as client,
+            checked_database(settings) as engine,
         ):
-            check_schema(store.engine)  # an SQLite file that is not there is not made by looking
-            found = look_at_continuity(client, store.engine)
+            found = look_at_continuity(client, engine)
     except (redis.RedisError, DeadLetterError):
         return
     if found.is_lost:

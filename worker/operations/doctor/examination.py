@@ -11,11 +11,10 @@ from typing import TYPE_CHECKING, Final
 import redis
 from kombu.exceptions import OperationalError
 
-from producer.broker_url import BrokerUrl
 from worker.accounting.snapshot import take_snapshot
 from worker.app import create_app
-from worker.clients.redis.connections import redis_client
-from worker.observability.redaction import secrets_of
+from worker.observability.redaction import redaction_of
+from worker.operations.connections import broker_client, database_url, shown_broker
 from worker.operations.doctor.aquilax import look_at_aquilax, look_at_key
 from worker.operations.doctor.balance import look_at_books
 from worker.operations.doctor.broker import ask_server, away, look_at_broker
@@ -33,7 +32,6 @@ from worker.operations.doctor.replays import look_at_replays
 from worker.operations.doctor.workers import look_at_workers
 from worker.operations.visible_text import visible
 from worker.policy.dead_letter import clean
-from worker.policy.redaction import Redaction
 from worker.settings import SettingsError
 
 if TYPE_CHECKING:
@@ -42,6 +40,7 @@ if TYPE_CHECKING:
     from celery import Celery
 
     from worker.operations.doctor.configuration import Given
+    from worker.policy.redaction import Redaction
     from worker.settings import Settings
 
 __all__ = ["PATIENCE", "THREADS", "Examination", "examine", "examine_shared"]
@@ -121,10 +120,9 @@ def examine_shared(settings: Settings, app: Celery, *, patience: float = PATIENC
         app: The Celery app, which nothing else uses meanwhile.
         patience: Seconds for everything.
     """
-    database = settings.feedback_database_url.get_secret_value()
     looks = [
         _Look("broker", lambda: _look_through_redis(settings, app, alike=None)),
-        _Look("database", lambda: look_at_database(database, rehearse=False)),
+        _Look("database", lambda: look_at_database(database_url(settings), rehearse=False)),
         *_looks_at_both(settings),
     ]
     return _taken(looks, settings, patience)
@@ -138,7 +136,7 @@ def _taken(looks: Sequence[_Look], settings: Settings, patience: float) -> Exami
         thread.start()
     for thread in threads:
         thread.join(max(0.0, deadline - time.monotonic()))
-    redacted = Redaction(secrets_of(settings))
+    redacted = redaction_of(settings)
     return Examination(findings=tuple(_without_secrets(redacted, finding) for look in looks for finding in look.told()))
 
 
@@ -149,7 +147,7 @@ def _looks(given: Given, *, flower: str | None, probe_key: bool) -> Iterator[_Lo
     if has_broker:
         yield _Look("broker", lambda: _look_as_worker(settings))
     if given.has("FEEDBACK_DATABASE_URL"):
-        yield _Look("database", lambda: look_at_database(settings.feedback_database_url.get_secret_value()))
+        yield _Look("database", lambda: look_at_database(database_url(settings)))
         yield _Look("disk", lambda: look_at_disk(settings))
         if has_broker:
             yield from _looks_at_both(settings)
@@ -165,7 +163,7 @@ def _looks_at_both(settings: Settings) -> Iterator[_Look]:
     """What Redis and the database say together."""
     yield _Look("broker data", lambda: look_at_redis_data(settings))
     yield _Look("books", lambda: look_at_books(settings))
-    yield _Look("replays", lambda: look_at_replays(settings.feedback_database_url.get_secret_value()))
+    yield _Look("replays", lambda: look_at_replays(settings))
 
 
 def _look_as_worker(settings: Settings) -> Iterator[Finding]:
@@ -180,9 +178,7 @@ def _look_as_worker(settings: Settings) -> Iterator[Finding]:
 
 def _look_through_redis(settings: Settings, app: Celery, *, alike: Settings | None) -> Iterator[Finding]:
     """The broker, and what is seen through it: the queue and the workers, whose settings should be ``alike``."""
-    url, master = settings.feedback_broker_url.get_secret_value(), settings.feedback_sentinel_master
-    client = redis_client(url, sentinel_master=master, connections=1, patience=_REDIS_PATIENCE, retries=0)
-    with closing(client):
+    with closing(broker_client(settings, patience=_REDIS_PATIENCE, retries=0)) as client:
         try:
             yield from look_at_broker(ask_server(client))
             yield from look_at_keys(client, within=_STRAYS_WITHIN)
@@ -195,9 +191,9 @@ def _look_through_redis(settings: Settings, app: Celery, *, alike: Settings | No
             yield from look_at_workers(fleet, seen, alike)
             yield from look_at_progress(fleet, settings)
         except OperationalError as error:  # as which Kombu raises what Redis refuses while the workers are asked
-            yield away(redis.ResponseError(str(error)), BrokerUrl.read(url, master).shown)
+            yield away(redis.ResponseError(str(error)), shown_broker(settings))
         except redis.RedisError as error:
-            yield away(error, BrokerUrl.read(url, master).shown)
+            yield away(error, shown_broker(settings))
 
 
 def _without_secrets(redacted: Redaction, finding: Finding) -> Finding:

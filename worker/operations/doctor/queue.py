@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from worker.accounting.rates import Rates
 from worker.delivery.hold import HoldKind
 from worker.operations.doctor.finding import Finding, green, red, yellow
-from worker.operations.hold_advice import fix_of
+from worker.operations.hold import fix_of
 from worker.policy.durations import span
 
 if TYPE_CHECKING:

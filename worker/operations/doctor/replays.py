@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from contextlib import closing
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
 from worker.database.errors import DeadLetterError
 from worker.database.replay_models import ReplayState
-from worker.database.schema import check_schema
 from worker.dead_letters.replays.queries import count_left_dead, plans
-from worker.dead_letters.store import DeadLetterStore
+from worker.operations.connections import checked_database
 from worker.operations.doctor.finding import Finding, green, yellow
 from worker.policy.durations import span
 
@@ -20,6 +18,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Engine
 
     from worker.dead_letters.replays.queries import Plan
+    from worker.settings import Settings
 
 __all__ = ["look_at_replays"]
 
@@ -29,16 +28,11 @@ _LOOKED_AT: Final = 50
 _CHECK: Final = "replays"
 
 
-def look_at_replays(url: str) -> Iterator[Finding]:
-    """Check the replays. Of a database that is away nothing is said here.
-
-    Args:
-        url: As `worker.database.engine.connect` takes it.
-    """
+def look_at_replays(settings: Settings) -> Iterator[Finding]:
+    """Check the replays. Of a database that is away nothing is said here."""
     try:
-        with closing(DeadLetterStore.connect(url, pool_size=1)) as store:
-            check_schema(store.engine)
-            found = [_waits(store.engine, plan) for plan in plans(store.engine, limit=_LOOKED_AT)]
+        with checked_database(settings) as engine:
+            found = [_waits(engine, plan) for plan in plans(engine, limit=_LOOKED_AT)]
     except DeadLetterError:
         return
     waiting = [finding for finding in found if finding is not None]

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 import redis
 
-from worker.dead_letters.queries import CauseCount
 from worker.dead_letters.replays.advancer import Advancer
 from worker.dead_letters.replays.attendance import START_A_REPLAY_WORKER
 from worker.dead_letters.replays.errors import NothingToReplay
@@ -138,16 +137,7 @@ def _tell_preview(planned: Preview, *, as_json: bool) -> None:
         counts = {name: [_record(count) for count in every] for name, every in by.items()}
         say(json_text(found | {"seconds": seconds} | counts))
         return
-    print_causes(
-        CauseCount(
-            fingerprint=count.name,
-            summary=count.words,
-            rows=count.rows,
-            first_failed_at=count.first_failed_at,
-            last_failed_at=count.last_failed_at,
-        )
-        for count in planned.by_cause
-    )
+    print_causes((count.name, count.words, count) for count in planned.by_cause)
     takes = "" if planned.duration is None else f", which takes {span(planned.duration)}"
     say(f"would replay {planned.rows:,}{takes}{_left_out(planned)}")
 

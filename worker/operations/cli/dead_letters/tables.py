@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from worker.database.models import DeadLetter
-    from worker.dead_letters.queries import CauseCount
+    from worker.dead_letters.replays.planning import PreviewCount
+    from worker.dead_letters.statistics import FingerprintCount
 
 __all__ = ["print_causes", "print_lines", "print_one", "print_rows", "short_time"]
 
@@ -47,21 +48,19 @@ def _line(row: DeadLetter) -> dict[str, str]:
     }
 
 
-def print_causes(causes: Iterable[CauseCount]) -> None:
-    """Print one line a cause."""
-    print_lines(
-        [
-            {
-                "rows": str(cause.rows),
-                "fingerprint": cause.fingerprint,
-                "first died (UTC)": short_time(cause.first_failed_at),
-                "last died (UTC)": short_time(cause.last_failed_at),
-                "summary": cause.summary,
-            }
-            for cause in causes
-        ],
-        narrow=_NARROW_CAUSE,
-    )
+def print_causes(causes: Iterable[tuple[str, str, FingerprintCount | PreviewCount]]) -> None:
+    """Print one line a cause: its fingerprint, its summary, and how many rows."""
+    lines = [
+        {
+            "rows": str(count.rows),
+            "fingerprint": fingerprint,
+            "first died (UTC)": short_time(count.first_failed_at),
+            "last died (UTC)": short_time(count.last_failed_at),
+            "summary": summary,
+        }
+        for fingerprint, summary, count in causes
+    ]
+    print_lines(lines, narrow=_NARROW_CAUSE)
 
 
 def print_one(row: DeadLetter) -> None:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TextIO, cast
 
 import click
 
 from worker.database.models import State
-from worker.dead_letters.queries import count, count_by_cause, find, newest, stream
+from worker.dead_letters.queries import count, find, newest, stream
+from worker.dead_letters.statistics import causes_over_time
 from worker.operations.cli.atomic_file import whole_file
 from worker.operations.cli.database import opened
 from worker.operations.cli.dead_letters.filters import opened_for, selecting
@@ -75,21 +76,12 @@ def _list_rows(engine: Engine, selection: Selection, limit: int, *, as_json: boo
 
 
 def _list_causes(engine: Engine, selection: Selection, limit: int, *, as_json: bool) -> None:
-    every = count_by_cause(engine, selection.clause())
+    every = causes_over_time(engine, selection.clause()).causes
     causes = every[:limit]
     if as_json:
-        _print_json(
-            [
-                asdict(cause)
-                | {
-                    "first_failed_at": cause.first_failed_at.isoformat(),
-                    "last_failed_at": cause.last_failed_at.isoformat(),
-                }
-                for cause in causes
-            ]
-        )
+        _print_json([cause.to_record() for cause in causes])
     else:
-        print_causes(causes)
+        print_causes((cause.fingerprint, cause.summary, cause) for cause in causes)
         say(f"{len(causes):,} of {len(every):,} causes shown", err=True)
 
 

@@ -12,7 +12,7 @@ from worker.database.errors import DeadLetterStoreUnavailable
 from worker.dead_letters.replays.queries import find
 from worker.dead_letters.replays.step import NextStep
 from worker.operations.cli.broker import broker_outage
-from worker.operations.cli.database import outage, settings
+from worker.operations.cli.database import outage
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -75,5 +75,5 @@ def follow(engine: Engine, advancer: Advancer, plan: Plan, *, stop: Event, progr
     except redis.RedisError as error:
         return Followed(plan=plan, failure=broker_outage(error))
     except DeadLetterStoreUnavailable as error:
-        return Followed(plan=plan, failure=outage(settings().feedback_database_url.get_secret_value(), error))
+        return Followed(plan=plan, failure=outage(error))
     return Followed(plan=plan)
