@@ -39,12 +39,7 @@ class _Select:
 
 
 def poller(sock: socket.socket, event: int) -> SocketPoller:
-    """Return what waits for a socket.
-
-    Args:
-        sock: It.
-        event: `READABLE` or `WRITABLE`.
-    """
+    """Return what waits for a socket."""
     if not hasattr(select, "poll"):
         return _Select(sock, event)
     watching = select.poll()  # select can't watch a file descriptor above 1023

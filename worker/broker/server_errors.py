@@ -51,9 +51,5 @@ class _TakingRefusals:
 
 @cache
 def translating_server_errors(connection_class: type) -> type:
-    """Return a class of connections that raise `ServerError` where Redis refuses for now.
-
-    Args:
-        connection_class: A class of redis-py's connections.
-    """
+    """Return a class of connections that raise `ServerError` where Redis refuses for now."""
     return type(connection_class.__name__, (_TakingRefusals, connection_class), {})

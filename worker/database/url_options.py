@@ -22,9 +22,6 @@ __all__ = ["check_options"]
 def check_options(address: URL) -> None:
     """Make sure that the driver can read every option of a database URL.
 
-    Args:
-        address: The URL, with its driver.
-
     Raises:
         DatabaseUnusable: It can't; the message names the option and what is expected.
         ModuleNotFoundError: The driver is not installed.

@@ -53,10 +53,6 @@ class Pruned:
 def count_prunable(engine: Engine, before: datetime) -> Pruned:
     """Return what `prune` would prune.
 
-    Args:
-        engine: The database.
-        before: What was over before then.
-
     Raises:
         DeadLetterStoreUnavailable: The database can't be asked.
     """

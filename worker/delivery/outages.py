@@ -58,11 +58,7 @@ def wait_reason_of(error: Exception) -> WaitReason:
 
 
 class DependencyOutages:
-    """The troubles of one worker process; safe for many threads.
-
-    Args:
-        now: The clock.
-    """
+    """The troubles of one worker process; safe for many threads."""
 
     def __init__(self, now: Callable[[], datetime]) -> None:
         self._now = now

@@ -107,9 +107,6 @@ class OfPool(Collector):
 
     One that begins just now has a file with nothing in it yet, on which prometheus-client fails: it is read again.
 
-    Args:
-        folder: The folder.
-
     Raises:
         ValueError: It is none.
     """

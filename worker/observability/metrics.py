@@ -41,9 +41,6 @@ class Metrics:
     """Counts what the deliveries of this process come to; an observer.
 
     Every series is there from the beginning, at zero: what has not happened yet can be told from what is not measured.
-
-    Args:
-        now: The clock.
     """
 
     def __init__(self, *, now: Callable[[], datetime]) -> None:

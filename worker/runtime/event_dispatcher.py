@@ -61,11 +61,7 @@ class EventDispatcher(CeleryDispatcher):
 
 
 class _Written:
-    """A producer whose messages are written in a seventh of the time that Python's own JSON takes.
-
-    Args:
-        producer: Kombu's.
-    """
+    """A producer whose messages are written in a seventh of the time that Python's own JSON takes."""
 
     def __init__(self, producer: Producer) -> None:
         self._producer = producer

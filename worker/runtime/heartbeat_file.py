@@ -57,12 +57,7 @@ class Beat(NamedTuple):
 
 
 class Heartbeat:
-    """Touches the file of this process's worker.
-
-    Args:
-        file: The file.
-        node: The worker's node name.
-    """
+    """Touches the file of this process's worker."""
 
     def __init__(self, file: Path, node: str) -> None:
         self._file = file

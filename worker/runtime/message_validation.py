@@ -80,11 +80,7 @@ class Content(NamedTuple):
 
 
 class MessageParts:
-    """A message as it came, whatever is left of it afterwards.
-
-    Args:
-        message: Kombu's.
-    """
+    """A message as it came, whatever is left of it afterwards."""
 
     def __init__(self, message: Message) -> None:
         self._headers, self._properties = message.headers, message.properties

@@ -58,14 +58,7 @@ class DemoFailed(Exception):
 
 @dataclass(kw_only=True)
 class Demo:
-    """One run of the demo.
-
-    Attributes:
-        stack: The stack, entered and empty.
-        console: Where it shows what happens.
-        people: How many people press.
-        seed: Makes the crowd.
-    """
+    """One run of the demo."""
 
     stack: LocalStack
     console: Console

@@ -160,23 +160,14 @@ class LocalStack:
         return client
 
     def start_worker(self, name: str = "worker1", options: Sequence[str] = ()) -> Part:
-        """Start a Celery worker, and return it when it takes messages.
-
-        Args:
-            name: Its node name.
-            options: More options of ``celery worker``.
-        """
+        """Start a Celery worker, and return it when it takes messages."""
         command = [sys.executable, "-m", "celery", "-A", "worker", "worker", "-n", f"{name}@%h", "-l", "INFO", *options]
         part = self._start(name, command)
         self._await(part, lambda: " ready." in part.said())
         return part
 
     def start_flower(self, options: Sequence[str] = ()) -> str:
-        """Start Flower on loopback, with the dashboard in it, and return its address once it hears of every task.
-
-        Args:
-            options: More options of Flower's.
-        """
+        """Start Flower on loopback, with the dashboard in it, and return its address once it hears of every task."""
         port = free_port()
         listeners = self._listeners()
         where = ["--address=127.0.0.1", f"--port={port}", f"--db={self.folder / 'flower'}", *options]

@@ -120,10 +120,6 @@ class KombuBroker:
 def kombu_broker(url: str, *, sentinel_master: str | None = None) -> KombuBroker:
     """Return what Celery is to be told of the broker.
 
-    Args:
-        url: See `redis_client`.
-        sentinel_master: See `redis_client`.
-
     Raises:
         ValueError: See `redis_client`.
     """

@@ -26,12 +26,6 @@ _TRIES: Final = 5
 def pause(engine: Engine, replay_id: int, *, actor: str, comment: str = "") -> Plan:
     """Let no more rows of a plan go until it is resumed; the chunk that is just being enqueued still does.
 
-    Args:
-        engine: The database.
-        replay_id: The plan.
-        actor: The operator.
-        comment: The reason.
-
     Raises:
         NoSuchReplay: There is none of this number.
         NotPossible: It is paused already, or has ended.

@@ -18,10 +18,13 @@ from worker.operations.visible_text import visible
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["CLOSED_PIPE", "json_text", "prepare_output", "say", "shown", "writing"]
+__all__ = ["CLOSED_PIPE", "INTERRUPTED", "json_text", "prepare_output", "say", "shown", "writing"]
 
 CLOSED_PIPE: Final = 128 + 13
 """The exit status of a command whose reader has gone, as a shell has it for SIGPIPE: 1 says that a check failed."""
+
+INTERRUPTED: Final = 128 + 2
+"""The exit status of a command that Ctrl-C ended, as shells have it."""
 
 _HANDLER: Final = "feedback-terminal"
 _PLAIN: Final = {"→": ">", "…": "~", "·": "-"}

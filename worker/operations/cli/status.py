@@ -23,7 +23,7 @@ from worker.database.schema import check_schema
 from worker.dead_letters.replays.attendance import attended
 from worker.operations.cli.broker import broker, broker_outage
 from worker.operations.cli.database import outage, settings
-from worker.operations.cli.output import json_text, say, shown
+from worker.operations.cli.output import INTERRUPTED, json_text, say, shown
 from worker.operations.cli.param_types import Decimal
 from worker.operations.cli.workers import replay_lines, worker_lines
 from worker.operations.connections import checked_database
@@ -47,8 +47,6 @@ _MEASURED: Final = 1.0
 
 _STRAYS_WITHIN: Final = 0.5
 """Seconds for looking through the names of all keys; `reconcile` takes more."""
-
-_INTERRUPTED: Final = 128 + 2
 
 _COLUMN: Final = 14
 
@@ -78,7 +76,7 @@ def status(watch: float | None, *, as_json: bool) -> None:
                 _print(look.take(), as_json=as_json, again=True)
                 time.sleep(watch)
         except KeyboardInterrupt:
-            sys.exit(_INTERRUPTED)
+            sys.exit(INTERRUPTED)
 
 
 class _StatusLook:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from worker.operations.dashboard.discards import Discards
 from worker.operations.dashboard.filters import NAMES
@@ -23,108 +23,107 @@ from worker.operations.dashboard.previews import (
 
 if TYPE_CHECKING:
     from worker.operations.dashboard.filters import Filters
+    from worker.operations.dashboard.previews import Choice
 
 __all__ = ["DiscardForm", "DiscardPage", "ReplayForm", "discards_of"]
 
 _TICKED: Final = "ticked"
 """A field that the form of ticked rows always has: without it, none ticked would mean all."""
 
-_CONFIRMED: Final = ("expected", "comment")
-_PACED: Final = ("rate", "canary")
 
-
-class ReplayForm(HtmlHandler):
-    """What a replay would do, and how it shall go."""
+class _ActionForm(HtmlHandler):
+    """The preview of an action, and its confirmation."""
 
     section = "causes"
+    action: ClassVar[str]
+    fields: ClassVar[tuple[str, ...]] = (*NAMES, "expected", "comment")
 
     async def get(self) -> None:
-        """Show what would be replayed."""
-        self.asked(*NAMES, _TICKED, *_CONFIRMED, *_PACED)
-        pacing = Pacing()
-        if self.get_query_arguments("rate") or self.get_query_arguments("canary"):
-            pacing = _pacing(self.get_query_argument("rate", ""), self.get_query_argument("canary", ""))
-        await self._show(frozen(_chosen(self)), pacing)
-
-    async def post(self) -> None:
-        """Plan the replay, and lead to its progress; or show what has changed since the preview."""
-        self.may_change()
-        self.sent(*NAMES, *_CONFIRMED, *_PACED)
-        filters = frozen(self.filters(self.get_body_arguments))
-        pacing, comment = _pacing(self.body("rate"), self.body("canary")), self.body("comment")
-        try:
-            plan = await self.look(
-                begin_replay,
-                self.sources,
-                filters,
-                pacing,
-                expected=_expected(self),
-                actor=self.actor,
-                comment=self.read_comment(comment),
-            )
-        except RequestRefused as refusal:
-            self.set_status(refusal.status_code)
-            await self._show(filters, pacing, problem=refusal.words, comment=comment)
-        else:
-            self.see("feedback-replay-plan", plan.id)
-
-    async def _show(self, filters: Filters, pacing: Pacing, *, problem: str = "", comment: str = "") -> None:
-        choice = await self.look(choose_replay, self.sources, filters, rate=pacing.rate)
-        self.render(
-            "feedback_choose.html",
-            action="replay",
-            choice=choice,
-            filters=filters,
-            pacing=pacing,
-            problem=problem,
-            comment=comment,
-            unusual=unusual("replay", choice.by_state, chosen=filters.selection.states),
-        )
-
-
-class DiscardForm(HtmlHandler):
-    """What a discard would do."""
-
-    section = "causes"
-
-    async def get(self) -> None:
-        """Show what would be discarded."""
-        self.asked(*NAMES, _TICKED, *_CONFIRMED)
+        """Show what would be done."""
+        self.asked(*self.fields, _TICKED)
         await self._show(frozen(_chosen(self)))
 
     async def post(self) -> None:
-        """Begin the discard, and lead to its progress; or show what has changed since the preview."""
+        """Begin it, and lead to its progress; or show what has changed since the preview."""
         self.may_change()
-        self.sent(*NAMES, *_CONFIRMED)
-        filters, comment = frozen(self.filters(self.get_body_arguments)), self.body("comment")
+        self.sent(*self.fields)
+        filters = frozen(self.filters(self.get_body_arguments))
+        comment = self.body("comment")
         try:
-            begun = await self.look(
-                begin_discard,
-                self.sources,
-                discards_of(self),
-                filters,
-                expected=_expected(self),
-                actor=self.actor,
-                comment=self.read_comment(comment),
-            )
+            expected = _expected(self)
+            page, number = await self.begin(filters, expected=expected, comment=self.read_comment(comment))
         except RequestRefused as refusal:
             self.set_status(refusal.status_code)
             await self._show(filters, problem=refusal.words, comment=comment)
         else:
-            self.see("feedback-discarding", begun.number)
+            self.see(page, number)
+
+    def pacing(self) -> Pacing:
+        """Return the pace that was asked for, if the action has one."""
+        return Pacing()
+
+    async def choose(self, filters: Filters) -> Choice:
+        """Return what would be done."""
+        raise NotImplementedError
+
+    async def begin(self, filters: Filters, **confirmed: Any) -> tuple[str, int]:
+        """Begin it as confirmed (`expected`, `comment`); return the page of its progress, and its number there."""
+        raise NotImplementedError
 
     async def _show(self, filters: Filters, *, problem: str = "", comment: str = "") -> None:
-        choice = await self.look(choose_discard, self.sources, filters)
+        choice = await self.choose(filters)
         self.render(
             "feedback_choose.html",
-            action="discard",
+            action=self.action,
             choice=choice,
             filters=filters,
-            pacing=None,
+            pacing=self.pacing(),
             problem=problem,
             comment=comment,
-            unusual=unusual("discard", choice.by_state, chosen=filters.selection.states),
+            unusual=unusual(self.action, choice.by_state, chosen=filters.selection.states),
         )
+
+
+class ReplayForm(_ActionForm):
+    """What a replay would do, and how fast it shall go."""
+
+    action = "replay"
+    fields = (*_ActionForm.fields, "rate", "canary")
+
+    def pacing(self) -> Pacing:
+        """Return the default until a form is sent; an empty field is as fast as it goes, and no canary."""
+        if self.request.method == "POST":
+            rate, canary = self.body("rate"), self.body("canary")
+        elif self.get_query_arguments("rate") or self.get_query_arguments("canary"):
+            rate, canary = self.get_query_argument("rate", ""), self.get_query_argument("canary", "")
+        else:
+            return Pacing()
+        return Pacing(rate=read_rate(rate or None), canary=read_canary(canary or None))
+
+    async def choose(self, filters: Filters) -> Choice:
+        """Return what a replay would do."""
+        return await self.look(choose_replay, self.sources, filters, rate=self.pacing().rate)
+
+    async def begin(self, filters: Filters, **confirmed: Any) -> tuple[str, int]:
+        """Plan the replay."""
+        plan = await self.look(begin_replay, self.sources, filters, self.pacing(), actor=self.actor, **confirmed)
+        return "feedback-replay-plan", plan.id
+
+
+class DiscardForm(_ActionForm):
+    """What a discard would do."""
+
+    action = "discard"
+
+    async def choose(self, filters: Filters) -> Choice:
+        """Return what a discard would do."""
+        return await self.look(choose_discard, self.sources, filters)
+
+    async def begin(self, filters: Filters, **confirmed: Any) -> tuple[str, int]:
+        """Begin to discard in the background."""
+        discards = discards_of(self)
+        begun = await self.look(begin_discard, self.sources, discards, filters, actor=self.actor, **confirmed)
+        return "feedback-discarding", begun.number
 
 
 class DiscardPage(HtmlHandler):
@@ -160,11 +159,6 @@ def _chosen(page: HtmlHandler) -> Filters:
     if page.get_query_arguments(_TICKED) and not page.get_query_arguments("id"):
         raise RequestRefused(400, "id: no row is ticked. Go back, and tick the rows that you mean.")
     return page.filters()
-
-
-def _pacing(rate: str, canary: str) -> Pacing:
-    """The pace that a form says. An empty field is as fast as it goes, as it says beside it, and no canary."""
-    return Pacing(rate=read_rate(rate or None), canary=read_canary(canary or None))
 
 
 def _expected(page: HtmlHandler) -> int | None:

@@ -66,11 +66,7 @@ class Discard:
 
 
 class Discards:
-    """The discards of this Flower; safe for many threads.
-
-    Args:
-        sources: Where the rows are.
-    """
+    """The discards of this Flower; safe for many threads."""
 
     def __init__(self, sources: Sources) -> None:
         self._sources = sources
@@ -78,14 +74,7 @@ class Discards:
         self._one_at_a_time = threading.Lock()
 
     def begin(self, which: ColumnElement[bool], *, total: int, actor: str, comment: str) -> Discard:
-        """Begin to discard rows, and return at once.
-
-        Args:
-            which: The rows.
-            total: How many they are.
-            actor: The operator.
-            comment: The reason.
-        """
+        """Begin to discard rows, and return at once."""
         with self._one_at_a_time:
             number = max(self._by_number, default=0) + 1
             begun = Discard(number=number, total=total, actor=actor, comment=comment, began_at=datetime.now(UTC))

@@ -239,13 +239,7 @@ class Handler(BaseHandler):
                 self.say("That did not work", "It is our fault, and stands in Flower's log. Nothing is lost.")
 
     def say(self, title: str, words: str, *, do: str = "") -> None:
-        """Answer with a problem, in words.
-
-        Args:
-            title: What is wrong, in short.
-            words: What is wrong.
-            do: What to do about it.
-        """
+        """Answer with a problem, in words."""
         raise NotImplementedError
 
     def _peer(self) -> str:

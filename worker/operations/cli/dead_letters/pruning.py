@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import click
 
@@ -14,14 +14,12 @@ from worker.dead_letters.pruning import prune as prune_rows
 from worker.operations.cli.database import opened, settings
 from worker.operations.cli.dead_letters.filters import time
 from worker.operations.cli.dead_letters.progress import counting, stopping
-from worker.operations.cli.output import say
+from worker.operations.cli.output import INTERRUPTED, say
 
 if TYPE_CHECKING:
     from worker.dead_letters.pruning import Pruned
 
 __all__ = ["prune"]
-
-_INTERRUPTED: Final = 128 + 2
 
 
 @click.command()
@@ -54,7 +52,7 @@ def prune(before: datetime | None, *, dry_run: bool, yes: bool, as_json: bool) -
         with stopping() as stop, counting("pruning", over.dead_letters) as progress:
             pruned = prune_rows(engine, before, stop=stop, progress=lambda done: progress(done.dead_letters))
     _tell("pruned", pruned, before, as_json=as_json)
-    sys.exit(_INTERRUPTED if stop.is_set() else 0)
+    sys.exit(INTERRUPTED if stop.is_set() else 0)
 
 
 def _confirm(over: Pruned, before: datetime, *, yes: bool) -> None:

@@ -20,7 +20,7 @@ from worker.operations.cli.dead_letters.confirmation import actor_option, confir
 from worker.operations.cli.dead_letters.filters import opened_for, row_id, selecting
 from worker.operations.cli.dead_letters.progress import counting, stopping
 from worker.operations.cli.dead_letters.tables import print_causes
-from worker.operations.cli.output import json_text, say
+from worker.operations.cli.output import INTERRUPTED, json_text, say
 from worker.operations.cli.param_types import ANY_TEXT, Decimal, WholeNumber
 from worker.operations.cli.replays.following import Followed, follow
 from worker.operations.cli.replays.summaries import Aftermath, outcome
@@ -34,9 +34,6 @@ if TYPE_CHECKING:
     from worker.dead_letters.selection import Selection
 
 __all__ = ["replay"]
-
-_INTERRUPTED: Final = 128 + 2
-"""The exit status of a command that Ctrl-C ended, as shells have it."""
 
 _LARGEST_CANARY: Final = 2**31 - 1
 """What an INTEGER holds."""
@@ -191,5 +188,5 @@ def _left_out(planned: Preview) -> str:
 
 def _status(followed: Followed, *, complete: bool) -> int:
     if followed.interrupted:
-        return _INTERRUPTED
+        return INTERRUPTED
     return 0 if complete and followed.plan.progress.gone == followed.plan.total else 1

@@ -6,10 +6,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from worker.dead_letters.replays import lifecycle
 from worker.dead_letters.replays.errors import ReplayError
-from worker.dead_letters.replays.lifecycle import cancel as cancel_plan
-from worker.dead_letters.replays.lifecycle import pause as pause_plan
-from worker.dead_letters.replays.lifecycle import resume as resume_plan
 from worker.operations.cli.database import opened
 from worker.operations.cli.dead_letters.confirmation import actor_option
 from worker.operations.cli.output import say
@@ -23,40 +21,25 @@ if TYPE_CHECKING:
 
 __all__ = ["cancel", "pause", "resume"]
 
-_comment = click.option("--comment", default="", type=ANY_TEXT, help="The reason; it is kept in the audit log.")
+
+def _command(steer: Callable[..., Plan], help_text: str) -> click.Command:
+    @click.command(steer.__name__, help=help_text)
+    @click.argument("replay_id", metavar="ID", type=WholeNumber(min=1))
+    @actor_option
+    @click.option("--comment", default="", type=ANY_TEXT, help="The reason; it is kept in the audit log.")
+    def command(replay_id: int, actor: str, comment: str) -> None:
+        with opened() as engine:
+            try:
+                plan = steer(engine, replay_id, actor=actor, comment=comment)
+            except ReplayError as error:
+                raise click.ClickException(str(error)) from None
+        say(f"replay {plan.id} is {plan.state.value}: {outcome(plan)}")
+
+    return command
 
 
-@click.command()
-@click.argument("replay_id", metavar="ID", type=WholeNumber(min=1))
-@actor_option
-@_comment
-def pause(replay_id: int, actor: str, comment: str) -> None:
-    """Let no more rows go until `aquilax-feedback replays resume`."""
-    _steer(pause_plan, replay_id, actor=actor, comment=comment)
-
-
-@click.command()
-@click.argument("replay_id", metavar="ID", type=WholeNumber(min=1))
-@actor_option
-@_comment
-def resume(replay_id: int, actor: str, comment: str) -> None:
-    """Let a paused replay go on."""
-    _steer(resume_plan, replay_id, actor=actor, comment=comment)
-
-
-@click.command()
-@click.argument("replay_id", metavar="ID", type=WholeNumber(min=1))
-@actor_option
-@_comment
-def cancel(replay_id: int, actor: str, comment: str) -> None:
-    """Let no more rows go, for ever. What went is delivered all the same; the rest stays dead."""
-    _steer(cancel_plan, replay_id, actor=actor, comment=comment)
-
-
-def _steer(order: Callable[..., Plan], replay_id: int, *, actor: str, comment: str) -> None:
-    with opened() as engine:
-        try:
-            plan = order(engine, replay_id, actor=actor, comment=comment)
-        except ReplayError as error:
-            raise click.ClickException(str(error)) from None
-    say(f"replay {plan.id} is {plan.state.value}: {outcome(plan)}")
+pause = _command(lifecycle.pause, "Let no more rows go until `aquilax-feedback replays resume`.")
+resume = _command(lifecycle.resume, "Let a paused replay go on.")
+cancel = _command(
+    lifecycle.cancel, "Let no more rows go, for ever. What went is delivered all the same; the rest stays dead."
+)
