@@ -1,4 +1,7 @@
-"""What the dead-letter table says that the accounts compare with Redis."""
+"""What the dead-letter table says that the accounts compare with Redis.
+
+Every function here that takes an engine raises `DeadLetterStoreUnavailable` if the database is unavailable.
+"""
 
 from __future__ import annotations
 
@@ -60,11 +63,7 @@ class Replaying:
 
 
 def look_at_table(engine: Engine) -> Table:
-    """Count the rows.
-
-    Raises:
-        DeadLetterStoreUnavailable: The database can't be asked.
-    """
+    """Count the rows."""
     with translated(), engine.connect() as connection:
         groups = connection.execute(_GROUPS).all()
         pruned = groups[0].pruned if groups else connection.scalar(_PRUNED)
@@ -94,11 +93,7 @@ is pruned or dies in between."""
 
 
 def count_by_state(engine: Engine) -> dict[str, int]:
-    """Return how many rows are in each state.
-
-    Raises:
-        DeadLetterStoreUnavailable: The database can't be asked.
-    """
+    """Return how many rows are in each state."""
     with translated(), engine.connect() as connection:
         return _numbers(connection, DeadLetter.state, State)
 
@@ -113,9 +108,6 @@ def replaying(engine: Engine) -> set[Replaying]:
     """Return the rows that have been replaying for more than a minute.
 
     A row whose enqueue was cut short is its plan's to take up, as long as that has not ended.
-
-    Raises:
-        DeadLetterStoreUnavailable: The database can't be asked.
     """
     marked_before = datetime.now(UTC) - _GRACE
     long_ago = or_(DeadLetter.last_replay_at.is_(None), DeadLetter.last_replay_at < marked_before)
@@ -136,9 +128,6 @@ def put_back_to_dead(engine: Engine, rows: Iterable[Replaying]) -> list[int]:
     """Give rows that wait for an outcome in vain the state dead, and return their ids. In their plans they are lost.
 
     A row that has changed since it was looked at is left alone.
-
-    Raises:
-        DeadLetterStoreUnavailable: The database did not do it.
     """
     back: list[int] = []
     for since, group in groupby(sorted(rows, key=_by_mark), key=lambda row: row.since):

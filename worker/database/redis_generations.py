@@ -2,6 +2,8 @@
 
 Redis carries a generation, a number drawn at random, among its counts. A Redis that was emptied, or lost its volume,
 has none or another one; one that came back from an older copy has the same one, and totals that are lower than before.
+
+Every function here that takes an engine raises `DeadLetterStoreUnavailable` if the database is unavailable.
 """
 
 from __future__ import annotations
@@ -100,11 +102,7 @@ class HandHold:
 
 
 def recorded_generations(engine: Engine) -> list[Recorded]:
-    """Return the generations that are known, the last one that was seen first.
-
-    Raises:
-        DeadLetterStoreUnavailable: The database can't be asked.
-    """
+    """Return the generations that are known, the last one that was seen first."""
     query = select(RedisGeneration).order_by(RedisGeneration.recorded_at.desc(), RedisGeneration.generation)
     with translated(), engine.connect() as connection:
         return [
@@ -114,11 +112,7 @@ def recorded_generations(engine: Engine) -> list[Recorded]:
 
 
 def record_totals(engine: Engine, seen: Recorded) -> None:
-    """Write down what a generation has counted; what was seen before stays if it was seen later.
-
-    Raises:
-        DeadLetterStoreUnavailable: The database did not do it.
-    """
+    """Write down what a generation has counted; what was seen before stays if it was seen later."""
     values = {"recorded_at": seen.at, "waiting": seen.waiting, "totals": json.dumps(dict(seen.totals), sort_keys=True)}
     this = RedisGeneration.generation == seen.generation
     older = update(RedisGeneration).where(this, RedisGeneration.recorded_at <= seen.at).values(values)
@@ -126,21 +120,13 @@ def record_totals(engine: Engine, seen: Recorded) -> None:
 
 
 def forget_generations(engine: Engine) -> None:
-    """Delete the totals of all generations, so that those of now may be lower.
-
-    Raises:
-        DeadLetterStoreUnavailable: The database did not do it.
-    """
+    """Delete the totals of all generations, so that those of now may be lower."""
     with translated(), engine.begin() as connection:
         connection.execute(delete(RedisGeneration))
 
 
 def hand_holds(engine: Engine) -> list[HandHold]:
-    """Return what operators said last of a hold by hand in each generation, the last change first.
-
-    Raises:
-        DeadLetterStoreUnavailable: The database can't be asked.
-    """
+    """Return what operators said last of a hold by hand in each generation, the last change first."""
     query = select(OperatorHold).order_by(OperatorHold.since.desc(), OperatorHold.generation)
     with translated(), engine.connect() as connection:
         return [_hand_hold(row) for row in connection.execute(query)]
@@ -158,11 +144,7 @@ def _hand_hold(row: Row[Any]) -> HandHold:
 
 
 def record_hand_hold(engine: Engine, said: HandHold) -> None:
-    """Write down what an operator said of a hold by hand, unless a later change is known.
-
-    Raises:
-        DeadLetterStoreUnavailable: The database did not do it.
-    """
+    """Write down what an operator said of a hold by hand, unless a later change is known."""
     values = {
         "change_number": said.change_number,
         "held": said.held,

@@ -1,4 +1,7 @@
-"""Counting a hundred thousand dead letters: by cause over time, and by cause and org; from one index, without a row."""
+"""Counting a hundred thousand dead letters: by cause over time, and by cause and org; from one index, without a row.
+
+Every function here that takes an engine raises `DeadLetterStoreUnavailable` if the database is unavailable.
+"""
 
 from __future__ import annotations
 
@@ -97,11 +100,7 @@ class Causes:
 
 
 def causes_over_time(engine: Engine, which: ColumnElement[bool]) -> Causes:
-    """Return what the rows died of, and when.
-
-    Raises:
-        DeadLetterStoreUnavailable: The database can't be asked.
-    """
+    """Return what the rows died of, and when."""
     with translated(), engine.connect() as connection:
         died = select(func.min(DeadLetter.failed_at), func.max(DeadLetter.failed_at)).where(covered(which))
         first, last = connection.execute(died).one()
@@ -144,11 +143,7 @@ def lines_of(connection: Connection, ids: list[int]) -> dict[str, str]:
 
 
 def summaries_by_fingerprint(engine: Engine, causes: Iterable[str]) -> dict[str, str]:
-    """Return causes in words, as far as any row has still died of them.
-
-    Raises:
-        DeadLetterStoreUnavailable: The database can't be asked.
-    """
+    """Return causes in words, as far as any row has still died of them."""
     lines: dict[str, str] = {}
     with translated(), engine.connect() as connection:
         for cause in sorted(set(causes)):
@@ -185,11 +180,7 @@ class Share:
 
 
 def shares(engine: Engine, which: ColumnElement[bool]) -> list[Share]:
-    """Return how many rows there are of each cause, org and state, the most first.
-
-    Raises:
-        DeadLetterStoreUnavailable: The database can't be asked.
-    """
+    """Return how many rows there are of each cause, org and state, the most first."""
     rows, alike = func.count().label("rows"), (DeadLetter.fingerprint, DeadLetter.org, DeadLetter.state)
     query = (
         select(*alike, rows, func.min(DeadLetter.id).label("one"))

@@ -1,4 +1,7 @@
-"""Looking at plans: one, the latest, and their rows."""
+"""Looking at plans: one, the latest, and their rows.
+
+Every function here that takes an engine raises `DeadLetterStoreUnavailable` if the database is unavailable.
+"""
 
 from __future__ import annotations
 
@@ -188,9 +191,6 @@ def plans(engine: Engine, *, limit: int = 20, before: int | None = None, active:
         limit: How many at most.
         before: Those with a lower id only: the page after the one that ended with it.
         active: Those that have not ended only.
-
-    Raises:
-        DeadLetterStoreUnavailable: The database can't be asked.
     """
     query = select(Replay).order_by(Replay.id.desc()).limit(limit)
     if before is not None:
@@ -237,11 +237,7 @@ def rows(
 
 
 def count_left_dead(engine: Engine, replay_id: int) -> int:
-    """Return how many rows of a plan were not sent, and are dead.
-
-    Raises:
-        DeadLetterStoreUnavailable: The database can't be asked.
-    """
+    """Return how many rows of a plan were not sent, and are dead."""
     left = (ReplayRow.replay_id == replay_id, ReplayRow.state == RowState.WAITING, DeadLetter.state == State.DEAD)
     query = (
         select(func.count()).join_from(ReplayRow, DeadLetter, DeadLetter.id == ReplayRow.dead_letter_id).where(*left)
@@ -251,11 +247,7 @@ def count_left_dead(engine: Engine, replay_id: int) -> int:
 
 
 def replays_of(engine: Engine, dead_letter_id: int) -> list[Replayed]:
-    """Return a dead letter's part in every plan that had it, the latest first.
-
-    Raises:
-        DeadLetterStoreUnavailable: The database can't be asked.
-    """
+    """Return a dead letter's part in every plan that had it, the latest first."""
     query = (
         select(
             ReplayRow.replay_id,

@@ -2,6 +2,8 @@
 
 The set of the rows that have gone is in the same Redis as their messages. If it loses its data both are gone together,
 and a row whose enqueue was not confirmed goes again.
+
+Every function here raises `redis.RedisError` if Redis is unavailable, or refuses.
 """
 
 from __future__ import annotations
@@ -53,7 +55,7 @@ def enqueue(client: redis.Redis, name: str, messages: Mapping[int, bytes]) -> fr
         messages: The message of each row.
 
     Raises:
-        redis.RedisError: Redis is away, or refuses: none of them went, or all of them.
+        redis.RedisError: Redis is unavailable, or refuses: none of them went, or all of them.
     """
     if not messages:
         return frozenset()
@@ -64,29 +66,17 @@ def enqueue(client: redis.Redis, name: str, messages: Mapping[int, bytes]) -> fr
 
 
 def withhold(client: redis.Redis, name: str, ids: Collection[int]) -> frozenset[int]:
-    """Return those of some rows that have gone; the others never will, and the set soon expires.
-
-    Raises:
-        redis.RedisError: Redis is away, or refuses.
-    """
+    """Return those of some rows that have gone; the others never will, and the set soon expires."""
     return frozenset(map(int, _WITHHOLD(client, [_rows_of(name)], [_seconds(_KEPT_ENDED), *ids])))
 
 
 def say_watching(client: redis.Redis) -> None:
-    """Let others know that a worker looks after plans.
-
-    Raises:
-        redis.RedisError: Redis is away, or refuses.
-    """
+    """Let others know that a worker looks after plans."""
     client.set(_WATCHED, "1", ex=_WATCHED_FOR)
 
 
 def workers_watch(client: redis.Redis) -> bool:
-    """Return whether a worker looks after plans.
-
-    Raises:
-        redis.RedisError: Redis is away, or refuses.
-    """
+    """Return whether a worker looks after plans."""
     return int(client.pttl(_WATCHED)) > 0  # a key without an expiry is another program's
 
 
