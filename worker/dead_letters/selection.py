@@ -15,7 +15,10 @@ if TYPE_CHECKING:
     from collections.abc import Collection
     from datetime import datetime
 
-__all__ = ["HOLDS_EVENT", "Selection", "holds_event", "is_replayable", "replayable"]
+__all__ = ["ANY_STATE", "HOLDS_EVENT", "Selection", "holds_event", "is_replayable", "replayable"]
+
+ANY_STATE: Final = "any"
+"""What an operator writes in place of a state for every state."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

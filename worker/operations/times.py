@@ -1,4 +1,4 @@
-"""A time as an operator may say it."""
+"""Times as an operator may write them, and as they are shown."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
-__all__ = ["EXPECTED", "read_time"]
+__all__ = ["EXPECTED", "read_time", "utc"]
 
 EXPECTED: Final = "a time such as 2026-01-31T12:00:00, 2026-01-31, 2h, 30m or 7d"
 
@@ -31,3 +31,8 @@ def read_time(text: str, *, now: datetime) -> datetime:
         return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
     except (ValueError, OverflowError):
         raise ValueError(f"{text!r}: expected {EXPECTED}") from None
+
+
+def utc(moment: datetime) -> str:
+    """Return a time to the second: ``2026-01-31 12:00:00 UTC``."""
+    return f"{moment:%Y-%m-%d %H:%M:%S} UTC"

@@ -28,6 +28,7 @@ from worker.operations.cli.param_types import Decimal
 from worker.operations.cli.workers import replay_lines, worker_lines
 from worker.operations.connections import checked_database
 from worker.operations.hold import fix_of
+from worker.operations.times import utc
 from worker.policy.durations import span
 
 if TYPE_CHECKING:
@@ -175,7 +176,7 @@ def _lines(look: _StatusLook) -> Iterator[tuple[str, str]]:
 
 def _of_queue(snapshot: Snapshot, scheduled: Scheduled | None) -> Iterator[tuple[str, str]]:
     counts = snapshot.counts
-    yield "at", _moment(snapshot.at)
+    yield "at", utc(snapshot.at)
     yield (
         "waiting",
         f"{snapshot.queued:,} queued, {snapshot.in_flight:,} in flight, {snapshot.scheduled:,} scheduled",
@@ -183,7 +184,7 @@ def _of_queue(snapshot: Snapshot, scheduled: Scheduled | None) -> Iterator[tuple
     if scheduled is not None and scheduled.words:
         yield "scheduled", scheduled.words
     if snapshot.oldest is not None:
-        yield "oldest", f"enqueued {span(snapshot.at - snapshot.oldest)} ago, at {_moment(snapshot.oldest)}"
+        yield "oldest", f"enqueued {span(snapshot.at - snapshot.oldest)} ago, at {utc(snapshot.oldest)}"
     yield "accepted", f"{snapshot.balance.accepted:,}"
     ends = ("delivered", "duplicate", "stale", "dead", "revoked", "purged", "written_off")
     yield "ended", ", ".join(f"{counts.get(end, 0):,} {end.replace('_', ' ')}" for end in ends)
@@ -236,7 +237,3 @@ def _automatic(hold: HoldState) -> Iterator[tuple[str, str]]:
         yield "", f"beneath it, begun by itself: {shown(hold.beneath.reason)} ({hold.beneath.kind.value})"
     if hold.automatic is not None:
         yield "", f"to end its cause: {fix_of(hold.automatic.kind)}"
-
-
-def _moment(moment: datetime) -> str:
-    return f"{moment:%Y-%m-%d %H:%M:%S} UTC"

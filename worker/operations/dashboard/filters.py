@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 from urllib.parse import urlencode
 
 from worker.database.models import State
-from worker.dead_letters.selection import Selection
+from worker.dead_letters.selection import ANY_STATE, Selection
 from worker.operations.times import read_time
 from worker.policy.parsing import read_text, read_uuid, read_whole
 from worker.policy.retry import Reason
@@ -17,16 +17,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from datetime import datetime
 
-__all__ = ["ANY", "NAMES", "Filters", "WrongFilter", "read_filters"]
+__all__ = ["NAMES", "Filters", "WrongFilter", "read_filters"]
 
 NAMES: Final = (
     *("reason", "http_status", "org", "group", "fingerprint", "request_id", "state", "since", "until"),
     *("id", "rest_of"),
 )
 """As the command line's options have them; `id` are rows that were ticked, `rest_of` what a replay did not send."""
-
-ANY: Final = "any"
-"""Instead of a state: whichever."""
 
 _MOST: Final = 500
 """Values of one filter."""
@@ -109,7 +106,7 @@ class Filters:
         It takes the dead, unless the operator has chosen a state by name: one who looks at rows of any state has not
         said that the discarded shall be sent after all. A delivered row is never taken.
         """
-        if ANY in self.given.get("state", ()):
+        if ANY_STATE in self.given.get("state", ()):
             given = {name: texts for name, texts in self.given.items() if name != "state"}
             return Filters(given, replace(self.selection, states=(State.DEAD,)))
         return None if set(self.selection.states) == {State.DELIVERED} else self
@@ -170,7 +167,7 @@ def _selection(given: dict[str, tuple[str, ...]], *, now: datetime) -> Selection
 
 
 def _states(given: dict[str, tuple[str, ...]], *, ids: tuple[int, ...]) -> tuple[State, ...]:
-    states = _each(given, "state", lambda text: None if text == ANY else _member(State, text, ANY))
+    states = _each(given, "state", lambda text: None if text == ANY_STATE else _member(State, text, ANY_STATE))
     if None in states:
         return tuple(State)
     if not states:

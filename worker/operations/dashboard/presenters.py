@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from worker.database.models import State
+from worker.operations.times import utc
 from worker.policy.durations import span
 from worker.policy.retry import Reason
 
@@ -56,7 +57,7 @@ _UNUSUAL: Final = {
 
 def moment(at: datetime | None) -> str:
     """Return a time in UTC; a dash for none."""
-    return "—" if at is None else f"{at:%Y-%m-%d %H:%M:%S} UTC"
+    return "—" if at is None else utc(at)
 
 
 def person(actor: str) -> str:

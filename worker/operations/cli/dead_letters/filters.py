@@ -11,7 +11,7 @@ import click
 
 from worker.database.models import State
 from worker.dead_letters.replays import NoSuchReplay, find
-from worker.dead_letters.selection import Selection
+from worker.dead_letters.selection import ANY_STATE, Selection
 from worker.operations.cli.database import opened
 from worker.operations.cli.param_types import TEXT, UUID, WholeNumber
 from worker.operations.times import read_time
@@ -24,9 +24,6 @@ if TYPE_CHECKING:
     from sqlalchemy import Engine
 
 __all__ = ["opened_for", "row_id", "selecting", "time"]
-
-ANY: Final = "any"
-"""Instead of a state: whichever."""
 
 
 def time(value: str) -> datetime:
@@ -79,7 +76,7 @@ _OPTIONS: Final = (
         "--state",
         "states",
         multiple=True,
-        type=click.Choice([*(state.value for state in State), ANY]),
+        type=click.Choice([*(state.value for state in State), ANY_STATE]),
         help="What has become of it.",
     ),
     click.option(
@@ -128,7 +125,7 @@ def selecting(command: Callable[..., None]) -> Callable[..., None]:
     ) -> None:
         selection = Selection(
             ids=ids,
-            states=tuple(State) if ANY in states else tuple(map(State, states)),
+            states=tuple(State) if ANY_STATE in states else tuple(map(State, states)),
             reasons=tuple(map(Reason, reasons)),
             http_statuses=http_statuses,
             orgs=orgs,

@@ -15,6 +15,7 @@ from worker.operations.cli.database import opened, settings
 from worker.operations.cli.dead_letters.filters import time
 from worker.operations.cli.dead_letters.progress import counting, stopping
 from worker.operations.cli.output import INTERRUPTED, say
+from worker.operations.times import utc
 
 if TYPE_CHECKING:
     from worker.dead_letters.pruning import Pruned
@@ -63,19 +64,15 @@ def _confirm(over: Pruned, before: datetime, *, yes: bool) -> None:
         raise click.UsageError(
             f"this would delete {_counted(over)}: without a terminal to ask on, add --yes, or look first with --dry-run"
         )
-    click.confirm(f"Delete {_counted(over)} that were over before {_shown(before)}?", abort=True, err=True)
+    click.confirm(f"Delete {_counted(over)} that were over before {utc(before)}?", abort=True, err=True)
 
 
 def _tell(verb: str, rows: Pruned, before: datetime, *, as_json: bool) -> None:
     name = verb.replace(" ", "_")
     counts = {name: rows.dead_letters, f"{name}_replays": rows.replays}
-    words = f"{verb} {_counted(rows)} that were over before {_shown(before)}"
+    words = f"{verb} {_counted(rows)} that were over before {utc(before)}"
     say(json.dumps(counts) if as_json else words)
 
 
 def _counted(rows: Pruned) -> str:
     return f"{rows.dead_letters:,} dead letters and {rows.replays:,} replays"
-
-
-def _shown(moment: datetime) -> str:
-    return f"{moment:%Y-%m-%d %H:%M:%S} UTC"
