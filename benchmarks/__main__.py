@@ -101,8 +101,8 @@ def _run(measurement: Measurement, samples: Iterator[Sample], report: Report) ->
         click.echo(f"\n{report.write(measurement, found)}")
 
 
-def _tell(words: str) -> None:
-    click.echo(f"{time.strftime('%H:%M:%S')} {words}", err=True)
+def _tell(text: str) -> None:
+    click.echo(f"{time.strftime('%H:%M:%S')} {text}", err=True)
 
 
 def _require_urllib3() -> None:

@@ -132,7 +132,7 @@ def gathered(
 
 
 def drain(consumer: Consumer, events: int, *, latency: float, backlog: Path | None) -> Drained:
-    """Let a consumer deliver so many events; arguments and errors are as of `gathered`."""
+    """Let a consumer deliver so many events; arguments and errors are those of `gathered`."""
     with gathered(consumer, events, latency=latency, backlog=backlog) as at_gate:
         pids = [worker.process.pid for worker in at_gate.workers]
 

@@ -104,7 +104,7 @@ def stacks(script: Iterable[str]) -> Counter[tuple[str, ...]]:
         python = [_python(symbol) for symbol, _ in frames if symbol.startswith("py::")]
         names = [*_leaf(frames), *python][::-1]
         for at, name in enumerate(names):
-            thread = next((words for begins, words in _THREADS.items() if name.startswith(begins)), None)
+            thread = next((text for begins, text in _THREADS.items() if name.startswith(begins)), None)
             if thread is not None:
                 found[(thread, *names[at:])] += 1
                 break

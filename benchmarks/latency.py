@@ -1,4 +1,4 @@
-"""How long an event is on its way from the backend to AquilaX while there is no backlog."""
+"""How long an event takes from the backend to AquilaX while there is no backlog."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _WITHIN: Final = 60
 """Seconds in which these arrive."""
 
 _LATEST: Final = 5
-"""Seconds that the last event may be on its way."""
+"""Seconds that the last event may take."""
 
 LATENCY: Final = Measurement(
     name="latency",

@@ -157,7 +157,7 @@ class FeedbackProducer(Configured):
             self._pool.drop(connection, asked_at)
             raise
         if leaves_clean(reply):
-            self._pool.give_back(connection)
+            self._pool.release(connection)
         else:
             self._pool.drop(connection, asked_at)
         require_taken(reply)

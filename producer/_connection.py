@@ -96,7 +96,7 @@ class Connection:
             return self.socket.recv(_READ_SIZE)
 
     def close(self) -> None:
-        """Close the socket; in a forked child without a word to Redis, as the parent goes on using its own."""
+        """Close the socket; in a forked child without a message to Redis, as the parent goes on using its own."""
         self._owner.disconnect()
 
     def _send(self, command: bytes, deadline: float) -> None:

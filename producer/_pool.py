@@ -58,7 +58,7 @@ class Pool:
             raise BrokerUnavailable(f"all {self._size} connections to Redis were busy until the time was up") from None
         return self._idle_one() or self._new_one(deadline)
 
-    def give_back(self, connection: Connection) -> None:
+    def release(self, connection: Connection) -> None:
         """Keep a connection, whose last reply has been read, for the next call."""
         if self._closed:
             connection.close()
@@ -112,7 +112,7 @@ class Pool:
 
     def _end_of_dial(self, dialled: Future[Connection]) -> None:
         if dialled.exception() is None:
-            self.give_back(dialled.result())
+            self.release(dialled.result())
         else:
             self._turns.put(None)
 

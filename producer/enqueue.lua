@@ -1,7 +1,7 @@
 -- Lay messages at the back of their queue and count them as accepted: both, or neither.
 -- KEYS  1 the queue's list  2 the hash of its counts
 -- ARGV  the messages, the oldest first
--- Returns the list's new length, or in Redis's own words the error that kept all of them out.
+-- Returns the list's new length, or as Redis words it the error that kept all of them out.
 local counted = redis.pcall('HINCRBY', KEYS[2], 'accepted', #ARGV)
 if type(counted) == 'table' then return counted end
 local queued = redis.pcall('LPUSH', KEYS[1], unpack(ARGV))

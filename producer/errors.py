@@ -1,7 +1,7 @@
 """What can go wrong when an event is handed over, and who acts on it.
 
     ProducerError
-    ├── InvalidEvent        the caller mends the event; sending it again can't help
+    ├── InvalidEvent        the caller fixes the event; sending it again can't help
     ├── BrokerUnavailable   not sent: Redis can't be reached or refuses; try again later
     └── EnqueueUncertain    may have been sent; enqueue it again, the worker delivers it once
 
@@ -53,7 +53,7 @@ class BrokerUnavailable(ProducerError):
 
 
 class EnqueueUncertain(ProducerError):
-    """The event was on its way when the answer failed to come: Redis may hold it, or not.
+    """The event had been sent when the response failed to come: Redis may hold it, or not.
 
     Enqueuing it again is safe: delivery is idempotent on its request_id.
     """

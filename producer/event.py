@@ -33,7 +33,7 @@ _KNOWN: Final = _NEEDED | {"occurred_at"}
 
 @dataclass(frozen=True, slots=True, kw_only=True, init=False)
 class FeedbackEvent:
-    """A person's word on one answer of the chat.
+    """A person's vote on one answer of the chat.
 
     Args:
         request_id: The AI request that the feedback is for: a `UUID` or its text of 36 characters.
@@ -41,7 +41,7 @@ class FeedbackEvent:
         org: The organization's id: 1 to 128 characters, none of them a control character.
         group: The group's id: likewise.
         occurred_at: When the person pressed, with an offset: an aware `datetime` or ISO 8601 text; now if
-            left out. It decides which of two words on one request_id is the later one.
+            left out. It decides which of two votes on one request_id is the later one.
 
     Raises:
         InvalidEvent: A field can't be carried; the message names it and says what is expected.

@@ -112,7 +112,7 @@ def to_messages(
     envelope: dict[str, Any] | None = None,
     priority: int = 0,
 ) -> list[bytes]:
-    """Return the messages of events that are enqueued together; arguments are as of `to_message`."""
+    """Return the messages of events that are enqueued together; arguments are those of `to_message`."""
     template = _template(queue, priority, os.getpid())
     travels = _envelope(enqueued_at or datetime.now(UTC), envelope) + _trace()
     # Not a counter's or a generator's: those repeat themselves after a fork.
@@ -149,7 +149,7 @@ def _template(queue: str, priority: int, pid: int) -> str:
 
 def _envelope(enqueued_at: datetime, more: dict[str, Any] | None) -> str:
     if not more:
-        return _NEW_JOURNEY % enqueued_at.isoformat()
+        return _NEW_ENVELOPE % enqueued_at.isoformat()
     return _encode({"v": ENVELOPE_VERSION, "enqueued_at": enqueued_at.isoformat(), **more})
 
 
@@ -158,7 +158,7 @@ def _trace() -> str:
     return "".join(f',"{name}":{_encode(value)}' for name, value in trace_headers().items())
 
 
-_NEW_JOURNEY: Final = _encode({"v": ENVELOPE_VERSION, "enqueued_at": "%s"})
+_NEW_ENVELOPE: Final = _encode({"v": ENVELOPE_VERSION, "enqueued_at": "%s"})
 _HOSTNAME: Final = _inside(socket.gethostname())
 _TAG: Final = 12
 """Random bytes of a delivery tag: a multiple of 3, so that base64 needs no padding."""

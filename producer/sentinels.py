@@ -63,7 +63,7 @@ class Sentinels:
         """Return where the master is.
 
         Raises:
-            ConnectionError: As of `connect`.
+            ConnectionError: See `connect`.
         """
         place, connection = self._find()
         connection.disconnect()

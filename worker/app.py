@@ -12,9 +12,9 @@ from kombu import Exchange, Queue
 
 from producer.message import QUEUE
 from worker.broker import install
+from worker.broker.keys import KEYS
 from worker.clients.redis.connections import kombu_broker
 from worker.dead_letters.replays.queue import ADVANCE, REPLAYS
-from worker.delivery.hold import HOLD
 from worker.delivery.tasks import register, register_advance
 from worker.runtime.bootsteps import BrokerCheck, GracefulShutdown, HoldWatch, Preflight
 from worker.runtime.container import Container, FeedbackApp
@@ -68,7 +68,7 @@ def create_app(settings: Settings | None = None) -> FeedbackApp:
     app.conf.broker_use_ssl = broker.tls
     logging.getLogger("alembic").setLevel(logging.WARNING)  # it tells each worker's log how it reads the schema
     parts = app.feedback = Container(settings)
-    app.conf.broker_transport_options["shared_leases"] = parts.leases
+    app.conf.broker_transport_options.update(shared_leases=parts.leases, activity=parts.activity)
     parts.logs.connect()
     batch_events(app)
     register(app, lambda: parts.delivery, request=TaskRequest)
@@ -116,8 +116,8 @@ def _configuration(settings: Settings) -> dict[str, Any]:
         "broker_connection_max_retries": None,  # for ever: Celery's 100 are used up within the hour
         "broker_transport_options": {
             "lease": settings.feedback_lease.total_seconds(),
-            "counts": {QUEUE: f"{QUEUE}:counts"},
-            "holds": {QUEUE: HOLD},
+            "counts": KEYS.counts,
+            "holds": KEYS.holds,
             "farthest": settings.feedback_retry_horizon.total_seconds(),
             "socket_connect_timeout": 5,
             "socket_timeout": 5,

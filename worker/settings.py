@@ -167,7 +167,7 @@ class Settings(BaseSettings):
         default=50, ge=1, le=1000, description="Requests to AquilaX at once, of one worker process."
     )
     feedback_idempotency_ttl: Seconds = Field(
-        default=timedelta(days=7), description="How long a request_id's last delivered word is remembered."
+        default=timedelta(days=7), description="How long a request_id's last delivered vote is remembered."
     )
 
     feedback_lease: Annotated[timedelta, BeforeValidator(_seconds), AfterValidator(_lease)] = Field(

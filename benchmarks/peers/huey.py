@@ -25,7 +25,7 @@ class Sending(Sender):
     """A call of the task."""
 
     def __init__(self, url: str, *, threads: int) -> None:
-        del url, threads  # as of dramatiq
+        del url, threads  # see dramatiq
 
     def send(self, event: Fields) -> None:
         deliver(**event)

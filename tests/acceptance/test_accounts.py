@@ -96,7 +96,7 @@ def test_the_accounts_balance_while_everything_is_at_work(stack: LocalStack, pro
         assert ended["dead"] > 0
         assert ended["duplicate"] > 0
         buried = _reasons(stack)
-        assert ended["dead_letters"]["buried"] == ended["dead_letters"]["rows"] == len(buried)
+        assert ended["dead_letters"]["inserted"] == ended["dead_letters"]["rows"] == len(buried)
         delivered = {name for name, found in sandbox.received_by_request_id().items() if found.delivered}
         assert delivered | buried.keys() == {event.request_id for event in events}
         # AquilaX has some that are dead all the same, if its answer came too late, or only one of two presses died.
@@ -126,21 +126,21 @@ def test_the_accounts_are_exact_while_every_event_dies(stack: LocalStack, produc
 
 def test_a_replay_is_a_new_message_and_its_row_an_old_one(stack: LocalStack, producer: FeedbackProducer) -> None:
     """Its end is counted, and what dies again makes no second row."""
-    mended, hopeless = _events(2)
+    fixed, hopeless = _events(2)
     with closing(stack.start_sandbox()) as sandbox:
-        sandbox.script(mended.request_id, [404, 200])
+        sandbox.script(fixed.request_id, [404, 200])
         sandbox.script(hopeless.request_id, [404], repeat_last=True)
         stack.start_worker()
-        producer.enqueue_many([mended, hopeless])
+        producer.enqueue_many([fixed, hopeless])
         eventually(lambda: _json(stack, "status")["dead"] == 2, what="both are dead")
-        assert _reconciled(stack)["dead_letters"]["buried"] == 2
+        assert _reconciled(stack)["dead_letters"]["inserted"] == 2
 
         stack.run("dead-letters", "replay", "--yes")
         eventually(lambda: _json(stack, "status")["dead"] == 3, what="one is dead again")
 
         ended = eventually(lambda: _idle(stack), what="both replays have ended")
         assert (ended["accepted"], ended["dead"], ended["delivered"]) == (4, 3, 1)
-        assert (ended["dead_letters"]["buried"], ended["dead_letters"]["rows"]) == (2, 2)
+        assert (ended["dead_letters"]["inserted"], ended["dead_letters"]["rows"]) == (2, 2)
         assert ended["dead_letters"]["by_state"] == {"dead": 1, "replaying": 0, "delivered": 1, "discarded": 0}
 
 
@@ -217,10 +217,10 @@ def test_what_was_lost_is_found_and_mended(stack: LocalStack, producer: Feedback
         client.delete(LIST)
     _let_a_minute_pass(stack)
 
-    found, mended, after = _json(stack, "reconcile"), _json(stack, "reconcile", "--repair"), _reconciled(stack)
+    found, fixed, after = _json(stack, "reconcile"), _json(stack, "reconcile", "--repair"), _reconciled(stack)
 
     assert (found["status"], found["missing"], found["dead_letters"]["stuck_replaying"]) == (1, 1, [1])
-    assert mended["status"] == 1
+    assert fixed["status"] == 1
     assert (after["written_off"], after["dead_letters"]["by_state"]["dead"]) == (1, 1)
 
 

@@ -236,13 +236,13 @@ def test_everything_can_be_done_with_the_keyboard(
     page.keyboard.press("Enter")
     expect(page.locator("header.page-header")).to_contain_text("3 rows")
     _tab_to(page, "Why")
-    page.keyboard.type("mended")
+    page.keyboard.type("fixed")
     page.keyboard.press("Enter")
     expect(page.locator("#replay-progress")).to_contain_text("0 of 3 delivered")
     _tab_to(page, "Cancel")
     page.keyboard.press("Enter")
     expect(page.locator("#replay-progress")).to_contain_text("cancelled")
-    assert plans(sqlite_store.engine)[0].comment == "mended"
+    assert plans(sqlite_store.engine)[0].comment == "fixed"
 
 
 def _tab_to(page: Page, name: str) -> None:
@@ -267,7 +267,7 @@ def test_the_overview_moves_by_itself_and_leaves_alone_who_types(
     page.goto(f"{flower.url}/feedback")
     page.get_by_label("Why").fill("half a reas")
     with valkey.client() as client:
-        client.hset("feedback:hold", mapping={"kind": "operator", "reason": "elsewhere", "by": "ann", "since": 0})
+        client.hset("feedback:hold", mapping={"kind": "operator", "comment": "elsewhere", "actor": "ann", "since": 0})
     expect(page.locator("#overview-hold")).to_contain_text("Nothing is being delivered: elsewhere", timeout=10_000)
     expect(page.get_by_label("Why")).to_have_value("half a reas")
 
@@ -278,7 +278,7 @@ def test_what_can_be_pressed_follows_the_hold(flower: ServedFlower, page: Page, 
     page.get_by_role("button", name="Hold").click()
     assert page.evaluate("document.querySelector('#comment').validity.valueMissing")
     with valkey.client() as client:
-        client.hset("feedback:hold", mapping={"kind": "operator", "reason": "so", "by": "ann", "since": 0})
+        client.hset("feedback:hold", mapping={"kind": "operator", "comment": "so", "actor": "ann", "since": 0})
         page.locator("h1").click()  # the button had the focus
         expect(page.get_by_role("button", name="Resume")).to_be_visible(timeout=10_000)
         expect(page.get_by_role("button", name="Hold")).to_have_count(0)
@@ -290,7 +290,7 @@ def test_what_can_be_pressed_follows_the_hold(flower: ServedFlower, page: Page, 
 def test_numbers_are_never_broken(flower: ServedFlower, sqlite_store: DeadLetterStore, browser: Browser) -> None:
     """On a phone neither, in a preview or in the list of replays: 80 and 0 are not 800."""
     fill(sqlite_store, 10_000, last_at=datetime.now(UTC))
-    flower.session().send("/feedback/dead-letters/replay", http_status="404", rate="1", comment="mended")
+    flower.session().send("/feedback/dead-letters/replay", http_status="404", rate="1", comment="fixed")
     for viewport in (DESKTOP, PHONE):
         with a_page(browser, viewport=viewport) as page:
             for path in ("/feedback/dead-letters/replay", "/feedback/dead-letters/discard", "/feedback/replays"):

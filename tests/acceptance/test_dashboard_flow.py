@@ -42,7 +42,7 @@ def page() -> Iterator[Page]:
 def test_a_thousand_dead_events_are_understood_replayed_and_delivered(
     stack: LocalStack, sandbox: SandboxClient, page: Page
 ) -> None:
-    """From Flower alone: why did they die, mend it, look what a replay would do, replay, and see that all arrived."""
+    """From Flower alone: why did they die, fix it, look what a replay would do, replay, and see that all arrived."""
     sandbox.behave(unknown_share=1.0)
     stack.start_worker()
     flower = stack.start_flower()

@@ -39,7 +39,7 @@ class Grave:
 
     reason: Reason
     answer: str
-    words: str
+    summary: str
 
 
 REFUSED = [
@@ -89,7 +89,7 @@ def test_a_refused_event_becomes_a_dead_letter_at_once(system: System, status: i
     assert (row.reason, row.http_status, row.attempts, row.state) == (grave.reason, status, 1, State.DEAD)
     assert (row.status, row.org, row.group) == (False, "org-1", "group-1")
     assert grave.answer in row.response_body
-    assert task["exception"].startswith(grave.words)
+    assert task["exception"].startswith(grave.summary)
     assert system.sandbox.received_for(request_id).received == 1
 
 
@@ -212,7 +212,7 @@ def test_a_changed_mind_is_delivered_again(system: System) -> None:
 
 
 def test_many_words_on_one_request_id_are_never_sent_together(system: System) -> None:
-    """Eight threads, forty presses on one answer, and a slow AquilaX: one request at a time, and the last word last."""
+    """Eight threads, forty presses on one answer, and a slow AquilaX: one request at a time, and the last vote last."""
     system.sandbox.behave(latency=0.05)
     event = system.enqueue(status=True)
 

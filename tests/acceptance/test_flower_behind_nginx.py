@@ -204,8 +204,8 @@ def test_the_doctor_understands_the_prefix(flower: Proxied, url: str, monkeypatc
     assert "--url_prefix" in without.fix
 
     monkeypatch.setenv("FLOWER_URL_PREFIX", "/flower/")
-    assert next(finding.words for finding in look_at_flower(bare)) == f"{flower.own} answers"
-    assert next(finding.words for finding in look_at_flower(flower.own)) == f"{flower.own} answers"
+    assert next(finding.summary for finding in look_at_flower(bare)) == f"{flower.own} answers"
+    assert next(finding.summary for finding in look_at_flower(flower.own)) == f"{flower.own} answers"
 
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", os.fspath(flower.certificate))
     assert [finding.level for finding in look_at_flower(url)] == [Level.GREEN, Level.GREEN]

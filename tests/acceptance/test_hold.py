@@ -69,14 +69,14 @@ def test_a_wrong_key_holds_everything_and_spends_nothing(
     press(stack, 1500)
     time.sleep(3)
 
-    assert hold_of(broker)[b"reason"].decode() == reason
+    assert hold_of(broker)[b"comment"].decode() == reason
     assert sandbox.received().requests - before <= 3
     assert sandbox.received().delivered == 0
     assert broker.hlen("unacked") <= 1
     assert memory(worker) - small < 10
-    assert inspect(stack, "feedback_hold")["reason"] == reason
+    assert inspect(stack, "feedback_hold")["comment"] == reason
     assert inspect(stack, "stats")["feedback_hold"]["kind"] == "locked_out"
-    assert json.loads(ask(stack, "status", "--json"))["hold"]["reason"] == reason
+    assert json.loads(ask(stack, "status", "--json"))["hold"]["comment"] == reason
     assert f"nothing is sent to AquilaX from now on but a probe now and then: {reason}" in worker.said()
 
     sandbox.fix()
@@ -137,7 +137,7 @@ def test_an_operator_holds_and_resumes(stack: LocalStack, broker: redis.Redis, s
     assert sandbox.received().requests == 0
     assert broker.llen("feedback") == 50
     hold = json.loads(ask(stack, "status", "--json"))["hold"]
-    assert (hold["kind"], hold["reason"], hold["by"]) == ("operator", "maintenance of AquilaX", "ann")
+    assert (hold["kind"], hold["comment"], hold["actor"]) == ("operator", "maintenance of AquilaX", "ann")
 
     assert ask(stack, "resume") == "resumed; it was held: maintenance of AquilaX\n"
     eventually(lambda: sandbox.received().delivered == 50, what="all are delivered")

@@ -56,7 +56,7 @@ def ended(part: Part, within: float) -> float:
 
 def nothing_is_held(broker: redis.Redis) -> bool:
     """Whether no lease has to bring anything back."""
-    return not broker.exists("unacked", "unacked_index", "unacked_holders")
+    return not broker.exists("unacked", "unacked_index", "unacked_leases")
 
 
 def test_what_runs_is_finished_and_the_rest_goes_back_in_order(stack: LocalStack, broker: redis.Redis) -> None:
@@ -268,7 +268,7 @@ def test_a_redis_that_forgets_is_warned_of(stack: LocalStack, broker: redis.Redi
 
 
 def test_the_heartbeat_stops_with_the_consumption(stack: LocalStack) -> None:
-    """The file is touched while the worker consumes or is told that there is nothing, and not while Redis is away."""
+    """The file is touched while the worker consumes or hears that there is nothing, and not without Redis."""
     beat = stack.folder / "heartbeat"
     stack.environment["FEEDBACK_HEARTBEAT_FILE"] = str(beat)
     stack.start_sandbox().close()

@@ -21,8 +21,7 @@ from producer import FeedbackEvent, FeedbackProducer
 from tests.support.environment import FAST, clean_environment
 from tests.support.odd_messages import ELSEWHERE, odd_messages
 from tests.support.processes import eventually
-from worker.accounting.queue_keys import KEYS
-from worker.broker.keys import DELAYED
+from worker.broker.keys import DELAYED, KEYS
 from worker.sandbox.stack import LocalStack
 
 if TYPE_CHECKING:

@@ -92,7 +92,7 @@ class Running:
     engine: Engine
     seen: set[int] = field(default_factory=set)
 
-    def buried(self) -> DeadLetter | None:
+    def inserted(self) -> DeadLetter | None:
         """A dead letter `invalid` that has not been seen yet."""
         with Session(self.engine) as session:
             for row in session.scalars(select(DeadLetter).where(DeadLetter.reason == Reason.INVALID)):
@@ -126,7 +126,7 @@ def test_poison_is_kept_whole_and_the_worker_goes_on(poisoned: Running, poison: 
     """One dead letter `invalid`, with all that stood in the message; and the next event is delivered."""
     poisoned.broker.lpush("feedback", poison)
 
-    row = eventually(poisoned.buried, what="a dead letter")
+    row = eventually(poisoned.inserted, what="a dead letter")
 
     assert row is not None
     kept = json.loads(row.raw or b"")
@@ -184,7 +184,7 @@ def test_an_invalid_message_that_holds_an_event_can_be_replayed(poisoned: Runnin
     request_id = str(uuid.uuid4())
     payload = [[], KWARGS | {"request_id": request_id}, {}]
     poisoned.broker.lpush("feedback", message(payload, headers={"task": "feedback.delivr"}))
-    row = eventually(poisoned.buried, what="a dead letter")
+    row = eventually(poisoned.inserted, what="a dead letter")
     assert row is not None
     assert (row.request_id, row.org) == (request_id, "o")
 
@@ -205,7 +205,7 @@ def test_what_stands_in_the_wrong_queue_is_counted_where_it_belongs(poisoned: Ru
         poisoned.broker.lpush("feedback-replays", entry)
 
     eventually(lambda: poisoned.sandbox.received_for(request_id).status == "true", what="the event is delivered")
-    rows = [eventually(poisoned.buried, what="a dead letter") for _ in range(2)]
+    rows = [eventually(poisoned.inserted, what="a dead letter") for _ in range(2)]
 
     assert sorted(row.raw == b"?" for row in rows if row) == [False, True]
     eventually(lambda: not poisoned.broker.exists("unacked"), what="all are acknowledged")
@@ -229,7 +229,7 @@ def test_poison_waits_for_the_database(poisoned: Running) -> None:
             event = producer.enqueue(str(uuid.uuid4()), status=True, org="o", group="g")
         eventually(lambda: poisoned.sandbox.received_for(event.request_id).status == "true", what="work goes on")
 
-    assert eventually(poisoned.buried, what="a dead letter") is not None
+    assert eventually(poisoned.inserted, what="a dead letter") is not None
 
 
 def _resident(worker: Part) -> int:
@@ -247,8 +247,8 @@ def test_what_is_too_large_costs_no_memory_and_is_buried_with_its_beginning(pois
     large = "x" * (24 * MAX_BYTES)
 
     poisoned.broker.lpush("feedback", large, *[bomb] * 20)
-    rows = [eventually(poisoned.buried, what="a dead letter")]
-    rows += [eventually(poisoned.buried, what="another") for _ in range(1)]
+    rows = [eventually(poisoned.inserted, what="a dead letter")]
+    rows += [eventually(poisoned.inserted, what="another") for _ in range(1)]
 
     words = sorted(row.response_body for row in rows if row is not None)
     assert words[0].startswith(f"it is too large: {len(large)} bytes, of which {MAX_BYTES} are allowed")

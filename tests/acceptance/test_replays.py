@@ -134,7 +134,7 @@ def test_a_cancelled_plan_leaves_the_rest_dead(
 def test_a_canary_that_is_refused_again_stops_the_plan(
     stack: LocalStack, sandbox: SandboxClient, store: DeadLetterStore
 ) -> None:
-    """The cause is not mended: AquilaX is asked for the canaries, and for no more."""
+    """The cause is not fixed: AquilaX is asked for the canaries, and for no more."""
     sandbox.behave(unknown_share=1)
     _fill(store, 50)
     stack.start_worker()
@@ -152,7 +152,7 @@ def test_a_canary_that_is_refused_again_stops_the_plan(
 def test_canaries_that_arrive_open_the_way_for_the_rest(
     stack: LocalStack, sandbox: SandboxClient, store: DeadLetterStore
 ) -> None:
-    """The cause is mended: all of them arrive."""
+    """The cause is fixed: all of them arrive."""
     _fill(store, 50)
     stack.start_worker()
 
@@ -214,7 +214,7 @@ def test_the_command_line_follows_a_replay_to_its_end(
             "--canary",
             "1",
             "--comment",
-            "mended",
+            "fixed",
         ],
         env=stack.environment,
         capture_output=True,

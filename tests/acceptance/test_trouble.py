@@ -1,4 +1,4 @@
-"""Trouble on the way: a certificate that can't be trusted, a database that is away, a worker that is replaced."""
+"""Trouble on the way: an untrusted certificate, an unavailable database, a worker that is replaced."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def test_a_database_that_is_away_delays_a_dead_letter_and_sends_nothing_twice(
         sandbox.script(taken.request_id, [404], repeat_last=True)
 
         producer.enqueue(taken)
-        eventually(lambda: worker.said().count("the dead-letter database is away") >= 3, what="it waits")
+        eventually(lambda: worker.said().count("the dead-letter database is unavailable") >= 3, what="it waits")
         _bring_back(database)
 
         eventually(lambda: _dead(store) == 1, what="the grave is written")

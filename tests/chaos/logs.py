@@ -13,9 +13,9 @@ if TYPE_CHECKING:
 __all__ = ["EXPLAINED", "records", "unexplained"]
 
 EXPLAINED: Final = {
-    r"consumer: Cannot connect to .*Trying (again|to reconnect)": "Redis is away, and the worker goes on trying",
+    r"consumer: Cannot connect to .*Trying (again|to reconnect)": "Redis is unavailable, and the worker goes on trying",
     r"reject requeue=True: .*(redis|kombu)\.exceptions\.": (
-        "Redis is away just when a task lays its message back: it goes back once Redis is there"
+        "Redis is unavailable just when a task lays its message back: it goes back once Redis is there"
     ),
 }
 """Patterns of records at ERROR or above, or with a traceback, and why they are no fault."""

@@ -18,7 +18,7 @@ and what the dead-letter table has.
 A run fails if
 
 - an acknowledged event is neither at AquilaX nor in the table, or AquilaX has another word of it than was said;
-- AquilaX received an event twice that was not on its way there at the moment of a fault, and that no answer asked to
+- AquilaX received an event twice that was not being sent there at the moment of a fault, and that no answer asked to
   send again;
 - Redis is back and nothing is delivered within 10 s, or the rest is not drained within two minutes (three after kills
   of workers, ten after the long outage);

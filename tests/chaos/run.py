@@ -149,7 +149,7 @@ class Run:
 
     @contextmanager
     def fault(self) -> Iterator[None]:
-        """The harm is done in this block. What is on its way to AquilaX at its beginning may arrive twice.
+        """The harm is done in this block. What is being sent to AquilaX at its beginning may arrive twice.
 
         The workers stand still meanwhile: what they have claimed can be read, and does not change before the harm.
         """

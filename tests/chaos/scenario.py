@@ -20,7 +20,7 @@ class Scenario:
 
     Attributes:
         name: What happens, in a few words.
-        play: Does it: starts workers and loads, hurts, mends. What is queued then is drained by the suite.
+        play: Does it: starts workers and loads, hurts, fixes. What is queued then is drained by the suite.
         events: How many events; 0 where there are as many as the workers deliver while it lasts.
         short: Whether it is part of the short form.
         short_events: How many events in that form.

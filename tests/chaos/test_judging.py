@@ -42,7 +42,7 @@ def test_an_event_that_nobody_has_is_lost(sandbox: RunningSandbox) -> None:
 
 
 def test_the_other_word_is_wrong(sandbox: RunningSandbox) -> None:
-    """What counts is the last word that AquilaX accepted."""
+    """What counts is the last vote that AquilaX accepted."""
     (request_id,) = Numbers().take(1)
     deliver(sandbox, request_id)
     deliver(sandbox, request_id, word="false")
@@ -66,7 +66,7 @@ def test_an_event_that_came_twice_is_repeated_unless_an_answer_asked_for_it(sand
 
 
 def test_an_error_in_a_log_needs_an_explanation(tmp_path: Path) -> None:
-    """Also a traceback at another level; not what a Redis that is away explains."""
+    """Also a traceback at another level; not what a Redis that is unavailable explains."""
     begin = "[2026-01-31 12:00:00,000: "
     (tmp_path / "worker-1.log").write_text(
         f"{begin}INFO/MainProcess] all is well\n"

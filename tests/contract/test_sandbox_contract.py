@@ -75,7 +75,7 @@ def local(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 
 
 @pytest.fixture
-def mended(local: RunningSandbox) -> RunningSandbox:
+def fixed(local: RunningSandbox) -> RunningSandbox:
     """The sandbox as at its start."""
     local.client.reset()
     return local
@@ -104,15 +104,15 @@ def test_the_control_api_keeps_its_document_for_any_request(
 
 
 @pytest.mark.parametrize("status", PUBLISHED)
-def test_each_published_status_is_answered_as_it_is_documented(status: int, mended: RunningSandbox) -> None:
+def test_each_published_status_is_answered_as_it_is_documented(status: int, fixed: RunningSandbox) -> None:
     """A sandbox that is told to fail still keeps the content type and the shape of each documented failure."""
-    mended.client.behave(**BROKEN_ON_PURPOSE[status])
+    fixed.client.behave(**BROKEN_ON_PURPOSE[status])
     case = SCHEMA[FEEDBACK]["GET"].Case(
         path_parameters={"request_id": REQUEST_ID, "status": "true"},
         query={"org": "65dd3e835a669e3347654200", "group": "67e86d036e9921509f730483"},
     )
 
-    answer = case.call(base_url=mended.url, headers={"X-AX-KEY": KEY})
+    answer = case.call(base_url=fixed.url, headers={"X-AX-KEY": KEY})
 
     assert answer.status_code == status
     case.validate_response(

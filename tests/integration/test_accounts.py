@@ -1,4 +1,4 @@
-"""The accounts in a real Valkey and a real Redis: every place is seen, every fault is found, and each can be mended."""
+"""The accounts in a real Valkey and a real Redis: every place is seen, every fault is found, and each can be fixed."""
 
 from __future__ import annotations
 
@@ -177,7 +177,7 @@ def test_entries_that_are_no_messages_are_counted_when_they_are_taken(places: Pl
 
 
 def test_a_message_that_nobody_brings_back_is_named(places: Places) -> None:
-    """It is in hand, but of no holder, and in no index: by delivery tag and request_id."""
+    """It is in flight, but of no holder, and in no index: by delivery tag and request_id."""
     (message,) = places.enqueue()
     places.client.delete("feedback")
     places.take(message, "tag-1", index=False)
@@ -323,7 +323,7 @@ def test_what_cannot_be_told_is_not_booked(places: Places) -> None:
 
 @pytest.mark.parametrize("at_once", [IN_ONE_STEP, BY_PAGES])
 def test_a_replay_is_found_wherever_it_is(places: Places, at_once: int) -> None:
-    """Queued at any priority, scheduled, or in hand; and no other number in a message is taken for one."""
+    """Queued at any priority, scheduled, or in flight; and no other number in a message is taken for one."""
     places.enqueue(3)
     places.enqueue(dead_letter=1)
     places.enqueue(3, priority=9)
@@ -337,7 +337,7 @@ def test_a_replay_is_found_wherever_it_is(places: Places, at_once: int) -> None:
 
 
 def test_a_foreign_queue_in_the_same_redis_is_nobodys_business(places: Places) -> None:
-    """Neither its messages in hand nor its lists are looked at."""
+    """Neither its messages in flight nor its lists are looked at."""
     places.client.lpush("celery", foreign_message())
     places.take(foreign_message(), "tag-1", queue="celery", index=False)
 
@@ -364,9 +364,9 @@ def test_a_hold_is_seen_in_the_same_moment(places: Places) -> None:
     """With its reason and its next probe."""
     fields: dict[str, str | int] = {
         "kind": "locked_out",
-        "reason": "401 Unauthorized",
+        "comment": "401 Unauthorized",
         "since": 1_795_000_000_000,
-        "by": "host",
+        "actor": "host",
         "interval": 2000,
         "probe_at": LONG_FROM_NOW,
         "probes": 3,
@@ -376,7 +376,7 @@ def test_a_hold_is_seen_in_the_same_moment(places: Places) -> None:
     hold = take_snapshot(places.client).hold
 
     assert hold is not None
-    assert (hold.kind, hold.reason, hold.by, hold.probes) == ("locked_out", "401 Unauthorized", "host", 3)
+    assert (hold.kind, hold.comment, hold.actor, hold.probes) == ("locked_out", "401 Unauthorized", "host", 3)
     assert (hold.since, hold.probe_at) == (
         datetime.fromtimestamp(1_795_000_000, UTC),
         datetime.fromtimestamp(LONG_FROM_NOW / 1000, UTC),

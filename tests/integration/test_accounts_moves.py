@@ -20,10 +20,9 @@ from producer.message import QUEUE, to_message
 from tests.support.burials import an_event
 from tests.support.places import foreign_message, places_of
 from worker.accounting.integrity import check
-from worker.accounting.queue_keys import KEYS
 from worker.accounting.reconcile import Report
 from worker.accounting.repair import repair_redis
-from worker.broker.keys import DELAYED
+from worker.broker.keys import DELAYED, KEYS
 from worker.broker.scripts import ACK, FETCH, HEARTBEAT, PUBLISH, PURGE, REQUEUE, SCHEDULE
 from worker.delivery.idempotency import IdempotencyStore
 
@@ -109,7 +108,7 @@ class Moves(RuleBasedStateMachine):
         ]
         _, _, taken = FETCH(
             self._client,
-            [KEYS.unacked, KEYS.index, KEYS.holders, KEYS.held_prefix + holder, *lists],
+            [KEYS.unacked, KEYS.index, KEYS.leases, KEYS.held_prefix + holder, *lists],
             [holder, LEASE, number, *[QUEUE, "1"] * len(KEYS.steps)],
         )
         return holder, tuple(tag for _, tag, _, _ in taken)
@@ -140,12 +139,12 @@ class Moves(RuleBasedStateMachine):
         )
 
     @rule(some=tags, end=st.sampled_from(["head", "back"]), all_of_it=st.booleans())
-    def give_back(self, some: tuple[str, tuple[bytes, ...]], end: str, *, all_of_it: bool) -> None:
+    def requeue(self, some: tuple[str, tuple[bytes, ...]], end: str, *, all_of_it: bool) -> None:
         """They go back to the queue, or everything that the worker has."""
         holder, tags = some
         REQUEUE(
             self._client,
-            [KEYS.unacked, KEYS.index, KEYS.holders, KEYS.held_prefix + holder],
+            [KEYS.unacked, KEYS.index, KEYS.leases, KEYS.held_prefix + holder],
             [holder, KEYS.prefix, KEYS.sep, KEYS.steps_text, end, "1" if all_of_it else "0", len(tags), *tags],
         )
 
@@ -162,10 +161,10 @@ class Moves(RuleBasedStateMachine):
         seconds, micros = self._client.time()
         self._client.hset(KEYS.pulse, mapping={"at": seconds * 1000 + micros // 1000, "grace": 0})
         for name in dead - {holder}:
-            self._client.zadd(KEYS.holders, {name: 1}, xx=True)
+            self._client.zadd(KEYS.leases, {name: 1}, xx=True)
         HEARTBEAT(
             self._client,
-            [KEYS.unacked, KEYS.index, KEYS.holders, KEYS.held_prefix + holder, KEYS.pulse],
+            [KEYS.unacked, KEYS.index, KEYS.leases, KEYS.held_prefix + holder, KEYS.pulse],
             [holder, LEASE, KEYS.prefix, KEYS.sep, KEYS.steps_text, KEYS.held_prefix],
         )
 
@@ -194,12 +193,12 @@ class Moves(RuleBasedStateMachine):
 
     @rule()
     def orphan(self) -> None:
-        """What the workers had in hand is in nobody's, and nobody would bring it back."""
-        self._client.delete(*self._client.keys(f"{KEYS.held_prefix}*"), KEYS.holders, KEYS.index)
+        """What the workers had in flight is in nobody's, and nobody would bring it back."""
+        self._client.delete(*self._client.keys(f"{KEYS.held_prefix}*"), KEYS.leases, KEYS.index)
 
     @rule()
     def repair(self) -> None:
-        """Reconcile mends everything, and has nothing more to say."""
+        """Reconcile fixes everything, and has nothing more to say."""
         found = check(self._client)
         list(repair_redis(self._client, Report(check=found)))
         self._lost = 0

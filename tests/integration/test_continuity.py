@@ -62,7 +62,7 @@ def test_an_emptied_redis_is_told_and_taken_on_the_record(places: Places, table:
     found, status = _reconcile(), _run("status").stdout
     levels, kind = _levels(), look_at_continuity(places.client, table.engine).kind
     in_status = json.loads(_run("status", "--json").stdout)["redis_data"]
-    mended, again = _reconcile("--repair"), _reconcile()
+    fixed, again = _reconcile("--repair"), _reconcile()
 
     assert (found.exit_code, kind, levels["broker data"]) == (1, Kind.NEW, Level.RED)
     assert (in_status["kind"], in_status["missing_at_least"]) == ("new", 5)
@@ -70,11 +70,11 @@ def test_an_emptied_redis_is_told_and_taken_on_the_record(places: Places, table:
     assert "missing since then: 5 at least, unless some of them ended around the loss" in found.stdout
     assert "(--repair takes Redis as it is, and writes that down)" in found.stdout
     assert "missing since then: 5 at least" in status
-    assert "took Redis as it is, with the totals of before carried on; written off: 5" in mended.stdout
-    assert (mended.exit_code, again.exit_code) == (1, 0)
+    assert "took Redis as it is, with the totals of before carried on; written off: 5" in fixed.stdout
+    assert (fixed.exit_code, again.exit_code) == (1, 0)
     assert again.stdout.startswith("balanced: 8 accepted = 0 delivered + 0 duplicate + 0 stale + 1 dead + ")
     assert again.stdout.splitlines()[0].endswith("; 5 written off")
-    assert "dead letters: 1 buried, 1 of these in the table" in again.stdout
+    assert "dead letters: 1 inserted, 1 of these in the table" in again.stdout
     (action,) = actions(table.engine)
     assert (action.action, action.details["missing_at_least"]) == ("redis.accept", 5)
 
@@ -93,9 +93,9 @@ def test_an_older_copy_is_told_and_taken_on_the_record(places: Places, table: De
         places.client.restore(key, 0, dumped)
 
     found = _reconcile()
-    mended, again = _reconcile("--repair"), json.loads(_reconcile("--json").stdout)
+    fixed, again = _reconcile("--repair"), json.loads(_reconcile("--json").stdout)
 
-    assert (found.exit_code, mended.exit_code, again["status"]) == (1, 1, 0)
+    assert (found.exit_code, fixed.exit_code, again["status"]) == (1, 1, 0)
     assert "Redis is an older copy" in found.stdout
     assert "missing since then: 3 at least" in found.stdout
     equation = {name: again[name] for name in ("accepted", "delivered", "queued", "written_off", "missing")}
@@ -111,10 +111,10 @@ def test_what_workers_had_in_hand_is_not_written_off(places: Places, table: Dead
     places.count(delivered=2)
     places.enqueue_foreign()
 
-    found, mended, again = _reconcile(), _reconcile("--repair"), json.loads(_reconcile("--json").stdout)
+    found, fixed, again = _reconcile(), _reconcile("--repair"), json.loads(_reconcile("--json").stdout)
 
     assert "missing since then: 2 at least" in found.stdout
-    assert "written off: 3" in mended.stdout
+    assert "written off: 3" in fixed.stdout
     equation = {
         name: again[name] for name in ("accepted", "delivered", "queued", "uncounted", "written_off", "missing")
     }
@@ -130,9 +130,9 @@ def test_foreign_messages_that_no_worker_had_counted_are_written_off_if_they_are
     record(places.client, table.engine)
     places.client.flushall() if flushed else places.client.delete("feedback:counts")
 
-    mended, again = _reconcile("--repair"), json.loads(_reconcile("--json").stdout)
+    fixed, again = _reconcile("--repair"), json.loads(_reconcile("--json").stdout)
 
-    assert f"written off: {written_off}" in mended.stdout
+    assert f"written off: {written_off}" in fixed.stdout
     equation = {name: again[name] for name in ("status", "accepted", "uncounted", "written_off", "missing")}
     accepted, uncounted = (2, 0) if flushed else (0, 2)
     assert equation == {
@@ -150,10 +150,10 @@ def test_counts_that_were_deleted_write_off_no_message_that_is_there(places: Pla
     record(places.client, table.engine)
     places.client.delete("feedback:counts")
 
-    found, mended, again = _reconcile(), _reconcile("--repair"), json.loads(_reconcile("--json").stdout)
+    found, fixed, again = _reconcile(), _reconcile("--repair"), json.loads(_reconcile("--json").stdout)
 
-    assert (found.exit_code, mended.exit_code, again["status"]) == (1, 1, 0)
-    assert "written off: 0" in mended.stdout
+    assert (found.exit_code, fixed.exit_code, again["status"]) == (1, 1, 0)
+    assert "written off: 0" in fixed.stdout
     assert (again["accepted"], again["queued"], again["written_off"]) == (3, 3, 0)
 
 
@@ -170,9 +170,9 @@ def test_data_that_was_given_up_is_told_when_it_comes_back(places: Places, table
     for key, dumped in copy.items():
         places.client.restore(key, 0, dumped)
 
-    found, mended, again = _reconcile(), _reconcile("--repair"), json.loads(_reconcile("--json").stdout)
+    found, fixed, again = _reconcile(), _reconcile("--repair"), json.loads(_reconcile("--json").stdout)
 
-    assert (found.exit_code, mended.exit_code, again["status"]) == (1, 1, 0)
+    assert (found.exit_code, fixed.exit_code, again["status"]) == (1, 1, 0)
     assert "Redis is an older copy" in found.stdout
     assert "missing since then: 3 at least" in found.stdout
     assert (again["accepted"], again["queued"], again["written_off"]) == (5, 1, 4)
@@ -213,7 +213,7 @@ def test_a_loss_stays_told_until_it_is_taken(places: Places, table: DeadLetterSt
 
 def test_a_hold_by_hand_that_redis_lost_stands_again(places: Places, table: DeadLetterStore) -> None:
     """Nothing is handed out while an operator's hold is meant to stand; until it does the doctor is red."""
-    hold = Hold(places.client, by="")
+    hold = Hold(places.client, actor="")
     _run("hold", "--comment", "AquilaX migrates", "--actor", "ann")
     said = hold.state()
     places.client.flushall()
@@ -226,15 +226,15 @@ def test_a_hold_by_hand_that_redis_lost_stands_again(places: Places, table: Dead
     state = hold.state()
     assert state is not None
     assert said is not None
-    assert (state.kind, state.reason, state.by) == (HoldKind.OPERATOR, "AquilaX migrates", "ann")
+    assert (state.kind, state.comment, state.actor) == (HoldKind.OPERATOR, "AquilaX migrates", "ann")
     assert state.since == said.since, "it stands since the operator said it"
     assert "hold by hand" not in _levels()
 
 
 def test_a_resume_that_the_database_did_not_hear_of_holds(places: Places, table: DeadLetterStore) -> None:
     """Redis counts the changes: what it knows later is not undone by what the database knows."""
-    hold = Hold(places.client, by="")
-    hold.hold("maintenance", by="ann")
+    hold = Hold(places.client, actor="")
+    hold.hold("maintenance", actor="ann")
     record(places.client, table.engine)
 
     hold.resume()

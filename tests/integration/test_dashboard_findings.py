@@ -53,7 +53,7 @@ def test_findings_stand_on_the_overview_with_their_advice(
     assert re.search(
         r'<p class="alert alert-danger" role="alert">\s*<strong>Books:</strong> 2 events are missing', page
     )
-    assert "`aquilax-feedback reconcile` says what exactly, and with --repair mends it" in words
+    assert "`aquilax-feedback reconcile` says what exactly, and with --repair fixes it" in words
     assert "1 written off since it was last told" in words
     assert f"replay {plan.id} by alice is paused" in words
     assert f"`aquilax-feedback replays resume {plan.id}`" in words
@@ -63,12 +63,12 @@ def test_findings_stand_on_the_overview_with_their_advice(
 def test_no_page_waits_for_the_doctor() -> None:
     """It shows what was found last, at once; and one examination serves all who look within half a minute."""
     begun, may_end, now = threading.Semaphore(0), threading.Event(), [100.0]
-    bad = Finding(check="a check", level=Level.RED, words="it is away", fix="bring it back")
+    bad = Finding(check="a check", level=Level.RED, summary="it is unavailable", fix="bring it back")
 
     def examine() -> Examination:
         begun.release()
         assert may_end.wait(30)
-        return Examination(findings=(bad, Finding(check="another", level=Level.GREEN, words="well")))
+        return Examination(findings=(bad, Finding(check="another", level=Level.GREEN, summary="well")))
 
     doctor = Doctor(load_settings(_env_file=None), examine=examine, monotonic=lambda: now[0])
     assert doctor.found().findings == ()

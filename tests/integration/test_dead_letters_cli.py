@@ -260,7 +260,7 @@ def test_a_dry_run_changes_nothing(table: DeadLetterStore, queue: redis.Redis) -
     assert "would replay 20, which takes 40 s" in _say("replay", "--dry-run", "--rate", 0.5).stdout
     found = json.loads(_say("replay", "--dry-run", "--json").stdout)
     assert (found["would_replay"], found["invalid"], found["elsewhere"], found["seconds"]) == (20, 0, 0, None)
-    assert (found["by_cause"][0]["rows"], found["by_org"]) == (20, [{"name": "org-1", "words": "org-1", "rows": 20}])
+    assert (found["by_cause"][0]["rows"], found["by_org"]) == (20, [{"name": "org-1", "summary": "org-1", "rows": 20}])
     assert _say("discard", "--dry-run", "--comment", "x").stdout == "would discard 20\n"
     assert _queued(queue) == []
     assert _states(table) == [State.DEAD] * 20

@@ -87,7 +87,7 @@ def test_a_row_is_replayable_exactly_where_the_query_takes_it(
 
 
 def test_causes_are_counted_the_most_frequent_first(store: DeadLetterStore) -> None:
-    """What to mend first at 3 a.m."""
+    """What to fix first at 3 a.m."""
     store.add(a_burial(response_body="boom 1", http_status=400))
     for hour in (1, 2):
         store.add(a_burial(response_body=f"job {hour} not found", failed_at=NOON + timedelta(hours=hour)))

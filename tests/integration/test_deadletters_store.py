@@ -227,7 +227,7 @@ def test_a_discarded_row_stays_discarded_for_a_message_from_before(store: DeadLe
     assert (row.state, row.comment) == (State.DISCARDED, "a test of ours")
 
 
-def test_a_discarded_event_that_is_enqueued_anew_is_dead_again(store: DeadLetterStore) -> None:
+def test_a_discarded_event_that_is_enqueued_again_is_dead_again(store: DeadLetterStore) -> None:
     """Whoever enqueues it after it was thrown away wants it delivered; it must not vanish without a trace."""
     event = an_event()
     row_id = add(store, a_burial(event))
@@ -241,14 +241,14 @@ def test_a_discarded_event_that_is_enqueued_anew_is_dead_again(store: DeadLetter
 
 @pytest.mark.parametrize("outcome", [State.DELIVERED, State.DISCARDED])
 def test_the_outcome_of_a_replay_comes_back_to_its_row(store: DeadLetterStore, outcome: State) -> None:
-    """Delivered, or overtaken by a later word; with the time and the reason."""
+    """Delivered, or overtaken by a later vote; with the time and the reason."""
     row_id = add(store, a_burial())
     _replaying(store, row_id)
 
-    settle(store, row_id, outcome, comment="stale: AquilaX has a later word")
+    settle(store, row_id, outcome, comment="stale: AquilaX has a later vote")
 
     row = row_of(store, row_id)
-    assert (row.state, row.comment) == (outcome, "stale: AquilaX has a later word")
+    assert (row.state, row.comment) == (outcome, "stale: AquilaX has a later vote")
     assert row.resolved_at is not None
 
 
@@ -289,7 +289,7 @@ def test_the_outcome_of_another_event_under_the_same_id_is_not_this_ones(store: 
 
 
 def test_a_death_is_no_outcome_of_a_replay(store: DeadLetterStore) -> None:
-    """A death is buried, with its cause."""
+    """A death is inserted, with its cause."""
     with pytest.raises(ValueError, match="not dead"):
         store.resolve_replay(1, request_id=REQUEST_ID, state=State.DEAD)
 
@@ -352,7 +352,7 @@ def test_names_are_told_apart_by_case(store: DeadLetterStore) -> None:
     ],
 )
 def test_times_come_back_to_the_microsecond_in_utc(store: DeadLetterStore, moment: datetime) -> None:
-    """Whatever offset they came with, and however far they are away."""
+    """Whatever offset they came with, and however far they are unavailable."""
     row = row_of(store, add(store, a_burial(an_event(occurred_at=moment))))
 
     assert row.occurred_at == moment

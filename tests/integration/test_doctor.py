@@ -245,18 +245,18 @@ def test_replays_that_do_not_go_on_are_told(system: LocalStack) -> None:
 
 
 def test_a_hold_is_told_with_its_reason(client: redis.Redis) -> None:
-    """A key that is refused is for somebody to mend now; what a person holds, that person knows of."""
-    hold = Hold(client, by="worker-1")
+    """A key that is refused is for somebody to fix now; what a person holds, that person knows of."""
+    hold = Hold(client, actor="worker-1")
     hold.heard(Classification.UNAUTHORIZED, "401 Invalid authentication", at=datetime.now(UTC))
     _is_one(_wrong(), "hold", "red", "set AQUILAX_API_KEY to a valid key")
 
     hold.resume()
-    hold.hold("AquilaX migrates", by="alice")
+    hold.hold("AquilaX migrates", actor="alice")
     wrong = _doctor(status=0)["findings"]
 
     (told,) = (finding for finding in wrong if finding["level"] != "green")
     assert (told["check"], told["level"], told["fix"]) == ("hold", "yellow", "`aquilax-feedback resume` ends it")
-    assert told["words"].endswith("AquilaX migrates (said by alice)")
+    assert told["summary"].endswith("AquilaX migrates (said by alice)")
 
 
 @pytest.mark.usefixtures("system")
@@ -459,8 +459,8 @@ def test_a_worker_of_other_settings_is_yellow(monkeypatch: pytest.MonkeyPatch) -
     found = [finding for finding in _doctor(status=0)["findings"] if finding["level"] != "green"]
 
     assert [finding["check"] for finding in found] == ["workers' settings"]
-    assert "FEEDBACK_MAX_ATTEMPTS of worker1@" in found[0]["words"]
-    assert found[0]["words"].endswith(" is 200, and here it is 7")
+    assert "FEEDBACK_MAX_ATTEMPTS of worker1@" in found[0]["summary"]
+    assert found[0]["summary"].endswith(" is 200, and here it is 7")
 
 
 def test_what_hangs_does_not_keep_the_rest_back(system: LocalStack) -> None:
@@ -473,7 +473,7 @@ def test_what_hangs_does_not_keep_the_rest_back(system: LocalStack) -> None:
         valkey.process.send_signal(signal.SIGCONT)
 
     told = {finding.check: finding for finding in found}
-    assert told["broker"].words == "it gave no answer in time"
+    assert told["broker"].summary == "it gave no answer in time"
     assert told["settings"].level == "green"
 
 

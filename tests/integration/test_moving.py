@@ -70,7 +70,7 @@ def filled(old: Places) -> Places:
         assert isinstance(claimed, Claimed)
         idempotency.record(EVENT, claimed, message_id="m")
     old.client.sadd("feedback:replay:run", "1", "-2")
-    Hold(old.client, by="x").hold("a test", by="me")
+    Hold(old.client, actor="x").hold("a test", actor="me")
     found = check(old.client)
     assert (found.balance.missing, found.balance.uncounted) == (0, 2)
     return old
@@ -114,7 +114,7 @@ def test_everything_goes_and_adds_up(filled: Places, new: Places) -> None:
         new.client.delete("feedback:hold")
         assert idempotency.claim(EVENT, message_id="another") is Seen.DUPLICATE
     assert new.client.smembers("feedback:replay:run") == {b"1", b"-2"}
-    assert new.client.ttl("feedback:words") > 0
+    assert new.client.ttl("feedback:dedup") > 0
 
 
 @pytest.mark.parametrize("cut_at", range(1, 12))

@@ -61,8 +61,10 @@ def test_each_odd_response_counts_by_its_own_status() -> None:
             seen = f"number {number} of seed {SEED}: {b''.join(odd.parts)[:300]!r}"
             assert answer.status == odd.status, f"{answer}; {seen}"
             assert answer.took < timedelta(seconds=8), seen
-            assert "\0" not in answer.words + fingerprint_of(Reason.REJECTED, answer.status, answer.text).summary, seen
-            (answer.words + answer.text).encode()
+            assert "\0" not in answer.summary + fingerprint_of(Reason.REJECTED, answer.status, answer.text).summary, (
+                seen
+            )
+            (answer.summary + answer.text).encode()
     assert server.connections < RESPONSES  # some were kept
 
 

@@ -16,12 +16,12 @@ from tests.support.environment import clean_environment
 from tests.support.places import LONG_FROM_NOW, Places, places_of
 from tests.support.processes import eventually
 from worker.accounting.key_types import WrongKeyType
-from worker.accounting.queue_keys import KEYS
 from worker.accounting.snapshot import take_snapshot
+from worker.broker.keys import KEYS
 from worker.broker.scripts import FETCH, HEARTBEAT
 from worker.dead_letters.replays.queue import say_watching, workers_watch
 from worker.delivery.idempotency import Claimed, IdempotencyStore, Seen
-from worker.operations.doctor.broker import away
+from worker.operations.doctor.broker import broker_unavailable
 from worker.operations.doctor.keys import look_at_keys
 from worker.operations.doctor.queue import look_at_queue
 from worker.runtime.background_step import first_in_period
@@ -40,15 +40,15 @@ Plant = tuple[str, object]
 """A key, and what another program has put into it: text, a hash's fields, a sorted set's members, or a set."""
 
 GOES_ON: list[Plant] = [
-    *[("feedback:words", text) for text in ("abc", "0", "-5", "1.5", "1e300", "inf", "")],
-    ("feedback:words:0", {f"field {number}": "no word" for number in range(200)}),
+    *[("feedback:dedup", text) for text in ("abc", "0", "-5", "1.5", "1e300", "inf", "")],
+    ("feedback:dedup:0", {f"field {number}": "no word" for number in range(200)}),
     ("feedback:counts", {"delivered": "abc"}),
     ("feedback:counts", {"delivered": str(10**20)}),
     ("feedback:counts", {"generation": "9" * 40}),
     (f"feedback:claim:{REQUEST_ID}", "abc"),
     ("feedback:revoked", {b"\xff": INF, "id:x": -INF, "no criterion": 5.0}),
     ("unacked_pulse", {"at": "abc", "grace": "abc"}),
-    ("unacked_holders", {"ghost": INF}),
+    ("unacked_leases", {"ghost": INF}),
     ("unacked_index", {b"\xff": INF}),
     ("feedback:delayed", {"never due": INF}),
     ("feedback:pruned", "abc"),
@@ -59,12 +59,12 @@ GOES_ON: list[Plant] = [
 ]
 
 TOLD: list[tuple[Plant, str, str]] = [
-    (("feedback:words", "abc"), "the key 'feedback:words' is 'abc'", "DEL feedback:words"),
-    (("feedback:words", "0"), "the key 'feedback:words' is '0'", "DEL feedback:words"),
+    (("feedback:dedup", "abc"), "the key 'feedback:dedup' is 'abc'", "DEL feedback:dedup"),
+    (("feedback:dedup", "0"), "the key 'feedback:dedup' is '0'", "DEL feedback:dedup"),
     (("feedback:counts", {"delivered": "abc"}), "the field 'delivered' of the key 'feedback:counts'", "HDEL"),
     (("feedback:counts", {"dead": str(10**20)}), "the field 'dead' of the key 'feedback:counts'", "HDEL"),
-    (("unacked_holders", {"ghost": INF}), "the key 'unacked_holders' has a lease of 'ghost'", "ZADD unacked_holders 1"),
-    (("unacked_holders", {"ghost": 1e300}), "the key 'unacked_holders' has a lease of 'ghost'", "ZADD"),
+    (("unacked_leases", {"ghost": INF}), "the key 'unacked_leases' has a lease of 'ghost'", "ZADD unacked_leases 1"),
+    (("unacked_leases", {"ghost": 1e300}), "the key 'unacked_leases' has a lease of 'ghost'", "ZADD"),
     (("feedback:delayed", {"never due": INF}), "the key 'feedback:delayed' has messages", "ZRANGE 'feedback:delayed'"),
     (("feedback:hold", {"kind": "odd"}), "the key feedback:hold is unreadable", "resume"),
     (("feedback:hold", {"kind": "breaker", "probe_at": "soon"}), "the key feedback:hold is unreadable", "resume"),
@@ -135,9 +135,9 @@ def test_the_doctor_names_the_key_and_the_fix(places: Places, plant: Plant, word
         now = take_snapshot(places.client)
         found += look_at_queue(now, now, horizon=timedelta(days=3))
     except WrongKeyType as error:
-        found.append(away(error, "redis://localhost"))
+        found.append(broker_unavailable(error, "redis://localhost"))
 
-    told = [one for one in found if one.level != "green" and words in one.words]
+    told = [one for one in found if one.level != "green" and words in one.summary]
     assert len(told) == 1, found
     assert fix in told[0].fix
 
@@ -161,23 +161,27 @@ def test_delivered_words_are_found_again_by_counting_their_buckets(places: Place
         claim = idempotency.claim(event, message_id="m")
         assert isinstance(claim, Claimed)
         idempotency.record(event, claim, message_id="m")
-    buckets = places.client.get("feedback:words")
+    buckets = places.client.get("feedback:dedup")
     assert int(buckets or 1) > 1
 
-    places.client.delete("feedback:words") if odd is None else places.client.set("feedback:words", odd)
+    places.client.delete("feedback:dedup") if odd is None else places.client.set("feedback:dedup", odd)
 
     assert {idempotency.claim(event, message_id="m") for event in events} == {Seen.SETTLED}
-    assert places.client.get("feedback:words") == buckets
+    assert places.client.get("feedback:dedup") == buckets
 
 
 def test_a_number_of_buckets_that_is_too_low_is_told(places: Places) -> None:
     """It looks right, and would hide every word in the buckets beyond."""
-    places.client.hset("feedback:words:3", "digest", "word")
-    places.client.set("feedback:words", "3")
+    places.client.hset("feedback:dedup:3", "digest", "word")
+    places.client.set("feedback:dedup", "3")
 
     (told,) = [one for one in look_at_keys(places.client, within=1) if one.level != "green"]
 
-    assert (told.level, told.words[:27], told.fix[:18]) == ("red", "the key 'feedback:words' is", "DEL feedback:words")
+    assert (told.level, told.summary[:27], told.fix[:18]) == (
+        "red",
+        "the key 'feedback:dedup' is",
+        "DEL feedback:dedup",
+    )
 
 
 @pytest.mark.parametrize("odd", [{"at": "abc"}, {"grace": "abc"}, {"grace": 10**15}, {"at": ""}], ids=str)
@@ -188,7 +192,7 @@ def test_what_a_dead_worker_held_comes_back_whatever_the_pulse_says(places: Plac
     places.take(message, "tag-1")
     places.hold("dead", "tag-1", until=1)
     places.client.hset("unacked_pulse", mapping={"at": LONG_FROM_NOW, "grace": 0} | odd)
-    keys = [KEYS.unacked, KEYS.index, KEYS.holders, KEYS.held_prefix + "heir", KEYS.pulse]
+    keys = [KEYS.unacked, KEYS.index, KEYS.leases, KEYS.held_prefix + "heir", KEYS.pulse]
     of_queues = ("", KEYS.sep, KEYS.steps_text, KEYS.held_prefix)
 
     eventually(lambda: HEARTBEAT(places.client, keys, ["heir", 1000, *of_queues])[1], what="it is back")
@@ -199,7 +203,7 @@ def test_what_a_dead_worker_held_comes_back_whatever_the_pulse_says(places: Plac
 def test_a_message_that_is_never_due_does_not_keep_a_worker_busy(places: Places) -> None:
     """When to look again is a moment that can be told, or none."""
     places.client.zadd("feedback:delayed", {"never due": INF})
-    keys = [KEYS.unacked, KEYS.index, KEYS.holders, f"{KEYS.held_prefix}a", "feedback", "feedback:delayed", "", ""]
+    keys = [KEYS.unacked, KEYS.index, KEYS.leases, f"{KEYS.held_prefix}a", "feedback", "feedback:delayed", "", ""]
 
     _, look_again, taken = FETCH(places.client, keys, ["a", 1000, 10, "feedback", "1"])
 

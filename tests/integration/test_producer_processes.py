@@ -44,7 +44,7 @@ def test_a_call_that_gets_no_turn_is_not_sent(broker: RedisServer) -> None:
 
         outcome = attempt(producer)
 
-        producer._pool.give_back(busy)
+        producer._pool.release(busy)
         producer.enqueue(EVENT, timeout=5)
     assert type(outcome.error) is BrokerUnavailable
     assert "all 1 connections to Redis were busy" in str(outcome.error)

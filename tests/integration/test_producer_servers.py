@@ -136,7 +136,7 @@ def test_a_login_that_lacks_a_right_enqueues_nothing(kind: str, rights: str, own
 @both
 @pytest.mark.parametrize("login", ["", ":wr0ng@", "nobody:wr0ng@"])
 def test_a_wrong_login_is_reported_without_the_password(kind: str, login: str, own_client: redis.Redis) -> None:
-    """The operator mends the setting; the log keeps no secret."""
+    """The operator fixes the setting; the log keeps no secret."""
     own_client.config_set("requirepass", "s3cr3t")
 
     with produce(kind, _url(own_client, login), timeout=5) as producer:
@@ -189,4 +189,4 @@ def _fill_pool(producer: Any, size: int) -> None:
     if isinstance(producer, FeedbackProducer):
         taken = [producer._pool.take(time.monotonic() + 5) for _ in range(size)]
         for connection in taken:
-            producer._pool.give_back(connection)
+            producer._pool.release(connection)

@@ -1,4 +1,4 @@
-"""`aquilax-feedback reconcile`, as an operator runs it: its verdict, its exit status, and what it mends."""
+"""`aquilax-feedback reconcile`, as an operator runs it: its verdict, its exit status, and what it fixes."""
 
 from __future__ import annotations
 
@@ -71,22 +71,22 @@ def test_what_adds_up_is_proved_by_the_numbers(places: Places) -> None:
     assert ended.exit_code == 0
     assert ended.stdout.splitlines() == [
         f"balanced: {EQUATION.format(accepted=3, written_off=0, queued=3)}; nothing lost",
-        "dead letters: 0 buried, 0 of these in the table; in all 0 dead, 0 replaying, 0 delivered, 0 discarded",
+        "dead letters: 0 inserted, 0 of these in the table; in all 0 dead, 0 replaying, 0 delivered, 0 discarded",
     ]
 
 
 @pytest.mark.usefixtures("table")
 def test_a_message_that_is_nowhere_is_missing_until_it_is_written_off(places: Places) -> None:
-    """The run that mends it still says that something was wrong; the next one says that all is in order."""
+    """The run that fixes it still says that something was wrong; the next one says that all is in order."""
     places.enqueue(3)
     places.client.rpop("feedback")
 
-    found, mended, again = _reconcile(), _reconcile("--repair"), _reconcile("--repair")
+    found, fixed, again = _reconcile(), _reconcile("--repair"), _reconcile("--repair")
 
-    assert (found.exit_code, mended.exit_code, again.exit_code) == (1, 1, 0)
+    assert (found.exit_code, fixed.exit_code, again.exit_code) == (1, 1, 0)
     classification = f"does not balance: {EQUATION.format(accepted=3, written_off=0, queued=2)} + 1 missing"
-    assert found.stdout.splitlines()[0] == mended.stdout.splitlines()[0] == classification
-    assert mended.stdout.splitlines()[-2:] == [
+    assert found.stdout.splitlines()[0] == fixed.stdout.splitlines()[0] == classification
+    assert fixed.stdout.splitlines()[-2:] == [
         "repaired: wrote off missing messages: 1",
         "run it again to see that everything is in order",
     ]
@@ -112,9 +112,9 @@ def test_every_fault_in_redis_is_named_and_mended(places: Places) -> None:
         f"  tag-1, request_id {request_id_of(message)}",
         "under no lease, and unreadable (--repair returns them): 1",
         "  tag-2",
-        "in the index, but not in hand (--repair drops them): 1",
+        "in the index, but not in flight (--repair drops them): 1",
         "  tag-3",
-        "held, but not in hand (--repair drops them): 1",
+        "held, but not in flight (--repair drops them): 1",
         "  tag-4, held by host:1:a",
     ]
     assert record["balances"] is True
@@ -125,7 +125,7 @@ def test_every_fault_in_redis_is_named_and_mended(places: Places) -> None:
     assert len(record["repaired"]) == 4
     after = _reconcile()
     assert after.exit_code == 0
-    assert "no messages in the queue, which a worker will bury as invalid: 1" in after.stdout.splitlines()
+    assert "no messages in the queue, which a worker will dead-letter as invalid: 1" in after.stdout.splitlines()
 
 
 @pytest.mark.usefixtures("table")
@@ -175,7 +175,7 @@ def test_a_dead_letter_that_is_gone_from_the_table_is_missed(places: Places, tab
 
     assert record["status"] == 1
     assert record["dead_letters"] == {
-        "buried": 2,
+        "inserted": 2,
         "rows": 1,
         "pruned": 0,
         "missing": 1,
@@ -189,7 +189,7 @@ def test_a_dead_letter_that_is_gone_from_the_table_is_missed(places: Places, tab
 
 
 def test_a_dead_letter_that_was_pruned_is_not_missed(places: Places, table: DeadLetterStore) -> None:
-    """It was buried, counted, delivered after all, and forgotten; what somebody deletes is missed all the same."""
+    """It was inserted, counted, delivered after all, and forgotten; what somebody deletes is missed all the same."""
     first, second = (_bury(places, table, message_id) for message_id in ("tag-1", "tag-2"))
     settle(table, first, State.DELIVERED)
     assert prune(table.engine, datetime.now(UTC)).dead_letters == 1
@@ -197,7 +197,7 @@ def test_a_dead_letter_that_was_pruned_is_not_missed(places: Places, table: Dead
     ended, record = _reconcile(), _record()
 
     assert (ended.exit_code, record["dead_letters"]["pruned"], record["dead_letters"]["missing"]) == (0, 1, 0)
-    assert "dead letters: 2 buried, 1 of these in the table and 1 pruned; in all 1 dead, " in ended.stdout
+    assert "dead letters: 2 inserted, 1 of these in the table and 1 pruned; in all 1 dead, " in ended.stdout
     with table.engine.begin() as connection:
         connection.execute(delete(DeadLetter).where(DeadLetter.id == second))
     assert _record()["dead_letters"]["missing"] == 1
@@ -217,7 +217,7 @@ def test_a_burial_that_is_about_to_be_counted_is_not_accused(places: Places, tab
 
     assert ended.exit_code == 0
     assert ended.stdout.splitlines()[1:] == [
-        "dead letters: 1 buried, 1 of these in the table; in all 2 dead, 0 replaying, 0 delivered, 0 discarded"
+        "dead letters: 1 inserted, 1 of these in the table; in all 2 dead, 0 replaying, 0 delivered, 0 discarded"
     ]
 
 
@@ -250,12 +250,12 @@ def test_a_replay_that_is_nowhere_is_named_and_its_row_dead_again(places: Places
     row_id = _bury(places, table)
     _replaying(table, row_id)
 
-    found, mended, again = _reconcile(), _reconcile("--repair"), _reconcile()
+    found, fixed, again = _reconcile(), _reconcile("--repair"), _reconcile()
 
-    assert (found.exit_code, mended.exit_code, again.exit_code) == (1, 1, 0)
+    assert (found.exit_code, fixed.exit_code, again.exit_code) == (1, 1, 0)
     named = ["dead letters whose replay is nowhere (--repair puts them back to dead): 1", f"  {row_id}"]
     assert found.stdout.splitlines()[-2:] == named
-    assert f"repaired: put dead letter {row_id} back to dead: its replay was nowhere to be found" in mended.stdout
+    assert f"repaired: put dead letter {row_id} back to dead: its replay was nowhere to be found" in fixed.stdout
     assert row_of(table, row_id).state is State.DEAD
 
 
@@ -325,7 +325,7 @@ def test_without_redis_nothing_can_be_told(monkeypatch: pytest.MonkeyPatch) -> N
 
 @pytest.mark.usefixtures("table")
 def test_what_redis_refuses_to_mend_is_said(places: Places) -> None:
-    """Its memory is full: what was found stays found, and nothing is claimed to be mended."""
+    """Its memory is full: what was found stays found, and nothing is claimed to be fixed."""
     places.enqueue(2)
     places.client.rpop("feedback")
     with _full(places):
@@ -349,7 +349,7 @@ def _full(places: Places) -> Iterator[None]:
 
 
 def test_what_the_database_refuses_to_mend_is_said(places: Places, table: DeadLetterStore) -> None:
-    """It is a replica that is read-only, say; what Redis needed is mended all the same."""
+    """It is a replica that is read-only, say; what Redis needed is fixed all the same."""
     places.enqueue()
     places.client.delete("feedback")
     row_id = _bury(places, table)

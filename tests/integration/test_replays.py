@@ -23,8 +23,8 @@ from tests.support.burials import (
     settle,
 )
 from tests.support.plans import EVERYTHING, LEASE, Steps
-from worker.accounting.queue_keys import KEYS
 from worker.accounting.table_counts import put_back_to_dead, replaying
+from worker.broker.keys import KEYS
 from worker.database.audit_log import actions
 from worker.database.models import DeadLetter, State
 from worker.database.replay_models import ReplayState, RowState
@@ -178,7 +178,7 @@ def test_a_preview_says_what_a_plan_would_do_and_changes_nothing(steps: Steps) -
     found = preview(steps.store.engine, EVERYTHING, rate=2)
 
     assert (found.rows, found.invalid, found.elsewhere, found.duration) == (3, 1, 1, timedelta(seconds=1.5))
-    assert [(count.words, count.rows) for count in found.by_cause] == [
+    assert [(count.summary, count.rows) for count in found.by_cause] == [
         ("rejected 404: Request ID not found", 2),
         ("rejected 400: bad", 1),
     ]
@@ -368,7 +368,7 @@ def test_the_rest_waits_for_the_canaries(steps: Steps) -> None:
 
 
 def test_there_is_a_canary_for_each_cause(steps: Steps) -> None:
-    """As far as they suffice: what is mended for one cause may not be for another."""
+    """As far as they suffice: what is fixed for one cause may not be for another."""
     ids = [*_bury(steps.store, 3), *_bury(steps.store, 2, http_status=400, response_body="bad")]
     plan = steps.plan(canary=2)
 
@@ -403,7 +403,7 @@ def test_a_canary_that_dies_again_stops_the_plan(steps: Steps, answer: str, comm
 
 
 def test_canaries_that_prove_nothing_are_followed_by_others(steps: Steps) -> None:
-    """Where each was discarded meanwhile, nobody knows whether the cause is mended."""
+    """Where each was discarded meanwhile, nobody knows whether the cause is fixed."""
     ids = _bury(steps.store, 4)
     plan = steps.plan(canary=1)
     discard(steps.store.engine, replayable(Selection(ids=(ids[0],))), comment="x", actor="test")
@@ -569,12 +569,12 @@ def test_who_did_what_and_why_is_written_down(steps: Steps) -> None:
     """With the plan it was done to; the latest first, page by page."""
     _bury(steps.store, 2)
     engine = steps.store.engine
-    plan = create(engine, Selection(orgs=("org-1",)), actor="ann", comment="mended", rate=5, canary=1)
+    plan = create(engine, Selection(orgs=("org-1",)), actor="ann", comment="fixed", rate=5, canary=1)
     pause(engine, plan.id, actor="bob", comment="lunch")
 
     paused, created = actions(engine, target=f"replay {plan.id}")
 
-    assert (created.actor, created.action, created.comment) == ("ann", "replay.create", "mended")
+    assert (created.actor, created.action, created.comment) == ("ann", "replay.create", "fixed")
     assert created.details == {"rows": 2, "rate": 5, "canary": 1, "selection": {"orgs": ["org-1"]}}
     assert (paused.actor, paused.action, paused.comment) == ("bob", "replay.pause", "lunch")
     assert actions(engine, limit=1) == [paused]

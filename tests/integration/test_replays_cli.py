@@ -48,7 +48,7 @@ def _say(*arguments: object) -> Result:
 def _plan(steps: Steps, number: int = 3) -> int:
     for _ in range(number):
         add(steps.store, a_burial())
-    made = create(steps.store.engine, Selection(orgs=("org-1",)), actor="ann", comment="key mended", rate=2, canary=1)
+    made = create(steps.store.engine, Selection(orgs=("org-1",)), actor="ann", comment="key fixed", rate=2, canary=1)
     return made.id
 
 
@@ -61,14 +61,14 @@ def test_replays_are_listed(steps: Steps) -> None:
     head, newest, oldest = (line.split("\t") for line in _say("replays", "list").stdout.splitlines())
 
     assert head == ["id", "created (UTC)", "state", "actor", "comment", "outcome"]
-    assert (newest[0], newest[2], newest[3], newest[4]) == (str(second), "planned", "ann", "key mended")
+    assert (newest[0], newest[2], newest[3], newest[4]) == (str(second), "planned", "ann", "key fixed")
     assert (oldest[0], oldest[2], oldest[5]) == (str(first), "cancelled", "enqueued 0 of 3")
     assert [plan["id"] for plan in json.loads(_say("replays", "list", "--active", "--json").stdout)] == [second]
 
 
 def _stop(steps: Steps, plan: int, *, dead: int) -> None:
     """As if a canary had died again, of something else."""
-    changed = fingerprint_of(Reason.EXHAUSTED, 503, "Away")
+    changed = fingerprint_of(Reason.EXHAUSTED, 503, "SourceUnavailable")
     with steps.store.engine.begin() as connection:
         row = (ReplayRow.replay_id == plan, ReplayRow.dead_letter_id == dead)
         connection.execute(update(ReplayRow).where(*row).values(state=RowState.DEAD))
@@ -86,10 +86,10 @@ def test_a_stopped_replay_says_of_what_its_rows_died_and_offers_the_rest(steps: 
     shown = _say("replays", "show", plan).stdout
     told = json.loads(_say("replays", "show", plan, "--json").stdout)
 
-    assert "died again:         1 of exhausted 503: Away, 1 of them of another cause before" in shown
+    assert "died again:         1 of exhausted 503: SourceUnavailable, 1 of them of another cause before" in shown
     assert f"`aquilax-feedback dead-letters replay --rest-of {plan}`" in shown
     assert (told["died_of"][0]["summary"], told["died_of"][0]["rows"], told["left_dead"]) == (
-        "exhausted 503: Away",
+        "exhausted 503: SourceUnavailable",
         1,
         2,
     )
@@ -114,7 +114,7 @@ def test_one_replay_is_shown_whole(steps: Steps) -> None:
         "rate:               2 a second",
         "canary:             1",
         "actor:              ann",
-        "comment:            key mended",
+        "comment:            key fixed",
     ):
         assert line in shown
     assert "pause by bob: lunch" in shown

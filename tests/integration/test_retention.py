@@ -13,11 +13,12 @@ from sqlalchemy import update
 
 from tests.support.burials import a_burial, add, rows_of
 from tests.support.processes import eventually
+from worker.clients.redis.keys import PRUNED
 from worker.database.models import DeadLetter, State
 from worker.database.schema import upgrade
 from worker.dead_letters.store import DeadLetterStore
 from worker.runtime import pruner as retention
-from worker.runtime.pruner import PRUNED, Pruner
+from worker.runtime.pruner import Pruner
 from worker.sandbox.stack import free_port
 from worker.settings import Settings, load_settings
 

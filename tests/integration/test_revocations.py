@@ -14,8 +14,9 @@ from tests.integration.broker.consumers import Worker
 from tests.support.burials import an_event
 from tests.support.places import foreign_message
 from tests.support.processes import eventually
-from worker.accounting.queue_keys import KEYS
-from worker.delivery.revocations import REVOKED, Revocations, criteria_of_ids, criteria_of_stamps
+from worker.broker.keys import KEYS
+from worker.clients.redis.keys import REVOKED
+from worker.delivery.revocations import Revocations, criteria_of_ids, criteria_of_stamps
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator

@@ -267,7 +267,7 @@ def test_latency_is_waited(local: RunningSandbox) -> None:
 
 
 def test_what_is_asked_for_meanwhile_changes_no_answer_that_waits(local: RunningSandbox) -> None:
-    """A 503 that was decided with a Retry-After has it, though all is mended before it is given."""
+    """A 503 that was decided with a Retry-After has it, though all is fixed before it is given."""
     local.client.behave(error_rates={"503": 1}, retry_after=7, latency=1)
 
     with connected(local) as connection:
@@ -333,10 +333,10 @@ def test_flags_are_its_behaviour_from_the_start_and_after_a_reset(tmp_path: Path
     with running_sandbox(tmp_path, "--error-rate", "418=1", "--outage-for", "0", "--forbidden-org", "x") as sandbox:
         at_start = send(sandbox).status_code
         sandbox.client.fix()
-        mended = send(sandbox).status_code
+        fixed = send(sandbox).status_code
         sandbox.client.reset()
 
-        assert (at_start, mended, send(sandbox).status_code) == (418, 200, 418)
+        assert (at_start, fixed, send(sandbox).status_code) == (418, 200, 418)
         assert sandbox.client.behaviour().forbidden_orgs == {"x"}
 
 

@@ -300,4 +300,4 @@ def test_the_transport_follows_the_master(binary: str, tmp_path: Path) -> None:
 def _fill_pool(producer: Any, size: int) -> None:
     taken = [producer._pool.take(time.monotonic() + 10) for _ in range(size)]
     for connection in taken:
-        producer._pool.give_back(connection)
+        producer._pool.release(connection)

@@ -107,7 +107,7 @@ def test_a_neighbour_that_takes_feedback_is_red_and_the_advice_stops_it(stack: L
         stopped = _celery(stack, _advice(found["foreign worker"]))
 
         assert found.keys() == {"foreign worker"}
-        assert (found["foreign worker"].level, NEIGHBOUR in found["foreign worker"].words) == ("red", True)
+        assert (found["foreign worker"].level, NEIGHBOUR in found["foreign worker"].summary) == ("red", True)
         assert NEIGHBOUR in stopped
         assert "Canceling queue feedback" in neighbour.output()
         assert _wrong() == {}
@@ -120,7 +120,7 @@ def test_advice_for_a_worker_of_ours_reaches_that_one_alone(stack: LocalStack, t
         found = _wrong()
         _celery(stack, _advice(found["workers"]))
 
-        assert (found["workers"].level, found["workers"].words) == ("red", f"{OURS} do not consume feedback")
+        assert (found["workers"].level, found["workers"].summary) == ("red", f"{OURS} do not consume feedback")
         assert _wrong() == {}
         assert "feedback" not in neighbour.output()
 
@@ -142,14 +142,14 @@ def test_a_second_worker_of_one_name_is_told(stack: LocalStack) -> None:
         stack.stop(second)
 
     assert {check: finding.level.value for check, finding in found.items()} == {"workers' names": "yellow"}
-    assert f"2 are called {OURS}" in found["workers' names"].words
+    assert f"2 are called {OURS}" in found["workers' names"].summary
 
 
 def test_a_worker_that_is_started_again_says_at_most_that_it_may_be_so(stack: LocalStack) -> None:
     """One that was killed leaves a lease of the same name: its successor starts all the same."""
     killed = stack.start_worker("third", ["-n", "third@chat"])
     with redis.Redis.from_url(stack.environment["FEEDBACK_BROKER_URL"]) as client:
-        eventually(lambda: any(b"third@chat" in name for name in client.zrange("unacked_holders", 0, -1)))
+        eventually(lambda: any(b"third@chat" in name for name in client.zrange("unacked_leases", 0, -1)))
     stack.kill(killed)
     again = stack.start_worker("third", ["-n", "third@chat"])
 

@@ -59,7 +59,7 @@ def _words(ended: Result) -> dict[str, str]:
 def test_no_text_of_others_turns_a_line_round(places: Places, command: str) -> None:
     """The reason of a hold, and the name of a list, are foreign texts, whatever wrote them."""
     hidden = "x\u202eeurt\u2066\x1b[2J"
-    places.client.hset("feedback:hold", mapping={"kind": "operator", "reason": hidden, "by": hidden, "since": 1})
+    places.client.hset("feedback:hold", mapping={"kind": "operator", "comment": hidden, "actor": hidden, "since": 1})
     places.client.lpush(f"feedback{hidden}3", foreign_message())
 
     printed = CliRunner().invoke(main, [command]).output
@@ -142,7 +142,7 @@ def test_workers_that_are_all_dead_are_none(places: Places) -> None:
 
 
 def test_two_leases_of_one_process_are_one_worker(places: Places) -> None:
-    """It connected anew; that is what was in hand before is seen to its end by the lease of before."""
+    """It connected anew; that is what was in flight before is seen to its end by the lease of before."""
     for name in ("host:1:a.1:w1@host", "host:1:a.2:w1@host", "host:1:b.1:w2@host"):
         places.hold(name)
 
@@ -195,7 +195,7 @@ def test_an_empty_system_is_told_in_words(places: Places) -> None:
         ),
         ({"probe_at": 1}, "401 Unauthorized (locked_out), for 2 h, by host:1, 0 probes, the next one now"),
         (
-            {"kind": "operator", "reason": "key rotation\x1b[2J"},
+            {"kind": "operator", "comment": "key rotation\x1b[2J"},
             "key rotation [2J (operator), for 2 h, by host:1, no probes: `aquilax-feedback resume` ends it",
         ),
     ],
@@ -203,13 +203,13 @@ def test_an_empty_system_is_told_in_words(places: Places) -> None:
 def test_a_hold_says_why_and_when_it_may_end(places: Places, changes: dict[str, Any], words: str) -> None:
     """It is why nothing goes on."""
     since = round((datetime.now(UTC) - timedelta(hours=2, seconds=5)).timestamp() * 1000)
-    begun: dict[str, Any] = {"kind": "locked_out", "reason": "401 Unauthorized", "since": since, "probes": 0}
-    places.client.hset("feedback:hold", mapping=begun | {"by": "host:1"} | changes)
+    begun: dict[str, Any] = {"kind": "locked_out", "comment": "401 Unauthorized", "since": since, "probes": 0}
+    places.client.hset("feedback:hold", mapping=begun | {"actor": "host:1"} | changes)
     places.enqueue()
 
     assert _words(_status())["hold"].startswith(words)
     hold = _record()["hold"]
-    assert set(hold) == {"kind", "reason", "since", "by", "probes", "probe_at"}
+    assert set(hold) == {"kind", "comment", "since", "actor", "probes", "probe_at"}
     assert datetime.fromisoformat(hold["since"]) == datetime.fromtimestamp(since / 1000, UTC)
 
 
@@ -241,7 +241,7 @@ def test_without_redis_the_status_is_1_and_the_table_is_still_told(
 
     assert (ended.exit_code, as_json.exit_code) == (1, 1)
     words = _words(ended)
-    assert words["redis"].startswith(f"away: FEEDBACK_BROKER_URL is redis://:***@127.0.0.1:{port}/0: ")
+    assert words["redis"].startswith(f"unavailable: FEEDBACK_BROKER_URL is redis://:***@127.0.0.1:{port}/0: ")
     assert words["dead letters"] == "1 dead, 0 replaying, 0 delivered, 0 discarded"
     record = json.loads(as_json.stdout)
     known = {name for name, value in record.items() if value is not None}
@@ -312,11 +312,11 @@ def test_watching_goes_on_when_redis_comes_back(tmp_path: Path) -> None:
     command = [VALKEY, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(tmp_path)]
 
     with _watching(tmp_path, "--json", FEEDBACK_BROKER_URL=f"redis://127.0.0.1:{port}/0") as watch:
-        eventually(lambda: watch.records() and not watch.records()[-1]["redis"]["up"], what="Redis is away")
+        eventually(lambda: watch.records() and not watch.records()[-1]["redis"]["up"], what="Redis is unavailable")
         for _ in range(2):
             with running(command, log=tmp_path / "valkey.log"):
                 eventually(lambda: watch.records()[-1]["redis"]["up"], what="Redis is back")
-            eventually(lambda: not watch.records()[-1]["redis"]["up"], what="Redis is away again")
+            eventually(lambda: not watch.records()[-1]["redis"]["up"], what="Redis is unavailable again")
 
 
 def test_watching_prints_one_screen_after_the_other(places: Places, tmp_path: Path) -> None:

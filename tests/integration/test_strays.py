@@ -81,7 +81,7 @@ def test_feedback_in_another_list_is_found_and_moved(
     assert report.is_wrong
     [_, finding] = look_at_keys(client, within=10)
     assert (finding.check, finding.level) == ("stray feedback", Level.RED)
-    assert setting in finding.words
+    assert setting in finding.summary
     assert list(repair_redis(client, report)) == [f"moved to the queue from the list {name!r}: 3"]
     assert not find_strays(client, within=10).lists
     found = check(client)
@@ -115,7 +115,7 @@ def test_a_key_of_another_type_is_named(client: redis.Redis) -> None:
     [wrong] = find_wrong_types(client)
     [finding, _] = look_at_keys(client, within=10)
 
-    assert wrong.words == (
+    assert wrong.summary == (
         "the key '_kombu.binding.feedback' is a zset, and a set is expected there; celery-redis-plus does that, which "
         "shares this Redis then"
     )
@@ -132,7 +132,7 @@ def test_a_count_that_is_no_number_is_named(broker: RedisServer, client: redis.R
         check(places.client)
 
 
-@pytest.mark.parametrize("key", ["feedback", "unacked", "feedback:counts", "feedback:delayed", "unacked_holders"])
+@pytest.mark.parametrize("key", ["feedback", "unacked", "feedback:counts", "feedback:delayed", "unacked_leases"])
 def test_what_asks_redis_says_which_key_it_is(broker: RedisServer, client: redis.Redis, key: str) -> None:
     """`status`, `reconcile`, the doctor and the pages all take a snapshot."""
     client.set(key, "x")

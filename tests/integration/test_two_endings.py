@@ -90,7 +90,7 @@ class Scene:
         return DeliveryService(
             aquilax=cast("AquilaX", FakeAquilaX(list(answers))),
             idempotency=IdempotencyStore(self.places.client, ttl=timedelta(days=7), lease=timedelta(seconds=40)),
-            hold=Hold(self.places.client, by="worker"),
+            hold=Hold(self.places.client, actor="worker"),
             dead_letters=store,
             policy=POLICY,
             now=lambda: NOON,

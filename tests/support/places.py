@@ -74,7 +74,7 @@ class Places:
 
     def hold(self, holder: str, *tags: str, until: int = LONG_FROM_NOW) -> None:
         """Let a worker hold messages, or say that it does."""
-        self.client.zadd("unacked_holders", {holder: until})
+        self.client.zadd("unacked_leases", {holder: until})
         if tags:
             self.client.sadd(f"unacked_held:{holder}", *tags)
 

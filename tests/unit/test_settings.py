@@ -217,7 +217,7 @@ def test_a_wrong_value_is_refused_with_its_name_and_the_fix(
 
 
 def test_every_wrong_value_is_named_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nobody mends one setting per start."""
+    """Nobody fixes one setting per start."""
     said = complaint(monkeypatch, FEEDBACK_RETRY_CAP="soon", FEEDBACK_CONCURRENCY="x", AQUILAX_BASE_URL="http://a.b")
 
     assert {line.partition(":")[0] for line in said.splitlines()} == {

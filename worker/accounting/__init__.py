@@ -1,7 +1,7 @@
 """The accounts: where every message is or how it ended, and whether that adds up."""
 
 from worker.accounting.balance import Balance
-from worker.accounting.queue_keys import KEYS
 from worker.accounting.snapshot import LeaseHolder, Snapshot, take_snapshot
+from worker.broker.keys import KEYS
 
 __all__ = ["KEYS", "Balance", "LeaseHolder", "Snapshot", "take_snapshot"]

@@ -6,17 +6,20 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
+from worker.clients.redis.keys import CountField
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 __all__ = ["ENDS", "PLACES", "Balance"]
 
-ENDS: Final = ("delivered", "duplicate", "stale", "dead", "revoked", "purged", "written_off")
+_NO_ENDS: Final = {CountField.ACCEPTED, CountField.RETRIED, CountField.SNOOZED, CountField.DEAD_LETTERS_INSERTED}
+ENDS: Final = tuple(field.value for field in CountField if field not in _NO_ENDS)
 """The counts of messages that have ended; each message is counted in one of them, in the step in which it ends."""
 
 PLACES: Final = ("queued", "in_flight", "scheduled")
 
-_WORDS: Final[Mapping[str, str]] = MappingProxyType({"uncounted": "not counted yet"})
+_LABELS: Final[Mapping[str, str]] = MappingProxyType({"uncounted": "not counted yet"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,7 +44,7 @@ class Balance:
     @property
     def accepted(self) -> int:
         """How many messages there have been, as far as they are counted."""
-        return self.counts.get("accepted", 0)
+        return self.counts.get(CountField.ACCEPTED, 0)
 
     @property
     def ended(self) -> int:
@@ -60,22 +63,22 @@ class Balance:
         return {"accepted": self.accepted, "uncounted": self.uncounted, **ends, **places, "missing": self.missing}
 
     def equation(self) -> str:
-        """Return the equation in words, on one line."""
+        """Return the equation on one line."""
         if self.missing > 0:
             return f"{self.sides()} + {self.missing:,} missing"
         return f"{self.sides()} - {-self.missing:,} surplus" if self.missing < 0 else self.sides()
 
-    def sides(self, words: Mapping[str, str] = _WORDS, *, brief: bool = False) -> str:
-        """Return the equation in words, without what is missing or too much.
+    def sides(self, labels: Mapping[str, str] = _LABELS, *, brief: bool = False) -> str:
+        """Return the equation as text, without what is missing or too much.
 
         Args:
-            words: What some of the numbers are called, by their names in `to_record`.
+            labels: What some of the numbers are called, by their names in `to_record`.
             brief: Whether to leave out what there is none of.
         """
         record = self.to_record()
 
         def say(name: str) -> str:
-            return f"{record[name]:,} {words.get(name, name.replace('_', ' '))}"
+            return f"{record[name]:,} {labels.get(name, name.replace('_', ' '))}"
 
         left = ["accepted", *(["uncounted"] if self.uncounted else [])]
         right = [name for name in (*ENDS, *PLACES) if record[name] or not brief]

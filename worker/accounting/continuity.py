@@ -11,10 +11,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
-from producer.message import QUEUE
 from worker.accounting.balance import ENDS
-from worker.accounting.queue_keys import KEYS
 from worker.accounting.snapshot import take_snapshot
+from worker.clients.redis.keys import COUNTS, HOLD, CountField
 from worker.clients.redis.scripts import Script, lua
 from worker.database.redis_generations import (
     HandHold,
@@ -25,7 +24,7 @@ from worker.database.redis_generations import (
     record_totals,
     recorded_generations,
 )
-from worker.delivery.hold import HOLD, HoldKind
+from worker.delivery.hold import HoldKind
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -37,7 +36,7 @@ if TYPE_CHECKING:
     from worker.accounting.balance import Balance
     from worker.accounting.snapshot import Snapshot
 
-__all__ = ["MOVING", "Continuity", "Kind", "accept", "look_at_continuity", "record"]
+__all__ = ["MOVING_FIELD", "Continuity", "Kind", "accept", "look_at_continuity", "record"]
 
 _IDENTIFY: Final = Script(lua("worker.accounting", "identify"))
 _CARRY: Final = Script(lua("worker.accounting", "carry"))
@@ -45,12 +44,14 @@ _HOLD_AGAIN: Final = Script(lua("worker.accounting", "hold_again"))
 
 _GENERATION: Final = "generation"
 _HOLD_CHANGES: Final = "hold_changes"
-_ONLY_RISE: Final = ("accepted", *ENDS)
+_ACCEPTED: Final = CountField.ACCEPTED.value
+_WRITTEN_OFF: Final = CountField.WRITTEN_OFF.value
+_ONLY_RISE: Final = (_ACCEPTED, *ENDS)
 _CARRIED_FROM: Final = "carried_from"
-MOVING: Final = "moving"
+MOVING_FIELD: Final = "moving"
 """A field of the counts, in both Redises, while `worker.accounting.relocation` copies one to the other."""
 
-_NO_TOTALS: Final = frozenset({_GENERATION, _HOLD_CHANGES, "carried", MOVING})
+_NO_TOTALS: Final = frozenset({_GENERATION, _HOLD_CHANGES, "carried", MOVING_FIELD})
 
 
 class Kind(StrEnum):
@@ -100,7 +101,7 @@ class Continuity:
         there = max(-self.now.balance.missing, 0) if self.kind is Kind.NEW else self.now.waiting
         return max(self.known.waiting - there, 0)
 
-    def words(self) -> str:
+    def summary(self) -> str:
         """Say what was lost; '' if nothing was."""
         if self.known is None or not self.is_lost:
             return ""
@@ -108,7 +109,7 @@ class Continuity:
         but = ", unless some of them ended around the loss" if self.missing else ""
         return (
             f"Redis {what}: it is not the one that was last seen at {self.known.at:%Y-%m-%d %H:%M:%S} UTC with "
-            f"{self.known.totals.get('accepted', 0):,} accepted and {self.known.waiting:,} waiting; "
+            f"{self.known.totals.get(_ACCEPTED, 0):,} accepted and {self.known.waiting:,} waiting; "
             f"missing since then: {self.missing:,} at least{but}"
         )
 
@@ -133,7 +134,7 @@ def _judge(now: Snapshot, known: Sequence[Recorded], said: Sequence[HandHold]) -
     this = next((one for one in known if one.generation == generation), None)
     later = None if this is None else _carried_on(this, known)
     hold = next((one for one in said if one.generation == generation), None)
-    if MOVING in now.counts:
+    if MOVING_FIELD in now.counts:
         return Continuity(kind=Kind.MOVING, now=now, known=this)
     if later is not None:
         kind, before = Kind.OLDER, later
@@ -180,7 +181,7 @@ def record(client: redis.Redis, engine: Engine) -> Continuity:
         record_totals(engine, _seen(found.now))
     if (lost := found.lost_hold) is not None:
         arguments = [lost.comment, lost.actor, lost.change_number, _milliseconds(lost.since)]
-        _HOLD_AGAIN(client, [HOLD, KEYS.counts_of(QUEUE)], arguments)
+        _HOLD_AGAIN(client, [HOLD, COUNTS], arguments)
         record_hand_hold(engine, _hold_of(take_snapshot(client)))
     elif _HOLD_CHANGES in found.now.counts:
         record_hand_hold(engine, _hold_of(found.now))
@@ -188,7 +189,7 @@ def record(client: redis.Redis, engine: Engine) -> Continuity:
 
 
 def _identify(client: redis.Redis) -> None:
-    _IDENTIFY(client, [KEYS.counts_of(QUEUE)], [secrets.randbelow(2**53)])
+    _IDENTIFY(client, [COUNTS], [secrets.randbelow(2**53)])
 
 
 def _seen(now: Snapshot) -> Recorded:
@@ -203,8 +204,8 @@ def _hold_of(now: Snapshot) -> HandHold:
         generation=str(now.counts[_GENERATION]),
         change_number=now.counts[_HOLD_CHANGES],
         held=hold is not None,
-        comment="" if hold is None else hold.reason,
-        actor="" if hold is None else hold.by,
+        comment="" if hold is None else hold.comment,
+        actor="" if hold is None else hold.actor,
         since=now.at if hold is None or hold.since is None else hold.since,
     )
 
@@ -231,7 +232,7 @@ def accept(client: redis.Redis, engine: Engine, found: Continuity, balance: Bala
     loss = _milliseconds(found.known.at)
     source = found.known.generation if found.kind is Kind.NEW else ""
     arguments = [loss, source, *(part for item in more.items() for part in item)]
-    carried = bool(_CARRY(client, [KEYS.counts_of(QUEUE)], arguments))
+    carried = bool(_CARRY(client, [COUNTS], arguments))
     if found.kind is Kind.OLDER:
         forget_generations(engine)
     record_totals(engine, _seen(take_snapshot(client)))
@@ -245,25 +246,26 @@ def _milliseconds(at: datetime) -> int:
 def _totals_of(known: Recorded, uncounted: int) -> dict[str, int]:
     """Return what was counted, with foreign messages that no worker had counted yet, and that are not there now."""
     before = {name: number for name, number in known.totals.items() if name != _CARRIED_FROM}
-    not_ended = before.get("accepted", 0) - sum(before.get(end, 0) for end in ENDS)
-    return {**before, "accepted": before.get("accepted", 0) + max(known.waiting - not_ended - uncounted, 0)}
+    not_ended = before.get(_ACCEPTED, 0) - sum(before.get(end, 0) for end in ENDS)
+    return before | {_ACCEPTED: before.get(_ACCEPTED, 0) + max(known.waiting - not_ended - uncounted, 0)}
 
 
 def _added(before: Mapping[str, int], missing: int) -> tuple[dict[str, int], int]:
     """What was counted before is added to what was counted since; what waited is gone, unless it is the surplus."""
-    waited = before.get("accepted", 0) - sum(before.get(end, 0) for end in ENDS)
+    waited = before.get(_ACCEPTED, 0) - sum(before.get(end, 0) for end in ENDS)
     gone = waited + missing
     written_off = max(gone, 0)
-    accepted = before.get("accepted", 0) + max(-gone, 0)
-    return {**before, "accepted": accepted, "written_off": before.get("written_off", 0) + written_off}, written_off
+    accepted = before.get(_ACCEPTED, 0) + max(-gone, 0)
+    given_up = before.get(_WRITTEN_OFF, 0) + written_off
+    return {**before, _ACCEPTED: accepted, _WRITTEN_OFF: given_up}, written_off
 
 
 def _raised(before: Mapping[str, int], now: Snapshot, missing: int) -> tuple[dict[str, int], int]:
     """No count of the copy stays lower than it was; what it has waiting is there."""
-    after = {name: max(number, now.counts.get(name, 0)) for name, number in before.items() if name != "accepted"}
+    after = {name: max(number, now.counts.get(name, 0)) for name, number in before.items() if name != _ACCEPTED}
     there = now.balance.accepted - now.balance.ended - missing
     there += sum(after.get(end, now.counts.get(end, 0)) for end in ENDS)
-    after["accepted"] = max(before.get("accepted", 0), there)
-    written_off = after["accepted"] - there
-    after["written_off"] = after.get("written_off", 0) + written_off
+    after[_ACCEPTED] = max(before.get(_ACCEPTED, 0), there)
+    written_off = after[_ACCEPTED] - there
+    after[_WRITTEN_OFF] = after.get(_WRITTEN_OFF, 0) + written_off
     return {name: number - now.counts.get(name, 0) for name, number in after.items()}, written_off

@@ -111,7 +111,7 @@ def reconcile_record(
     Args:
         report: What was found; None if Redis is unavailable.
         redis_problem: Why Redis could not be read, or repaired; '' if it could.
-        repaired: What was repaired, in words.
+        repaired: What was repaired, as text.
         status: The exit status.
     """
     ends = {"status": status, "redis": _server(redis_problem), "repaired": list(repaired)}
@@ -158,7 +158,7 @@ def _table(report: Report) -> dict[str, Any] | None:
     if table is None:
         return None
     return {
-        "buried": report.buried,
+        "inserted": report.inserted,
         "rows": report.rows,
         "pruned": table.pruned,
         "missing": report.rows_missing,
@@ -190,7 +190,7 @@ def _workers(snapshot: Snapshot) -> dict[str, Any]:
         "alive": snapshot.workers,
         "dead": len(snapshot.dead),
         "held_by_dead": sum(holder.holds for holder in snapshot.dead),
-        "problem": None if problem is None else problem.words,
+        "problem": None if problem is None else problem.summary,
         "fix": None if problem is None else problem.fix,
     }
 

@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from producer.message import QUEUE
 from worker.accounting.key_types import naming_wrong_types
-from worker.accounting.queue_keys import KEYS, moment_keys
-from worker.accounting.snapshot import Snapshot, moment_arguments, read_moment
-from worker.broker.keys import DELAYED
+from worker.accounting.snapshot import Snapshot, moment_arguments, moment_keys, read_moment
+from worker.broker.keys import DELAYED, KEYS
 from worker.broker.scripts import MESSAGE
 from worker.clients.redis.scripts import TIME, Script, lua
 

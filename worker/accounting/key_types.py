@@ -13,10 +13,9 @@ from typing import TYPE_CHECKING, Final, cast
 import redis
 
 from producer.message import QUEUE
-from worker.accounting.queue_keys import KEYS
-from worker.broker.keys import DELAYED
+from worker.broker.keys import DELAYED, KEYS
+from worker.clients.redis.keys import COUNTS, DEDUP, HOLD, PRUNED, REPLAYS_WATCHED, REVOKED
 from worker.dead_letters.replays.queue import REPLAYS
-from worker.delivery.revocations import REVOKED
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -42,7 +41,7 @@ class WrongType:
     expected: str
 
     @property
-    def words(self) -> str:
+    def summary(self) -> str:
         """What is wrong, and who may have done it."""
         cause = "; celery-redis-plus does that, which shares this Redis then" if self.found == "zset" else ""
         return f"the key {self.key!r} is a {self.found}, and a {self.expected} is expected there{cause}"
@@ -61,11 +60,11 @@ class OddValue:
     """A key of the right type that holds something that no program of ours writes.
 
     Attributes:
-        words: What is wrong, with the key's name.
+        summary: What is wrong, with the key's name.
         fix: What to do.
     """
 
-    words: str
+    summary: str
     fix: str
 
 
@@ -103,21 +102,20 @@ def find_odd_values(client: redis.Redis) -> Iterator[OddValue]:
         redis.RedisError: Redis is unavailable, or refuses.
     """
     now = int(client.time()[0]) * 1000
-    yield from _odd_words(client)
-    far = client.zrangebyscore(KEYS.holders, now + _LONGEST_LEASE, "+inf", 0, _FEW)
+    yield from _odd_dedup_store(client)
+    far = client.zrangebyscore(KEYS.leases, now + _LONGEST_LEASE, "+inf", 0, _FEW)
     for name in (holder.decode(errors="backslashreplace") for holder in cast("list[bytes]", far)):
-        words = (
-            f"the key {KEYS.holders!r} has a lease of {name!r} that lasts longer than a day: what it holds stays there"
+        summary = (
+            f"the key {KEYS.leases!r} has a lease of {name!r} that lasts longer than a day: what it holds stays there"
         )
-        yield OddValue(words=words, fix=f"ZADD {KEYS.holders} 1 {name!r}: then other workers return what it holds")
+        yield OddValue(summary=summary, fix=f"ZADD {KEYS.leases} 1 {name!r}: then other workers return what it holds")
     for delayed in (name + DELAYED for queue in (QUEUE, REPLAYS) for name in KEYS.lists(queue)):
         if found := client.zcount(delayed, now + _NEVER, "+inf"):
-            words = f"the key {delayed!r} has messages that are due in ten years or never: {found:,}"
+            summary = f"the key {delayed!r} has messages that are due in ten years or never: {found:,}"
             fix = f"ZRANGE {delayed!r} {now + _NEVER} +inf BYSCORE shows them; a lower score lets them go (ZADD XX)"
-            yield OddValue(words=words, fix=fix)
+            yield OddValue(summary=summary, fix=fix)
 
 
-_WORDS: Final = f"{QUEUE}:words"
 _BUCKETS_AHEAD: Final = 4
 """Buckets beyond the last one that are looked for: with fewer counted than there are, one of these is there."""
 
@@ -127,15 +125,15 @@ _NEVER: Final = 10 * 365 * 24 * 3600 * 1000
 """In ms."""
 
 
-def _odd_words(client: redis.Redis) -> Iterator[OddValue]:
-    said = client.get(_WORDS)
+def _odd_dedup_store(client: redis.Redis) -> Iterator[OddValue]:
+    said = client.get(DEDUP)
     buckets = int(said) if isinstance(said, bytes) and said.isdigit() else 0
-    ahead = [f"{_WORDS}:{number}" for number in range(max(buckets, 1), buckets + _BUCKETS_AHEAD)]
+    ahead = [f"{DEDUP}:{number}" for number in range(max(buckets, 1), buckets + _BUCKETS_AHEAD)]
     is_odd = said is not None and (buckets < 1 or client.exists(*ahead))
     if is_odd:
-        words = f"the key {_WORDS!r} is {str(said)[1:80]}, and the number of the keys {_WORDS}:… is expected there"
+        summary = f"the key {DEDUP!r} is {str(said)[1:80]}, and the number of the keys {DEDUP}:… is expected there"
         yield OddValue(
-            words=words, fix=f"DEL {_WORDS}: the next delivery counts them; a repeat may have been sent again"
+            summary=summary, fix=f"DEL {DEDUP}: the next delivery counts them; a repeat may have been sent again"
         )
 
 
@@ -151,7 +149,7 @@ def naming_wrong_types(client: redis.Redis) -> Iterator[None]:
     except redis.ResponseError as error:
         if "WRONGTYPE" not in str(error):
             raise
-        sentences = [f"{wrong.words}: {wrong.fix}" for wrong in find_wrong_types(client)]
+        sentences = [f"{wrong.summary}: {wrong.fix}" for wrong in find_wrong_types(client)]
         raise WrongKeyType("; ".join(sentences) or str(error)) from error
 
 
@@ -164,14 +162,14 @@ def _types() -> Mapping[str, str]:
         **{name + DELAYED: "zset" for name in lists},
         KEYS.unacked: "hash",
         KEYS.index: "zset",
-        KEYS.holders: "zset",
+        KEYS.leases: "zset",
         KEYS.pulse: "hash",
-        KEYS.counts_of(QUEUE): "hash",
-        KEYS.hold_of(QUEUE): "hash",
+        COUNTS: "hash",
+        HOLD: "hash",
         REVOKED: "zset",
-        _WORDS: "string",
-        f"{_WORDS}:0": "hash",
-        f"{QUEUE}:pruned": "string",
-        f"{QUEUE}:replays:watched": "string",
+        DEDUP: "string",
+        f"{DEDUP}:0": "hash",
+        PRUNED: "string",
+        REPLAYS_WATCHED: "string",
         **{_BINDING + exchange: "set" for exchange in exchanges},
     }

@@ -5,8 +5,8 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from worker.accounting.queue_keys import KEYS
 from worker.accounting.snapshot import LeaseHolder
+from worker.broker.keys import KEYS
 
 if TYPE_CHECKING:
     import redis
@@ -25,7 +25,7 @@ def living_leases(client: redis.Redis) -> tuple[LeaseHolder, ...]:
     """
     with client.pipeline(transaction=False) as pipe:
         pipe.time()
-        pipe.zrange(KEYS.holders, 0, -1, withscores=True)
+        pipe.zrange(KEYS.leases, 0, -1, withscores=True)
         (seconds, microseconds), leases = pipe.execute()
     now = seconds * 1000 + microseconds / 1000
     found = (

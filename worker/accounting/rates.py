@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
+from worker.clients.redis.keys import CountField
+
 if TYPE_CHECKING:
     from worker.accounting.snapshot import Snapshot
 
@@ -36,7 +38,7 @@ class Rates:
         if seconds <= 0:
             return None
         first, last = before.balance, after.balance
-        delivered = after.counts.get("delivered", 0) - before.counts.get("delivered", 0)
+        delivered = after.counts.get(CountField.DELIVERED, 0) - before.counts.get(CountField.DELIVERED, 0)
         # Counts that went back are of a Redis that lost them.
         return cls(
             accepted=max(last.accepted - first.accepted, 0) / seconds,

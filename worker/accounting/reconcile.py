@@ -19,6 +19,7 @@ from worker.accounting.integrity import IntegrityCheck, check, find_replays
 from worker.accounting.snapshot import take_snapshot
 from worker.accounting.strays import Strays, find_strays
 from worker.accounting.table_counts import Replaying, Table, look_at_table, replaying
+from worker.clients.redis.keys import CountField
 from worker.database.errors import DeadLetterError
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ _LOOK_EVERY: Final = 0.5
 _STRAYS_WITHIN: Final = 10.0
 """Seconds for looking through the names of all keys: some millions."""
 _COUNTED_WITHIN: Final = 0.02
-"""Seconds in which a burial is counted, mostly."""
+"""Seconds within which an insertion is mostly counted."""
 _OUTCOME_WITHIN: Final = 1.0
 """Seconds in which the outcome of a message that has just ended is in its row, however little patience there is."""
 
@@ -50,7 +51,7 @@ class Report:
         check: What Redis says.
         table: What the dead-letter table says; None if it can't be asked.
         table_error: Why it can't.
-        uncounted_rows: Rows that counted burials made, above the number of those burials, also after a while.
+        uncounted_rows: Rows beyond the number of counted insertions, also after a while.
         continuity: Whether Redis has the data that it had; None if that can't be told.
         stuck: Rows that wait for the outcome of a replay that is nowhere.
         strays: Lists with feedback that no worker reads.
@@ -70,21 +71,21 @@ class Report:
         return self.check.balance
 
     @property
-    def buried(self) -> int:
-        """How many rows counted burials had made at the moment of the equation."""
-        return self.check.snapshot.counts.get("dead_letters_inserted", 0)
+    def inserted(self) -> int:
+        """How many dead letters were counted as inserted at the moment of the equation."""
+        return self.check.snapshot.counts.get(CountField.DEAD_LETTERS_INSERTED, 0)
 
     @property
     def rows_missing(self) -> int:
         """How many dead letters were inserted, not pruned, and are not in the table; negative if it has too many."""
         if self.table is None:
             return 0
-        return max(self.buried - self.table.made - self.table.pruned, 0) - self.uncounted_rows
+        return max(self.inserted - self.table.made - self.table.pruned, 0) - self.uncounted_rows
 
     @property
     def rows(self) -> int:
         """How many of the inserted are in the table, and those that were not counted: not those that died since."""
-        return 0 if self.table is None else self.buried - self.table.pruned - self.rows_missing
+        return 0 if self.table is None else self.inserted - self.table.pruned - self.rows_missing
 
     @property
     def balances(self) -> bool | None:
@@ -169,14 +170,14 @@ def _is_in_order(found: IntegrityCheck) -> bool:
 
 
 def _uncounted_rows(client: redis.Redis, table: Table, patience: timedelta, sleep: Callable[[float], None]) -> int:
-    """Return how many more rows there are than burials were counted, once those that died meanwhile are counted too.
+    """Return how many more rows there are than counted insertions, once those of meanwhile are counted too.
 
-    A worker counts a burial a moment after it wrote the row, so the count is asked for until it has come up to the rows
+    A worker counts an insertion a moment after it wrote the row, so the count is read until it has come up to the rows
     that were seen.
     """
     rows, deadline = table.made + table.pruned, time.monotonic() + patience.total_seconds()
     while (
-        more := rows - take_snapshot(client).counts.get("dead_letters_inserted", 0)
+        more := rows - take_snapshot(client).counts.get(CountField.DEAD_LETTERS_INSERTED, 0)
     ) > 0 and time.monotonic() < deadline:
         sleep(_COUNTED_WITHIN)
     return max(more, 0)

@@ -2,7 +2,7 @@
 
 Messages go in parcels: a script takes some out of their place, with their count of accepted, into a parcel; another
 lays them in their place in the new Redis, once for each parcel's name; and then it is deleted. The counts of what
-has ended go the same way. Delivered words, the notes of replays, revocations and an operator's hold are copied before,
+has ended go the same way. Delivered votes, the notes of replays, revocations and an operator's hold are copied before,
 and deleted at the end.
 """
 
@@ -13,39 +13,32 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from producer.message import QUEUE
-from worker.accounting.continuity import MOVING
-from worker.accounting.queue_keys import KEYS
+from worker.accounting.continuity import MOVING_FIELD
 from worker.accounting.snapshot import take_snapshot
-from worker.broker.keys import DELAYED
+from worker.broker.keys import DELAYED, KEYS
 from worker.broker.scripts import MESSAGE, QUEUES, REQUEUE
+from worker.clients.redis.keys import COUNTS, DEDUP, HOLD, MOVED, MOVING, MOVING_COUNTS, REPLAY, REVOKED
 from worker.clients.redis.scripts import TIME, Script, lua
 from worker.dead_letters.replays.queue import REPLAYS
-from worker.delivery.hold import HOLD, HoldKind
-from worker.delivery.revocations import REVOKED
+from worker.delivery.hold import HoldKind
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     import redis
 
-__all__ = ["PARCEL", "MoveRefused", "move"]
+__all__ = ["MoveRefused", "move"]
 
-PARCEL: Final = f"{QUEUE}:moving"
-"""The key of the messages that are on their way; the counts are in another."""
-
-_COUNTS: Final = f"{PARCEL}:counts"
-_ARRIVED: Final = f"{QUEUE}:moved"
-_WORDS: Final = f"{QUEUE}:words"
-_BUCKETS: Final = f"{_WORDS}:*"
-_NOTES: Final = f"{QUEUE}:replay:*"
+_BUCKETS: Final = f"{DEDUP}:*"
+_NOTES: Final = f"{REPLAY}*"
 _AT_ONCE: Final = 500
-_WORDS_AT_ONCE: Final = 100
+_COPIED_AT_ONCE: Final = 100
 
 _TAKE: Final = Script(MESSAGE + lua("worker.accounting", "take"))
 _ARRIVE: Final = Script(MESSAGE + QUEUES + lua("worker.accounting", "arrive"))
 _TAKE_COUNTS: Final = Script(lua("worker.accounting", "take_counts"))
 _ADD_COUNTS: Final = Script(lua("worker.accounting", "add_counts"))
-_COPY_WORDS: Final = Script(TIME + lua("worker.delivery", "dedup", "copy_dedup"))
+_COPY_DEDUP: Final = Script(TIME + lua("worker.delivery", "dedup", "copy_dedup"))
 
 
 class MoveRefused(Exception):
@@ -53,7 +46,7 @@ class MoveRefused(Exception):
 
 
 def move(source: redis.Redis, target: redis.Redis) -> Iterator[str]:
-    """Move everything, and yield what was done, in words. Cut short, it is done again from where it was.
+    """Move everything, and yield a message for each thing done. Cut short, it is done again from where it was.
 
     Args:
         source: The old Redis; the client answers in bytes.
@@ -66,20 +59,20 @@ def move(source: redis.Redis, target: redis.Redis) -> Iterator[str]:
     _refuse_the_same(source, target)
     if returned := _return_what_the_dead_held(source):
         yield f"messages that dead workers held went back to their queue: {returned:,}"
-    yield f"remembered words copied: {_copy_words(source, target):,}"
+    yield f"remembered votes copied: {_copy_dedup(source, target):,}"
     _copy_rest(source, target)
     for client in (source, target):
-        client.hset(KEYS.counts_of(QUEUE), MOVING, 1)
+        client.hset(COUNTS, MOVING_FIELD, 1)
     yield f"messages moved: {_move_messages(source, target):,}"
     _move_counts(source, target)
     yield "counts moved"
     _delete_copied(source)
     for client in (target, source):
-        client.hdel(KEYS.counts_of(QUEUE), MOVING)
+        client.hdel(COUNTS, MOVING_FIELD)
 
 
 def _refuse_the_same(source: redis.Redis, target: redis.Redis) -> None:
-    mark = f"{PARCEL}:{secrets.token_hex(8)}"
+    mark = f"{MOVING}:{secrets.token_hex(8)}"
     source.set(mark, 1, ex=60)
     same = target.exists(mark)
     source.delete(mark)
@@ -94,7 +87,7 @@ def _return_what_the_dead_held(source: redis.Redis) -> int:
         if holder.lease_left > timedelta():
             fix = "stop it; if it has died, wait until its lease ends"
             raise MoveRefused(f"the worker {holder.name} is alive in the old Redis: {fix}")
-        own = [KEYS.unacked, KEYS.index, KEYS.holders, KEYS.held_prefix + holder.name]
+        own = [KEYS.unacked, KEYS.index, KEYS.leases, KEYS.held_prefix + holder.name]
         arguments = [holder.name, KEYS.prefix, KEYS.sep, KEYS.steps_text, "head", "1", 0]
         returned += int(REQUEUE(source, own, arguments))
     if in_flight := take_snapshot(source).in_flight:
@@ -103,13 +96,13 @@ def _return_what_the_dead_held(source: redis.Redis) -> int:
     return returned
 
 
-def _copy_words(source: redis.Redis, target: redis.Redis) -> int:
+def _copy_dedup(source: redis.Redis, target: redis.Redis) -> int:
     copied = 0
     for bucket in source.scan_iter(match=_BUCKETS, count=1000, _type="hash"):
-        words = list(cast("dict[bytes, bytes]", source.hgetall(bucket)).items())
-        for start in range(0, len(words), _WORDS_AT_ONCE):
-            parts = [part for word in words[start : start + _WORDS_AT_ONCE] for part in word]
-            copied += int(_COPY_WORDS(target, [_WORDS], parts))
+        votes = list(cast("dict[bytes, bytes]", source.hgetall(bucket)).items())
+        for start in range(0, len(votes), _COPIED_AT_ONCE):
+            parts = [part for vote in votes[start : start + _COPIED_AT_ONCE] for part in vote]
+            copied += int(_COPY_DEDUP(target, [DEDUP], parts))
     return copied
 
 
@@ -132,31 +125,31 @@ def _move_messages(source: redis.Redis, target: redis.Redis) -> int:
         for name in KEYS.lists(queue):
             for place in (name + DELAYED, name):
                 while parcel := _TAKE(
-                    source, [place, PARCEL, KEYS.counts_of(queue)], [_AT_ONCE, secrets.token_hex(16)]
+                    source, [place, MOVING, KEYS.counts_of(queue)], [_AT_ONCE, secrets.token_hex(16)]
                 ):
                     moved += _arrive(target, parcel)
-                    source.delete(PARCEL)
+                    source.delete(MOVING)
     return moved
 
 
 def _arrive(target: redis.Redis, parcel: list[bytes]) -> int:
     name, place, delayed, *messages = parcel
-    counts = "" if place.startswith(REPLAYS.encode()) else KEYS.counts_of(QUEUE)
-    return int(_ARRIVE(target, [place, counts, _ARRIVED], [name, delayed, *messages]))
+    counts = "" if place.startswith(REPLAYS.encode()) else COUNTS
+    return int(_ARRIVE(target, [place, counts, MOVED], [name, delayed, *messages]))
 
 
 def _move_counts(source: redis.Redis, target: redis.Redis) -> None:
-    while flat := _TAKE_COUNTS(source, [KEYS.counts_of(QUEUE), _COUNTS], [secrets.token_hex(16), MOVING]):
+    while flat := _TAKE_COUNTS(source, [COUNTS, MOVING_COUNTS], [secrets.token_hex(16), MOVING_FIELD]):
         counts = dict(zip(flat[::2], flat[1::2], strict=True))
         name = counts.pop(b"")
         parts = [part for count in counts.items() for part in count]
-        _ADD_COUNTS(target, [KEYS.counts_of(QUEUE), _ARRIVED], [name, *parts])
-        source.delete(_COUNTS)
+        _ADD_COUNTS(target, [COUNTS, MOVED], [name, *parts])
+        source.delete(MOVING_COUNTS)
 
 
 def _delete_copied(source: redis.Redis) -> None:
     for bucket in source.scan_iter(match=_BUCKETS, count=1000, _type="hash"):
         source.delete(bucket)
-    source.delete(_WORDS, REVOKED, HOLD, KEYS.pulse)
+    source.delete(DEDUP, REVOKED, HOLD, KEYS.pulse)
     for note in source.scan_iter(match=_NOTES, count=1000, _type="set"):
         source.delete(note)

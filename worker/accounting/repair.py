@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from producer.message import QUEUE
-from worker.accounting.queue_keys import KEYS
 from worker.accounting.strays import move_home
 from worker.accounting.table_counts import put_back_to_dead
+from worker.broker.keys import KEYS
 from worker.broker.scripts import MESSAGE, QUEUES
+from worker.clients.redis.keys import COUNTS, CountField
 from worker.clients.redis.scripts import Script, lua
 
 if TYPE_CHECKING:
@@ -26,8 +27,8 @@ _RETURN: Final = Script(MESSAGE + QUEUES + lua("worker.accounting", "entries", "
 _DROP: Final = Script(lua("worker.accounting", "drop"))
 _BOOK: Final = Script(lua("worker.accounting", "book"))
 
-SURPLUS_BOOKED: Final = "booked:accepted"
-INSERTED_BOOKED: Final = "booked:dead_letters_inserted"
+SURPLUS_BOOKED: Final = f"booked:{CountField.ACCEPTED}"
+INSERTED_BOOKED: Final = f"booked:{CountField.DEAD_LETTERS_INSERTED}"
 """Counts that tell by how much others were corrected. Of two repairs at once, one sees that it comes too late."""
 
 _FEW: Final = 1000
@@ -60,7 +61,7 @@ def _return(client: redis.Redis, tags: list[bytes]) -> Iterator[bytes]:
     list_of_unreadable = KEYS.lists(QUEUE)[0]
     arguments = [KEYS.held_prefix, KEYS.prefix, KEYS.sep, KEYS.steps_text, list_of_unreadable]
     for few in _few(tags):
-        yield from _RETURN(client, [KEYS.unacked, KEYS.index, KEYS.holders], [*arguments, *few])
+        yield from _RETURN(client, [KEYS.unacked, KEYS.index, KEYS.leases], [*arguments, *few])
 
 
 def _drop_all(client: redis.Redis, found: IntegrityCheck) -> Iterator[str]:
@@ -86,9 +87,10 @@ def _book_balance(client: redis.Redis, report: Report) -> Iterator[str]:
     if report.balances is not False or report.is_lost:
         return  # what is carried on after a loss makes it balance
     if missing > 0:
-        if _book(client, "written_off", missing, tell=("written_off", counts.get("written_off", 0))):
+        field = CountField.WRITTEN_OFF
+        if _book(client, field, missing, tell=(field, counts.get(field, 0))):
             yield f"wrote off missing messages: {missing:,}"
-    elif _book(client, "accepted", -missing, tell=(SURPLUS_BOOKED, counts.get(SURPLUS_BOOKED, 0))):
+    elif _book(client, CountField.ACCEPTED, -missing, tell=(SURPLUS_BOOKED, counts.get(SURPLUS_BOOKED, 0))):
         yield f"counted surplus messages as accepted: {-missing:,}"
 
 
@@ -109,13 +111,13 @@ def repair_table(client: redis.Redis, engine: Engine, report: Report) -> Iterato
     missing = report.rows_missing
     if missing > 0:
         told = (INSERTED_BOOKED, report.check.snapshot.counts.get(INSERTED_BOOKED, 0))
-        if _book(client, "dead_letters_inserted", -missing, tell=told):
+        if _book(client, CountField.DEAD_LETTERS_INSERTED, -missing, tell=told):
             yield f"wrote off dead letters that are not in the table any more: {missing:,}"
 
 
 def _book(client: redis.Redis, field: str, by: int, *, tell: tuple[str, int]) -> bool:
     told_in, was = tell
-    return bool(_BOOK(client, [KEYS.counts_of(QUEUE)], [field, by, told_in, was]))
+    return bool(_BOOK(client, [COUNTS], [field, by, told_in, was]))
 
 
 def _few(tags: list[bytes]) -> Iterator[list[bytes]]:

@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from producer.message import QUEUE
-from worker.accounting.queue_keys import KEYS
-from worker.broker.keys import DELAYED
+from worker.broker.keys import DELAYED, KEYS
 from worker.clients.redis.scripts import Script, lua
 from worker.policy.wait_reason import WaitReason
 
@@ -23,7 +22,7 @@ _SCHEDULED: Final = Script(lua("worker.accounting", "scheduled"))
 _LOOKED_AT: Final = 500
 """Messages of each priority: they take Redis less than a millisecond."""
 
-_WORDS: Final = {
+_LABELS: Final = {
     WaitReason.RETRY: "to be tried again: AquilaX could not take them",
     WaitReason.REDIS: "because Redis failed",
     WaitReason.DATABASE: "because the dead-letter database failed",
@@ -48,12 +47,12 @@ class Scheduled:
     reasons: Mapping[str, int]
 
     @property
-    def words(self) -> str:
-        """The reasons in words, the most frequent first; '' if nothing is scheduled."""
+    def summary(self) -> str:
+        """The reasons as text, the most frequent first; '' if nothing is scheduled."""
         if not self.reasons:
             return ""
         counts = sorted(self.reasons.items(), key=lambda pair: (-pair[1], pair[0]))
-        told = "; ".join(f"{number:,} {_WORDS.get(reason, reason)}" for reason, number in counts)
+        told = "; ".join(f"{number:,} {_LABELS.get(reason, reason)}" for reason, number in counts)
         return told if self.looked_at >= self.total else f"of the {self.looked_at:,} that are due first: {told}"
 
     def to_record(self) -> dict[str, Any]:

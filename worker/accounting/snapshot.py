@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any, Final
 from producer.message import QUEUE
 from worker.accounting.balance import Balance
 from worker.accounting.key_types import WrongKeyType, naming_wrong_types
-from worker.accounting.queue_keys import KEYS, moment_keys
+from worker.broker.keys import DELAYED, KEYS
 from worker.broker.scripts import MESSAGE
+from worker.clients.redis.keys import COUNTS, HOLD
 from worker.clients.redis.scripts import TIME, Script, lua
 from worker.delivery.hold import HoldState
 from worker.policy.retry import Reason
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
     import redis
 
-__all__ = ["LeaseHolder", "Snapshot", "moment_arguments", "read_moment", "take_snapshot"]
+__all__ = ["LeaseHolder", "Snapshot", "moment_arguments", "moment_keys", "read_moment", "take_snapshot"]
 
 _SNAPSHOT: Final = Script(TIME + MESSAGE + lua("worker.accounting", "entries", "moment", "snapshot"))
 
@@ -139,6 +140,12 @@ def take_snapshot(client: redis.Redis) -> Snapshot:
         return read_moment(_SNAPSHOT(client, moment_keys(), moment_arguments()))
 
 
+def moment_keys() -> list[str]:
+    """Return the keys of `lua/moment.lua`."""
+    own = [COUNTS, HOLD, KEYS.unacked, KEYS.index, KEYS.leases]
+    return [*own, *(key for name in KEYS.lists(QUEUE) for key in (name, name + DELAYED))]
+
+
 def moment_arguments() -> list[Any]:
     """Return the arguments of `lua/moment.lua`."""
     return [QUEUE, KEYS.held_prefix, _LOOKED_AT]
@@ -172,7 +179,7 @@ def _number(name: bytes, text: bytes) -> int:
     with suppress(ValueError):
         if abs(number := int(text)) <= _LARGEST:
             return number
-    key, field = KEYS.counts_of(QUEUE), _text(name)
+    key, field = COUNTS, _text(name)
     raise WrongKeyType(
         f"the field {field!r} of the key {key!r} is {_text(text)!r}, and a whole number is expected there, which "
         f"another program has changed: HDEL {key} {field}, then `aquilax-feedback reconcile --repair`"

@@ -15,8 +15,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from producer.message import QUEUE, TASK
-from worker.accounting.queue_keys import KEYS
+from worker.broker.keys import KEYS
 from worker.broker.scripts import MESSAGE, QUEUES
+from worker.clients.redis.keys import MOVING
 from worker.clients.redis.scripts import Script, lua
 
 if TYPE_CHECKING:
@@ -54,8 +55,8 @@ class Stray:
 
     @property
     def is_parcel(self) -> bool:
-        """Whether it is on its way to another Redis: it may be there already, so it is no stray to be moved."""
-        return self.name == f"{QUEUE}:moving"
+        """Whether it is being moved to another Redis: it may be there already, so it is no stray to be moved."""
+        return self.name == MOVING
 
     @property
     def setting(self) -> str:
@@ -73,8 +74,8 @@ class Stray:
         return f"`priority_steps`: leave them out, which gives {', '.join(map(str, KEYS.steps))}"
 
     @property
-    def words(self) -> str:
-        """What is wrong, in words."""
+    def summary(self) -> str:
+        """What is wrong, as text."""
         return f"{self.entries:,} in the list {self.name!r}; the client's setting: {self.setting}"
 
 

@@ -42,8 +42,8 @@ class Table:
     """The dead-letter table in numbers.
 
     Attributes:
-        made: Those that a counted burial made, and that are there: the others are older than the counts.
-        pruned: Those that a counted burial made, and that were pruned when they were over.
+        made: Those of a counted insertion that are there: the others are older than the counts.
+        pruned: Those of a counted insertion that were pruned when they were over.
         by_state: How many are in each state.
         by_reason: How many died of each reason, whatever has become of them.
     """
@@ -98,10 +98,10 @@ def count_by_state(engine: Engine) -> dict[str, int]:
         return _numbers(connection, DeadLetter.state, State)
 
 
-def _numbers(connection: Connection, column: InstrumentedAttribute[Any], words: Iterable[StrEnum]) -> dict[str, int]:
+def _numbers(connection: Connection, column: InstrumentedAttribute[Any], values: Iterable[StrEnum]) -> dict[str, int]:
     rows = connection.execute(select(column, func.count()).group_by(column))
     found = {row[0]: row[1] for row in rows}
-    return {word.value: found.get(word, 0) for word in words}
+    return {value.value: found.get(value, 0) for value in values}
 
 
 def replaying(engine: Engine) -> set[Replaying]:

@@ -18,11 +18,11 @@ class NoWorker:
     """No worker is alive.
 
     Attributes:
-        words: What was seen.
+        summary: What was seen.
         fix: What to do.
     """
 
-    words: str
+    summary: str
     fix: str
 
 
@@ -32,11 +32,11 @@ def no_worker(snapshot: Snapshot) -> NoWorker | None:
         return None
     places = {"queued": snapshot.queued, "in flight": snapshot.in_flight, "scheduled": snapshot.scheduled}
     waits = ", ".join(f"{number:,} {place}" for place, number in places.items() if number)
-    words = f"no worker is alive; {waits}, and nothing is delivered" if waits else "no worker is alive"
+    summary = f"no worker is alive; {waits}, and nothing is delivered" if waits else "no worker is alive"
     fix = "start one (`celery -A worker worker`)"
     if snapshot.dead:
         held = sum(holder.holds for holder in snapshot.dead)
         last = min(-holder.lease_left for holder in snapshot.dead)
-        words += f"; {len(snapshot.dead)} dead, the last one's lease ended {span(last)} ago"
+        summary += f"; {len(snapshot.dead)} dead, the last one's lease ended {span(last)} ago"
         fix += f": it returns the {held:,} that the dead ones hold to the queue" if held else ""
-    return NoWorker(words=words, fix=f"{fix}; if one runs, it hangs or reaches another Redis: look in its log")
+    return NoWorker(summary=summary, fix=f"{fix}; if one runs, it hangs or reaches another Redis: look in its log")

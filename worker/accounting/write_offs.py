@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import redis
 
-from producer.message import QUEUE
+from worker.clients.redis.keys import TOLD, CountField
 
 if TYPE_CHECKING:
     from worker.accounting.snapshot import Snapshot
 
 __all__ = ["note_told", "written_off_untold"]
-
-_TOLD: Final = f"{QUEUE}:told"
-"""A hash in Redis, beside the counts: both are lost together."""
-
-_WRITTEN_OFF: Final = "written_off"
 
 
 def note_told(client: redis.Redis, seen: Snapshot) -> None:
@@ -27,10 +22,10 @@ def note_told(client: redis.Redis, seen: Snapshot) -> None:
         client: A client that answers in bytes.
         seen: What was named.
     """
-    number = seen.counts.get(_WRITTEN_OFF, 0)
+    number = seen.counts.get(CountField.WRITTEN_OFF, 0)
     with suppress(redis.RedisError):
-        if number or client.exists(_TOLD):
-            client.hset(_TOLD, _WRITTEN_OFF, number)
+        if number or client.exists(TOLD):
+            client.hset(TOLD, CountField.WRITTEN_OFF, number)
 
 
 def written_off_untold(client: redis.Redis, now: Snapshot) -> int:
@@ -39,6 +34,6 @@ def written_off_untold(client: redis.Redis, now: Snapshot) -> int:
     Raises:
         redis.RedisError: Redis is unavailable, or refuses.
     """
-    told = client.hget(_TOLD, _WRITTEN_OFF)
+    told = client.hget(TOLD, CountField.WRITTEN_OFF)
     number = int(told) if isinstance(told, bytes) and told.isdigit() else 0
-    return max(now.counts.get(_WRITTEN_OFF, 0) - number, 0)
+    return max(now.counts.get(CountField.WRITTEN_OFF, 0) - number, 0)

@@ -9,12 +9,12 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Final, Protocol
 
-from worker.broker.lease import Lease
+from worker.broker.lease_state import SharedLeaseState
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
-__all__ = ["PULSE", "STUCK_AFTER", "ConsumerActivity", "Watched"]
+__all__ = ["STUCK_AFTER", "ConsumerActivity", "Watched"]
 
 _ANSWER_WITHIN: Final = 20.0
 """Seconds in which Redis answers a worker that is well: an idle one asks every second, a busy one renews its lease
@@ -38,7 +38,8 @@ class Watched(Protocol):
 class ConsumerActivity:
     """Signs of life of this process; moments are those of `time.monotonic`."""
 
-    def __init__(self) -> None:
+    def __init__(self, leases: SharedLeaseState | None = None) -> None:
+        self._leases = leases or SharedLeaseState()
         self.turned_at = time.monotonic()
         """When its event loop turned last, or when it last tried to connect."""
         self.answered_at: float | None = None
@@ -51,6 +52,10 @@ class ConsumerActivity:
         """Where the deliveries run, if that can be watched."""
         self.on_beat: Callable[[float], object] = lambda _: None
         """Called about every second while it is well, by the thread that consumes, with `answered_on`."""
+
+    def __json__(self) -> dict[str, list[str]]:
+        """Return what `inspect stats` shows of the transport options."""
+        return {"queues": sorted(self.queues)}
 
     def turned(self, queues: Collection[str] | None = None) -> None:
         """Note that the event loop turns.
@@ -89,10 +94,6 @@ class ConsumerActivity:
             return f"Redis has not answered for {age:.0f} s"
         if not self.queues:
             return "it consumes from no queue"
-        if any(holder.is_overdue(now) for holder in Lease.all_living()):
+        if any(holder.is_overdue(now) for holder in self._leases.in_use):
             return "the lease on what it holds has ended: others may have it"
         return None
-
-
-PULSE: Final = ConsumerActivity()
-"""That of this process."""

@@ -89,14 +89,14 @@ class SafeChannel(FetchingChannel):
             yield from self._read_entries(now, taken, lists)
 
     def _put(self, queue: str, message: dict[str, Any], **kwargs: Any) -> None:
-        """Publish a message: at once or for later, and in place of the one in hand that it takes over from."""
+        """Publish a message: at once or for later, and in place of the one in flight that it takes over from."""
         headers = message.get("headers")
         due, instead_of = due_at(headers), republished(headers)
         now = time.time() * 1000
         if due is not None and due <= now and not instead_of.tag:
             due = None
         if due is not None and queue in self.counts and due > now + self.farthest * 1000:
-            due = None  # as of `FetchingChannel._waits`
+            due = None  # see `FetchingChannel._waits`
         if due is None and not instead_of.tag:
             super()._put(queue, message, **kwargs)
             return
@@ -136,7 +136,7 @@ class SafeChannel(FetchingChannel):
         super()._delete(queue, *args, **kwargs)
 
     def queue_delete(self, *args: Any, **kwargs: Any) -> None:
-        """Delete a queue. A channel that closes because Redis is away closes all the same."""
+        """Delete a queue. A channel that closes because Redis is unavailable closes all the same."""
         try:
             super().queue_delete(*args, **kwargs)
         except self.connection_errors:
@@ -144,7 +144,7 @@ class SafeChannel(FetchingChannel):
                 raise
 
     def let_go(self, keep: Collection[str]) -> None:
-        """Return what is in hand to the heads of its queues, but for ``keep``; nothing is fetched any more.
+        """Return what is in flight to the heads of its queues, but for ``keep``; nothing is fetched any more.
 
         Args:
             keep: The delivery tags of what is still being worked on.
@@ -154,7 +154,7 @@ class SafeChannel(FetchingChannel):
             holder.release(keep)
 
     def close(self) -> None:
-        """Close the channel: what is in hand goes back to the heads of its queues, but for what is `kept`."""
+        """Close the channel: what is in flight goes back to the heads of its queues, but for what is `kept`."""
         if not self.closed:
             self.finish_asking()
         super().close()

@@ -16,24 +16,24 @@ _NO_CHANNEL: Final = re.compile(r"no permissions to access (one of the channels|
 _LINES: Final = "docs/settings.md has all of them, in the section Rights, for ACL SETUSER"
 
 
-def is_cluster(words: str) -> bool:
+def is_cluster(text: str) -> bool:
     """Tell whether a refusal says that Redis is in cluster mode."""
-    return _CLUSTER.search(words) is not None
+    return _CLUSTER.search(text) is not None
 
 
-def lacks_a_right(words: str) -> bool:
+def lacks_a_right(text: str) -> bool:
     """Tell whether a refusal says that the login lacks a right."""
-    return any(pattern.search(words) for pattern in (_COMMAND, _NO_KEY, _NO_CHANNEL))
+    return any(pattern.search(text) for pattern in (_COMMAND, _NO_KEY, _NO_CHANNEL))
 
 
-def advice(words: str) -> str:
-    """Return what to do about a refusal, in the words of Redis; '' if that is not known."""
-    if is_cluster(words):
+def advice(text: str) -> str:
+    """Return what to do about a refusal, as Redis words it; '' if that is not known."""
+    if is_cluster(text):
         return "Redis is in cluster mode, which is not supported: use one that is not, with replicas and sentinels"
-    if found := _COMMAND.search(words):
+    if found := _COMMAND.search(text):
         return f"give the broker's login the right +{found[1].lower()}: {_LINES}"
-    if _NO_KEY.search(words):
+    if _NO_KEY.search(text):
         return f"give the broker's login its keys: {_LINES}"
-    if _NO_CHANNEL.search(words):
+    if _NO_CHANNEL.search(text):
         return f"give the broker's login its channels, on which workers are spoken to: {_LINES}"
     return ""

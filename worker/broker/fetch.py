@@ -136,7 +136,7 @@ class FetchingChannel(InFlightChannel):
         keys, arguments, lists = self._queue_keys(queues)
         if any(acknowledged for _, acknowledged in lists):
             holder.start()
-        own = [self.keys.unacked, self.keys.index, self.keys.holders, holder.held_key]
+        own = [self.keys.unacked, self.keys.index, self.keys.leases, holder.held_key]
         fetch = [holder.id, holder.lease_ms, credit]
         return [*own, *keys], [*fetch, *arguments, holder.next_fetch(), MAX_BYTES], lists
 
@@ -250,7 +250,7 @@ class FetchingChannel(InFlightChannel):
             self.disarm()
 
     def _read_entries(self, now: int, taken: list[Any], lists: list[tuple[str, bool]]) -> list[Fetched]:
-        """Note what is in hand now, and read it."""
+        """Note what is in flight now, and read it."""
         fetched: list[Fetched] = []
         for number, raw_tag, entry, probe in taken:
             queue, acknowledged = lists[number - 1]
@@ -275,7 +275,7 @@ class FetchingChannel(InFlightChannel):
         if message.due is None:
             return False
         if message.queue in self.counts and message.due > now + self.farthest * 1000:
-            return False  # the consumer buries it: it would wait for ever
+            return False  # the consumer dead-letters it: it would wait for ever
         if message.tag and message.due > now + _ON_TIME:
             self.holder.defer(message.tag, due=message.due)
             return True
@@ -301,7 +301,7 @@ class FetchingChannel(InFlightChannel):
         return delivered > 0
 
     def _put_back(self, messages: list[Fetched]) -> None:
-        self.holder.give_back_first([message.tag for message in messages if message.tag])
+        self.holder.requeue_at_head([message.tag for message in messages if message.tag])
         for message in messages:
             if not message.tag:
                 priority = self._get_message_priority(message.payload, reverse=False)
@@ -314,7 +314,7 @@ class FetchingChannel(InFlightChannel):
         if asked and self._awaits_answer:
             try:
                 if asked.can_read(timeout=_LAST_ANSWER):
-                    self.holder.give_back_first([message.tag for message in self._read_answers(asked) if message.tag])
+                    self.holder.requeue_at_head([message.tag for message in self._read_answers(asked) if message.tag])
             except (*self.connection_errors, *self.connection.channel_errors):
                 log.debug("the answer under way is lost; what it held comes back by the lease", exc_info=True)
         self._in_poll, self.armed_until, self._awaits_answer = None, None, False

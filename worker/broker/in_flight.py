@@ -1,4 +1,4 @@
-"""What a channel has in hand: the keys that it is in, and who holds it."""
+"""What a channel has in flight: the keys that it is in, and who holds it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 import redis
 from kombu.transport import redis as kombu_redis
 
-from worker.broker.activity import PULSE
 from worker.broker.keys import Keys
 from worker.broker.lease import RENEWALS, Lease
 
@@ -25,7 +24,7 @@ _SHORTEST_TIMEOUT: Final = 0.5
 
 
 class InFlightChannel(kombu_redis.Channel):
-    """Kombu's Redis channel, with holders of what it has in hand."""
+    """Kombu's Redis channel, with holders of what it has in flight."""
 
     lease: float = 20.0
     """Seconds after which a holder that is not heard of is dead, and what it holds goes to others."""
@@ -54,7 +53,7 @@ class InFlightChannel(kombu_redis.Channel):
         self.current_holder: Lease | None = None
         self._retired: list[Lease] = []
         self.kept: Collection[str] = ()
-        """What is still being worked on as the channel closes: it stays in hand."""
+        """What is still being worked on as the channel closes: it stays in flight."""
         super().__init__(*args, **kwargs)
 
     @cached_property
@@ -72,7 +71,7 @@ class InFlightChannel(kombu_redis.Channel):
 
     @property
     def holder(self) -> Lease:
-        """The holder of what this channel has in hand."""
+        """The holder of what this channel has in flight."""
         if self.current_holder is None:
             pool = self._get_pool()
             # A command that hangs must not cost the lease: there has to be time for another on a new connection.
@@ -84,12 +83,12 @@ class InFlightChannel(kombu_redis.Channel):
             holder.grouped = bool(self.connection and self.connection.has_loop)
             if self.connection is not None:
                 holder.on_flushed = self.connection.wake
-            holder.on_renewed = PULSE.answered
+                holder.on_renewed = self.connection.activity.answered
             self.current_holder = holder
         return self.current_holder
 
     def holder_of(self, tag: str) -> Lease:
-        """The holder of a message that this channel has in hand."""
+        """The holder of a message that this channel has in flight."""
         current = self.current_holder
         if current is not None and tag in current:
             return current

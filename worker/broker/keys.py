@@ -1,14 +1,17 @@
-"""The names of the keys in Redis: Kombu's own, and those beside them."""
+"""The names of the transport's keys in Redis: Kombu's own, and those of the leases."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
+from producer.message import QUEUE
+from worker.clients.redis.keys import COUNTS, HOLD
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-__all__ = ["DELAYED", "Keys"]
+__all__ = ["DELAYED", "KEYS", "Keys"]
 
 DELAYED: Final = ":delayed"
 """What follows a list's name in the name of its delayed messages."""
@@ -22,7 +25,7 @@ class Keys:
         prefix: Stands before every key (Kombu's ``global_keyprefix``).
         sep: Stands between a queue and a priority (Kombu's).
         steps: The priorities that have a list of their own (Kombu's ``priority_steps``).
-        unacked_name: The messages in hand (Kombu's ``unacked_key``), without the prefix.
+        unacked_name: The messages in flight (Kombu's ``unacked_key``), without the prefix.
         index_name: Their index (Kombu's ``unacked_index_key``), without the prefix.
         counts: The queues that are counted, and the hash of their counts; without the prefix.
         holds: The queues that can be held, and the hash of their hold; without the prefix.
@@ -38,27 +41,27 @@ class Keys:
 
     @property
     def unacked(self) -> str:
-        """The messages in hand: delivery tag -> message, exchange and queue."""
+        """The messages in flight: delivery tag -> message, exchange and queue."""
         return self.prefix + self.unacked_name
 
     @property
     def index(self) -> str:
-        """Since when each message is in hand, or when that was last confirmed."""
+        """Since when each message is in flight, or when that was last confirmed."""
         return self.prefix + self.index_name
 
     @property
-    def holders(self) -> str:
-        """Until when each holder's lease lasts."""
-        return f"{self.unacked}_holders"
+    def leases(self) -> str:
+        """Until when each lease lasts."""
+        return f"{self.unacked}_leases"
 
     @property
     def held_prefix(self) -> str:
-        """What stands before a holder in the name of the set of what it holds."""
+        """What stands before a lease's name in the key of the set of its messages."""
         return f"{self.unacked}_held:"
 
     @property
     def pulse(self) -> str:
-        """When anybody last renewed a lease."""
+        """When a lease was last renewed."""
         return f"{self.unacked}_pulse"
 
     def lists(self, queue: str) -> list[str]:
@@ -77,3 +80,8 @@ class Keys:
     def steps_text(self) -> str:
         """The priority steps as the scripts take them."""
         return ",".join(map(str, self.steps))
+
+
+KEYS: Final = Keys(prefix="", sep="\x06\x16", steps=(0, 3, 6, 9), counts={QUEUE: COUNTS}, holds={QUEUE: HOLD})
+"""Those of our queue. Kombu's separator and priorities are spelt out, as importing its transport takes long; a test
+pins them."""

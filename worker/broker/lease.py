@@ -13,8 +13,7 @@ import threading
 import time
 from contextlib import contextmanager
 from itertools import count, islice
-from typing import TYPE_CHECKING, ClassVar, Final
-from weakref import WeakSet
+from typing import TYPE_CHECKING, Final
 
 import redis
 
@@ -37,8 +36,8 @@ _LONGEST_UNRENEWED: Final = 10.0
 _AT_ONCE: Final = 1000
 """Messages that one script ends: it shall not keep Redis from others for long."""
 _GATHER: Final = 0.005
-"""Seconds for which what has ended waits for more that ends, while others are in hand: one round trip for all, and one
-more for all that is fetched in their place."""
+"""Seconds for which ended messages are gathered while others are in flight: one round trip for all, and one for all
+that is fetched in their place."""
 
 _SHORTEST_PAUSE: Final = 0.05
 _LONGEST_PAUSE: Final = 1.0
@@ -57,9 +56,6 @@ class Lease:
         node: The node name of its worker (`-n`), by which remote control addresses it; '' if it is no worker's.
         shared: What this process's leases share; None if nothing else settles messages.
     """
-
-    _living: ClassVar[WeakSet[Lease]] = WeakSet()
-    _one_more: ClassVar[threading.Lock] = threading.Lock()
 
     def __init__(
         self,
@@ -108,12 +104,6 @@ class Lease:
         """Whether it holds nothing any more, and never will."""
         return self._done
 
-    @classmethod
-    def all_living(cls) -> list[Lease]:
-        """Those of this process that have begun to hold something."""
-        with cls._one_more:
-            return list(cls._living)
-
     def is_overdue(self, now: float) -> bool:
         """Whether it holds something, and its lease must have ended by ``now`` (of `time.monotonic`)."""
         return not self._done and bool(self._held) and now - self._renewed_at > self.lease_ms / 1000
@@ -139,8 +129,7 @@ class Lease:
             if self._thread is None and not self._done:
                 self._renew_at = time.monotonic()
                 self._renewed_at = self._renew_at
-                with Lease._one_more:
-                    Lease._living.add(self)
+                self._shared.add_lease(self)
                 self._thread = threading.Thread(target=self._run, name=f"lease {self.id}", daemon=True)
                 self._thread.start()
 
@@ -162,11 +151,11 @@ class Lease:
             label: What to count, as `field` or `field,field`, if it was not settled before.
 
         Raises:
-            redis.RedisError: Redis is away, and it is not `grouped`. The message is ended all the same when it is back.
+            redis.RedisError: Redis is unavailable, and it is not `grouped`. The message is ended once Redis is back.
         """
         self._note(self._ended, tag, label)
 
-    def give_back(self, tag: str) -> None:
+    def requeue(self, tag: str) -> None:
         """Return a message to the end of its queue; raises as `ack`."""
         self._note(self._returned, tag)
 
@@ -180,11 +169,11 @@ class Lease:
         """
         self._note(self._deferred, tag, f"+{round(wait * 1000)}" if due is None else str(due))
 
-    def give_back_first(self, tags: Collection[str]) -> None:
+    def requeue_at_head(self, tags: Collection[str]) -> None:
         """Return messages to the heads of their queues, in their order, at once.
 
         Raises:
-            redis.RedisError: Redis is away.
+            redis.RedisError: Redis is unavailable.
         """
         if tags:
             with self._one_at_a_time:
@@ -194,7 +183,7 @@ class Lease:
     def release(self, keep: Collection[str] = ()) -> int:
         """Hold nothing any more but ``keep``: return the rest to the heads of the queues, first what came first.
 
-        While Redis is away the thread goes on trying. The holder ends once it holds nothing.
+        While Redis is unavailable the thread goes on trying. The holder ends once it holds nothing.
 
         Args:
             keep: What is still being worked on.
@@ -218,7 +207,7 @@ class Lease:
                 self._changed.notify()
 
     def retire(self) -> None:
-        """Take nothing more: what is in hand is seen to its end, and what Redis hands over to it yet goes back.
+        """Take nothing more: what is in flight is seen to its end, and what Redis hands over to it yet goes back.
 
         That is so after the reply to a fetch was lost: its messages never arrived here.
         """
@@ -276,7 +265,7 @@ class Lease:
         """Take notes, which are done when the block ends; if it fails they stand there again.
 
         They are gone, and nothing is held any more, before Redis is told: a message that goes back may be handed over
-        to this very holder while Redis' answer is on its way.
+        to this very holder while Redis' answer is awaited.
         """
         with self._changed:
             taken = dict(islice(notes.items(), _AT_ONCE))

@@ -76,7 +76,7 @@ class LeaseScripts:
             return 0
         pushed = reversed(tags) if end == "head" else tags
         what = [end, "0" if keep is None else "1", len(tags), *pushed, *(keep or ())]
-        keys = [self._keys.unacked, self._keys.index, self._keys.holders, self.held_key]
+        keys = [self._keys.unacked, self._keys.index, self._keys.leases, self.held_key]
         return int(REQUEUE(self._client, keys, [self._name, *self._lists, *what]))
 
     def heartbeat(self) -> tuple[bool, int, list[str]]:
@@ -85,7 +85,7 @@ class LeaseScripts:
         Returns:
             Whether the lease had not ended, how many messages of others went back, and the names of their leases.
         """
-        keys = [*self._in_flight[:2], self._keys.holders, self.held_key, self._keys.pulse]
+        keys = [*self._in_flight[:2], self._keys.leases, self.held_key, self._keys.pulse]
         lived, returned, dead = HEARTBEAT(
             self._client, keys, [self._name, self._lease_ms, *self._lists, self._keys.held_prefix]
         )

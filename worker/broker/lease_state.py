@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Final
+import threading
+from typing import TYPE_CHECKING, Final
+from weakref import WeakSet
+
+if TYPE_CHECKING:
+    from worker.broker.lease import Lease
 
 __all__ = ["SharedLeaseState"]
 
@@ -11,7 +16,7 @@ _TAGS_LIMIT: Final = 10_000
 
 
 class SharedLeaseState:
-    """The messages that a script has already removed from those in flight, and how many leases were lost.
+    """The leases, how many were lost, and the messages that a script has already removed from those in flight.
 
     The idempotency store adds a message, and the lease that acknowledges it takes it: nothing is left to write for it.
     Another process may acknowledge it (a pool's parent), so not all are taken: at a limit all are forgotten. An
@@ -24,10 +29,23 @@ class SharedLeaseState:
     def __init__(self) -> None:
         self.lost = 0
         self._settled: dict[str, None] = {}
+        self._leases: WeakSet[Lease] = WeakSet()
+        self._one_at_a_time = threading.Lock()
 
     def __json__(self) -> dict[str, int]:
         """Return what `inspect stats` shows of the transport options."""
         return {"lost": self.lost}
+
+    def add_lease(self, lease: Lease) -> None:
+        """Note a lease that has begun."""
+        with self._one_at_a_time:
+            self._leases.add(lease)
+
+    @property
+    def in_use(self) -> list[Lease]:
+        """The leases of this process that have begun."""
+        with self._one_at_a_time:
+            return list(self._leases)
 
     def add_settled(self, tag: str) -> None:
         """Remember a message, by its delivery tag."""

@@ -45,13 +45,13 @@ HANDED_OUT_AS: Final = "handed_out_as"
 """What a returned message says in its `delivery_info`: the delivery tag that it had when it was first handed out."""
 
 OWN_TAG: Final = "feedback_own_tag"
-"""The property of a message in hand that has the delivery tag which its client gave it. It decides nothing here."""
+"""The property of a message in flight that has the delivery tag which its client gave it. It decides nothing here."""
 
 HELD_IN: Final = "feedback_held_in"
-"""The property of a message in hand, of a queue that is counted: the key of the set of what its holder holds."""
+"""The property of a message in flight, of a queue that is counted: the key of the set of what its holder holds."""
 
 QUEUED_IN: Final = "feedback_queue"
-"""The property of a message in hand that says which queue it was taken from, whatever its sender says."""
+"""The property of a message in flight that says which queue it was taken from, whatever its sender says."""
 
 UNENDED: Final = "feedback_unended"
 """The header that counts how often a message was handed out and did not come to an end (`lua/message.lua`)."""

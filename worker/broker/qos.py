@@ -1,4 +1,4 @@
-"""What a channel has in hand: Kombu's bookkeeping of it, with the lease of a `Holder` behind it."""
+"""What a channel has in flight: Kombu's bookkeeping of it, with the lease of a `Holder` behind it."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class QoS(kombu_redis.QoS):
         """Acknowledge a message, or return it to the end of its queue."""
         self._quick_ack(delivery_tag)
         if requeue:
-            self.channel.holder_of(delivery_tag).give_back(delivery_tag)
+            self.channel.holder_of(delivery_tag).requeue(delivery_tag)
         else:
             self.channel.holder_of(delivery_tag).ack(delivery_tag)
 
@@ -61,14 +61,14 @@ class QoS(kombu_redis.QoS):
         self.channel.holder_of(delivery_tag).defer(delivery_tag, wait=wait)
 
     def restore_unacked(self, client: redis.Redis | None = None) -> None:  # noqa: ARG002 - the signature is Kombu's
-        """Return everything that is in hand to the heads of the queues."""
+        """Return everything that is in flight to the heads of the queues."""
         self._flush()
         for holder in self.channel.holders:
-            holder.give_back_first([tag for tag in self._delivered if tag in holder])
+            holder.requeue_at_head([tag for tag in self._delivered if tag in holder])
         self._delivered.clear()
 
     def restore_unacked_once(self, stderr: TextIO | None = None) -> None:
-        """Return everything that is in hand as the channel closes, but for what is still being worked on."""
+        """Return everything that is in flight as the channel closes, but for what is still being worked on."""
         self._on_collect.cancel()
         self._flush()
         if self._delivered.restored:
@@ -79,16 +79,16 @@ class QoS(kombu_redis.QoS):
             if not (self.restore_at_shutdown and self.channel.do_restore):
                 keep = tuple(self._delivered)
             if left := len(self._delivered.keys() - set(keep)):
-                words = f"Restoring {left} unacknowledged message(s)"
+                text = f"Restoring {left} unacknowledged message(s)"
                 if stderr is None:
-                    log.info(words)
+                    log.info(text)
                 else:
-                    print(words, file=stderr)
+                    print(text, file=stderr)
             for holder in holders:
                 holder.release(keep)
 
     def restore_visible(self, start: int = 0, num: int | None = 10, interval: int = 10) -> None:
-        """Return what a plain Celery worker left in hand: its visibility timeout has passed by Redis' clock.
+        """Return what a plain Celery worker left in flight: its visibility timeout has passed by Redis' clock.
 
         What our own workers leave comes back by their leases.
         """

@@ -1,4 +1,4 @@
-"""Which message in hand a published one takes over from."""
+"""Which message in flight a published one takes over from."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["Republished", "republished"]
 
 
 class Republished(NamedTuple):
-    """A message in hand: its delivery tag, and the set of what its holder holds; each '' if there is none."""
+    """A message in flight: its delivery tag, and the set of what its holder holds; each '' if there is none."""
 
     tag: str = ""
     held_in: str = ""
@@ -22,11 +22,11 @@ _NONE: Final = Republished()
 
 
 def republished(headers: object) -> Republished:
-    """Return the message in hand that a published message goes on for.
+    """Return the message in flight that a published message goes on for.
 
     It is one that a task publishes about itself to be tried again (`celery.app.task.Task.retry`): the same id, one
-    retry more. If the task acknowledges late, its own message is still in hand, and ends in the moment in which the new
-    one is there: not before, or a crash would lose it, and not after, or a crash would double it.
+    retry more. If the task acknowledges late, its own message is still in flight, and ends in the moment in which the
+    new one is there: not before, or a crash would lose it, and not after, or a crash would double it.
     """
     if not isinstance(headers, dict) or "id" not in headers or "task" not in headers:
         return _NONE

@@ -22,7 +22,7 @@ _CLASSES: Final = (
     redis.exceptions.OutOfMemoryError,
     redis.exceptions.MasterDownError,
 )
-_WORDS: Final = ("NOREPLICAS", "MISCONF", "BUSY ", "CLUSTERDOWN")
+_CODES: Final = ("NOREPLICAS", "MISCONF", "BUSY ", "CLUSTERDOWN")
 """Those for which redis-py has no class; ``BUSY`` is a script that runs for too long."""
 
 
@@ -30,7 +30,7 @@ class ServerError(redis.ConnectionError, redis.ResponseError):
     """Redis is there, and refuses for now. It is an answer to a command, and as good as a lost connection."""
 
     def __repr__(self) -> str:
-        """Return what Redis said, and what to do: redis-py's own repr leaves the words out."""
+        """Return what Redis said, and what to do: redis-py's own repr leaves the message out."""
         return f"{type(self).__name__}: {self}"
 
 
@@ -41,11 +41,11 @@ class _TakingRefusals:
         try:
             return super().read_response(*args, **kwargs)  # type: ignore[misc]  # mixed into redis-py's connection classes, which have it
         except redis.ResponseError as error:
-            words = str(error)
-            if lacks_a_right(words) or is_cluster(words):
-                raise ServerError(f"{words}; {advice(words)}") from error
-            if isinstance(error, _CLASSES) or words.startswith(_WORDS):
-                raise ServerError(words) from error
+            text = str(error)
+            if lacks_a_right(text) or is_cluster(text):
+                raise ServerError(f"{text}; {advice(text)}") from error
+            if isinstance(error, _CLASSES) or text.startswith(_CODES):
+                raise ServerError(text) from error
             raise
 
 

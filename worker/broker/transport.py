@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from kombu.transport import redis as kombu_redis
 
-from worker.broker.activity import PULSE
+from worker.broker.activity import ConsumerActivity
 from worker.broker.channel import Channel, SafeChannel, SentinelChannel
 from worker.broker.poller import ChannelPoller
 
@@ -25,7 +25,7 @@ _TURN_EVERY: Final = 1.0
 class Transport(kombu_redis.Transport):
     """The transport for ``redis://`` and ``rediss://``.
 
-    Transport options beside Kombu's: those of `worker.broker.channel.SafeChannel`.
+    Transport options beside Kombu's: those of `worker.broker.channel.SafeChannel`, and ``activity``.
     """
 
     Channel: type[SafeChannel] = Channel
@@ -34,6 +34,7 @@ class Transport(kombu_redis.Transport):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.cycle = ChannelPoller()
+        self.activity: ConsumerActivity = self.client.transport_options.get("activity") or ConsumerActivity()
         self.has_loop = False
         """Whether an event loop consumes; if not, a program drains by hand."""
         self._loop: Hub | None = None
@@ -79,14 +80,14 @@ class Transport(kombu_redis.Transport):
 
     def asked(self) -> None:
         """Note that Redis answered a channel that asked for messages."""
-        PULSE.answered()
+        self.activity.answered()
 
     def _turn(self) -> None:
         """Show that what consumes over this connection is alive. Others drain it as well, and consume from no queue."""
         queues = {queue for channel in self.channels for queue in channel.active_queues}
         if queues or self.has_loop:
             self._turns_at = time.monotonic() + _TURN_EVERY
-            PULSE.turned(queues)
+            self.activity.turned(queues)
 
     def drain_events(self, connection: object, timeout: float | None = None) -> None:  # noqa: ARG002 - the signature is Kombu's
         """Wait for one event.

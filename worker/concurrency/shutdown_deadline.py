@@ -29,26 +29,26 @@ MARGIN: Final = 3.0
 
 _LOOK_EVERY: Final = 0.05
 _LONGEST_WORD: Final = 1.0
-"""Seconds that the last words may take: the log may be a pipe that is full, or locked by a thread that hangs."""
+"""Seconds that the last log lines may take: the log may be a pipe that is full, or locked by a thread that hangs."""
 
 
 class ShutdownDeadline:
     """Ends the process when leaving takes too long.
 
     Args:
-        last_words: Returns what to log then.
+        last_message: Returns what to log then.
         before_exit: Called before the process ends; it must not block.
         exit_process: Ends the process at once.
     """
 
     def __init__(
         self,
-        last_words: Callable[[], str],
+        last_message: Callable[[], str],
         *,
         before_exit: Callable[[], None] = lambda: None,
         exit_process: Callable[[int], object] = os._exit,  # Python's own exit would join threads that hang
     ) -> None:
-        self._last_words = last_words
+        self._last_message = last_message
         self._before_exit = before_exit
         self._exit = exit_process
         self._ends_at: float | None = None
@@ -93,6 +93,6 @@ class ShutdownDeadline:
 
     def _speak(self) -> None:
         try:
-            log.warning("%s", self._last_words())
+            log.warning("%s", self._last_message())
         finally:
             self._said = True

@@ -70,7 +70,7 @@ class Action:
 def record_action(
     engine: Engine, *, actor: str, action: str, target: str, comment: str = "", details: Mapping[str, Any] | None = None
 ) -> None:
-    """Write one action down; the arguments are as of `Action`.
+    """Write one action down; the arguments are those of `Action`.
 
     Raises:
         DeadLetterStoreUnavailable: The database did not do it.
@@ -88,7 +88,7 @@ def write_action(
     comment: str,
     details: Mapping[str, Any] | None = None,
 ) -> None:
-    """Write one action down, in the transaction of the change itself; the arguments are as of `Action`."""
+    """Write one action down, in the transaction of the change itself; the arguments are those of `Action`."""
     values = {
         "at": datetime.now(UTC),
         "actor": clean(actor)[:MAX_ACTOR_LENGTH],

@@ -1,8 +1,8 @@
 """What can go wrong with the dead-letter table, and who acts on it.
 
     DeadLetterError
-    ├── DeadLetterStoreUnavailable   the database is away or refuses: keep the event, try again later
-    ├── DatabaseUnusable             the operator mends FEEDBACK_DATABASE_URL or installs the driver
+    ├── DeadLetterStoreUnavailable   the database is unavailable or refuses: keep the event, try again later
+    ├── DatabaseUnusable             the operator fixes FEEDBACK_DATABASE_URL or installs the driver
     └── SchemaError                  the operator runs `aquilax-feedback db upgrade`, or a newer release
         ├── SchemaMissing            the database has no dead-letter table yet
         ├── SchemaOutdated           the table is older than this release
@@ -43,7 +43,7 @@ class DeadLetterError(Exception):
 
 
 class DeadLetterStoreUnavailable(DeadLetterError):
-    """The database did not do it: it is away, locked, full, read-only, or refuses the login."""
+    """The database did not do it: it is unavailable, locked, full, read-only, or refuses the login."""
 
 
 class DatabaseUnusable(DeadLetterError):
@@ -96,6 +96,6 @@ def _in_words(error: BaseException | None) -> str:
 
 
 def _first_line(error: BaseException | None) -> str:
-    """The driver's own words, without SQLAlchemy's statement around them."""
+    """The driver's own message, without SQLAlchemy's statement around them."""
     lines = _REDACTED(str(error)).strip().splitlines()  # some repeat how they were told to connect
     return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__

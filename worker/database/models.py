@@ -18,7 +18,7 @@ from worker.policy.retry import Reason
 
 __all__ = ["MAX_ACTOR_LENGTH", "UTF8MB4", "Base", "DeadLetter", "PrunedRows", "State", "UtcDateTime", "enum_column"]
 
-_WORD: Final = 16
+_LENGTH: Final = 16
 """Room for a reason or a state."""
 
 MAX_ACTOR_LENGTH: Final = 128
@@ -31,11 +31,11 @@ class State(StrEnum):
     DEAD = "dead"
     """It waits for an operator."""
     REPLAYING = "replaying"
-    """It is on its way to AquilaX again."""
+    """It is being sent to AquilaX again."""
     DELIVERED = "delivered"
     """AquilaX has it after all."""
     DISCARDED = "discarded"
-    """It will not be delivered: an operator said so, or a later word overtook it."""
+    """It will not be delivered: an operator said so, or a later vote overtook it."""
 
 
 class UtcDateTime(TypeDecorator[datetime]):
@@ -71,7 +71,7 @@ class UtcDateTime(TypeDecorator[datetime]):
 
 def enum_column(values: type[StrEnum]) -> Enum:
     """A column of an enumeration's values as plain text: a new value needs no change of a type in PostgreSQL."""
-    return Enum(values, native_enum=False, length=_WORD, values_callable=lambda every: [word.value for word in every])
+    return Enum(values, native_enum=False, length=_LENGTH, values_callable=lambda every: [one.value for one in every])
 
 
 UTF8MB4: Final = {
@@ -105,10 +105,10 @@ class DeadLetter(Base):
 
     id: Mapped[int] = mapped_column(BigInteger().with_variant(Integer, "sqlite"), primary_key=True)
     dedup_key: Mapped[str] = mapped_column(String(64), unique=True)
-    """SHA-256 of the event's identity: burying it twice gives one row."""
+    """SHA-256 of the event's identity: inserting it twice gives one row."""
 
     message_id: Mapped[str | None] = mapped_column(String(MAX_MESSAGE_ID_LENGTH))
-    """The message whose burial made this row, as `stored_message_id` has it."""
+    """The message that made this row, as `stored_message_id` has it."""
 
     request_id: Mapped[str | None] = mapped_column(String(36))
     status: Mapped[bool | None]

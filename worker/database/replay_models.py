@@ -58,7 +58,7 @@ class RowState(StrEnum):
     DEAD = "dead"
     """It died again."""
     DISCARDED = "discarded"
-    """A later word on the same answer overtook it."""
+    """A later vote on the same answer overtook it."""
     REFUSED = "refused"
     """It makes no event: the dead letter was edited by hand."""
     SKIPPED = "skipped"

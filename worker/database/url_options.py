@@ -88,8 +88,8 @@ def _is_seconds(text: str) -> bool:
     return _is_number(text.replace(".", "", 1))
 
 
-def _one_of(*words: str) -> tuple[Callable[[str], bool], str]:
-    return words.__contains__, f"one of {', '.join(words)}"
+def _one_of(*choices: str) -> tuple[Callable[[str], bool], str]:
+    return choices.__contains__, f"one of {', '.join(choices)}"
 
 
 _NUMBER: Final = (_is_number, "a whole number")

@@ -1,4 +1,4 @@
-"""Discarding: an operator's word that some events shall not be delivered."""
+"""Discarding: an operator's decision that some events shall not be delivered."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def discard(
 ) -> int:
     """Discard rows, oldest first, and return how many. The rows stay in the table.
 
-    It goes in steps, so that workers that bury meanwhile don't wait; each step holds, whatever becomes of the next.
+    It goes in steps, so that workers that insert meanwhile don't wait; each step holds, whatever becomes of the next.
 
     Args:
         engine: The database.
@@ -41,7 +41,7 @@ def discard(
         progress: Called with the number of rows discarded after each step.
 
     Raises:
-        DeadLetterStoreUnavailable: The database is away; run it again later.
+        DeadLetterStoreUnavailable: The database is unavailable; run it again later.
     """
     values = {"state": State.DISCARDED, "comment": clean(comment), "resolved_at": datetime.now(UTC)}
     discarded = 0

@@ -51,7 +51,7 @@ _COLUMNS: Final[dict[Order, InstrumentedAttribute[Any]]] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Place:
-    """A place between two rows, named by the row beside it: it stays where it is, whatever is buried meanwhile.
+    """A place between two rows, named by the row beside it: it stays where it is, whatever is inserted meanwhile.
 
     Attributes:
         value: The row's value of the order's column.

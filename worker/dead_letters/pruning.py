@@ -1,6 +1,6 @@
 """Pruning: what is over is forgotten after a while, and the books still add up.
 
-Reconciling compares how many dead letters were buried, which Redis counts, with the rows that their burials made. So
+Reconciling compares how many dead letters were inserted, which Redis counts, with the rows that are there. So
 how many of these were pruned is written down in the very transaction that deletes them: killed at any moment, neither
 is done, or both.
 """
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 __all__ = ["COUNTED", "Pruned", "count_prunable", "prune"]
 
 COUNTED: Final = "counted"
-"""Under which name the number of pruned rows stands that a counted burial had made."""
+"""Under which name the number of pruned rows of a counted insertion stands."""
 
 _CHUNK: Final = 500
 """Rows in one transaction: a dead letter inserted meanwhile waits for it, some ten milliseconds."""
@@ -73,7 +73,7 @@ def prune(
 
     Never a dead letter that is dead or replaying, nor a plan that has not ended or waits for an outcome.
 
-    It goes in small steps with pauses, so that workers that bury meanwhile don't wait; each step holds, whatever
+    It goes in small steps with pauses, so that workers that insert meanwhile don't wait; each step holds, whatever
     becomes of the next. Two may run at once.
 
     Args:

@@ -61,7 +61,7 @@ def stream(
     """Yield all rows that fit, page by page, by id.
 
     Each page is a query of its own that starts after the last id seen: no transaction stays open while the caller is
-    at work, rows may be changed on the way, and none comes twice. Rows that are buried meanwhile don't come.
+    at work, rows may be changed on the way, and none comes twice. Rows that are inserted meanwhile don't come.
 
     Args:
         engine: The database.

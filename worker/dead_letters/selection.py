@@ -91,7 +91,7 @@ def replayable(selection: Selection) -> ColumnElement[bool]:
 
     Without a choice of states these are the dead. Rows whose enqueue was cut short, which are marked as replaying but
     were never confirmed to be in the queue, are taken whichever states are chosen; a plan that has not ended takes up
-    its own. A row that is confirmed has an event on its way, so its outcome is awaited, unless the operator asks for
+    its own. A row that is confirmed has an event in the queue, so its outcome is awaited, unless the operator asks for
     `State.REPLAYING` because the broker has lost it. A delivered row is never taken.
     """
     chosen = set(selection.states or (State.DEAD,)) - {State.DELIVERED}

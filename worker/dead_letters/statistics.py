@@ -50,7 +50,7 @@ class FingerprintCount:
 
     Attributes:
         fingerprint: What filters take.
-        summary: The cause in words.
+        summary: The cause as text.
         rows: How many.
         first_failed_at: When the first of them died.
         last_failed_at: When the last of them died.
@@ -137,13 +137,13 @@ def causes_over_time(engine: Engine, which: ColumnElement[bool]) -> Causes:
 
 
 def lines_of(connection: Connection, ids: list[int]) -> dict[str, str]:
-    """Return the causes of some rows in words. They are in no index, so they are read from one row of each cause."""
+    """Return the causes of some rows as text. They are in no index, so they are read from one row of each cause."""
     lines = select(DeadLetter.fingerprint, DeadLetter.summary).where(DeadLetter.id.in_(ids))
     return {row.fingerprint: row.summary for row in connection.execute(lines)}
 
 
 def summaries_by_fingerprint(engine: Engine, causes: Iterable[str]) -> dict[str, str]:
-    """Return causes in words, as far as any row has still died of them."""
+    """Return causes as text, as far as any row has still died of them."""
     lines: dict[str, str] = {}
     with translated(), engine.connect() as connection:
         for cause in sorted(set(causes)):

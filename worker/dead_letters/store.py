@@ -1,4 +1,4 @@
-"""Burying an event, and writing down what became of a replay. Both may be said twice; both give one truth."""
+"""Inserting dead letters, and recording the outcome of a replay. Both are idempotent."""
 
 from __future__ import annotations
 
@@ -51,19 +51,19 @@ class DeadLetterStore:
         """Close every connection."""
         self.engine.dispose()
 
-    def add(self, burial: DeadLetterRecord) -> bool:
-        """Write an event down that can't be delivered, and return whether this message's burial made a new row.
+    def add(self, record: DeadLetterRecord) -> bool:
+        """Write an event down that can't be delivered, and return whether this message made a new row.
 
-        A message that comes again, because its worker died between its burial and its acknowledgement, finds the row
+        A message that comes again, because its worker died between the insertion and its acknowledgement, finds the row
         that it made, and is told so again: its row is counted then, and once.
 
-        Once it returns, the row is on the disk and the message may be acknowledged. Burying the same event again
+        Once it returns, the row is on the disk and the message may be acknowledged. Inserting the same event again
         gives the same row:
 
         * A row that is dead or replaying is dead, of the cause it died of now. Its first enqueue and its count of
           replays stay. That holds too if an old copy of the message dies while the row is being replayed: the
           replay's own end still reaches the row, and until then dead is the state that stays visible.
-        * A row that is delivered stays so: AquilaX has this very word, and a late copy's death does not unsay it.
+        * A row that is delivered stays so: AquilaX has this very vote, and a late copy's death does not unsay it.
         * A row that is discarded stays so for every copy of the message from before. An event that was enqueued again
           after it had been discarded is dead again: it is wanted after all.
 
@@ -71,49 +71,49 @@ class DeadLetterStore:
             DeadLetterStoreUnavailable: The database did not do it; keep the event and try again later.
         """
         with translated():
-            made = self._bury_replayed(burial)
-            return self._bury_by_key(burial) if made is None else made
+            made = self._update_replayed(record)
+            return self._upsert(record) if made is None else made
 
-    def rehearse(self, burial: DeadLetterRecord) -> None:
+    def rehearse(self, record: DeadLetterRecord) -> None:
         """Write a new row and roll it back in the same transaction: it is never visible, and nothing is kept.
 
         Raises:
-            DeadLetterStoreUnavailable: The database did not do it, and would not bury either.
+            DeadLetterStoreUnavailable: The database did not do it, and would not insert either.
         """
         with translated(), self.engine.connect() as connection:
-            connection.execute(insert(DeadLetter).values(_new_row(burial)))
+            connection.execute(insert(DeadLetter).values(_new_row(record)))
             connection.rollback()
 
-    def _bury_replayed(self, burial: DeadLetterRecord) -> bool | None:
-        if burial.dead_letter is None or burial.event is None:
+    def _update_replayed(self, record: DeadLetterRecord) -> bool | None:
+        if record.dead_letter is None or record.event is None:
             return None
-        return self._bury_again(_is_replayed(burial.dead_letter, burial.event.request_id), burial)
+        return self._update_row(_is_replayed(record.dead_letter, record.event.request_id), record)
 
-    def _bury_by_key(self, burial: DeadLetterRecord) -> bool:
-        """Insert first: nearly every burial is the first of its event, and costs one statement in every dialect."""
-        same_event = DeadLetter.dedup_key == burial.dedup_key
+    def _upsert(self, record: DeadLetterRecord) -> bool:
+        """Insert first: nearly every event is dead-lettered once, and costs one statement in every dialect."""
+        same_event = DeadLetter.dedup_key == record.dedup_key
         for _ in range(_TRIES - 1):
             try:
-                return self._insert(burial)
+                return self._insert(record)
             except IntegrityError:
-                if (made := self._bury_again(same_event, burial)) is not None:
+                if (made := self._update_row(same_event, record)) is not None:
                     return made
-        return self._insert(burial)
+        return self._insert(record)
 
-    def _insert(self, burial: DeadLetterRecord) -> bool:
+    def _insert(self, record: DeadLetterRecord) -> bool:
         with self.engine.begin() as connection:
-            connection.execute(insert(DeadLetter).values(_new_row(burial)))
-            _book_death(connection, burial)
+            connection.execute(insert(DeadLetter).values(_new_row(record)))
+            _book_death(connection, record)
         return True
 
-    def _bury_again(self, which: ColumnElement[bool], burial: DeadLetterRecord) -> bool | None:
-        """Bury a row that is there already, and return whether this message made it; None if there is no row."""
+    def _update_row(self, which: ColumnElement[bool], record: DeadLetterRecord) -> bool | None:
+        """Update a row that is there already, and return whether this message made it; None if there is no row."""
         with self.engine.begin() as connection:
-            connection.execute(update(DeadLetter).where(which, _may_die_again(burial)).values(_death(burial)))
+            connection.execute(update(DeadLetter).where(which, _may_die_again(record)).values(_death(record)))
             row = connection.execute(select(DeadLetter.message_id).where(which)).first()
             if row is not None:
-                _book_death(connection, burial)
-        this = stored_message_id(burial.message_id)
+                _book_death(connection, record)
+        this = stored_message_id(record.message_id)
         return None if row is None else this is not None and row.message_id == this
 
     def resolve_replay(
@@ -121,28 +121,28 @@ class DeadLetterStore:
     ) -> None:
         """Write the outcome of a replay into its row, and into that of its plan. Nothing happens if the row is gone.
 
-        Delivered is the last word, also on a row that was discarded meanwhile: it is what AquilaX knows. Discarded
+        Delivered is final, also on a row that was discarded meanwhile: it is what AquilaX knows. Discarded
         is not said over a row that has an outcome already.
 
         Args:
-            dead_letter_id: The row, as the message's journey carries it.
+            dead_letter_id: The row, as the message's envelope carries it.
             request_id: The event's. A row of another one is left alone: in a database that was restored, or changed
-                for another while the event was on its way, the id may have been given again.
-            replay: The plan's name, as the journey carries it.
-            state: `State.DELIVERED`, or `State.DISCARDED` where a later word overtook it.
+                for another while the event was in the queue, the id may have been given again.
+            replay: The plan's name, as the envelope carries it.
+            state: `State.DELIVERED`, or `State.DISCARDED` where a later vote overtook it.
             comment: The cause.
 
         Raises:
             DeadLetterStoreUnavailable: The database did not do it; try again later.
         """
-        now, words = datetime.now(UTC), clean(comment)
+        now, text = datetime.now(UTC), clean(comment)
         row = _is_replayed(dead_letter_id, request_id)
         outcome = RowState.DELIVERED if state is State.DELIVERED else RowState.DISCARDED
         with translated(), self.engine.begin() as connection:
-            connection.execute(_settled(row, state, comment=words, at=now))
+            connection.execute(_settled(row, state, comment=text, at=now))
             if replay is not None:
                 book_outcome(
-                    connection, name=replay, dead_letter_id=dead_letter_id, state=outcome, comment=words, at=now
+                    connection, name=replay, dead_letter_id=dead_letter_id, state=outcome, comment=text, at=now
                 )
 
     def settle_made(self, dedup_key: str, *, message_id: str, state: State, comment: str = "") -> bool:
@@ -154,7 +154,7 @@ class DeadLetterStore:
         Args:
             dedup_key: The event's key.
             message_id: The message. A row that another message of the same event made is left alone.
-            state: As of `resolve_replay`.
+            state: See `resolve_replay`.
             comment: The cause.
 
         Raises:
@@ -168,27 +168,27 @@ class DeadLetterStore:
             return True
 
     def disown(self, dedup_key: str, *, message_id: str, comment: str) -> None:
-        """Mark a dead row as delivered, and as made by no counted burial; nothing happens if it is not dead any more.
+        """Mark a dead row as delivered and as not counted; nothing happens if it is not dead any more.
 
         A worker whose lease had ended made it, for a message that another worker had delivered already.
 
         Args:
-            dedup_key: As of `settle_made`.
-            message_id: As of `settle_made`.
+            dedup_key: See `settle_made`.
+            message_id: See `settle_made`.
             comment: The cause.
 
         Raises:
             DeadLetterStoreUnavailable: The database did not do it; try again later.
         """
         row = and_(_is_made_by(dedup_key, message_id), DeadLetter.state == State.DEAD)
-        now, words = datetime.now(UTC), clean(comment)
+        now, text = datetime.now(UTC), clean(comment)
         with translated(), self.engine.begin() as connection:
-            connection.execute(_settled(row, State.DELIVERED, comment=words, at=now).values(message_id=None))
+            connection.execute(_settled(row, State.DELIVERED, comment=text, at=now).values(message_id=None))
 
 
 def _settled(row: ColumnElement[bool], state: State, *, comment: str, at: datetime) -> Update:
     if state not in {State.DELIVERED, State.DISCARDED}:
-        raise ValueError(f"a message ends delivered or discarded, not {state.value}; a death is buried")
+        raise ValueError(f"a message ends delivered or discarded, not {state.value}; a dead letter is added")
     open_states = [State.DEAD, State.REPLAYING]
     if state is State.DELIVERED:
         open_states.append(State.DISCARDED)
@@ -200,34 +200,34 @@ def _is_made_by(dedup_key: str, message_id: str) -> ColumnElement[bool]:
     return and_(DeadLetter.dedup_key == dedup_key, DeadLetter.message_id == stored_message_id(message_id))
 
 
-def _book_death(connection: Connection, burial: DeadLetterRecord) -> None:
-    """Say in the plan that one of its rows died again, in the transaction that buries it."""
-    if burial.replay is not None and burial.dead_letter is not None:
-        row, died = burial.dead_letter, burial.failed_at
-        book_outcome(connection, name=burial.replay, dead_letter_id=row, state=RowState.DEAD, comment="", at=died)
+def _book_death(connection: Connection, record: DeadLetterRecord) -> None:
+    """Say in the plan that one of its rows died again, in the transaction that inserts it."""
+    if record.replay is not None and record.dead_letter is not None:
+        row, died = record.dead_letter, record.failed_at
+        book_outcome(connection, name=record.replay, dead_letter_id=row, state=RowState.DEAD, comment="", at=died)
 
 
 def _is_replayed(dead_letter_id: int, request_id: str) -> ColumnElement[bool]:
     return and_(DeadLetter.id == dead_letter_id, DeadLetter.request_id == request_id)
 
 
-def _may_die_again(burial: DeadLetterRecord) -> ColumnElement[bool]:
-    enqueued_anew = and_(DeadLetter.state == State.DISCARDED, DeadLetter.resolved_at < burial.first_enqueued_at)
-    return or_(DeadLetter.state.in_([State.DEAD, State.REPLAYING]), enqueued_anew)
+def _may_die_again(record: DeadLetterRecord) -> ColumnElement[bool]:
+    enqueued_again = and_(DeadLetter.state == State.DISCARDED, DeadLetter.resolved_at < record.first_enqueued_at)
+    return or_(DeadLetter.state.in_([State.DEAD, State.REPLAYING]), enqueued_again)
 
 
-def _new_row(burial: DeadLetterRecord) -> dict[str, Any]:
-    return _identity(burial) | _death(burial) | {"replay_count": 0}
+def _new_row(record: DeadLetterRecord) -> dict[str, Any]:
+    return _identity(record) | _death(record) | {"replay_count": 0}
 
 
-def _identity(burial: DeadLetterRecord) -> dict[str, Any]:
+def _identity(record: DeadLetterRecord) -> dict[str, Any]:
     """The columns that are written once."""
-    raw = burial.raw
+    raw = record.raw
     return {
-        "dedup_key": burial.dedup_key,
-        "message_id": stored_message_id(burial.message_id),
-        **_fields(burial.event),
-        "first_enqueued_at": burial.first_enqueued_at,
+        "dedup_key": record.dedup_key,
+        "message_id": stored_message_id(record.message_id),
+        **_fields(record.event),
+        "first_enqueued_at": record.first_enqueued_at,
         "raw": None if raw is None else raw[:MAX_RAW_BYTES],
     }
 
@@ -244,25 +244,25 @@ def _fields(event: FeedbackEvent | None) -> dict[str, Any]:
     }
 
 
-def _death(burial: DeadLetterRecord) -> dict[str, Any]:
+def _death(record: DeadLetterRecord) -> dict[str, Any]:
     """The columns that each failure overwrites."""
-    response_body = clean(burial.response_body)
-    cause = fingerprint_of(burial.reason, burial.http_status, response_body)
+    response_body = clean(record.response_body)
+    cause = fingerprint_of(record.reason, record.http_status, response_body)
     return {
-        "reason": burial.reason,
-        "http_status": burial.http_status,
+        "reason": record.reason,
+        "http_status": record.http_status,
         "response_body": response_body,
         "fingerprint": cause.fingerprint,
         "summary": cause.summary,
-        "attempts": burial.attempts,
-        "failed_at": burial.failed_at,
+        "attempts": record.attempts,
+        "failed_at": record.failed_at,
         "state": State.DEAD,
-        "comment": _note(burial),
+        "comment": _note(record),
         "resolved_at": None,
     }
 
 
-def _note(burial: DeadLetterRecord) -> str:
-    if burial.raw is not None and len(burial.raw) > MAX_RAW_BYTES:
-        return f"the first {MAX_RAW_BYTES} of the message's {len(burial.raw)} bytes"
+def _note(record: DeadLetterRecord) -> str:
+    if record.raw is not None and len(record.raw) > MAX_RAW_BYTES:
+        return f"the first {MAX_RAW_BYTES} of the message's {len(record.raw)} bytes"
     return ""

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, Self, cast
 
 import redis
 
-from producer.message import QUEUE, counts_of
+from worker.clients.redis.keys import COUNTS, HOLD
 from worker.clients.redis.scripts import TIME, Script, lua
 from worker.policy.circuit_breaker import CircuitBreaker
 from worker.policy.classification import Classification
@@ -25,14 +25,9 @@ if TYPE_CHECKING:
 
     from worker.clients.redis.scripts import RunsScripts
 
-__all__ = ["HOLD", "Announcer", "Hold", "HoldKind", "HoldState"]
+__all__ = ["Announcer", "Hold", "HoldKind", "HoldState"]
 
 log = logging.getLogger(__name__)
-
-HOLD: Final = f"{QUEUE}:hold"
-"""The key."""
-
-_COUNTS: Final = counts_of(QUEUE)
 
 _FIRST: Final = timedelta(seconds=1)
 _LONGEST: Final = timedelta(minutes=1)
@@ -68,19 +63,19 @@ class HoldState:
     """A hold.
 
     Attributes:
-        kind: What kind of reason there is.
-        reason: The reason, in words.
+        kind: What it is for.
+        comment: Why it stands: an operator's comment, or the response that began it.
         since: Since when; None if that can't be read.
-        by: Who found out, or who said so; '' if that can't be read.
+        actor: The operator, or the worker that began it; '' if that can't be read.
         probes: Events that were sent to see whether it can end.
         probe_at: When the next may be sent; None if there are none.
         beneath: The hold that has begun by itself, if an operator holds too: it goes on when the operator resumes.
     """
 
     kind: HoldKind
-    reason: str
+    comment: str
     since: datetime | None
-    by: str
+    actor: str
     probes: int
     probe_at: datetime | None
     beneath: HoldState | None = None
@@ -107,17 +102,17 @@ class HoldState:
         """
         if not fields:
             return None
-        kind, reason = _kind(fields), fields.get(b"reason", b"").decode(errors="replace")
+        kind, comment = _kind(fields), fields.get(b"comment", b"").decode(errors="replace")
         if kind is not HoldKind.OPERATOR and not beneath and _moment(fields.get(b"probe_at")) is None:
             kind = None  # no probe would ever end it
         if kind is None:
-            reason = f"the key {HOLD} is unreadable ({_shown(fields)}); `aquilax-feedback resume` deletes it"
+            comment = f"the key {HOLD} is unreadable ({_shown(fields)}); `aquilax-feedback resume` deletes it"
         under = {name.removeprefix(_BENEATH): value for name, value in fields.items() if name.startswith(_BENEATH)}
         return cls(
             kind=kind or HoldKind.OPERATOR,
-            reason=reason,
+            comment=comment,
             since=_moment(fields.get(b"since")),
-            by=fields.get(b"by", b"").decode(errors="replace"),
+            actor=fields.get(b"actor", b"").decode(errors="replace"),
             probes=_number(fields.get(b"probes")) or 0,
             probe_at=_moment(fields.get(b"probe_at")),
             beneath=cls.read(under, beneath=True),
@@ -137,7 +132,7 @@ class HoldState:
 class Announcer:
     """Says in the log, once for this process, that a hold stands, why, and that it has ended; safe for many threads.
 
-    A process hears of a hold when something of its own is held: one that has nothing in hand has nothing to say.
+    A process hears of a hold when something of its own is held: one that has nothing in flight has nothing to say.
     """
 
     def __init__(self) -> None:
@@ -145,20 +140,20 @@ class Announcer:
         self._heard_at: datetime | None = None
         self._one_at_a_time = threading.Lock()
 
-    def held(self, reason: str, *, by_hand: bool, at: datetime | None = None) -> None:
+    def held(self, comment: str, *, by_hand: bool, at: datetime | None = None) -> None:
         """Note that a hold stands.
 
         Args:
-            reason: Why.
+            comment: Why.
             by_hand: Whether an operator holds.
             at: When that was heard, if others may have asked before and be told only now that there is none.
         """
         until = "until `aquilax-feedback resume`" if by_hand else "from now on but a probe now and then"
-        words = f"nothing is sent to AquilaX {until}: {reason}"
+        text = f"nothing is sent to AquilaX {until}: {comment}"
         with self._one_at_a_time:
-            before, self._announced, self._heard_at = self._announced, words, at
-        if before != words:
-            log.warning("%s", words)
+            before, self._announced, self._heard_at = self._announced, text, at
+        if before != text:
+            log.warning("%s", text)
 
     def ended(self, *, at: datetime | None = None) -> None:
         """Note that no hold stands; ``at`` is when that was asked, if something may have been heard since."""
@@ -175,11 +170,11 @@ class Hold:
     Args:
         client: Redis; it is not closed here.
         scripts: What runs scripts in it, if not the client.
-        by: What this process calls itself.
+        actor: What this process calls itself.
         announcer: The process's own, if more than this object hears of holds.
         begun: Is told the kind of a hold that this object begins.
 
-    Every method but `let_through` and `turned_away` raises `redis.RedisError` when Redis is away.
+    Every method but `let_through` and `turned_away` raises `redis.RedisError` when Redis is unavailable.
     """
 
     def __init__(
@@ -187,13 +182,13 @@ class Hold:
         client: redis.Redis,
         *,
         scripts: RunsScripts | None = None,
-        by: str,
+        actor: str,
         announcer: Announcer | None = None,
         begun: Callable[[HoldKind], None] = lambda _: None,
     ) -> None:
         self._client = client
         self._scripts: RunsScripts = client if scripts is None else scripts
-        self._by = by
+        self._actor = actor
         self._announcer = announcer or Announcer()
         self._begun = begun
         self._breaker = CircuitBreaker()
@@ -222,7 +217,7 @@ class Hold:
 
         Args:
             classification: What the answer means.
-            why: The answer in words.
+            why: The answer as text.
             at: When it came.
             asked: How long AquilaX asks us to wait, if it does.
             probe: Whether it is the answer to a probe.
@@ -244,42 +239,42 @@ class Hold:
                 return False
 
     def _begin(
-        self, kind: HoldKind, reason: str, *, at: datetime, asked: timedelta, probe: bool, sustained: bool = True
+        self, kind: HoldKind, comment: str, *, at: datetime, asked: timedelta, probe: bool, sustained: bool = True
     ) -> bool:
         waits = [_milliseconds(_FIRST), _milliseconds(_LONGEST), _milliseconds(asked)]
-        stands = _BEGIN(self._scripts, [HOLD], [kind.value, reason, self._by, *waits, int(probe), int(sustained)])
+        stands = _BEGIN(self._scripts, [HOLD], [kind.value, comment, self._actor, *waits, int(probe), int(sustained)])
         if not stands:
             return False
         with self._one_at_a_time:
             self._breaker = CircuitBreaker()  # once the hold ends, one more "not now" is not the end of the same run
-        standing, reason = (part.decode(errors="replace") for part in stands[:2])
+        standing, comment = (part.decode(errors="replace") for part in stands[:2])
         if stands[2]:
             self._begun(kind)
-        self.turned_away(reason, by_hand=standing == HoldKind.OPERATOR, at=at)
+        self.turned_away(comment, by_hand=standing == HoldKind.OPERATOR, at=at)
         return True
 
     def _end(self) -> None:
         if _END(self._scripts, [HOLD], []):
             self._announcer.ended()
 
-    def turned_away(self, reason: str, *, by_hand: bool, at: datetime) -> None:
-        """Note that an event was not sent because of a hold, for this reason; whether an operator's, and when."""
-        self._announcer.held(reason, by_hand=by_hand, at=at)
+    def turned_away(self, comment: str, *, by_hand: bool, at: datetime) -> None:
+        """Note that an event was not sent because of a hold, for this comment; whether an operator's, and when."""
+        self._announcer.held(comment, by_hand=by_hand, at=at)
 
     def let_through(self, *, asked_at: datetime) -> None:
         """Note that an event could be sent, as no hold stood when that was asked."""
         self._announcer.ended(at=asked_at)
 
-    def hold(self, reason: str, *, by: str) -> None:
+    def hold(self, comment: str, *, actor: str) -> None:
         """Hold by hand, until `resume`; a hold that has begun by itself stays noted beneath."""
-        _BY_HAND(self._scripts, [HOLD, _COUNTS], [reason, by])
+        _BY_HAND(self._scripts, [HOLD, COUNTS], [comment, actor])
 
     def resume(self) -> bool:
         """End the hold by hand, or where there is none whatever hold there is; return whether there was one.
 
         A hold that had begun by itself beneath one by hand goes on, and its next probe is due.
         """
-        return bool(_RESUME(self._scripts, [HOLD, _COUNTS], [_milliseconds(_FIRST)]))
+        return bool(_RESUME(self._scripts, [HOLD, COUNTS], [_milliseconds(_FIRST)]))
 
     def probe_soon(self) -> None:
         """Let the next probe be sent at once: the key, or the URL, may be another one now; or the last had no need.

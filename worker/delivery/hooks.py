@@ -34,7 +34,7 @@ class Hooks(Protocol):
     """Hears of what one worker process does; safe for many threads."""
 
     def began(self, message: Message | PoisonMessage) -> AttemptHooks:
-        """A message was taken in hand."""
+        """A message was taken in flight."""
 
     def hold_begun(self, kind: str) -> None:
         """This process has found out that nothing can be sent, and holds everything."""
@@ -76,12 +76,12 @@ class HookChain:
         return HookChain(*self._observers, hooks)
 
     def began(self, message: Message | PoisonMessage) -> AttemptHooks:
-        """As of `Hooks`."""
+        """See `Hooks`."""
         turns = [self.tell(hooks.began, message) for hooks in self._observers]
         return _Turns(self, [turn for turn in turns if turn is not None])
 
     def hold_begun(self, kind: str) -> None:
-        """As of `Hooks`."""
+        """See `Hooks`."""
         for hooks in self._observers:
             self.tell(hooks.hold_begun, kind)
 

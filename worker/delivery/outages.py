@@ -66,25 +66,25 @@ class DependencyOutages:
         self._one_at_a_time = threading.Lock()
 
     def explain(self, error: Exception) -> str:
-        """Note an error for which an event waits that is not to blame, and return why it waits, in words."""
+        """Note an error for which an event waits that is not to blame, and return why it waits, as text."""
         match error:
             case redis.ResponseError():
-                words = f"Redis refuses: {' '.join(str(error).split())[:_REFUSAL] or type(error).__name__}"
-                self._met(Dependency.REDIS, words)
+                text = f"Redis refuses: {' '.join(str(error).split())[:_REFUSAL] or type(error).__name__}"
+                self._met(Dependency.REDIS, text)
             case redis.RedisError():
-                words = f"Redis is away: {type(error).__name__}"
-                self._met(Dependency.REDIS, words)
+                text = f"Redis is unavailable: {type(error).__name__}"
+                self._met(Dependency.REDIS, text)
             case DeadLetterStoreUnavailable():
-                words = f"the dead-letter database is away: {error}"
-                self._met(Dependency.DATABASE, words)
+                text = f"the dead-letter database is unavailable: {error}"
+                self._met(Dependency.DATABASE, text)
             case OutOfDescriptors():  # who found out has said so in the log
-                words = f"this worker can open no connection: {error}"
+                text = f"this worker can open no connection: {error}"
             case _:
-                words = f"a fault of ours: {type(error).__name__}"
+                text = f"a fault of ours: {type(error).__name__}"
                 log.error("an event waits because of a fault of ours", exc_info=error)
-        return words
+        return text
 
-    def _met(self, trouble: Dependency, words: str) -> None:
+    def _met(self, trouble: Dependency, text: str) -> None:
         """Note a failure; the first one of a trouble is a warning."""
         now = self._now()
         with self._one_at_a_time:
@@ -92,7 +92,7 @@ class DependencyOutages:
             begun = before or _Course(began_at=now, last_at=now, failures=0)
             self._courses[trouble] = replace(begun, last_at=now, failures=begun.failures + 1)
         if before is None:
-            log.warning("events are snoozed: %s; they spend no attempt, and go on once it is back", words)
+            log.warning("events are snoozed: %s; they spend no attempt, and go on once it is back", text)
 
     def passed(self, trouble: Dependency) -> None:
         """Note a success. It costs a look-up where there is no trouble."""

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Final, assert_never
 
 import redis
 
+from worker.clients.redis.keys import CountField
 from worker.concurrency.scheduler import run_in_thread
 from worker.database.models import State
-from worker.delivery.idempotency import Busy, Claimed, CountField, IdempotencyStore, OnHold, Seen
+from worker.delivery.idempotency import Busy, Claimed, IdempotencyStore, OnHold, Seen
 from worker.delivery.outages import Dependency, DependencyOutages, wait_reason_of
 from worker.policy.classification import Response
 from worker.policy.dead_letter import DeadLetterRecord, key_of_message, record_of_poison
@@ -58,7 +59,7 @@ class Outcomes:
         has_row = message.redelivered or envelope.dead_letter is not None
         try:
             self.idempotency.record(
-                message.word,
+                message.vote,
                 claim,
                 message_id=envelope.message_id,
                 delivery_tag="" if has_row else message.delivery_tag,
@@ -72,14 +73,14 @@ class Outcomes:
             )
         if has_row:
             return self._complete(message, CountField.DELIVERED, State.DELIVERED)
-        return Completed(words="delivered")
+        return Completed(summary="delivered")
 
     def retry(self, message: Message, claim: Claimed, outcome: RetryAt) -> Redeliver:
         """Release the claim; the message comes again when it is due, with one attempt more."""
         self.release(message, claim, count=CountField.RETRIED)
         return Redeliver(
             envelope=message.envelope.spent().waiting(WaitReason.RETRY),
-            words=f"retry in {self._until(outcome.at)}: {outcome.cause}",
+            summary=f"retry in {self._until(outcome.at)}: {outcome.cause}",
             due=outcome.at,
             result=ResultKind.RETRY,
         )
@@ -87,13 +88,13 @@ class Outcomes:
     def snooze(self, message: Message, claim: Claimed, outcome: Snooze) -> Redeliver:
         """Release the claim; the message returns to the end of the queue, which hands out nothing during a hold."""
         self.release(message, claim, count=CountField.SNOOZED)
-        return Redeliver(envelope=message.envelope.held(), words=f"hold: {outcome.cause}", result=ResultKind.HOLD)
+        return Redeliver(envelope=message.envelope.snoozed(), summary=f"hold: {outcome.cause}", result=ResultKind.HOLD)
 
     def dead_letter(self, message: Message, claim: Claimed, outcome: SendToDeadLetters) -> DeliveryResult:
         """Insert the dead letter, then end the message. If it can't be inserted now, the event is never sent for it."""
         envelope = message.envelope
-        if envelope.burial is None:
-            envelope = replace(envelope, attempts=envelope.attempts + 1, burial=outcome)
+        if envelope.pending_dead_letter is None:
+            envelope = replace(envelope, attempts=envelope.attempts + 1, pending_dead_letter=outcome)
         record = DeadLetterRecord(
             reason=outcome.reason,
             failed_at=self.now(),
@@ -102,7 +103,7 @@ class Outcomes:
             event=message.event,
             dedup_key=key_of_message(message),
             http_status=outcome.http_status,
-            response_body=outcome.answer,
+            response_body=outcome.response,
             dead_letter=envelope.dead_letter,
             replay=envelope.replay,
             message_id=envelope.message_id,
@@ -113,7 +114,7 @@ class Outcomes:
             if new and not ended:
                 self._disown(message, record.dedup_key)
         except Exception as error:  # noqa: BLE001 - whatever failed, the envelope has to say that the event was sent
-            detail = f"{self.outages.explain(error)}; then {result.words}"
+            detail = f"{self.outages.explain(error)}; then {result.summary}"
             result = self._snooze(envelope, detail, wait_reason_of(error))
         self.release(message, claim)
         return result
@@ -122,8 +123,8 @@ class Outcomes:
 
     def on_hold(self, message: Message, claim: OnHold) -> Redeliver:
         """Return the message to the end of the queue, which hands out nothing during a hold."""
-        self.hold.turned_away(claim.reason, by_hand=claim.by_hand, at=self.now())
-        return Redeliver(envelope=message.envelope.held(), words=f"hold: {claim.reason}", result=ResultKind.HOLD)
+        self.hold.turned_away(claim.comment, by_hand=claim.by_hand, at=self.now())
+        return Redeliver(envelope=message.envelope.snoozed(), summary=f"hold: {claim.comment}", result=ResultKind.HOLD)
 
     def busy(self, message: Message, claim: Busy) -> Redeliver:
         """Let the message wait for the other one of its request_id, at most until the other's claim ends."""
@@ -138,10 +139,10 @@ class Outcomes:
             case Seen.SETTLED:
                 return self._complete(message, CountField.DELIVERED, State.DELIVERED)
             case Seen.DUPLICATE:
-                comment = "duplicate: AquilaX has this word"
+                comment = "duplicate: AquilaX has this vote"
                 return self._complete(message, CountField.DUPLICATE, State.DELIVERED, comment=comment)
             case Seen.STALE:
-                comment = "stale: AquilaX has a later word"
+                comment = "stale: AquilaX has a later vote"
                 return self._complete(message, CountField.STALE, State.DISCARDED, comment=comment)
             case _:
                 assert_never(claim)
@@ -150,7 +151,7 @@ class Outcomes:
         """Insert a message that is no event into the dead-letter table as `invalid`, then end it."""
         self.pass_probe_on(message)
         self._insert(message, record_of_poison(message, failed_at=self.now()))
-        return _dead_lettered(SendToDeadLetters(reason=Reason.INVALID, answer=message.problem))
+        return _dead_lettered(SendToDeadLetters(reason=Reason.INVALID, response=message.problem))
 
     def failed(self, message: Message | PoisonMessage, error: Exception) -> Redeliver:
         """Let a message wait because Redis, the database or our own code failed; no attempt is spent."""
@@ -191,34 +192,35 @@ class Outcomes:
             key_of_message(message),
             message_id=envelope.message_id,
             state=state,
-            comment=comment or "its worker was lost after its burial; its message came again, and was delivered",
+            comment=comment or "its worker was lost after it was inserted; its message came again, and was delivered",
         )
-        rows = ["dead_letters_inserted"] if made else []
+        rows = [CountField.DEAD_LETTERS_INSERTED] if made else []
         self.idempotency.finish(message.delivery_tag, count, *rows, held_in=message.held_in)
-        return Completed(words=count.value)
+        return Completed(summary=count.value)
 
     def _insert(self, message: Message | PoisonMessage, record: DeadLetterRecord) -> tuple[bool, bool]:
         """Insert a dead letter, then end its message; return whether the row is new, and whether the message ended."""
         new = run_in_thread(self.dead_letters.add, record)
         self.outages.passed(Dependency.DATABASE)
-        counts = [CountField.DEAD, f"{CountField.DEAD}:{record.reason}", *(["dead_letters_inserted"] if new else [])]
+        rows = [CountField.DEAD_LETTERS_INSERTED] if new else []
+        counts = [CountField.DEAD, f"{CountField.DEAD}:{record.reason}", *rows]
         return new, self.idempotency.finish(message.delivery_tag, *counts, held_in=message.held_in)
 
     def _disown(self, message: Message, key: str) -> None:
         """Resolve a new dead letter whose message another worker has delivered, because our lease had ended."""
         message_id = message.envelope.message_id
         if self.idempotency.has_delivered(message.event, message_id=message_id):
-            comment = "another worker had delivered it: the lease of the one that buried it had ended"
+            comment = "another worker had delivered it: the lease of the one that inserted it had ended"
             run_in_thread(self.dead_letters.disown, key, message_id=message_id, comment=comment)
 
     def _snooze(
         self, envelope: Envelope, detail: str, reason: WaitReason, *, at_most: timedelta = timedelta.max
     ) -> Redeliver:
         """Let a message come again after a while, with no attempt spent."""
-        wait = snooze_backoff(self.policy, snoozes=envelope.holds + 1, jitter=self.jitter())
+        wait = snooze_backoff(self.policy, snoozes=envelope.snoozes + 1, jitter=self.jitter())
         at = self.now() + min(wait, at_most)
-        words = f"snoozed, again in {self._until(at)}: {detail}"
-        return Redeliver(envelope=envelope.held().waiting(reason), words=words, due=at)
+        text = f"snoozed, again in {self._until(at)}: {detail}"
+        return Redeliver(envelope=envelope.snoozed().waiting(reason), summary=text, due=at)
 
     def _until(self, at: datetime) -> str:
         seconds = (at - self.now()).total_seconds()
@@ -226,5 +228,5 @@ class Outcomes:
 
 
 def _dead_lettered(outcome: SendToDeadLetters) -> DeadLetteredResult:
-    response = Response(status=outcome.http_status, text=outcome.answer)
-    return DeadLetteredResult(reason=outcome.reason, words=f"dead letter: {outcome.reason} {response.words}")
+    response = Response(status=outcome.http_status, text=outcome.response)
+    return DeadLetteredResult(reason=outcome.reason, summary=f"dead letter: {outcome.reason} {response.summary}")

@@ -2,7 +2,7 @@
 
 Celery remembers a revoked task id in each worker's memory, for hours, and drops every message with that id. A client
 may use the request_id as task id, so a revocation would swallow each later press on that answer. Here it is a moment:
-what waits in the queue ends in Redis at once (`lua/revoke.lua`), and what a worker had in hand by then is hit when it
+what waits in the queue ends in Redis at once (`lua/revoke.lua`), and what a worker had in flight by then is hit when it
 would begin, or comes again. A message's identity tells when it was first handed out, by Redis' clock (`fetch.lua`).
 """
 
@@ -20,6 +20,7 @@ from producer.message import QUEUE
 from worker.broker.keys import DELAYED
 from worker.broker.payload import handed_out_at
 from worker.broker.scripts import MESSAGE
+from worker.clients.redis.keys import REVOKED
 from worker.clients.redis.scripts import COUNT, TIME, Script, lua
 from worker.concurrency.scheduler import run_in_thread
 
@@ -28,12 +29,9 @@ if TYPE_CHECKING:
 
     from worker.broker.keys import Keys
 
-__all__ = ["REVOKED", "Revocations", "criteria_of_ids", "criteria_of_stamps"]
+__all__ = ["Revocations", "criteria_of_ids", "criteria_of_stamps"]
 
 log = logging.getLogger(__name__)
-
-REVOKED: Final = f"{QUEUE}:revoked"
-"""The key of the revocations: criterion -> until when a message must have been handed out first to be hit (ms)."""
 
 _REVOKE: Final = Script(TIME + COUNT + MESSAGE + lua("worker.delivery", "revoke"))
 _AT_ONCE: Final = 5000
@@ -81,7 +79,7 @@ class Revocations:
             keys: The broker's keys.
 
         Raises:
-            redis.RedisError: Redis is away, or refuses.
+            redis.RedisError: Redis is unavailable, or refuses.
         """
         self._client, self._keys = client, keys
         with client() as connected:
@@ -100,7 +98,7 @@ class Revocations:
             on_ended: Called with the task ids of messages that have ended with it, by this thread or another.
 
         Raises:
-            redis.RedisError: Redis is away, or refuses; nothing was revoked.
+            redis.RedisError: Redis is unavailable, or refuses; nothing was revoked.
         """
         if not criteria:
             return

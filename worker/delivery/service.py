@@ -144,7 +144,7 @@ class DeliveryService:
     def _claim(self, message: Message) -> Claim:
         """Claim the request_id, so that no other worker sends for it at the same time; not during a hold."""
         asked_at = self._now()
-        claim = self._idempotency.claim(message.word, message_id=message.envelope.message_id, probe=message.probe)
+        claim = self._idempotency.claim(message.vote, message_id=message.envelope.message_id, probe=message.probe)
         self._outages.passed(Dependency.REDIS)
         if isinstance(claim, Claimed) and not message.probe:
             self._hold.let_through(asked_at=asked_at)
@@ -152,7 +152,7 @@ class DeliveryService:
 
     def _known_outcome(self, message: Message) -> Outcome | None:
         """Return the outcome of an event that was sent before, where it could not be recorded: it is not sent again."""
-        known = Delivered() if message.envelope.delivered else message.envelope.burial
+        known = Delivered() if message.envelope.delivered else message.envelope.pending_dead_letter
         if known is not None:
             self._outcomes.pass_probe_on(message)
         return known
@@ -203,7 +203,7 @@ class DeliveryService:
         While Redis is unavailable that is not known: then the event is retried by itself.
         """
         asked = min(response.retry_after or timedelta(), self._policy.horizon)
-        cause = "" if classification is Classification.DELIVERED else response.words
+        cause = "" if classification is Classification.DELIVERED else response.summary
         try:
             return self._hold.heard(classification, cause, at=now, asked=asked, probe=message.probe)
         except redis.RedisError as error:

@@ -1,4 +1,4 @@
-"""Celery tasks: adapters. They translate a Celery request into a message, and an ending into Celery's own words."""
+"""Celery tasks: adapters. They translate a Celery request into a message, and a result into Celery's own exceptions."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class Waiting(Retry):
     """The event comes again later."""
 
     def __repr__(self) -> str:
-        """As of `DeadLettered`."""
+        """See `DeadLettered`."""
         return str(self)
 
 
@@ -78,10 +78,10 @@ def register(app: Celery, delivery: Callable[[], DeliveryService], *, request: t
             log.exception("a message goes back to the queue because of a fault of ours")
             raise Reject(error, requeue=True) from error
         match ending:
-            case Completed(words=words):
-                return words
-            case DeadLetteredResult(words=words):
-                raise DeadLettered(words)
+            case Completed(summary=text):
+                return text
+            case DeadLetteredResult(summary=text):
+                raise DeadLettered(text)
             case Redeliver() as again:
                 _come_again(task, again)
 
@@ -96,7 +96,7 @@ def register_advance(app: Celery, advancer: Callable[[], Advancer], *, request: 
     Args:
         app: The Celery app.
         advancer: Returns what brings the process's plans forward; it is first called when the first message comes.
-        request: As of `register`.
+        request: See `register`.
     """
 
     def advance_replay(task: Task, replay_id: int, step_number: int) -> str:
@@ -165,12 +165,12 @@ def _headers(request: Context) -> dict[str, Any]:
 def _come_again(task: Task, again: Redeliver) -> Never:
     """Publish the message again; the transport puts it in the place of the old one, in one step.
 
-    `Task.retry` would reject the message for good if Redis were away just now: here it goes back.
+    `Task.retry` would reject the message for good if Redis were unavailable just now: here it goes back.
     """
     request = task.request
     if isinstance(_headers(request).get(POISON_MESSAGE), PoisonMessage):
         # The message itself is not this task's own: its request lets it wait in Redis (`TaskRequest.on_retry`).
-        raise Waiting(again.words, when=again.due)
+        raise Waiting(again.summary, when=again.due)
     request.headers = {name: value for name, value in _headers(request).items() if name not in _OF_A_DELIVERY}
     if again.as_it_is:
         request.headers["redelivered"] = True  # it was counted as accepted: so the transport knows
@@ -182,4 +182,4 @@ def _come_again(task: Task, again: Redeliver) -> Never:
         run_in_thread(_publish, task, request, again_later)
     except Exception as error:
         raise Reject(error, requeue=True) from error
-    raise Waiting(again.words, when=again.due or datetime.now(UTC))
+    raise Waiting(again.summary, when=again.due or datetime.now(UTC))

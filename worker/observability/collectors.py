@@ -57,7 +57,7 @@ class OfQueue(Collector):
         age = (snapshot.at - snapshot.oldest).total_seconds() if snapshot.oldest is not None else 0
         yield _gauge("oldest_age_seconds", "Since the first enqueue of the oldest event; 0 if there is none.", age)
         yield CounterMetricFamily(
-            "aquilax_feedback_accepted", "Messages that were accepted.", value=snapshot.counts.get("accepted", 0)
+            "aquilax_feedback_accepted", "Messages that were accepted.", value=snapshot.balance.accepted
         )
         hold = GaugeMetricFamily(
             "aquilax_feedback_hold", "1 while nothing is sent, by why that is so.", labels=["kind"]

@@ -39,7 +39,7 @@ FIELDS: Final = (
     "trace_id",
     "weight",
 )
-"""What a line may say beside its words, in this order."""
+"""What a line may say beside its message, in this order."""
 
 _HAPPY: Final = frozenset({ResultKind.DELIVERED, ResultKind.DUPLICATE, ResultKind.STALE})
 
@@ -95,7 +95,7 @@ class _Line:
         if log.isEnabledFor(level) and (weight := self._log.weight(ending.result)):
             fields = self._fields(ending, weight)
             # Not by `log.log`, which looks for who calls it, and for each field whether it is one of its own.
-            record = logging.getLogRecordFactory()(log.name, level, __file__, 0, "%s", (ending.words,), None, "ended")
+            record = logging.getLogRecordFactory()(log.name, level, __file__, 0, "%s", (ending.summary,), None, "ended")
             vars(record).update(fields)
             log.handle(record)
 

@@ -95,5 +95,5 @@ class _Traced:
         elif ending.result in _FAILED:
             error = ending.reason if isinstance(ending, DeadLetteredResult) else ending.result
             self._span.set_attribute("error.type", error.value)
-            self._span.set_status(Status(StatusCode.ERROR, ending.words))
+            self._span.set_status(Status(StatusCode.ERROR, ending.summary))
         self._span.end()

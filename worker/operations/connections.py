@@ -45,9 +45,9 @@ def checked_database(settings: Settings) -> Iterator[Engine]:
 
 def broker_outage(settings: Settings, error: redis.RedisError) -> str:
     """Return why Redis can't be asked, which setting names it, and the fix if the error is known; without secrets."""
-    words, fix = str(error), advice(str(error))
+    text, fix = str(error), advice(str(error))
     where = f"FEEDBACK_BROKER_URL is {shown_broker(settings)}"
-    return redaction_of(settings)(f"{where}: {words}{f'; {fix}' if fix not in words else ''}")
+    return redaction_of(settings)(f"{where}: {text}{f'; {fix}' if fix not in text else ''}")
 
 
 def database_outage(settings: Settings, error: DeadLetterError) -> str:

@@ -55,13 +55,13 @@ class HoldControl:
 
     def hold(self, comment: str) -> HoldChange:
         """Hold all workers."""
-        held = Hold(self.client, by=self.actor)
-        held.hold(comment, by=self.actor)
+        held = Hold(self.client, actor=self.actor)
+        held.hold(comment, actor=self.actor)
         return HoldChange(state=held.state(), unrecorded=self._record("hold", comment, {}))
 
     def resume(self, comment: str) -> HoldChange | None:
         """End the hold by hand, or where there is none whatever hold there is; None if there is none at all."""
-        held = Hold(self.client, by=self.actor)
+        held = Hold(self.client, actor=self.actor)
         state = held.state()
         if not held.resume():
             return None
@@ -107,7 +107,7 @@ def what_resume_does(hold: HoldState | None) -> str:
         return "There is no hold: feedback is sent."
     if hold.beneath is not None:
         return (
-            f"The hold by hand ends. The one that began by itself goes on ({hold.beneath.reason}), with a probe at "
+            f"The hold by hand ends. The one that began by itself goes on ({hold.beneath.comment}), with a probe at "
             "once; everything is sent once that is answered, or after another resume."
         )
     if hold.by_hand:

@@ -33,8 +33,8 @@ class Response:
     took: timedelta = field(default=timedelta(), compare=False)
 
     @property
-    def words(self) -> str:
-        """The answer in a few words: ``404 Request ID not found``, ``503 Service Unavailable``, ``timeout``."""
+    def summary(self) -> str:
+        """A short text: ``404 Request ID not found``, ``503 Service Unavailable``, ``timeout``."""
         printable = "".join(char if char.isprintable() else " " for char in message_of(self.text))
         text = " ".join(printable.split())
         if len(text) > _FEW_WORDS:

@@ -1,4 +1,4 @@
-"""What a dead letter is made of, and the key that makes burying it twice one row."""
+"""What a dead letter is made of, and the key that makes inserting it twice one row."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class DeadLetterRecord:
     Attributes:
         reason: Why.
         failed_at: When it was given up.
-        first_enqueued_at: When its journey began.
+        first_enqueued_at: When it was first enqueued.
         attempts: How often it was sent in vain.
         event: The event; None only if the reason is `Reason.INVALID`.
         dedup_key: What tells it from every other: from `key_of_event` and its like.
@@ -57,7 +57,7 @@ class DeadLetterRecord:
         raw: The message as it came, if it is invalid; some hold an event all the same, which can be replayed.
         dead_letter: The row that is being replayed, if it died in a replay.
         replay: The name of the plan that replayed it, if one did.
-        message_id: The id of the message (`Journey.message_id`), which a redelivery keeps; '' if it is not known.
+        message_id: The id of the message (`Envelope.message_id`), which a redelivery keeps; '' if it is not known.
     """
 
     reason: Reason
@@ -75,11 +75,11 @@ class DeadLetterRecord:
 
     def __post_init__(self) -> None:
         if self.event is None and self.reason is not Reason.INVALID:
-            raise ValueError(f"a burial without its event is invalid, not {self.reason.value}")
+            raise ValueError(f"a dead letter without its event is invalid, not {self.reason.value}")
 
 
 def record_of_poison(message: PoisonMessage, *, failed_at: datetime) -> DeadLetterRecord:
-    """Return the burial of a message that can't be read as an event, or not be brought to its task.
+    """Return the dead letter of a message that can't be read as an event, or not be brought to its task.
 
     Args:
         message: What stood in the queue, and what is wrong with it.
@@ -109,7 +109,7 @@ def key_of_message(message: Message) -> str:
 
 
 def key_of_event(event: FeedbackEvent) -> str:
-    """Return the key of an event whose time its sender gave: the same word said once has the same key always."""
+    """Return the key of an event whose time its sender gave: the same vote cast once has the same key always."""
     return _digest("event", json.dumps(event.to_wire(), sort_keys=True).encode())
 
 

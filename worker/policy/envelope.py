@@ -27,46 +27,46 @@ _BIGINT: Final = 2**63 - 1
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Envelope:
-    """An event's way so far.
+    """The state of an event's delivery.
 
     Attributes:
         enqueued_at: When it was first enqueued.
         message_id: The delivery tag under which its first message was handed out, which the transport makes: it tells
-            a redelivery from a second word.
+            a redelivery from a second vote.
         attempts: Attempts spent.
-        holds: How often it has come again without spending one.
+        snoozes: How often it was snoozed.
         dead_letter: The id of the dead letter that is being replayed, if it is one.
         replay: The name of the plan that replays it, if one does.
-        delivered: Whether AquilaX took it where the ledger could not record that yet: it must not be sent again.
-        burial: How it died, where the grave could not be written yet: it must not be sent again.
+        delivered: Whether AquilaX took it where that could not be recorded yet: it must not be sent again.
+        pending_dead_letter: Of what it died, where that could not be written yet: it must not be sent again.
         waits: Why it is scheduled, if it is; for people: it decides nothing.
     """
 
     enqueued_at: datetime
     message_id: str
     attempts: int = 0
-    holds: int = 0
+    snoozes: int = 0
     dead_letter: int | None = None
     replay: str | None = None
     delivered: bool = False
-    burial: SendToDeadLetters | None = None
+    pending_dead_letter: SendToDeadLetters | None = None
     waits: WaitReason | None = field(default=None, compare=False)
 
     @property
     def attempt(self) -> int:
-        """The number of the attempt that its turn is; where only the grave is left to be written, of the last one."""
-        return self.attempts + (self.burial is None)
+        """The number of this attempt; where only the dead letter is left to be written, of the last one."""
+        return self.attempts + (self.pending_dead_letter is None)
 
     def spent(self) -> Self:
-        """Return the journey after an attempt."""
+        """Return the envelope after an attempt."""
         return replace(self, attempts=self.attempts + 1, waits=None)
 
-    def held(self) -> Self:
-        """Return the journey after a turn that spent nothing."""
-        return replace(self, holds=self.holds + 1, waits=None)
+    def snoozed(self) -> Self:
+        """Return the envelope after a delivery that spent no attempt."""
+        return replace(self, snoozes=self.snoozes + 1, waits=None)
 
     def waiting(self, waits: WaitReason) -> Self:
-        """Return the journey of a message that is scheduled for this reason."""
+        """Return the envelope of a message that is scheduled for this reason."""
         return replace(self, waits=waits)
 
     def to_header(self) -> dict[str, Any]:
@@ -76,7 +76,7 @@ class Envelope:
             "enqueued_at": self.enqueued_at.isoformat(),
             "message_id": self.message_id,
             "attempts": self.attempts,
-            "holds": self.holds,
+            "snoozes": self.snoozes,
         }
         if self.dead_letter is not None:
             header["dead_letter"] = self.dead_letter
@@ -84,15 +84,15 @@ class Envelope:
             header["replay"] = self.replay
         if self.delivered:
             header["delivered"] = True
-        if self.burial is not None:
-            header["burial"] = asdict(self.burial)
+        if self.pending_dead_letter is not None:
+            header["pending_dead_letter"] = asdict(self.pending_dead_letter)
         if self.waits is not None:
             header["waits"] = self.waits.value
         return header
 
     @classmethod
     def from_header(cls, header: object, *, message_id: str, received_at: datetime) -> Self:
-        """Read the header of a message; a message of a foreign client has none, and its journey begins here.
+        """Read the header of a message; a message of a foreign client has none, and begins here.
 
         Args:
             header: The header's value, or None.
@@ -116,11 +116,11 @@ class Envelope:
                 enqueued_at=begun,
                 message_id=message_id,
                 attempts=_count(header.get("attempts", 0)),
-                holds=_count(header.get("holds", 0)),
+                snoozes=_count(header.get("snoozes", 0)),
                 dead_letter=None if header.get("dead_letter") is None else _count(header["dead_letter"], most=_BIGINT),
                 replay=_run(header.get("replay")),
                 delivered=header.get("delivered") is True,
-                burial=_burial(header.get("burial")),
+                pending_dead_letter=_pending(header.get("pending_dead_letter")),
             )
         except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
             raise ValueError(f"the header feedback can't be read: {error}") from error
@@ -164,14 +164,14 @@ def _count(value: object, *, most: int = _INTEGER) -> int:
     return value
 
 
-def _burial(value: object) -> SendToDeadLetters | None:
+def _pending(value: object) -> SendToDeadLetters | None:
     if value is None:
         return None
     if not isinstance(value, Mapping):
-        raise TypeError("a burial is not a mapping")
+        raise TypeError("a pending dead letter is not a mapping")
     status = value.get("http_status")
     return SendToDeadLetters(
         reason=Reason(value["reason"]),
         http_status=None if status is None else _count(status),
-        answer=str(value.get("answer", "")),
+        response=str(value.get("response", "")),
     )

@@ -48,13 +48,13 @@ def fingerprint_of(reason: Reason, http_status: int | None, answer: str) -> Fing
     """Return the cause of a death.
 
     Args:
-        reason: Why the event was buried.
+        reason: Why the event is a dead letter.
         http_status: The status of the last answer, if one came.
         answer: The last answer's text, cleaned.
     """
     head = reason.value if http_status is None else f"{reason.value} {http_status}"
-    words = _without_what_varies(message_of(answer))
-    return Fingerprint((f"{head}: {words}" if words else head)[:MAX_SUMMARY_LENGTH])
+    text = _without_what_varies(message_of(answer))
+    return Fingerprint((f"{head}: {text}" if text else head)[:MAX_SUMMARY_LENGTH])
 
 
 def _without_what_varies(answer: str) -> str:

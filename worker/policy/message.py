@@ -67,7 +67,7 @@ class Message(Received):
     timed: bool = True
 
     @property
-    def word(self) -> FeedbackEvent:
+    def vote(self) -> FeedbackEvent:
         """The event with the time by which votes are ordered.
 
         A vote can't occur after it was enqueued. A clock that is far ahead would make every later vote on the chat

@@ -1,4 +1,4 @@
-"""How one turn of a message ends: it is done, it comes again, or it is buried."""
+"""How one delivery of a message ends: it is done, it comes again, or it is a dead letter."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["Completed", "DeadLetteredResult", "DeliveryResult", "Redeliver", "Re
 
 
 class ResultKind(StrEnum):
-    """An ending in one word, as logs, metrics and traces have it."""
+    """An ending as one value, as logs, metrics and traces have it."""
 
     DELIVERED = "delivered"
     DUPLICATE = "duplicate"
@@ -32,25 +32,25 @@ class ResultKind(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Completed:
-    """Nothing is left to do; ``words`` say why: they are those of its `ResultKind`."""
+    """Nothing is left to do; ``summary`` is its `ResultKind`."""
 
-    words: str
+    summary: str
 
     @property
     def result(self) -> ResultKind:
-        """The ending in one word."""
-        return ResultKind(self.words)
+        """The ending as one value."""
+        return ResultKind(self.summary)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Redeliver:
-    """The message comes again, with this journey: when it is ``due``, or at the end of its queue.
+    """The message comes again, with this envelope: when it is ``due``, or at the end of its queue.
 
     Poison comes ``as_it_is``: with the header that it has, and without an envelope.
     """
 
     envelope: Envelope
-    words: str
+    summary: str
     due: datetime | None = None
     as_it_is: bool = False
     result: ResultKind = ResultKind.SNOOZED
@@ -61,11 +61,11 @@ class DeadLetteredResult:
     """The event is in the dead-letter table, for this reason."""
 
     reason: Reason
-    words: str
+    summary: str
 
     @property
     def result(self) -> ResultKind:
-        """The ending in one word."""
+        """The ending as one value."""
         return ResultKind.DEAD_LETTER
 
 

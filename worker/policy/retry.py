@@ -59,12 +59,12 @@ class SendToDeadLetters:
     Attributes:
         reason: Why.
         http_status: The status of the last answer, if one came.
-        answer: The last answer's text, or what is wrong with the message.
+        response: The last response's text, or what is wrong with the message.
     """
 
     reason: Reason
     http_status: int | None = None
-    answer: str = ""
+    response: str = ""
 
 
 Outcome = Delivered | RetryAt | Snooze | SendToDeadLetters
@@ -152,14 +152,14 @@ def decide(
         case Classification.REJECTED | Classification.FORBIDDEN:
             return _dead_letter(_REASONS[classification], response)
         case Classification.UNAUTHORIZED:
-            return Snooze(cause=response.words)
+            return Snooze(cause=response.summary)
         case Classification.RETRYABLE if on_hold:
-            return Snooze(cause=response.words)
+            return Snooze(cause=response.summary)
         case Classification.RETRYABLE if attempts >= policy.max_attempts or now >= enqueued_at + policy.horizon:
             return _dead_letter(Reason.EXHAUSTED, response)
         case Classification.RETRYABLE:
             due = now + _wait(response, policy=policy, attempts=attempts, jitter=jitter)
-            return RetryAt(at=min(due, enqueued_at + policy.horizon), cause=response.words)
+            return RetryAt(at=min(due, enqueued_at + policy.horizon), cause=response.summary)
         case _:
             assert_never(classification)
 
@@ -168,7 +168,7 @@ _REASONS: Final = {Classification.REJECTED: Reason.REJECTED, Classification.FORB
 
 
 def _dead_letter(reason: Reason, response: Response) -> SendToDeadLetters:
-    return SendToDeadLetters(reason=reason, http_status=response.status, answer=response.text)
+    return SendToDeadLetters(reason=reason, http_status=response.status, response=response.text)
 
 
 def _wait(response: Response, *, policy: RetryPolicy, attempts: int, jitter: float) -> timedelta:

@@ -1,4 +1,4 @@
-"""Why a message waits for its time in Redis, in one word that travels with it, for operators."""
+"""Why a message waits for its time in Redis, in one value that travels with it, for operators."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ def first_in_period(client: redis.Redis, key: str, period: timedelta, *, worker:
     """Return whether no worker of the fleet has asked so within the period, and note under the key that this one has.
 
     Raises:
-        redis.RedisError: Redis is away, or refuses.
+        redis.RedisError: Redis is unavailable, or refuses.
     """
     if client.set(key, worker, nx=True, px=period):
         return True

@@ -1,4 +1,4 @@
-"""What a worker process does beside its tasks: it looks around before it starts, and takes leave in order."""
+"""Start-up checks and graceful shutdown."""
 
 from __future__ import annotations
 
@@ -20,7 +20,6 @@ from celery.worker import state
 from celery.worker.control import inspect_command
 
 from worker.broker.channel import default_channel
-from worker.broker.lease import Lease
 from worker.concurrency.shutdown_deadline import MARGIN, ShutdownDeadline
 from worker.database.errors import DatabaseUnusable, DeadLetterStoreUnavailable, SchemaError
 from worker.database.schema import check_schema
@@ -39,6 +38,8 @@ if TYPE_CHECKING:
     from celery.utils.collections import AttributeDict
     from celery.worker import WorkController
     from celery.worker.consumer import Consumer
+
+    from worker.runtime.container import Container
 
 
 __all__ = ["BrokerCheck", "GracefulShutdown", "HoldWatch", "Preflight", "feedback_hold", "shown_hold", "start_error"]
@@ -70,7 +71,7 @@ class Preflight(bootsteps.Step):
             raise SystemExit(start_error(error)) from None
         except DeadLetterStoreUnavailable as error:
             log.warning(
-                "the dead-letter database is away, so its schema is not checked; events that die wait: %s", error
+                "the dead-letter database is unavailable, so its schema is not checked; events that die wait: %s", error
             )
 
 
@@ -98,11 +99,11 @@ class BrokerCheck(bootsteps.StartStopStep):
             exit_with_error(consumer, problem)
         self._warn("" if info.get("aof_enabled") else _NO_FILE)
 
-    def _warn(self, words: str) -> None:
+    def _warn(self, text: str) -> None:
         """Warn once, as long as it stays the same: a Redis that refuses is connected to every few seconds."""
-        if words and words != self._said:
-            log.warning("%s", words)
-        self._said = words
+        if text and text != self._said:
+            log.warning("%s", text)
+        self._said = text
 
 
 _NO_FILE: Final = (
@@ -120,12 +121,12 @@ class HoldWatch(bootsteps.StartStopStep):
     def start(self, consumer: Consumer) -> None:
         """Let the next probe be sent at once: this worker may have another key, or another URL."""
         hold = _hold(consumer)
-        if not self._tried:  # once, and not whenever Redis was away
+        if not self._tried:  # once, and not whenever Redis was unavailable
             hold.probe_soon()
             self._tried = True
         if (state := hold.state()) is not None:
             announcer = container_of(consumer.app).announcer
-            announcer.held(state.reason, by_hand=state.kind is HoldKind.OPERATOR)
+            announcer.held(state.comment, by_hand=state.kind is HoldKind.OPERATOR)
 
     def info(self, consumer: Consumer) -> dict[str, Any]:
         """What ``celery inspect stats`` shows, and Flower's page of the worker."""
@@ -133,16 +134,16 @@ class HoldWatch(bootsteps.StartStopStep):
 
 
 def shown_hold(consumer: Consumer) -> dict[str, Any] | str:
-    """The hold as a worker shows it: its fields; or in words, if there is none or it is not known."""
+    """The hold as a worker shows it: its fields; or a text, if there is none or it is not known."""
     try:
         state = _hold(consumer).state()
     except (redis.RedisError, AttributeError):  # the connection is being made again
-        return "unknown: Redis is away"
+        return "unknown: Redis is unavailable"
     return "none" if state is None else state.as_dict()
 
 
 def _hold(consumer: Consumer) -> Hold:
-    return Hold(default_channel(consumer.connection).scripting(), by=consumer.hostname)
+    return Hold(default_channel(consumer.connection).scripting(), actor=consumer.hostname)
 
 
 @inspect_command()
@@ -164,7 +165,7 @@ class GracefulShutdown(bootsteps.StartStopStep):
         super().__init__(worker, **kwargs)
         self._patience: timedelta = container_of(worker.app).settings.feedback_shutdown_timeout
         self._deadline = ShutdownDeadline(
-            lambda: _left_behind(container_of(worker.app).settings.feedback_lease), before_exit=lambda: _tidy_up(worker)
+            lambda: _left_behind(container_of(worker.app)), before_exit=lambda: _tidy_up(worker)
         )
         self._asked_to_stop = 0
         worker_shutting_down.connect(self._asked)
@@ -192,7 +193,7 @@ class GracefulShutdown(bootsteps.StartStopStep):
         """Let what runs end. By now Celery has stopped consuming."""
         if not isinstance(worker.pool, TaskPool):
             return  # the other pools of Celery stop in their own ways; what they leave goes back as the channel closes
-        _give_back(worker, keep=worker.pool.drop_unstarted())
+        _requeue_unstarted(worker, keep=worker.pool.drop_unstarted())
         while running := worker.pool.drop_unstarted():
             if self._deadline.left <= MARGIN or self._asked_to_stop > 1:
                 _leave(worker, running)
@@ -204,7 +205,7 @@ class GracefulShutdown(bootsteps.StartStopStep):
             _leave(worker, running)
 
 
-def _give_back(worker: WorkController, *, keep: Collection[str]) -> None:
+def _requeue_unstarted(worker: WorkController, *, keep: Collection[str]) -> None:
     consumer = worker.consumer.task_consumer
     if consumer is not None and consumer.channel is not None:
         consumer.channel.let_go(keep)
@@ -213,7 +214,7 @@ def _give_back(worker: WorkController, *, keep: Collection[str]) -> None:
 def _leave(worker: WorkController, running: Collection[str]) -> Never:
     """End the process although threads are at work: Python itself would wait for them."""
     log.warning("%d tasks are still running: their messages go back to the queue", len(running))
-    _give_back(worker, keep=())
+    _requeue_unstarted(worker, keep=())
     state.should_stop = True
     _tidy_up(worker)
     logging.shutdown()
@@ -222,13 +223,13 @@ def _leave(worker: WorkController, running: Collection[str]) -> Never:
     os._exit(os.EX_OK)
 
 
-def _left_behind(lease: timedelta) -> str:
+def _left_behind(parts: Container) -> str:
     """What a worker says that ends although it has not finished leaving."""
-    held = sum(holder.held for holder in Lease.all_living())
+    held = sum(lease.held for lease in parts.leases.in_use)
     return (
         f"the time to stop is over (FEEDBACK_SHUTDOWN_TIMEOUT and {MARGIN:g} s), and something still hangs: "
         f"the process ends now; {held} messages that it holds go back to the queue when its lease ends, "
-        f"within {lease.total_seconds():g} s of Redis being there"
+        f"within {parts.settings.feedback_lease.total_seconds():g} s of Redis being there"
     )
 
 

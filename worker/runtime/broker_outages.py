@@ -1,7 +1,7 @@
-"""Says in the log that Redis is lost, or refuses, in its own words: once, then once a minute, and once when it is over.
+"""Says in the log that Redis is lost, or refuses, with its message: once, then once a minute, and once when it is over.
 
 A worker tries again every few seconds while a right is missing or Redis is in cluster mode. Celery warns each time, and
-without the reason: the repr of redis-py's exceptions leaves the words out.
+without the reason: the repr of redis-py's exceptions leaves the message out.
 """
 
 from __future__ import annotations
@@ -48,16 +48,16 @@ class BrokerOutages:
         self._failures = 0
 
     def met(self, error: Exception) -> None:
-        """Note a failure. It is told if it is the first, if its words are new, or if a minute has gone."""
-        now, words = self._monotonic(), f"{type(error).__name__}: {error}"
+        """Note a failure. It is told if it is the first, if its message is new, or if a minute has gone."""
+        now, text = self._monotonic(), f"{type(error).__name__}: {error}"
         if self._began_at is None:
             self._began_at, self._failures = now, 0
         self._last_at = now
         self._failures += 1
-        if words == self._said and now - self._said_at < _AGAIN_AFTER:
+        if text == self._said and now - self._said_at < _AGAIN_AFTER:
             return
-        self._said, self._said_at = words, now
-        log.warning("Connection to broker lost, or refused; it is tried again until it works: %s", words)
+        self._said, self._said_at = text, now
+        log.warning("Connection to broker lost, or refused; it is tried again until it works: %s", text)
 
     def passed(self) -> None:
         """Note that all is well. That ends an interruption whose last failure was `QUIET` seconds ago."""

@@ -26,7 +26,6 @@ from kombu.exceptions import OperationalError
 
 from producer.message import ENVELOPE, QUEUE
 from worker.accounting.key_types import find_wrong_types
-from worker.broker.activity import PULSE
 from worker.broker.channel import default_channel
 from worker.broker.payload import HELD_IN, POISON, PROBE, QUEUED_IN
 from worker.broker.server_errors import ServerError
@@ -134,7 +133,7 @@ class Consumer(CeleryConsumer):
 
     @property
     def max_prefetch_count(self) -> int:
-        """How many messages may be in hand: with an autoscaler, as many as its most need. Celery goes by the fewest."""
+        """How many messages may be in flight: with an autoscaler, for its most. Celery takes its fewest."""
         scaler = getattr(self.controller, "autoscaler", None)
         places: int = self.pool.num_processes if scaler is None else scaler.max_concurrency
         return min(places * int(self.prefetch_multiplier), int(PREFETCH_COUNT_MAX))
@@ -161,30 +160,31 @@ class Consumer(CeleryConsumer):
                 log.warning("Redis does not tell what type its keys have (TYPE: %s)", error)
                 return connection
         if wrong:
-            exit_with_error(self, "; ".join(f"{one.words}: {one.fix}" for one in wrong))
+            exit_with_error(self, "; ".join(f"{one.summary}: {one.fix}" for one in wrong))
         return connection
 
     def ensure_connected(self, conn: Connection) -> Connection:
         """Connect, however long it takes; Celery's tries come ever more seldom, up to 30 s apart."""
+        activity = container_of(self.app).activity
         ensure = partial(conn.ensure_connection, interval_start=_FIRST_PAUSE, interval_max=_LONGEST_PAUSE)
 
         def ensure_and_show_life(
             *args: Any, callback: Callable[[], object] | None = None, **options: Any
         ) -> Connection:
             def on_wait() -> None:
-                PULSE.turned()  # a worker that waits for Redis is alive
+                activity.turned()  # a worker that waits for Redis is alive
                 if callback is not None:
                     callback()
 
             connection: Connection = ensure(*args, callback=on_wait, **options)
             return connection
 
-        PULSE.turned()
+        activity.turned()
         conn.ensure_connection = ensure_and_show_life  # type: ignore[method-assign]  # replaced on this one connection
         return super().ensure_connected(conn)
 
     def on_connection_error_after_connected(self, exc: Exception) -> None:
-        """Keep in hand what is being worked on: it will be acknowledged on another connection. The rest goes back."""
+        """Keep in flight what is being worked on: it will be acknowledged on another connection. The rest goes back."""
         if isinstance(self.pool, TaskPool) and self.task_consumer is not None:
             self.task_consumer.channel.kept = self.pool.drop_unstarted()
         self._interruptions.met(exc)

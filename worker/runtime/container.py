@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final, cast
 
 from celery import Celery
 
+from worker.broker.activity import ConsumerActivity
 from worker.broker.lease_state import SharedLeaseState
 from worker.clients.aquilax.client import AquilaX
 from worker.clients.redis.clock import RedisClock
@@ -41,7 +42,7 @@ _KEPT_OPEN: Final = 1000
 """Connections to AquilaX that are kept: a pool may grow at any time, and none is opened before a delivery needs it."""
 
 _NEW_OBJECTS: Final = 50_000
-"""That many more than there were, and Python looks for cycles among them: what is in hand is about 15,000."""
+"""That many more than there were, and Python looks for cycles among them: what is in flight is about 15,000."""
 
 
 class Container:
@@ -52,6 +53,7 @@ class Container:
         self.announcer = Announcer()
         self.revocations = Revocations()
         self.leases = SharedLeaseState()
+        self.activity = ConsumerActivity(self.leases)
         self.logs = Logs(settings.feedback_log_format, Redactor(secrets_of(settings)))
         self.hooks = HookChain(*_traces(), OutcomeLog(now=self.now, sample=settings.feedback_log_sample))
         self._delivery: DeliveryService | None = None
@@ -109,7 +111,7 @@ class Container:
             hold=Hold(
                 idempotency.client,
                 scripts=idempotency.scripts,
-                by=f"{socket.gethostname()}:{os.getpid()}",
+                actor=f"{socket.gethostname()}:{os.getpid()}",
                 announcer=self.announcer,
                 begun=self.hooks.hold_begun,
             ),
@@ -122,7 +124,7 @@ class Container:
 
     @property
     def advancer(self) -> Advancer:
-        """What brings the process's replay plans forward; as of `delivery`."""
+        """What brings the process's replay plans forward; see `delivery`."""
         with self._one_at_a_time:
             if self._advancer is None:
                 self._advancer = self.make_advancer()

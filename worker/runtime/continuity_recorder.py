@@ -1,6 +1,6 @@
 """Workers write down in the database what Redis has counted, and the hold by hand; a lost hold stands again.
 
-A thread, off the way of every delivery: where Redis or the database is away it tries again.
+A thread, off the way of every delivery: where Redis or the database is unavailable it tries again.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 import redis
 
-from producer.message import QUEUE
 from worker.accounting.continuity import record
 from worker.clients.redis.connections import redis_client
+from worker.clients.redis.keys import RECORDED
 from worker.database.errors import DeadLetterError
 from worker.database.schema import check_schema
 from worker.dead_letters.store import DeadLetterStore
@@ -26,12 +26,9 @@ if TYPE_CHECKING:
 
     from worker.settings import Settings
 
-__all__ = ["RECORDED", "ContinuityRecorder"]
+__all__ = ["ContinuityRecorder"]
 
 log = logging.getLogger(__name__)
-
-RECORDED: Final = f"{QUEUE}:recorded"
-"""The key in Redis that says that a worker of the fleet has just done it."""
 
 _EVERY: Final = timedelta(seconds=10)
 
@@ -70,12 +67,12 @@ class ContinuityRecorder(BackgroundStep):
         if found.lost_hold is not None:
             log.error("Redis had lost the hold by hand, which stands again: %s", found.lost_hold.comment)
         if found.is_lost:
-            self._say(logging.ERROR, f"{found.words()}: see `aquilax-feedback reconcile`")
+            self._say(logging.ERROR, f"{found.summary()}: see `aquilax-feedback reconcile`")
         else:
             self._said = ""
 
-    def _say(self, level: int, words: str) -> None:
+    def _say(self, level: int, text: str) -> None:
         """Once, as long as it stays the same."""
-        if words != self._said:
-            log.log(level, "%s", words)
-        self._said = words
+        if text != self._said:
+            log.log(level, "%s", text)
+        self._said = text

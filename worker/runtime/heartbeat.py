@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 from celery import bootsteps
 
-from worker.broker.activity import PULSE
 from worker.runtime.container import container_of
 from worker.runtime.heartbeat_file import Heartbeat, heartbeat_file
 from worker.runtime.pool import TaskPool
@@ -15,6 +14,8 @@ from worker.runtime.pool import TaskPool
 if TYPE_CHECKING:
     from celery.concurrency.base import BasePool
     from celery.worker import WorkController
+
+    from worker.broker.activity import ConsumerActivity
 
 
 __all__ = ["HeartbeatStep"]
@@ -36,24 +37,26 @@ class HeartbeatStep(bootsteps.StartStopStep):
         settings = container_of(worker.app).settings
         broker_url = settings.feedback_broker_url.get_secret_value()
         file = settings.feedback_heartbeat_file or heartbeat_file(broker_url=broker_url, node=worker.hostname)
-        PULSE.pool = worker.pool if isinstance(worker.pool, TaskPool) else None
-        PULSE.on_beat = Heartbeat(file, worker.hostname).beat
+        activity = container_of(worker.app).activity
+        activity.pool = worker.pool if isinstance(worker.pool, TaskPool) else None
+        activity.on_beat = Heartbeat(file, worker.hostname).beat
         if worker.pool.is_green:
-            threading.Thread(target=self._run, args=(worker.pool,), name="vitals", daemon=True).start()
+            threading.Thread(target=self._run, args=(worker.pool, activity), name="vitals", daemon=True).start()
 
-    def stop(self, worker: WorkController) -> None:  # noqa: ARG002 - the signature is Celery's
+    def stop(self, worker: WorkController) -> None:
         """Touch it no more."""
         self._stop.set()
-        PULSE.on_beat, PULSE.pool = (lambda _: None), None
+        activity = container_of(worker.app).activity
+        activity.on_beat, activity.pool = (lambda _: None), None
 
-    def _run(self, pool: BasePool) -> None:
+    def _run(self, pool: BasePool, activity: ConsumerActivity) -> None:
         """Stand in for the event loop while the pool is full: on gevent and eventlet the consumer waits for it then.
 
         This thread is a greenlet there, so it stands still if something blocks all of them.
         """
         while not self._stop.wait(_LOOK_EVERY):
             if _is_full(pool):
-                PULSE.turned(PULSE.queues)
+                activity.turned(activity.queues)
 
 
 def _is_full(pool: BasePool) -> bool:

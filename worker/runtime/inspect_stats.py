@@ -9,22 +9,22 @@ from typing import TYPE_CHECKING, Any, Final
 from celery import bootsteps
 
 from producer import __version__
-from worker.broker.lease import Lease
 from worker.database.engine import shown
 from worker.runtime.container import container_of
 
 if TYPE_CHECKING:
     from celery.worker.consumer import Consumer
 
+    from worker.broker.lease_state import SharedLeaseState
     from worker.settings import Settings
 
-__all__ = ["ABOUT", "DELIVERIES_AT_ONCE", "IN_HAND", "InspectStats", "inspect_stats"]
+__all__ = ["ABOUT", "DELIVERIES_AT_ONCE", "IN_FLIGHT", "InspectStats", "inspect_stats"]
 
 ABOUT: Final = "feedback"
 """The key in a worker's ``stats``."""
 
-IN_HAND: Final = "in_hand"
-"""The key in that of what the worker has in hand."""
+IN_FLIGHT: Final = "in_flight"
+"""The key in that of what the worker has in flight."""
 
 DELIVERIES_AT_ONCE: Final = "deliveries_at_once"
 """There: how many it has file descriptors for, if for fewer than it is to deliver."""
@@ -57,11 +57,11 @@ class InspectStats(bootsteps.StartStopStep):
         """What ``celery inspect stats`` shows, and Flower's page of the worker."""
         parts = container_of(consumer.app)
         short = {} if parts.room is None else {DELIVERIES_AT_ONCE: parts.room.most}
-        return {ABOUT: {**inspect_stats(parts.settings), IN_HAND: _in_hand(), **short}}
+        return {ABOUT: {**inspect_stats(parts.settings), IN_FLIGHT: _in_flight(parts.leases), **short}}
 
 
-def _in_hand() -> dict[str, float]:
-    """How many messages this process has in hand, and for how many seconds none of them has ended."""
-    holders, now = Lease.all_living(), time.monotonic()
+def _in_flight(shared: SharedLeaseState) -> dict[str, float]:
+    """How many messages this process has in flight, and for how many seconds none of them has ended."""
+    holders, now = shared.in_use, time.monotonic()
     longest = max((holder.without_end(now) for holder in holders), default=0.0)
     return {"messages": sum(holder.held for holder in holders), "without_end": round(longest, 1)}

@@ -1,6 +1,6 @@
 """What Celery is told of a message of ours: who it is for and what it carries, and nothing that Celery would carry out.
 
-A message is what a client wrote, and Celery takes much of it at its word: a chain, a chord and callbacks are published
+A message is what a client wrote, and Celery trusts much of it: a chain, a chord and callbacks are published
 when the task has ended, with the worker's login; an exchange and a routing key say where a retry goes; a `shadow`, a
 `stamps` or a `timelimit` of the wrong type fails somewhere between the message and its task, where no task can answer
 for it. Feedback needs none of them. So of what is Celery's own, only what is listed here comes through, each checked;
@@ -68,11 +68,11 @@ _OF_A_DELIVERY: Final = {"redelivered", HANDED_OUT_AS, HELD_IN, OWN_TAG, QUEUED_
 
 
 class NoTask(ValueError):
-    """A message is no task's: why, in words."""
+    """A message is no task's: why, as text."""
 
 
 class Content(NamedTuple):
-    """A message's arguments, and its headers as of protocol 2."""
+    """A message's arguments, and its headers of protocol 2."""
 
     args: list[Any]
     kwargs: dict[str, Any]

@@ -35,7 +35,7 @@ __all__ = ["MetricsServer"]
 log = logging.getLogger(__name__)
 
 _PATIENCE: Final = 1.0
-"""Seconds for Redis to answer: Prometheus waits for 10, and wants the rest even if Redis is away."""
+"""Seconds for Redis to answer: Prometheus waits for 10, and wants the rest even if Redis is unavailable."""
 
 _SHARED: Final = "PROMETHEUS_MULTIPROC_DIR"
 """The variable of prometheus-client that names a folder in which several processes count together."""

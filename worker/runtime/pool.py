@@ -78,7 +78,7 @@ class TaskPool(CeleryTaskPool):
         self._resize(self.limit - n)
 
     def restart(self) -> None:
-        """Take new threads for what begins from now on. Deliveries keep nothing that a restart could mend."""
+        """Take new threads for what begins from now on. Deliveries keep nothing that a restart could fix."""
         self._resize(self.limit)
 
     def terminate_job(self, pid: int, signal: int | None = None) -> None:

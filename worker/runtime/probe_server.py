@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING, Any, Final, cast
 from celery import bootsteps
 from celery.signals import worker_process_init, worker_shutting_down
 
-from worker.broker.activity import PULSE
 from worker.database.errors import DeadLetterError, DeadLetterStoreUnavailable
 from worker.database.schema import check_schema
 from worker.dead_letters.store import DeadLetterStore
@@ -39,7 +38,7 @@ __all__ = ["Probes"]
 log = logging.getLogger(__name__)
 
 _LOOK_EVERY: Final = 10.0
-"""Seconds between tries to check the schema, while the database is away."""
+"""Seconds between tries to check the schema, while the database is unavailable."""
 
 _UNCHECKED: Final = "the dead-letter database has not answered since the start, so its schema is not checked"
 
@@ -54,6 +53,7 @@ class Probes(bootsteps.StartStopStep):
 
     def __init__(self, worker: WorkController, **kwargs: Any) -> None:
         super().__init__(worker, **kwargs)
+        self._activity = container_of(worker.app).activity
         self._server: _Server | None = None
         self._listens = os.getpid()
         self._leaving = False
@@ -68,7 +68,7 @@ class Probes(bootsteps.StartStopStep):
         """Listen from the first: a worker that waits for Redis is alive, and not ready."""
         settings = container_of(worker.app).settings
         host, port = settings.feedback_health_host, settings.feedback_health_port
-        live = PULSE.hang
+        live = self._activity.hang
         try:
             self._server = _Server(host, port or 0, {"/livez": live, "/healthz": live, "/readyz": self._unready})
         except OSError as error:
@@ -110,7 +110,7 @@ class Probes(bootsteps.StartStopStep):
         """Return why the worker is not ready; None if it is."""
         if self._leaving:
             return "it was told to stop"
-        return PULSE.trouble() or self._schema
+        return self._activity.trouble() or self._schema
 
     def _check_schema(self, url: str) -> None:
         """Check the schema until the database has said what it is; the start goes on without it."""

@@ -8,8 +8,8 @@ from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
-from producer.message import QUEUE
 from worker.clients.redis.connections import redis_client
+from worker.clients.redis.keys import PRUNED
 from worker.dead_letters.pruning import prune
 from worker.dead_letters.store import DeadLetterStore
 from worker.runtime.background_step import BackgroundStep, first_in_period
@@ -20,12 +20,9 @@ if TYPE_CHECKING:
 
     from worker.settings import Settings
 
-__all__ = ["PRUNED", "Pruner"]
+__all__ = ["Pruner"]
 
 log = logging.getLogger(__name__)
-
-PRUNED: Final = f"{QUEUE}:pruned"
-"""The key in Redis that says that it has been done; it expires when it is to be done again."""
 
 _EVERY: Final = timedelta(hours=1)
 _FIRST_LOOK: Final = 5.0
@@ -59,5 +56,5 @@ class Pruner(BackgroundStep):
             pruned = prune(store.engine, before, stop=self._stop)
         if pruned.dead_letters or pruned.replays:
             since = f"{before:%Y-%m-%d %H:%M}"
-            words = "pruned %d dead letters and %d replays that were over before %s"
-            log.info(words, pruned.dead_letters, pruned.replays, since)
+            text = "pruned %d dead letters and %d replays that were over before %s"
+            log.info(text, pruned.dead_letters, pruned.replays, since)

@@ -130,7 +130,7 @@ class TaskRequest(CeleryRequest):
         return True
 
     def terminate(self, pool: object, signal: str | int | None = None) -> None:  # noqa: ARG002 - the signature is Celery's
-        """Stop nothing: what is on its way to AquilaX can't be taken back, and what waits is revoked."""
+        """Stop nothing: what is being sent to AquilaX can't be taken back, and what waits is revoked."""
         log.info("%s[%s] is not terminated: AquilaX may have it already", self.name, self.id)
 
     def _identity(self) -> str:

@@ -51,7 +51,7 @@ def revoke(
 ) -> dict[str, Any]:
     """Revoke task by task id (or list of ids).
 
-    What is on its way to AquilaX can't be taken back, so ``terminate`` stops nothing that runs.
+    What is being sent to AquilaX can't be taken back, so ``terminate`` stops nothing that runs.
     """
     task_ids = [str(name) for name in maybe_list(task_id) or []]
     if problem := _revoke(state, criteria_of_ids(task_ids)):

@@ -33,7 +33,7 @@ def routes() -> list[web.RouteDef]:
 
 
 async def feedback(request: web.Request) -> web.StreamResponse:
-    """Take one person's word on one answer of the chat, or don't."""
+    """Take one person's vote on one answer of the chat, or don't."""
     sandbox = request.app[SANDBOX]
     received, behaviour = sandbox.received, sandbox.behaviour  # of its arrival, whatever is asked for while it waits
     ask = _read(request)

@@ -15,9 +15,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from producer import AsyncFeedbackProducer, FeedbackProducer
+from worker.clients.redis.keys import CountField
 from worker.dead_letters.store import DeadLetterStore
-from worker.delivery.idempotency import CountField, IdempotencyStore
-from worker.sandbox.run_balance import RunBalance, audit, wrong_words
+from worker.delivery.idempotency import IdempotencyStore
+from worker.sandbox.run_balance import RunBalance, audit, wrong_votes
 from worker.sandbox.workload import Workload, build_workload
 
 if TYPE_CHECKING:
@@ -92,7 +93,7 @@ class Demo:
             self._compare(before, books)
             self._say("\n[bold]3. The books of Redis and of the database[/] are compared")
             self._run("reconcile")
-            return self._conclude(books, wrong_words(crowd.last_words, sandbox.received_by_request_id()))
+            return self._conclude(books, wrong_votes(crowd.last_votes, sandbox.received_by_request_id()))
 
     def _set_up(self, open_parts: ExitStack) -> tuple[SandboxClient, IdempotencyStore, DeadLetterStore, Part]:
         self._say("[bold]Setting up[/] the whole system on this machine")
@@ -134,17 +135,17 @@ class Demo:
             deadline = time.monotonic() + _PATIENCE
             while True:
                 books = look()
-                buried = sum(books.dead.values())
+                dead_lettered = sum(books.dead.values())
                 progress.update(enqueued, completed=books.accepted)
-                progress.update(ended, completed=books.ended - buried)
-                progress.update(dead, completed=buried)
+                progress.update(ended, completed=books.ended - dead_lettered)
+                progress.update(dead, completed=dead_lettered)
                 if books.accepted == total and books.balance:
                     break
                 if time.monotonic() > deadline:
                     raise DemoFailed(f"after {_PATIENCE:.0f} s: {books.equation}")
                 while turns and books.ended >= turns[0][0] * total:
-                    _, words, happen = turns.pop(0)
-                    progress.console.print(f"   [yellow]{words}[/]")
+                    _, text, happen = turns.pop(0)
+                    progress.console.print(f"   [yellow]{text}[/]")
                     happen()
                 time.sleep(0.2)
         for backend in backends:
@@ -198,10 +199,10 @@ class Demo:
         table.add_row("retried on the way", f"{books.counts[CountField.RETRIED]:,}", style="dim")
         answers = sandbox.received().answers
         given = {answer: number for answer, number in answers.items() if answer.isdigit()}
-        words = ", ".join(f"{answer}: {number:,}" for answer, number in sorted(given.items()))
+        text = ", ".join(f"{answer}: {number:,}" for answer, number in sorted(given.items()))
         unanswered = sum(answers.values()) - sum(given.values())
         self.console.print(table)
-        self._say(f"AquilaX got {sum(answers.values()):,} requests; its answers: {words}; none to {unanswered:,}")
+        self._say(f"AquilaX got {sum(answers.values()):,} requests; its answers: {text}; none to {unanswered:,}")
         if (again := given.get("200", 0) - books.counts[CountField.DELIVERED]) > 0:
             self._say(f"{again:,} were sent again, because their answer was lost on the way or with the killed worker")
 
@@ -215,23 +216,23 @@ class Demo:
 
     def _conclude(self, books: RunBalance, wrong: Sequence[str]) -> bool:
         for request_id in wrong[:10]:
-            self._say(f"[red]AquilaX does not hold the last word on {request_id}[/]")
+            self._say(f"[red]AquilaX does not hold the last vote on {request_id}[/]")
         if books.balance and not wrong:
             self._say("\nwith each press counted once, and its replay not again:")
             self._say(f"[bold green]balanced: {books.equation}; nothing lost[/]")
             return True
-        self._say(f"\n[bold red]not balanced: {books.equation}; {len(wrong)} last words missing[/]")
+        self._say(f"\n[bold red]not balanced: {books.equation}; {len(wrong)} last votes missing[/]")
         return False
 
     def _progress(self) -> Progress:
         bars = (TextColumn("   {task.description:32}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
         return Progress(*bars, console=self.console)
 
-    def _say(self, words: str) -> None:
-        self.console.print(words, highlight=False, soft_wrap=True)
+    def _say(self, text: str) -> None:
+        self.console.print(text, highlight=False, soft_wrap=True)
 
-    def _up(self, name: str, address: str, words: str) -> None:
-        self._say(f"   [green]✓[/] {name:8} {address}  [dim]{words}[/]")
+    def _up(self, name: str, address: str, text: str) -> None:
+        self._say(f"   [green]✓[/] {name:8} {address}  [dim]{text}[/]")
 
 
 def _outage(sandbox: SandboxClient) -> None:

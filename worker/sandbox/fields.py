@@ -73,7 +73,7 @@ def switch(field: str, value: object) -> bool:
 
 
 def choice(field: str, value: object, choices: Collection[str]) -> str:
-    """Return one of the words to choose from."""
+    """Return one of the values to choose from."""
     if not isinstance(value, str) or value not in choices:
         raise InvalidFieldError(field, value, " or ".join(f'"{word}"' for word in choices))
     return str(value)

@@ -1,4 +1,4 @@
-"""What the sandbox received: how often each request_id came, what it was answered, which word was accepted last."""
+"""What the sandbox received: how often each request_id came, what it was answered, which vote was accepted last."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class Account:
         request_id: The request_id.
         received: How often it came.
         delivered: How often it was answered 2xx.
-        status: The last word that was accepted, "true" or "false"; None if none was.
+        status: The last vote that was accepted, "true" or "false"; None if none was.
         org: The organization that it last came with; None if it never came.
         group: The group that it last came with; None if it never came.
         in_flight: Requests for it that are being answered.
@@ -118,7 +118,7 @@ class Totals:
 
 @dataclass(slots=True, eq=False)
 class Visit:
-    """One request on its way through the sandbox."""
+    """One request that passes through the sandbox."""
 
     ask: Ask
     at: float

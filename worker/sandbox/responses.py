@@ -71,7 +71,7 @@ class ScriptedResponse:
 
     Attributes:
         status: The HTTP status, 200 to 599.
-        body: What it says; the API's own words for the status if None.
+        body: What it says; the API's own text for the status if None.
         headers: Headers on top of the usual ones.
         latency: Seconds before it is given; the behaviour's own latency if None.
     """
@@ -115,7 +115,7 @@ class ResponseScript:
 
 
 def documented(status: int) -> Body:
-    """Return what the API says with a status; for one that it does not document, the status in words."""
+    """Return what the API says with a status; for one that it does not document, the status as text."""
     if text := _TEXTS.get(status):
         return text
     return {"code": status, "message": _MESSAGES.get(status) or _phrase(status)}

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import func, select
 
+from worker.clients.redis.keys import CountField
 from worker.database.models import DeadLetter, State
-from worker.delivery.idempotency import CountField
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from worker.policy.retry import Reason
     from worker.sandbox.received import Account
 
-__all__ = ["RunBalance", "audit", "wrong_words"]
+__all__ = ["RunBalance", "audit", "wrong_votes"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,15 +84,15 @@ def audit(accepted: int, idempotency: IdempotencyStore, engine: Engine) -> RunBa
     return RunBalance(accepted=accepted, counts=idempotency.counts(), dead=dead, replaying=replaying)
 
 
-def wrong_words(last_words: Mapping[str, bool], received: Mapping[str, Account]) -> list[str]:
-    """Return the request_ids for which AquilaX does not hold the person's last word.
+def wrong_votes(last_votes: Mapping[str, bool], received: Mapping[str, Account]) -> list[str]:
+    """Return the request_ids for which AquilaX does not hold the person's last vote.
 
     Args:
-        last_words: The status that AquilaX must hold, by request_id.
+        last_votes: The status that AquilaX must hold, by request_id.
         received: What AquilaX says it received, by request_id.
     """
     return [
         request_id
-        for request_id, status in last_words.items()
+        for request_id, status in last_votes.items()
         if request_id not in received or received[request_id].status != ("true" if status else "false")
     ]

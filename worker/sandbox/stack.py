@@ -205,7 +205,7 @@ class LocalStack:
         self.parts.remove(part)
 
     def kill(self, part: Part) -> None:
-        """End one part without a word, as the kernel does when memory runs out."""
+        """End one part without warning, as the kernel does when memory runs out."""
         part.process.kill()
         part.process.wait()
         self.parts.remove(part)

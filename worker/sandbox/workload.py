@@ -28,11 +28,11 @@ class Workload:
 
     Attributes:
         events: Every press, in the order in which the chat backends hear of it.
-        last_words: For each request_id the status that AquilaX must end up with.
+        last_votes: For each request_id the status that AquilaX must end up with.
     """
 
     events: tuple[FeedbackEvent, ...]
-    last_words: dict[str, bool]
+    last_votes: dict[str, bool]
 
 
 def build_workload(people: int, *, began: datetime, chance: random.Random, forbidden_org: str) -> Workload:
@@ -46,7 +46,7 @@ def build_workload(people: int, *, began: datetime, chance: random.Random, forbi
     """
     events: list[FeedbackEvent] = []
     later: list[FeedbackEvent] = []
-    last_words: dict[str, bool] = {}
+    last_votes: dict[str, bool] = {}
     for number in range(people):
         request_id = str(uuid.UUID(int=chance.getrandbits(128), version=4))
         org = forbidden_org if chance.random() < _FORBIDDEN else f"org-{chance.randrange(20):02d}"
@@ -60,9 +60,9 @@ def build_workload(people: int, *, began: datetime, chance: random.Random, forbi
         events.append(press)
         again = _again(press, chance)
         later += again
-        last_words[request_id] = max((press, *again), key=lambda event: event.occurred_at).status
+        last_votes[request_id] = max((press, *again), key=lambda event: event.occurred_at).status
     chance.shuffle(later)
-    return Workload(events=(*events, *later), last_words=last_words)
+    return Workload(events=(*events, *later), last_votes=last_votes)
 
 
 def _again(press: FeedbackEvent, chance: random.Random) -> list[FeedbackEvent]:

@@ -196,7 +196,7 @@ def test_what_a_killed_worker_held_is_run_by_another(fleet: Fleet) -> None:
 
         assert time.monotonic() - killed_at < 30
         assert fleet.noted(key).count("begun") == 6 + interrupted
-        eventually(lambda: not fleet.client.exists("unacked", "unacked_index"), what="nothing is left in hand")
+        eventually(lambda: not fleet.client.exists("unacked", "unacked_index"), what="nothing is left in flight")
 
 
 def test_the_urgent_ones_are_run_first(fleet: Fleet) -> None:

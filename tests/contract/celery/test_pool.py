@@ -75,7 +75,7 @@ def test_threads_are_our_pool() -> None:
 
 
 def test_the_autoscaler_scales_it(pool: TaskPool, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Up with what is in hand, and down when nothing has been for a while."""
+    """Up with what is in flight, and down when nothing has been for a while."""
     in_hand = 5
     monkeypatch.setattr(Autoscaler, "qty", property(lambda _: in_hand))
     scaler: Any = Autoscaler(pool, 6, 2, keepalive=1e-9)

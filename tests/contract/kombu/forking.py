@@ -24,7 +24,7 @@ def _child(connection: Connection, results: Any) -> None:
 
 
 def main(url: str, transport: str) -> None:
-    """Fork with messages in hand, and with a connection in the pool."""
+    """Fork with messages in flight, and with a connection in the pool."""
     context = multiprocessing.get_context("fork")
     with Connection(url, transport=transport) as connection:
         receiver = Receiver(connection, "to-parent", prefetch=2)

@@ -22,7 +22,7 @@ class Receiver:
     Args:
         connection: A connection of Kombu's.
         queues: The queues, or their names.
-        prefetch: How many messages it may have in hand; 0 for any number.
+        prefetch: How many messages it may have in flight; 0 for any number.
         no_ack: Whether what is received counts as acknowledged.
         channel: An open channel to consume on.
     """

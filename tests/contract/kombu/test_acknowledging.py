@@ -1,4 +1,4 @@
-"""What is in hand: acknowledged, rejected, returned, or left behind."""
+"""What is in flight: acknowledged, rejected, returned, or left behind."""
 
 from __future__ import annotations
 
@@ -130,7 +130,7 @@ def test_a_message_is_settled_once(connection: Connection, publish: Publish) -> 
 
 
 def test_what_is_recovered_comes_again(connection: Connection, publish: Publish) -> None:
-    """`recover`: all that is in hand, and that says so."""
+    """`recover`: all that is in flight, and that says so."""
     publish("q", 1, 2, 3)
     receiver = Receiver(connection, "q", prefetch=3)
     receiver.receive(3)
@@ -181,7 +181,7 @@ def test_all_that_is_in_hand_goes_back_before_the_rest(connect: Connect, publish
 
 
 def test_a_consumer_that_leaves_takes_nothing_more(connection: Connection, publish: Publish, waiting: Waiting) -> None:
-    """What it has in hand it may still acknowledge. What is published afterwards stays where others can get it."""
+    """What it has in flight it may still acknowledge. What is published afterwards stays where others can get it."""
     publish("q", 1)
     receiver = Receiver(connection, "q")
     receiver.receive()
@@ -216,7 +216,7 @@ def test_messages_are_acknowledged_by_other_threads(
 def test_a_transport_may_do_without_acknowledgements(
     connect: Connect, publish: Publish, broker_client: redis.Redis
 ) -> None:
-    """Option `ack_emulation`: nothing is kept in Redis of what is in hand."""
+    """Option `ack_emulation`: nothing is kept in Redis of what is in flight."""
     publish("q", 1, 2)
     receiver = Receiver(connect(ack_emulation=False), "q", prefetch=1)
 

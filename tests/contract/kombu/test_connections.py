@@ -125,7 +125,7 @@ def test_threads_share_a_queue(connect: Connect, publish: Publish, broker_client
 
 
 def test_a_process_that_forks_goes_on_in_both(broker: RedisServer, transport: str, broker_client: redis.Redis) -> None:
-    """A pool of connections and messages in hand belong to the parent; the child makes its own."""
+    """A pool of connections and messages in flight belong to the parent; the child makes its own."""
     command = [sys.executable, "-W", "ignore", "-m", "tests.contract.kombu.forking", broker.url, transport]
 
     program = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)

@@ -116,7 +116,7 @@ def test_a_broadcast_is_heard_under_the_prefix_only(connect: Connect) -> None:
 
 
 def test_declaring_tells_how_many_messages_wait(connection: Connection, publish: Publish) -> None:
-    """Of all priorities; what is in hand does not wait."""
+    """Of all priorities; what is in flight does not wait."""
     publish("q", 1, 2)
     publish("q", 3, priority=6)
     queue = Queue("q")(connection.default_channel)
@@ -140,7 +140,7 @@ def test_a_queue_is_there_as_long_as_it_has_messages(connection: Connection, pub
 def test_purging_returns_how_many_there_were(
     connection: Connection, publish: Publish, broker_client: redis.Redis
 ) -> None:
-    """Of all priorities. What is in hand stays in hand."""
+    """Of all priorities. What is in flight stays in flight."""
     publish("q", 1, 2)
     publish("q", 3, priority=9)
     queue = Queue("q")(connection.default_channel)

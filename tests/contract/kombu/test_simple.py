@@ -94,7 +94,7 @@ def test_its_size_is_what_waits(queue: Any) -> None:
 
 
 def test_clearing_returns_how_many_there_were(queue: Any) -> None:
-    """What is in hand stays in hand."""
+    """What is in flight stays in flight."""
     for number in range(3):
         queue.put(number)
     message = queue.get_nowait()

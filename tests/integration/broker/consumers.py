@@ -31,7 +31,7 @@ class Worker:
     Args:
         server: The Redis.
         queues: Where it gets messages from.
-        prefetch: How many it may have in hand; 0 for any number.
+        prefetch: How many it may have in flight; 0 for any number.
         no_ack: Whether what is received counts as acknowledged.
         options: Options of the transport.
     """
@@ -59,7 +59,7 @@ class Worker:
 
     @property
     def room(self) -> int:
-        """How many messages more it may have in hand."""
+        """How many messages more it may have in flight."""
         estimate = self.channel.qos.can_consume_max_estimate()
         return 1000 if estimate is None else int(estimate)
 
@@ -98,7 +98,7 @@ class Worker:
             pass
 
     def close(self) -> None:
-        """Close in order: what is in hand goes back."""
+        """Close in order: what is in flight goes back."""
         self.connection.release()
 
     def crash(self) -> None:

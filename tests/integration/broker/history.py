@@ -96,7 +96,7 @@ class History(RuleBasedStateMachine):
     @property
     def leases(self) -> set[str]:
         """The holders that have a lease."""
-        return {text_of(holder) for holder in self.client.zrange(self.key("unacked_holders"), 0, -1)}
+        return {text_of(holder) for holder in self.client.zrange(self.key("unacked_leases"), 0, -1)}
 
     @property
     def counts(self) -> dict[str, int]:
@@ -210,7 +210,7 @@ class History(RuleBasedStateMachine):
             assert same_content(entry.text, self.content[entry.name]), (entry.text, self.content[entry.name])
 
     def _is_in_one_hand(self, places: Places) -> None:
-        """What is in hand is in one; and in the index, from which plain Celery workers would return it."""
+        """What is in flight is in one; and in the index, from which plain Celery workers would return it."""
         hands = Counter(tag for tags in places.held.values() for tag in tags if tag in places.in_hand)
         assert hands == Counter(places.in_hand.keys())
         assert places.index >= places.in_hand.keys()
@@ -219,7 +219,7 @@ class History(RuleBasedStateMachine):
     def _balances(self, places: list[Entry]) -> None:
         """What was accepted has ended or is in its place, exactly."""
         counts = self.counts
-        fresh = [entry for entry in places if entry.place != "in hand" and not entry.is_marked and not _is_ours(entry)]
+        fresh = [one for one in places if one.place != "in flight" and not one.is_marked and not _is_ours(one)]
         accepted = counts.pop("accepted", 0) + len(fresh)
         assert accepted == self.put[COUNTED]
         assert accepted == sum(counts.get(end, 0) for end in ENDS) + len(places)

@@ -24,7 +24,7 @@ ROW: Final = re.compile(rb'\[(.*), "", ("(?:[^"\\]|\\.)*")\]', re.DOTALL)
 MARK: Final = re.compile(rb'"redelivered": true(?:, )?|"handed_out_as": "[0-9a-f.-]+"(?:, )?')
 """What a redelivery adds, and nothing else."""
 
-IN_HAND: Final = "in hand"
+IN_HAND: Final = "in flight"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +44,7 @@ class Entry:
 
     @property
     def is_marked(self) -> bool:
-        """Whether it says of itself that it was in hand before."""
+        """Whether it says of itself that it was in flight before."""
         message = parsed(self.text)
         headers = message.get("headers") if isinstance(message, dict) else None
         return isinstance(headers, dict) and headers.get("redelivered") is True

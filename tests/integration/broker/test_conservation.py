@@ -78,10 +78,10 @@ class Conservation(History):
         held = self.look().held.get(worker.holder.id, frozenset()) & self.look().in_hand.keys()
         names = Counter(self.look().in_hand[tag].name for tag in held)
         self.workers.remove(worker)
-        before = Counter(entry.name for entry in self.look().entries if entry.place != "in hand")
+        before = Counter(entry.name for entry in self.look().entries if entry.place != "in flight")
         worker.close()
         self.dead_holders.discard(worker.holder.id)
-        after = Counter(entry.name for entry in self.look().entries if entry.place != "in hand")
+        after = Counter(entry.name for entry in self.look().entries if entry.place != "in flight")
         assert after == before + names
         assert worker.holder.id not in self.look().held
 
@@ -102,7 +102,7 @@ class Conservation(History):
         holders = sorted(self.leases)
         if holders:
             holder = holders[number % len(holders)]
-            self.client.zadd(self.key("unacked_holders"), {holder: 1})
+            self.client.zadd(self.key("unacked_leases"), {holder: 1})
             self.client.hset(self.key("unacked_pulse"), "grace", 0)
             self.dead_holders.add(holder)
 
@@ -153,7 +153,7 @@ class Conservation(History):
             self.dead_holders -= {worker.holder.id}
 
     def _is_ready(self, entry: Entry, places: Places) -> bool:
-        if entry.place == "in hand" or entry.due > places.now:
+        if entry.place == "in flight" or entry.due > places.now:
             return False
         if entry.queue != QUEUES[1] and self.client.exists(self.key(f"{entry.queue}:hold")):
             return False
@@ -171,7 +171,7 @@ class Conservation(History):
         assert message.body in (wanted.get("body"), f"<<{entry.name}>>".encode(), f"<<{entry.name}>>")
         assert message.delivery_tag == entry.tag
 
-    # What is in hand ends, or goes back
+    # What is in flight ends, or goes back
 
     def _in_hand(self, number: int) -> tuple[Worker, Any, Entry] | None:
         held = [(worker, message) for worker in self.workers for message in worker.received]
@@ -279,8 +279,8 @@ class Conservation(History):
 
     @rule(queue=st.sampled_from(QUEUES))
     def purge(self, queue: str) -> None:
-        """The operator empties a queue; what is in hand stays."""
-        gone = Counter(entry.name for entry in self.look().of(queue) if entry.place != "in hand")
+        """The operator empties a queue; what is in flight stays."""
+        gone = Counter(entry.name for entry in self.look().of(queue) if entry.place != "in flight")
         assert self.producer.default_channel.queue_purge(queue) == gone.total()
         self.alive -= gone
         if queue == COUNTED:

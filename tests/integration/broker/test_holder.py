@@ -13,10 +13,11 @@ import pytest
 import redis
 
 from tests.support.processes import eventually
-from worker.accounting.queue_keys import KEYS
+from worker.broker.keys import KEYS
 from worker.broker.lease import Lease
 from worker.broker.lease_state import SharedLeaseState
-from worker.delivery.idempotency import CountField, IdempotencyStore
+from worker.clients.redis.keys import CountField
+from worker.delivery.idempotency import IdempotencyStore
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -33,11 +34,11 @@ def test_a_lease_that_ended_before_it_was_renewed_is_told_and_counted(
 
     with caplog.at_level(logging.WARNING):
         holder.start()
-        eventually(lambda: broker_client.exists(KEYS.holders), what="it has a lease")
+        eventually(lambda: broker_client.exists(KEYS.leases), what="it has a lease")
         assert shared.lost == 0
-        broker_client.delete(KEYS.holders)
+        broker_client.delete(KEYS.leases)
         eventually(lambda: shared.lost > 0, what="it notices that it has none")
-        eventually(lambda: broker_client.exists(KEYS.holders), what="it has one again")
+        eventually(lambda: broker_client.exists(KEYS.leases), what="it has one again")
     holder.release()
 
     assert shared.lost == 1
@@ -54,7 +55,7 @@ def holding(broker: RedisServer, broker_client: redis.Redis) -> Iterator[Lease]:
         holder.hold(tags)
         broker_client.hset(KEYS.unacked, mapping=dict.fromkeys(tags, '["{}", "", "q"]'))
         broker_client.sadd(holder.held_key, *tags)
-        eventually(lambda: broker_client.exists(KEYS.holders), what="it has a lease")
+        eventually(lambda: broker_client.exists(KEYS.leases), what="it has a lease")
         broker_client.config_resetstat()
         yield holder
         holder.release()
@@ -101,7 +102,7 @@ def test_what_the_ledger_has_ended_is_not_written_down_again(holding: Lease, bro
         broker_client.config_resetstat()
         for number in range(98):
             holding.ack(str(number))
-        eventually(lambda: flushed and flushed[-1] == 2, what="nothing but two is in hand")
+        eventually(lambda: flushed and flushed[-1] == 2, what="nothing but two is in flight")
         assert _acks(broker_client) == 0
 
         holding.ack("98")

@@ -68,7 +68,7 @@ def _left(worker: Worker, _: Any, server: RedisServer) -> Worker:
 def _crashed(worker: Worker, _: Any, server: RedisServer) -> Worker:
     worker.crash()
     with server.client() as client:
-        client.zadd("unacked_holders", {worker.holder.id: 1})
+        client.zadd("unacked_leases", {worker.holder.id: 1})
         client.hset("unacked_pulse", mapping={"at": time.time_ns() // 1_000_000, "grace": 0})
     other = Worker(server, "a", lease=60)
     other.holder.start()
@@ -97,7 +97,7 @@ def test_a_message_that_returns_is_the_message_that_it_was(
 
 
 def test_a_copy_of_a_returned_message_is_another_one(worker: Worker, broker_client: redis.Redis) -> None:
-    """Both are in hand at once, and none takes the other's place."""
+    """Both are in flight at once, and none takes the other's place."""
     broker_client.lpush("a", as_text(content("1")))
     worker.receive(at_least=1)[0].requeue()
     [returned] = broker_client.lrange("a", 0, -1)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.integration.broker.consumers import connect
-from worker.delivery.hold import HOLD
+from worker.clients.redis.keys import HOLD
 
 if TYPE_CHECKING:
     from tests.support.processes import RedisServer

@@ -45,12 +45,12 @@ def test_a_refusal_is_a_lost_connection(
 ) -> None:
     """Celery recovers from those; and whoever looks for an error of the command finds one. Then it works again."""
     channel: Any = connection.default_channel
-    mend = refuse(broker_client)
+    fix = refuse(broker_client)
     try:
         with pytest.raises(ServerError) as refused, channel.conn_or_acquire() as client:
             client.lpush("q", "entry")
     finally:
-        mend()
+        fix()
 
     assert isinstance(refused.value, connection.connection_errors)
     assert isinstance(refused.value, redis.ResponseError)

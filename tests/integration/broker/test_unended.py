@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
-from worker.accounting.queue_keys import KEYS
-from worker.broker.keys import DELAYED
+from worker.broker.keys import DELAYED, KEYS
 from worker.broker.scripts import ACK, FETCH, HEARTBEAT
 
 if TYPE_CHECKING:
@@ -28,16 +27,16 @@ def entry(name: str, *, unended: object = None) -> str:
 def fetch(client: redis.Redis, holder: str, room: int = 10) -> list[dict[str, Any]]:
     """Take so many messages, and return their headers."""
     lists = [part for name in KEYS.lists(QUEUE) for part in (name, name + DELAYED, KEYS.counts_of(QUEUE), "")]
-    keys = [KEYS.unacked, KEYS.index, KEYS.holders, KEYS.held_prefix + holder, *lists]
+    keys = [KEYS.unacked, KEYS.index, KEYS.leases, KEYS.held_prefix + holder, *lists]
     _, _, taken = FETCH(client, keys, [holder, 1000, room, *[QUEUE, "1"] * len(KEYS.steps)])
     return [json.loads(text)["headers"] for _, _, text, _ in taken]
 
 
 def die(client: redis.Redis, holder: str) -> None:
     """Let a holder's lease have ended, and another one find that."""
-    client.zadd(KEYS.holders, {holder: 1})
+    client.zadd(KEYS.leases, {holder: 1})
     client.hset(KEYS.pulse, mapping={"at": 10**15, "grace": 0})
-    keys = [KEYS.unacked, KEYS.index, KEYS.holders, KEYS.held_prefix + "heir", KEYS.pulse]
+    keys = [KEYS.unacked, KEYS.index, KEYS.leases, KEYS.held_prefix + "heir", KEYS.pulse]
     HEARTBEAT(client, keys, ["heir", 1000, *OF_QUEUES, KEYS.held_prefix])
 
 

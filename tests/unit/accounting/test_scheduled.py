@@ -31,7 +31,7 @@ def client() -> Iterator[redis.Redis]:
 
 def schedule(client: redis.Redis, key: str, waits: WaitReason | None, *, number: int = 1) -> None:
     """Lay messages there, as a worker publishes them."""
-    envelope = ENVELOPE if waits is None else ENVELOPE.held().waiting(waits)
+    envelope = ENVELOPE if waits is None else ENVELOPE.snoozed().waiting(waits)
     for _ in range(number):
         at = client.zcard(key)
         entry = {"body": "", "headers": {"feedback": envelope.to_header()}, "properties": {"delivery_tag": str(at)}}
@@ -46,7 +46,7 @@ def test_what_is_scheduled_is_told_by_its_reason(client: redis.Redis) -> None:
 
     seen = look_at_scheduled(client)
 
-    assert seen.words == (
+    assert seen.summary == (
         "3 to be tried again: AquilaX could not take them; 2 because the dead-letter database failed; "
         "1 for the time that their client set"
     )
@@ -59,19 +59,19 @@ def test_of_very_many_it_says_that_it_is_a_part(client: redis.Redis, monkeypatch
     schedule(client, URGENT, WaitReason.BUSY, number=2)
     schedule(client, URGENT, WaitReason.RETRY, number=9)
 
-    words = look_at_scheduled(client).words
+    words = look_at_scheduled(client).summary
 
     assert words == "of the 2 that are due first: 2 for another press on the same answer, which is being sent"
 
 
 def test_nothing_is_said_of_nothing(client: redis.Redis) -> None:
     """And what is no message of ours breaks nothing."""
-    assert look_at_scheduled(client).words == ""
+    assert look_at_scheduled(client).summary == ""
     for at, entry in enumerate((b"\xff\x00", b'{"waits": "some<thing>"}', b'{"waits": 7}')):
         client.zadd(URGENT, {entry: at})
-    assert look_at_scheduled(client).words == "3 for the time that their client set"
+    assert look_at_scheduled(client).summary == "3 for the time that their client set"
 
 
 def test_every_reason_has_its_words() -> None:
     """None is shown as its bare name."""
-    assert set(scheduled._WORDS) == {*WaitReason, ""}
+    assert set(scheduled._LABELS) == {*WaitReason, ""}

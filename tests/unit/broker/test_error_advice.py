@@ -12,7 +12,7 @@ from producer._resp import require_taken
 from tests.integration.broker.consumers import connect
 from worker.broker.error_advice import advice
 from worker.broker.server_errors import ServerError
-from worker.operations.doctor.broker import ask_server, away, look_at_broker
+from worker.operations.doctor.broker import ask_server, broker_unavailable, look_at_broker
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -38,7 +38,7 @@ def login(broker: RedisServer) -> Iterator[Any]:
 
 @pytest.mark.parametrize("rules", RULES)
 def test_a_right_that_is_missing_is_named(broker: RedisServer, login: Any, rules: str) -> None:
-    """The transport takes it for a Redis that is away: a worker comes again, and goes on once it has the right."""
+    """The transport takes Redis for unavailable: a worker comes again, and goes on once it has the right."""
     login.execute_command("ACL", "SETUSER", "app", "reset", "on", ">secret", *rules.split())
     url = broker.url.replace("://", "://app:secret@")
 
@@ -84,7 +84,9 @@ def test_a_login_without_info_is_yellow(broker: RedisServer, login: Any) -> None
 def test_a_cluster_is_refused_in_words(words: str) -> None:
     """As redis-py has it, which cuts the code off, and as Redis has it."""
     assert "cluster mode, which is not supported" in advice(words)
-    assert "cluster mode, which is not supported" in away(redis.ResponseError(words), "redis://broker").fix
+    assert (
+        "cluster mode, which is not supported" in broker_unavailable(redis.ResponseError(words), "redis://broker").fix
+    )
 
 
 def test_a_producer_says_that_it_is_a_cluster() -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from kombu import Connection
 
-from worker.broker.activity import PULSE
+from worker.broker.activity import ConsumerActivity
 from worker.broker.transport import Transport
 
 
@@ -29,8 +29,9 @@ def test_looking_for_neighbours_hides_no_turn(monkeypatch: pytest.MonkeyPatch) -
         raise Empty
 
     seen: list[set[str]] = []
-    monkeypatch.setattr(PULSE, "turned", seen.append)
-    transport: Any = Transport(Connection("redis://127.0.0.1:1/0"))
+    activity = ConsumerActivity()
+    monkeypatch.setattr(activity, "turned", seen.append)
+    transport: Any = Transport(Connection("redis://127.0.0.1:1/0", transport_options={"activity": activity}))
     transport.cycle = SimpleNamespace(get=no_message, hear=lambda *_: None, hear_no_more=lambda: None)
     channel = SimpleNamespace(active_queues=set())
     transport.channels = [channel]

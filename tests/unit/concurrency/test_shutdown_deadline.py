@@ -26,10 +26,10 @@ class Exits:
         self.statuses: list[int] = []
         self.done: list[str] = []
 
-    def deadline(self, last_words: Callable[[], str] = lambda: "it hung") -> ShutdownDeadline:
+    def deadline(self, last_message: Callable[[], str] = lambda: "it hung") -> ShutdownDeadline:
         """A deadline that ends no process."""
         return ShutdownDeadline(
-            last_words, before_exit=lambda: self.done.append("tidied up"), exit_process=self.statuses.append
+            last_message, before_exit=lambda: self.done.append("tidied up"), exit_process=self.statuses.append
         )
 
 

@@ -101,7 +101,7 @@ def test_only_a_plain_file_can_be_missing(url: str) -> None:
 
 
 def test_another_driver_is_refused_by_name() -> None:
-    """It would be asked for what it does not know, and look as if the database were away."""
+    """It would be asked for what it does not know, and look as if the database were unavailable."""
     with pytest.raises(DatabaseUnusable) as caught:
         connect("postgresql+asyncpg://u:secret@h/d")
 

@@ -46,7 +46,7 @@ def test_an_option_that_the_driver_reads_is_read(url: str) -> None:
     ],
 )
 def test_an_option_that_the_driver_does_not_read_is_refused_by_name(url: str, words: str) -> None:
-    """At the start, and not at each connecting as if the database were away."""
+    """At the start, and not at each connecting as if the database were unavailable."""
     with pytest.raises(DatabaseUnusable) as caught:
         connect(url)
 

@@ -14,7 +14,8 @@ import pytest
 import redis
 
 from worker.accounting.snapshot import take_snapshot
-from worker.delivery.hold import HOLD, Announcer, Hold, HoldKind, HoldState
+from worker.clients.redis.keys import HOLD
+from worker.delivery.hold import Announcer, Hold, HoldKind, HoldState
 from worker.policy.classification import Classification
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ NEVER = 10**15
 @pytest.fixture
 def hold(client: redis.Redis) -> Hold:
     """The hold, as one worker has it."""
-    return Hold(client, by="worker-1")
+    return Hold(client, actor="worker-1")
 
 
 def fields(client: redis.Redis) -> dict[str, str]:
@@ -76,7 +77,7 @@ def test_one_answer_that_locks_us_out_holds_all(hold: Hold, client: redis.Redis)
     assert locked_out(hold)
 
     state = state_of(hold)
-    assert (state.kind, state.reason, state.by, state.probes) == (
+    assert (state.kind, state.comment, state.actor, state.probes) == (
         HoldKind.LOCKED_OUT,
         "401 Unauthorized",
         "worker-1",
@@ -93,8 +94,8 @@ def test_a_hold_can_be_shown_as_json(hold: Hold) -> None:
 
     shown = json.loads(json.dumps(state_of(hold).as_dict()))
 
-    assert set(shown) == {"kind", "reason", "since", "by", "probes", "probe_at"}
-    assert (shown["kind"], shown["reason"]) == ("locked_out", "401 Unauthorized")
+    assert set(shown) == {"kind", "comment", "since", "actor", "probes", "probe_at"}
+    assert (shown["kind"], shown["comment"]) == ("locked_out", "401 Unauthorized")
     assert datetime.fromisoformat(shown["since"]) < datetime.fromisoformat(shown["probe_at"])
 
 
@@ -111,7 +112,7 @@ def test_what_was_on_its_way_does_not_prolong_a_hold(hold: Hold, client: redis.R
 
 
 def test_each_failed_probe_doubles_the_wait_up_to_a_minute(hold: Hold, client: redis.Redis) -> None:
-    """A key that was mended is noticed within a minute."""
+    """A key that was fixed is noticed within a minute."""
     locked_out(hold)
 
     waits = []
@@ -124,14 +125,14 @@ def test_each_failed_probe_doubles_the_wait_up_to_a_minute(hold: Hold, client: r
 
 
 def test_a_failed_probe_says_why_now(hold: Hold) -> None:
-    """The key was mended, and AquilaX is down."""
+    """The key was fixed, and AquilaX is down."""
     locked_out(hold)
     since = state_of(hold).since
 
     assert not_now(hold, probe=True)
 
     state = state_of(hold)
-    assert (state.kind, state.reason, state.since) == (HoldKind.BREAKER, "503 later", since)
+    assert (state.kind, state.comment, state.since) == (HoldKind.BREAKER, "503 later", since)
 
 
 def test_retry_after_is_obeyed_where_it_is_longer(hold: Hold, client: redis.Redis) -> None:
@@ -168,18 +169,18 @@ def test_a_hold_by_hand_and_one_that_began_by_itself_stand_together(hold: Hold, 
     locked_out(hold)
     begun = state_of(hold)
 
-    hold.hold("maintenance", by="ann")
-    hold.hold("longer maintenance", by="bob")
+    hold.hold("maintenance", actor="ann")
+    hold.hold("longer maintenance", actor="bob")
 
     state = state_of(hold)
-    assert (state.kind, state.reason, state.by, state.probe_at) == (
+    assert (state.kind, state.comment, state.actor, state.probe_at) == (
         HoldKind.OPERATOR,
         "longer maintenance",
         "bob",
         None,
     )
     assert state.beneath is not None
-    assert (state.beneath.kind, state.beneath.reason, state.beneath.since) == (
+    assert (state.beneath.kind, state.beneath.comment, state.beneath.since) == (
         HoldKind.LOCKED_OUT,
         "401 Unauthorized",
         begun.since,
@@ -202,14 +203,14 @@ def test_a_hold_by_hand_and_one_that_began_by_itself_stand_together(hold: Hold, 
 def test_a_hold_by_hand_stays_when_the_one_beneath_ends(hold: Hold) -> None:
     """A probe that was on its way was answered: then nothing is left when the operator resumes."""
     locked_out(hold)
-    hold.hold("maintenance", by="ann")
+    hold.hold("maintenance", actor="ann")
 
     hold.heard(Classification.DELIVERED, "", at=NOON, probe=True)
 
     assert (state_of(hold).kind, state_of(hold).beneath) == (HoldKind.OPERATOR, None)
-    hold.hold("by hand", by="ann")
+    hold.hold("by hand", actor="ann")
     assert (now_held := hold.state()) is not None
-    assert now_held.reason == "by hand"
+    assert now_held.comment == "by hand"
     assert hold.resume()
     hold.resume()  # and what had begun by itself beneath
     assert hold.state() is None
@@ -217,14 +218,14 @@ def test_a_hold_by_hand_stays_when_the_one_beneath_ends(hold: Hold) -> None:
 
 def test_what_is_found_out_under_a_hold_by_hand_is_not_forgotten(hold: Hold, client: redis.Redis) -> None:
     """What was on its way gets 401: the operator who resumes finds that hold, and AquilaX no flood."""
-    hold.hold("maintenance", by="ann")
+    hold.hold("maintenance", actor="ann")
 
     assert locked_out(hold)
     assert not_now(hold, asked=timedelta(minutes=5))
 
     beneath = state_of(hold).beneath
     assert beneath is not None
-    assert (beneath.kind, beneath.reason, beneath.by) == (HoldKind.BREAKER, "503 later", "worker-1")
+    assert (beneath.kind, beneath.comment, beneath.actor) == (HoldKind.BREAKER, "503 later", "worker-1")
     hold.resume()
     assert 299 < wait_of(client) <= 300
 
@@ -279,7 +280,7 @@ def test_a_probe_that_fails_after_its_hold_has_ended_begins_no_other(hold: Hold)
 
 def test_an_operator_holds_until_an_operator_resumes(hold: Hold, client: redis.Redis) -> None:
     """There are no probes, and no answer changes it."""
-    hold.hold("maintenance", by="ann")
+    hold.hold("maintenance", actor="ann")
     by_ann = fields(client)
 
     assert not_now(hold)
@@ -288,7 +289,7 @@ def test_an_operator_holds_until_an_operator_resumes(hold: Hold, client: redis.R
 
     assert fields(client) == by_ann
     state = state_of(hold)
-    assert (state.kind, state.reason, state.by, state.probe_at) == (HoldKind.OPERATOR, "maintenance", "ann", None)
+    assert (state.kind, state.comment, state.actor, state.probe_at) == (HoldKind.OPERATOR, "maintenance", "ann", None)
     assert hold.resume()
     assert not hold.resume()
     assert hold.state() is None
@@ -367,7 +368,7 @@ def test_an_event_that_was_let_through_before_the_hold_does_not_announce_its_end
 def test_a_redis_that_is_away_is_an_error() -> None:
     """The caller keeps the event."""
     server = fakeredis.FakeServer()
-    hold = Hold(fakeredis.FakeRedis(server=server), by="worker-1")
+    hold = Hold(fakeredis.FakeRedis(server=server), actor="worker-1")
     server.connected = False
 
     with pytest.raises(redis.RedisError):
@@ -383,11 +384,11 @@ def test_a_redis_whose_memory_is_full_can_be_held(valkey: RedisServer) -> None:
         memory = client.config_get("maxmemory")["maxmemory"]
         client.config_set("maxmemory", 1)
         try:
-            hold = Hold(client, by="worker-1")
+            hold = Hold(client, actor="worker-1")
             assert locked_out(hold)
             assert locked_out(hold, probe=True)
             hold.probe_soon()
-            hold.hold("maintenance", by="ann")
+            hold.hold("maintenance", actor="ann")
             assert state_of(hold).kind is HoldKind.OPERATOR
         finally:
             client.config_set("maxmemory", memory)
@@ -405,15 +406,15 @@ def test_its_scripts_come_back_after_a_restart(client: redis.Redis, hold: Hold) 
 def test_who_begins_a_hold_is_told_of_it_once(client: redis.Redis) -> None:
     """Not of one that stands, that a probe prolongs, or that another one began: each is counted once in the fleet."""
     begun: list[tuple[str, HoldKind]] = []
-    first = Hold(client, by="first", begun=lambda kind: begun.append(("first", kind)))
-    second = Hold(client, by="second", begun=lambda kind: begun.append(("second", kind)))
+    first = Hold(client, actor="first", begun=lambda kind: begun.append(("first", kind)))
+    second = Hold(client, actor="second", begun=lambda kind: begun.append(("second", kind)))
 
     first.heard(Classification.UNAUTHORIZED, "401", at=NOON)
     first.heard(Classification.UNAUTHORIZED, "401", at=NOON)
     second.heard(Classification.UNAUTHORIZED, "401", at=NOON, probe=True)
     first.resume()
     second.heard(Classification.UNAUTHORIZED, "401", at=NOON)
-    second.hold("maintenance", by="me")
+    second.hold("maintenance", actor="me")
     first.heard(Classification.UNAUTHORIZED, "401", at=NOON)
 
     assert begun == [("first", HoldKind.LOCKED_OUT), ("second", HoldKind.LOCKED_OUT)]
@@ -422,8 +423,8 @@ def test_who_begins_a_hold_is_told_of_it_once(client: redis.Redis) -> None:
 _ODD: list[dict[str, str] | str] = [
     "yes",
     {"kind": "pause"},
-    {"kind": "", "reason": "x"},
-    {"reason": "no kind"},
+    {"kind": "", "comment": "x"},
+    {"comment": "no kind"},
     {"kind": "locked_out", "probe_at": "soon", "since": "yesterday", "probes": "many", "interval": "x"},
     {"kind": "breaker", "probe_at": "9" * 30, "since": "9" * 30, "not_before": "later"},
     {"kind": "\ud83d", "since": "-1"},

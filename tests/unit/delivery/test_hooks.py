@@ -44,13 +44,13 @@ class Broken:
         self._at_once = at_once
 
     def began(self, _message: object) -> Any:
-        """As of `Observer`."""
+        """See `Observer`."""
         if self._at_once:
             raise RuntimeError("broken")
         return self
 
     def answered(self, *_: object) -> None:
-        """As of `Turn`."""
+        """See `Turn`."""
         raise RuntimeError("broken")
 
     ended = hold_begun = answered
@@ -60,7 +60,7 @@ def one_turn(hooks: Any) -> None:
     """Let an observer see a delivery from its beginning to its end."""
     turn = hooks.began(MESSAGE)
     turn.answered(Response(status=200), Classification.DELIVERED)
-    turn.ended(Completed(words="delivered"))
+    turn.ended(Completed(summary="delivered"))
 
 
 def test_all_are_told_and_the_first_to_hear_of_a_beginning_hears_last_of_its_end() -> None:

@@ -45,7 +45,7 @@ def test_a_trouble_is_one_warning_and_its_end_one_line(
 ) -> None:
     """However many events wait for it."""
     for _ in range(50):
-        assert outages.explain(redis.ConnectionError()) == "Redis is away: ConnectionError"
+        assert outages.explain(redis.ConnectionError()) == "Redis is unavailable: ConnectionError"
     clock.now += timedelta(seconds=12)
     outages.passed(Dependency.REDIS)
     outages.passed(Dependency.REDIS)
@@ -53,7 +53,10 @@ def test_a_trouble_is_one_warning_and_its_end_one_line(
     assert lines(caplog) == [
         (
             "WARNING",
-            "events are snoozed: Redis is away: ConnectionError; they spend no attempt, and go on once it is back",
+            (
+                "events are snoozed: Redis is unavailable: ConnectionError; they spend no attempt, and go on once"
+                " it is back"
+            ),
         ),
         ("INFO", "Redis is back after 12 s; until then it failed 50 times"),
     ]
@@ -76,7 +79,7 @@ def test_each_cause_has_its_own_warning(
 ) -> None:
     """And comes again when it comes again."""
     gone = DeadLetterStoreUnavailable("gone")
-    assert outages.explain(gone) == "the dead-letter database is away: gone"
+    assert outages.explain(gone) == "the dead-letter database is unavailable: gone"
     outages.explain(redis.ConnectionError())
     clock.now += timedelta(minutes=1)
     outages.passed(Dependency.DATABASE)

@@ -15,12 +15,13 @@ import redis
 
 from producer import FeedbackEvent
 from tests.support.processes import eventually
+from worker.clients.redis.keys import CountField
 from worker.concurrency.file_descriptors import OutOfDescriptors
 from worker.concurrency.gevent_scheduler import GeventScheduler
 from worker.database.errors import DeadLetterStoreUnavailable
 from worker.database.models import State
 from worker.delivery.hold import Hold
-from worker.delivery.idempotency import Claimed, CountField, IdempotencyStore, Seen
+from worker.delivery.idempotency import Claimed, IdempotencyStore, Seen
 from worker.delivery.service import DeliveryService
 from worker.policy.classification import Classification, Response
 from worker.policy.dead_letter import DeadLetterRecord, key_of_event
@@ -95,10 +96,10 @@ class Listener:
 
 @dataclass
 class FakeDeadLetters:
-    """Keeps burials, unless it is told to fail."""
+    """Keeps inserted, unless it is told to fail."""
 
     fails: Exception | None = None
-    burials: list[DeadLetterRecord] = field(default_factory=list)
+    inserted: list[DeadLetterRecord] = field(default_factory=list)
     settled: list[tuple[int, State, str]] = field(default_factory=list)
     replays: list[str | None] = field(default_factory=list)
     closed: bool = False
@@ -106,8 +107,8 @@ class FakeDeadLetters:
     def add(self, burial: DeadLetterRecord) -> bool:
         """As of DeadLetterStore."""
         self._do()
-        self.burials.append(burial)
-        return len(self.burials) == 1
+        self.inserted.append(burial)
+        return len(self.inserted) == 1
 
     def resolve_replay(
         self,
@@ -142,7 +143,7 @@ class Scene:
         self.now = NOW
         self.client = fakeredis.FakeRedis(server=self.redis)
         self.idempotency = IdempotencyStore(self.client, ttl=timedelta(days=7), lease=timedelta(seconds=40))
-        self.hold = Hold(self.client, by="worker")
+        self.hold = Hold(self.client, actor="worker")
         self.listener = Listener()
         self.delivery = DeliveryService(
             aquilax=cast("AquilaX", self.aquilax),
@@ -159,7 +160,7 @@ class Scene:
         """Deliver a message to an AquilaX that answers so."""
         self.aquilax.answers = list(answers)
         if self.redis.connected:
-            self.client.hset("unacked", message.delivery_tag, "in hand")
+            self.client.hset("unacked", message.delivery_tag, "in flight")
         return self.delivery.deliver(message)
 
     def in_hand(self) -> bool:
@@ -202,7 +203,7 @@ def scene() -> Iterator[Scene]:
 
 def test_an_event_is_delivered(scene: Scene) -> None:
     """It is sent once, recorded, and counted."""
-    assert scene.deliver(OK) == Completed(words="delivered")
+    assert scene.deliver(OK) == Completed(summary="delivered")
 
     assert scene.aquilax.received == [EVENT]
     assert scene.idempotency.claim(EVENT, message_id="m1") is Seen.SETTLED
@@ -213,7 +214,7 @@ def test_a_redelivery_of_a_delivered_message_is_not_sent_again(scene: Scene) -> 
     """The worker was killed before it could acknowledge."""
     scene.deliver(OK)
 
-    assert scene.deliver() == Completed(words="delivered")
+    assert scene.deliver() == Completed(summary="delivered")
     assert len(scene.aquilax.received) == 1
 
 
@@ -223,7 +224,7 @@ def test_a_repeat_is_a_duplicate(scene: Scene) -> None:
 
     ending = scene.deliver(message=replace(MESSAGE, envelope=replace(ENVELOPE, message_id="m2")))
 
-    assert ending == Completed(words="duplicate")
+    assert ending == Completed(summary="duplicate")
     assert len(scene.aquilax.received) == 1
 
 
@@ -234,7 +235,7 @@ def test_an_older_opposite_word_is_stale(scene: Scene) -> None:
 
     ending = scene.deliver(message=Message(event=older, envelope=replace(ENVELOPE, message_id="m0")))
 
-    assert ending == Completed(words="stale")
+    assert ending == Completed(summary="stale")
     assert len(scene.aquilax.received) == 1
 
 
@@ -244,7 +245,7 @@ def test_not_now_is_retried_and_spends_an_attempt(scene: Scene) -> None:
 
     assert again == Redeliver(
         envelope=replace(ENVELOPE, attempts=1),
-        words="retry in 12 s: 503 later",
+        summary="retry in 12 s: 503 later",
         due=NOW + 12 * SECOND,
         result=ResultKind.RETRY,
     )
@@ -255,18 +256,18 @@ def test_not_now_is_retried_and_spends_an_attempt(scene: Scene) -> None:
 
 def test_a_short_wait_shows_its_tenths(scene: Scene) -> None:
     """A wait of 0 s would look like none."""
-    assert scene.again(Response(status=None, text="timeout")).words == "retry in 2.0 s: timeout"
+    assert scene.again(Response(status=None, text="timeout")).summary == "retry in 2.0 s: timeout"
 
 
 def test_locked_out_is_held_and_spends_none(scene: Scene) -> None:
     """Our key is wrong: the event goes back at once, and all wait."""
-    again = scene.again(LOCKED, message=_after(attempts=2, holds=7))
+    again = scene.again(LOCKED, message=_after(attempts=2, snoozes=7))
 
-    assert (again.words, again.due) == ("hold: 401 Unauthorized", None)
-    assert (again.envelope.attempts, again.envelope.holds) == (2, 8)
+    assert (again.summary, again.due) == ("hold: 401 Unauthorized", None)
+    assert (again.envelope.attempts, again.envelope.snoozes) == (2, 8)
     state = scene.hold.state()
     assert state is not None
-    assert (state.kind, state.reason, state.by) == ("locked_out", "401 Unauthorized", "worker")
+    assert (state.kind, state.comment, state.actor) == ("locked_out", "401 Unauthorized", "worker")
     scene.hold.resume()
     assert scene.idempotency.counts()[CountField.SNOOZED] == 1
     assert scene.claim_is_free()
@@ -276,13 +277,13 @@ def _after(**envelope: Any) -> Message:
     return replace(MESSAGE, envelope=replace(ENVELOPE, **envelope))
 
 
-def test_a_rejected_event_is_buried(scene: Scene) -> None:
+def test_a_rejected_event_is_dead_lettered(scene: Scene) -> None:
     """With all that an operator needs."""
     assert scene.deliver(NOT_FOUND) == DeadLetteredResult(
-        reason=Reason.REJECTED, words="dead letter: rejected 404 Request ID not found"
+        reason=Reason.REJECTED, summary="dead letter: rejected 404 Request ID not found"
     )
 
-    assert scene.dead_letters.burials == [
+    assert scene.dead_letters.inserted == [
         DeadLetterRecord(
             reason=Reason.REJECTED,
             failed_at=NOW,
@@ -300,42 +301,42 @@ def test_a_rejected_event_is_buried(scene: Scene) -> None:
     assert scene.counts() == {"dead": 1, "dead:rejected": 1, "dead_letters_inserted": 1}
 
 
-def test_a_forbidden_event_is_buried(scene: Scene) -> None:
+def test_a_forbidden_event_is_dead_lettered(scene: Scene) -> None:
     """The key may not speak for its group."""
     ending = scene.deliver(Response(status=403, text="no"))
 
-    assert ending == DeadLetteredResult(reason=Reason.FORBIDDEN, words="dead letter: forbidden 403 no")
+    assert ending == DeadLetteredResult(reason=Reason.FORBIDDEN, summary="dead letter: forbidden 403 no")
 
 
-def test_an_exhausted_event_is_buried_with_its_last_answer(scene: Scene) -> None:
+def test_an_exhausted_event_is_dead_lettered_with_its_last_answer(scene: Scene) -> None:
     """As many attempts as the policy has, and not one more."""
     ending = scene.deliver(Response(status=None, text="timeout"), message=_after(attempts=2))
 
-    assert ending == DeadLetteredResult(reason=Reason.EXHAUSTED, words="dead letter: exhausted timeout")
-    assert scene.dead_letters.burials[0].attempts == 3
+    assert ending == DeadLetteredResult(reason=Reason.EXHAUSTED, summary="dead letter: exhausted timeout")
+    assert scene.dead_letters.inserted[0].attempts == 3
 
 
-def test_an_untimed_event_is_buried_by_its_message(scene: Scene) -> None:
+def test_an_untimed_event_is_dead_lettered_by_its_message(scene: Scene) -> None:
     """Its time is that of its receipt, which is another one for a second press."""
     scene.deliver(NOT_FOUND, message=replace(MESSAGE, timed=False))
     scene.deliver(NOT_FOUND, message=replace(_after(message_id="m2"), timed=False))
 
-    keys = [burial.dedup_key for burial in scene.dead_letters.burials]
+    keys = [burial.dedup_key for burial in scene.dead_letters.inserted]
     assert len({*keys, key_of_event(EVENT)}) == 3
 
 
 POISON = PoisonMessage(
-    raw=b'{"args": []}', problem="request_id is missing", envelope=replace(ENVELOPE, holds=3), delivery_tag="tag"
+    raw=b'{"args": []}', problem="request_id is missing", envelope=replace(ENVELOPE, snoozes=3), delivery_tag="tag"
 )
 
 
-def test_poison_is_buried_with_its_raw_message(scene: Scene) -> None:
+def test_poison_is_dead_lettered_with_its_raw_message(scene: Scene) -> None:
     """And the worker goes on."""
     assert scene.deliver(message=POISON) == DeadLetteredResult(
-        reason=Reason.INVALID, words="dead letter: invalid request_id is missing"
+        reason=Reason.INVALID, summary="dead letter: invalid request_id is missing"
     )
 
-    burial = scene.dead_letters.burials[0]
+    burial = scene.dead_letters.inserted[0]
     assert (burial.reason, burial.raw, burial.event) == (Reason.INVALID, POISON.raw, None)
     assert not scene.in_hand()
     assert scene.counts() == {"dead": 1, "dead:invalid": 1, "dead_letters_inserted": 1}
@@ -347,29 +348,29 @@ def test_poison_waits_for_a_database_that_is_away(scene: Scene) -> None:
 
     again = scene.again(message=POISON)
 
-    assert again.words == "snoozed, again in 16 s: the dead-letter database is away: gone"
+    assert again.summary == "snoozed, again in 16 s: the dead-letter database is unavailable: gone"
     assert again.envelope.waits is WaitReason.DATABASE
     assert again.as_it_is
     assert scene.in_hand()
 
 
-def test_an_event_that_cannot_be_buried_waits_and_is_never_sent_again(scene: Scene) -> None:
+def test_an_event_that_cannot_be_dead_lettered_waits_and_is_never_sent_again(scene: Scene) -> None:
     """A dead letter is written before the message is acknowledged; the answer is not asked for twice."""
     scene.dead_letters.fails = DeadLetterStoreUnavailable("gone")
     first = scene.again(NOT_FOUND)
     second = scene.come_again(first)
     scene.dead_letters.fails = None
 
-    assert first.words == (
-        "snoozed, again in 2.0 s: the dead-letter database is away: gone; "
+    assert first.summary == (
+        "snoozed, again in 2.0 s: the dead-letter database is unavailable: gone; "
         "then dead letter: rejected 404 Request ID not found"
     )
     assert isinstance(second, Redeliver)
     assert scene.come_again(second) == DeadLetteredResult(
-        reason=Reason.REJECTED, words="dead letter: rejected 404 Request ID not found"
+        reason=Reason.REJECTED, summary="dead letter: rejected 404 Request ID not found"
     )
     assert len(scene.aquilax.received) == 1
-    assert scene.dead_letters.burials[0].attempts == 1
+    assert scene.dead_letters.inserted[0].attempts == 1
 
 
 def test_a_wait_for_the_grave_survives_the_header(scene: Scene) -> None:
@@ -381,7 +382,9 @@ def test_a_wait_for_the_grave_survives_the_header(scene: Scene) -> None:
 
     travelled = Envelope.from_header(header, message_id="tag of the second message", received_at=NOW)
     assert travelled == again.envelope
-    assert travelled.burial == SendToDeadLetters(reason=Reason.REJECTED, http_status=404, answer="Request ID not found")
+    assert travelled.pending_dead_letter == SendToDeadLetters(
+        reason=Reason.REJECTED, http_status=404, response="Request ID not found"
+    )
 
 
 def test_a_bug_in_the_grave_does_not_send_again(scene: Scene) -> None:
@@ -411,7 +414,7 @@ def test_the_plan_of_a_replay_hears_of_its_outcome(scene: Scene) -> None:
     scene.deliver(NOT_FOUND, message=replace(_after(dead_letter=8, replay="b" * 32), event=another))
 
     assert scene.dead_letters.replays == ["a" * 32]
-    assert scene.dead_letters.burials[0].replay == "b" * 32
+    assert scene.dead_letters.inserted[0].replay == "b" * 32
 
 
 def test_a_replay_that_aquilax_had_already_is_delivered(scene: Scene) -> None:
@@ -420,22 +423,22 @@ def test_a_replay_that_aquilax_had_already_is_delivered(scene: Scene) -> None:
 
     scene.deliver(message=_after(dead_letter=7, message_id="m2"))
 
-    assert scene.dead_letters.settled == [(7, State.DELIVERED, "duplicate: AquilaX has this word")]
+    assert scene.dead_letters.settled == [(7, State.DELIVERED, "duplicate: AquilaX has this vote")]
 
 
 def test_a_replay_that_a_later_word_overtook_is_discarded(scene: Scene) -> None:
     """It must not undo what the person said since."""
     scene.deliver(OK, message=replace(MESSAGE, event=replace(EVENT, status=False, occurred_at=NOW + SECOND)))
 
-    assert scene.deliver(message=_after(dead_letter=7, message_id="m2")) == Completed(words="stale")
-    assert scene.dead_letters.settled == [(7, State.DISCARDED, "stale: AquilaX has a later word")]
+    assert scene.deliver(message=_after(dead_letter=7, message_id="m2")) == Completed(summary="stale")
+    assert scene.dead_letters.settled == [(7, State.DISCARDED, "stale: AquilaX has a later vote")]
 
 
 def test_a_replay_that_dies_again_names_its_row(scene: Scene) -> None:
     """It is one row with a count, not two."""
     scene.deliver(NOT_FOUND, message=REPLAY)
 
-    assert scene.dead_letters.burials[0].dead_letter == 7
+    assert scene.dead_letters.inserted[0].dead_letter == 7
 
 
 def test_a_replay_delivered_while_the_database_is_away_is_settled_later(scene: Scene) -> None:
@@ -444,7 +447,7 @@ def test_a_replay_delivered_while_the_database_is_away_is_settled_later(scene: S
     again = scene.again(OK, message=REPLAY)
     scene.dead_letters.fails = None
 
-    assert scene.come_again(again) == Completed(words="delivered")
+    assert scene.come_again(again) == Completed(summary="delivered")
     assert len(scene.aquilax.received) == 1
     assert scene.dead_letters.settled == [(7, State.DELIVERED, "")]
     assert scene.idempotency.counts()[CountField.DELIVERED] == 1
@@ -454,8 +457,8 @@ def test_a_bug_of_ours_loses_nothing(scene: Scene, caplog: pytest.LogCaptureFixt
     """The event waits, no attempt is spent, the claim is given back, and the log has the traceback."""
     again = scene.again(ZeroDivisionError("bug"))
 
-    assert again.words == "snoozed, again in 2.0 s: a fault of ours: ZeroDivisionError"
-    assert (again.envelope.attempts, again.envelope.holds) == (0, 1)
+    assert again.summary == "snoozed, again in 2.0 s: a fault of ours: ZeroDivisionError"
+    assert (again.envelope.attempts, again.envelope.snoozes) == (0, 1)
     assert scene.claim_is_free()
     assert [record.exc_info is not None for record in caplog.records if record.levelno == logging.ERROR] == [True]
 
@@ -465,8 +468,8 @@ def test_a_shortage_of_our_own_spends_no_attempt(scene: Scene) -> None:
     again = scene.deliver(OutOfDescriptors("Too many open files"))
 
     assert isinstance(again, Redeliver)
-    assert (again.envelope.attempts, again.envelope.holds, again.result) == (0, 1, ResultKind.SNOOZED)
-    assert scene.deliver(OK) == Completed(words="delivered")
+    assert (again.envelope.attempts, again.envelope.snoozes, again.result) == (0, 1, ResultKind.SNOOZED)
+    assert scene.deliver(OK) == Completed(summary="delivered")
 
 
 def test_a_redis_that_is_away_sends_nothing(scene: Scene) -> None:
@@ -475,8 +478,8 @@ def test_a_redis_that_is_away_sends_nothing(scene: Scene) -> None:
 
     again = scene.again()
 
-    assert again.words == "snoozed, again in 2.0 s: Redis is away: ConnectionError"
-    assert (again.envelope, again.due) == (replace(ENVELOPE, holds=1), NOW + 2 * SECOND)
+    assert again.summary == "snoozed, again in 2.0 s: Redis is unavailable: ConnectionError"
+    assert (again.envelope, again.due) == (replace(ENVELOPE, snoozes=1), NOW + 2 * SECOND)
     assert scene.aquilax.received == []
 
 
@@ -500,8 +503,8 @@ def test_a_delivery_that_cannot_be_recorded_is_recorded_later_and_not_sent_again
     scene.redis.connected = True
     fakeredis.FakeRedis(server=scene.redis).delete(f"feedback:claim:{REQUEST_ID}")  # its lease has ended
 
-    assert again.words == "snoozed, again in 2.0 s: Redis is away: ConnectionError; then delivered"
-    assert scene.come_again(again) == Completed(words="delivered")
+    assert again.summary == "snoozed, again in 2.0 s: Redis is unavailable: ConnectionError; then delivered"
+    assert scene.come_again(again) == Completed(summary="delivered")
     assert len(scene.aquilax.received) == 1
     assert scene.idempotency.claim(EVENT, message_id="m1") is Seen.SETTLED
     assert scene.idempotency.counts()[CountField.DELIVERED] == 1
@@ -511,11 +514,11 @@ def test_a_delivery_that_cannot_be_recorded_is_recorded_later_and_not_sent_again
     ("answer", "words"),
     [
         (BUSY, "retry in 2.0 s: 503 Service Unavailable"),
-        (LOCKED, "snoozed, again in 2.0 s: Redis is away: ConnectionError"),
+        (LOCKED, "snoozed, again in 2.0 s: Redis is unavailable: ConnectionError"),
         (
             NOT_FOUND,
             (
-                "snoozed, again in 2.0 s: Redis is away: ConnectionError; "
+                "snoozed, again in 2.0 s: Redis is unavailable: ConnectionError; "
                 "then dead letter: rejected 404 Request ID not found"
             ),
         ),
@@ -524,27 +527,27 @@ def test_a_delivery_that_cannot_be_recorded_is_recorded_later_and_not_sent_again
 def test_a_claim_that_cannot_be_given_back_changes_no_decision(
     scene: Scene, monkeypatch: pytest.MonkeyPatch, answer: Response, words: str
 ) -> None:
-    """The lease ends by itself; what is buried stays buried, is not sent again, and ends when it can be counted."""
+    """The lease ends by itself; a dead letter stays inserted, is not sent again, and ends when it can be counted."""
     losing_redis(scene, answer, monkeypatch)
 
     ending = scene.deliver()
 
-    assert ending.words == words
+    assert ending.summary == words
     assert isinstance(ending, Redeliver)
     scene.redis.connected = True
     assert scene.in_hand()
-    assert len(scene.dead_letters.burials) == int(answer is NOT_FOUND)
+    assert len(scene.dead_letters.inserted) == int(answer is NOT_FOUND)
 
 
 def test_a_message_waits_while_another_of_its_request_id_is_sent(scene: Scene) -> None:
     """Two are never in flight together, and waiting is not failing."""
     scene.idempotency.claim(EVENT, message_id="another")
 
-    again = scene.again(message=_after(holds=1))
+    again = scene.again(message=_after(snoozes=1))
 
-    assert again.words == "snoozed, again in 4.0 s: another message of this request_id is being sent"
+    assert again.summary == "snoozed, again in 4.0 s: another message of this request_id is being sent"
     assert again.envelope.waits is WaitReason.BUSY
-    assert (again.envelope.attempts, again.envelope.holds) == (0, 2)
+    assert (again.envelope.attempts, again.envelope.snoozes) == (0, 2)
     assert scene.aquilax.received == []
 
 
@@ -552,7 +555,7 @@ def test_it_waits_no_longer_than_the_others_lease(scene: Scene) -> None:
     """Then its turn has come, however often it has waited."""
     scene.idempotency.claim(EVENT, message_id="another")
 
-    again = scene.again(message=_after(holds=20))
+    again = scene.again(message=_after(snoozes=20))
 
     assert again.due is not None
     assert again.due - NOW <= timedelta(seconds=40)
@@ -574,7 +577,7 @@ def test_what_was_fetched_before_a_hold_began_goes_back_unsent(scene: Scene) -> 
 
     again = scene.again(message=_after(message_id="m2", attempts=1))
 
-    assert (again.words, again.due, again.envelope.attempts) == ("hold: 401 Unauthorized", None, 1)
+    assert (again.summary, again.due, again.envelope.attempts) == ("hold: 401 Unauthorized", None, 1)
     assert len(scene.aquilax.received) == 1
 
 
@@ -595,7 +598,7 @@ def test_a_failed_probe_waits_longer_and_spends_nothing(scene: Scene, answer: Re
 
     again = scene.again(answer, message=_probe(attempts=2))
 
-    assert (again.words, again.due, again.envelope.attempts) == (f"hold: {answer.words}", None, 2)
+    assert (again.summary, again.due, again.envelope.attempts) == (f"hold: {answer.summary}", None, 2)
     assert scene.client.hget("feedback:hold", "interval") == b"2000"
 
 
@@ -603,14 +606,14 @@ def test_not_now_spends_no_attempt_while_a_hold_stands(scene: Scene, monkeypatch
     """It was on its way when the hold began; even its last attempt is kept."""
 
     def send(_: FeedbackEvent) -> Response:
-        scene.hold.hold("maintenance", by="ann")
+        scene.hold.hold("maintenance", actor="ann")
         return BUSY
 
     monkeypatch.setattr(scene.aquilax, "send", send)
 
     again = scene.again(message=_after(attempts=2))
 
-    assert (again.words, again.due, again.envelope.attempts) == ("hold: 503 Service Unavailable", None, 2)
+    assert (again.summary, again.due, again.envelope.attempts) == ("hold: 503 Service Unavailable", None, 2)
 
 
 def test_a_sustained_run_of_not_now_holds_all(scene: Scene) -> None:
@@ -621,7 +624,7 @@ def test_a_sustained_run_of_not_now_holds_all(scene: Scene) -> None:
 
     again = scene.again(BUSY)
 
-    assert (again.words, again.envelope.attempts) == ("hold: 503 Service Unavailable", 0)
+    assert (again.summary, again.envelope.attempts) == ("hold: 503 Service Unavailable", 0)
     state = scene.hold.state()
     assert state is not None
     assert state.kind == "breaker"
@@ -635,7 +638,7 @@ def test_a_probe_with_nothing_to_send_passes_its_turn_on(scene: Scene) -> None:
     )
     scene.client.hset("feedback:hold", "probe_at", 10**15)
 
-    assert scene.deliver(message=_probe()) == Completed(words="delivered")
+    assert scene.deliver(message=_probe()) == Completed(summary="delivered")
 
     assert int(scene.client.hget("feedback:hold", "probe_at") or 0) < 10**15
 
@@ -651,9 +654,9 @@ def test_a_probe_that_is_poison_passes_its_turn_on(scene: Scene) -> None:
 
 def test_an_operators_hold_stops_a_probe_too(scene: Scene) -> None:
     """Nothing is sent means nothing."""
-    scene.hold.hold("maintenance", by="ann")
+    scene.hold.hold("maintenance", actor="ann")
 
-    assert scene.again(message=_probe()).words == "hold: maintenance"
+    assert scene.again(message=_probe()).summary == "hold: maintenance"
     assert scene.aquilax.received == []
 
 
@@ -661,7 +664,7 @@ def test_what_has_ended_is_counted_once_however_often_it_comes(scene: Scene) -> 
     """A message whose lease was lost comes again, and finds itself done."""
     scene.deliver(OK)
 
-    assert scene.delivery.deliver(MESSAGE) == Completed(words="delivered")
+    assert scene.delivery.deliver(MESSAGE) == Completed(summary="delivered")
     assert scene.counts() == {"delivered": 1}
 
 
@@ -677,10 +680,10 @@ def test_redis_errors_are_all_one_to_the_event(scene: Scene, monkeypatch: pytest
     """Full, read-only, loading or gone: it waits, and says which; of a refusal, in Redis' own words."""
     for error in (redis.BusyLoadingError, redis.TimeoutError):
         monkeypatch.setattr(scene.idempotency, "claim", _raising(error("x")))
-        assert scene.again().words.endswith(f"Redis is away: {error.__name__}")
+        assert scene.again().summary.endswith(f"Redis is unavailable: {error.__name__}")
     for refusal in (redis.ReadOnlyError, redis.OutOfMemoryError, redis.ResponseError):
         monkeypatch.setattr(scene.idempotency, "claim", _raising(refusal("no number:\n abc")))
-        assert scene.again().words.endswith("Redis refuses: no number: abc")
+        assert scene.again().summary.endswith("Redis refuses: no number: abc")
 
 
 def _raising(error: Exception) -> Any:
@@ -739,7 +742,7 @@ def stopping(scheduler: GeventScheduler) -> Iterator[GeventScheduler]:
 
 def test_a_database_that_hangs_holds_up_no_other_delivery(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where deliveries share one thread."""
-    opened, buried, delivered = Event(), Event(), Event()
+    opened, dead_lettered, delivered = Event(), Event(), Event()
     add = scene.dead_letters.add
 
     def hang(burial: DeadLetterRecord) -> bool:
@@ -748,7 +751,7 @@ def test_a_database_that_hangs_holds_up_no_other_delivery(scene: Scene, monkeypa
 
     def dies() -> None:
         scene.deliver(Response(status=404), message=replace(MESSAGE, delivery_tag="1"))
-        buried.set()
+        dead_lettered.set()
 
     def arrives() -> None:
         other = replace(EVENT, request_id="00000000-0000-4000-8000-000000000002")
@@ -762,9 +765,9 @@ def test_a_database_that_hangs_holds_up_no_other_delivery(scene: Scene, monkeypa
         scheduler.submit(arrives, tag="2")
 
         assert delivered.wait(10)
-        assert not buried.is_set()
+        assert not dead_lettered.is_set()
         opened.set()
-        assert buried.wait(10)
+        assert dead_lettered.wait(10)
 
 
 def test_a_database_that_is_away_is_one_warning_for_all_that_wait(
@@ -783,5 +786,5 @@ def test_a_database_that_is_away_is_one_warning_for_all_that_wait(
 
     warnings = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
     assert len(warnings) == 1
-    assert warnings[0].startswith("events are snoozed: the dead-letter database is away: gone")
+    assert warnings[0].startswith("events are snoozed: the dead-letter database is unavailable: gone")
     assert "the dead-letter database is back" in caplog.text

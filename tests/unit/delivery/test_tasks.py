@@ -42,7 +42,7 @@ HEADER = {"v": 1, "enqueued_at": "2026-01-31T12:00:00+00:00", "message_id": "fir
 class FakeDelivery:
     """Ends as it is told, and remembers what it was given."""
 
-    ending: DeliveryResult | Exception = field(default_factory=lambda: Completed(words="delivered"))
+    ending: DeliveryResult | Exception = field(default_factory=lambda: Completed(summary="delivered"))
     given: list[Message | PoisonMessage] = field(default_factory=list)
 
     def deliver(self, message: Message | PoisonMessage) -> DeliveryResult:
@@ -107,7 +107,7 @@ def worker() -> Iterator[Worker]:
 def again(wait: timedelta | None, words: str = "retry in 12 s: 503 later") -> Redeliver:
     """An ending that comes again after `wait`, or at the end of its queue."""
     envelope = Envelope(enqueued_at=datetime(2026, 1, 31, tzinfo=UTC), message_id="first", attempts=3)
-    return Redeliver(envelope=envelope.held(), words=words, due=None if wait is None else datetime.now(UTC) + wait)
+    return Redeliver(envelope=envelope.snoozed(), summary=words, due=None if wait is None else datetime.now(UTC) + wait)
 
 
 def test_a_done_message_returns_its_words(worker: Worker) -> None:
@@ -177,7 +177,7 @@ def test_arguments_of_any_shape_reach_the_delivery(worker: Worker, args: Any, kw
 def test_a_dead_letter_is_a_failure_in_its_own_words(worker: Worker) -> None:
     """Celery shows an exception by its repr."""
     worker.delivery.ending = DeadLetteredResult(
-        reason=Reason.REJECTED, words="dead letter: rejected 404 Request ID not found"
+        reason=Reason.REJECTED, summary="dead letter: rejected 404 Request ID not found"
     )
 
     with pytest.raises(DeadLettered) as failure:
@@ -199,7 +199,7 @@ def test_a_wait_is_a_retry_in_its_own_words(worker: Worker) -> None:
 
 
 def test_the_message_is_published_anew_before_the_retry_is_raised(worker: Worker) -> None:
-    """The transport puts it in the place of the one in hand."""
+    """The transport puts it in the place of the one in flight."""
     worker.delivery.ending = again(timedelta(seconds=12))
 
     with pytest.raises(Retry):
@@ -277,11 +277,11 @@ def test_a_message_that_cannot_be_published_goes_back(worker: Worker, monkeypatc
     """`Task.retry` would reject it for good; here the broker keeps it."""
     worker.delivery.ending = again(timedelta(seconds=1))
 
-    def away(*_: object, **__: object) -> None:
+    def broker_unavailable(*_: object, **__: object) -> None:
         raise OperationalError("Error 111 connecting to 127.0.0.1:6379. Connection refused.")
 
-    monkeypatch.setattr(worker.app, "send_task", away)
-    monkeypatch.setattr(worker.task, "apply_async", away)
+    monkeypatch.setattr(worker.app, "send_task", broker_unavailable)
+    monkeypatch.setattr(worker.task, "apply_async", broker_unavailable)
 
     with pytest.raises(Reject) as rejected:
         worker.run()
@@ -383,6 +383,7 @@ def test_what_the_store_settles_the_transport_does_not_settle_again(app: Feedbac
     """Both have one record of it, and the metrics read the leases that were lost there."""
     with app.connection_for_read() as connection:
         assert connection.transport_options["shared_leases"] is app.feedback.leases
+        assert connection.transport_options["activity"] is app.feedback.activity
     assert "shared_leases" in InFlightChannel.from_transport_options
 
 

@@ -35,11 +35,11 @@ def snapshot(*, oldest: datetime | None = None, hold: HoldState | None = None) -
 
 def held(kind: HoldKind) -> HoldState:
     """A hold."""
-    return HoldState(kind=kind, reason="401", since=NOON, by="somebody", probes=0, probe_at=None)
+    return HoldState(kind=kind, comment="401", since=NOON, actor="somebody", probes=0, probe_at=None)
 
 
 class Redis:
-    """Is looked at, and counts how often; or is away."""
+    """Is looked at, and counts how often; or is unavailable."""
 
     def __init__(self, moment: Snapshot) -> None:
         self.moment = moment
@@ -52,7 +52,7 @@ class Redis:
         self.clock += 10
 
     def look(self) -> Snapshot:
-        """As of `take_snapshot`."""
+        """See `take_snapshot`."""
         self.looks += 1
         if self.fails is not None:
             raise self.fails
@@ -143,7 +143,7 @@ def test_it_is_so_with_a_real_redis(broker: RedisServer) -> None:
     """Over Valkey and Redis."""
     with FeedbackProducer(broker.url, timeout=5) as producer, redis.Redis(port=broker.port) as client:
         producer.enqueue(REQUEST_ID, True, org="org", group="group")
-        Hold(client, by="me").hold("maintenance", by="me")
+        Hold(client, actor="me").hold("maintenance", actor="me")
         registry = CollectorRegistry()
         registry.register(OfQueue(lambda: take_snapshot(client)))
 

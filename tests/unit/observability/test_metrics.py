@@ -26,7 +26,7 @@ EVENT = FeedbackEvent(
 ENVELOPE = Envelope(enqueued_at=NOON, message_id="m1", attempts=2)
 MESSAGE = Message(event=EVENT, envelope=ENVELOPE)
 POISON = PoisonMessage(raw=b"{}", problem="no", envelope=replace(ENVELOPE, attempts=0))
-RETRY = Redeliver(envelope=ENVELOPE.spent(), words="retry", result=ResultKind.RETRY)
+RETRY = Redeliver(envelope=ENVELOPE.spent(), summary="retry", result=ResultKind.RETRY)
 TOOK = timedelta(milliseconds=200)
 
 
@@ -54,7 +54,7 @@ def value(metrics: Metrics, name: str, **labels: str) -> float | None:
 
 def test_a_delivery_is_counted_and_measured(metrics: Metrics) -> None:
     """How often it was tried, how long AquilaX took, and how long ago it was enqueued."""
-    tell(metrics, Completed(words="delivered"), 200)
+    tell(metrics, Completed(summary="delivered"), 200)
 
     assert value(metrics, "deliveries_total", outcome="delivered") == 1
     assert value(metrics, "classifications_total", classification="delivered") == 1
@@ -66,7 +66,7 @@ def test_a_delivery_is_counted_and_measured(metrics: Metrics) -> None:
 @pytest.mark.parametrize("words", ["duplicate", "stale"])
 def test_what_is_not_sent_is_counted_and_not_measured(metrics: Metrics, words: str) -> None:
     """It would make AquilaX look fast, and the way short."""
-    tell(metrics, Completed(words=words))
+    tell(metrics, Completed(summary=words))
 
     assert value(metrics, "deliveries_total", outcome=words) == 1
     for name in ("attempts", "request_duration_seconds", "enqueue_to_delivered_seconds"):
@@ -94,8 +94,8 @@ def test_waiting_is_no_retry(metrics: Metrics, result: ResultKind) -> None:
 
 def test_a_dead_letter_is_counted_by_its_reason(metrics: Metrics) -> None:
     """With the attempts that it took, unless it never was an event."""
-    tell(metrics, DeadLetteredResult(reason=Reason.REJECTED, words="dead letter"), 404)
-    tell(metrics, DeadLetteredResult(reason=Reason.INVALID, words="dead letter"), message=POISON)
+    tell(metrics, DeadLetteredResult(reason=Reason.REJECTED, summary="dead letter"), 404)
+    tell(metrics, DeadLetteredResult(reason=Reason.INVALID, summary="dead letter"), message=POISON)
 
     counts = {reason: value(metrics, "dead_letters_total", reason=reason.value) for reason in Reason}
     assert counts == {Reason.REJECTED: 1, Reason.FORBIDDEN: 0, Reason.EXHAUSTED: 0, Reason.INVALID: 1}

@@ -27,9 +27,9 @@ EVENT = FeedbackEvent(
 ENVELOPE = Envelope(enqueued_at=NOON, message_id="m1", attempts=2)
 MESSAGE = Message(event=EVENT, envelope=ENVELOPE)
 POISON = PoisonMessage(raw=b"{}", problem="org is missing", envelope=Envelope(enqueued_at=NOON, message_id="m2"))
-DELIVERED = Completed(words="delivered")
-RETRY = Redeliver(envelope=ENVELOPE.spent(), words="retry in 12 s: 503 later", result=ResultKind.RETRY)
-DEAD = DeadLetteredResult(reason=Reason.REJECTED, words="dead letter: rejected 404 Request ID not found")
+DELIVERED = Completed(summary="delivered")
+RETRY = Redeliver(envelope=ENVELOPE.spent(), summary="retry in 12 s: 503 later", result=ResultKind.RETRY)
+DEAD = DeadLetteredResult(reason=Reason.REJECTED, summary="dead letter: rejected 404 Request ID not found")
 OK = Response(status=200, took=timedelta(milliseconds=41.4))
 
 
@@ -80,7 +80,7 @@ def test_a_delivery_is_one_line_with_all_that_is_known(caplog: pytest.LogCapture
 
 def test_what_is_not_known_is_left_out(caplog: pytest.LogCaptureFixture) -> None:
     """AquilaX was not asked, or did not answer."""
-    tell(log(), Completed(words="duplicate"))
+    tell(log(), Completed(summary="duplicate"))
     tell(log(), RETRY, Response(status=None, text="timeout"))
 
     duplicate, retry = map(fields, caplog.records)
@@ -98,7 +98,9 @@ def test_a_dead_letter_is_a_warning_with_its_reason(caplog: pytest.LogCaptureFix
 
 def test_poison_has_no_event_and_is_named_by_its_message(caplog: pytest.LogCaptureFixture) -> None:
     """What stands in it is kept in the table, and not in the log."""
-    tell(log(), DeadLetteredResult(reason=Reason.INVALID, words="dead letter: invalid org is missing"), message=POISON)
+    tell(
+        log(), DeadLetteredResult(reason=Reason.INVALID, summary="dead letter: invalid org is missing"), message=POISON
+    )
 
     found = fields(caplog.records[0])
     assert (found["message_id"], found["outcome"], "request_id" in found) == ("m2", "dead_letter", False)
@@ -129,8 +131,8 @@ def test_the_trace_is_named_that_it_belongs_to(
 
 
 def test_an_attempt_that_only_its_grave_is_missing_of_is_not_counted_twice(caplog: pytest.LogCaptureFixture) -> None:
-    """The database was away when it died."""
-    envelope = replace(ENVELOPE, attempts=3, burial=SendToDeadLetters(reason=Reason.REJECTED))
+    """The database was unavailable when it died."""
+    envelope = replace(ENVELOPE, attempts=3, pending_dead_letter=SendToDeadLetters(reason=Reason.REJECTED))
 
     tell(log(), DEAD, message=replace(MESSAGE, envelope=envelope))
 
@@ -146,7 +148,7 @@ def test_a_sample_of_what_went_well_is_written_and_says_for_how_many_it_stands(
     sampled = log(sample=0.25, chance=lambda: next(chances))
 
     for _ in range(4):
-        tell(sampled, Completed(words=words), OK)
+        tell(sampled, Completed(summary=words), OK)
 
     assert [fields(record)["weight"] for record in caplog.records] == [4, 4]
 

@@ -13,7 +13,7 @@ KEY = "ax-0123/45+67=="
 @pytest.mark.parametrize(
     ("text", "clean"),
     [
-        ("redis://:pa55word@host:6379/0 is away", "redis://:[redacted]@host:6379/0 is away"),
+        ("redis://:pa55word@host:6379/0 is unavailable", "redis://:[redacted]@host:6379/0 is unavailable"),
         ("sentinel://u:a@b@h1:1;sentinel://u:cc@h2:1", "sentinel://u:[redacted]@h1:1;sentinel://u:[redacted]@h2:1"),
         ("postgresql+psycopg://me:x@db/feedback", "postgresql+psycopg://me:[redacted]@db/feedback"),
         ("redis://h/0?sentinel_password=geheim&x=1", "redis://h/0?sentinel_password=[redacted]&x=1"),

@@ -31,8 +31,8 @@ EVENT = FeedbackEvent(
 ENVELOPE = Envelope(enqueued_at=NOON, message_id="m1", attempts=2)
 TRACE = {"traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", "tracestate": "vendor=x"}
 MESSAGE = Message(event=EVENT, envelope=ENVELOPE, trace=TRACE)
-DELIVERED = Completed(words="delivered")
-AGAIN = Redeliver(envelope=ENVELOPE, words="…")
+DELIVERED = Completed(summary="delivered")
+AGAIN = Redeliver(envelope=ENVELOPE, summary="…")
 
 
 class Tracing:
@@ -99,12 +99,12 @@ def test_its_name_and_attributes_follow_the_conventions(tracing: Tracing) -> Non
     ("ending", "status", "error"),
     [
         (DELIVERED, StatusCode.OK, None),
-        (Completed(words="duplicate"), StatusCode.OK, None),
-        (Completed(words="stale"), StatusCode.OK, None),
+        (Completed(summary="duplicate"), StatusCode.OK, None),
+        (Completed(summary="stale"), StatusCode.OK, None),
         (replace(AGAIN, result=ResultKind.RETRY), StatusCode.ERROR, "retry"),
         (replace(AGAIN, result=ResultKind.HOLD), StatusCode.UNSET, None),
         (replace(AGAIN, result=ResultKind.SNOOZED), StatusCode.UNSET, None),
-        (DeadLetteredResult(reason=Reason.FORBIDDEN, words="…"), StatusCode.ERROR, "forbidden"),
+        (DeadLetteredResult(reason=Reason.FORBIDDEN, summary="…"), StatusCode.ERROR, "forbidden"),
     ],
 )
 def test_the_outcome_is_its_status(
@@ -115,7 +115,7 @@ def test_the_outcome_is_its_status(
 
     assert span.status.status_code is status
     assert (span.attributes or {}).get("error.type") == error
-    assert span.status.description == (ending.words if error else None)
+    assert span.status.description == (ending.summary if error else None)
 
 
 @pytest.mark.parametrize("headers", [{}, {"traceparent": "nonsense"}, {"traceparent": f"00-{'0' * 32}-{'0' * 16}-01"}])
@@ -130,7 +130,7 @@ def test_poison_has_a_span_too(tracing: Tracing) -> None:
     """With as much as is known of it."""
     poison = PoisonMessage(raw=b"{}", problem="no", envelope=ENVELOPE, trace=TRACE)
 
-    span = tracing.turn(DeadLetteredResult(reason=Reason.INVALID, words="dead letter: invalid no"), message=poison)
+    span = tracing.turn(DeadLetteredResult(reason=Reason.INVALID, summary="dead letter: invalid no"), message=poison)
 
     assert (span.attributes or {})["error.type"] == "invalid"
     assert "messaging.message.conversation_id" not in (span.attributes or {})

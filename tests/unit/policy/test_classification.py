@@ -41,7 +41,7 @@ TABLE = [
 
 @pytest.mark.parametrize(("status", "classification"), TABLE)
 def test_each_status_means_what_the_table_says(status: int, classification: Classification) -> None:
-    """The event's fault is buried, our fault is held, AquilaX's fault is retried."""
+    """The event's fault is inserted, our fault is held, AquilaX's fault is retried."""
     assert classify(Response(status=status)) is classification
 
 
@@ -82,38 +82,38 @@ def test_only_a_2xx_is_delivered() -> None:
 
 def test_an_answer_in_words_is_its_status_and_its_text() -> None:
     """An operator reads what AquilaX said."""
-    assert Response(status=404, text="Request ID not found").words == "404 Request ID not found"
+    assert Response(status=404, text="Request ID not found").summary == "404 Request ID not found"
 
 
 def test_a_json_error_in_words_is_its_message() -> None:
     """AquilaX's errors are JSON: the message says it all."""
-    assert Response(status=403, text='{"code": 403, "message": "No access"}').words == "403 No access"
+    assert Response(status=403, text='{"code": 403, "message": "No access"}').summary == "403 No access"
 
 
 @pytest.mark.parametrize("text", ["{", '{"code": 1}', '{"message": 7}', '{"message": null}'])
 def test_json_without_a_message_is_shown_as_it_is(text: str) -> None:
     """What can't be understood is shown, not hidden."""
-    assert Response(status=400, text=text).words == f"400 {text}"
+    assert Response(status=400, text=text).summary == f"400 {text}"
 
 
 def test_a_status_without_a_text_is_named() -> None:
     """503 alone means nothing to a newcomer."""
-    assert Response(status=503).words == f"503 {HTTPStatus.SERVICE_UNAVAILABLE.phrase}"
-    assert Response(status=599).words == "599"
+    assert Response(status=503).summary == f"503 {HTTPStatus.SERVICE_UNAVAILABLE.phrase}"
+    assert Response(status=599).summary == "599"
 
 
 def test_no_answer_in_words_is_why() -> None:
     """There is no status to show."""
-    assert Response(status=None, text="timeout: no answer within 10 s").words == "timeout: no answer within 10 s"
-    assert Response(status=None).words == "no answer"
+    assert Response(status=None, text="timeout: no answer within 10 s").summary == "timeout: no answer within 10 s"
+    assert Response(status=None).summary == "no answer"
 
 
 def test_a_page_of_html_is_cut_short() -> None:
     """The words go into every log line and every event for Flower."""
-    assert len(Response(status=502, text="<html>" + "x" * 60_000).words) < 250
+    assert len(Response(status=502, text="<html>" + "x" * 60_000).summary) < 250
 
 
 @given(text=st.text() | st.text().map(lambda message: '{"message": "\\u001b' + message.replace('"', "") + '"}'))
 def test_the_words_are_one_printable_line(text: str) -> None:
     """An answer can't forge a second log line, nor send an escape sequence to an operator's terminal."""
-    assert Response(status=500, text=text).words.isprintable()
+    assert Response(status=500, text=text).summary.isprintable()

@@ -20,24 +20,33 @@ BEFORE = NOW - timedelta(hours=3)
 past = st.datetimes(max_value=NOW.replace(tzinfo=None), timezones=st.just(UTC))
 text = st.text(st.characters(codec="utf-8"))
 counts = st.integers(min_value=0, max_value=2**31 - 1)
-burials = st.builds(SendToDeadLetters, reason=st.sampled_from(Reason), http_status=st.none() | counts, answer=text)
+burials = st.builds(SendToDeadLetters, reason=st.sampled_from(Reason), http_status=st.none() | counts, response=text)
 envelopes = st.builds(
     Envelope,
     enqueued_at=past,
     message_id=text,
     attempts=counts,
-    holds=counts,
+    snoozes=counts,
     dead_letter=st.none() | st.integers(min_value=0, max_value=2**63 - 1),
     replay=st.none() | st.from_regex(r"[0-9a-f]{32}", fullmatch=True),
     delivered=st.booleans(),
-    burial=st.none() | burials,
+    pending_dead_letter=st.none() | burials,
 )
 anything = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.just("2026-01-31T12:00:00+00:00"),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
     max_leaves=5,
 )
-fields = ["enqueued_at", "message_id", "attempts", "holds", "dead_letter", "replay", "delivered", "burial"]
+fields = [
+    "enqueued_at",
+    "message_id",
+    "attempts",
+    "snoozes",
+    "dead_letter",
+    "replay",
+    "delivered",
+    "pending_dead_letter",
+]
 
 
 def read(header: object) -> Envelope:
@@ -91,9 +100,9 @@ def test_an_attempt_is_counted_and_a_wait_is_not() -> None:
     envelope = Envelope(enqueued_at=BEFORE, message_id="this")
 
     assert envelope.spent() == Envelope(enqueued_at=BEFORE, message_id="this", attempts=1)
-    assert envelope.held().waiting(WaitReason.REDIS).to_header()["waits"] == "redis"
+    assert envelope.snoozed().waiting(WaitReason.REDIS).to_header()["waits"] == "redis"
     assert envelope.waiting(WaitReason.RETRY).spent().waits is None
-    assert envelope.held() == Envelope(enqueued_at=BEFORE, message_id="this", holds=1)
+    assert envelope.snoozed() == Envelope(enqueued_at=BEFORE, message_id="this", snoozes=1)
 
 
 @pytest.mark.parametrize(
@@ -120,16 +129,16 @@ def test_an_attempt_is_counted_and_a_wait_is_not() -> None:
         {"v": 1, "attempts": True},
         {"v": 1, "attempts": None},
         {"v": 1, "attempts": 10**400},
-        {"v": 1, "holds": 2**31},
+        {"v": 1, "snoozes": 2**31},
         {"v": 1, "dead_letter": 2**63},
         {"v": 1, "dead_letter": "7"},
         {"v": 1, "replay": 7},
         {"v": 1, "replay": "\0" * 32},
-        {"v": 1, "burial": "rejected"},
-        {"v": 1, "burial": {}},
-        {"v": 1, "burial": {"reason": "tired"}},
-        {"v": 1, "burial": {"reason": []}},
-        {"v": 1, "burial": {"reason": "rejected", "http_status": "404"}},
+        {"v": 1, "pending_dead_letter": "rejected"},
+        {"v": 1, "pending_dead_letter": {}},
+        {"v": 1, "pending_dead_letter": {"reason": "tired"}},
+        {"v": 1, "pending_dead_letter": {"reason": []}},
+        {"v": 1, "pending_dead_letter": {"reason": "rejected", "http_status": "404"}},
     ],
     ids=str,
 )

@@ -108,10 +108,10 @@ def test_a_damaged_header_is_unreadable_and_kept() -> None:
 
 
 def test_an_unreadable_event_keeps_what_is_known_of_its_way() -> None:
-    """So that waits for a database that is away grow, and the table says when it was first enqueued."""
-    message = unreadable({"request_id": 5}, {"v": 1, "enqueued_at": BEFORE.isoformat(), "holds": 4})
+    """So that waits for a database that is unavailable grow, and the table says when it was first enqueued."""
+    message = unreadable({"request_id": 5}, {"v": 1, "enqueued_at": BEFORE.isoformat(), "snoozes": 4})
 
-    assert message.envelope == Envelope(enqueued_at=BEFORE, message_id="this", holds=4)
+    assert message.envelope == Envelope(enqueued_at=BEFORE, message_id="this", snoozes=4)
 
 
 def test_what_kombu_decodes_to_more_than_json_is_kept_too() -> None:
@@ -137,7 +137,7 @@ def test_words_are_ordered_by_when_they_occurred(ahead: timedelta) -> None:
     )
 
     assert isinstance(message, Message)
-    assert message.word == message.event
+    assert message.vote == message.event
 
 
 def test_a_press_from_the_future_counts_from_when_it_was_enqueued() -> None:
@@ -147,5 +147,5 @@ def test_a_press_from_the_future_counts_from_when_it_was_enqueued() -> None:
     message = read(future, Envelope(enqueued_at=NOW, message_id="m").to_header())
 
     assert isinstance(message, Message)
-    assert message.word.occurred_at == NOW
+    assert message.vote.occurred_at == NOW
     assert message.event.occurred_at == NOW + timedelta(days=900)

@@ -79,14 +79,14 @@ def test_a_rejected_event_is_buried_at_once() -> None:
     """It would be refused again."""
     outcome = decision(Classification.REJECTED, Response(status=404, text="Request ID not found"))
 
-    assert outcome == SendToDeadLetters(reason=Reason.REJECTED, http_status=404, answer="Request ID not found")
+    assert outcome == SendToDeadLetters(reason=Reason.REJECTED, http_status=404, response="Request ID not found")
 
 
 def test_a_forbidden_event_is_buried_at_once() -> None:
     """The key may not speak for this group, however often it asks."""
     outcome = decision(Classification.FORBIDDEN, Response(status=403, text="no"))
 
-    assert outcome == SendToDeadLetters(reason=Reason.FORBIDDEN, http_status=403, answer="no")
+    assert outcome == SendToDeadLetters(reason=Reason.FORBIDDEN, http_status=403, response="no")
 
 
 def test_an_event_is_retried_after_the_backoff() -> None:
@@ -126,7 +126,7 @@ def test_the_last_attempt_is_the_last() -> None:
     """As many attempts as the policy says, and not one more."""
     assert isinstance(decision(Classification.RETRYABLE, attempts=4), RetryAt)
     assert decision(Classification.RETRYABLE, attempts=5) == SendToDeadLetters(
-        reason=Reason.EXHAUSTED, http_status=503, answer="later"
+        reason=Reason.EXHAUSTED, http_status=503, response="later"
     )
 
 
@@ -148,7 +148,7 @@ def test_after_the_horizon_an_event_is_exhausted() -> None:
         Classification.RETRYABLE, Response(status=None, text="timeout"), enqueued_at=NOW - timedelta(hours=1)
     )
 
-    assert outcome == SendToDeadLetters(reason=Reason.EXHAUSTED, http_status=None, answer="timeout")
+    assert outcome == SendToDeadLetters(reason=Reason.EXHAUSTED, http_status=None, response="timeout")
 
 
 @pytest.mark.parametrize("retry_after", [timedelta(0), timedelta(days=3650), timedelta.max])
@@ -176,7 +176,7 @@ def test_locked_out_is_held_however_many_attempts_and_however_late() -> None:
 
 def test_not_now_spends_no_attempt_while_aquilax_is_known_to_be_down() -> None:
     """Not even the last one: no event is to blame."""
-    assert decision(Classification.RETRYABLE, on_hold=True, attempts=10**6) == Snooze(cause=BUSY.words)
+    assert decision(Classification.RETRYABLE, on_hold=True, attempts=10**6) == Snooze(cause=BUSY.summary)
 
 
 @pytest.mark.parametrize(
@@ -214,7 +214,7 @@ def test_a_retry_is_never_in_the_past_and_never_beyond_the_horizon(
 
 @given(policy=policies, snoozes=st.integers(min_value=1, max_value=2**31), jitter=spreads)
 def test_what_something_of_ours_keeps_back_looks_again_soon(policy: RetryPolicy, snoozes: int, jitter: float) -> None:
-    """A database that was mended is noticed."""
+    """A database that was fixed is noticed."""
     assert (
         timedelta(0) <= snooze_backoff(policy, snoozes=snoozes, jitter=jitter) <= min(policy.cap, timedelta(minutes=5))
     )

@@ -147,7 +147,7 @@ def test_a_login_that_may_not_ask_for_the_role_connects(scene: _Scene) -> None:
 
 
 def test_who_leads_to_no_master_says_why_of_each(scene: _Scene) -> None:
-    """The operator mends a name, a login or a network; a master that is down is tried once."""
+    """The operator fixes a name, a login or a network; a master that is down is tried once."""
     scene.says = {
         ONE: lambda: None,
         TWO: lambda: ["old", "6379"],

@@ -137,7 +137,7 @@ class PoisonScene:
         service = DeliveryService(
             aquilax=cast("Any", SimpleNamespace(close=lambda: None)),
             idempotency=idempotency,
-            hold=Hold(self.redis, by="worker"),
+            hold=Hold(self.redis, actor="worker"),
             dead_letters=cast("Any", self.table),
             policy=self.app.feedback.settings.retry_policy,
         )

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class Producer:
-    """Takes what is published, or is away."""
+    """Takes what is published, or is unavailable."""
 
     def __init__(self) -> None:
         self.published: list[tuple[str, Any]] = []

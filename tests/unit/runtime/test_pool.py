@@ -153,7 +153,7 @@ def test_a_pool_without_a_place_waits_to_grow() -> None:
 
 @pytest.mark.parametrize("task", [TASK, "feedback.advance_replay"])
 def test_whatever_surrounds_a_task_may_fail_and_celery_is_told(pool: TaskPool, task: str) -> None:
-    """Else its message would be in hand for ever, and its place lost."""
+    """Else its message would be in flight for ever, and its place lost."""
     told: list[Any] = []
 
     def fail(*_: Any) -> None:

@@ -11,7 +11,7 @@ import pytest
 import requests
 
 from tests.support.processes import eventually
-from worker.broker.activity import PULSE
+from worker.broker.activity import ConsumerActivity
 from worker.database.schema import upgrade
 from worker.runtime import probe_server as probes
 from worker.runtime.probe_server import Probes
@@ -26,11 +26,12 @@ if TYPE_CHECKING:
 def probed(database_url: str, port: int) -> Iterator[tuple[Probes, str]]:
     """Serve the probes of a worker that is well but for its database."""
     settings = load_settings(feedback_database_url=database_url, feedback_health_port=port, _env_file=None)
-    worker: Any = SimpleNamespace(app=SimpleNamespace(feedback=SimpleNamespace(settings=settings)))
+    activity = ConsumerActivity()
+    worker: Any = SimpleNamespace(app=SimpleNamespace(feedback=SimpleNamespace(settings=settings, activity=activity)))
     step = Probes(worker)
     step.create(worker)
-    PULSE.answered()
-    PULSE.turned({"feedback"})
+    activity.answered()
+    activity.turned({"feedback"})
     try:
         yield step, f"http://127.0.0.1:{port}"
     finally:
@@ -44,7 +45,7 @@ def ready(url: str) -> tuple[int, str]:
 
 
 def test_the_schema_is_waited_for(sqlite_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A table that does not fit is no reason to be restarted, and one not to be ready until it is mended."""
+    """A table that does not fit is no reason to be restarted, and one not to be ready until it is fixed."""
     monkeypatch.setattr(probes, "_LOOK_EVERY", 0.05)
     with probed(sqlite_url, free_port()) as (_, url):
         eventually(lambda: "the dead-letter table is not the one" in ready(url)[1], what="it has looked")

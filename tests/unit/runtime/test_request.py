@@ -144,7 +144,7 @@ class Failing:
 
 @pytest.mark.parametrize("how", ["on_success", "on_failure", "on_timeout"])
 def test_a_message_ends_also_where_its_end_cant_be_told(app: Celery, how: str) -> None:
-    """Else it would be in hand for ever; what the transport does with it is another matter."""
+    """Else it would be in flight for ever; what the transport does with it is another matter."""
     failing = Failing(app)
     state.task_reserved(failing.request)
 

@@ -30,9 +30,9 @@ def test_a_valid_request_is_taken() -> None:
 
 def test_checks_come_in_the_documented_order() -> None:
     """Who asks (401), what is asked (400), whether they may (403), whether there is such a thing (404)."""
-    mending = [EVERYTHING_WRONG, replace(EVERYTHING_WRONG, key=KEY), ASK]
+    fixing = [EVERYTHING_WRONG, replace(EVERYTHING_WRONG, key=KEY), ASK]
 
-    statuses = [judge(ask, REFUSING, key=KEY).status for ask in mending]
+    statuses = [judge(ask, REFUSING, key=KEY).status for ask in fixing]
 
     assert statuses == [401, 400, 403]
     assert judge(ASK, Faults(unknown_share=1), key=KEY).status == 404

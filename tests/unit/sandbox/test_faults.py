@@ -145,5 +145,5 @@ def test_an_outage_is_on_from_its_start_until_its_end(elapsed: float, on: bool) 
 
 
 def test_an_outage_without_an_end_lasts() -> None:
-    """It is on until it is mended."""
+    """It is on until it is fixed."""
     assert Outage(answer="reset").answer_at(1e9) == Silence.RESET

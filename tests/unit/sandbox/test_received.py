@@ -24,7 +24,7 @@ def visit(received: ReceivedLog, ask: Ask, answer: int | str, *, at: float = 0.0
 
 
 def test_what_became_of_a_request_id_is_told() -> None:
-    """How often it came and was delivered, the last word that was accepted, and each request with its answer."""
+    """How often it came and was delivered, the last vote that was accepted, and each request with its answer."""
     received = ReceivedLog()
     visit(received, ASK, 503, at=1)
     visit(received, ASK, 200, at=2)

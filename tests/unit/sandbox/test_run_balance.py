@@ -8,10 +8,10 @@ from datetime import UTC, datetime
 
 import pytest
 
-from worker.delivery.idempotency import CountField
+from worker.clients.redis.keys import CountField
 from worker.policy.retry import Reason
 from worker.sandbox.received import Account
-from worker.sandbox.run_balance import RunBalance, wrong_words
+from worker.sandbox.run_balance import RunBalance, wrong_votes
 from worker.sandbox.workload import build_workload
 
 COUNTS = dict.fromkeys(CountField, 0) | {
@@ -50,7 +50,7 @@ def test_a_last_word_that_aquilax_does_not_hold_is_found() -> None:
     said = {"a": True, "b": False, "c": True}
     received = {"a": Account(request_id="a", status="true"), "b": Account(request_id="b", status="true")}
 
-    assert wrong_words(said, received) == ["b", "c"]
+    assert wrong_votes(said, received) == ["b", "c"]
 
 
 def test_a_crowd_says_its_last_word_last() -> None:
@@ -58,7 +58,7 @@ def test_a_crowd_says_its_last_word_last() -> None:
     crowd = build_workload(2000, began=NOW, chance=random.Random(3), forbidden_org="x")
 
     latest = {event.request_id: event for event in sorted(crowd.events, key=lambda event: event.occurred_at)}
-    assert crowd.last_words == {request_id: event.status for request_id, event in latest.items()}
+    assert crowd.last_votes == {request_id: event.status for request_id, event in latest.items()}
 
 
 def test_a_crowd_repeats_changes_its_mind_and_is_late() -> None:

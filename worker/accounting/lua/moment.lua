@@ -1,5 +1,5 @@
 -- One moment of a queue, in numbers.
--- KEYS  1 counts  2 hold  3 unacked  4 unacked_index  5 unacked_holders
+-- KEYS  1 counts  2 hold  3 unacked  4 unacked_index  5 unacked_leases
 --       then two for each list of the queue: the list, its delayed messages
 -- ARGV  1 the queue  2 prefix of the held sets  3 how many entries to look at, from each end of a list, for the oldest
 -- Returns {now (ms), counts, hold, queued, scheduled, in flight, oldest ('' or a time), {{holder, lease's end (ms), held}, …}}

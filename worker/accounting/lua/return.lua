@@ -1,5 +1,5 @@
 -- What is in flight under no lease goes back to the head of its queue; what can't be read, to the queue that is named.
--- KEYS  1 unacked  2 unacked_index  3 unacked_holders
+-- KEYS  1 unacked  2 unacked_index  3 unacked_leases
 -- ARGV  1 prefix of the held sets  2 prefix of all keys  3 separator  4 priority steps
 --       5 the list for what can't be read  6 … delivery tags
 -- Returns {delivery tag, …}: those that went back

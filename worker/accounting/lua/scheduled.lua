@@ -1,7 +1,7 @@
--- Why messages wait for their time, by the word that they carry (worker/policy/wait_reason.py).
+-- Why messages wait for their time, by the value that they carry (worker/policy/wait_reason.py).
 -- KEYS  the sorted sets of delayed messages
 -- ARGV  1 how many to look at in each: those that are due first
--- Returns {how many there are, how many were looked at, {reason, how many, …}}; '' is the reason of one without a word.
+-- Returns {how many there are, how many were looked at, {reason, how many, …}}; '' is the reason of one without a value.
 local total, looked_at, counts = 0, 0, {}
 for _, key in ipairs(KEYS) do
   total = total + redis.call('ZCARD', key)

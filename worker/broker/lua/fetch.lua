@@ -1,5 +1,5 @@
 -- Hand messages over: from the lists of queues to the holder, in one step.
--- KEYS  1 unacked  2 unacked_index  3 unacked_holders  4 unacked_held:<holder>
+-- KEYS  1 unacked  2 unacked_index  3 unacked_leases  4 unacked_held:<holder>
 --       then four for each list, in the order in which they are emptied:
 --       the list, its delayed messages, the queue's counts and the queue's hold ('' where there is none)
 -- ARGV  1 holder  2 lease (ms)  3 how many at most

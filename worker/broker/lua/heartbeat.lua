@@ -1,5 +1,5 @@
 -- Renew a holder's lease, and return what dead holders held.
--- KEYS  1 unacked  2 unacked_index  3 unacked_holders  4 unacked_held:<holder>  5 unacked_pulse
+-- KEYS  1 unacked  2 unacked_index  3 unacked_leases  4 unacked_held:<holder>  5 unacked_pulse
 -- ARGV  1 holder  2 lease (ms)  3 prefix of all keys  4 separator  5 priority steps  6 prefix of the held sets
 -- Returns {1 if the lease had not been lost, messages returned, holders found dead}
 local LONGEST_GRACE = 24 * 3600 * 1000

@@ -129,7 +129,7 @@ local function counted(message)
   return type(version) == 'number' and version >= 2
 end
 
--- Mark a message as Kombu does when it returns one, and let it keep the identity under which it was in hand. JSON is not
+-- Mark a message as Kombu does when it returns one, and let it keep the identity under which it was in flight. JSON is not
 -- decoded and encoded for it: Lua can't tell an empty list from an empty object. What has no place for the marks is
 -- wrapped: all that was handed out can be told.
 local function redelivered(message, tag, queue)

@@ -1,7 +1,7 @@
--- Publish a message: at once or for later, and in place of the one in hand that it takes over from.
+-- Publish a message: at once or for later, and in place of the one in flight that it takes over from.
 -- KEYS  1 list  2 its delayed messages  3 unacked  4 unacked_index  5 unacked_held:<holder>, or ''
--- ARGV  1 message  2 when it is due (ms of Redis' clock; '' at once)  3 delivery tag of the message in hand; '' if none
--- Returns 1 if it was published; 0 if the one in hand is no longer there: then another holder has it, whole.
+-- ARGV  1 message  2 when it is due (ms of Redis' clock; '' at once)  3 delivery tag of the message in flight; '' if none
+-- Returns 1 if it was published; 0 if the one in flight is no longer there: then another holder has it, whole.
 if ARGV[3] ~= '' then
   if redis.call('HDEL', KEYS[3], ARGV[3]) == 0 then
     return 0

@@ -1,4 +1,4 @@
--- Take messages out of a queue: what is in hand stays.
+-- Take messages out of a queue: what is in flight stays.
 -- KEYS  1 the queue's counts ('' if it is not counted), then two for each of its lists: the list, its delayed messages
 -- ARGV  1 how many at most: Redis is not to be kept from others for long
 -- Returns how many there were.

@@ -1,5 +1,5 @@
 -- Messages go back to their queues.
--- KEYS  1 unacked  2 unacked_index  3 unacked_holders  4 unacked_held:<holder>
+-- KEYS  1 unacked  2 unacked_index  3 unacked_leases  4 unacked_held:<holder>
 -- ARGV  1 holder  2 prefix of all keys  3 separator  4 priority steps
 --       5 'head' (to be handed out next) or 'back'  6 '1': the holder keeps nothing but what is named as kept
 --       7 how many are named, then their delivery tags; then the tags that are kept
@@ -9,7 +9,7 @@ for at = 8 + named, #ARGV do
   keep[ARGV[at]] = true
 end
 
-local function give_back(tag)
+local function requeue(tag)
   if redis.call('SREM', KEYS[4], tag) == 0 then
     return
   end
@@ -26,12 +26,12 @@ local function give_back(tag)
 end
 
 for at = 8, 7 + named do
-  give_back(ARGV[at])
+  requeue(ARGV[at])
 end
 if ARGV[6] == '1' then
   for _, tag in ipairs(redis.call('SMEMBERS', KEYS[4])) do
     if not keep[tag] then
-      give_back(tag)
+      requeue(tag)
     end
   end
   if redis.call('EXISTS', KEYS[4]) == 0 then

@@ -1,4 +1,4 @@
--- Messages in hand that are not due yet wait in Redis.
+-- Messages in flight that are not due yet wait in Redis.
 -- KEYS  1 unacked  2 unacked_index  3 unacked_held:<holder>
 -- ARGV  1 prefix of all keys  2 separator  3 priority steps  4 suffix of the keys of delayed messages
 --       then two for each message: its delivery tag, and when it is due: ms of Redis' clock, or '+' and ms from now

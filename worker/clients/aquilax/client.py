@@ -108,7 +108,7 @@ class AquilaX:
         self._adapter.close()
 
     def send(self, event: FeedbackEvent) -> Response:
-        """Send one event and return what came back, or in a word why nothing did, and how long that took.
+        """Send one event and return what came back, or in short why nothing did, and how long that took.
 
         Raises:
             OutOfDescriptors: This process can open no connection.
@@ -189,7 +189,7 @@ class AquilaX:
         return self._redacted(text, cut=True).strip() if text else text
 
     def _why(self, error: BaseException) -> str:
-        """Why no answer came: requests' and urllib3's errors, and the system's behind them, in a few words."""
+        """Why no answer came, in short: requests' and urllib3's errors, and the system's behind them."""
         behind = list(_causes(error))
         if any(_is_timeout(cause) for cause in behind):
             return f"timeout: no answer within {self._timeout:g} s"

@@ -20,7 +20,7 @@ _TRUSTED: Final = 60.0
 """Seconds for which one look at Redis' clock serves; by then this machine's has drifted by less than a ms."""
 
 _AGAIN: Final = 5.0
-"""Seconds before another look while Redis is away."""
+"""Seconds before another look while Redis is unavailable."""
 
 _LONG: Final = 1.0
 """Seconds after which the age of a reply is unknown: redis-py may have asked more than once meanwhile."""
@@ -29,8 +29,8 @@ _LONG: Final = 1.0
 class RedisClock:
     """Tells the time by Redis' clock; safe for many threads.
 
-    A worker whose own clock is wrong would take a later word for an earlier one, and retry too early or too late. While
-    Redis is away the last look serves; before the first look, this machine's clock.
+    A worker whose own clock is wrong would take a later vote for an earlier one, and retry too early or too late. While
+    Redis is unavailable the last look serves; before the first look, this machine's clock.
 
     Args:
         client: Redis. It is not closed here.

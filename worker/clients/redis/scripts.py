@@ -68,7 +68,7 @@ class Script:
             args: The arguments.
 
         Raises:
-            redis.RedisError: Redis is away or refuses.
+            redis.RedisError: Redis is unavailable or refuses.
         """
         try:
             return client.evalsha(self.sha, len(keys), *keys, *args)

@@ -46,7 +46,7 @@ class Advancer:
             database: The URL of the database.
             broker: The URL of the broker.
             sentinel_master: The master's name, if that URL names its sentinels.
-            lease: As of `Advancer`.
+            lease: See `Advancer`.
 
         Raises:
             DatabaseUnusable: The database's URL can't be read, or its driver is not installed.

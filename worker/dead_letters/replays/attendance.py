@@ -56,7 +56,7 @@ def attended(engine: Engine, client: redis.Redis) -> Attended:
 
     Raises:
         DeadLetterStoreUnavailable: The database can't be asked.
-        redis.RedisError: Redis is away, or refuses.
+        redis.RedisError: Redis is unavailable, or refuses.
     """
     of_state = func.count().label("number")
     active = (Replay.closed_at.is_(None), Replay.state.in_(ACTIVE))

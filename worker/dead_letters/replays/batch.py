@@ -58,7 +58,7 @@ def event_of(letter: Row[Any] | None, *, was: State, name: str) -> FeedbackEvent
     if letter.state is State.DISCARDED and was is not State.DISCARDED:
         return LeftOut(state=RowState.SKIPPED, comment="discarded meanwhile")
     if letter.state is State.REPLAYING and was is not State.REPLAYING and letter.replay_name != name:
-        return LeftOut(state=RowState.SKIPPED, comment="on its way in another replay")
+        return LeftOut(state=RowState.SKIPPED, comment="part of another replay")
     fields = {name: getattr(letter, name) for name in ("request_id", "status", "org", "group", "occurred_at")}
     try:
         return FeedbackEvent.from_wire(fields)

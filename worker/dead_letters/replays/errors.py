@@ -5,7 +5,7 @@ ReplayError
 ├── NotPossible       the plan's state does not allow it
 └── NothingToReplay   no row fits: no plan was made
 
-A database that is away is `worker.database.errors.DeadLetterStoreUnavailable`, as everywhere.
+A database that is unavailable is `worker.database.errors.DeadLetterStoreUnavailable`, as everywhere.
 """
 
 from __future__ import annotations

@@ -24,7 +24,7 @@ class FailureCount:
 
     Attributes:
         cause: The fingerprint, which filters take.
-        summary: The cause in words.
+        summary: The cause as text.
         rows: How many.
         as_before: How many of these had died of the same before.
     """
@@ -35,7 +35,7 @@ class FailureCount:
     as_before: int
 
     @property
-    def words(self) -> str:
+    def line(self) -> str:
         """How many of what, and whether that is new."""
         new = self.rows - self.as_before
         return f"{self.rows:,} of {self.summary}" + (f", {new:,} of them of another cause before" if new else "")

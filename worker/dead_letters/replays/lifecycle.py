@@ -35,12 +35,12 @@ def pause(engine: Engine, replay_id: int, *, actor: str, comment: str = "") -> P
 
 
 def resume(engine: Engine, replay_id: int, *, actor: str, comment: str = "") -> Plan:
-    """Let a paused plan go on; arguments and errors are as of `pause`."""
+    """Let a paused plan go on; arguments and errors are those of `pause`."""
     return _steer(engine, replay_id, ReplayOrder.resume(), actor=actor, comment=comment)
 
 
 def cancel(engine: Engine, replay_id: int, *, actor: str, comment: str = "") -> Plan:
-    """End a plan: no more of its rows go, and they stay dead; arguments and errors are as of `pause`.
+    """End a plan: no more of its rows go, and they stay dead; arguments and errors are those of `pause`.
 
     What has gone is delivered all the same, and its outcome is still written down.
     """

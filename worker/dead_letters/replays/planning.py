@@ -53,14 +53,14 @@ class PreviewCount:
 
     Attributes:
         name: What filters take.
-        words: The same for people.
+        summary: The same for people.
         rows: How many.
         first_failed_at: When the first of them died.
         last_failed_at: When the last of them died.
     """
 
     name: str
-    words: str
+    summary: str
     rows: int
     first_failed_at: datetime
     last_failed_at: datetime
@@ -136,12 +136,12 @@ def _counts(groups: Sequence[Row[Any]], name: Callable[[Row[Any]], tuple[str, st
     counts = (
         PreviewCount(
             name=name,
-            words=words,
+            summary=text,
             rows=sum(group.rows for group in alike),
             first_failed_at=min(group.first for group in alike),
             last_failed_at=max(group.last for group in alike),
         )
-        for (name, words), alike in together.items()
+        for (name, text), alike in together.items()
     )
     return tuple(sorted(counts, key=lambda count: (-count.rows, count.name)))
 

@@ -45,7 +45,7 @@ class Death:
     Attributes:
         dead_letter_id: Which.
         same_fingerprint: Whether of what it had died of when it was chosen.
-        summary: Of what, in words.
+        summary: Of what, as text.
     """
 
     dead_letter_id: int
@@ -139,7 +139,7 @@ def _canary_move(plan: Standing) -> Move:
         return Await()
     if plan.delivered or plan.canary_until >= plan.total:
         return Become(state=ReplayState.RUNNING, canary_until=plan.canary_until)
-    # None of them was sent after all, or a later word overtook each: that proves nothing, so others go first.
+    # None of them was sent after all, or a later vote overtook each: that proves nothing, so others go first.
     return Become(state=ReplayState.CANARY, canary_until=min(plan.canary_until + plan.canary, plan.total))
 
 

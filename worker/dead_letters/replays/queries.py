@@ -126,7 +126,7 @@ class PlanRow:
         changed_at: When its state changed last.
         request_id: The answer that the feedback is for; None if the dead letter is gone, as the next two.
         org: The organization.
-        summary: What it died of last, in words.
+        summary: What it died of last, as text.
         fingerprint_now: The same as a fingerprint: not `cause` if it has died of something else since.
     """
 
@@ -145,7 +145,7 @@ class PlanRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Replayed:
-    """One dead letter's part in one plan; the fields are as of `PlanRow`, and which plan, and how that stands."""
+    """One dead letter's part in one plan; the fields are those of `PlanRow`, and which plan, and how that stands."""
 
     replay_id: int
     plan_state: ReplayState

@@ -11,7 +11,8 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
-from producer.message import QUEUE, counts_of
+from producer.message import QUEUE
+from worker.clients.redis.keys import COUNTS, REPLAY, REPLAYS_WATCHED
 from worker.clients.redis.scripts import Script, lua
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ PRIORITY: Final = 9
 """The least urgent one: what waits with another goes first, so a replay never holds fresh feedback up."""
 
 LIST: Final = f"{QUEUE}\x06\x16{PRIORITY}"
-"""Where Kombu lays messages of this priority. A test holds it to `worker.accounting.queue_keys.KEYS`."""
+"""Where Kombu lays messages of this priority. A test holds it to `worker.broker.keys.KEYS`."""
 
 _ENQUEUE: Final = Script(lua("worker.dead_letters.replays", "enqueue"))
 _WITHHOLD: Final = Script(lua("worker.dead_letters.replays", "withhold"))
@@ -40,9 +41,8 @@ _KEPT: Final = timedelta(days=30)
 """How long the set of a plan's rows outlasts its last step."""
 
 _KEPT_ENDED: Final = timedelta(days=1)
-"""The same, once the plan has ended: longer than any process is frozen that still had a step in hand."""
+"""The same, once the plan has ended: longer than any process is frozen that still had a step in flight."""
 
-_WATCHED: Final = f"{QUEUE}:replays:watched"
 _WATCHED_FOR: Final = timedelta(seconds=10)
 
 
@@ -60,28 +60,24 @@ def enqueue(client: redis.Redis, name: str, messages: Mapping[int, bytes]) -> fr
     if not messages:
         return frozenset()
     arguments = [part for row_id, message in messages.items() for part in (row_id, message)]
-    keys = [LIST, counts_of(QUEUE), _rows_of(name)]
+    keys = [LIST, COUNTS, REPLAY + name]
     withheld: list[Any] = _ENQUEUE(client, keys, [_seconds(_KEPT), *arguments])
     return frozenset(messages) - frozenset(map(int, withheld))
 
 
 def withhold(client: redis.Redis, name: str, ids: Collection[int]) -> frozenset[int]:
     """Return those of some rows that have gone; the others never will, and the set soon expires."""
-    return frozenset(map(int, _WITHHOLD(client, [_rows_of(name)], [_seconds(_KEPT_ENDED), *ids])))
+    return frozenset(map(int, _WITHHOLD(client, [REPLAY + name], [_seconds(_KEPT_ENDED), *ids])))
 
 
 def say_watching(client: redis.Redis) -> None:
     """Let others know that a worker looks after plans."""
-    client.set(_WATCHED, "1", ex=_WATCHED_FOR)
+    client.set(REPLAYS_WATCHED, "1", ex=_WATCHED_FOR)
 
 
 def workers_watch(client: redis.Redis) -> bool:
     """Return whether a worker looks after plans."""
-    return int(client.pttl(_WATCHED)) > 0  # a key without an expiry is another program's
-
-
-def _rows_of(name: str) -> str:
-    return f"{QUEUE}:replay:{name}"
+    return int(client.pttl(REPLAYS_WATCHED)) > 0  # a key without an expiry is another program's
 
 
 def _seconds(duration: timedelta) -> int:

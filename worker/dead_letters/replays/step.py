@@ -236,7 +236,7 @@ def _become(connection: Connection, taken: _Taken, move: Become) -> _Taken:
 def _carry_out(client: redis.Redis, taken: _Taken, chunk: Batch) -> frozenset[int]:
     """Do what Redis has to do, and return the rows that have gone.
 
-    A replay is a new journey: an exhausted event would be dead on arrival with its old attempts and age.
+    A replay begins with a new envelope: an exhausted event would be dead on arrival with its old attempts and age.
     """
     if taken.state not in ACTIVE:
         return withhold(client, taken.name, chunk.unsure)

@@ -1,32 +1,32 @@
--- May this word be sent?
--- KEYS  1 words   (words.lua) the last word delivered for each request_id; unsure, while AquilaX may have taken another
+-- May this vote be sent?
+-- KEYS  1 dedup   (dedup.lua) the last vote delivered for each request_id; unsure, while AquilaX may have taken another
 --                 since
 --       2 claim   string: the message that is being sent, and a token: `message token`
---       3 hold    hash: kind, reason, … of why nothing is sent
+--       3 hold    hash: kind, comment, … of why nothing is sent
 -- ARGV  1 digest of the request_id (16 bytes)  2 status (1)  3 occurred_at (15 hex digits)
 --       4 digest of the message_id (8 bytes)  5 ttl (ms)  6 message_id  7 token  8 lease (ms)  9 '1' for a hold's probe
 -- Returns {"claimed" | "busy" | "settled" | "duplicate" | "stale" | "held",
---          milliseconds left of another's claim, or the hold's reason, the hold's kind}
-local hold = redis.pcall('HMGET', KEYS[3], 'kind', 'reason')
+--          milliseconds left of another's claim, or the hold's comment, the hold's kind}
+local hold = redis.pcall('HMGET', KEYS[3], 'kind', 'comment')
 if hold.err then
   return {'held', 'the hold is unreadable', 'operator'}
 end
-local kind, reason = unpack(hold)
+local kind, comment = unpack(hold)
 if kind and (ARGV[9] ~= '1' or kind == 'operator') then
-  return {'held', reason or '', kind}
+  return {'held', comment or '', kind}
 end
 -- Redis with its memory full refuses a script's first write if it needs memory. This one does not.
 redis.call('HDEL', KEYS[3], '')
-local bucket, buckets, word = recall(KEYS[1], ARGV[1])
+local bucket, buckets, vote = recall(KEYS[1], ARGV[1])
 local claim = ARGV[6] .. ' ' .. ARGV[7]
 local holder = redis.call('GET', KEYS[2])
--- A claim of this very message is that of a worker that is dead: no message is in two hands.
+-- A claim of this very message is that of a worker that is dead: no message is in flight twice.
 local own = holder and string.sub(holder, 1, #ARGV[6] + 1) == ARGV[6] .. ' '
 if holder and not own and redis.call('PTTL', KEYS[2]) == -1 then
   holder = nil -- every claim expires: this is none
 end
-if word then
-  local status, unsure, occurred_at, message = read(word)
+if vote then
+  local status, unsure, occurred_at, message = read(vote)
   if message == ARGV[4] then
     return {'settled', 0}
   end
@@ -34,9 +34,9 @@ if word then
   if status ~= ARGV[2] and not later then
     return {'stale', 0}
   end
-  -- A word said again later is sent all the same while an opposite word is on its way, or may have arrived unseen.
+  -- A vote said again later is sent all the same while an opposite vote is being sent, or may have arrived unseen.
   if status == ARGV[2] and not (later and (holder or unsure == '1')) then
-    -- An opposite word from between the two must find itself stale.
+    -- An opposite vote from between the two must find itself stale.
     if later then
       remember(KEYS[1], bucket, buckets, ARGV[1], tonumber(ARGV[5]), status, unsure, ARGV[3], message)
     end
@@ -47,8 +47,8 @@ if holder and not own then
   return {'busy', redis.call('PTTL', KEYS[2])}
 end
 redis.call('SET', KEYS[2], claim, 'PX', ARGV[8])
-if word then
+if vote then
   -- From here to its record it is not known which vote AquilaX has, should the answer or the worker be lost.
-  mark_unsure(KEYS[1], bucket, ARGV[1], word)
+  mark_unsure(KEYS[1], bucket, ARGV[1], vote)
 end
 return {'claimed', 0}

@@ -1,6 +1,6 @@
 -- What ends a message; it stands before the scripts that do.
 -- It leaves the worker's hand, and is counted, in one step: so it is counted once, however often it was handed out.
--- If it is not in hand its lease has ended, and it is counted where it comes to its end again.
+-- If it is not in flight its lease has ended, and it is counted where it comes to its end again.
 -- `held` is the set of what its holder holds; '' if it is not known.
 local function ends(unacked, index, held, counts, tag, names)
   if redis.call('HDEL', unacked, tag) == 0 then

@@ -15,7 +15,7 @@ if kind ~= 'operator' or not beneath then
   return was
 end
 redis.call('HDEL', hold, '') -- as in claim.lua
-for _, name in ipairs({'kind', 'reason', 'since', 'by', 'probes'}) do
+for _, name in ipairs({'kind', 'comment', 'since', 'actor', 'probes'}) do
   redis.call('HSET', hold, name, redis.call('HGET', hold, 'beneath_' .. name) or '')
   redis.call('HDEL', hold, 'beneath_' .. name)
 end

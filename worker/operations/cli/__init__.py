@@ -64,4 +64,4 @@ class _Lazy(click.Group):
 @click.group(cls=_Lazy, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="aquilax-feedback")
 def main() -> None:
-    """Deliver chat feedback to AquilaX, and see and mend what could not be delivered."""
+    """Deliver chat feedback to AquilaX, and see and fix what could not be delivered."""

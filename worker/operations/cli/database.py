@@ -1,4 +1,4 @@
-"""The dead-letter database, opened for a command; whatever is wrong with it is said in words and an exit status."""
+"""The dead-letter database, opened for a command; whatever is wrong with it is told in a message and an exit status."""
 
 from __future__ import annotations
 

@@ -76,4 +76,4 @@ def _lines(examination: Examination) -> Iterator[str]:
 
 def _line(finding: Finding) -> str:
     level = click.style(f"{finding.level:<{_LEVEL_COLUMN}}", fg=finding.level.value, bold=True)
-    return f"{level}{finding.check:<{_CHECK_COLUMN}}{finding.words}"
+    return f"{level}{finding.check:<{_CHECK_COLUMN}}{finding.summary}"

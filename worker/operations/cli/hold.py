@@ -13,7 +13,7 @@ from worker.operations.cli.broker import broker, broker_outage
 from worker.operations.cli.database import settings
 from worker.operations.cli.dead_letters.confirmation import actor_option
 from worker.operations.cli.output import say, shown
-from worker.operations.cli.param_types import ANY_TEXT, WORDS
+from worker.operations.cli.param_types import ANY_TEXT, COMMENT
 from worker.operations.connections import checked_database
 from worker.operations.hold import HoldControl, fix_of, what_resume_does
 
@@ -26,7 +26,7 @@ __all__ = ["hold", "resume"]
 
 
 @click.command()
-@click.option("--comment", required=True, type=WORDS, help="The reason; it is kept in the audit log.")
+@click.option("--comment", required=True, type=COMMENT, help="The reason; it is kept in the audit log.")
 @actor_option
 def hold(comment: str, actor: str) -> None:
     """Hand no more feedback out to any worker, until `aquilax-feedback resume`.
@@ -38,7 +38,7 @@ def hold(comment: str, actor: str) -> None:
     _tell_unrecorded(change)
     say("held: nothing is sent to AquilaX until `aquilax-feedback resume`")
     if change.state is not None and change.state.beneath is not None:
-        say(f"a hold had begun by itself, and goes on when you resume: {shown(change.state.beneath.reason)}")
+        say(f"a hold had begun by itself, and goes on when you resume: {shown(change.state.beneath.comment)}")
 
 
 @click.command()
@@ -56,7 +56,7 @@ def resume(actor: str, comment: str) -> None:
         say("there is no hold")
         return
     _tell_unrecorded(change)
-    say(f"resumed; it was held: {shown(change.state.reason)}")
+    say(f"resumed; it was held: {shown(change.state.comment)}")
     if (automatic := change.state.automatic) is not None:
         say(f"{shown(what_resume_does(change.state))} To end its cause: {fix_of(automatic.kind)}.")
 

@@ -42,11 +42,11 @@ def move(old: str, sentinel_master: str | None) -> None:
         raise click.UsageError(f"--from: {error}") from None
     with closing(client) as source, broker() as target:
         try:
-            for words in bring_over(source, target):
-                say(words)
+            for text in bring_over(source, target):
+                say(text)
         except MoveRefused as error:
             raise click.ClickException(str(error)) from None
         except redis.RedisError as error:
-            words = f"stopped: {shown} or FEEDBACK_BROKER_URL: {error}; run it again, it goes on where it was"
-            raise click.ClickException(words) from None
+            text = f"stopped: {shown} or FEEDBACK_BROKER_URL: {error}; run it again, it goes on where it was"
+            raise click.ClickException(text) from None
     say(f"{shown} has no feedback any more; `aquilax-feedback reconcile` shows that it adds up here")

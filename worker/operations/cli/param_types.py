@@ -12,7 +12,7 @@ from worker.policy.parsing import LARGEST, read_decimal, read_text, read_uuid, r
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["ANY_TEXT", "TEXT", "UUID", "WORDS", "Decimal", "Text", "WholeNumber"]
+__all__ = ["ANY_TEXT", "COMMENT", "TEXT", "UUID", "Decimal", "Text", "WholeNumber"]
 
 
 class Text(click.ParamType[str]):
@@ -58,9 +58,9 @@ class Decimal(click.FloatRange):
             self.fail(f"{_shown(value)}: expected {error}", param, ctx)
 
 
-def _words(value: str) -> str:
-    if words := clean(value):
-        return words
+def _comment(value: str) -> str:
+    if text := clean(value):
+        return text
     raise ValueError("a few words")
 
 
@@ -76,7 +76,7 @@ TEXT: Final = Text("text", read_text)
 
 UUID: Final = Text("uuid", read_uuid)
 
-WORDS: Final = Text("text", _words)
+COMMENT: Final = Text("text", _comment)
 """A reason: whatever it is, it says something."""
 
 ANY_TEXT: Final = Text("text", clean)

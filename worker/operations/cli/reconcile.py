@@ -44,7 +44,7 @@ _NAMED: Final = 20
 
 
 @click.command()
-@click.option("--repair", is_flag=True, help="Mend what is wrong, and say what was mended.")
+@click.option("--repair", is_flag=True, help="Fix what is wrong, and say what was fixed.")
 @click.option(
     "--patience",
     type=Decimal(min=0),
@@ -58,7 +58,7 @@ def reconcile(patience: float, *, repair: bool, as_json: bool) -> None:
     """Prove that nothing was lost: everything that was accepted has ended, or is in a place from which it goes on.
 
     It may run while everything is at work. The exit status is 0 if all is in order; 1 if something was wrong, also if
-    it was mended (the next run says 0); 2 if that can't be told, because Redis or the database is away.
+    it was fixed (the next run says 0); 2 if that can't be told, because Redis or the database is unavailable.
     """
     with ExitStack() as stack:
         run = _Run(stack)
@@ -88,7 +88,7 @@ class _Run:
     _client: redis.Redis | None = None
 
     def go(self, patience: timedelta, *, repair: bool) -> None:
-        """Look, and mend if that is wanted."""
+        """Look, and fix if that is wanted."""
         self._client = client = self.stack.enter_context(broker())
         try:
             self.report = take_stock(client, self._open_table, patience=patience)
@@ -104,7 +104,7 @@ class _Run:
             note_told(self._client, self.report.check.snapshot)
 
     def _mend(self, client: redis.Redis, report: Report) -> None:
-        """Mend what can be mended, and note each repair that is done."""
+        """Fix what can be fixed, and note each repair that is done."""
         try:
             for repair in self._repairs(client, report):
                 self.repaired.append(repair)
@@ -125,7 +125,7 @@ class _Run:
         written_off = accept(client, engine, found, balance)
         if written_off is None:
             return
-        details = {"what": found.words(), "missing_at_least": found.missing, "written_off": written_off}
+        details = {"what": found.summary(), "missing_at_least": found.missing, "written_off": written_off}
         record_action(engine, actor=current_actor(), action="redis.accept", target="queue", details=details)
         yield f"took Redis as it is, with the totals of before carried on; written off: {written_off:,}"
 
@@ -171,14 +171,14 @@ def _classification(report: Report) -> str:
 
 
 def _lost(report: Report) -> str:
-    """What is lost, in the words of the verdict: also what operators gave up, or threw away."""
+    """What is lost, as the verdict names it: also what operators gave up, or threw away."""
     found = report.continuity
     if found is not None and found.is_lost:
         return "but Redis has lost data"
     gone = [(report.balance.counts.get(end, 0), end.replace("_", " ")) for end in ("written_off", "purged", "revoked")]
-    words = ", ".join(f"{number:,} {end}" for number, end in gone if number)
-    if words:
-        return words
+    text = ", ".join(f"{number:,} {end}" for number, end in gone if number)
+    if text:
+        return text
     if found is None or found.kind is Kind.MOVING:
         return "whether Redis has lost data can't be told"
     return "nothing lost"
@@ -186,21 +186,21 @@ def _lost(report: Report) -> str:
 
 def _wrong_in_redis(report: Report) -> Iterator[str]:
     found = report.check
-    if report.continuity is not None and (words := report.continuity.words()):
-        yield f"{words} (--repair takes Redis as it is, and writes that down)"
+    if report.continuity is not None and (text := report.continuity.summary()):
+        yield f"{text} (--repair takes Redis as it is, and writes that down)"
     if report.continuity is not None and (lost := report.continuity.lost_hold) is not None:
         yield f"Redis had lost the hold by hand, which stands again: {shown(lost.comment)}"
     if found.no_messages:
-        yield f"no messages in the queue, which a worker will bury as invalid: {found.no_messages:,}"
+        yield f"no messages in the queue, which a worker will dead-letter as invalid: {found.no_messages:,}"
     orphaned = [f"{_text(tag)}, request_id {name or 'unknown'}" for tag, name in sorted(found.orphaned.items())]
     yield from _named("under no lease, and not in the queue (--repair returns them)", orphaned)
     yield from _named("under no lease, and unreadable (--repair returns them)", sorted(map(_text, found.unreadable)))
-    yield from _named("in the index, but not in hand (--repair drops them)", sorted(map(_text, found.index)))
+    yield from _named("in the index, but not in flight (--repair drops them)", sorted(map(_text, found.index)))
     held = [f"{_text(tag)}, held by {_text(holder)}" for holder, tag in sorted(found.held)]
-    yield from _named("held, but not in hand (--repair drops them)", held)
+    yield from _named("held, but not in flight (--repair drops them)", held)
     strays = report.strays
     yield from _named(
-        "lists with feedback that no worker reads (--repair moves it)", [one.words for one in strays.lists]
+        "lists with feedback that no worker reads (--repair moves it)", [one.summary for one in strays.lists]
     )
     if not strays.complete:
         yield "not all keys of this Redis were looked at for feedback that no worker reads: there are too many"
@@ -215,7 +215,7 @@ def _wrong_in_table(report: Report) -> Iterator[str]:
     missing = report.rows_missing
     pruned = f" and {table.pruned:,} pruned" if table.pruned else ""
     yield (
-        f"dead letters: {report.buried:,} buried, {report.rows:,} of these in the table{pruned}; "
+        f"dead letters: {report.inserted:,} inserted, {report.rows:,} of these in the table{pruned}; "
         f"in all {_numbers(table.by_state)}"
     )
     if missing > 0:

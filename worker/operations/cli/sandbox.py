@@ -90,7 +90,7 @@ _RATE: Final[dict[str, Any]] = {"type": float, "metavar": "RATE", "default": 0.0
 )
 @click.option("--redirect-to", metavar="URL", default="/elsewhere", show_default=True, help="The Location of a 3xx.")
 @click.option("--outage-from", **_SECONDS, help="Begin an outage so long after the start: nothing works.")
-@click.option("--outage-for", **_SECONDS, help="End the outage after so long; else it lasts until it is mended.")
+@click.option("--outage-for", **_SECONDS, help="End the outage after so long; else it lasts until it is fixed.")
 @click.option("--outage-with", type=click.Choice(["503", "reset"]), help="What every request gets in an outage.")
 @click.option("--unknown-share", **_RATE, help="Share of request_ids that are unknown (404), the same ones each time.")
 @click.option(

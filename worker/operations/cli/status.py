@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 import click
 import redis
 
+from worker.accounting.balance import ENDS
 from worker.accounting.continuity import Continuity, look_at_continuity
 from worker.accounting.documents import status_record
 from worker.accounting.rates import Rates
@@ -18,6 +19,7 @@ from worker.accounting.scheduled import Scheduled, look_at_scheduled
 from worker.accounting.snapshot import Snapshot, take_snapshot
 from worker.accounting.strays import Strays, find_strays
 from worker.accounting.table_counts import count_by_state
+from worker.clients.redis.keys import CountField
 from worker.database.errors import DeadLetterError
 from worker.database.schema import check_schema
 from worker.dead_letters.replays.attendance import attended
@@ -81,7 +83,7 @@ def status(watch: float | None, *, as_json: bool) -> None:
 
 
 class _StatusLook:
-    """Looks at Redis and the database, as often as it is asked to; either may be away, and may come back."""
+    """Looks at Redis and the database, as often as it is asked to; either may be unavailable, and may come back."""
 
     def __init__(self, stack: ExitStack) -> None:
         self._client = stack.enter_context(broker())
@@ -154,19 +156,19 @@ def _print(look: _StatusLook, *, as_json: bool, again: bool) -> None:
         return
     if again:
         click.clear()  # on a terminal; a pipe gets one status after the other
-    for label, words in _lines(look):
-        say(f"{label:<{_COLUMN}}{words}", color=False if os.environ.get("NO_COLOR") else None)
+    for label, text in _lines(look):
+        say(f"{label:<{_COLUMN}}{text}", color=False if os.environ.get("NO_COLOR") else None)
     if again:
         say()
 
 
 def _lines(look: _StatusLook) -> Iterator[tuple[str, str]]:
     if look.snapshot is None:
-        yield "redis", f"away: {look.redis_problem}"
+        yield "redis", f"unavailable: {look.redis_problem}"
     else:
         yield from _of_queue(look.snapshot, look.scheduled)
         for stray in look.strays.lists:
-            yield "no worker reads", shown(stray.words)
+            yield "no worker reads", shown(stray.summary)
     yield from _of_continuity(look.continuity)
     yield from _of_table(look)
     yield from replay_lines(look.attended)
@@ -181,21 +183,20 @@ def _of_queue(snapshot: Snapshot, scheduled: Scheduled | None) -> Iterator[tuple
         "waiting",
         f"{snapshot.queued:,} queued, {snapshot.in_flight:,} in flight, {snapshot.scheduled:,} scheduled",
     )
-    if scheduled is not None and scheduled.words:
-        yield "scheduled", scheduled.words
+    if scheduled is not None and scheduled.summary:
+        yield "scheduled", scheduled.summary
     if snapshot.oldest is not None:
         yield "oldest", f"enqueued {span(snapshot.at - snapshot.oldest)} ago, at {utc(snapshot.oldest)}"
     yield "accepted", f"{snapshot.balance.accepted:,}"
-    ends = ("delivered", "duplicate", "stale", "dead", "revoked", "purged", "written_off")
-    yield "ended", ", ".join(f"{counts.get(end, 0):,} {end.replace('_', ' ')}" for end in ends)
-    if counts.get("dead"):
+    yield "ended", ", ".join(f"{counts.get(end, 0):,} {end.replace('_', ' ')}" for end in ENDS)
+    if counts.get(CountField.DEAD):
         reasons = [f"{number:,} {reason}" for reason, number in snapshot.dead_by_reason.items() if number]
         yield "died of", ", ".join(reasons)
 
 
 def _of_continuity(found: Continuity | None) -> Iterator[tuple[str, str]]:
-    if found is not None and (words := found.words()):
-        yield "DATA LOST", f"{words}; `aquilax-feedback reconcile` says more"
+    if found is not None and (text := found.summary()):
+        yield "DATA LOST", f"{text}; `aquilax-feedback reconcile` says more"
     if found is not None and (lost := found.lost_hold) is not None:
         yield "HOLD LOST", f"Redis has lost the hold by hand: {shown(lost.comment)}, by {shown(lost.actor)}"
 
@@ -220,20 +221,20 @@ def _of_work(snapshot: Snapshot, rates: Rates | None) -> Iterator[tuple[str, str
 
 
 def _hold(hold: HoldState, now: datetime) -> str:
-    words = [f"{shown(hold.reason)} ({hold.kind.value})"]
-    words += [f"for {span(now - hold.since)}"] if hold.since else []
-    words += [f"by {shown(hold.by)}"] if hold.by else []
+    text = [f"{shown(hold.comment)} ({hold.kind.value})"]
+    text += [f"for {span(now - hold.since)}"] if hold.since else []
+    text += [f"by {shown(hold.actor)}"] if hold.actor else []
     if hold.probe_at is None:
-        words.append("no probes: `aquilax-feedback resume` ends it")
+        text.append("no probes: `aquilax-feedback resume` ends it")
     else:
         due = f"in {span(hold.probe_at - now)}" if hold.probe_at > now else "now"
-        words.append(f"{hold.probes:,} probes, the next one {due}")
-    return ", ".join(words)
+        text.append(f"{hold.probes:,} probes, the next one {due}")
+    return ", ".join(text)
 
 
 def _automatic(hold: HoldState) -> Iterator[tuple[str, str]]:
     """What a hold that has begun by itself needs, also where an operator holds too."""
     if hold.beneath is not None:
-        yield "", f"beneath it, begun by itself: {shown(hold.beneath.reason)} ({hold.beneath.kind.value})"
+        yield "", f"beneath it, begun by itself: {shown(hold.beneath.comment)} ({hold.beneath.kind.value})"
     if hold.automatic is not None:
         yield "", f"to end its cause: {fix_of(hold.automatic.kind)}"

@@ -23,7 +23,7 @@ def worker_lines(snapshot: Snapshot) -> Iterator[tuple[str, str]]:
     """Yield each line with its label; those of single workers have none."""
     problem = no_worker(snapshot)
     if problem is not None:
-        yield "workers", click.style(problem.words, fg="red", bold=True)
+        yield "workers", click.style(problem.summary, fg="red", bold=True)
         yield "", f"→ {problem.fix}"
     elif snapshot.alive:
         yield "workers", f"{snapshot.workers}, which hold {sum(holder.holds for holder in snapshot.alive):,}"

@@ -47,7 +47,7 @@ class Caller:
 
 
 def turned_away(binding: Binding, caller: Caller) -> str | None:
-    """Return why a request is turned away before anybody looks at it; None if it may come in.
+    """Return why a request is rejected before its login is checked; None if it is not.
 
     Without a login there is nothing but the network that keeps strangers out. So Flower must listen on loopback alone,
     and the request must come from there, not through a proxy, and under a loopback name: a stranger's page in a browser

@@ -54,7 +54,7 @@ class _ActionForm(HtmlHandler):
             page, number = await self.begin(filters, expected=expected, comment=self.read_comment(comment))
         except RequestRefused as refusal:
             self.set_status(refusal.status_code)
-            await self._show(filters, problem=refusal.words, comment=comment)
+            await self._show(filters, problem=refusal.summary, comment=comment)
         else:
             self.see(page, number)
 

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from worker.dead_letters.discard import discard
-from worker.operations.dashboard.sources import Away
+from worker.operations.dashboard.sources import SourceUnavailable
 
 if TYPE_CHECKING:
     from sqlalchemy import ColumnElement
@@ -97,7 +97,7 @@ class Discards:
                 discard(
                     engine, which, comment=comment, actor=actor, progress=lambda done: self._note(number, done=done)
                 )
-        except Away as error:
+        except SourceUnavailable as error:
             problem = f"{error} {error.do}"
         except Exception:
             log.exception("discard %s ended because of a fault of ours", number)

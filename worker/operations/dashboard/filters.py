@@ -43,8 +43,8 @@ class WrongFilter(Exception):
         given: The filters that were given, for the form that asks again.
     """
 
-    def __init__(self, name: str, words: str) -> None:
-        super().__init__(f"{name}{words}")
+    def __init__(self, name: str, text: str) -> None:
+        super().__init__(f"{name}{text}")
         self.name = name
         self.given: dict[str, tuple[str, ...]] = {}
 
@@ -93,7 +93,7 @@ class Filters:
 
     @property
     def kind(self) -> str:
-        """Return which rows these are, as a word before what they are; '' for the dead."""
+        """Return which rows these are, as text before what they are; '' for the dead."""
         states = self.selection.states
         if set(states) <= {State.DEAD} or (self.given.get("id") and not self.given.get("state")):
             return ""

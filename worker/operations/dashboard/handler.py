@@ -1,4 +1,4 @@
-"""What all pages and the API share: who may come in, who may change what, and what is said when something is away."""
+"""What all pages and the API share: who may come in, who may change what, and errors."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tornado.web import HTTPError
 
 from worker.operations.dashboard.access_control import Binding, Caller, turned_away
 from worker.operations.dashboard.filters import Filters, WrongFilter, read_filters
-from worker.operations.dashboard.sources import Away, Sources
+from worker.operations.dashboard.sources import Sources, SourceUnavailable
 from worker.policy.dead_letter import clean
 from worker.policy.parsing import LARGEST, read_whole
 from worker.policy.request_origin import cross_site
@@ -46,9 +46,9 @@ _MAX_COMMENT: Final = 500
 class RequestRefused(HTTPError):
     """The request is not carried out; the message tells the operator why."""
 
-    def __init__(self, status: int, words: str) -> None:
-        super().__init__(status, words.replace("%", "%%"))
-        self.words = words
+    def __init__(self, status: int, text: str) -> None:
+        super().__init__(status, text.replace("%", "%%"))
+        self.summary = text
 
 
 @contextmanager
@@ -168,7 +168,7 @@ class Handler(BaseHandler):
         return sources
 
     async def look(self, what: Callable[..., T], *arguments: Any, **named: Any) -> T:
-        """Carry a function out off the event loop. What can't be reached becomes status 503, in words."""
+        """Carry a function out off the event loop. What can't be reached becomes status 503."""
         return await self.sources.look(lambda: what(*arguments, **named))
 
     @property
@@ -206,17 +206,17 @@ class Handler(BaseHandler):
         Raises:
             RequestRefused: There is none where one is needed.
         """
-        words = clean(text, max_bytes=4 * _MAX_COMMENT)[:_MAX_COMMENT]
-        if needed and not words:
+        text = clean(text, max_bytes=4 * _MAX_COMMENT)[:_MAX_COMMENT]
+        if needed and not text:
             raise RequestRefused(400, "comment: expected a few words that say why")
-        return words
+        return text
 
     def log_exception(
         self, typ: type[BaseException] | None, value: BaseException | None, tb: TracebackType | None
     ) -> None:
-        """What is away is no fault of ours: one line in the log, and no traceback."""
-        if isinstance(value, Away):
-            log.warning("%s %s is away: %s", self.request.path, value.what, value)
+        """What is unavailable is no fault of ours: one line in the log, and no traceback."""
+        if isinstance(value, SourceUnavailable):
+            log.warning("%s %s is unavailable: %s", self.request.path, value.what, value)
         else:
             super().log_exception(typ, value, tb)
 
@@ -228,18 +228,18 @@ class Handler(BaseHandler):
         if status_code == 401:  # noqa: PLR2004 - the status of HTTP
             self.set_header("WWW-Authenticate", 'Basic realm="flower"')
         match error:
-            case Away():
+            case SourceUnavailable():
                 self.set_status(503)
                 self.say(f"{error.what} can't be reached", str(error), do=error.do)
             case RequestRefused():
-                self.say(_TITLES.get(status_code, "That did not work"), error.words)
+                self.say(_TITLES.get(status_code, "That did not work"), error.summary)
             case HTTPError():
                 self.say(_TITLES.get(status_code, "That did not work"), _words(error))
             case _:
                 self.say("That did not work", "It is our fault, and stands in Flower's log. Nothing is lost.")
 
-    def say(self, title: str, words: str, *, do: str = "") -> None:
-        """Answer with a problem, in words."""
+    def say(self, title: str, text: str, *, do: str = "") -> None:
+        """Answer with a problem."""
         raise NotImplementedError
 
     def _peer(self) -> str:

@@ -31,9 +31,9 @@ class ApiHandler(Handler):
         if is_simple(content_type=kind, requested_with=requested_with):
             raise RequestRefused(403, "a change needs Content-Type: application/json and the header X-Requested-With")
 
-    def say(self, title: str, words: str, *, do: str = "") -> None:
+    def say(self, title: str, text: str, *, do: str = "") -> None:
         """Answer with a problem, as JSON."""
-        self.finish({"error": words, "title": title} | ({"do": do} if do else {}))
+        self.finish({"error": text, "title": title} | ({"do": do} if do else {}))
 
     def sent(self, *names: str) -> dict[str, Any]:
         """Return the document that was sent, which may have these fields; its address has none.

@@ -40,10 +40,10 @@ _IN_WORDS: Final = {"accepted": "accepted, replays included", "uncounted": "not 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BalanceSummary:
-    """Whether what was accepted is somewhere, or has ended, and the equation in words."""
+    """Whether what was accepted is somewhere, or has ended, and the equation as text."""
 
     balanced: bool
-    words: str
+    summary: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,18 +114,18 @@ class Overview:
         if self.snapshot is None:
             return None
         balance = self.snapshot.balance
-        words = balance.sides(_IN_WORDS, brief=True)
+        text = balance.sides(_IN_WORDS, brief=True)
         if self.continuity is not None and self.continuity.is_lost:
-            more = f"{self.continuity.words()}; ask aquilax-feedback reconcile"
-            return BalanceSummary(balanced=False, words=f"{words}; but Redis has lost data. {more}")
+            more = f"{self.continuity.summary()}; ask aquilax-feedback reconcile"
+            return BalanceSummary(balanced=False, summary=f"{text}; but Redis has lost data. {more}")
         if balance.missing > 0:
             return BalanceSummary(
-                balanced=False, words=f"{words} + {balance.missing:,} missing: ask aquilax-feedback reconcile"
+                balanced=False, summary=f"{text} + {balance.missing:,} missing: ask aquilax-feedback reconcile"
             )
         if balance.missing < 0:
             more = f"{-balance.missing:,} more than were counted as accepted so far"
-            return BalanceSummary(balanced=True, words=f"{words}: nothing is missing; {more}")
-        return BalanceSummary(balanced=True, words=f"{words}: nothing is missing")
+            return BalanceSummary(balanced=True, summary=f"{text}: nothing is missing; {more}")
+        return BalanceSummary(balanced=True, summary=f"{text}: nothing is missing")
 
     def to_record(self) -> dict[str, Any]:
         """Return it as JSON can carry it: what `aquilax-feedback status --json` says, and what died."""
@@ -143,7 +143,7 @@ class Overview:
 
 
 def look(sources: Sources) -> Overview:
-    """Look at Redis and at the database; either may be away."""
+    """Look at Redis and at the database; either may be unavailable."""
     snapshot, rates, scheduled, states, died, attends, continuity = None, None, None, None, None, None, None
     redis_problem = table_problem = ""
     try:

@@ -24,7 +24,7 @@ class OverviewPage(HtmlHandler):
     tab = "overview"
 
     async def get(self) -> None:
-        """Show it; with status 503 if something is away, and with what is not."""
+        """Show it; with status 503 if something is unavailable, and with what is not."""
         overview = await self.look(look, self.sources)
         if not overview.is_whole:
             self.set_status(503)
@@ -77,7 +77,7 @@ def resume(sources: Sources, *, comment: str, actor: str) -> bool | None:
 
 def is_held(sources: Sources) -> bool:
     """Return whether a hold stands."""
-    return Hold(sources.client(), by="").state() is not None
+    return Hold(sources.client(), actor="").state() is not None
 
 
 def _control(sources: Sources, actor: str) -> HoldControl:

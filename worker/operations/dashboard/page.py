@@ -82,9 +82,9 @@ class HtmlHandler(Handler):
             self.set_status(400)
             return Filters(error.given, Selection()), error
 
-    def say(self, title: str, words: str, *, do: str = "") -> None:
+    def say(self, title: str, text: str, *, do: str = "") -> None:
         """Answer with a problem, on a page."""
-        self.render("feedback_problem.html", title=title, words=words, do=do)
+        self.render("feedback_problem.html", title=title, text=text, do=do)
 
     def see(self, name: str, *arguments: object, query: str = "") -> None:
         """Send the browser to a page, after a change: to load that again changes nothing."""

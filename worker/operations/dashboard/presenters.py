@@ -1,4 +1,4 @@
-"""What pages say in words: who did what, which rows were chosen, and what to do about a cause."""
+"""What pages say: who did what, which rows were chosen, and what to do about a cause."""
 
 from __future__ import annotations
 
@@ -31,16 +31,16 @@ _DEEDS: Final = {
 }
 
 _ADVICE: Final = {
-    Reason.REJECTED: "AquilaX does not take it as it is: mend the backend, replay what was right, discard the rest.",
+    Reason.REJECTED: "AquilaX does not take it as it is: fix the backend, replay what was right, discard the rest.",
     Reason.FORBIDDEN: "Give the key the permission for this org or group at AquilaX, then replay.",
-    Reason.EXHAUSTED: "AquilaX was away for longer than the attempts last: when it is back, replay, slowly if many.",
-    Reason.INVALID: "A client writes messages of its own: mend it. There is no event in this that could be replayed.",
+    Reason.EXHAUSTED: "AquilaX was unavailable for longer than the attempts last: once back, replay, slowly if many.",
+    Reason.INVALID: "A client writes messages of its own: fix it. There is no event in this that could be replayed.",
 }
 
 _ADVICE_BY_STATUS: Final = {
-    404: "AquilaX does not know this request id: it is of another instance, or too old. Mend the backend, replay what "
+    404: "AquilaX does not know this request id: it is of another instance, or too old. Fix the backend, replay what "
     "was right, discard the rest.",
-    400: "AquilaX finds the org, the group or the id wrong: mend the backend, replay what was right, discard the rest.",
+    400: "AquilaX finds the org, the group or the id wrong: fix the backend, replay what was right, discard the rest.",
 }
 
 _UNUSUAL: Final = {
@@ -50,7 +50,7 @@ _UNUSUAL: Final = {
     },
     "discard": {
         State.DISCARDED: "discarded already: they would get this reason",
-        State.REPLAYING: "replaying: what is on its way may be delivered all the same",
+        State.REPLAYING: "replaying: what is being sent may be delivered all the same",
     },
 }
 
@@ -91,23 +91,23 @@ def unusual(action: str, by_state: Iterable[tuple[str, int]], *, chosen: Iterabl
         chosen: The states that were asked for. Rows that are replaying are taken without that if they never got into
             the queue; see `worker.dead_letters.selection.replayable`.
     """
-    words = _UNUSUAL[action]
+    text = _UNUSUAL[action]
     if State.REPLAYING not in chosen:
-        words = words | {State.REPLAYING: "in an earlier replay that was cut short before they were sent"}
-    return [f"{rows:,} {words.get(State(state), state)}" for state, rows in by_state if state != State.DEAD]
+        text = text | {State.REPLAYING: "in an earlier replay that was cut short before they were sent"}
+    return [f"{rows:,} {text.get(State(state), state)}" for state, rows in by_state if state != State.DEAD]
 
 
 def fingerprints_named(*records: Mapping[str, Any]) -> set[str]:
-    """Return the causes that records of selections name, whose words are looked up then."""
+    """Return the causes that records of selections name, whose summaries are looked up then."""
     return {cause for record in records for cause in record.get("fingerprints", ())}
 
 
 def chosen(record: Mapping[str, Any], lines: Mapping[str, str]) -> str:
-    """Return a selection in words: ``dead, of forbidden 403: …, died before 2026-11-26 05:22:27 UTC``.
+    """Return a selection as text: ``dead, of forbidden 403: …, died before 2026-11-26 05:22:27 UTC``.
 
     Args:
         record: What `Selection.to_record` returned, at any time; what is not known here is named as it is.
-        lines: Causes in words, by their fingerprints.
+        lines: Causes as text, by their fingerprints.
     """
     left = dict(record)
     states, statuses = left.pop("states", ()), left.pop("http_statuses", ())
@@ -131,27 +131,27 @@ def chosen(record: Mapping[str, Any], lines: Mapping[str, str]) -> str:
 
 
 def details(action: Action, lines: Mapping[str, str]) -> list[str]:
-    """Return what else the audit has of an action, in words; the arguments are as of `chosen`."""
+    """Return what else the audit has of an action, as text; the arguments are those of `chosen`."""
     left = dict(action.details)
-    words = []
+    text = []
     if isinstance(rows := left.pop("rows", None), int):
-        words.append(f"{rows:,} row{'' if rows == 1 else 's'}")
+        text.append(f"{rows:,} row{'' if rows == 1 else 's'}")
     if "rate" in left:
-        words.append(rate(left.pop("rate")))
+        text.append(rate(left.pop("rate")))
     if canary := left.pop("canary", 0):
-        words.append(f"a canary of {canary:,}")
+        text.append(f"a canary of {canary:,}")
     if isinstance(selection := left.pop("selection", None), dict):
-        words.append(chosen(selection, lines))
+        text.append(chosen(selection, lines))
     if isinstance(held := left.pop("held", None), dict):
         since = _read(held.get("since"))
         long = "" if since is None else f" for {span(action.at - since)}"
-        words.append(f"was held{long}: {held.get('reason') or held.get('kind', '')}")
-    return words + [f"{name}: {value}" for name, value in left.items()]
+        text.append(f"was held{long}: {held.get('comment') or held.get('kind', '')}")
+    return text + [f"{name}: {value}" for name, value in left.items()]
 
 
 def _either(head: str, values: Iterable[object]) -> str:
-    words = " or ".join(map(str, values))
-    return f"{head}{words}" if words else ""
+    text = " or ".join(map(str, values))
+    return f"{head}{text}" if text else ""
 
 
 def _time(head: str, text: str) -> str:

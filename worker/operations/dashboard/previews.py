@@ -65,7 +65,7 @@ class Choice:
         rows: How many rows would be taken.
         invalid: How many more fit, but hold no event that could be replayed.
         elsewhere: How many more fit, and are in a replay already.
-        by_cause: How many of each cause: in words, and the number.
+        by_cause: How many of each cause: its summary, and the number.
         by_org: How many of each org.
         by_state: How many of each state.
         duration: How long it takes at the rate; None if there is none.
@@ -87,7 +87,7 @@ class Choice:
             "rows": self.rows,
             "invalid": self.invalid,
             "elsewhere": self.elsewhere,
-            "by_cause": [{"fingerprint": words, "rows": rows} for words, rows in self.by_cause],
+            "by_cause": [{"fingerprint": text, "rows": rows} for text, rows in self.by_cause],
             "by_org": [{"org": org, "rows": rows} for org, rows in self.by_org],
             "by_state": [{"state": state, "rows": rows} for state, rows in self.by_state],
             "duration_seconds": None if self.duration is None else self.duration.total_seconds(),
@@ -117,8 +117,8 @@ def choose_replay(sources: Sources, filters: Filters, *, rate: float | None) -> 
         rows=seen.rows,
         invalid=seen.invalid,
         elsewhere=seen.elsewhere,
-        by_cause=tuple((count.words, count.rows) for count in seen.by_cause),
-        by_org=tuple((count.words, count.rows) for count in seen.by_org),
+        by_cause=tuple((count.summary, count.rows) for count in seen.by_cause),
+        by_org=tuple((count.summary, count.rows) for count in seen.by_org),
         by_state=tuple((count.name, count.rows) for count in seen.by_state),
         duration=seen.duration,
         problems=tuple(passed_over(engine, filters.selection)),
@@ -168,7 +168,7 @@ def choose_discard(sources: Sources, filters: Filters) -> Choice:
 def begin_discard(
     sources: Sources, discards: Discards, filters: Filters, *, expected: int | None, actor: str, comment: str
 ) -> Discard:
-    """Begin to discard exactly as many rows as were seen in the preview; as of `begin_replay`.
+    """Begin to discard exactly as many rows as were seen in the preview; see `begin_replay`.
 
     Raises:
         RequestRefused: There are others by now, or none.

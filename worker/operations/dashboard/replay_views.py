@@ -48,7 +48,7 @@ class _Progress:
     plan: Plan
     rows: list[PlanRow]
     lines: Mapping[str, str]
-    """The causes that it names in words, by their fingerprints, as far as they can be told."""
+    """The causes that it names, as text, by their fingerprints, as far as they can be told."""
     left_dead: int
     """How many rows were not sent, and are dead; 0 as long as it goes on."""
     rest: int
@@ -59,7 +59,7 @@ class _Progress:
     """Whether any worker advances plans; None if Redis can't say."""
 
     def cause_of(self, row: PlanRow) -> str:
-        """Return what a row had died of when it was chosen, in words."""
+        """Return what a row had died of when it was chosen, as text."""
         if row.fingerprint == row.fingerprint_now and row.summary:
             return row.summary
         last = f"; last died of {row.summary}" if row.summary else ""
@@ -74,18 +74,16 @@ class ReplayPage(HtmlHandler):
     async def get(self, number: str) -> None:
         """Show it."""
         after = read_before(self.get_query_argument("after", ""))
-        words = self.get_query_argument("rows", "")
-        if words and words not in set(replays.RowState):
-            raise RequestRefused(400, f"rows is {words[:40]!r}: expected one of {', '.join(replays.RowState)}")
-        seen = await self.look(
-            progress_of, self.sources, int(number), after=-1 if after is None else after, state=words
-        )
+        text = self.get_query_argument("rows", "")
+        if text and text not in set(replays.RowState):
+            raise RequestRefused(400, f"rows is {text[:40]!r}: expected one of {', '.join(replays.RowState)}")
+        seen = await self.look(progress_of, self.sources, int(number), after=-1 if after is None else after, state=text)
         self.render(
             "feedback_replay.html",
             seen=seen,
             plan=seen.plan,
             full=len(seen.rows) == _PAGE,
-            wanted=words,
+            wanted=text,
             after=after,
             chosen=chosen(seen.plan.selection, seen.lines),
             rate=rate,
@@ -134,7 +132,7 @@ def actions_of(sources: Sources, *, before: int | None, limit: int) -> list[Acti
 
 
 def audit_of(sources: Sources, *, before: int | None, limit: int) -> tuple[list[Action], dict[str, str]]:
-    """Return what operators did, and the causes in words that are named there."""
+    """Return what operators did, and the causes that are named there, as text."""
     done = actions_of(sources, before=before, limit=limit)
     selections = [selection for action in done if isinstance(selection := action.details.get("selection"), dict)]
     return done, summaries_by_fingerprint(sources.engine(), fingerprints_named(*selections))

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from worker.settings import Settings
 
-__all__ = ["Away", "Sources"]
+__all__ = ["SourceUnavailable", "Sources"]
 
 T = TypeVar("T")
 
@@ -38,7 +38,7 @@ _STATEMENT_SECONDS: Final = 8
 """PostgreSQL ends a statement that takes longer, so that its thread is free for the next page."""
 
 
-class Away(Exception):
+class SourceUnavailable(Exception):
     """What a page needs can't be reached.
 
     Attributes:
@@ -76,14 +76,14 @@ class Sources:
         """Carry something out on a thread, and return what it returns.
 
         Raises:
-            Away: Redis or the database is away, or did not answer in time.
+            SourceUnavailable: Redis or the database is unavailable, or did not answer in time.
         """
         loop = asyncio.get_running_loop()
         try:
             return await asyncio.wait_for(loop.run_in_executor(self._threads, self._explained, what), self._patience)
         except TimeoutError:
             problem = f"no answer within {self._patience:g} seconds"
-            raise Away("The database, or Redis,", problem, do="See whether they are up, and try again.") from None
+            raise SourceUnavailable("The database, or Redis,", problem, do="Check them, and try again.") from None
 
     def start(self, work: Callable[[], None]) -> None:
         """Run something on a thread, without waiting for it."""
@@ -95,19 +95,20 @@ class Sources:
 
     @contextmanager
     def explained(self) -> Iterator[None]:
-        """Turn what Redis and the database raise when they are away into `Away`."""
+        """Turn what Redis and the database raise when they are unavailable into `SourceUnavailable`."""
         try:
             yield
         except DeadLetterError as error:
-            raise Away("The database", self.database_problem(error), do=_database_fix(error)) from error
+            raise SourceUnavailable("The database", self.database_problem(error), do=_database_fix(error)) from error
         except redis.RedisError as error:
-            raise Away("Redis", self.redis_problem(error), do="Start it, or correct FEEDBACK_BROKER_URL.") from error
+            fix = "Start it, or correct FEEDBACK_BROKER_URL."
+            raise SourceUnavailable("Redis", self.redis_problem(error), do=fix) from error
 
     def engine(self) -> Engine:
         """Return the database, whose table is the one that this release knows; call it on a thread.
 
         Raises:
-            DeadLetterError: It is away, or its table is another one.
+            DeadLetterError: It is unavailable, or its table is another one.
         """
         with self._one_at_a_time:
             if self._store is None:

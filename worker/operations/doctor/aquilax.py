@@ -96,8 +96,8 @@ def _through_proxy(base_url: str, proxy: str) -> Finding:
     try:
         answer = requests.get(base_url, timeout=_CONNECTED_WITHIN, allow_redirects=False, stream=True)
     except requests.RequestException as error:
-        words = f"it can't be reached through the proxy {shown}: {type(error).__name__}"
-        return red("aquilax", words, fix=f"correct HTTPS_PROXY or NO_PROXY, or the proxy itself{_HELD}")
+        summary = f"it can't be reached through the proxy {shown}: {type(error).__name__}"
+        return red("aquilax", summary, fix=f"correct HTTPS_PROXY or NO_PROXY, or the proxy itself{_HELD}")
     answer.close()
     return green("aquilax", f"it is reached through the proxy {shown}, and its certificate is trusted")
 
@@ -116,10 +116,10 @@ def _certificate(connection: socket.socket, host: str, base_url: str) -> Finding
         return red(check, f"no TLS with {host}: {error.strerror or 'no answer in time'}", fix=f"{_MEND_WAY}{_HELD}")
     ends = datetime.fromtimestamp(ssl.cert_time_to_seconds(str(certificate["notAfter"])), UTC)
     left = ends - datetime.now(UTC)
-    words = f"it is trusted, and valid for another {span(left)}, until {ends:%Y-%m-%d}"
+    summary = f"it is trusted, and valid for another {span(left)}, until {ends:%Y-%m-%d}"
     if left < _EXPIRES_SOON:
-        return yellow(check, words, fix="ask AquilaX to renew it: from then on everything waits")
-    return green(check, words)
+        return yellow(check, summary, fix="ask AquilaX to renew it: from then on everything waits")
+    return green(check, summary)
 
 
 def _trusting(base_url: str) -> ssl.SSLContext:
@@ -143,11 +143,11 @@ def _judge_key(answer: Response) -> Finding:
     match answer.status:
         case HTTPStatus.UNAUTHORIZED:
             fix = f"set AQUILAX_API_KEY to a valid key, and restart the workers{_HELD}"
-            return red(check, f"it is refused: {answer.words}", fix=fix)
+            return red(check, f"it is refused: {answer.summary}", fix=fix)
         case status if status in _REFUSED_FOR_ITS_FIELDS:
-            return green(check, f"it is taken (asked for what can't be: {answer.words})")
+            return green(check, f"it is taken (asked for what can't be: {answer.summary})")
         case status if status is not None and status in range(300, 400):
-            return red(check, f"AquilaX redirects: {answer.words}", fix=f"correct AQUILAX_BASE_URL{_HELD}")
+            return red(check, f"AquilaX redirects: {answer.summary}", fix=f"correct AQUILAX_BASE_URL{_HELD}")
         case _:
             fix = "try again later; `aquilax-feedback status` says whether everything is held"
-            return yellow(check, f"it can't be told: {answer.words}", fix=fix)
+            return yellow(check, f"it can't be told: {answer.summary}", fix=fix)

@@ -35,7 +35,7 @@ _CHECK: Final = "books"
 def look_at_books(settings: Settings) -> Iterator[Finding]:
     """Compare what was accepted with where it is, and with the dead-letter table, as `aquilax-feedback reconcile` does.
 
-    Of a Redis or a database that is away nothing is said here.
+    Of a Redis or a database that is unavailable nothing is said here.
     """
     client = broker_client(settings, patience=_REDIS_PATIENCE, retries=0)
     with ExitStack() as stack, closing(client):
@@ -57,8 +57,8 @@ def look_at_books(settings: Settings) -> Iterator[Finding]:
 def _balance(report: Report) -> Finding:
     wrong = list(_wrong(report))
     if wrong or (report.is_wrong and not report.strays.lists):  # stray feedback has a check of its own
-        words = "; ".join(wrong) or "they are not in order"
-        return red(_CHECK, words, fix="`aquilax-feedback reconcile` says what exactly, and with --repair mends it")
+        summary = "; ".join(wrong) or "they are not in order"
+        return red(_CHECK, summary, fix="`aquilax-feedback reconcile` says what exactly, and with --repair fixes it")
     if report.balances is None:
         return green(_CHECK, f"{report.balance.equation()}; foreign messages come and go, so it is not exact")
     return green(_CHECK, f"{report.balance.equation()}: nothing is missing")

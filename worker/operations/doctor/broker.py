@@ -16,7 +16,7 @@ from worker.policy.durations import span
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-__all__ = ["Server", "ask_server", "away", "look_at_broker"]
+__all__ = ["Server", "ask_server", "broker_unavailable", "look_at_broker"]
 
 _OLDEST: Final = (6, 2)
 _MEMORY_SOON: Final = 0.75
@@ -25,7 +25,7 @@ _MEMORY_NOW: Final = 0.9
 
 _CLOCK_SOON: Final = timedelta(seconds=10)
 _CLOCK_NOW: Final = timedelta(minutes=5)
-"""From five minutes on a backend's word counts as said when it was enqueued, as `docs/guarantees.md` has it."""
+"""From five minutes on a backend's vote counts as cast when it was enqueued, as `docs/guarantees.md` has it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,7 +45,7 @@ def ask_server(client: redis.Redis, *, now: Callable[[], datetime] = lambda: dat
     """Ask Redis for what the checks need.
 
     Raises:
-        redis.RedisError: It is away, or refuses.
+        redis.RedisError: It is unavailable, or refuses.
     """
     asked_at = now()
     seconds, microseconds = client.time()
@@ -61,15 +61,15 @@ def ask_server(client: redis.Redis, *, now: Callable[[], datetime] = lambda: dat
 def look_at_broker(server: Server) -> Iterator[Finding]:
     """Check what Redis says of itself."""
     if not server.info:
-        words = "it answers, and does not tell whether it keeps what it is given: the login lacks the right to INFO"
-        yield yellow("broker", words, fix="give the broker's login the right +info (ACL SETUSER)")
+        summary = "it answers, and does not tell whether it keeps what it is given: the login lacks the right to INFO"
+        yield yellow("broker", summary, fix="give the broker's login the right +info (ACL SETUSER)")
         yield _clock(server)
         return
     for check in (_version, _persistence, _writing, _eviction, _memory, _replicas, _clock):
         yield check(server)
 
 
-def away(error: redis.RedisError, shown: str) -> Finding:
+def broker_unavailable(error: redis.RedisError, shown: str) -> Finding:
     """Say why Redis can't be asked.
 
     Args:
@@ -89,12 +89,12 @@ def away(error: redis.RedisError, shown: str) -> Finding:
                 fix="start Redis, or correct FEEDBACK_BROKER_URL; backends get BrokerUnavailable meanwhile",
             )
         case WrongKeyType():
-            words, _, fix = str(error).rpartition(": ")
-            return red(check, words, fix=fix)
+            summary, _, fix = str(error).rpartition(": ")
+            return red(check, summary, fix=fix)
         case _:
             fix = advice(str(error)) or "look up that refusal in the documentation of Redis"
-            words = str(error).removesuffix(f"; {fix}")
-            return red(check, f"{where}: Redis refuses: {words}", fix=fix)
+            summary = str(error).removesuffix(f"; {fix}")
+            return red(check, f"{where}: Redis refuses: {summary}", fix=fix)
 
 
 def _version(server: Server) -> Finding:
@@ -150,13 +150,13 @@ def _memory(server: Server) -> Finding:
     whole = limit or int(server.info.get("total_system_memory", 0))
     of = "maxmemory" if limit else "its machine's memory, with no maxmemory"
     share = used / whole if whole else 0.0
-    words = f"{_mebibytes(used)} in use, {share:.0%} of {of}"
+    summary = f"{_mebibytes(used)} in use, {share:.0%} of {of}"
     fix = "find out why the queue is not emptied (`aquilax-feedback status`), or give it more: CONFIG SET maxmemory"
     if share >= _MEMORY_NOW:
-        return red("broker memory", f"{words}: soon it refuses events", fix=fix)
+        return red("broker memory", f"{summary}: soon it refuses events", fix=fix)
     if share >= _MEMORY_SOON:
-        return yellow("broker memory", words, fix=fix)
-    return green("broker memory", words)
+        return yellow("broker memory", summary, fix=fix)
+    return green("broker memory", summary)
 
 
 def _mebibytes(size: int) -> str:
@@ -186,10 +186,10 @@ def _replicas(server: Server) -> Finding:
 
 def _clock(server: Server) -> Finding:
     off = abs(server.ahead)
-    words = f"{span(off)} {'ahead of' if server.ahead > timedelta() else 'behind'} this machine's"
+    summary = f"{span(off)} {'ahead of' if server.ahead > timedelta() else 'behind'} this machine's"
     fix = "set the clocks of this machine and of Redis' by NTP"
     if off >= _CLOCK_NOW:
-        return red("broker clock", f"{words}: if backends' are off too, the wrong word may win", fix=fix)
+        return red("broker clock", f"{summary}: if backends' are off too, the wrong vote may win", fix=fix)
     if off >= _CLOCK_SOON:
-        return yellow("broker clock", words, fix=fix)
-    return green("broker clock", words)
+        return yellow("broker clock", summary, fix=fix)
+    return green("broker clock", summary)

@@ -24,7 +24,7 @@ _REDIS_PATIENCE = 2.0
 
 
 def look_at_redis_data(settings: Settings) -> Iterator[Finding]:
-    """Check that Redis has the data that it had, and the hold by hand; nothing is said if either is away."""
+    """Check that Redis has the data that it had, and the hold by hand; nothing is said if either is unavailable."""
     try:
         with (
             closing(broker_client(settings, patience=_REDIS_PATIENCE)) as client,
@@ -38,7 +38,7 @@ def look_at_redis_data(settings: Settings) -> Iterator[Finding]:
             "restore Redis' data if there is a later copy; else enqueue again what your backends still know, and take "
             "Redis as it is: `aquilax-feedback reconcile --repair`"
         )
-        yield red("broker data", found.words(), fix=fix)
+        yield red("broker data", found.summary(), fix=fix)
     elif found.kind is Kind.MOVING:
         fix = "wait until `aquilax-feedback move` has ended; if it was cut short, run it again"
         yield yellow("broker data", "it is being moved to another Redis, or that was cut short", fix=fix)

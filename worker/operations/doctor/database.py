@@ -45,8 +45,8 @@ def look_at_database(url: str, *, rehearse: bool = True) -> Iterator[Finding]:
         try:
             check_schema(store.engine)
         except SchemaError as error:
-            words, _, fix = str(error).partition(": ")
-            yield red("database schema", f"{words} (FEEDBACK_DATABASE_URL is {shown(url)})", fix=fix)
+            summary, _, fix = str(error).partition(": ")
+            yield red("database schema", f"{summary} (FEEDBACK_DATABASE_URL is {shown(url)})", fix=fix)
             return
         except DeadLetterStoreUnavailable as error:
             yield _away(url, error)
@@ -91,7 +91,7 @@ def _died_lately(store: DeadLetterStore, since: datetime) -> Finding:
         lately = count(store.engine, and_(DeadLetter.state == State.DEAD, DeadLetter.failed_at >= since))
     except DeadLetterStoreUnavailable as error:
         return red(check, f"they can't be counted: {error}", fix="look at the database")
-    words = f"{lately:,} died in the last hour and wait for you"
+    summary = f"{lately:,} died in the last hour and wait for you"
     if lately < _MANY:
-        return green(check, words)
-    return yellow(check, words, fix="`aquilax-feedback dead-letters list --group-by fingerprint` says of what")
+        return green(check, summary)
+    return yellow(check, summary, fix="`aquilax-feedback dead-letters list --group-by fingerprint` says of what")

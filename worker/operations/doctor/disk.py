@@ -38,14 +38,14 @@ def _space(folder: Path) -> Finding:
     try:
         free = shutil.disk_usage(folder).free
     except OSError as error:
-        return red(check, f"{folder} can't be looked at: {error.strerror}", fix="make the folder, or mend its rights")
-    words = f"{free / _MEBIBYTE:,.0f} MiB are free for the dead letters in {folder}"
+        return red(check, f"{folder} can't be looked at: {error.strerror}", fix="make the folder, or fix its rights")
+    summary = f"{free / _MEBIBYTE:,.0f} MiB are free for the dead letters in {folder}"
     fix = "make room; `aquilax-feedback dead-letters prune` takes finished ones away"
     if free < _NOW:
-        return red(check, words, fix=fix)
+        return red(check, summary, fix=fix)
     if free < _SOON:
-        return yellow(check, words, fix=fix)
-    return green(check, words)
+        return yellow(check, summary, fix=fix)
+    return green(check, summary)
 
 
 def _heartbeat(file: Path) -> Finding:

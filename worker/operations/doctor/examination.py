@@ -17,7 +17,7 @@ from worker.observability.redaction import redaction_of
 from worker.operations.connections import broker_client, database_url, shown_broker
 from worker.operations.doctor.aquilax import look_at_aquilax, look_at_key
 from worker.operations.doctor.balance import look_at_books
-from worker.operations.doctor.broker import ask_server, away, look_at_broker
+from worker.operations.doctor.broker import ask_server, broker_unavailable, look_at_broker
 from worker.operations.doctor.configuration import look_at_settings, read_settings
 from worker.operations.doctor.continuity import look_at_redis_data
 from worker.operations.doctor.database import look_at_database
@@ -94,7 +94,7 @@ class _Look:
         """What was found so far; and that it was not all, if it was not."""
         found, done = list(self.found), self.done
         if not done:
-            fix = "find out what hangs there: a frozen server, a firewall that drops, a name service that is away"
+            fix = "find out what hangs there: a frozen server, a firewall that drops, an unavailable name service"
             found.append(red(self.part, "it gave no answer in time", fix=fix))
         return found
 
@@ -191,12 +191,12 @@ def _look_through_redis(settings: Settings, app: Celery, *, alike: Settings | No
             yield from look_at_workers(fleet, seen, alike)
             yield from look_at_progress(fleet, settings)
         except OperationalError as error:  # as which Kombu raises what Redis refuses while the workers are asked
-            yield away(redis.ResponseError(str(error)), shown_broker(settings))
+            yield broker_unavailable(redis.ResponseError(str(error)), shown_broker(settings))
         except redis.RedisError as error:
-            yield away(error, shown_broker(settings))
+            yield broker_unavailable(error, shown_broker(settings))
 
 
 def _without_secrets(redacted: Redaction, finding: Finding) -> Finding:
-    """Take out of a finding what must not be shown, in whatever words it is."""
-    words, fix = (visible(" ".join(redacted(clean(text)).split())) for text in (finding.words, finding.fix))
-    return Finding(check=finding.check, level=finding.level, words=words, fix=fix)
+    """Take out of a finding what must not be shown, however it is written."""
+    summary, fix = (visible(" ".join(redacted(clean(text)).split())) for text in (finding.summary, finding.fix))
+    return Finding(check=finding.check, level=finding.level, summary=summary, fix=fix)

@@ -24,28 +24,28 @@ class Finding:
     """What one check found.
 
     Attributes:
-        check: What was looked at, in a word or two; programs tell findings apart by it.
+        check: What was looked at, in short; programs tell findings apart by it.
         level: How bad it is.
-        words: What was seen.
+        summary: What was seen.
         fix: What to do; '' if there is nothing to do.
     """
 
     check: str
     level: Level
-    words: str
+    summary: str
     fix: str = ""
 
 
-def green(check: str, words: str) -> Finding:
+def green(check: str, summary: str) -> Finding:
     """Return a finding that something is as it should be."""
-    return Finding(check=check, level=Level.GREEN, words=words)
+    return Finding(check=check, level=Level.GREEN, summary=summary)
 
 
-def yellow(check: str, words: str, *, fix: str) -> Finding:
+def yellow(check: str, summary: str, *, fix: str) -> Finding:
     """Return a finding that needs attention soon."""
-    return Finding(check=check, level=Level.YELLOW, words=words, fix=fix)
+    return Finding(check=check, level=Level.YELLOW, summary=summary, fix=fix)
 
 
-def red(check: str, words: str, *, fix: str) -> Finding:
+def red(check: str, summary: str, *, fix: str) -> Finding:
     """Return a finding that keeps feedback from being delivered, or may lose it."""
-    return Finding(check=check, level=Level.RED, words=words, fix=fix)
+    return Finding(check=check, level=Level.RED, summary=summary, fix=fix)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from worker.operations.doctor.finding import Finding, green, red
 from worker.policy.durations import span
-from worker.runtime.inspect_stats import ABOUT, IN_HAND
+from worker.runtime.inspect_stats import ABOUT, IN_FLIGHT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -34,9 +34,9 @@ def look_at_progress(fleet: Fleet, settings: Settings) -> Iterator[Finding]:
     longest = settings.feedback_request_timeout * _REQUESTS + _MARGIN
     stuck = {name: held for name, stats in fleet.stats.items() if (held := _in_hand(stats)) and held[1] > longest}
     for name, (messages, since) in sorted(stuck.items()):
-        words = f"{name} holds {messages:,} messages, and none has ended for {span(since)}"
+        summary = f"{name} holds {messages:,} messages, and none has ended for {span(since)}"
         fix = "restart it: what it holds goes back to the queue; before, look in its log for `a fault of ours`"
-        yield red(_CHECK, words, fix=fix)
+        yield red(_CHECK, summary, fix=fix)
     if not stuck and fleet.stats:
         yield green(_CHECK, "what the workers hold comes to its end")
 
@@ -44,7 +44,7 @@ def look_at_progress(fleet: Fleet, settings: Settings) -> Iterator[Finding]:
 def _in_hand(stats: Mapping[str, Any]) -> tuple[int, timedelta] | None:
     """How many messages a worker holds, and for how long none has ended; None if it holds none, or does not tell."""
     told = stats.get(ABOUT)
-    held = told.get(IN_HAND) if isinstance(told, dict) else None
+    held = told.get(IN_FLIGHT) if isinstance(told, dict) else None
     if not isinstance(held, dict) or not held.get("messages"):
         return None
     return int(held["messages"]), timedelta(seconds=float(held.get("without_end", 0)))

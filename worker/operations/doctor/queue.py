@@ -43,15 +43,15 @@ def _hold(now: Snapshot) -> Finding:
     if hold is None:
         return green(check, "nothing is held")
     since = f" since {span(now.at - hold.since)}" if hold.since else ""
-    by = f" ({'said' if hold.by_hand else 'found'} by {hold.by})" if hold.by else ""
-    words = f"nothing is sent to AquilaX{since}: {hold.reason}{by}"
+    by = f" ({'said' if hold.by_hand else 'found'} by {hold.actor})" if hold.actor else ""
+    summary = f"nothing is sent to AquilaX{since}: {hold.comment}{by}"
     fix = fix_of(hold.kind)
     if hold.beneath is not None:
-        words += f"; beneath it {hold.beneath.reason}"
+        summary += f"; beneath it {hold.beneath.comment}"
         fix = f"{fix_of(hold.beneath.kind)}; {fix}"
     automatic = hold.automatic
     locked_out = automatic is not None and automatic.kind is HoldKind.LOCKED_OUT
-    return (red if locked_out else yellow)(check, words, fix=fix)
+    return (red if locked_out else yellow)(check, summary, fix=fix)
 
 
 def _age(now: Snapshot, horizon: timedelta) -> Finding:
@@ -59,22 +59,22 @@ def _age(now: Snapshot, horizon: timedelta) -> Finding:
     if now.oldest is None:
         return green(check, "nothing waits")
     age = now.at - now.oldest
-    words = f"enqueued {span(age)} ago"
+    summary = f"enqueued {span(age)} ago"
     if now.hold is not None or age < min(_OLD, horizon / 2):
-        return green(check, words)
+        return green(check, summary)
     fix = "look in the workers' log, or in Flower, for why it is retried: `retry in …`, `snoozed, …`"
     if age < horizon / 2:
-        return yellow(check, words, fix=fix)
-    return red(check, f"{words}; after {span(horizon)} it is buried as exhausted", fix=fix)
+        return yellow(check, summary, fix=fix)
+    return red(check, f"{summary}; after {span(horizon)} it is a dead letter, as exhausted", fix=fix)
 
 
 def _backlog(before: Snapshot, now: Snapshot) -> Finding:
     check, waiting = "backlog", now.queued + now.in_flight
     rates = Rates.between(before, now)
-    words = f"{now.queued:,} queued, {now.in_flight:,} in flight, {now.scheduled:,} scheduled"
+    summary = f"{now.queued:,} queued, {now.in_flight:,} in flight, {now.scheduled:,} scheduled"
     if rates is None or now.hold is not None:
-        return green(check, words)
-    words += f"; {rates.accepted:,.0f}/s come, {rates.ended:,.0f}/s end"
+        return green(check, summary)
+    summary += f"; {rates.accepted:,.0f}/s come, {rates.ended:,.0f}/s end"
     if waiting > _BACKLOG and now.queued > before.queued and rates.accepted > rates.ended:
-        return yellow(check, f"{words}: it grows", fix="start more workers, or raise FEEDBACK_CONCURRENCY")
-    return green(check, words)
+        return yellow(check, f"{summary}: it grows", fix="start more workers, or raise FEEDBACK_CONCURRENCY")
+    return green(check, summary)

@@ -29,7 +29,7 @@ _CHECK: Final = "replays"
 
 
 def look_at_replays(settings: Settings) -> Iterator[Finding]:
-    """Check the replays. Of a database that is away nothing is said here."""
+    """Check the replays. Of a database that is unavailable nothing is said here."""
     try:
         with checked_database(settings) as engine:
             found = [_waits(engine, plan) for plan in plans(engine, limit=_LOOKED_AT)]
@@ -42,11 +42,11 @@ def look_at_replays(settings: Settings) -> Iterator[Finding]:
 def _waits(engine: Engine, plan: Plan) -> Finding | None:
     if plan.state is ReplayState.PAUSED:
         since = "" if plan.moved_at is None else f" since {span(datetime.now(UTC) - plan.moved_at)}"
-        words = f"replay {plan.id} by {plan.actor} is paused{since}; {plan.progress.waiting:,} rows wait"
+        summary = f"replay {plan.id} by {plan.actor} is paused{since}; {plan.progress.waiting:,} rows wait"
         fix = f"`aquilax-feedback replays resume {plan.id}`, or `aquilax-feedback replays cancel {plan.id}`"
-        return yellow(_CHECK, words, fix=fix)
+        return yellow(_CHECK, summary, fix=fix)
     if plan.state is ReplayState.STOPPED and (left := count_left_dead(engine, plan.id)):
-        words = f"replay {plan.id} was stopped ({plan.stopped_because}), and {left:,} of its rows are still dead"
-        fix = f"`aquilax-feedback replays show {plan.id}` says why; mend that, then replay the rest, or discard it"
-        return yellow(_CHECK, words, fix=fix)
+        summary = f"replay {plan.id} was stopped ({plan.stopped_because}), and {left:,} of its rows are still dead"
+        fix = f"`aquilax-feedback replays show {plan.id}` says why; fix that, then replay the rest, or discard it"
+        return yellow(_CHECK, summary, fix=fix)
     return None

@@ -29,7 +29,7 @@ def look_at_workers(fleet: Fleet, now: Snapshot, settings: Settings | None) -> I
 
     Args:
         fleet: What they answered.
-        now: Who has messages in hand, by what stands in Redis.
+        now: Who has messages in flight, by what stands in Redis.
         settings: Those of this program, with which theirs are compared; None if these are no worker's: then theirs are
             compared with each other.
     """
@@ -58,9 +58,9 @@ def _none(now: Snapshot) -> Finding:
 def _consuming(fleet: Fleet) -> Finding:
     consuming = sorted(name for name, queues in fleet.queues.items() if QUEUE in queues)
     idle = sorted(set(fleet.stats) - set(consuming))
-    words = f"{len(fleet.stats)} answer: {', '.join(sorted(fleet.stats))}"
+    summary = f"{len(fleet.stats)} answer: {', '.join(sorted(fleet.stats))}"
     if not idle:
-        return green("workers", f"{words}; they consume {QUEUE}")
+        return green("workers", f"{summary}; they consume {QUEUE}")
     fix = f"`{_add_consumer(QUEUE, idle)}`, or restart them without other queues in -Q"
     level = yellow if consuming else red
     return level("workers", f"{', '.join(idle)} do not consume {QUEUE}", fix=fix)
@@ -83,15 +83,15 @@ def _add_consumer(queue: str, names: Collection[str]) -> str:
 def _same_name(fleet: Fleet) -> Iterator[Finding]:
     for name, number in sorted(fleet.same_name.items()):
         fix = "start all but one with another name: `-n second@%h`"
-        words = f"{number} are called {name}: what is said to one (`-d {name}`, Flower's buttons) reaches all of them"
-        yield yellow("workers' names", words, fix=fix)
+        summary = f"{number} are called {name}: what is said to one (`-d {name}`, Flower's buttons) reaches all of them"
+        yield yellow("workers' names", summary, fix=fix)
 
 
 def _short_of_files(fleet: Fleet) -> Iterator[Finding]:
     for name, stats in sorted(fleet.stats.items()):
         if (at_once := stats.get(ABOUT, {}).get(DELIVERIES_AT_ONCE)) is not None:
-            words = f"{name} may open so few files that it delivers {at_once} events at once, not FEEDBACK_CONCURRENCY"
-            yield yellow("workers' files", words, fix="raise its limit (ulimit -n, LimitNOFILE), and restart it")
+            summary = f"{name} may open too few files: it delivers {at_once} events at once, not FEEDBACK_CONCURRENCY"
+            yield yellow("workers' files", summary, fix="raise its limit (ulimit -n, LimitNOFILE), and restart it")
 
 
 def _taken_by_others(fleet: Fleet) -> Iterator[Finding]:
@@ -99,8 +99,8 @@ def _taken_by_others(fleet: Fleet) -> Iterator[Finding]:
     for name, queues in sorted(fleet.others.items()):
         for queue in sorted(queues.intersection(_OURS)):
             fix = f"`celery -A worker control cancel_consumer {queue} -d {name}`, and take {queue} out of its -Q"
-            words = f"{name} consumes {queue}, and is no worker of ours: it throws away what it takes"
-            yield red("foreign worker", words, fix=fix)
+            summary = f"{name} consumes {queue}, and is no worker of ours: it throws away what it takes"
+            yield red("foreign worker", summary, fix=fix)
 
 
 def _of_one_mind(fleet: Fleet, settings: Settings | None) -> Finding:
@@ -139,7 +139,7 @@ def _differences(
 
 def _holding(fleet: Fleet, holders: Collection[LeaseHolder]) -> Finding:
     """Which worker holds messages and does not answer hangs: its lease is renewed by a thread of its own."""
-    check = "messages in hand"
+    check = "messages in flight"
     held = sum(holder.holds for holder in holders)
     for holder in holders:
         if not holder.holds:

@@ -19,7 +19,7 @@ LOCAL = NOON + timedelta(hours=1)
 
 
 class Times:
-    """A Redis that tells the time, unless it is away; and the time that passes."""
+    """A Redis that tells the time, unless it is unavailable; and the time that passes."""
 
     def __init__(self) -> None:
         self.passed = 1000.0

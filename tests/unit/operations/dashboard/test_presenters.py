@@ -41,7 +41,7 @@ def test_what_the_audit_has_is_told_in_words() -> None:
     made = an_action(rows=1200, rate=40.0, canary=5, selection={"states": ["dead"]}, new="x")
     assert wording.details(made, {}) == ["1,200 rows", "40 a second", "a canary of 5", "dead", "new: x"]
     assert wording.details(an_action(rows=1, rate=None, canary=0), {}) == ["1 row", "as fast as it goes"]
-    held = {"kind": "operator", "reason": "maintenance", "since": "2026-03-01T11:59:52+00:00", "probe_at": None}
+    held = {"kind": "operator", "comment": "maintenance", "since": "2026-03-01T11:59:52+00:00", "probe_at": None}
     assert wording.details(an_action("resume", held=held), {}) == ["was held for 8.0 s: maintenance"]
     assert wording.details(an_action("resume", held={"kind": "breaker"}), {}) == ["was held: breaker"]
     assert [wording.deed(an_action(name)) for name in ("replay.create", "discard", "else")] == [
@@ -68,7 +68,7 @@ def test_what_is_not_dead_is_named_before_it_is_taken() -> None:
     """A discarded row was discarded by somebody."""
     states = [("dead", 5), ("discarded", 4)]
     assert wording.unusual("replay", states, chosen=State) == ["4 discarded: they would be sent after all"]
-    assert wording.unusual("discard", [("replaying", 1)], chosen=State)[0].startswith("1 replaying: what is on its way")
+    assert wording.unusual("discard", [("replaying", 1)], chosen=State)[0].startswith("1 replaying: what is being sent")
     (cut_short,) = wording.unusual("replay", [("replaying", 1)], chosen=[State.DEAD])
     assert cut_short == "1 in an earlier replay that was cut short before they were sent"
     assert wording.unusual("discard", [("dead", 1)], chosen=State) == []

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import redis
 
-from worker.operations.doctor.broker import Server, ask_server, away, look_at_broker
+from worker.operations.doctor.broker import Server, ask_server, broker_unavailable, look_at_broker
 
 if TYPE_CHECKING:
     from tests.support.processes import RedisServer
@@ -66,7 +66,7 @@ def test_what_is_wrong_is_named_alone(changes: dict[str, Any], check: str, level
 
 def test_a_valkey_says_what_it_is() -> None:
     """Its other version is that of the Redis which it is compatible with."""
-    assert _findings(redis_version="7.2.4", valkey_version="9.1.2")[0].words == "Valkey 9.1.2 answers"
+    assert _findings(redis_version="7.2.4", valkey_version="9.1.2")[0].summary == "Valkey 9.1.2 answers"
 
 
 def test_a_clock_that_is_wrong_is_seen(broker: RedisServer) -> None:
@@ -92,8 +92,8 @@ def test_a_clock_that_is_wrong_is_seen(broker: RedisServer) -> None:
 )
 def test_a_redis_that_can_not_be_asked_is_red(error: redis.RedisError, fix: str) -> None:
     """Each reason has a fix of its own."""
-    finding = away(error, "redis://:***@host:6379/0")
+    finding = broker_unavailable(error, "redis://:***@host:6379/0")
 
     assert (finding.check, finding.level) == ("broker", "red")
     assert fix in finding.fix
-    assert "redis://:***@host:6379/0" in finding.words
+    assert "redis://:***@host:6379/0" in finding.summary

@@ -82,5 +82,5 @@ def test_a_proxy_that_is_away_is_told_without_its_login(monkeypatch: pytest.Monk
     (finding,) = look_at_aquilax("https://aquilax.example")
 
     assert (finding.check, finding.level) == ("aquilax", "red")
-    assert "through the proxy 127.0.0.1:" in finding.words
-    assert "s3cret" not in finding.words + finding.fix
+    assert "through the proxy 127.0.0.1:" in finding.summary
+    assert "s3cret" not in finding.summary + finding.fix

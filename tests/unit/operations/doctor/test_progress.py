@@ -8,7 +8,7 @@ import pytest
 
 from worker.operations.doctor.fleet import Fleet
 from worker.operations.doctor.progress import look_at_progress
-from worker.runtime.inspect_stats import ABOUT, IN_HAND
+from worker.runtime.inspect_stats import ABOUT, IN_FLIGHT
 from worker.settings import load_settings
 
 SETTINGS = load_settings(_env_file=None)
@@ -17,9 +17,9 @@ LONG = 2 * SETTINGS.feedback_request_timeout.total_seconds() + 61
 
 def found(*held: Any) -> list[tuple[str, str]]:
     """What is found of workers that tell this of what they hold."""
-    stats = {f"w{number}": {ABOUT: {IN_HAND: one}} for number, one in enumerate(held)}
+    stats = {f"w{number}": {ABOUT: {IN_FLIGHT: one}} for number, one in enumerate(held)}
     return [
-        (finding.level.value, finding.words) for finding in look_at_progress(Fleet(stats=stats, queues={}), SETTINGS)
+        (finding.level.value, finding.summary) for finding in look_at_progress(Fleet(stats=stats, queues={}), SETTINGS)
     ]
 
 

@@ -25,7 +25,7 @@ def _wrong(now: Snapshot, before: Snapshot | None = None) -> dict[str, str]:
 
 def _held(kind: HoldKind) -> HoldState:
     since = NOW - timedelta(hours=2)
-    return HoldState(kind=kind, reason="401 Unauthorized", since=since, by="host:1", probes=1, probe_at=None)
+    return HoldState(kind=kind, comment="401 Unauthorized", since=since, actor="host:1", probes=1, probe_at=None)
 
 
 def test_an_empty_queue_is_well() -> None:
@@ -42,7 +42,7 @@ def test_an_empty_queue_is_well() -> None:
     ],
 )
 def test_an_event_that_waits_for_long_is_told(age: timedelta, wrong: dict[str, str]) -> None:
-    """At half of what it has, there is still time to mend whatever it is."""
+    """At half of what it has, there is still time to fix whatever it is."""
     assert _wrong(replace(EMPTY, scheduled=1, oldest=NOW - age)) == wrong
 
 

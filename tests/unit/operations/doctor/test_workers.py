@@ -44,7 +44,7 @@ def _found(fleet: Fleet, *holders: LeaseHolder, queued: int = 0) -> dict[str, Fi
 
 
 def _wrong(fleet: Fleet, *holders: LeaseHolder) -> dict[str, tuple[str, str]]:
-    return {check: (finding.level.value, finding.words) for check, finding in _found(fleet, *holders).items()}
+    return {check: (finding.level.value, finding.summary) for check, finding in _found(fleet, *holders).items()}
 
 
 def _holder(name: str, *, holds: int = 3, left: int = 15) -> LeaseHolder:
@@ -52,7 +52,7 @@ def _holder(name: str, *, holds: int = 3, left: int = 15) -> LeaseHolder:
 
 
 def test_workers_that_agree_are_well() -> None:
-    """They answer, they consume, and what is in hand is in theirs."""
+    """They answer, they consume, and what is in flight is in theirs."""
     assert _wrong(_fleet(a=_stats(), b=_stats(pid=8)), _holder("host:7:x"), _holder("host:8:x", holds=0)) == {}
 
 
@@ -65,7 +65,7 @@ def test_a_fleet_that_is_dead_is_red_with_what_it_left_behind() -> None:
     """Its leases have ended, so it is none; what waits is told, and what to do."""
     dead = _found(_fleet(), _holder("host:7:x.1:w1@host", left=-30), queued=5)["workers"]
 
-    assert (dead.level, dead.words) == ("red", "none is alive, and 1 not heard of any more: w1@host; 5 events wait")
+    assert (dead.level, dead.summary) == ("red", "none is alive, and 1 not heard of any more: w1@host; 5 events wait")
     assert dead.fix.startswith("start one (`celery -A worker worker`)")
 
 
@@ -73,7 +73,7 @@ def test_a_fleet_that_hangs_is_told_from_one_that_is_dead() -> None:
     """It has leases, which threads of their own renew, and answers nothing."""
     hangs = _found(_fleet(), _holder("host:7:x.1:w1@host"), _holder("host:7:x.2:w1@host"))["workers"]
 
-    assert (hangs.level, hangs.words) == ("red", "none answers, of 1 that have a lease: w1@host")
+    assert (hangs.level, hangs.summary) == ("red", "none answers, of 1 that have a lease: w1@host")
 
 
 def test_advice_names_our_workers() -> None:
@@ -89,7 +89,7 @@ def test_workers_that_bring_no_replay_forward_are_told() -> None:
 
     assert {check: finding.level.value for check, finding in found.items()} == {"replays' worker": "yellow"}
     replays = found["replays' worker"]
-    assert replays.words == "no worker consumes feedback-replays: replays stay planned"
+    assert replays.summary == "no worker consumes feedback-replays: replays stay planned"
     assert replays.fix.startswith("`celery -A worker control add_consumer feedback-replays -d a`")
 
 
@@ -100,7 +100,7 @@ def test_a_worker_that_is_short_of_files_is_told() -> None:
     found = _found(_fleet(a=short, b=_stats()))["workers' files"]
 
     assert found.level == "yellow"
-    assert found.words == "a may open so few files that it delivers 12 events at once, not FEEDBACK_CONCURRENCY"
+    assert found.summary == "a may open too few files: it delivers 12 events at once, not FEEDBACK_CONCURRENCY"
     assert "ulimit -n" in found.fix
 
 
@@ -179,7 +179,7 @@ def test_what_a_worker_tells_holds_no_secret() -> None:
 )
 def test_who_holds_messages_and_hangs_is_named(holder: LeaseHolder, words: str) -> None:
     """Its lease is renewed by a thread of its own, or is not."""
-    level, said = _wrong(_fleet(a=_stats()), holder)["messages in hand"]
+    level, said = _wrong(_fleet(a=_stats()), holder)["messages in flight"]
 
     assert level == "yellow"
     assert said.startswith(f"{holder.name} (elsewhere) holds 3")

@@ -15,7 +15,7 @@ from worker.operations.cli.dead_letters.confirmation import actor_option, confir
 from worker.operations.cli.dead_letters.filters import opened_for, row_id, selecting
 from worker.operations.cli.dead_letters.progress import counting
 from worker.operations.cli.output import say
-from worker.operations.cli.param_types import WORDS, WholeNumber
+from worker.operations.cli.param_types import COMMENT, WholeNumber
 
 if TYPE_CHECKING:
     from worker.dead_letters.selection import Selection
@@ -26,7 +26,7 @@ __all__ = ["discard"]
 @click.command()
 @click.argument("ids", metavar="[ID]...", type=row_id, nargs=-1)
 @selecting
-@click.option("--comment", required=True, type=WORDS, help="The reason; it is kept with each row.")
+@click.option("--comment", required=True, type=COMMENT, help="The reason; it is kept with each row.")
 @actor_option
 @click.option("--limit", type=WholeNumber(min=1), help="Rows at most; the oldest first.")
 @click.option("--dry-run", is_flag=True, help="Say what would be discarded, and change nothing.")

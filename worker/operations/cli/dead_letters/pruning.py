@@ -70,8 +70,8 @@ def _confirm(over: Pruned, before: datetime, *, yes: bool) -> None:
 def _tell(verb: str, rows: Pruned, before: datetime, *, as_json: bool) -> None:
     name = verb.replace(" ", "_")
     counts = {name: rows.dead_letters, f"{name}_replays": rows.replays}
-    words = f"{verb} {_counted(rows)} that were over before {utc(before)}"
-    say(json.dumps(counts) if as_json else words)
+    text = f"{verb} {_counted(rows)} that were over before {utc(before)}"
+    say(json.dumps(counts) if as_json else text)
 
 
 def _counted(rows: Pruned) -> str:

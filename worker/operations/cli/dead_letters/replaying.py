@@ -134,13 +134,13 @@ def _tell_preview(planned: Preview, *, as_json: bool) -> None:
         counts = {name: [_record(count) for count in every] for name, every in by.items()}
         say(json_text(found | {"seconds": seconds} | counts))
         return
-    print_causes((count.name, count.words, count) for count in planned.by_cause)
+    print_causes((count.name, count.summary, count) for count in planned.by_cause)
     takes = "" if planned.duration is None else f", which takes {span(planned.duration)}"
     say(f"would replay {planned.rows:,}{takes}{_left_out(planned)}")
 
 
 def _record(count: PreviewCount) -> dict[str, Any]:
-    return {"name": count.name, "words": count.words, "rows": count.rows}
+    return {"name": count.name, "summary": count.summary, "rows": count.rows}
 
 
 def _tell_nothing(planned: Preview, *, as_json: bool) -> None:
@@ -163,8 +163,8 @@ def _tell(followed: Followed, planned: Preview, aftermath: Aftermath | None, *, 
     if plan.stopped_because:
         say(f"stopped: {plan.stopped_because}", err=True)
     if aftermath is not None and not as_json:
-        for label, words in aftermath.lines():
-            say(f"{label}: {words}", err=True)
+        for label, text in aftermath.lines():
+            say(f"{label}: {text}", err=True)
     if followed.failure:
         say(f"not followed any more: {followed.failure}", err=True)
     if followed.alone:
@@ -178,12 +178,12 @@ def _tell(followed: Followed, planned: Preview, aftermath: Aftermath | None, *, 
 
 
 def _left_out(planned: Preview) -> str:
-    words = ""
+    text = ""
     if planned.invalid:
-        words += f"; {planned.invalid:,} invalid left out: they hold no event, only a message that can't be read as one"
+        text += f"; {planned.invalid:,} invalid left out: they hold no event, only a message that can't be read as one"
     if planned.elsewhere:
-        words += f"; {planned.elsewhere:,} left out: another replay that has not ended has them"
-    return words
+        text += f"; {planned.elsewhere:,} left out: another replay that has not ended has them"
+    return text
 
 
 def _status(followed: Followed, *, complete: bool) -> int:

@@ -36,7 +36,7 @@ class Followed:
         plan: The plan as it was last seen.
         interrupted: Whether it was asked to end.
         alone: Whether no worker runs that takes the steps which the plan waits for.
-        failure: What can't be reached, in words.
+        failure: What can't be reached, as text.
     """
 
     plan: Plan

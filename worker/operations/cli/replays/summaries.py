@@ -1,4 +1,4 @@
-"""How far a replay is, and what it left to do, in words."""
+"""How far a replay is, and what it left to do, as text."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["Aftermath", "outcome"]
 _OUTCOMES: Final = (
     ("delivered", "delivered"),
     ("dead", "dead again"),
-    ("discarded", "discarded: overtaken by a later word"),
+    ("discarded", "discarded: overtaken by a later vote"),
     ("refused", "refused: they make no event"),
     ("skipped", "skipped: there was nothing to send any more"),
     ("lost", "lost by Redis"),
@@ -28,8 +28,8 @@ _OUTCOMES: Final = (
 
 def outcome(plan: Plan) -> str:
     """Return what has become of a plan's rows: ``enqueued 3 of 3; 2 delivered, 1 dead again``."""
-    found = [(getattr(plan.progress, name), words) for name, words in _OUTCOMES]
-    parts = [f"{number:,} {words}" for number, words in found if number]
+    found = [(getattr(plan.progress, name), text) for name, text in _OUTCOMES]
+    parts = [f"{number:,} {text}" for number, text in found if number]
     if plan.progress.enqueued:
         parts.append(f"{plan.progress.enqueued:,} on the way")
     head = f"enqueued {plan.progress.gone:,} of {plan.total:,}"
@@ -61,11 +61,11 @@ class Aftermath:
         return cls(plan=plan, died_of=died_of(engine, plan.id) if plan.progress.dead else [], left_dead=left)
 
     def lines(self) -> list[tuple[str, str]]:
-        """Return it in words, each line with its label."""
-        lines = [("died again", f"{each.words} (cause {each.fingerprint})") for each in self.died_of]
+        """Return it as text, each line with its label."""
+        lines = [("died again", f"{each.line} (cause {each.fingerprint})") for each in self.died_of]
         if self.left_dead:
             command = f"`aquilax-feedback dead-letters replay --rest-of {self.plan.id}`"
-            lines.append(("not sent", f"{self.left_dead:,}, which are dead as before: once that is mended, {command}"))
+            lines.append(("not sent", f"{self.left_dead:,}, which are dead as before: once that is fixed, {command}"))
         return lines
 
     def to_record(self) -> dict[str, Any]:

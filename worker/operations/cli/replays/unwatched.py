@@ -28,6 +28,6 @@ def warn_if_unwatched(plans: Sequence[Plan]) -> None:
         with broker() as client:
             watched = workers_watch(client)
     except redis.RedisError:
-        return  # what Redis says is not known, and the table's word stands
+        return  # what Redis says is not known, and what the table says stands
     if not watched:
         say(f"no worker consumes {REPLAYS}: {START_A_REPLAY_WORKER}", err=True)

@@ -3,9 +3,9 @@ from __future__ import annotations
 from kombu.transport.redis import Channel
 
 from producer.message import QUEUE
-from worker.accounting.queue_keys import KEYS
 from worker.app import create_app
 from worker.broker.channel import SafeChannel
+from worker.broker.keys import KEYS
 from worker.settings import load_settings
 
 

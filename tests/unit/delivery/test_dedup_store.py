@@ -15,6 +15,7 @@ import redis
 
 from producer import FeedbackEvent
 from tests.support.processes import RedisServer, eventually
+from worker.clients.redis.keys import DEDUP
 from worker.delivery.idempotency import _RECORDING, Claim, Claimed, IdempotencyStore, Seen
 
 if TYPE_CHECKING:
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
 NOON: Final = datetime(2026, 1, 31, 12, tzinfo=UTC)
 TTL: Final = timedelta(days=7)
 LEASE: Final = timedelta(seconds=40)
-WORDS: Final = "feedback:words"
 LISTPACK: Final = (b"listpack", b"ziplist")
 """As Redis 6.2 has it."""
 MOST: Final = 128
@@ -62,7 +62,7 @@ def remember(client: redis.Redis, numbers: Iterable[int], *, ttl: timedelta = TT
 
 def buckets(client: redis.Redis) -> list[str]:
     """The keys of the buckets that there may be."""
-    return [f"{WORDS}:{bucket}" for bucket in range(int(cast("bytes | None", client.get(WORDS)) or 1))]
+    return [f"{DEDUP}:{bucket}" for bucket in range(int(cast("bytes | None", client.get(DEDUP)) or 1))]
 
 
 def place(client: redis.Redis, of: FeedbackEvent) -> tuple[str, bytes]:
@@ -71,7 +71,7 @@ def place(client: redis.Redis, of: FeedbackEvent) -> tuple[str, bytes]:
     number, count = int.from_bytes(digest[:4], "big"), len(buckets(client))
     level = count.bit_length() - 1
     bucket = number % 2 ** (level + 1)
-    return f"{WORDS}:{bucket if bucket < count else number % 2**level}", digest
+    return f"{DEDUP}:{bucket if bucket < count else number % 2**level}", digest
 
 
 def sizes(client: redis.Redis) -> list[int]:
@@ -92,7 +92,7 @@ def expire_all(client: redis.Redis) -> None:
 
 def expiries(client: redis.Redis) -> tuple[int, list[int]]:
     """How long what says how many buckets there are will last, and each bucket (ms)."""
-    return client.pttl(WORDS), [left for left in (client.pttl(key) for key in buckets(client)) if left != -2]
+    return client.pttl(DEDUP), [left for left in (client.pttl(key) for key in buckets(client)) if left != -2]
 
 
 @dataclass
@@ -204,7 +204,7 @@ def test_a_word_expires_to_the_millisecond(client: redis.Redis) -> None:
 def test_buckets_without_expiry_are_split_like_others(client: redis.Redis) -> None:
     """A tool that copies keys to another Redis may leave it out; no word is lost for that."""
     remember(client, range(1000))
-    for key in (WORDS, *buckets(client)):
+    for key in (DEDUP, *buckets(client)):
         client.persist(key)
 
     remember(client, range(1000, 3000))
@@ -248,8 +248,8 @@ def test_a_bucket_that_outgrew_its_listpack_gets_one_again(client: redis.Redis, 
         blake2b(b"%d" % number, digest_size=16).digest(): b"t0" + b"0" * 15 + expires + b"8 bytes."
         for number in range(600)
     }
-    client.hset(f"{WORDS}:0", mapping=cast("dict[Any, Any]", old))
-    assert client.object("ENCODING", f"{WORDS}:0") == b"hashtable"
+    client.hset(f"{DEDUP}:0", mapping=cast("dict[Any, Any]", old))
+    assert client.object("ENCODING", f"{DEDUP}:0") == b"hashtable"
 
     remember(client, range(1))
 
@@ -298,11 +298,11 @@ def test_words_that_nobody_follows_leave_nothing(client: redis.Redis) -> None:
     """Not even the number of buckets: so it begins with one again."""
     remember(client, range(500), ttl=timedelta(milliseconds=50))
 
-    eventually(lambda: not client.keys(f"{WORDS}*"), timeout=10, what="all keys have expired")
+    eventually(lambda: not client.keys(f"{DEDUP}*"), timeout=10, what="all keys have expired")
 
 
 def test_a_full_redis_takes_claims_and_records_all_the_same(client: redis.Redis) -> None:
-    """What was sent can be recorded, and what is in hand comes to its end; also when buckets are split for it."""
+    """What was sent can be recorded, and what is in flight comes to its end; also when buckets are split for it."""
     remember(client, range(96))
     idempotency = IdempotencyStore(client, ttl=TTL, lease=LEASE)
     client.config_set("maxmemory", 1)
