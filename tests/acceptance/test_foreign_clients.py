@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from celery import Celery
+from kombu import pools
 from sqlalchemy import select
 
 from tests.support.processes import eventually, need
@@ -29,8 +30,7 @@ def celery_client(running_system: System) -> Iterator[Celery]:
     """A Celery app that knows the broker's address, and nothing else of us."""
     with Celery(broker=running_system.stack.environment["FEEDBACK_BROKER_URL"], set_as_current=False) as app:
         yield app
-        # Kombu keeps one pool for all apps of an address: closed, it would fail the next one's calls.
-        app.pool.force_close_all(close_pool=False)
+    pools.reset()  # Kombu keeps one pool for all apps of an address: closed alone, it would fail the next one's calls
 
 
 def test_a_plain_celery_client_gets_delivered(system: System, celery_client: Celery) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 import requests
 from celery import Celery
+from kombu import pools
 
 from tests.support.processes import eventually
 from worker.runtime.remote_control import CONTROL_EXCHANGE
@@ -25,8 +26,7 @@ def client(running_system: System) -> Iterator[Celery]:
     with Celery(broker=running_system.stack.environment["FEEDBACK_BROKER_URL"], set_as_current=False) as app:
         app.conf.control_exchange = CONTROL_EXCHANGE
         yield app
-        # Kombu keeps one pool for all apps of an address: closed, it would fail the next one's calls.
-        app.pool.force_close_all(close_pool=False)
+    pools.reset()  # Kombu keeps one pool for all apps of an address: closed alone, it would fail the next one's calls
 
 
 def _by_control(_: System, client: Celery, task_id: str) -> None:
