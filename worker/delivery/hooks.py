@@ -21,13 +21,13 @@ T = TypeVar("T")
 
 
 class AttemptHooks(Protocol):
-    """Hears of one turn of one message, from one thread."""
+    """Hears of one attempt of one message, from one thread."""
 
-    def answered(self, answer: Response, classification: Classification) -> None:
-        """AquilaX was asked; not called if it was not."""
+    def responded(self, response: Response, classification: Classification) -> None:
+        """AquilaX has responded, or has not in time; not called if nothing was sent."""
 
     def ended(self, ending: DeliveryResult) -> None:
-        """The turn is over; called once."""
+        """The attempt is over; called once."""
 
 
 class Hooks(Protocol):
@@ -49,7 +49,7 @@ class _Unobserved:
     def hold_begun(self, kind: str) -> None:
         pass
 
-    def answered(self, answer: Response, classification: Classification) -> None:
+    def responded(self, response: Response, classification: Classification) -> None:
         pass
 
     def ended(self, ending: DeliveryResult) -> None:
@@ -64,7 +64,7 @@ class HookChain:
     """Several observers as one. What goes wrong in one of them is no fault of the event, and stops nothing.
 
     Args:
-        observers: Who is told, in this order; of the end of a turn in the opposite one.
+        observers: Who is told, in this order; of an attempt's end in the opposite one.
     """
 
     def __init__(self, *observers: Hooks) -> None:
@@ -77,8 +77,8 @@ class HookChain:
 
     def began(self, message: Message | PoisonMessage) -> AttemptHooks:
         """See `Hooks`."""
-        turns = [self.tell(hooks.began, message) for hooks in self._observers]
-        return _Turns(self, [turn for turn in turns if turn is not None])
+        attempts = [self.tell(hooks.began, message) for hooks in self._observers]
+        return _Attempts(self, [attempt for attempt in attempts if attempt is not None])
 
     def hold_begun(self, kind: str) -> None:
         """See `Hooks`."""
@@ -96,19 +96,19 @@ class HookChain:
             return None
 
 
-class _Turns:
-    """The turns of several observers."""
+class _Attempts:
+    """One attempt, for several observers."""
 
-    __slots__ = ("_observers", "_turns")
+    __slots__ = ("_attempts", "_observers")
 
-    def __init__(self, observers: HookChain, turns: list[AttemptHooks]) -> None:
+    def __init__(self, observers: HookChain, attempts: list[AttemptHooks]) -> None:
         self._observers = observers
-        self._turns = turns
+        self._attempts = attempts
 
-    def answered(self, answer: Response, classification: Classification) -> None:
-        for turn in self._turns:
-            self._observers.tell(turn.answered, answer, classification)
+    def responded(self, response: Response, classification: Classification) -> None:
+        for attempt in self._attempts:
+            self._observers.tell(attempt.responded, response, classification)
 
     def ended(self, ending: DeliveryResult) -> None:
-        for turn in reversed(self._turns):
-            self._observers.tell(turn.ended, ending)
+        for attempt in reversed(self._attempts):
+            self._observers.tell(attempt.ended, ending)

@@ -134,7 +134,7 @@ class DeliveryService:
             if outcome is None:
                 response = self._aquilax.send(message.event)
                 classification = classify(response)
-                attempt.answered(response, classification)
+                attempt.responded(response, classification)
                 outcome = self._decide(message, response, classification)
             return self._settle(message, claim, outcome)
         except Exception:

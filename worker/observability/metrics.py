@@ -46,7 +46,7 @@ class Metrics:
     def __init__(self, *, now: Callable[[], datetime]) -> None:
         self.now = now
         self.registry = CollectorRegistry()
-        results = self._counter("deliveries", "Turns of a message, by what became of it.", "outcome")
+        results = self._counter("deliveries", "Attempts to deliver a message, by what became of it.", "outcome")
         self.results = {result: results.labels(result.value) for result in ResultKind}
         classifications = self._counter(
             "classifications", "Responses of AquilaX, by what they mean for the event.", "classification"
@@ -83,7 +83,7 @@ class Metrics:
 
 
 class _Counted:
-    """One turn."""
+    """One attempt."""
 
     __slots__ = ("_message", "_metrics")
 
@@ -91,9 +91,9 @@ class _Counted:
         self._metrics = metrics
         self._message = message
 
-    def answered(self, answer: Response, classification: Classification) -> None:
+    def responded(self, response: Response, classification: Classification) -> None:
         self._metrics.classifications[classification].inc()
-        self._metrics.answer_seconds.observe(answer.took.total_seconds())
+        self._metrics.answer_seconds.observe(response.took.total_seconds())
 
     def ended(self, ending: DeliveryResult) -> None:
         metrics, envelope = self._metrics, self._message.envelope

@@ -76,18 +76,18 @@ class OutcomeLog:
 
 
 class _Line:
-    """What is known of one turn, until it is written."""
+    """What is known of one attempt, until it is written."""
 
-    __slots__ = ("_answer", "_classification", "_log", "_message")
+    __slots__ = ("_classification", "_log", "_message", "_response")
 
     def __init__(self, of: OutcomeLog, message: Message | PoisonMessage) -> None:
         self._log = of
         self._message = message
-        self._answer: Response | None = None
+        self._response: Response | None = None
         self._classification: Classification | None = None
 
-    def answered(self, answer: Response, classification: Classification) -> None:
-        self._answer, self._classification = answer, classification
+    def responded(self, response: Response, classification: Classification) -> None:
+        self._response, self._classification = response, classification
 
     def ended(self, ending: DeliveryResult) -> None:
         """Write the line, unless its level is off: then nothing is formatted."""
@@ -112,11 +112,11 @@ class _Line:
             fields |= {"request_id": event.request_id, "org": event.org, "group": event.group}
         else:
             fields["message_id"] = envelope.message_id
-        if self._answer is not None and self._classification is not None:
+        if self._response is not None and self._classification is not None:
             fields["classification"] = self._classification.value
-            fields["latency_seconds"] = round(self._answer.took.total_seconds(), 3)
-            if self._answer.status is not None:
-                fields["http_status"] = self._answer.status
+            fields["latency_seconds"] = round(self._response.took.total_seconds(), 3)
+            if self._response.status is not None:
+                fields["http_status"] = self._response.status
         if isinstance(ending, DeadLetteredResult):
             fields["reason"] = ending.reason.value
         if envelope.dead_letter is not None:

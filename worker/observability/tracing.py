@@ -72,7 +72,7 @@ class Traces:
 
 
 class _Traced:
-    """The span of one turn."""
+    """The span of one attempt."""
 
     __slots__ = ("_span", "_token")
 
@@ -80,11 +80,11 @@ class _Traced:
         self._span = span
         self._token = token
 
-    def answered(self, answer: Response, classification: Classification) -> None:
+    def responded(self, response: Response, classification: Classification) -> None:
         self._span.set_attribute(f"{_OURS}.classification", classification.name.lower())
-        self._span.set_attribute(f"{_OURS}.latency_seconds", answer.took.total_seconds())
-        if answer.status is not None:
-            self._span.set_attribute("http.response.status_code", answer.status)
+        self._span.set_attribute(f"{_OURS}.latency_seconds", response.took.total_seconds())
+        if response.status is not None:
+            self._span.set_attribute("http.response.status_code", response.status)
 
     def ended(self, ending: DeliveryResult) -> None:
         """Waiting is not failing: a span of an event that is held, or snoozed, has neither status."""

@@ -23,7 +23,7 @@ MESSAGE = Message(event=EVENT, envelope=Envelope(enqueued_at=NOON, message_id="m
 
 
 class Listener:
-    """Writes down what it hears; an observer, and its own turn."""
+    """Writes down what it hears; an observer, and its own attempt."""
 
     def __init__(self, name: str, heard: list[str]) -> None:
         self._name = name
@@ -38,29 +38,29 @@ class Listener:
 
 
 class Broken:
-    """Fails whatever it hears: at the beginning of a turn, or only later."""
+    """Fails whatever it hears: at the beginning of an attempt, or only later."""
 
     def __init__(self, *, at_once: bool) -> None:
         self._at_once = at_once
 
     def began(self, _message: object) -> Any:
-        """See `Observer`."""
+        """See `Hooks`."""
         if self._at_once:
             raise RuntimeError("broken")
         return self
 
-    def answered(self, *_: object) -> None:
-        """See `Turn`."""
+    def responded(self, *_: object) -> None:
+        """See `AttemptHooks`."""
         raise RuntimeError("broken")
 
-    ended = hold_begun = answered
+    ended = hold_begun = responded
 
 
 def one_turn(hooks: Any) -> None:
     """Let an observer see a delivery from its beginning to its end."""
-    turn = hooks.began(MESSAGE)
-    turn.answered(Response(status=200), Classification.DELIVERED)
-    turn.ended(Completed(summary="delivered"))
+    attempt = hooks.began(MESSAGE)
+    attempt.responded(Response(status=200), Classification.DELIVERED)
+    attempt.ended(Completed(summary="delivered"))
 
 
 def test_all_are_told_and_the_first_to_hear_of_a_beginning_hears_last_of_its_end() -> None:
@@ -72,7 +72,7 @@ def test_all_are_told_and_the_first_to_hear_of_a_beginning_hears_last_of_its_end
     observers.hold_begun("breaker")
 
     assert heard == [
-        *("a began", "b began", "a answered", "b answered", "b ended", "a ended"),
+        *("a began", "b began", "a responded", "b responded", "b ended", "a ended"),
         *("a hold_begun", "b hold_begun"),
     ]
 
@@ -86,7 +86,7 @@ def test_one_that_fails_stops_neither_the_delivery_nor_the_others(caplog: pytest
         one_turn(observers)
         observers.hold_begun("breaker")
 
-    assert heard == ["a began", "a answered", "a ended", "a hold_begun"] * 3
+    assert heard == ["a began", "a responded", "a ended", "a hold_begun"] * 3
     assert [record.levelname for record in caplog.records] == ["ERROR"]
     assert "said once" in caplog.text
 

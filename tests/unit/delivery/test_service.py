@@ -85,12 +85,12 @@ class Listener:
     def hold_begun(self, kind: str) -> None:
         """As of Observer."""
 
-    def answered(self, answer: Response, classification: Classification) -> None:
-        """As of Turn."""
-        self.heard.append((answer, classification))
+    def responded(self, response: Response, classification: Classification) -> None:
+        """See `AttemptHooks`."""
+        self.heard.append((response, classification))
 
     def ended(self, ending: DeliveryResult) -> None:
-        """As of Turn."""
+        """See `AttemptHooks`."""
         self.heard.append(ending)
 
 

@@ -39,12 +39,12 @@ def metrics() -> Metrics:
 def tell(
     metrics: Metrics, ending: DeliveryResult, status: int | None = None, message: Message | PoisonMessage = MESSAGE
 ) -> None:
-    """Let a turn end, after an answer if there was one."""
-    turn = metrics.began(message)
+    """Let a attempt end, after an answer if there was one."""
+    attempt = metrics.began(message)
     if status is not None:
         answer = Response(status=status, took=TOOK)
-        turn.answered(answer, classify(answer))
-    turn.ended(ending)
+        attempt.responded(answer, classify(answer))
+    attempt.ended(ending)
 
 
 def value(metrics: Metrics, name: str, **labels: str) -> float | None:

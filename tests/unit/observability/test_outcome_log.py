@@ -47,11 +47,11 @@ def log(**options: Any) -> OutcomeLog:
 def tell(
     log: OutcomeLog, ending: DeliveryResult, answer: Response | None = None, message: Message | PoisonMessage = MESSAGE
 ) -> None:
-    """Let a turn end, after an answer if there was one."""
-    turn = log.began(message)
+    """Let a attempt end, after an answer if there was one."""
+    attempt = log.began(message)
     if answer is not None:
-        turn.answered(answer, classify(answer))
-    turn.ended(ending)
+        attempt.responded(answer, classify(answer))
+    attempt.ended(ending)
 
 
 def fields(record: logging.LogRecord) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""A span for each turn, in the trace of whoever enqueued the event."""
+"""A span for each attempt, in the trace of whoever enqueued the event."""
 
 from __future__ import annotations
 
@@ -44,15 +44,15 @@ class Tracing:
         provider.add_span_processor(SimpleSpanProcessor(self.exporter))
         self.traces = Traces(provider)
 
-    def turn(
+    def attempt(
         self, ending: DeliveryResult, status: int | None = None, message: Message | PoisonMessage = MESSAGE
     ) -> ReadableSpan:
-        """Let a turn end, after an answer if there was one, and return its span."""
-        turn = self.traces.began(message)
+        """Let a attempt end, after an answer if there was one, and return its span."""
+        attempt = self.traces.began(message)
         if status is not None:
             answer = Response(status=status, took=timedelta(milliseconds=40))
-            turn.answered(answer, classify(answer))
-        turn.ended(ending)
+            attempt.responded(answer, classify(answer))
+        attempt.ended(ending)
         return self.exporter.get_finished_spans()[-1]
 
 
@@ -64,7 +64,7 @@ def tracing() -> Tracing:
 
 def test_a_turn_is_a_span_of_the_trace_that_the_message_brings(tracing: Tracing) -> None:
     """Its parent is the span in which the event was enqueued, in another process."""
-    span = tracing.turn(DELIVERED, 200)
+    span = tracing.attempt(DELIVERED, 200)
 
     assert span.parent is not None
     assert span.context is not None
@@ -75,7 +75,7 @@ def test_a_turn_is_a_span_of_the_trace_that_the_message_brings(tracing: Tracing)
 
 def test_its_name_and_attributes_follow_the_conventions(tracing: Tracing) -> None:
     """Of messaging; what they have no name for has ours."""
-    span = tracing.turn(DELIVERED, 200)
+    span = tracing.attempt(DELIVERED, 200)
 
     assert (span.name, span.kind) == ("process feedback", SpanKind.CONSUMER)
     assert dict(span.attributes or {}) == {
@@ -111,7 +111,7 @@ def test_the_outcome_is_its_status(
     tracing: Tracing, ending: DeliveryResult, status: StatusCode, error: str | None
 ) -> None:
     """Waiting is not failing."""
-    span = tracing.turn(ending)
+    span = tracing.attempt(ending)
 
     assert span.status.status_code is status
     assert (span.attributes or {}).get("error.type") == error
@@ -121,7 +121,7 @@ def test_the_outcome_is_its_status(
 @pytest.mark.parametrize("headers", [{}, {"traceparent": "nonsense"}, {"traceparent": f"00-{'0' * 32}-{'0' * 16}-01"}])
 def test_a_message_that_brings_no_trace_begins_one(tracing: Tracing, headers: dict[str, str]) -> None:
     """A foreign client may have put anything there."""
-    span = tracing.turn(DELIVERED, message=replace(MESSAGE, trace=headers))
+    span = tracing.attempt(DELIVERED, message=replace(MESSAGE, trace=headers))
 
     assert span.parent is None
 
@@ -130,7 +130,7 @@ def test_poison_has_a_span_too(tracing: Tracing) -> None:
     """With as much as is known of it."""
     poison = PoisonMessage(raw=b"{}", problem="no", envelope=ENVELOPE, trace=TRACE)
 
-    span = tracing.turn(DeadLetteredResult(reason=Reason.INVALID, summary="dead letter: invalid no"), message=poison)
+    span = tracing.attempt(DeadLetteredResult(reason=Reason.INVALID, summary="dead letter: invalid no"), message=poison)
 
     assert (span.attributes or {})["error.type"] == "invalid"
     assert "messaging.message.conversation_id" not in (span.attributes or {})
@@ -139,10 +139,10 @@ def test_poison_has_a_span_too(tracing: Tracing) -> None:
 def test_the_span_is_the_current_one_until_it_ends(tracing: Tracing) -> None:
     """What is made meanwhile is in the same trace; afterwards all is as before."""
     before = trace.get_current_span()
-    turn = tracing.traces.began(MESSAGE)
+    attempt = tracing.traces.began(MESSAGE)
     during = trace.get_current_span()
     tracing.traces.hold_begun("breaker")
-    turn.ended(DELIVERED)
+    attempt.ended(DELIVERED)
 
     [span] = tracing.exporter.get_finished_spans()
     assert during.get_span_context() == span.context

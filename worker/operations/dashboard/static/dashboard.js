@@ -41,7 +41,7 @@
     function replace(fresh) {
         regions.forEach(function (region) {
             var other = fresh.getElementById(region.id);
-            // A part in which somebody is at work, or has left something half typed, is left alone.
+            // A part with the focus, or with a half-typed field, is left alone.
             if (other && !isInUse(region) && content(region) !== content(other)) {
                 region.replaceChildren.apply(region, Array.prototype.slice.call(other.childNodes));
             }
