@@ -2,7 +2,7 @@
 
 It keeps Kombu's keys and Kombu's behaviour, so plain Celery workers, clients and Flower share the Redis. What differs:
 a message moves from its queue into a worker's hand in one step (`lua/fetch.lua`), the worker holds it by a lease that
-it renews (`holder.py`), and a message that is not due yet waits in Redis, not in a worker's memory.
+it renews (`lease.py`), and a message that is not due yet waits in Redis, not in a worker's memory.
 """
 
 from __future__ import annotations

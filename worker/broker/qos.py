@@ -1,4 +1,4 @@
-"""What a channel has in flight: Kombu's bookkeeping of it, with the lease of a `Holder` behind it."""
+"""What a channel has in flight: Kombu's bookkeeping of it, with a `Lease` behind it."""
 
 from __future__ import annotations
 
