@@ -160,7 +160,7 @@ def test_what_is_delivered_after_its_burial_is_delivered_in_its_row_too(scene: S
     scene.worker(OK).deliver(AGAIN)
 
     assert scene.outcome() == ({"delivered": 1, "dead_letters_inserted": 1}, [State.DELIVERED])
-    assert "its worker was lost after its burial" in rows_of(scene.store)[0].comment
+    assert "its worker was lost after it was inserted" in rows_of(scene.store)[0].comment
 
 
 def test_what_is_a_duplicate_after_its_burial_is_delivered_in_its_row_too(scene: Scene) -> None:
@@ -198,7 +198,7 @@ def test_a_lease_that_ends_while_its_owner_buries_leaves_no_dead_row(scene: Scen
     scene.worker(NOT_FOUND, before=deliver_elsewhere).deliver(MESSAGE)
 
     assert scene.outcome() == ({"delivered": 1}, [State.DELIVERED])
-    assert "the lease of the one that buried it had ended" in rows_of(scene.store)[0].comment
+    assert "the lease of the one that inserted it had ended" in rows_of(scene.store)[0].comment
 
 
 def test_a_lease_that_ends_between_commit_and_count_is_counted_by_the_next_worker(scene: Scene) -> None:

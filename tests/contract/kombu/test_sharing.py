@@ -133,6 +133,8 @@ def _kill(receiver: Receiver) -> None:
     receiver.channel.qos._delivered.clear()
     if (holder := getattr(receiver.channel, "current_holder", None)) is not None:
         holder.forget()
+        if holder._thread is not None:
+            holder._thread.join()  # a renewal that is under way would make the messages younger
         receiver.channel.current_holder = None
 
 
