@@ -33,7 +33,7 @@ _FIGURE: Final = "bytes each"
 
 
 def memory(plan: Plan) -> Iterator[Sample]:
-    """Measure every queue once, and the ledger."""
+    """Measure every queue once, and the dedup store."""
     senders = {each.sender: each.name.partition(",")[0] for each in CONSUMERS if each.sender}
     subjects: list[tuple[str, tuple[str, ...]]] = [
         (name, ("-m", "benchmarks.filling", str(sender))) for sender, name in senders.items()

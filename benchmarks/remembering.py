@@ -1,4 +1,4 @@
-"""``python -m benchmarks.remembering``: deliver so many events as far as the ledger is concerned, and no further."""
+"""``python -m benchmarks.remembering``: deliver so many events to the dedup store, and no further."""
 
 from __future__ import annotations
 

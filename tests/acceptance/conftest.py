@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import redis
 import requests
+from celery import Celery
+from kombu import pools
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
@@ -172,3 +174,11 @@ def three_presses(empty_stack: LocalStack) -> Iterator[LocalStack]:
             sandbox.script(request_id, statuses)
             producer.enqueue(request_id, True, org=org, group="a group")
         yield empty_stack
+
+
+@pytest.fixture(scope="module")
+def celery_client(running_system: System) -> Iterator[Celery]:
+    """A Celery app that knows the broker's address, and nothing else of us."""
+    with Celery(broker=running_system.stack.environment["FEEDBACK_BROKER_URL"], set_as_current=False) as app:
+        yield app
+    pools.reset()  # Kombu keeps one pool for all apps of an address: closed alone, it would fail the next one's calls

@@ -9,8 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from celery import Celery
-from kombu import pools
 from sqlalchemy import select
 
 from tests.support.processes import eventually, need
@@ -18,19 +16,11 @@ from worker.database.models import DeadLetter
 from worker.policy.retry import Reason
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from celery import Celery
 
     from tests.acceptance.conftest import System
 
 NODE_CLIENT = Path(__file__).parent / "node_client"
-
-
-@pytest.fixture(scope="module")
-def celery_client(running_system: System) -> Iterator[Celery]:
-    """A Celery app that knows the broker's address, and nothing else of us."""
-    with Celery(broker=running_system.stack.environment["FEEDBACK_BROKER_URL"], set_as_current=False) as app:
-        yield app
-    pools.reset()  # Kombu keeps one pool for all apps of an address: closed alone, it would fail the next one's calls
 
 
 def test_a_plain_celery_client_gets_delivered(system: System, celery_client: Celery) -> None:

@@ -8,25 +8,23 @@ from typing import TYPE_CHECKING
 
 import pytest
 import requests
-from celery import Celery
-from kombu import pools
 
 from tests.support.processes import eventually
 from worker.runtime.remote_control import CONTROL_EXCHANGE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
+
+    from celery import Celery
 
     from tests.acceptance.conftest import System
 
 
-@pytest.fixture(scope="module")
-def client(running_system: System) -> Iterator[Celery]:
-    """A Celery app that uses the request_id as task id."""
-    with Celery(broker=running_system.stack.environment["FEEDBACK_BROKER_URL"], set_as_current=False) as app:
-        app.conf.control_exchange = CONTROL_EXCHANGE
-        yield app
-    pools.reset()  # Kombu keeps one pool for all apps of an address: closed alone, it would fail the next one's calls
+@pytest.fixture
+def client(celery_client: Celery) -> Celery:
+    """A Celery app that uses the request_id as task id, and speaks to our workers."""
+    celery_client.conf.control_exchange = CONTROL_EXCHANGE
+    return celery_client
 
 
 def _by_control(_: System, client: Celery, task_id: str) -> None:

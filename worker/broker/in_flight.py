@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["InFlightChannel"]
 
-_HOLDER_TIMEOUT: Final = 5.0
+_LEASE_TIMEOUT: Final = 5.0
 _SHORTEST_TIMEOUT: Final = 0.5
 """Seconds that a holder's command may take, where the transport's options set no socket timeout, and at least."""
 
@@ -75,7 +75,7 @@ class InFlightChannel(kombu_redis.Channel):
         if self.current_holder is None:
             pool = self._get_pool()
             # A command that hangs must not cost the lease: there has to be time for another on a new connection.
-            patience = max(min(self.socket_timeout or _HOLDER_TIMEOUT, self.lease / RENEWALS), _SHORTEST_TIMEOUT)
+            patience = max(min(self.socket_timeout or _LEASE_TIMEOUT, self.lease / RENEWALS), _SHORTEST_TIMEOUT)
             pool.connection_kwargs["socket_timeout"] = patience
             if "socket_connect_timeout" in pool.connection_kwargs:  # a Unix socket has none
                 pool.connection_kwargs["socket_connect_timeout"] = patience
