@@ -136,7 +136,7 @@ sa.Table(
     sa.Column("comment", sa.Text(), nullable=False),
     sa.Column("changed_at", _MOMENT),
     sa.Index("ix_replay_rows_state", "replay_id", "state", "position"),
-    sa.Index("ix_replay_rows_dead_letter_id", "dead_letter_id", "state"),
+    sa.Index("ix_replay_rows_dead_letter_id", "dead_letter_id"),
     **_UTF8MB4,
 )
 sa.Table(

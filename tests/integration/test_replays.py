@@ -29,7 +29,7 @@ from worker.database.audit_log import actions
 from worker.database.models import DeadLetter, State
 from worker.database.replay_models import ReplayState, RowState
 from worker.dead_letters.discard import discard
-from worker.dead_letters.replays import step
+from worker.dead_letters.replays import policy, step
 from worker.dead_letters.replays.errors import NoSuchReplay, NothingToReplay, NotPossible
 from worker.dead_letters.replays.lifecycle import cancel, pause, resume
 from worker.dead_letters.replays.overdue import overdue
@@ -204,6 +204,42 @@ def test_a_kill_misses_no_row_and_enqueues_none_twice(steps: Steps, monkeypatch:
     assert steps.client.hget("feedback:counts", "accepted") == "3"
     assert _letters(steps.store) == [(State.REPLAYING, 1)] * 3, "taking up what was cut short is no second replay"
     assert steps.look(plan).progress == Progress(enqueued=3)
+
+
+@pytest.mark.parametrize("at", ["_carry_out", "_confirm"])
+def test_a_kill_between_steps_that_follow_each_other_at_once_is_harmless(
+    steps: Steps, monkeypatch: pytest.MonkeyPatch, at: str
+) -> None:
+    """The first step is confirmed in the transaction that marks the rows of the second."""
+    ids = _bury(steps.store, 5)
+    plan, done = steps.plan(), getattr(step, at)
+    monkeypatch.setattr(policy, "_AT_ONCE", 2)
+
+    def first(*arguments: Any) -> object:
+        _kill_at(monkeypatch, at)
+        return done(*arguments)
+
+    monkeypatch.setattr(step, at, first)
+    with pytest.raises(KilledError):
+        steps.step(plan)
+    assert steps.look(plan).progress == Progress(enqueued=2, sending=2, waiting=1)
+
+    steps.time += LEASE + timedelta(seconds=1)
+    steps.run(plan)
+
+    assert steps.queued == ids
+    assert _letters(steps.store) == [(State.REPLAYING, 1)] * 5
+
+
+def test_steps_that_are_due_at_once_need_no_message_between_them(steps: Steps, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not for ever: after some of them another worker may go on."""
+    ids = _bury(steps.store, 5)
+    plan = steps.plan()
+    monkeypatch.setattr(policy, "_AT_ONCE", 1)
+    monkeypatch.setattr(step, "_AT_A_STRETCH", 3)
+
+    assert steps.step(plan) == NextStep(step_number=3, after=timedelta())
+    assert steps.queued == ids[:3]
 
 
 def test_two_steps_at_once_enqueue_each_row_once(steps: Steps, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -145,7 +145,7 @@ class ReplayRow(Base):
 
     __table_args__ = (
         Index("ix_replay_rows_state", "replay_id", "state", "position"),
-        Index("ix_replay_rows_dead_letter_id", "dead_letter_id", "state"),
+        Index("ix_replay_rows_dead_letter_id", "dead_letter_id"),
         UTF8MB4,
     )
 

@@ -24,7 +24,7 @@ __all__ = ["ReplayScheduler"]
 
 log = logging.getLogger(__name__)
 
-_LOOK_EVERY: Final = 2.0
+_LOOK_EVERY: Final = 0.5
 """Seconds. A new plan waits so long at most; the look is one small query."""
 
 

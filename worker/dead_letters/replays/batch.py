@@ -94,9 +94,8 @@ def mark(connection: Connection, replay_id: int, name: str, *, below: int, size:
             events[row.dead_letter_id] = found
     first = [row.dead_letter_id for row in rows if row.dead_letter_id in events and row.state is RowState.WAITING]
     marked = {"state": State.REPLAYING, "last_replay_at": at, "replay_name": name, "replay_enqueued_at": None}
-    # Taking up what was cut short is no second replay.
-    _change_letters(connection, first, {"replay_count": DeadLetter.replay_count + 1})
-    _change_letters(connection, events, marked)
+    _change_letters(connection, first, marked | {"replay_count": DeadLetter.replay_count + 1})
+    _change_letters(connection, events.keys() - first, marked)  # taking up what was cut short is no second replay
     _change_rows(connection, replay_id, first, {"state": RowState.SENDING, "changed_at": at})
     for left, ids in left_out.items():
         _change_rows(connection, replay_id, ids, {"state": left.state, "comment": left.comment, "changed_at": at})

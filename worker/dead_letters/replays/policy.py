@@ -28,13 +28,13 @@ __all__ = [
     "rows_at_once",
 ]
 
-_AT_ONCE: Final = 500
+_AT_ONCE: Final = 1000
 """Rows in one step: few enough that Redis and the database serve others meanwhile."""
 
 _EVEN: Final = timedelta(seconds=0.5)
 """A step takes half a second's worth of rows at most, so that a rate is kept evenly from the start."""
 
-_LOOKS: Final = (timedelta(seconds=1), timedelta(seconds=30))
+_LOOKS: Final = (timedelta(seconds=0.25), timedelta(seconds=30))
 """The shortest and the longest wait between two looks for outcomes."""
 
 

@@ -4,7 +4,7 @@ A chunk of rows takes three steps, each of which is finished before the next one
 
 1. mark: the rows become ``sending``, and their dead letters ``replaying``, in one transaction;
 2. enqueue: their messages go into the queue in one command, which leaves out those that have gone already;
-3. confirm: the rows become ``enqueued``.
+3. confirm: the rows become ``enqueued``; the next step, if it is due, marks its rows in the same transaction.
 
 Who is killed in between leaves rows that are ``sending``, and the next step begins with them. A plan is worked on by
 one at a time: each step takes the plan's lease, for the step that it was told. Two at once, because a lease ended too
@@ -26,6 +26,7 @@ from worker.database.errors import DeadLetterStoreUnavailable, translated
 from worker.database.models import DeadLetter
 from worker.database.replay_models import ACTIVE, Replay, ReplayRow, ReplayState, RowState
 from worker.dead_letters.replays import batch as chunks
+from worker.dead_letters.replays.batch import Batch
 from worker.dead_letters.replays.policy import (
     TO_GO,
     Await,
@@ -48,14 +49,16 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection
 
-    from worker.dead_letters.replays.batch import Batch
-
 __all__ = ["NextStep", "ReplayEnded", "Step", "StepTaken", "advance"]
 
 _EARLY: Final = timedelta(milliseconds=50)
 """A step that comes so much too soon is done at once."""
 
 _AFTER_A_FAILURE: Final = timedelta(seconds=5)
+
+_AT_A_STRETCH: Final = 10
+"""Steps that are due at once are done one after the other, without a message between them; after so many another worker
+may go on, and one that stops has waited for no more."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,6 +106,14 @@ class _Taken:
     at: datetime
 
 
+@dataclass(frozen=True, slots=True)
+class _Begun:
+    """A step whose rows are marked, and not enqueued."""
+
+    taken: _Taken
+    batch: Batch
+
+
 def advance(
     engine: Engine,
     client: redis.Redis,
@@ -112,7 +123,7 @@ def advance(
     now: Callable[[], datetime],
     lease: timedelta,
 ) -> Step:
-    """Advance a plan by one step.
+    """Advance a plan by one step, and by those after it that are due at once.
 
     Args:
         engine: The database.
@@ -127,22 +138,38 @@ def advance(
     """
     client.ping()  # before rows are marked: while it is unavailable no row is marked
     with translated(), engine.begin() as connection:
-        if (taken := _take(connection, replay_id, step_number, now(), lease)) is None:
-            return StepTaken()
-        if taken.due_at is not None and (early := taken.due_at - taken.at) > _EARLY:
-            _release(connection, taken, due=taken.due_at, step_number=step_number)
-            return NextStep(step_number=step_number, after=early)
-        taken, todo = _decide(connection, taken)
-        if isinstance(todo, NextStep | ReplayEnded):
-            return todo
+        step = _begin(connection, replay_id, step_number, now(), lease)
+    for more in reversed(range(_AT_A_STRETCH)):
+        if not isinstance(step, _Begun):
+            break
+        gone = _enqueued(engine, client, step)
+        with translated(), engine.begin() as connection:
+            done = _confirm(connection, step.taken, step.batch, gone, now())
+            again = more and isinstance(done, NextStep) and not done.after
+            step = _begin(connection, replay_id, step.taken.step_number + 1, now(), lease) if again else done
+    return cast("Step", step)
+
+
+def _begin(connection: Connection, replay_id: int, step_number: int, at: datetime, lease: timedelta) -> Step | _Begun:
+    """Take the plan's lease, and mark the rows that go."""
+    if (taken := _take(connection, replay_id, step_number, at, lease)) is None:
+        return StepTaken()
+    if taken.due_at is not None and (early := taken.due_at - at) > _EARLY:
+        _release(connection, taken, due=taken.due_at, step_number=step_number)
+        return NextStep(step_number=step_number, after=early)
+    taken, todo = _decide(connection, taken)
+    return _Begun(taken, todo) if isinstance(todo, Batch) else todo
+
+
+def _enqueued(engine: Engine, client: redis.Redis, begun: _Begun) -> frozenset[int]:
+    """Enqueue the rows that were marked, and return those that have gone; a failure ends the lease."""
     try:
-        gone = _carry_out(client, taken, todo)
+        return _carry_out(client, begun.taken, begun.batch)
     except redis.RedisError:
+        due = begun.taken.at + _AFTER_A_FAILURE
         with suppress(DeadLetterStoreUnavailable), translated(), engine.begin() as connection:
-            _release(connection, taken, due=taken.at + _AFTER_A_FAILURE, step_number=step_number)
+            _release(connection, begun.taken, due=due, step_number=begun.taken.step_number)
         raise
-    with translated(), engine.begin() as connection:
-        return _confirm(connection, taken, todo, gone, now())
 
 
 def _take(connection: Connection, replay_id: int, step_number: int, at: datetime, lease: timedelta) -> _Taken | None:
