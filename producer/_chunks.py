@@ -24,9 +24,8 @@ Item: TypeAlias = FeedbackEvent | Mapping[str, Any]
 def chunks(items: Iterable[Item]) -> Iterator[list[FeedbackEvent]]:
     """Yield the events in lists of up to 500, drawing no more than the one at hand needs.
 
-    Raises:
-        InvalidEvent: An item is no event, or making it raised so. The message begins with its place, counted from 0;
-            ``not_taken`` are the events before it in its chunk, which is not yielded.
+    The message of an `InvalidEvent` begins with the item's place, counted from 0; its ``not_taken`` are the events
+    before it in its chunk, which is not yielded.
     """
     chunk: list[FeedbackEvent] = []
     before = 0

@@ -60,9 +60,8 @@ class Configured(ABC):
     def from_env(cls, environ: Mapping[str, str] | None = None, **overrides: Any) -> Self:
         """Make a producer for the broker that ``FEEDBACK_BROKER_URL`` names, as the worker does.
 
-        The URL may stand in a file instead, which ``FEEDBACK_BROKER_URL_FILE`` names.
-
-        Where that names sentinels, ``FEEDBACK_SENTINEL_MASTER`` names the master that they watch.
+        The URL may stand in a file instead, which ``FEEDBACK_BROKER_URL_FILE`` names. If it names sentinels,
+        ``FEEDBACK_SENTINEL_MASTER`` names the master that they watch.
 
         Args:
             environ: The environment; this process's own if None.
@@ -72,15 +71,11 @@ class Configured(ABC):
             ValueError: The URL, or the file that it stands in, can't be read.
         """
         environ = os.environ if environ is None else environ
-        found: dict[str, Any] = (
-            {}
-            if "url" in overrides
-            else {
-                "url": secret(environ, "FEEDBACK_BROKER_URL") or DEFAULT_URL,
-                "sentinel_master": without_line_end(environ.get("FEEDBACK_SENTINEL_MASTER") or "") or None,
-            }
-        )
-        return cls(**found | overrides)
+        if "url" not in overrides:
+            overrides["url"] = secret(environ, "FEEDBACK_BROKER_URL") or DEFAULT_URL
+            master = without_line_end(environ.get("FEEDBACK_SENTINEL_MASTER") or "")
+            overrides.setdefault("sentinel_master", master or None)
+        return cls(**overrides)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({str(self._address)!r}, timeout={self._timeout}, queue={self._queue!r})"
@@ -99,12 +94,7 @@ def to_event(
     group: str | None,
     occurred_at: datetime | str | None,
 ) -> FeedbackEvent:
-    """Return the event that was given, whole or by its fields.
-
-    Raises:
-        InvalidEvent: A field can't be carried.
-        TypeError: Both were given.
-    """
+    """Return the event that was given, whole or by its fields; raises `InvalidEvent`, or TypeError if both were."""
     if isinstance(request_id, FeedbackEvent):
         if (status, org, group, occurred_at) != (None, None, None, None):
             raise TypeError("enqueue takes an event or its fields, not both")

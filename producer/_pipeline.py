@@ -10,8 +10,7 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, Final
 
-from producer._connection import WOULD_BLOCK, Connection
-from producer._dialling import dial
+from producer._connection import WOULD_BLOCK, Connection, dial
 from producer.errors import BrokerUnavailable, EnqueueUncertain, ProducerError
 
 if TYPE_CHECKING:
@@ -69,11 +68,7 @@ class Pipeline:
         dial(address).add_done_callback(self._dialled)
 
     async def ask(self, command: bytes, deadline: float) -> bytes:
-        """Send a command and return its reply of one line, without the line's end.
-
-        Args:
-            command: The whole command.
-            deadline: When to give up, on the loop's clock.
+        """Send a whole command until the deadline, on the loop's clock, and return its reply of one line.
 
         Raises:
             BrokerUnavailable: Nothing of the command has left, nor will.
@@ -182,14 +177,17 @@ class Pipeline:
             return
         except OSError as error:
             self._break(str(error))
-            return
+        else:
+            self._take(self._connection, piece)
+
+    def _take(self, connection: Connection, piece: bytes) -> None:
         if not piece:
             self._break("the connection was closed")
             return
         *lines, self._unfinished_line = (self._unfinished_line + piece).split(b"\r\n")
         if lines:
             self._answered_at = self._loop.time()
-            self._connection.touch()
+            connection.touch()
         for line in lines:
             if not self._awaiting:
                 self._break("Redis answered what it was not asked")

@@ -10,7 +10,7 @@ from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Final
 from weakref import WeakSet
 
-from producer._dialling import dial
+from producer._connection import dial
 from producer.errors import BrokerUnavailable
 
 if TYPE_CHECKING:
@@ -25,8 +25,8 @@ __all__ = ["Pool"]
 class Pool:
     """At most `size` connections, opened when needed.
 
-    A call takes a turn, of which there are `size`, and then the connection that was put back last, or a new one. A
-    deque's append and pop are atomic, and `SimpleQueue` is C: no lock of Python's own is on the way.
+    A call takes one of `size` places, and then the connection that was put back last, or a new one. A deque's append
+    and pop are atomic, and `SimpleQueue` is C: no lock of Python's own is on the way.
 
     Args:
         address: Where to connect.
@@ -42,18 +42,15 @@ class Pool:
         _POOLS.add(self)
 
     def take(self, deadline: float) -> Connection:
-        """Return a connection for one call; it must be given back, or dropped.
-
-        Args:
-            deadline: When to give up, on the clock of `time.monotonic`.
+        """Return a connection for one call, which must be released or dropped.
 
         Raises:
-            BrokerUnavailable: There is none in time.
+            BrokerUnavailable: There is none by the deadline (of `time.monotonic`).
         """
         if self._closed:
             raise BrokerUnavailable("the producer is closed")
         try:
-            self._turns.get(timeout=max(0.0, deadline - time.monotonic()))
+            self._places.get(timeout=max(0.0, deadline - time.monotonic()))
         except Empty:
             raise BrokerUnavailable(f"all {self._size} connections to Redis were busy until the time was up") from None
         return self._idle_one() or self._new_one(deadline)
@@ -64,21 +61,18 @@ class Pool:
             connection.close()
         else:
             self._idle.append(connection)
-        self._turns.put(None)
+        self._places.put(None)
 
     def drop(self, connection: Connection, asked_at: float) -> None:
         """Close a connection that must not be used again.
 
         The others lead to the same server. Those on which it has answered nothing since are not trusted either: each
         would cost another call its event, after a machine has vanished or has lost its place to another.
-
-        Args:
-            connection: The connection.
-            asked_at: When its last call began, on the clock of `time.monotonic`.
+        ``asked_at`` is when the connection's last call began, by `time.monotonic`.
         """
         self._trusted_from = max(self._trusted_from, asked_at)
         connection.close()
-        self._turns.put(None)
+        self._places.put(None)
 
     def close(self) -> None:
         """Close what is idle now, and the rest when it is given back."""
@@ -104,7 +98,7 @@ class Pool:
         try:
             return dialled.result(timeout=max(0.0, deadline - time.monotonic()))
         except BaseException as error:
-            # The turn goes with the dialling: threads are bounded too, and a late connection serves a later call.
+            # The place goes with the dialling: threads are bounded too, and a late connection serves a later call.
             dialled.add_done_callback(self._end_of_dial)
             if isinstance(error, TimeoutError):
                 raise BrokerUnavailable(f"no connection to {self._address} until the time was up") from None
@@ -114,21 +108,21 @@ class Pool:
         if dialled.exception() is None:
             self.release(dialled.result())
         else:
-            self._turns.put(None)
+            self._places.put(None)
 
     def _start_afresh(self) -> None:
         self._trusted_from = -math.inf
         self._idle: deque[Connection] = deque()
-        self._turns: SimpleQueue[None] = SimpleQueue()
+        self._places: SimpleQueue[None] = SimpleQueue()
         for _ in range(self._size):
-            self._turns.put(None)
+            self._places.put(None)
 
 
 _POOLS: Final[WeakSet[Pool]] = WeakSet()
 
 
 def _after_fork_in_child() -> None:
-    """A child shares neither sockets, nor turns held by threads that it does not have, with its parent."""
+    """A child shares neither sockets, nor places taken by threads that it does not have, with its parent."""
     for pool in list(_POOLS):
         pool._start_afresh()  # noqa: SLF001 - a private method of this module
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from producer.broker_url import BrokerUrl
@@ -11,7 +12,7 @@ from producer.sentinels import MasterConnection, Sentinels
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from producer._redis_connection import Conversation, RedisConnection
+    from producer._connection import Conversation, RedisConnection
     from producer.broker_url import Place
 
 __all__ = ["Address"]
@@ -63,31 +64,28 @@ class Address:
         self.patience = patience
         self.sentinels = self._ask_at(broker, sentinel_master) if sentinel_master else None
         # The first connection that redis-py makes imports modules as well: one that never connects does so here.
-        self._redis()
+        self._connection_to(self._options)
 
     def connection(self) -> RedisConnection:
         """Return a connection that has yet to connect."""
-        return self._redis() if self.sentinels is None else MasterConnection(self.sentinels)
+        return MasterConnection(self.sentinels) if self.sentinels else self._connection_to(self._options)
 
     def _ask_at(self, broker: BrokerUrl, master: str) -> Sentinels:
         shared = {name: value for name, value in self._options.items() if name not in _OF_REDIS_ALONE}
         of_sentinels = shared | _concealed(broker.options.sentinel_login) | {"decode_responses": True}
 
-        def sentinel_at(place: Place) -> Conversation:
-            host, port = place
-            sentinel: Conversation = self._connection_class(**of_sentinels | {"host": host, "port": port})
-            return sentinel
-
-        def redis_at(place: Place) -> Conversation:
-            host, port = place
-            return self._redis(host=host, port=port)
-
         return Sentinels(
-            broker.sentinels, master, sentinel_at=sentinel_at, redis_at=redis_at, tls=self.tls, patience=self.patience
+            order=broker.sentinels,
+            master=master,
+            sentinel_at=partial(self._connection_to, of_sentinels),
+            redis_at=partial(self._connection_to, self._options),
+            tls=self.tls,
+            patience=self.patience,
         )
 
-    def _redis(self, **place: Any) -> Conversation:
-        connection: Conversation = self._connection_class(**self._options | place)
+    def _connection_to(self, options: dict[str, Any], place: Place | None = None) -> Conversation:
+        where = {} if place is None else {"host": place[0], "port": place[1]}
+        connection: Conversation = self._connection_class(**options | where)
         return connection
 
     def __str__(self) -> str:

@@ -18,6 +18,13 @@ _SOCKET_SCHEMES: Final = ("unix", "redis+socket")
 _SENTINEL: Final = "sentinel"
 _SCHEMES: Final = ("redis", "rediss", *_SOCKET_SCHEMES, _SENTINEL)
 _SENTINEL_PORT: Final = 26379
+_NO_SENTINELS: Final = (
+    "it names no sentinels, and sentinel_master (FEEDBACK_SENTINEL_MASTER) is given: "
+    f"expected {_SENTINEL}://host:{_SENTINEL_PORT}, or no master's name"
+)
+_NO_MASTER: Final = (
+    "it names sentinels: the name of the master that they watch is missing (sentinel_master, FEEDBACK_SENTINEL_MASTER)"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +35,6 @@ class BrokerUrl:
         redis: The URL as redis-py spells it, with all of its options. With sentinels its host is the first of them, and
             only holds the place of the master's.
         sentinels: Where the sentinels are, if they tell where Redis is.
-        sentinel_login: What the sentinels want for a login, as redis-py's options ``username`` and ``password``.
         kombu: The URL as Kombu spells it, without options: it passes them on as strings, and not all of them. Of
             several sentinels it names the first alone: of several URLs Kombu shows the passwords in a worker's
             inspection.
@@ -54,19 +60,14 @@ class BrokerUrl:
         Raises:
             ValueError: It can't be read. The message never repeats any of it: a password may be anywhere in it.
         """
-        if not url.startswith(f"{_SENTINEL}://"):
-            if sentinel_master:
-                raise unreadable(
-                    "it names no sentinels, and sentinel_master (FEEDBACK_SENTINEL_MASTER) is given: "
-                    f"expected {_SENTINEL}://host:{_SENTINEL_PORT}, or no master's name"
-                )
-            return cls._of_one(_split(url))
-        if not sentinel_master:
-            raise unreadable(
-                "it names sentinels: the name of the master that they watch is missing "
-                "(sentinel_master, FEEDBACK_SENTINEL_MASTER)"
-            )
-        return cls._of_sentinels([_split(one) for one in url.split(";")])
+        names_sentinels = url.startswith(f"{_SENTINEL}://")
+        if sentinel_master and not names_sentinels:
+            raise unreadable(_NO_SENTINELS)
+        if names_sentinels and not sentinel_master:
+            raise unreadable(_NO_MASTER)
+        return (
+            cls._of_sentinels([_split(one) for one in url.split(";")]) if names_sentinels else cls._of_one(_split(url))
+        )
 
     @classmethod
     def _of_one(cls, parts: SplitResult) -> BrokerUrl:

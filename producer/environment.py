@@ -19,10 +19,7 @@ def without_line_end(value: str) -> str:
 
 
 def secret(environ: Mapping[str, str], name: str) -> str:
-    """Return a secret setting: the variable's own value, or what stands in the file that ``NAME_FILE`` names.
-
-    Returns:
-        It, without its line end; '' if there is none.
+    """Return a secret setting: the variable's own value, or what stands in the file that ``NAME_FILE`` names; or ''.
 
     Raises:
         ValueError: Both are set, or the file can't be read. The message shows nothing of what stands in either.
@@ -32,12 +29,15 @@ def secret(environ: Mapping[str, str], name: str) -> str:
         return value
     if value:
         raise ValueError(f"{name} and {name}{FILE} are both set: unset one of them")
+    if found := _read(file, name):
+        return found
+    raise ValueError(f"{name}{FILE} names a file that is empty")
+
+
+def _read(file: str, name: str) -> str:
     try:
         with open(file, encoding="utf-8", newline="") as secrets:  # noqa: PTH123 - importing pathlib would slow the producer's import
-            found = without_line_end(secrets.read())
+            return without_line_end(secrets.read())
     except (OSError, ValueError) as error:
         why = error.strerror if isinstance(error, OSError) else "it is no text in UTF-8"
         raise ValueError(f"{name}{FILE} names a file that can't be read: {why}") from None
-    if not found:
-        raise ValueError(f"{name}{FILE} names a file that is empty")
-    return found

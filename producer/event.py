@@ -124,9 +124,7 @@ def _name(field_name: str, value: object) -> str:
 
 def _any_name(field_name: str, value: object) -> str:
     expected = f"text of 1 to {MAX_NAME_LENGTH} characters without control characters"
-    if not isinstance(value, str) or not value.strip() or len(value) > MAX_NAME_LENGTH:
-        _refuse(field_name, value, expected)
-    if _UNCARRIABLE.search(value):
+    if not isinstance(value, str) or not value.strip() or len(value) > MAX_NAME_LENGTH or _UNCARRIABLE.search(value):
         _refuse(field_name, value, expected)
     return str.__str__(value)  # plain text also of a subclass, such as a member of a StrEnum
 
@@ -136,21 +134,17 @@ _plain_name: Final = lru_cache(maxsize=1024)(_any_name)
 
 
 def _occurred_at(value: object) -> datetime:
-    expected = "an aware datetime, or ISO 8601 text with an offset such as 2026-01-31T12:00:00+00:00"
     if isinstance(value, datetime) and value.tzinfo is UTC:
         return value
-    moment = value
-    if isinstance(moment, str):
-        try:
-            moment = datetime.fromisoformat(moment)
-        except ValueError:
-            _refuse("occurred_at", value, expected)
-    if not isinstance(moment, datetime) or moment.utcoffset() is None:
-        _refuse("occurred_at", value, expected)
     try:
-        return moment.astimezone(UTC)
-    except OverflowError:
+        moment = datetime.fromisoformat(value) if isinstance(value, str) else value
+        in_utc = moment.astimezone(UTC) if isinstance(moment, datetime) and moment.utcoffset() is not None else None
+    except (ValueError, OverflowError):
+        in_utc = None
+    if in_utc is None:
+        expected = "an aware datetime, or ISO 8601 text with an offset such as 2026-01-31T12:00:00+00:00"
         _refuse("occurred_at", value, expected)
+    return in_utc
 
 
 def _refuse(field_name: str, value: object, expected: str) -> NoReturn:

@@ -14,19 +14,21 @@ from __future__ import annotations
 import json
 import os
 import socket
+import sys
 from base64 import urlsafe_b64encode
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
-from producer.trace_context import trace_headers
-
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from producer.event import FeedbackEvent
 
-__all__ = ["ENVELOPE", "ENVELOPE_VERSION", "QUEUE", "TASK", "counts_of", "to_message", "to_messages"]
+__all__ = [
+    "ENVELOPE", "ENVELOPE_VERSION", "QUEUE", "TASK", "TRACE_HEADERS",
+    "counts_of", "to_message", "to_messages", "trace_headers",
+]  # fmt: skip
 
 TASK: Final = "feedback.deliver"
 QUEUE: Final = "feedback"
@@ -35,6 +37,9 @@ ENVELOPE: Final = "feedback"
 
 ENVELOPE_VERSION: Final = 2
 """The header's version. Since 2 a message with it was counted as accepted in the step that enqueued it."""
+
+TRACE_HEADERS: Final = ("traceparent", "tracestate")
+"""The message headers that lead back to the span in which it was enqueued: https://www.w3.org/TR/trace-context/."""
 
 # The messages of all events differ in a few values only. The rest is encoded once, here, and what those of one call
 # share, once for the call. A placeholder stands for the inside of a JSON string, except %(envelope)s, an object, and
@@ -90,9 +95,8 @@ def to_message(
 ) -> bytes:
     """Return the bytes to lay in ``queue`` for a Celery worker to run ``feedback.deliver`` with this event.
 
-    They lead back to the current span of OpenTelemetry, if there is one.
-
-    Their headers say that they are counted as accepted, so they must be enqueued by `producer._resp.enqueuing`.
+    They lead back to the current span of OpenTelemetry, if there is one. Their headers say that they are counted as
+    accepted, so they must be enqueued by `producer._resp.enqueuing`.
 
     Args:
         event: The event.
@@ -114,7 +118,8 @@ def to_messages(
 ) -> list[bytes]:
     """Return the messages of events that are enqueued together; arguments are those of `to_message`."""
     template = _template(queue, priority, os.getpid())
-    travels = _envelope(enqueued_at or datetime.now(UTC), envelope) + _trace()
+    travels = _envelope(enqueued_at or datetime.now(UTC), envelope)
+    travels += "".join(f',"{name}":{_encode(value)}' for name, value in trace_headers().items())
     # Not a counter's or a generator's: those repeat themselves after a fork.
     tags = urlsafe_b64encode(os.urandom(_TAG * len(events))).decode()
     tasks = os.urandom(_TASK * len(events)).hex()
@@ -153,9 +158,18 @@ def _envelope(enqueued_at: datetime, more: dict[str, Any] | None) -> str:
     return _encode({"v": ENVELOPE_VERSION, "enqueued_at": enqueued_at.isoformat(), **more})
 
 
-def _trace() -> str:
-    """The headers that follow the envelope, which is the last: of the current span, if there is one."""
-    return "".join(f',"{name}":{_encode(value)}' for name, value in trace_headers().items())
+def trace_headers() -> Mapping[str, str]:
+    """Return the headers that name the current span of OpenTelemetry; none if there is no span.
+
+    A process that has not imported OpenTelemetry has no current span. Nothing is imported here: a backend that forks
+    while one of its threads imports would leave its child waiting for ever for that import to end.
+    """
+    current_span = getattr(sys.modules.get("opentelemetry.trace"), "get_current_span", None)
+    span = current_span and current_span().get_span_context()
+    if not span or not span.is_valid:
+        return {}
+    parent = {"traceparent": f"00-{span.trace_id:032x}-{span.span_id:016x}-{span.trace_flags:02x}"}
+    return parent | ({"tracestate": span.trace_state.to_header()} if span.trace_state else {})
 
 
 _NEW_ENVELOPE: Final = _encode({"v": ENVELOPE_VERSION, "enqueued_at": "%s"})

@@ -6,6 +6,7 @@ What a client has to do: https://redis.io/docs/latest/develop/reference/sentinel
 from __future__ import annotations
 
 from contextlib import nullcontext, suppress
+from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from threading import Thread
 from typing import TYPE_CHECKING, Final
@@ -15,9 +16,9 @@ from producer._forks import OPENSSL
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator
 
-    from producer._redis_connection import Conversation
+    from producer._connection import Conversation
     from producer.broker_url import Place
 
 __all__ = ["MasterConnection", "Sentinels"]
@@ -30,11 +31,12 @@ _STEPS: Final = 4
 """Steps in which a sentinel is asked (resolve, connect, log in, ask), each with the patience of one."""
 
 
+@dataclass(eq=False, repr=False, kw_only=True)
 class Sentinels:
     """The sentinels that watch one master.
 
-    Args:
-        places: Where they are.
+    Attributes:
+        order: Where they are, in the order in which they are asked.
         master: The name under which they watch it.
         sentinel_at: Makes a connection to a sentinel that has yet to connect, and answers in text.
         redis_at: Makes a connection to a Redis that has yet to connect.
@@ -42,22 +44,12 @@ class Sentinels:
         patience: How long each step may take, in seconds.
     """
 
-    def __init__(
-        self,
-        places: Sequence[Place],
-        master: str,
-        *,
-        sentinel_at: Callable[[Place], Conversation],
-        redis_at: Callable[[Place], Conversation],
-        tls: bool,
-        patience: float,
-    ) -> None:
-        self._order = tuple(places)
-        self._master = master
-        self._sentinel_at = sentinel_at
-        self._redis_at = redis_at
-        self._tls = tls
-        self._patience = patience
+    order: tuple[Place, ...]
+    master: str
+    sentinel_at: Callable[[Place], Conversation]
+    redis_at: Callable[[Place], Conversation]
+    tls: bool
+    patience: float
 
     def find(self) -> Place:
         """Return where the master is.
@@ -78,11 +70,7 @@ class Sentinels:
         return self._find()[1]
 
     def _find(self) -> tuple[Place, Conversation]:
-        """Ask until one leads to a master.
-
-        A sentinel that was cut off may still believe in the master of before. So where one leads to nothing, or to a
-        replica, another is asked.
-        """
+        """Ask until one leads to a master: one that was cut off may still believe in the master of before."""
         problems: list[str] = []
         tried: set[Place] = set()
         for sentinel, answer in self._answers():
@@ -95,15 +83,14 @@ class Sentinels:
                 except Exception as error:  # noqa: BLE001 - any failure: the next sentinel is asked
                     problems.append(f"master {_shown(answer)}: {said(error)}")
                 else:
-                    self._order = (sentinel, *(other for other in self._order if other != sentinel))
+                    self.order = (sentinel, *(other for other in self.order if other != sentinel))
                     return answer, connection
-        raise ConnectionError(f"no sentinel leads to the master {self._master!r}; {'; '.join(problems)}")
+        raise ConnectionError(f"no sentinel leads to the master {self.master!r}; {'; '.join(problems)}")
 
     def _answers(self) -> Iterator[tuple[Place, Place | BaseException]]:
-        """What each says, as it comes; the one that led to the master the last time is asked first."""
         answers: SimpleQueue[tuple[Place, Place | BaseException]] = SimpleQueue()
         missing = 0
-        for sentinel in self._order:
+        for sentinel in self.order:
             Thread(target=self._ask, args=(sentinel, answers), name="feedback-sentinel", daemon=True).start()
             missing += 1
             with suppress(Empty):
@@ -112,24 +99,24 @@ class Sentinels:
                 yield answer
         for _ in range(missing):
             try:
-                yield answers.get(timeout=_STEPS * self._patience)
+                yield answers.get(timeout=_STEPS * self.patience)
             except Empty:  # a name is still being resolved, which takes no deadline
                 return
 
     def _ask(self, sentinel: Place, answers: SimpleQueue[tuple[Place, Place | BaseException]]) -> None:
         answer: Place | BaseException
         try:
-            with OPENSSL.handshake() if self._tls else nullcontext():
+            with OPENSSL.handshake() if self.tls else nullcontext():
                 answer = self._master_of(sentinel)
         except BaseException as error:  # noqa: BLE001 - the waiting task gets every error
             answer = error
         answers.put((sentinel, answer))
 
     def _master_of(self, sentinel: Place) -> Place:
-        connection = self._sentinel_at(sentinel)
+        connection = self.sentinel_at(sentinel)
         try:
             connection.connect()
-            connection.send_command("SENTINEL", "GET-MASTER-ADDR-BY-NAME", self._master)
+            connection.send_command("SENTINEL", "GET-MASTER-ADDR-BY-NAME", self.master)
             found = connection.read_response()
         finally:
             connection.disconnect()
@@ -139,7 +126,7 @@ class Sentinels:
         return host, int(port)
 
     def _connect_to_master(self, place: Place) -> Conversation:
-        connection = self._redis_at(place)
+        connection = self.redis_at(place)
         try:
             connection.connect()
             _require_master(connection)

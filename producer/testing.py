@@ -93,9 +93,8 @@ class Recorder(Configured):
                 was lost: both happen with `EnqueueUncertain`.
         """
         told = error("the test told the producer to fail") if isinstance(error, type) else error
-        failure = (told, recorded)
-        before = self._failures
-        self._failures = itertools.repeat(failure) if times is None else itertools.repeat(failure, times)
+        before, failures = self._failures, itertools.repeat((told, recorded))
+        self._failures = itertools.islice(failures, times)
         try:
             yield
         finally:

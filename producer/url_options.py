@@ -58,19 +58,13 @@ class UrlOptions:
 
     @classmethod
     def read(cls, query: str, *, scheme: str) -> UrlOptions:
-        """Read the query of a URL.
-
-        Args:
-            query: It, percent-encoded.
-            scheme: The URL's.
+        """Read the query, percent-encoded, of a URL of this scheme.
 
         Raises:
-            ValueError: An option is not accepted here, or its value is none that it can have. The message names it, and
-                repeats no value.
+            ValueError: An option, or its value, is not accepted. The message names it, and repeats no value.
         """
         given = _given(query)
-        sentinel = scheme == "sentinel"
-        if not sentinel and (wrong := sorted(given.keys() & _SENTINEL_LOGIN)):
+        if scheme != "sentinel" and (wrong := sorted(given.keys() & _SENTINEL_LOGIN)):
             raise unreadable(f"its option {wrong[0]} is for sentinel:// alone")
         return cls(
             database=_database(given),

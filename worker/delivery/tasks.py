@@ -10,8 +10,7 @@ import redis
 from celery._state import _task_stack  # what `celery.current_task` looks at
 from celery.exceptions import Reject, Retry
 
-from producer.message import ENVELOPE, TASK
-from producer.trace_context import TRACE_HEADERS
+from producer.message import ENVELOPE, TASK, TRACE_HEADERS
 from worker.broker.payload import HELD_IN, PROBE, UNENDED
 from worker.concurrency.scheduler import run_in_thread
 from worker.database.errors import DeadLetterStoreUnavailable

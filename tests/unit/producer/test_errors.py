@@ -12,8 +12,7 @@ import pytest
 import redis.exceptions
 
 from producer import BrokerUnavailable, EnqueueUncertain, FeedbackEvent, InvalidEvent, ProducerError
-from producer._connection import Connection
-from producer._dialling import dial
+from producer._connection import Connection, dial
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

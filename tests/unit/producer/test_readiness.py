@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from producer._readiness import READABLE, WRITABLE, poller
+from producer._connection import READABLE, WRITABLE, poller
 
 if TYPE_CHECKING:
     from tests.support.processes import RedisServer
@@ -27,7 +27,7 @@ eventlet.spawn(lambda: [turns.append(eventlet.sleep(0)) for _ in range(10_000)])
 with FeedbackProducer(sys.argv[1], timeout=10) as producer:
     for _ in range(3):
         producer.enqueue(str(uuid.uuid4()), True, org="o", group="g")
-print("others had a turn" if turns else "nobody else had a turn")
+print("others had a turn" if turns else "no other had a turn")
 """
 
 

@@ -52,7 +52,7 @@ class _Scene:
         at: Any = self._sentinel_at
         redis_at: Any = self._redis_at
         self.sentinels = Sentinels(
-            [ONE, TWO, THREE], "mymaster", sentinel_at=at, redis_at=redis_at, tls=False, patience=0.2
+            order=(ONE, TWO, THREE), master="mymaster", sentinel_at=at, redis_at=redis_at, tls=False, patience=0.2
         )
 
     def _sentinel_at(self, place: Place) -> _Talk:
@@ -89,7 +89,7 @@ def test_one_sentinel_that_answers_is_enough(scene: _Scene) -> None:
     assert all(talk.closed for talk in scene.opened)
 
 
-def test_a_sentinel_that_is_away_costs_nothing(scene: _Scene) -> None:
+def test_a_sentinel_that_is_unavailable_costs_nothing(scene: _Scene) -> None:
     """The next is asked, and from then on first."""
     scene.says[ONE] = _failing(ConnectionRefusedError("refused"))
 
@@ -164,7 +164,7 @@ def test_who_leads_to_no_master_says_why_of_each(scene: _Scene) -> None:
     assert len(scene.opened) == 4
 
 
-def test_nobody_answers_and_the_search_ends(scene: _Scene) -> None:
+def test_no_sentinel_answers_and_the_search_ends(scene: _Scene) -> None:
     """A name that resolves for ever has no deadline of its own."""
     over = Event()
     scene.says = dict.fromkeys((ONE, TWO, THREE), lambda: over.wait(60))

@@ -14,8 +14,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags, TraceState
 
 from producer import FeedbackEvent
-from producer.message import ENVELOPE, to_message
-from producer.trace_context import TRACE_HEADERS, trace_headers
+from producer.message import ENVELOPE, TRACE_HEADERS, to_message, trace_headers
 
 if TYPE_CHECKING:
     import pytest

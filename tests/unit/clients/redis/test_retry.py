@@ -113,7 +113,7 @@ def test_a_producers_connection_tries_once() -> None:
             made = [address.connection()]
         else:
             place = ("broker", 6379)
-            made = [address.sentinels._sentinel_at(place), address.sentinels._redis_at(place)]
+            made = [address.sentinels.sentinel_at(place), address.sentinels.redis_at(place)]
 
         assert [connection.retry._retries for connection in made] == [0] * len(made)  # type: ignore[attr-defined]  # redis-py's
 
