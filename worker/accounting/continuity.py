@@ -2,6 +2,9 @@
 
 The equation of an emptied Redis holds, 0 = 0; so does that of one that came back from an older copy. What tells them is
 what was known before.
+
+Every function here takes a client that answers in bytes, and raises `redis.RedisError` if Redis is unavailable or
+refuses, and `DeadLetterStoreUnavailable` if the database can't be asked.
 """
 
 from __future__ import annotations
@@ -115,16 +118,7 @@ class Continuity:
 
 
 def look_at_continuity(client: redis.Redis, engine: Engine) -> Continuity:
-    """Compare Redis with what the database knows of it; the database first, as Redis' totals only rise.
-
-    Args:
-        client: A client that answers in bytes.
-        engine: The database.
-
-    Raises:
-        redis.RedisError: Redis is unavailable, or refuses.
-        DeadLetterStoreUnavailable: The database can't be asked.
-    """
+    """Compare Redis with what the database knows of it; the database first, as Redis' totals only rise."""
     known, said = recorded_generations(engine), hand_holds(engine)
     return _judge(take_snapshot(client), known, said)
 
@@ -132,11 +126,10 @@ def look_at_continuity(client: redis.Redis, engine: Engine) -> Continuity:
 def _judge(now: Snapshot, known: Sequence[Recorded], said: Sequence[HandHold]) -> Continuity:
     generation = str(now.counts.get(_GENERATION, ""))
     this = next((one for one in known if one.generation == generation), None)
-    later = None if this is None else _carried_on(this, known)
     hold = next((one for one in said if one.generation == generation), None)
     if MOVING_FIELD in now.counts:
         return Continuity(kind=Kind.MOVING, now=now, known=this)
-    if later is not None:
+    if (later := _carried_on(this, known)) is not None:
         kind, before = Kind.OLDER, later
     elif this is not None:
         fell = any(now.counts.get(name, 0) < this.totals.get(name, 0) for name in _ONLY_RISE)
@@ -148,16 +141,13 @@ def _judge(now: Snapshot, known: Sequence[Recorded], said: Sequence[HandHold]) -
     return Continuity(kind=kind, now=now, known=before, lost_hold=_lost(hold, now))
 
 
-def _carried_on(this: Recorded, known: Sequence[Recorded]) -> Recorded | None:
+def _carried_on(this: Recorded | None, known: Sequence[Recorded]) -> Recorded | None:
     """The generation that an operator took in place of this one, which has come back now; None if there is none."""
-    later = None
+    later = this
     for _ in known:
-        name = (later or this).generation
-        following = next((one for one in known if str(one.totals.get(_CARRIED_FROM, "")) == name), None)
-        if following is None:
-            break
-        later = following
-    return later
+        name = later and later.generation
+        later = next((one for one in known if str(one.totals.get(_CARRIED_FROM, "")) == name), later)
+    return None if later is this else later
 
 
 def _lost(said: HandHold | None, now: Snapshot) -> HandHold | None:
@@ -167,10 +157,7 @@ def _lost(said: HandHold | None, now: Snapshot) -> HandHold | None:
 
 
 def record(client: redis.Redis, engine: Engine) -> Continuity:
-    """Write Redis' totals down, unless it has lost data or is moved; and let a hold by hand that it lost stand again.
-
-    The arguments, and what is raised, are those of `look_at_continuity`.
-    """
+    """Write Redis' totals down, unless it has lost data or is moved; and restore a hold by hand that it has lost."""
     found = look_at_continuity(client, engine)
     if found.kind is Kind.MOVING:
         return found
@@ -180,8 +167,7 @@ def record(client: redis.Redis, engine: Engine) -> Continuity:
     if not found.is_lost:
         record_totals(engine, _seen(found.now))
     if (lost := found.lost_hold) is not None:
-        arguments = [lost.comment, lost.actor, lost.change_number, _milliseconds(lost.since)]
-        _HOLD_AGAIN(client, [HOLD, COUNTS], arguments)
+        _HOLD_AGAIN(client, [HOLD, COUNTS], [lost.comment, lost.actor, lost.change_number, _milliseconds(lost.since)])
         record_hand_hold(engine, _hold_of(take_snapshot(client)))
     elif _HOLD_CHANGES in found.now.counts:
         record_hand_hold(engine, _hold_of(found.now))
@@ -194,8 +180,7 @@ def _identify(client: redis.Redis) -> None:
 
 def _seen(now: Snapshot) -> Recorded:
     totals = {name: number for name, number in now.counts.items() if name not in _NO_TOTALS}
-    waiting = now.queued + now.in_flight + now.scheduled
-    return Recorded(generation=str(now.counts[_GENERATION]), at=now.at, waiting=waiting, totals=totals)
+    return Recorded(generation=str(now.counts[_GENERATION]), at=now.at, waiting=now.waiting, totals=totals)
 
 
 def _hold_of(now: Snapshot) -> HandHold:
@@ -214,25 +199,21 @@ def accept(client: redis.Redis, engine: Engine, found: Continuity, balance: Bala
     """Take Redis as it is, with the totals of what was lost carried on, and what is missing written off.
 
     Args:
-        client: A client that answers in bytes.
+        client: Redis.
         engine: The database.
         found: What was found: that data was lost.
         balance: The equation of what Redis has now.
 
     Returns:
         How many were written off; None if it had been done already.
-
-    Raises:
-        redis.RedisError, DeadLetterStoreUnavailable: See `look_at_continuity`; run it again.
     """
     assert found.known is not None, "what is lost was known"  # noqa: S101 - only a caller's mistake fails this, never an input
     _identify(client)
     before, missing = _totals_of(found.known, balance.uncounted), balance.missing
     more, written_off = _added(before, missing) if found.kind is Kind.NEW else _raised(before, found.now, missing)
-    loss = _milliseconds(found.known.at)
     source = found.known.generation if found.kind is Kind.NEW else ""
-    arguments = [loss, source, *(part for item in more.items() for part in item)]
-    carried = bool(_CARRY(client, [COUNTS], arguments))
+    parts = [part for item in more.items() for part in item]
+    carried = bool(_CARRY(client, [COUNTS], [_milliseconds(found.known.at), source, *parts]))
     if found.kind is Kind.OLDER:
         forget_generations(engine)
     record_totals(engine, _seen(take_snapshot(client)))

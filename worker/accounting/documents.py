@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from worker.accounting.balance import ENDS, PLACES
+from worker.accounting.snapshot import text_of
 from worker.accounting.worker_presence import no_worker
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-    from datetime import datetime
+    from collections.abc import Callable, Mapping, Sequence
+    from datetime import timedelta
 
     from worker.accounting.continuity import Continuity
     from worker.accounting.integrity import IntegrityCheck
-    from worker.accounting.rates import Rates
     from worker.accounting.reconcile import Report
     from worker.accounting.scheduled import Scheduled
-    from worker.accounting.snapshot import Snapshot
+    from worker.accounting.snapshot import Rates, Snapshot
     from worker.accounting.strays import Strays
 
 __all__ = ["RECONCILE_KEYS", "reconcile_record", "status_record"]
-
-_COUNTS: Final = ("accepted", *ENDS, "retried", "snoozed")
 
 RECONCILE_KEYS: Final = (
     "at",
@@ -73,33 +72,16 @@ def status_record(
         continuity: Whether Redis has the data that it had; None if that can't be told, or was not looked for.
     """
     return {
-        "at": None if snapshot is None else snapshot.at.isoformat(),
+        **{name: None if snapshot is None else read(snapshot) for name, read in _OF_SNAPSHOT.items()},
         "redis": _server(redis_problem),
         "database": _server(table_problem),
-        **_waiting(snapshot, scheduled),
-        **_counted(snapshot),
+        "scheduled_for": None if scheduled is None else scheduled.to_record(),
         "dead_letters": None if states is None else dict(states),
-        "hold": None if snapshot is None or snapshot.hold is None else snapshot.hold.as_dict(),
-        "workers": None if snapshot is None else _workers(snapshot),
         "redis_data": _redis_data(continuity),
-        "holders": None if snapshot is None else _holders(snapshot),
         "replays": replays,
         "strays": None if snapshot is None or strays is None else strays_record(strays),
-        **_speed(snapshot, rates),
-    }
-
-
-def _speed(snapshot: Snapshot | None, rates: Rates | None) -> dict[str, Any]:
-    return {
         "rates": None if rates is None else _rates(rates),
-        "drained_in_seconds": None if snapshot is None or rates is None else _drained_in(snapshot, rates),
-    }
-
-
-def _counted(snapshot: Snapshot | None) -> dict[str, Any]:
-    return {
-        **{name: None if snapshot is None else snapshot.counts.get(name, 0) for name in _COUNTS},
-        "dead_by_reason": None if snapshot is None else snapshot.dead_by_reason,
+        "drained_in_seconds": None if snapshot is None or rates is None else _seconds(rates.drained_in(snapshot)),
     }
 
 
@@ -141,10 +123,12 @@ def _redis_data(found: Continuity | None) -> dict[str, Any] | None:
 def _astray(found: IntegrityCheck) -> dict[str, Any]:
     orphaned = sorted(found.orphaned.items())
     return {
-        "orphaned": [{"delivery_tag": _text(tag), "request_id": request_id} for tag, request_id in orphaned],
-        "unreadable": [{"delivery_tag": _text(tag)} for tag in sorted(found.unreadable)],
-        "dangling_index": [{"delivery_tag": _text(tag)} for tag in sorted(found.index)],
-        "dangling_held": [{"delivery_tag": _text(tag), "holder": _text(holder)} for holder, tag in sorted(found.held)],
+        "orphaned": [{"delivery_tag": text_of(tag), "request_id": request_id} for tag, request_id in orphaned],
+        "unreadable": [{"delivery_tag": text_of(tag)} for tag in sorted(found.unreadable)],
+        "dangling_index": [{"delivery_tag": text_of(tag)} for tag in sorted(found.index)],
+        "dangling_held": [
+            {"delivery_tag": text_of(tag), "holder": text_of(holder)} for holder, tag in sorted(found.held)
+        ],
     }
 
 
@@ -172,16 +156,8 @@ def _server(problem: str) -> dict[str, Any]:
     return {"up": not problem, "problem": problem or None}
 
 
-def _waiting(snapshot: Snapshot | None, scheduled: Scheduled | None) -> dict[str, Any]:
-    oldest = None if snapshot is None else snapshot.oldest
-    return {
-        "queued": None if snapshot is None else snapshot.queued,
-        "in_flight": None if snapshot is None else snapshot.in_flight,
-        "scheduled": None if snapshot is None else snapshot.scheduled,
-        "oldest_enqueued_at": _iso(oldest),
-        "oldest_age_seconds": None if snapshot is None or oldest is None else (snapshot.at - oldest).total_seconds(),
-        "scheduled_for": None if scheduled is None else scheduled.to_record(),
-    }
+def _count(name: str, snapshot: Snapshot) -> int:
+    return snapshot.counts.get(name, 0)
 
 
 def _workers(snapshot: Snapshot) -> dict[str, Any]:
@@ -216,14 +192,25 @@ def _rates(rates: Rates) -> dict[str, float]:
     }
 
 
-def _drained_in(snapshot: Snapshot, rates: Rates) -> float | None:
-    drained_in = rates.drained_in(snapshot)
-    return None if drained_in is None else drained_in.total_seconds()
+def _age(snapshot: Snapshot) -> timedelta | None:
+    return None if snapshot.oldest is None else snapshot.at - snapshot.oldest
 
 
-def _iso(moment: datetime | None) -> str | None:
-    return None if moment is None else moment.isoformat()
+def _seconds(duration: timedelta | None) -> float | None:
+    return None if duration is None else duration.total_seconds()
 
 
-def _text(raw: bytes) -> str:
-    return raw.decode(errors="backslashreplace")
+_OF_SNAPSHOT: Final[Mapping[str, Callable[[Snapshot], Any]]] = {
+    "at": lambda now: now.at.isoformat(),
+    "queued": lambda now: now.queued,
+    "in_flight": lambda now: now.in_flight,
+    "scheduled": lambda now: now.scheduled,
+    "oldest_enqueued_at": lambda now: None if now.oldest is None else now.oldest.isoformat(),
+    "oldest_age_seconds": lambda now: _seconds(_age(now)),
+    **{name: partial(_count, name) for name in ("accepted", *ENDS, "retried", "snoozed")},
+    "dead_by_reason": lambda now: now.dead_by_reason,
+    "hold": lambda now: None if now.hold is None else now.hold.as_dict(),
+    "workers": _workers,
+    "holders": _holders,
+}
+"""What the status says of the queue: null in all of it while Redis is unavailable."""

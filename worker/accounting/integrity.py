@@ -1,4 +1,8 @@
-"""The integrity of the data in Redis: every message is in a place from which it continues."""
+"""The integrity of the data in Redis: every message is in a place from which it continues.
+
+Every function here takes a client that answers in bytes, and raises `redis.RedisError` if Redis is unavailable or
+refuses.
+"""
 
 from __future__ import annotations
 
@@ -86,13 +90,7 @@ class IntegrityCheck:
 def check(client: redis.Redis, *, at_once: int = _AT_ONCE) -> IntegrityCheck:
     """Check the queue once.
 
-    Args:
-        client: A client that answers in bytes.
-        at_once: Up to how many entries of the lists are looked at in the same step. A longer backlog is read page by
-            page.
-
-    Raises:
-        redis.RedisError: Redis is unavailable, or refuses.
+    Up to ``at_once`` entries of the lists are looked at in the same step; a longer backlog is read page by page.
     """
     found, looked = _check(client, at_once)
     if looked:
@@ -100,8 +98,8 @@ def check(client: redis.Redis, *, at_once: int = _AT_ONCE) -> IntegrityCheck:
     read = _read_lists(client, at_once)
     later, _ = _check(client, at_once)
     # Where nothing moved nothing was seen twice; else what was seen twice is taken for one.
-    moved = found.snapshot.balance != later.snapshot.balance
-    read = read.without_repeats() if moved else read
+    if found.snapshot.balance != later.snapshot.balance:
+        read = read.without_repeats()
     return replace(
         found.and_then(later),
         uncounted=later.uncounted + len(read.uncounted),
@@ -112,16 +110,7 @@ def check(client: redis.Redis, *, at_once: int = _AT_ONCE) -> IntegrityCheck:
 
 
 def find_replays(client: redis.Redis, wanted: Collection[int], *, at_once: int = _AT_ONCE) -> frozenset[int]:
-    """Return those of some dead letters whose replay is in flight or in a list.
-
-    Args:
-        client: A client that answers in bytes.
-        wanted: The dead letters.
-        at_once: See `check`; a longer backlog is read page by page.
-
-    Raises:
-        redis.RedisError: Redis is unavailable, or refuses.
-    """
+    """Return those of some dead letters whose replay is in flight or in a list; ``at_once`` is that of `check`."""
     found, looked = _check(client, at_once)
     replays = found.replays
     passes = 0 if looked else _PASSES

@@ -2,6 +2,9 @@
 
 Redis refuses each command on a key of another type, without saying which key: a worker would end, and say WRONGTYPE.
 celery-redis-plus, another transport for Celery, makes Kombu's set of bindings a sorted set, and keeps a queue so too.
+
+Every function here takes a client that answers in bytes and puts no prefix before keys, and raises `redis.RedisError`
+if Redis is unavailable or refuses.
 """
 
 from __future__ import annotations
@@ -20,44 +23,15 @@ from worker.dead_letters.replays.queue import REPLAYS
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-__all__ = ["OddValue", "WrongKeyType", "WrongType", "find_odd_values", "find_wrong_types", "naming_wrong_types"]
+__all__ = ["KeyProblem", "WrongKeyType", "find_odd_values", "find_wrong_types", "naming_wrong_types"]
 
 _BINDING: Final = "_kombu.binding."
 """Before an exchange's name, in the key of Kombu's set of the queues that are bound to it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class WrongType:
-    """A key that can't be used.
-
-    Attributes:
-        key: Its name.
-        found: The type that it has.
-        expected: The type that it is read as.
-    """
-
-    key: str
-    found: str
-    expected: str
-
-    @property
-    def summary(self) -> str:
-        """What is wrong, and who may have done it."""
-        cause = "; celery-redis-plus does that, which shares this Redis then" if self.found == "zset" else ""
-        return f"the key {self.key!r} is a {self.found}, and a {self.expected} is expected there{cause}"
-
-    @property
-    def fix(self) -> str:
-        """What to do."""
-        other = "give the other program another Redis, or another database number"
-        if self.key.startswith(_BINDING):
-            return f"{other}; then DEL {self.key}, which holds no message: workers make it again"
-        return f"{other}; RENAME {self.key!r} to another name, and look what is in it"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OddValue:
-    """A key of the right type that holds something that no program of ours writes.
+class KeyProblem:
+    """A key of another type than it is read as, or with a value that no program of ours writes.
 
     Attributes:
         summary: What is wrong, with the key's name.
@@ -72,48 +46,34 @@ class WrongKeyType(redis.ResponseError):
     """A key that is needed has another type; the message names it, and says what to do."""
 
 
-def find_wrong_types(client: redis.Redis) -> tuple[WrongType, ...]:
-    """Look at every key with a name that is known beforehand, in one round trip.
-
-    Args:
-        client: A client that puts no prefix before keys.
-
-    Raises:
-        redis.RedisError: Redis is unavailable, or refuses.
-    """
+def find_wrong_types(client: redis.Redis) -> tuple[KeyProblem, ...]:
+    """Look at every key with a name that is known beforehand, in one round trip."""
     expected = _types()
     with client.pipeline(transaction=False) as pipe:
         for key in expected:
             pipe.type(key)
         found = [kind.decode() if isinstance(kind, bytes) else str(kind) for kind in pipe.execute()]
     pairs = zip(expected.items(), found, strict=True)
-    return tuple(
-        WrongType(key=key, found=kind, expected=wanted) for (key, wanted), kind in pairs if kind not in {"none", wanted}
+    return tuple(_wrong_type(key, kind, wanted) for (key, wanted), kind in pairs if kind not in {"none", wanted})
+
+
+def _wrong_type(key: str, found: str, expected: str) -> KeyProblem:
+    cause = "; celery-redis-plus does that, which shares this Redis then" if found == "zset" else ""
+    rest = f"RENAME {key!r} to another name, and look what is in it"
+    if key.startswith(_BINDING):
+        rest = f"then DEL {key}, which holds no message: workers make it again"
+    return KeyProblem(
+        summary=f"the key {key!r} is a {found}, and a {expected} is expected there{cause}",
+        fix=f"give the other program another Redis, or another database number; {rest}",
     )
 
 
-def find_odd_values(client: redis.Redis) -> Iterator[OddValue]:
-    """Look for what no program of ours writes into a key, and what would keep messages from being delivered.
-
-    Args:
-        client: A client that answers in bytes, and puts no prefix before keys.
-
-    Raises:
-        redis.RedisError: Redis is unavailable, or refuses.
-    """
+def find_odd_values(client: redis.Redis) -> Iterator[KeyProblem]:
+    """Look for what no program of ours writes into a key, and what would keep messages from being delivered."""
     now = int(client.time()[0]) * 1000
     yield from _odd_dedup_store(client)
-    far = client.zrangebyscore(KEYS.leases, now + _LONGEST_LEASE, "+inf", 0, _FEW)
-    for name in (holder.decode(errors="backslashreplace") for holder in cast("list[bytes]", far)):
-        summary = (
-            f"the key {KEYS.leases!r} has a lease of {name!r} that lasts longer than a day: what it holds stays there"
-        )
-        yield OddValue(summary=summary, fix=f"ZADD {KEYS.leases} 1 {name!r}: then other workers return what it holds")
-    for delayed in (name + DELAYED for queue in (QUEUE, REPLAYS) for name in KEYS.lists(queue)):
-        if found := client.zcount(delayed, now + _NEVER, "+inf"):
-            summary = f"the key {delayed!r} has messages that are due in ten years or never: {found:,}"
-            fix = f"ZRANGE {delayed!r} {now + _NEVER} +inf BYSCORE shows them; a lower score lets them go (ZADD XX)"
-            yield OddValue(summary=summary, fix=fix)
+    yield from _leases_too_long(client, now + _LONGEST_LEASE)
+    yield from _never_due(client, now + _NEVER)
 
 
 _BUCKETS_AHEAD: Final = 4
@@ -125,25 +85,39 @@ _NEVER: Final = 10 * 365 * 24 * 3600 * 1000
 """In ms."""
 
 
-def _odd_dedup_store(client: redis.Redis) -> Iterator[OddValue]:
+def _leases_too_long(client: redis.Redis, until: int) -> Iterator[KeyProblem]:
+    for raw in cast("list[bytes]", client.zrangebyscore(KEYS.leases, until, "+inf", 0, _FEW)):
+        name = raw.decode(errors="backslashreplace")
+        lasts = f"a lease of {name!r} that lasts longer than a day"
+        yield KeyProblem(
+            summary=f"the key {KEYS.leases!r} has {lasts}: what it holds stays there",
+            fix=f"ZADD {KEYS.leases} 1 {name!r}: then other workers return what it holds",
+        )
+
+
+def _never_due(client: redis.Redis, at: int) -> Iterator[KeyProblem]:
+    for delayed in (name + DELAYED for queue in (QUEUE, REPLAYS) for name in KEYS.lists(queue)):
+        if found := client.zcount(delayed, at, "+inf"):
+            yield KeyProblem(
+                summary=f"the key {delayed!r} has messages that are due in ten years or never: {found:,}",
+                fix=f"ZRANGE {delayed!r} {at} +inf BYSCORE shows them; a lower score lets them go (ZADD XX)",
+            )
+
+
+def _odd_dedup_store(client: redis.Redis) -> Iterator[KeyProblem]:
     said = client.get(DEDUP)
     buckets = int(said) if isinstance(said, bytes) and said.isdigit() else 0
     ahead = [f"{DEDUP}:{number}" for number in range(max(buckets, 1), buckets + _BUCKETS_AHEAD)]
-    is_odd = said is not None and (buckets < 1 or client.exists(*ahead))
-    if is_odd:
-        summary = f"the key {DEDUP!r} is {str(said)[1:80]}, and the number of the keys {DEDUP}:… is expected there"
-        yield OddValue(
-            summary=summary, fix=f"DEL {DEDUP}: the next delivery counts them; a repeat may have been sent again"
+    if said is not None and (buckets < 1 or client.exists(*ahead)):
+        yield KeyProblem(
+            summary=f"the key {DEDUP!r} is {str(said)[1:80]}, and the number of the keys {DEDUP}:… is expected there",
+            fix=f"DEL {DEDUP}: the next delivery counts them; a repeat may have been sent again",
         )
 
 
 @contextmanager
 def naming_wrong_types(client: redis.Redis) -> Iterator[None]:
-    """Let the block raise `WrongKeyType` where Redis says no more than that some key has another type.
-
-    Raises:
-        WrongKeyType: Which key it is.
-    """
+    """Let the block raise `WrongKeyType`, where Redis says no more than that some key has another type."""
     try:
         yield
     except redis.ResponseError as error:
@@ -157,19 +131,11 @@ def _types() -> Mapping[str, str]:
     """Every key that workers, producers and commands read, but for those with a message's or a request_id's name."""
     lists = [name for queue in (QUEUE, REPLAYS) for name in KEYS.lists(queue)]
     exchanges = (QUEUE, REPLAYS, f"{QUEUE}.pidbox", f"reply.{QUEUE}.pidbox", f"{QUEUE}.events")
-    return {
-        **dict.fromkeys(lists, "list"),
-        **{name + DELAYED: "zset" for name in lists},
-        KEYS.unacked: "hash",
-        KEYS.index: "zset",
-        KEYS.leases: "zset",
-        KEYS.pulse: "hash",
-        COUNTS: "hash",
-        HOLD: "hash",
-        REVOKED: "zset",
-        DEDUP: "string",
-        f"{DEDUP}:0": "hash",
-        PRUNED: "string",
-        REPLAYS_WATCHED: "string",
-        **{_BINDING + exchange: "set" for exchange in exchanges},
+    by_type = {
+        "list": lists,
+        "zset": [*(name + DELAYED for name in lists), KEYS.index, KEYS.leases, REVOKED],
+        "hash": [KEYS.unacked, KEYS.pulse, COUNTS, HOLD, f"{DEDUP}:0"],
+        "string": [DEDUP, PRUNED, REPLAYS_WATCHED],
+        "set": [_BINDING + exchange for exchange in exchanges],
     }
+    return {key: kind for kind, keys in by_type.items() for key in keys}

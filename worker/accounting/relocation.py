@@ -48,9 +48,7 @@ class MoveRefused(Exception):
 def move(source: redis.Redis, target: redis.Redis) -> Iterator[str]:
     """Move everything, and yield a message for each thing done. Cut short, it is done again from where it was.
 
-    Args:
-        source: The old Redis; the client answers in bytes.
-        target: The new one; likewise.
+    Both clients answer in bytes.
 
     Raises:
         MoveRefused: Workers are at work in the old Redis, or both are the same.
@@ -124,9 +122,8 @@ def _move_messages(source: redis.Redis, target: redis.Redis) -> int:
     for queue in (QUEUE, REPLAYS):
         for name in KEYS.lists(queue):
             for place in (name + DELAYED, name):
-                while parcel := _TAKE(
-                    source, [place, MOVING, KEYS.counts_of(queue)], [_AT_ONCE, secrets.token_hex(16)]
-                ):
+                keys = [place, MOVING, KEYS.counts_of(queue)]
+                while parcel := _TAKE(source, keys, [_AT_ONCE, secrets.token_hex(16)]):
                     moved += _arrive(target, parcel)
                     source.delete(MOVING)
     return moved

@@ -1,15 +1,24 @@
-"""Repairs what a reconciliation found, and only that; each repair says what it did."""
+"""Repairs what a reconciliation found, and only that; each repair says what it did.
+
+Every function here takes a client that answers in bytes, and raises `redis.RedisError` if Redis is unavailable or
+refuses.
+What was yielded is done; run it again for the rest.
+"""
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
+from redis.exceptions import RedisError
+
 from producer.message import QUEUE
+from worker.accounting.snapshot import text_of
 from worker.accounting.strays import move_home
 from worker.accounting.table_counts import put_back_to_dead
 from worker.broker.keys import KEYS
 from worker.broker.scripts import MESSAGE, QUEUES
-from worker.clients.redis.keys import COUNTS, CountField
+from worker.clients.redis.keys import COUNTS, TOLD, CountField
 from worker.clients.redis.scripts import Script, lua
 
 if TYPE_CHECKING:
@@ -20,8 +29,9 @@ if TYPE_CHECKING:
 
     from worker.accounting.integrity import IntegrityCheck
     from worker.accounting.reconcile import Report
+    from worker.accounting.snapshot import Snapshot
 
-__all__ = ["INSERTED_BOOKED", "SURPLUS_BOOKED", "repair_redis", "repair_table"]
+__all__ = ["INSERTED_BOOKED", "SURPLUS_BOOKED", "note_told", "repair_redis", "repair_table", "written_off_untold"]
 
 _RETURN: Final = Script(MESSAGE + QUEUES + lua("worker.accounting", "entries", "return"))
 _DROP: Final = Script(lua("worker.accounting", "drop"))
@@ -36,18 +46,10 @@ _FEW: Final = 1000
 
 
 def repair_redis(client: redis.Redis, report: Report) -> Iterator[str]:
-    """Repair what is wrong in Redis, and yield a message for each repair.
-
-    Args:
-        client: A client that answers in bytes.
-        report: What was found.
-
-    Raises:
-        redis.RedisError: Redis is unavailable, or refuses. What was yielded is done; run it again for the rest.
-    """
+    """Repair what is wrong in Redis, and yield a message for each repair."""
     found = report.check
-    names = {tag: f"message {_name(tag)} of request_id {name or 'unknown'}" for tag, name in found.orphaned.items()}
-    names |= {tag: f"the unreadable message {_name(tag)}" for tag in found.unreadable}
+    names = {tag: f"message {text_of(tag)} of request_id {name or 'unknown'}" for tag, name in found.orphaned.items()}
+    names |= {tag: f"the unreadable message {text_of(tag)}" for tag in found.unreadable}
     for tag in _return(client, list(names)):
         yield f"returned {names[tag]} to its queue"
     yield from _drop_all(client, found)
@@ -58,27 +60,19 @@ def repair_redis(client: redis.Redis, report: Report) -> Iterator[str]:
 
 
 def _return(client: redis.Redis, tags: list[bytes]) -> Iterator[bytes]:
-    list_of_unreadable = KEYS.lists(QUEUE)[0]
-    arguments = [KEYS.held_prefix, KEYS.prefix, KEYS.sep, KEYS.steps_text, list_of_unreadable]
+    for_unreadable = KEYS.lists(QUEUE)[0]
+    arguments = [KEYS.held_prefix, KEYS.prefix, KEYS.sep, KEYS.steps_text, for_unreadable]
     for few in _few(tags):
         yield from _RETURN(client, [KEYS.unacked, KEYS.index, KEYS.leases], [*arguments, *few])
 
 
 def _drop_all(client: redis.Redis, found: IntegrityCheck) -> Iterator[str]:
-    dropped = sum(_drop(client, KEYS.index, few) for few in _few(list(found.index)))
-    if dropped:
-        yield f"dropped from {KEYS.index} what is not in flight: {dropped:,}"
-    by_holder: dict[bytes, list[bytes]] = {}
-    for holder, tag in found.held:
-        by_holder.setdefault(holder, []).append(tag)
-    for holder, tags in by_holder.items():
-        key = KEYS.held_prefix.encode() + holder
-        if dropped := sum(_drop(client, key, few) for few in _few(tags)):
-            yield f"dropped from {_name(key)} what is not in flight: {dropped:,}"
-
-
-def _drop(client: redis.Redis, key: bytes | str, tags: list[bytes]) -> int:
-    return int(_DROP(client, [KEYS.unacked, key], tags))
+    gone = {KEYS.index.encode(): list(found.index)}
+    for lease, tag in found.held:
+        gone.setdefault(KEYS.held_prefix.encode() + lease, []).append(tag)
+    for key, tags in gone.items():
+        if dropped := sum(int(_DROP(client, [KEYS.unacked, key], few)) for few in _few(tags)):
+            yield f"dropped from {text_of(key)} what is not in flight: {dropped:,}"
 
 
 def _book_balance(client: redis.Redis, report: Report) -> Iterator[str]:
@@ -97,19 +91,12 @@ def _book_balance(client: redis.Redis, report: Report) -> Iterator[str]:
 def repair_table(client: redis.Redis, engine: Engine, report: Report) -> Iterator[str]:
     """Repair what is wrong between Redis and the dead-letter table, and yield a message for each repair.
 
-    Args:
-        client: A client that answers in bytes.
-        engine: The database.
-        report: What was found.
-
     Raises:
-        redis.RedisError: See `repair_redis`.
         DeadLetterStoreUnavailable: The database is unavailable, or refuses; run it again.
     """
     for row_id in put_back_to_dead(engine, report.stuck):
         yield f"put dead letter {row_id} back to dead: its replay was nowhere to be found"
-    missing = report.rows_missing
-    if missing > 0:
+    if (missing := report.rows_missing) > 0:
         told = (INSERTED_BOOKED, report.check.snapshot.counts.get(INSERTED_BOOKED, 0))
         if _book(client, CountField.DEAD_LETTERS_INSERTED, -missing, tell=told):
             yield f"wrote off dead letters that are not in the table any more: {missing:,}"
@@ -125,5 +112,16 @@ def _few(tags: list[bytes]) -> Iterator[list[bytes]]:
         yield tags[start : start + _FEW]
 
 
-def _name(raw: bytes) -> str:
-    return raw.decode(errors="backslashreplace")
+def note_told(client: redis.Redis, seen: Snapshot) -> None:
+    """Note that a reconciliation has named what was written off so far. A login that may only read notes nothing."""
+    number = seen.counts.get(CountField.WRITTEN_OFF, 0)
+    with suppress(RedisError):
+        if number or client.exists(TOLD):
+            client.hset(TOLD, CountField.WRITTEN_OFF, number)
+
+
+def written_off_untold(client: redis.Redis, now: Snapshot) -> int:
+    """Return how many events were written off that no reconciliation has named yet."""
+    told = client.hget(TOLD, CountField.WRITTEN_OFF)
+    number = int(told) if isinstance(told, bytes) and told.isdigit() else 0
+    return max(now.counts.get(CountField.WRITTEN_OFF, 0) - number, 0)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 from producer.message import QUEUE
 from worker.broker.keys import DELAYED, KEYS
 from worker.clients.redis.scripts import Script, lua
-from worker.policy.wait_reason import WaitReason
+from worker.policy.envelope import WaitReason
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -62,11 +62,7 @@ class Scheduled:
 
 
 def look_at_scheduled(client: redis.Redis) -> Scheduled:
-    """Look at what waits for its time.
-
-    Raises:
-        redis.RedisError: Redis is unavailable, or refuses.
-    """
+    """Look at what waits for its time; raises `redis.RedisError` if Redis is unavailable, or refuses."""
     keys = [name + DELAYED for name in KEYS.lists(QUEUE)]
     total, looked_at, flat = _SCHEDULED(client, keys, [_LOOKED_AT])
     reasons = {reason.decode(errors="replace"): number for reason, number in zip(flat[::2], flat[1::2], strict=True)}

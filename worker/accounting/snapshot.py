@@ -1,4 +1,4 @@
-"""One moment of the queue, taken in one step in Redis, however much is queued."""
+"""One moment of the queue, taken in one step in Redis, however much is queued; and the rates from two of them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from worker.accounting.balance import Balance
 from worker.accounting.key_types import WrongKeyType, naming_wrong_types
 from worker.broker.keys import DELAYED, KEYS
 from worker.broker.scripts import MESSAGE
-from worker.clients.redis.keys import COUNTS, HOLD
+from worker.clients.redis.keys import COUNTS, HOLD, CountField
 from worker.clients.redis.scripts import TIME, Script, lua
 from worker.delivery.hold import HoldState
 from worker.policy.retry import Reason
@@ -22,7 +22,16 @@ if TYPE_CHECKING:
 
     import redis
 
-__all__ = ["LeaseHolder", "Snapshot", "moment_arguments", "moment_keys", "read_moment", "take_snapshot"]
+__all__ = [
+    "LeaseHolder",
+    "Rates",
+    "Snapshot",
+    "moment_arguments",
+    "moment_keys",
+    "read_moment",
+    "take_snapshot",
+    "text_of",
+]
 
 _SNAPSHOT: Final = Script(TIME + MESSAGE + lua("worker.accounting", "entries", "moment", "snapshot"))
 
@@ -127,6 +136,50 @@ class Snapshot:
         return {reason.value: self.counts.get(f"dead:{reason}", 0) for reason in Reason}
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rates:
+    """Messages per second.
+
+    Attributes:
+        accepted: That came.
+        ended: That came to an end, whichever.
+        delivered: That ended delivered.
+        over: How long that was measured.
+    """
+
+    accepted: float
+    ended: float
+    delivered: float
+    over: timedelta
+
+    @classmethod
+    def between(cls, before: Snapshot, after: Snapshot) -> Rates | None:
+        """Return the rates from one snapshot to a later one; None if there is no time in between."""
+        over = after.at - before.at
+        seconds = over.total_seconds()
+        if seconds <= 0:
+            return None
+        first, last = before.balance, after.balance
+        delivered = after.counts.get(CountField.DELIVERED, 0) - before.counts.get(CountField.DELIVERED, 0)
+        # A count that fell is of a Redis that lost it.
+        return cls(
+            accepted=max(last.accepted - first.accepted, 0) / seconds,
+            ended=max(last.ended - first.ended, 0) / seconds,
+            delivered=max(delivered, 0) / seconds,
+            over=over,
+        )
+
+    def drained_in(self, snapshot: Snapshot) -> timedelta | None:
+        """Return how long the queue takes to empty at these rates; None if it does not, or is empty already."""
+        waiting, gain = snapshot.queued + snapshot.in_flight, self.ended - self.accepted
+        if not waiting or gain <= 0 or snapshot.hold is not None:
+            return None
+        try:
+            return timedelta(seconds=waiting / gain)
+        except OverflowError:
+            return None
+
+
 def take_snapshot(client: redis.Redis) -> Snapshot:
     """Take a snapshot of the queue.
 
@@ -154,17 +207,16 @@ def moment_arguments() -> list[Any]:
 def read_moment(answer: Sequence[Any]) -> Snapshot:
     """Read what `lua/moment.lua` returns."""
     now, counts, hold, queued, scheduled, in_flight, oldest, holders = answer
-    at = datetime.fromtimestamp(now / 1000, UTC)
     return Snapshot(
-        at=at,
-        counts={_text(name): _number(name, number) for name, number in _pairs(counts).items()},
+        at=datetime.fromtimestamp(now / 1000, UTC),
+        counts={text_of(name): _number(name, number) for name, number in _pairs(counts).items()},
         queued=queued,
         in_flight=in_flight,
         scheduled=scheduled,
         oldest=_iso(oldest),
         hold=HoldState.read(_pairs(hold)),
         holders=tuple(
-            LeaseHolder(name=_text(name), holds=holds, lease_left=_lease_left(float(until) - now))
+            LeaseHolder(name=text_of(name), holds=holds, lease_left=_lease_left(float(until) - now))
             for name, until, holds in holders
         ),
     )
@@ -179,10 +231,10 @@ def _number(name: bytes, text: bytes) -> int:
     with suppress(ValueError):
         if abs(number := int(text)) <= _LARGEST:
             return number
-    key, field = COUNTS, _text(name)
+    field = text_of(name)
     raise WrongKeyType(
-        f"the field {field!r} of the key {key!r} is {_text(text)!r}, and a whole number is expected there, which "
-        f"another program has changed: HDEL {key} {field}, then `aquilax-feedback reconcile --repair`"
+        f"the field {field!r} of the key {COUNTS!r} is {text_of(text)!r}, and a whole number is expected there, which "
+        f"another program has changed: HDEL {COUNTS} {field}, then `aquilax-feedback reconcile --repair`"
     )
 
 
@@ -190,13 +242,14 @@ def _pairs(flat: Sequence[bytes]) -> dict[bytes, bytes]:
     return dict(zip(flat[::2], flat[1::2], strict=True))
 
 
-def _text(value: bytes) -> str:
-    return value.decode(errors="backslashreplace")
+def text_of(raw: bytes) -> str:
+    """Return a name in Redis as it can be shown: other programs may have written any bytes."""
+    return raw.decode(errors="backslashreplace")
 
 
 def _iso(value: bytes) -> datetime | None:
     """A foreign client may have written anything there: then it is unknown."""
     try:
-        return datetime.fromisoformat(_text(value))
+        return datetime.fromisoformat(text_of(value))
     except ValueError:
         return None

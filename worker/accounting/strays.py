@@ -3,6 +3,9 @@
 A client with other priorities, another separator, a prefix or another queue enqueues without an error, into a list of
 its own. All lists of the Redis are looked at for it, at their ends only, and for a limited time: a Redis that is shared
 with others may have many keys.
+
+Every function here takes a client that answers in bytes, and raises `redis.RedisError` if Redis is unavailable or
+refuses.
 """
 
 from __future__ import annotations
@@ -98,15 +101,7 @@ class Strays:
 
 
 def find_strays(client: redis.Redis, *, within: float) -> Strays:
-    """Look for feedback that no worker will find.
-
-    Args:
-        client: A client that answers in bytes.
-        within: Seconds after which it is left at what was found.
-
-    Raises:
-        redis.RedisError: Redis is unavailable, or refuses.
-    """
+    """Look for feedback that no worker will find; after ``within`` seconds it is left at what was found."""
     ours: set[bytes] = {name.encode() for name in KEYS.lists(QUEUE)}
     deadline, cursor, found = time.monotonic() + within, 0, {}
     while True:
@@ -121,17 +116,11 @@ def find_strays(client: redis.Redis, *, within: float) -> Strays:
 def move_home(client: redis.Redis, stray: Stray) -> int:
     """Move the feedback of a list to the queue, and return how many messages that were; what else is there stays.
 
-    Args:
-        client: A client that answers in bytes.
-        stray: The list.
-
-    Raises:
-        redis.RedisError: Redis is unavailable, or refuses; what has gone is in the queue.
+    Cut short, it leaves each message in one of the two.
     """
     moved, passed = 0, 0
     while entries := cast("list[bytes]", client.lrange(stray.key, -passed - _MOVED_AT_ONCE, -passed - 1)):
-        feedback = [entry for entry in reversed(entries) if _is_feedback(entry)]
-        if feedback:
+        if feedback := [entry for entry in reversed(entries) if _is_feedback(entry)]:
             arguments = [KEYS.prefix, QUEUE, KEYS.sep, KEYS.steps_text, *feedback]
             moved += int(_MOVE(client, [stray.key], arguments))
         passed += len(entries) - len(feedback)
@@ -151,10 +140,9 @@ def _with_feedback(client: redis.Redis, keys: list[bytes]) -> list[tuple[bytes, 
             pipe.lrange(key, 0, _LOOKED_AT - 1)
             pipe.lrange(key, -_LOOKED_AT, -1)
         answers: list[Any] = pipe.execute(raise_on_error=False)
-    looks = zip(keys, answers[::3], answers[1::3], answers[2::3], strict=True)
     return [
         (key, length)
-        for key, length, first, last in looks
+        for key, length, first, last in zip(keys, answers[::3], answers[1::3], answers[2::3], strict=True)
         if isinstance(first, list) and isinstance(last, list) and any(map(_is_feedback, [*first, *last]))
     ]
 

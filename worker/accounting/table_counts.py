@@ -9,7 +9,7 @@ from collections import Counter
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import groupby
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from sqlalchemy import and_, exists, func, or_, select, update
 
@@ -21,10 +21,8 @@ from worker.policy.retry import Reason
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
-    from enum import StrEnum
 
-    from sqlalchemy import Connection, Engine
-    from sqlalchemy.orm import InstrumentedAttribute
+    from sqlalchemy import Engine
 
 __all__ = ["Replaying", "Table", "count_by_state", "look_at_table", "put_back_to_dead", "replaying"]
 
@@ -94,34 +92,24 @@ is pruned or dies in between."""
 
 def count_by_state(engine: Engine) -> dict[str, int]:
     """Return how many rows are in each state."""
+    query = select(DeadLetter.state, func.count()).group_by(DeadLetter.state)
     with translated(), engine.connect() as connection:
-        return _numbers(connection, DeadLetter.state, State)
-
-
-def _numbers(connection: Connection, column: InstrumentedAttribute[Any], values: Iterable[StrEnum]) -> dict[str, int]:
-    rows = connection.execute(select(column, func.count()).group_by(column))
-    found = {row[0]: row[1] for row in rows}
-    return {value.value: found.get(value, 0) for value in values}
+        found = {row.state: row[1] for row in connection.execute(query)}
+    return {state.value: found.get(state, 0) for state in State}
 
 
 def replaying(engine: Engine) -> set[Replaying]:
-    """Return the rows that have been replaying for more than a minute.
-
-    A row whose enqueue was cut short is its plan's to take up, as long as that has not ended.
-    """
-    marked_before = datetime.now(UTC) - _GRACE
-    long_ago = or_(DeadLetter.last_replay_at.is_(None), DeadLetter.last_replay_at < marked_before)
+    """Return the rows that have been replaying for more than a minute; those that their plan takes up are not among."""
+    long_ago = or_(DeadLetter.last_replay_at.is_(None), DeadLetter.last_replay_at < datetime.now(UTC) - _GRACE)
     taken_up = exists().where(
         ReplayRow.dead_letter_id == DeadLetter.id,
         ReplayRow.state == RowState.SENDING,
         Replay.id == ReplayRow.replay_id,
         Replay.closed_at.is_(None),
     )
-    query = select(DeadLetter.id, DeadLetter.last_replay_at).where(
-        DeadLetter.state == State.REPLAYING, long_ago, ~taken_up
-    )
+    query = select(DeadLetter.id, DeadLetter.last_replay_at).where(DeadLetter.state == State.REPLAYING)
     with translated(), engine.connect() as connection:
-        return {Replaying(row.id, row.last_replay_at) for row in connection.execute(query)}
+        return {Replaying(row.id, row.last_replay_at) for row in connection.execute(query.where(long_ago, ~taken_up))}
 
 
 def put_back_to_dead(engine: Engine, rows: Iterable[Replaying]) -> list[int]:

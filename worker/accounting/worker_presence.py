@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
+from worker.accounting.snapshot import LeaseHolder, text_of
+from worker.broker.keys import KEYS
 from worker.policy.durations import span
 
 if TYPE_CHECKING:
+    import redis
+
     from worker.accounting.snapshot import Snapshot
 
-__all__ = ["NoWorker", "no_worker"]
+__all__ = ["NoWorker", "living_leases", "no_worker"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NoWorker:
-    """No worker is alive.
-
-    Attributes:
-        summary: What was seen.
-        fix: What to do.
-    """
+    """No worker is alive: what was seen, and what to do."""
 
     summary: str
     fix: str
@@ -35,8 +35,25 @@ def no_worker(snapshot: Snapshot) -> NoWorker | None:
     summary = f"no worker is alive; {waits}, and nothing is delivered" if waits else "no worker is alive"
     fix = "start one (`celery -A worker worker`)"
     if snapshot.dead:
-        held = sum(holder.holds for holder in snapshot.dead)
-        last = min(-holder.lease_left for holder in snapshot.dead)
+        held = sum(lease.holds for lease in snapshot.dead)
+        last = min(-lease.lease_left for lease in snapshot.dead)
         summary += f"; {len(snapshot.dead)} dead, the last one's lease ended {span(last)} ago"
         fix += f": it returns the {held:,} that the dead ones hold to the queue" if held else ""
     return NoWorker(summary=summary, fix=f"{fix}; if one runs, it hangs or reaches another Redis: look in its log")
+
+
+def living_leases(client: redis.Redis) -> tuple[LeaseHolder, ...]:
+    """Return the leases that last, by Redis' clock, without a look at what waits.
+
+    The client answers in bytes; `redis.RedisError` says that Redis is unavailable, or refuses.
+    """
+    with client.pipeline(transaction=False) as pipe:
+        pipe.time()
+        pipe.zrange(KEYS.leases, 0, -1, withscores=True)
+        (seconds, microseconds), leases = pipe.execute()
+    now = seconds * 1000 + microseconds / 1000
+    found = (
+        LeaseHolder(name=text_of(name), holds=0, lease_left=timedelta(milliseconds=until - now))
+        for name, until in leases
+    )
+    return tuple(lease for lease in found if lease.is_alive)

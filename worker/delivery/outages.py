@@ -14,7 +14,7 @@ import redis
 from worker.concurrency.file_descriptors import OutOfDescriptors
 from worker.database.errors import DeadLetterStoreUnavailable
 from worker.policy.durations import span
-from worker.policy.wait_reason import WaitReason
+from worker.policy.envelope import WaitReason
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -19,10 +19,10 @@ from worker.delivery.idempotency import Busy, Claimed, IdempotencyStore, OnHold,
 from worker.delivery.outages import Dependency, DependencyOutages, wait_reason_of
 from worker.policy.classification import Response
 from worker.policy.dead_letter import DeadLetterRecord, key_of_message, record_of_poison
+from worker.policy.envelope import WaitReason
 from worker.policy.message import Message, PoisonMessage
 from worker.policy.result import Completed, DeadLetteredResult, DeliveryResult, Redeliver, ResultKind
 from worker.policy.retry import Reason, RetryAt, RetryPolicy, SendToDeadLetters, Snooze, snooze_backoff
-from worker.policy.wait_reason import WaitReason
 
 if TYPE_CHECKING:
     from collections.abc import Callable

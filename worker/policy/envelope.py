@@ -6,15 +6,13 @@ import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Final, Self
+from enum import StrEnum
+from typing import Any, Final, Self
 
 from producer.message import ENVELOPE_VERSION
 from worker.policy.retry import Reason, SendToDeadLetters
 
-if TYPE_CHECKING:
-    from worker.policy.wait_reason import WaitReason
-
-__all__ = ["Envelope"]
+__all__ = ["Envelope", "WaitReason"]
 
 _VERSIONS: Final = (1, ENVELOPE_VERSION)
 """What is read. They differ in when the message was counted as accepted, which is the transport's business: when it was
@@ -23,6 +21,21 @@ enqueued, or, with version 1, when it was first fetched. What a worker writes ha
 _INTEGER: Final = 2**31 - 1
 _BIGINT: Final = 2**63 - 1
 """What a column of the dead-letter table holds: a greater number could never be written, and the event never end."""
+
+
+class WaitReason(StrEnum):
+    """Why a message waits for its time in Redis: it travels with it, for operators, and decides nothing."""
+
+    RETRY = "retry"
+    """AquilaX could not take it."""
+    REDIS = "redis"
+    """Redis failed under it."""
+    DATABASE = "database"
+    """The dead-letter database failed under it."""
+    BUSY = "busy"
+    """Another message of its request_id is being sent."""
+    FAULT = "fault"
+    """A fault of ours."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,7 +157,7 @@ def _moment(value: object) -> datetime | None:
 
 
 def _name(value: object) -> str:
-    """The ledger compares it and Redis carries it, so it must be text that UTF-8 can spell."""
+    """The dedup store compares it and Redis carries it, so it must be text that UTF-8 can spell."""
     if not isinstance(value, str):
         raise TypeError("a message's id is not text")
     value.encode()

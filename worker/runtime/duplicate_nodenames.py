@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 import redis
 
-from worker.accounting.leases import living_leases
+from worker.accounting.worker_presence import living_leases
 from worker.broker.lease_scripts import process_id
 from worker.clients.redis.connections import redis_client
 from worker.runtime.background_step import BackgroundStep

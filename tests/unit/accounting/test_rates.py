@@ -6,8 +6,7 @@ from typing import Any
 
 import pytest
 
-from worker.accounting.rates import Rates
-from worker.accounting.snapshot import Snapshot
+from worker.accounting.snapshot import Rates, Snapshot
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 A_SECOND = timedelta(seconds=1)

@@ -10,8 +10,7 @@ import pytest
 from worker.accounting import scheduled
 from worker.accounting.scheduled import look_at_scheduled
 from worker.broker.keys import DELAYED
-from worker.policy.envelope import Envelope
-from worker.policy.wait_reason import WaitReason
+from worker.policy.envelope import Envelope, WaitReason
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -25,11 +25,10 @@ from worker.delivery.idempotency import Claimed, IdempotencyStore, Seen
 from worker.delivery.service import DeliveryService
 from worker.policy.classification import Classification, Response
 from worker.policy.dead_letter import DeadLetterRecord, key_of_event
-from worker.policy.envelope import Envelope
+from worker.policy.envelope import Envelope, WaitReason
 from worker.policy.message import Message, PoisonMessage
 from worker.policy.result import Completed, DeadLetteredResult, DeliveryResult, Redeliver, ResultKind
 from worker.policy.retry import Reason, RetryPolicy, SendToDeadLetters
-from worker.policy.wait_reason import WaitReason
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

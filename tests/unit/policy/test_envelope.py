@@ -10,9 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.policy.envelope import Envelope
+from worker.policy.envelope import Envelope, WaitReason
 from worker.policy.retry import Reason, SendToDeadLetters
-from worker.policy.wait_reason import WaitReason
 
 NOW = datetime(2026, 1, 31, 12, tzinfo=UTC)
 BEFORE = NOW - timedelta(hours=3)

@@ -1,4 +1,4 @@
--- Why messages wait for their time, by the value that they carry (worker/policy/wait_reason.py).
+-- Why messages wait for their time, by the value that they carry (worker/policy/envelope.py).
 -- KEYS  the sorted sets of delayed messages
 -- ARGV  1 how many to look at in each: those that are due first
 -- Returns {how many there are, how many were looked at, {reason, how many, …}}; '' is the reason of one without a value.

@@ -15,8 +15,7 @@ from worker.accounting.continuity import Continuity, Kind, accept
 from worker.accounting.documents import reconcile_record
 from worker.accounting.reconcile import PATIENCE, Report
 from worker.accounting.reconcile import reconcile as take_stock
-from worker.accounting.repair import repair_redis, repair_table
-from worker.accounting.write_offs import note_told
+from worker.accounting.repair import note_told, repair_redis, repair_table
 from worker.database.audit_log import record_action
 from worker.database.errors import DeadLetterError
 from worker.operations.cli.actor import current_actor

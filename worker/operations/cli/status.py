@@ -14,9 +14,8 @@ import redis
 from worker.accounting.balance import ENDS
 from worker.accounting.continuity import Continuity, look_at_continuity
 from worker.accounting.documents import status_record
-from worker.accounting.rates import Rates
 from worker.accounting.scheduled import Scheduled, look_at_scheduled
-from worker.accounting.snapshot import Snapshot, take_snapshot
+from worker.accounting.snapshot import Rates, Snapshot, take_snapshot
 from worker.accounting.strays import Strays, find_strays
 from worker.accounting.table_counts import count_by_state
 from worker.clients.redis.keys import CountField

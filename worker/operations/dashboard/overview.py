@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from worker.accounting.continuity import Continuity
-    from worker.accounting.rates import Rates
+    from worker.accounting.snapshot import Rates
     from worker.accounting.worker_presence import NoWorker
     from worker.dead_letters.replays.attendance import Attended
     from worker.operations.dashboard.sources import Sources

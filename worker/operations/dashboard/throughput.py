@@ -7,7 +7,7 @@ from collections import deque
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
-from worker.accounting.rates import Rates
+from worker.accounting.snapshot import Rates
 
 if TYPE_CHECKING:
     from worker.accounting.snapshot import Snapshot

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 import redis
 
 from worker.accounting.reconcile import reconcile
-from worker.accounting.write_offs import written_off_untold
+from worker.accounting.repair import written_off_untold
 from worker.operations.connections import broker_client, checked_database
 from worker.operations.doctor.finding import Finding, green, red, yellow
 

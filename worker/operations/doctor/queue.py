@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
-from worker.accounting.rates import Rates
+from worker.accounting.snapshot import Rates
 from worker.delivery.hold import HoldKind
 from worker.operations.doctor.finding import Finding, green, red, yellow
 from worker.operations.hold import fix_of
