@@ -12,6 +12,9 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
+from benchmarks.badday import BADDAY, badday
+from benchmarks.databases import KINDS
+from benchmarks.days import BAD_DAYS, GOOD
 from benchmarks.deliver import DELIVER, deliver
 from benchmarks.enqueue import ENQUEUE, enqueue
 from benchmarks.latency import LATENCY, latency
@@ -30,11 +33,12 @@ _ROOT: Final = Path(__file__).resolve().parent.parent
 _MEASUREMENTS: Final[dict[str, tuple[Measurement, Callable[[Plan], Iterator[Sample]]]]] = {
     "enqueue": (ENQUEUE, enqueue),
     "deliver": (DELIVER, deliver),
+    "badday": (BADDAY, badday),
     "latency": (LATENCY, latency),
     "scale": (SCALE, scale),
     "memory": (MEMORY, memory),
 }
-
+_DAYS: Final = [day.name for day in (GOOD, *BAD_DAYS)]
 
 _some = partial(click.option, type=int, multiple=True, show_default=True)
 """An option that may be given several times."""
@@ -48,6 +52,10 @@ _some = partial(click.option, type=int, multiple=True, show_default=True)
 @_some("--latency", "latencies", default=(0, 50, 200), help="Milliseconds of the API, in `deliver`.")
 @_some("--backlog", "backlogs", default=(1_000, 100_000), help="Events in the queue, in `scale`.")
 @_some("--queued", "queued", default=(100_000,), help="Events, in `memory`.")
+@click.option("--day", "days", type=click.Choice(_DAYS), multiple=True, default=_DAYS, help="In `badday`; all if none.")
+@click.option(
+    "--database", "databases", type=click.Choice(list(KINDS)), multiple=True, default=("sqlite",), show_default=True
+)
 @click.option("--million", is_flag=True, help="Also a million events, in `scale` and `memory`.")
 @click.option(
     "--output", type=click.Path(path_type=Path), help="For all files, instead of docs/performance and docs/images."
@@ -61,6 +69,8 @@ def main(
     latencies: tuple[int, ...],
     backlogs: tuple[int, ...],
     queued: tuple[int, ...],
+    days: tuple[str, ...],
+    databases: tuple[str, ...],
     million: bool,
     output: Path | None,
 ) -> None:
@@ -80,6 +90,8 @@ def main(
             latencies=latencies,
             backlogs=(*backlogs, *more),
             queued=(*queued, *more),
+            days=days,
+            databases=databases,
             subjects=tuple(part.strip() for part in subjects.split(",") if part.strip()),
             snapshots=Path(folder),
             tell=_tell,

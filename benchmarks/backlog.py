@@ -24,18 +24,25 @@ class Backlogs:
     """
 
     folder: Path
-    _filled: dict[tuple[str, int], Path] = field(default_factory=dict)
+    _filled: dict[tuple[str, ...], Path] = field(default_factory=dict)
 
-    def of(self, sender: str, number: int) -> Path:
-        """Return the snapshot of a Redis into which this sender has put so many events."""
-        if (sender, number) not in self._filled:
-            self._filled[sender, number] = self._fill(sender, number)
-        return self._filled[sender, number]
+    def of(self, sender: str, number: int, *, repeats: bool = False) -> Path:
+        """Return the snapshot of a Redis into which this sender has put so many events.
 
-    def _fill(self, sender: str, number: int) -> Path:
+        Args:
+            sender: Its name.
+            number: Of the events.
+            repeats: Whether every third repeats or contradicts an earlier one.
+        """
+        arguments = (sender, str(number), *(["--repeats"] if repeats else []))
+        if arguments not in self._filled:
+            self._filled[arguments] = self._fill(*arguments)
+        return self._filled[arguments]
+
+    def _fill(self, *arguments: str) -> Path:
         kept = self.folder / f"{len(self._filled)}.rdb"
         with rig() as servers, closing(servers.start_redis()) as client:
-            servers.run_python("-m", "benchmarks.filling", sender, str(number))
+            servers.run_python("-m", "benchmarks.filling", *arguments)
             client.save()
             shutil.move(servers.folder / "redis" / SNAPSHOT, kept)
         return kept

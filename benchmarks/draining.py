@@ -7,6 +7,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, cast
 
+from benchmarks.days import GOOD
 from benchmarks.sender import EVENTS
 from benchmarks.servers import rig
 from benchmarks.usage import Usage, usage
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     import redis
 
     from benchmarks.consumers import Consumer
+    from benchmarks.days import Day
     from benchmarks.servers import Rig
     from worker.sandbox.stack import Part
 
@@ -108,6 +110,8 @@ def gathered(
     latency: float,
     backlog: Path | None,
     environment: Mapping[str, str] | None = None,
+    day: Day = GOOD,
+    database: str | None = None,
 ) -> Iterator[Gathered]:
     """Start a consumer on a full queue, and let it come as far as the gate.
 
@@ -117,13 +121,15 @@ def gathered(
         latency: Seconds that the API takes for each.
         backlog: The snapshot of the Redis that they are in; None if there is no queue.
         environment: What else is added to the workers' environment.
+        day: How the API answers.
+        database: The URL of an empty one; None for an SQLite of its own.
 
     Raises:
         StackError: Nothing arrived.
     """
     with rig() as servers, closing(servers.start_redis(backlog)) as client:
-        url = servers.start_target(latency)
-        servers.create_database()
+        url = servers.start_target(latency, day)
+        servers.create_database(database)
         servers.ask(f"{url}/close")
         added = {EVENTS: str(events), **consumer.environment, **(environment or {})}
         workers = servers.launch(consumer.commands, added)

@@ -27,6 +27,8 @@ class Plan:
         latencies: Of the API, in milliseconds.
         backlogs: How many events lie in the queue when `scale` begins.
         queued: How many events `memory` counts the bytes of.
+        days: Names of the days that `badday` has.
+        databases: Kinds of databases that its dead letters go to.
         subjects: Parts of the names of those that are measured; all if empty.
         snapshots: The folder of filled queues.
         tell: Says what is being done.
@@ -37,6 +39,8 @@ class Plan:
     latencies: tuple[int, ...]
     backlogs: tuple[int, ...]
     queued: tuple[int, ...]
+    days: tuple[str, ...]
+    databases: tuple[str, ...]
     subjects: tuple[str, ...]
     snapshots: Path
     tell: Callable[[str], None]

@@ -17,12 +17,15 @@ from typing import TYPE_CHECKING, Any, Final
 import redis
 import requests
 
+from benchmarks.days import GOOD
 from benchmarks.peers.asking import TARGET_URL
 from benchmarks.sender import REDIS_URL
 from worker.sandbox.stack import LocalStack, Part, StackError, free_port, valkey_binary
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
+
+    from benchmarks.days import Day
 
 __all__ = ["SNAPSHOT", "Rig", "redis_binary", "rig"]
 
@@ -68,15 +71,33 @@ class Rig(LocalStack):
         self.environment |= {"FEEDBACK_BROKER_URL": url, REDIS_URL: url}
         return client
 
-    def start_target(self, latency: float) -> str:
+    def create_database(self, url: str | None = None) -> str:
+        """Create the dead-letter table, in the database of this URL or in an SQLite of this rig's own."""
+        if url is None:
+            return super().create_database()
+        self.environment["FEEDBACK_DATABASE_URL"] = url
+        self.run_python("-m", "worker.operations.cli", "db", "upgrade")
+        return url
+
+    def start_server(
+        self, name: str, command: Sequence[str], is_up: Callable[[], bool], *, but: type[Exception]
+    ) -> Part:
+        """Start another server, and return it once it is up; while it is not, `is_up` may raise what `but` says."""
+        part = self._start(name, command)
+        self._await(part, is_up, but=but)
+        return part
+
+    def start_target(self, latency: float, day: Day = GOOD) -> str:
         """Start the stand-in for AquilaX, and return its address.
 
         Args:
             latency: Seconds that each of its answers takes.
+            day: How it answers.
         """
         port = free_port()
         url = f"http://127.0.0.1:{port}"
-        command = [sys.executable, "-m", "benchmarks.target", "--port", str(port), "--latency", str(latency)]
+        options = ["--port", str(port), "--latency", str(latency), "--day", day.name]
+        command = [sys.executable, "-m", "benchmarks.target", *options]
         part = self._start("target", command)
         self._await(part, lambda: self.session.get(f"{url}/stats", timeout=5).ok, but=requests.RequestException)
         self.environment |= {"AQUILAX_BASE_URL": url, "AQUILAX_API_KEY": "bench-key", TARGET_URL: url}

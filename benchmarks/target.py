@@ -1,4 +1,4 @@
-"""``python -m benchmarks.target``: a lean stand-in for AquilaX, which answers every request alike after a fixed time.
+"""``python -m benchmarks.target``: a lean stand-in for AquilaX, which answers every request after the same time.
 
 It reads just enough of HTTP/1.1 to tell requests apart (a GET has no body, so it ends with its first empty line), keeps
 connections open, and takes requests that come before the answer to the one before. It notes when each request_id came
@@ -7,6 +7,7 @@ first, by the system's monotonic clock, which all processes of a machine share.
     GET /stats       how many requests and request_ids have come, and when
     GET /arrivals    when each request_id came first
     GET /reset       forget all of that
+    GET /day/NAME    from now on answer as on this day: see `benchmarks.days`
     GET /close       from now on let requests wait, neither noted nor answered
     GET /open        take those that wait, and all that follow
 
@@ -18,21 +19,37 @@ from __future__ import annotations
 import asyncio
 import json
 import time
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final, cast
 
 import click
 
+from benchmarks.days import DAYS, GOOD, status_of
+
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from benchmarks.days import Day
 
 __all__ = ["Target"]
 
 _END: Final = b"\r\n\r\n"
-_BODY: Final = b'{"status":"success"}'
-_ANSWER: Final = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s"
-_TAKEN: Final = _ANSWER % (len(_BODY), _BODY)
+_ANSWER: Final = b"HTTP/1.1 %d %s\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s"
+_BODIES: Final = {
+    HTTPStatus.OK: b'{"status":"success"}',
+    HTTPStatus.NOT_FOUND: b'{"code":404,"message":"Request ID not found"}',
+    HTTPStatus.SERVICE_UNAVAILABLE: b'{"code":503,"message":"Downstream service unavailable"}',
+}
+_DAY: Final = b"/day/"
 _FEEDBACK: Final = b"GET /api/v2/ai/feedback/"
 _ID_END: Final = len(_FEEDBACK) + 36
+
+
+def _answer(status: HTTPStatus, body: bytes) -> bytes:
+    return _ANSWER % (status, status.phrase.encode(), len(body), body)
+
+
+_ANSWERS: Final = {status: _answer(status, body) for status, body in _BODIES.items()}
 
 
 class Target:
@@ -40,31 +57,33 @@ class Target:
 
     Args:
         latency: Seconds that each answer takes.
+        day: How it answers.
     """
 
-    def __init__(self, latency: float) -> None:
+    def __init__(self, latency: float, day: Day = GOOD) -> None:
         self.latency = latency
-        self.waiting: list[tuple[bytes, Callable[[], bool]]] | None = None
+        self.day = day
+        self.waiting: list[tuple[bytes, Callable[[bytes], bool]]] | None = None
         self.reset()
 
     def reset(self) -> None:
         """Forget what has come."""
-        self.requests = 0
+        self.requests: list[float] = []
         self.first: dict[bytes, float] = {}
         self.times: list[float] = []
         self.opened_at = 0.0
         self.at_opening = 0
 
-    def arrives(self, request_id: bytes, answer: Callable[[], bool]) -> None:
+    def arrives(self, request_id: bytes, answer: Callable[[bytes], bool]) -> None:
         """Take a request, or let it wait.
 
         Args:
             request_id: Its.
-            answer: Sends the answer when it is time, and returns whether a connection waits for it.
+            answer: Sends an answer when it is time, and returns whether a connection waits for it.
         """
         if self.waiting is not None:
             self.waiting.append((request_id, answer))
-        elif answer():
+        elif answer(_ANSWERS[status_of(self.day, request_id, is_first=request_id not in self.first)]):
             self._note(request_id)
 
     def open(self) -> None:
@@ -76,23 +95,24 @@ class Target:
         self.at_opening = len(self.times)
 
     def _note(self, request_id: bytes) -> None:
-        self.requests += 1
+        now = time.monotonic()
+        self.requests.append(now)
         if request_id not in self.first:
-            self.first[request_id] = now = time.monotonic()
+            self.first[request_id] = now
             self.times.append(now)
 
     def stats(self) -> dict[str, Any]:
         """How many have come, and when the first, the last, and those a tenth from either end."""
-        times, tenth = self.times, len(self.times) // 10
-        moments = (times[0], times[tenth], times[-1 - tenth], times[-1]) if times else (None,) * 4
-        names = ("first_at", "tenth_at", "nine_tenths_at", "last_at")
         return {
-            "requests": self.requests,
-            "distinct": len(times),
+            "requests": len(self.requests),
+            "distinct": len(self.times),
             "waiting": len(self.waiting or ()),
             "at_opening": self.at_opening,
             "opened_at": self.opened_at,
-            **dict(zip(names, moments, strict=True)),
+            **_moments(self.times, ("first_at", "tenth_at", "nine_tenths_at", "last_at")),
+            **_moments(
+                self.requests, ("request_first_at", "request_tenth_at", "request_nine_tenths_at", "request_last_at")
+            ),
         }
 
     def answer(self, path: bytes) -> bytes:
@@ -104,16 +124,23 @@ class Target:
             self.waiting = []
         elif path == b"/open":
             self.open()
+        elif path.startswith(_DAY):
+            self.day = DAYS[path[len(_DAY) :].decode()]
         elif path == b"/arrivals":
             found = {request_id.decode(): moment for request_id, moment in self.first.items()}
         else:
             found = self.stats()
-        body = json.dumps(found).encode()
-        return _ANSWER % (len(body), body)
+        return _answer(HTTPStatus.OK, json.dumps(found).encode())
+
+
+def _moments(times: list[float], names: tuple[str, str, str, str]) -> dict[str, float | None]:
+    tenth = len(times) // 10
+    moments = (times[0], times[tenth], times[-1 - tenth], times[-1]) if times else (None,) * 4
+    return dict(zip(names, moments, strict=True))
 
 
 class _Connection(asyncio.Protocol):
-    """One connection. All feedback is answered alike and after the same time, so the order of answers is right."""
+    """One connection. All feedback is answered after the same time, so the order of answers is right."""
 
     def __init__(self, target: Target, loop: asyncio.AbstractEventLoop) -> None:
         self._target = target
@@ -131,13 +158,13 @@ class _Connection(asyncio.Protocol):
             else:
                 self._write(self._target.answer(request.split(b" ", 2)[1]))
 
-    def _take(self) -> bool:
+    def _take(self, answer: bytes) -> bool:
         if self._transport.is_closing():
             return False
         if self._target.latency:
-            self._loop.call_later(self._target.latency, self._write, _TAKEN)
+            self._loop.call_later(self._target.latency, self._write, answer)
         else:
-            self._write(_TAKEN)
+            self._write(answer)
         return True
 
     def _write(self, answer: bytes) -> None:
@@ -154,9 +181,10 @@ async def _serve(port: int, target: Target) -> None:
 @click.command()
 @click.option("--port", type=int, required=True)
 @click.option("--latency", type=float, default=0, show_default=True, help="Seconds that each answer takes.")
-def main(port: int, latency: float) -> None:
+@click.option("--day", type=click.Choice(list(DAYS)), default=GOOD.name, show_default=True, help="How it answers.")
+def main(port: int, latency: float, day: str) -> None:
     """Answer until it is ended."""
-    asyncio.run(_serve(port, Target(latency)))
+    asyncio.run(_serve(port, Target(latency, DAYS[day])))
 
 
 if __name__ == "__main__":
