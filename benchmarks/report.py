@@ -43,8 +43,8 @@ class Report:
         about = "\n".join(f"- {name}: {value}" for name, value in self._about(rounds).items())
         self.output.mkdir(parents=True, exist_ok=True)
         self.images.mkdir(parents=True, exist_ok=True)
-        text = f"# {measurement.title}\n\n{measurement.text}\n\nMedians (least–greatest).\n\n"  # noqa: RUF001 - a range
-        self._file(measurement, "md").write_text(f"{text}{about}\n\n{text}")
+        head = f"# {measurement.title}\n\n{measurement.text}\n\nMedians (least–greatest).\n\n"  # noqa: RUF001 - a range
+        self._file(measurement, "md").write_text(f"{head}{about}\n\n{text}")
         everything = {"about": self._about(rounds), "samples": [asdict(sample) for sample in samples]}
         self._file(measurement, "json").write_text(json.dumps(everything, indent=1, ensure_ascii=False) + "\n")
         draw(measurement, summaries, self.images / f"performance-{measurement.name}.png")
