@@ -14,8 +14,7 @@ from worker.database.audit_log import actions
 from worker.database.redis_generations import recorded_generations
 from worker.delivery.hold import Hold, HoldKind
 from worker.operations.cli import main
-from worker.operations.doctor.balance import look_at_books
-from worker.operations.doctor.continuity import look_at_redis_data
+from worker.operations.doctor.balance import look_at_books, look_at_redis_data
 from worker.operations.doctor.finding import Level
 from worker.settings import load_settings
 

@@ -21,8 +21,7 @@ from worker.broker.keys import KEYS
 from worker.broker.scripts import FETCH, HEARTBEAT
 from worker.dead_letters.replays.queue import say_watching, workers_watch
 from worker.delivery.idempotency import Claimed, IdempotencyStore, Seen
-from worker.operations.doctor.broker import broker_unavailable
-from worker.operations.doctor.keys import look_at_keys
+from worker.operations.doctor.broker import broker_unavailable, look_at_keys
 from worker.operations.doctor.queue import look_at_queue
 from worker.runtime.background_step import first_in_period
 from worker.sandbox.stack import LocalStack

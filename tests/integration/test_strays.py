@@ -18,8 +18,8 @@ from worker.accounting.reconcile import Report
 from worker.accounting.repair import repair_redis
 from worker.accounting.snapshot import take_snapshot
 from worker.accounting.strays import find_strays
+from worker.operations.doctor.broker import look_at_keys
 from worker.operations.doctor.finding import Level
-from worker.operations.doctor.keys import look_at_keys
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -1,6 +1,8 @@
 """The control API: ask what the sandbox received, and tell it how to misbehave. It never shows the key.
 
-Who may use it is in `worker.sandbox.access_control`.
+It takes no key either, and is for programs and people of this machine. So a request must be for this machine by a name
+that no stranger can point here (DNS rebinding), and must not be sent by a page of another site, whatever the page makes
+of it.
 """
 
 from __future__ import annotations
@@ -9,21 +11,35 @@ import json
 from collections.abc import Awaitable, Callable
 from functools import wraps
 from http import HTTPStatus
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from aiohttp import web
+from aiohttp import hdrs, web
 
+from worker.policy.request_origin import cross_site, hostname, is_loopback
 from worker.sandbox import fields
 from worker.sandbox.api import SANDBOX
 from worker.sandbox.faults import ConflictingRatesError, Faults
 from worker.sandbox.fields import InvalidFieldError
 from worker.sandbox.responses import ResponseScript
 
-__all__ = ["routes"]
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from aiohttp.typedefs import Middleware
+
+__all__ = ["CONTROL", "admitting", "refused", "routes"]
 
 Handler = Callable[[web.Request], Awaitable[web.Response]]
 
 _LIST_VALUES: Final = {"true": True, "false": False}
+
+CONTROL: Final = "/_sandbox/"
+"""What the path of every control request begins with."""
+
+_BY_HAND: Final = "none"
+"""Sec-Fetch-Site of an address that a person typed or opened from a bookmark."""
+
+_Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 def routes() -> list[web.RouteDef]:
@@ -123,3 +139,51 @@ async def _document(request: web.Request) -> dict[str, Any]:
 
 def _error(status: HTTPStatus, error: InvalidFieldError | ConflictingRatesError) -> web.Response:
     return web.json_response({"code": status.value, "message": str(error)}, status=status)
+
+
+def refused(*, host: str | None, origin: str | None, site: str | None, own_names: Collection[str]) -> str | None:
+    """Return why a control request is refused; None if it is not.
+
+    Args:
+        host: The header ``Host``; a request without one is no browser's.
+        origin: The header ``Origin``.
+        site: The header ``Sec-Fetch-Site``.
+        own_names: Names and addresses of this server besides those of loopback.
+    """
+    if host is not None and not is_loopback(name := hostname(host)) and name not in own_names:
+        return f"Host is {host[:80]!r}: ask for it as 127.0.0.1, localhost, or the address that it listens on"
+    if reason := cross_site(host=host or "", origin=origin, site=None if site == _BY_HAND else site):
+        return f"{reason}: ask with a program such as curl, or open the address by hand"
+    return None
+
+
+def admitting(own_name: str) -> Middleware:
+    """Return the middleware that refuses control requests with 403 and the reason.
+
+    Args:
+        own_name: What it was told to listen on.
+    """
+
+    @web.middleware
+    async def admit(request: web.Request, handler: _Handler) -> web.StreamResponse:
+        if not request.path.startswith(CONTROL):
+            return await handler(request)
+        headers = request.headers
+        reason = refused(
+            host=headers.get(hdrs.HOST),
+            origin=headers.get(hdrs.ORIGIN),
+            site=headers.get("Sec-Fetch-Site"),
+            own_names={own_name.lower(), _local_address(request)},
+        )
+        if reason is None:
+            return await handler(request)
+        status = HTTPStatus.FORBIDDEN
+        return web.json_response({"code": status.value, "message": f"refused: {reason}"}, status=status)
+
+    return admit
+
+
+def _local_address(request: web.Request) -> str:
+    """The address of this machine that the request came to; '' if the connection is gone."""
+    name = request.transport.get_extra_info("sockname") if request.transport else None
+    return str(name[0]) if isinstance(name, tuple) else ""

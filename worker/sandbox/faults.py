@@ -118,11 +118,7 @@ class Faults:
     def __post_init__(self) -> None:
         for name, read in _READ.items():
             object.__setattr__(self, name, read(name, getattr(self, name)))
-        silences = (
-            (Silence.HANG, self.hang_rate),
-            (Silence.RESET, self.reset_rate),
-            (Silence.CLOSE, self.close_rate),
-        )
+        silences = ((Silence.HANG, self.hang_rate), (Silence.RESET, self.reset_rate), (Silence.CLOSE, self.close_rate))
         errors = ((ScriptedResponse(status=status), rate) for status, rate in self.error_rates.items())
         object.__setattr__(self, "_misfortunes", (*silences, *errors))
         together = sum(rate for _, rate in self._misfortunes)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 from aiohttp import web
 
 from worker.sandbox import api, control
-from worker.sandbox.access_control import admitting
+from worker.sandbox.control import admitting
 
 if TYPE_CHECKING:
     import ssl
@@ -44,12 +44,7 @@ def build_app(sandbox: Sandbox, *, host: str = "") -> web.Application:
 
 
 async def run(
-    sandbox: Sandbox,
-    *,
-    host: str,
-    port: int,
-    tls: ssl.SSLContext | None = None,
-    ready: Callable[[str], None],
+    sandbox: Sandbox, *, host: str, port: int, tls: ssl.SSLContext | None = None, ready: Callable[[str], None]
 ) -> None:
     """Serve until SIGTERM or SIGINT.
 

@@ -29,12 +29,7 @@ class Sandbox:
     """
 
     def __init__(
-        self,
-        *,
-        key: str,
-        behaviour: Faults,
-        seed: int | None = None,
-        clock: Callable[[], float] = time.monotonic,
+        self, *, key: str, behaviour: Faults, seed: int | None = None, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._key = key
         self._at_start = behaviour

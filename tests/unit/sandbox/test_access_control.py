@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from worker.sandbox.access_control import refused
+from worker.sandbox.control import refused
 
 OWN = {"box.example", "192.0.2.7"}
 

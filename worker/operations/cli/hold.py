@@ -9,11 +9,9 @@ from typing import TYPE_CHECKING
 import click
 import redis
 
-from worker.operations.cli.broker import broker, broker_outage
-from worker.operations.cli.database import settings
-from worker.operations.cli.dead_letters.confirmation import actor_option
+from worker.operations.cli.connections import broker, broker_outage, settings
 from worker.operations.cli.output import say, shown
-from worker.operations.cli.param_types import ANY_TEXT, COMMENT
+from worker.operations.cli.param_types import ANY_TEXT, COMMENT, actor_option
 from worker.operations.connections import checked_database
 from worker.operations.hold import HoldControl, fix_of, what_resume_does
 

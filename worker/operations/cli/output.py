@@ -1,4 +1,4 @@
-"""What a command writes: in any encoding, into a pipe that is closed early, and onto a disk that is full."""
+"""What a command writes: in any encoding, into a pipe that is closed early, onto a full disk, and into a whole file."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ import errno
 import io
 import json
 import os
+import secrets
 import sys
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Final
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Final, TextIO
 
 import click
 
@@ -17,8 +18,9 @@ from worker.operations.visible_text import visible
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
-__all__ = ["CLOSED_PIPE", "INTERRUPTED", "json_text", "prepare_output", "say", "shown", "writing"]
+__all__ = ["CLOSED_PIPE", "INTERRUPTED", "json_text", "prepare_output", "say", "shown", "whole_file", "writing"]
 
 CLOSED_PIPE: Final = 128 + 13
 """The exit status of a command whose reader has gone, as a shell has it for SIGPIPE: 1 says that a check failed."""
@@ -27,6 +29,7 @@ INTERRUPTED: Final = 128 + 2
 """The exit status of a command that Ctrl-C ended, as shells have it."""
 
 _HANDLER: Final = "feedback-terminal"
+
 _PLAIN: Final = {"→": ">", "…": "~", "·": "-"}
 """One character for each, so that columns stay in line."""
 
@@ -93,3 +96,36 @@ def _drop_the_rest() -> None:
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, sys.stdout.fileno())
     os.close(nowhere)
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[TextIO]:
+    """Open a file for text; it takes its place when the block ends, and only if nothing has failed.
+
+    Raises:
+        click.ClickException: It can't be written.
+    """
+    if path.exists() and not path.is_file():  # a device or a pipe: there is nothing to put in its place
+        with _told(path), path.open("w", encoding="utf-8") as file:
+            yield file
+        return
+    path = path.resolve()  # a link stays, and what it leads to is replaced
+    part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+    with _told(path):
+        try:
+            with part.open("x", encoding="utf-8") as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            part.replace(path)
+        finally:
+            with suppress(FileNotFoundError):
+                part.unlink()
+
+
+@contextmanager
+def _told(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise click.ClickException(f"{path} can't be written: {error.strerror or error}") from None

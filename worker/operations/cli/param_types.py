@@ -1,7 +1,9 @@
-"""Types of options and arguments that are read as strictly as the dashboard reads the same values."""
+"""Types of options and arguments, read as strictly as the dashboard reads the same values; and the option `--actor`."""
 
 from __future__ import annotations
 
+import getpass
+import os
 from typing import TYPE_CHECKING, Final
 
 import click
@@ -12,7 +14,7 @@ from worker.policy.parsing import LARGEST, read_decimal, read_text, read_uuid, r
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["ANY_TEXT", "COMMENT", "TEXT", "UUID", "Decimal", "Text", "WholeNumber"]
+__all__ = ["ANY_TEXT", "COMMENT", "TEXT", "UUID", "Decimal", "Text", "WholeNumber", "actor_option", "current_actor"]
 
 
 class Text(click.ParamType[str]):
@@ -71,13 +73,30 @@ def _shown(value: object) -> str:
 _LONGEST: Final = 1e9
 """Where nothing else bounds a number of seconds: thirty years, which every clock can wait."""
 
+
 TEXT: Final = Text("text", read_text)
 """A filter's value: never empty, for an empty filter would choose every row."""
 
+
 UUID: Final = Text("uuid", read_uuid)
+
 
 COMMENT: Final = Text("text", _comment)
 """A reason: whatever it is, it says something."""
 
+
 ANY_TEXT: Final = Text("text", clean)
 """A name or a reason that may be left out; as it is stored, whatever bytes the terminal sent."""
+
+
+def current_actor() -> str:
+    """Return the login's name; or its number, in a container whose uid no passwd names."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError, ImportError):  # by Python's release
+        return f"uid {os.getuid()}"
+
+
+actor_option: Final = click.option(
+    "--actor", default=current_actor, type=ANY_TEXT, show_default="your login", help="The operator, for the audit log."
+)

@@ -46,11 +46,7 @@ _RATE: Final[dict[str, Any]] = {"type": float, "metavar": "RATE", "default": 0.0
 @click.command()
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option(
-    "--port",
-    type=click.IntRange(0, 65535),
-    default=8480,
-    show_default=True,
-    help="Port; 0 takes a free one.",
+    "--port", type=click.IntRange(0, 65535), default=8480, show_default=True, help="Port; 0 takes a free one."
 )
 @click.option(
     "--key",

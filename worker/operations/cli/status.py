@@ -9,36 +9,30 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, Final
 
 import click
-import redis
 
 from worker.accounting.balance import ENDS
-from worker.accounting.continuity import Continuity, look_at_continuity
-from worker.accounting.documents import status_record
-from worker.accounting.scheduled import Scheduled, look_at_scheduled
 from worker.accounting.snapshot import Rates, Snapshot, take_snapshot
-from worker.accounting.strays import Strays, find_strays
-from worker.accounting.table_counts import count_by_state
+from worker.accounting.worker_presence import no_worker
 from worker.clients.redis.keys import CountField
-from worker.database.errors import DeadLetterError
 from worker.database.schema import check_schema
-from worker.dead_letters.replays.attendance import attended
-from worker.operations.cli.broker import broker, broker_outage
-from worker.operations.cli.database import outage, settings
+from worker.operations.cli.connections import broker, settings
 from worker.operations.cli.output import INTERRUPTED, json_text, say, shown
 from worker.operations.cli.param_types import Decimal
-from worker.operations.cli.workers import replay_lines, worker_lines
 from worker.operations.connections import checked_database
 from worker.operations.hold import fix_of
+from worker.operations.status import Status
 from worker.operations.times import utc
 from worker.policy.durations import span
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from datetime import datetime
-    from typing import Any
 
     from sqlalchemy import Engine
 
+    from worker.accounting.continuity import Continuity
+    from worker.accounting.scheduled import Scheduled
+    from worker.accounting.snapshot import Snapshot
     from worker.dead_letters.replays.attendance import Attended
     from worker.delivery.hold import HoldState
 
@@ -69,87 +63,52 @@ def status(watch: float | None, *, as_json: bool) -> None:
     It costs Redis the same however much is queued. The exit status is 1 if Redis can't be asked.
     """
     with ExitStack() as stack:
-        look = _StatusLook(stack)
+        looks = _Looks(stack)
         if watch is None:
-            _print(look.take(), as_json=as_json, again=False)
+            look = looks.take()
+            _print(look, as_json=as_json, again=False)
             sys.exit(1 if look.redis_problem else 0)
         try:
             while True:
-                _print(look.take(), as_json=as_json, again=True)
+                _print(looks.take(), as_json=as_json, again=True)
                 time.sleep(watch)
         except KeyboardInterrupt:
             sys.exit(INTERRUPTED)
 
 
-class _StatusLook:
+class _Looks:
     """Looks at Redis and the database, as often as it is asked to; either may be unavailable, and may come back."""
 
     def __init__(self, stack: ExitStack) -> None:
-        self._client = stack.enter_context(broker())
         self._stack = stack
+        self._client = stack.enter_context(broker())
         self._engine: Engine | None = None
-        self.snapshot: Snapshot | None = None
-        self.rates: Rates | None = None
-        self.states: dict[str, int] | None = None
-        self.scheduled: Scheduled | None = None
-        self.attended: Attended | None = None
-        self.strays = Strays()
-        self.continuity: Continuity | None = None
-        self.redis_problem = ""
-        self.table_problem = ""
+        self._before: Snapshot | None = None
 
-    def take(self) -> _StatusLook:
-        """Look once more."""
-        before = self.snapshot
-        try:
-            if before is None:
-                before = take_snapshot(self._client)
-                time.sleep(_MEASURED)
-            self.snapshot = take_snapshot(self._client)
-            self.rates = Rates.between(before, self.snapshot)
-            self.scheduled = look_at_scheduled(self._client)
-            self.strays = find_strays(self._client, within=_STRAYS_WITHIN)
-            self.redis_problem = ""
-        except redis.RedisError as error:
-            self.snapshot, self.rates, self.scheduled, self.redis_problem = None, None, None, broker_outage(error)
-        try:
-            self._look_at_table()
-        except DeadLetterError as error:
-            self.states, self.attended, self.continuity = None, None, None
-            self.table_problem = outage(error)
-        return self
+    def take(self) -> Status:
+        look = Status.take(
+            settings(), self._client, queue=self._queue, database=self._database, strays_within=_STRAYS_WITHIN
+        )
+        self._before = look.snapshot
+        return look
 
-    def _look_at_table(self) -> None:
+    def _queue(self) -> tuple[Snapshot, Rates | None]:
+        before = self._before
+        if before is None:
+            before = take_snapshot(self._client)
+            time.sleep(_MEASURED)
+        now = take_snapshot(self._client)
+        return now, Rates.between(before, now)
+
+    def _database(self) -> Engine:
         if self._engine is None:
             self._engine = self._stack.enter_context(checked_database(settings()))
         else:
             check_schema(self._engine)
-        self.attended = self.continuity = None
-        self.states, self.table_problem = count_by_state(self._engine), ""
-        if self.redis_problem:
-            return
-        try:
-            self.attended = attended(self._engine, self._client)
-            self.continuity = look_at_continuity(self._client, self._engine)
-        except redis.RedisError:  # it went away just now; the next look says so
-            self.attended = self.continuity = None
-
-    def to_record(self) -> dict[str, Any]:
-        """What was seen, as JSON can carry it."""
-        return status_record(
-            self.snapshot,
-            self.rates,
-            self.states,
-            redis_problem=self.redis_problem,
-            table_problem=self.table_problem,
-            scheduled=self.scheduled,
-            replays=None if self.attended is None else self.attended.to_record(),
-            strays=self.strays,
-            continuity=self.continuity,
-        )
+        return self._engine
 
 
-def _print(look: _StatusLook, *, as_json: bool, again: bool) -> None:
+def _print(look: Status, *, as_json: bool, again: bool) -> None:
     if as_json:
         say(json_text(look.to_record(), indent=None if again else 2))
         return
@@ -161,16 +120,16 @@ def _print(look: _StatusLook, *, as_json: bool, again: bool) -> None:
         say()
 
 
-def _lines(look: _StatusLook) -> Iterator[tuple[str, str]]:
-    if look.snapshot is None:
+def _lines(look: Status) -> Iterator[tuple[str, str]]:
+    if look.redis_problem:
         yield "redis", f"unavailable: {look.redis_problem}"
-    else:
+    if look.snapshot is not None:
         yield from _of_queue(look.snapshot, look.scheduled)
-        for stray in look.strays.lists:
-            yield "no worker reads", shown(stray.summary)
+    if look.strays is not None:
+        yield from (("no worker reads", shown(stray.summary)) for stray in look.strays.lists)
     yield from _of_continuity(look.continuity)
     yield from _of_table(look)
-    yield from replay_lines(look.attended)
+    yield from _replays(look.attended)
     if look.snapshot is not None:
         yield from _of_work(look.snapshot, look.rates)
 
@@ -178,10 +137,7 @@ def _lines(look: _StatusLook) -> Iterator[tuple[str, str]]:
 def _of_queue(snapshot: Snapshot, scheduled: Scheduled | None) -> Iterator[tuple[str, str]]:
     counts = snapshot.counts
     yield "at", utc(snapshot.at)
-    yield (
-        "waiting",
-        f"{snapshot.queued:,} queued, {snapshot.in_flight:,} in flight, {snapshot.scheduled:,} scheduled",
-    )
+    yield ("waiting", f"{snapshot.queued:,} queued, {snapshot.in_flight:,} in flight, {snapshot.scheduled:,} scheduled")
     if scheduled is not None and scheduled.summary:
         yield "scheduled", scheduled.summary
     if snapshot.oldest is not None:
@@ -200,7 +156,7 @@ def _of_continuity(found: Continuity | None) -> Iterator[tuple[str, str]]:
         yield "HOLD LOST", f"Redis has lost the hold by hand: {shown(lost.comment)}, by {shown(lost.actor)}"
 
 
-def _of_table(look: _StatusLook) -> Iterator[tuple[str, str]]:
+def _of_table(look: Status) -> Iterator[tuple[str, str]]:
     if look.states is None:
         yield "dead letters", f"not known: {look.table_problem}"
     else:
@@ -211,7 +167,7 @@ def _of_work(snapshot: Snapshot, rates: Rates | None) -> Iterator[tuple[str, str
     if snapshot.hold is not None:
         yield "hold", _hold(snapshot.hold, snapshot.at)
         yield from _automatic(snapshot.hold)
-    yield from worker_lines(snapshot)
+    yield from _workers(snapshot)
     if rates is not None:
         ended = f"{rates.ended:,.1f}/s ended, of these {rates.delivered:,.1f}/s delivered"
         yield "rates", f"{rates.accepted:,.1f}/s accepted, {ended} (over {span(rates.over)})"
@@ -237,3 +193,29 @@ def _automatic(hold: HoldState) -> Iterator[tuple[str, str]]:
         yield "", f"beneath it, begun by itself: {shown(hold.beneath.comment)} ({hold.beneath.kind.value})"
     if hold.automatic is not None:
         yield "", f"to end its cause: {fix_of(hold.automatic.kind)}"
+
+
+def _workers(snapshot: Snapshot) -> Iterator[tuple[str, str]]:
+    """Who is alive, who is dead and what it still holds; of none, what to do."""
+    problem = no_worker(snapshot)
+    if problem is not None:
+        yield "workers", click.style(problem.summary, fg="red", bold=True)
+        yield "", f"→ {problem.fix}"
+    elif snapshot.alive:
+        yield "workers", f"{snapshot.workers}, which hold {sum(holder.holds for holder in snapshot.alive):,}"
+    else:
+        yield "workers", "none"
+    for holder in snapshot.alive:
+        yield "", f"{shown(holder.name)} holds {holder.holds:,}, lease for {span(holder.lease_left)}"
+    for holder in snapshot.dead:
+        yield "", f"dead: {shown(holder.name)} holds {holder.holds:,}, lease ended {span(holder.lease_left)} ago"
+
+
+def _replays(attended: Attended | None) -> Iterator[tuple[str, str]]:
+    if attended is None or not attended.active:
+        return
+    paused = f", {attended.paused:,} of them paused" if attended.paused else ""
+    yield "replays", f"{attended.active:,} not ended{paused}"
+    if attended.problem:
+        yield "", click.style(attended.problem, fg="yellow", bold=True)
+        yield "", f"→ {attended.fix}"

@@ -17,8 +17,7 @@ from worker.dead_letters.statistics import Causes, causes_over_time, covered
 from worker.operations.dashboard.filters import NAMES
 from worker.operations.dashboard.handler import RequestRefused
 from worker.operations.dashboard.page import HtmlHandler
-from worker.operations.dashboard.presenters import advice
-from worker.operations.dashboard.raw import view_of
+from worker.operations.dashboard.presenters import advice, view_of
 
 if TYPE_CHECKING:
     from worker.database.models import DeadLetter

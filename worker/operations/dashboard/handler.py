@@ -102,14 +102,10 @@ class Handler(BaseHandler):
         """
         options, request = self.application.options, self.request
         binding = Binding(
-            has_login=bool(options.basic_auth or options.auth),
-            address=options.address,
-            unix_socket=options.unix_socket,
+            has_login=bool(options.basic_auth or options.auth), address=options.address, unix_socket=options.unix_socket
         )
         caller = Caller(
-            peer=self._peer(),
-            host=request.host,
-            forwarded=any(name in request.headers for name in _PROXY_HEADERS),
+            peer=self._peer(), host=request.host, forwarded=any(name in request.headers for name in _PROXY_HEADERS)
         )
         if reason := turned_away(binding, caller):
             raise RequestRefused(403, f"Nothing is shown here: {reason}.")

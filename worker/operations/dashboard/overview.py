@@ -1,38 +1,23 @@
-"""The *Overview*: what an operator asks first, in one look. What can't be asked is None, and the rest is there."""
+"""The *Overview*: what an operator asks first, in one look."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
-import redis
-
-from worker.accounting.continuity import look_at_continuity
-from worker.accounting.documents import status_record
-from worker.accounting.scheduled import Scheduled, look_at_scheduled
 from worker.accounting.snapshot import Snapshot, take_snapshot
-from worker.accounting.table_counts import count_by_state
 from worker.accounting.worker_presence import no_worker
-from worker.database.errors import DeadLetterError
-from worker.dead_letters.queries import count
-from worker.dead_letters.replays.attendance import attended
-from worker.dead_letters.selection import Selection
 from worker.operations.dashboard.findings import ExaminationResult
+from worker.operations.status import Status
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from worker.accounting.continuity import Continuity
     from worker.accounting.snapshot import Rates
     from worker.accounting.worker_presence import NoWorker
-    from worker.dead_letters.replays.attendance import Attended
     from worker.operations.dashboard.sources import Sources
     from worker.operations.doctor.finding import Finding
 
 __all__ = ["Overview", "look"]
-
-_HOUR: Final = timedelta(hours=1)
 
 _IN_WORDS: Final = {"accepted": "accepted, replays included", "uncounted": "not counted yet", "dead": "died"}
 """As it fits beside the dead letters: of those that died, most may have been delivered since."""
@@ -46,33 +31,15 @@ class BalanceSummary:
     summary: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Overview:
+@dataclass(kw_only=True)
+class Overview(Status):
     """One look at the whole.
 
     Attributes:
-        snapshot: The queue.
-        rates: How fast it goes; None also on the first look.
-        states: The rows of the dead-letter table by state.
-        died: How many died within the last hour.
-        scheduled: Why messages are scheduled; None if Redis can't be asked.
-        attended: The replays that have not ended; None if Redis or the database can't be asked.
-        continuity: Whether Redis has the data that it had; None if Redis or the database can't be asked.
         found: What the doctor found last.
-        redis_problem: Why Redis can't be asked; '' if it was.
-        table_problem: Why the database can't be asked; '' if it was.
     """
 
-    snapshot: Snapshot | None
-    rates: Rates | None
-    states: Mapping[str, int] | None
-    died: int | None
-    scheduled: Scheduled | None = None
-    attended: Attended | None = None
-    continuity: Continuity | None = None
     found: ExaminationResult = field(default_factory=ExaminationResult)
-    redis_problem: str = ""
-    table_problem: str = ""
 
     @property
     def is_whole(self) -> bool:
@@ -119,9 +86,8 @@ class Overview:
             more = f"{self.continuity.summary()}; ask aquilax-feedback reconcile"
             return BalanceSummary(balanced=False, summary=f"{text}; but Redis has lost data. {more}")
         if balance.missing > 0:
-            return BalanceSummary(
-                balanced=False, summary=f"{text} + {balance.missing:,} missing: ask aquilax-feedback reconcile"
-            )
+            more = f" + {balance.missing:,} missing: ask aquilax-feedback reconcile"
+            return BalanceSummary(balanced=False, summary=text + more)
         if balance.missing < 0:
             more = f"{-balance.missing:,} more than were counted as accepted so far"
             return BalanceSummary(balanced=True, summary=f"{text}: nothing is missing; {more}")
@@ -129,49 +95,16 @@ class Overview:
 
     def to_record(self) -> dict[str, Any]:
         """Return it as JSON can carry it: what `aquilax-feedback status --json` says, and what died."""
-        status = status_record(
-            self.snapshot,
-            self.rates,
-            self.states,
-            redis_problem=self.redis_problem,
-            table_problem=self.table_problem,
-            scheduled=self.scheduled,
-            replays=None if self.attended is None else self.attended.to_record(),
-            continuity=self.continuity,
-        )
-        return status | {"dead_in_the_last_hour": self.died, "doctor": self.found.to_record()}
+        return super().to_record() | {"dead_in_the_last_hour": self.died, "doctor": self.found.to_record()}
 
 
 def look(sources: Sources) -> Overview:
     """Look at Redis and at the database; either may be unavailable."""
-    snapshot, rates, scheduled, states, died, attends, continuity = None, None, None, None, None, None, None
-    redis_problem = table_problem = ""
-    try:
+
+    def queue() -> tuple[Snapshot, Rates | None]:
         snapshot = take_snapshot(sources.client())
-        rates = sources.pace.after(snapshot)
-        scheduled = look_at_scheduled(sources.client())
-    except redis.RedisError as error:
-        redis_problem = sources.redis_problem(error)
-    try:
-        engine = sources.engine()
-        states = count_by_state(engine)
-        died = count(engine, Selection(since=datetime.now(UTC) - _HOUR).clause())
-        if not redis_problem:
-            attends = attended(engine, sources.client())
-            continuity = look_at_continuity(sources.client(), engine)
-    except redis.RedisError as error:
-        redis_problem = sources.redis_problem(error)
-    except DeadLetterError as error:
-        table_problem = sources.database_problem(error)
-    return Overview(
-        snapshot=snapshot,
-        rates=rates,
-        states=states,
-        died=died,
-        scheduled=scheduled,
-        attended=attends,
-        continuity=continuity,
-        found=sources.doctor.found(),
-        redis_problem=redis_problem,
-        table_problem=table_problem,
-    )
+        return snapshot, sources.pace.after(snapshot)
+
+    overview = Overview.take(sources.settings, sources.client(), queue=queue, database=sources.engine)
+    overview.found = sources.doctor.found()
+    return overview

@@ -11,10 +11,9 @@ from typing import Any, Final
 from tornado.web import authenticated
 
 from worker.dead_letters.selection import Selection
-from worker.operations.dashboard.chart import bars
 from worker.operations.dashboard.filters import Filters, WrongFilter, read_filters
 from worker.operations.dashboard.handler import Handler, known_only
-from worker.operations.dashboard.presenters import moment, person
+from worker.operations.dashboard.presenters import bars, moment, person
 from worker.policy.durations import span
 
 __all__ = ["STATIC", "TEMPLATES", "HtmlHandler"]

@@ -1,22 +1,39 @@
-"""What pages say: who did what, which rows were chosen, and what to do about a cause."""
+"""What pages say: who did what, which rows were chosen, what to do about a cause; and counts and bytes as shown."""
 
 from __future__ import annotations
 
+import codecs
+from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from worker.database.models import State
 from worker.operations.times import utc
+from worker.policy.dead_letter import clean
 from worker.policy.durations import span
 from worker.policy.retry import Reason
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     from worker.database.audit_log import Action
     from worker.database.models import DeadLetter
 
-__all__ = ["advice", "chosen", "deed", "details", "fingerprints_named", "moment", "person", "rate", "unusual"]
+__all__ = [
+    "Bar",
+    "RawView",
+    "advice",
+    "bars",
+    "chosen",
+    "deed",
+    "details",
+    "fingerprints_named",
+    "moment",
+    "person",
+    "rate",
+    "unusual",
+    "view_of",
+]
 
 _NOBODY: Final = "without login, from "
 
@@ -53,6 +70,11 @@ _UNUSUAL: Final = {
         State.REPLAYING: "replaying: what is being sent may be delivered all the same",
     },
 }
+
+_SHOWN: Final = 16 * 1024
+"""Bytes that a page shows; the rest is to be had as a file."""
+
+_LINE: Final = 16
 
 
 def moment(at: datetime | None) -> str:
@@ -164,3 +186,69 @@ def _read(text: object) -> datetime | None:
         return datetime.fromisoformat(str(text))
     except ValueError:
         return None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bar:
+    """One bar, in units of the view box; ``number`` is which stretch of time it is for, from 0."""
+
+    number: int
+    count: int
+    x: str
+    y: int
+    width: str
+    height: int
+
+
+def bars(counts: Sequence[int], *, width: int, height: int) -> list[Bar]:
+    """Return one bar for each count that is not zero, from the left to the right.
+
+    Args:
+        counts: The counts.
+        width: Of the whole, in units of the view box.
+        height: Of the highest bar. One that is not zero is at least one unit high, to be seen.
+    """
+    highest, step = max(counts, default=0), width / max(len(counts), 1)
+    heights = [max(1, round(height * count / highest)) if count else 0 for count in counts]
+    return [
+        Bar(number=number, count=count, x=f"{number * step:g}", y=height - high, width=f"{step * 0.8:g}", height=high)
+        for number, (count, high) in enumerate(zip(counts, heights, strict=True))
+        if count
+    ]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RawView:
+    """What a page shows of the bytes.
+
+    Attributes:
+        text: As text, or as a hexdump if they are no text.
+        is_text: Which of the two.
+        size: How many bytes there are.
+        shown: How many of these are shown.
+    """
+
+    text: str
+    is_text: bool
+    size: int
+    shown: int
+
+
+def view_of(raw: bytes) -> RawView:
+    """Return what a page shows of the raw message."""
+    head = raw[:_SHOWN]
+    try:
+        text = codecs.getincrementaldecoder("utf-8")().decode(head, final=len(raw) <= _SHOWN)
+        is_text = clean(text, max_bytes=_SHOWN) == text.replace("\r\n", "\n").strip()
+    except UnicodeDecodeError:
+        text, is_text = "", False
+    return RawView(text=text if is_text else _hexdump(head), is_text=is_text, size=len(raw), shown=len(head))
+
+
+def _hexdump(raw: bytes) -> str:
+    return "\n".join(_line(start, raw[start : start + _LINE]) for start in range(0, len(raw), _LINE))
+
+
+def _line(start: int, part: bytes) -> str:
+    characters = "".join(chr(byte) if 0x20 <= byte < 0x7F else "." for byte in part)  # noqa: PLR2004 - the printable characters of ASCII
+    return f"{start:08x}  {part.hex(' '):<{3 * _LINE - 1}}  {characters}"

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import TYPE_CHECKING, Final, TypeVar
 
 import redis
 from sqlalchemy import event
 
+from worker.accounting.snapshot import Rates
 from worker.database.errors import DeadLetterError, DeadLetterStoreUnavailable
 from worker.database.schema import check_schema
 from worker.dead_letters.store import DeadLetterStore
 from worker.operations.connections import broker_client, broker_outage, database_outage, database_url
 from worker.operations.dashboard.findings import Doctor
-from worker.operations.dashboard.throughput import Throughput
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -24,18 +26,25 @@ if TYPE_CHECKING:
     import psycopg
     from sqlalchemy import Engine
 
+    from worker.accounting.snapshot import Snapshot
     from worker.settings import Settings
 
-__all__ = ["SourceUnavailable", "Sources"]
+__all__ = ["SourceUnavailable", "Sources", "Throughput"]
 
 T = TypeVar("T")
 
 _THREADS: Final = 4
+
 _PATIENCE: Final = 10.0
 """Seconds that a page waits for what it shows."""
 
 _STATEMENT_SECONDS: Final = 8
 """PostgreSQL ends a statement that takes longer, so that its thread is free for the next page."""
+
+_APART: Final = timedelta(seconds=1)
+"""Looks closer to each other than this say little: one of them is kept."""
+
+_REMEMBERED: Final = timedelta(seconds=20)
 
 
 class SourceUnavailable(Exception):
@@ -65,7 +74,7 @@ class Sources:
     def __init__(self, settings: Settings, *, patience: float = _PATIENCE) -> None:
         self.pace = Throughput()
         self.doctor = Doctor(settings)
-        self._settings = settings
+        self.settings = settings
         self._patience = patience
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="dashboard")
         self._store: DeadLetterStore | None = None
@@ -99,10 +108,11 @@ class Sources:
         try:
             yield
         except DeadLetterError as error:
-            raise SourceUnavailable("The database", self.database_problem(error), do=_database_fix(error)) from error
+            problem = database_outage(self.settings, error)
+            raise SourceUnavailable("The database", problem, do=_database_fix(error)) from error
         except redis.RedisError as error:
             fix = "Start it, or correct FEEDBACK_BROKER_URL."
-            raise SourceUnavailable("Redis", self.redis_problem(error), do=fix) from error
+            raise SourceUnavailable("Redis", broker_outage(self.settings, error), do=fix) from error
 
     def engine(self) -> Engine:
         """Return the database, whose table is the one that this release knows; call it on a thread.
@@ -112,7 +122,7 @@ class Sources:
         """
         with self._one_at_a_time:
             if self._store is None:
-                store = DeadLetterStore.connect(database_url(self._settings), pool_size=_THREADS)
+                store = DeadLetterStore.connect(database_url(self.settings), pool_size=_THREADS)
                 if store.engine.dialect.name == "postgresql":  # MySQL's driver has a limit; SQLite has no server
                     event.listen(store.engine, "connect", _limit_statements)
                 try:
@@ -127,7 +137,7 @@ class Sources:
         """Return a client of the broker's Redis, which answers in bytes."""
         with self._one_at_a_time:
             if self._client is None:
-                self._client = broker_client(self._settings, connections=_THREADS)
+                self._client = broker_client(self.settings, connections=_THREADS)
             return self._client
 
     def close(self) -> None:
@@ -137,14 +147,6 @@ class Sources:
             self._store.close()
         if self._client is not None:
             self._client.close()
-
-    def database_problem(self, error: DeadLetterError) -> str:
-        """Say why the database can't be asked, and where it is said to be; without its password."""
-        return database_outage(self._settings, error)
-
-    def redis_problem(self, error: redis.RedisError) -> str:
-        """Say why Redis can't be asked, and where it is said to be; without its password."""
-        return broker_outage(self._settings, error)
 
 
 def _database_fix(error: DeadLetterError) -> str:
@@ -157,3 +159,21 @@ def _limit_statements(connection: psycopg.Connection, _record: object) -> None:
     with connection.cursor() as cursor:
         cursor.execute(f"SET statement_timeout = {_STATEMENT_SECONDS * 1000}")
     connection.commit()
+
+
+class Throughput:
+    """Remembers looks at the queue, for all who watch it; safe for many threads."""
+
+    def __init__(self) -> None:
+        self._looks: deque[Snapshot] = deque()
+        self._one_at_a_time = threading.Lock()
+
+    def after(self, look: Snapshot) -> Rates | None:
+        """Note one more look, and return the rates until then; None if there was none a moment ago."""
+        with self._one_at_a_time:
+            while self._looks and not timedelta() <= look.at - self._looks[0].at <= _REMEMBERED:
+                self._looks.popleft()
+            first = self._looks[0] if self._looks else None
+            if not self._looks or look.at - self._looks[-1].at >= _APART:
+                self._looks.append(look)
+        return None if first is None or look.at - first.at < _APART else Rates.between(first, look)

@@ -1,14 +1,16 @@
-"""The broker's Redis: what stands in it must be there tomorrow."""
+"""The broker's Redis: what stands in it must be there tomorrow, under keys of the right type, where workers look."""
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 import redis
 
-from worker.accounting.key_types import WrongKeyType
+from worker.accounting.key_types import WrongKeyType, find_odd_values, find_wrong_types
+from worker.accounting.strays import find_strays
 from worker.broker.error_advice import advice
 from worker.operations.doctor.finding import Finding, green, red, yellow
 from worker.policy.durations import span
@@ -16,14 +18,17 @@ from worker.policy.durations import span
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-__all__ = ["Server", "ask_server", "broker_unavailable", "look_at_broker"]
+__all__ = ["Server", "ask_server", "broker_unavailable", "look_at_broker", "look_at_keys"]
 
 _OLDEST: Final = (6, 2)
+
 _MEMORY_SOON: Final = 0.75
+
 _MEMORY_NOW: Final = 0.9
 """Shares of the memory. The rest is what a backlog may still grow by, at some 0.65 KB an event."""
 
 _CLOCK_SOON: Final = timedelta(seconds=10)
+
 _CLOCK_NOW: Final = timedelta(minutes=5)
 """From five minutes on a backend's vote counts as cast when it was enqueued, as `docs/guarantees.md` has it."""
 
@@ -193,3 +198,45 @@ def _clock(server: Server) -> Finding:
     if off >= _CLOCK_SOON:
         return yellow("broker clock", summary, fix=fix)
     return green("broker clock", summary)
+
+
+def look_at_keys(client: redis.Redis, *, within: float) -> Iterator[Finding]:
+    """Check the keys.
+
+    Args:
+        client: A client that answers in bytes.
+        within: Seconds for looking through all their names.
+
+    Raises:
+        redis.RedisError: Redis is unavailable, or refuses.
+    """
+    yield _types(client)
+    yield from _values(client)
+    yield _strays(client, within)
+
+
+def _types(client: redis.Redis) -> Finding:
+    check, wrong = "broker keys", find_wrong_types(client)
+    if not wrong:
+        return green(check, "each has the type that it is read as")
+    summary = "; ".join(one.summary for one in wrong)
+    return red(check, f"{summary}: no worker starts", fix="; ".join(one.fix for one in wrong))
+
+
+def _values(client: redis.Redis) -> Iterator[Finding]:
+    """What is odd in keys that have their type: those that have another one are told of already."""
+    with suppress(redis.ResponseError):
+        for odd in find_odd_values(client):
+            yield red("broker keys", odd.summary, fix=odd.fix)
+
+
+def _strays(client: redis.Redis, within: float) -> Finding:
+    check, strays = "stray feedback", find_strays(client, within=within)
+    if strays.lists:
+        summary = "; ".join(stray.summary for stray in strays.lists)
+        fix = "correct the client; `aquilax-feedback reconcile --repair` moves what is there to the queue"
+        return red(check, f"no worker reads {summary}", fix=fix)
+    if not strays.complete:
+        fix = "`aquilax-feedback reconcile` looks for longer; or give the feedback a Redis of its own"
+        return yellow(check, "none found, but there are too many keys to look at them all", fix=fix)
+    return green(check, "none: all of it is in the lists that workers read")

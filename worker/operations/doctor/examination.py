@@ -16,20 +16,16 @@ from worker.app import create_app
 from worker.observability.redaction import redaction_of
 from worker.operations.connections import broker_client, database_url, shown_broker
 from worker.operations.doctor.aquilax import look_at_aquilax, look_at_key
-from worker.operations.doctor.balance import look_at_books
-from worker.operations.doctor.broker import ask_server, broker_unavailable, look_at_broker
+from worker.operations.doctor.balance import look_at_books, look_at_redis_data
+from worker.operations.doctor.broker import ask_server, broker_unavailable, look_at_broker, look_at_keys
 from worker.operations.doctor.configuration import look_at_settings, read_settings
-from worker.operations.doctor.continuity import look_at_redis_data
-from worker.operations.doctor.database import look_at_database
+from worker.operations.doctor.database import look_at_database, look_at_replays
 from worker.operations.doctor.disk import look_at_disk
 from worker.operations.doctor.finding import Finding, Level, red
 from worker.operations.doctor.fleet import ask_fleet
 from worker.operations.doctor.flower import look_at_flower
-from worker.operations.doctor.keys import look_at_keys
-from worker.operations.doctor.progress import look_at_progress
 from worker.operations.doctor.queue import look_at_queue
-from worker.operations.doctor.replays import look_at_replays
-from worker.operations.doctor.workers import look_at_workers
+from worker.operations.doctor.workers import look_at_progress, look_at_workers
 from worker.operations.visible_text import visible
 from worker.policy.dead_letter import clean
 from worker.settings import SettingsError

@@ -14,9 +14,8 @@ import click
 import pytest
 
 from tests.support.processes import ROOT
-from worker.operations.cli.actor import current_actor
-from worker.operations.cli.atomic_file import whole_file
-from worker.operations.cli.output import CLOSED_PIPE, shown
+from worker.operations.cli.output import CLOSED_PIPE, shown, whole_file
+from worker.operations.cli.param_types import current_actor
 
 _SAYING = """
 import click, worker.operations.cli

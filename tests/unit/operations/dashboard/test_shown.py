@@ -5,9 +5,8 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 from worker.accounting.snapshot import Snapshot
-from worker.operations.dashboard.chart import bars
-from worker.operations.dashboard.raw import view_of
-from worker.operations.dashboard.throughput import Throughput
+from worker.operations.dashboard.presenters import bars, view_of
+from worker.operations.dashboard.sources import Throughput
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 

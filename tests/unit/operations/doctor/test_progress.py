@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from worker.operations.doctor.fleet import Fleet
-from worker.operations.doctor.progress import look_at_progress
+from worker.operations.doctor.workers import look_at_progress
 from worker.runtime.inspect_stats import ABOUT, IN_FLIGHT
 from worker.settings import load_settings
 

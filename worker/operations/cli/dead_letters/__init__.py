@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import click
 
-from worker.operations.cli.dead_letters.discarding import discard
-from worker.operations.cli.dead_letters.pruning import prune
+from worker.operations.cli.dead_letters.disposal import discard, prune
 from worker.operations.cli.dead_letters.replaying import replay
 from worker.operations.cli.dead_letters.views import export, list_, show
 

@@ -1,18 +1,22 @@
-"""The filters that every command on dead letters takes, and how a person may say a time."""
+"""The rows that a command on dead letters is for: its filters, and the question before many rows are changed."""
 
 from __future__ import annotations
 
+import sys
 from contextlib import contextmanager
+from dataclasses import fields
 from datetime import UTC, datetime
 from functools import wraps
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from worker.database.models import State
+from worker.dead_letters.ineligible import passed_over
 from worker.dead_letters.replays import NoSuchReplay, find
 from worker.dead_letters.selection import ANY_STATE, Selection
-from worker.operations.cli.database import opened
+from worker.operations.cli.connections import opened
+from worker.operations.cli.output import say
 from worker.operations.cli.param_types import TEXT, UUID, WholeNumber
 from worker.operations.times import read_time
 from worker.policy.parsing import read_whole
@@ -23,11 +27,14 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Engine
 
-__all__ = ["opened_for", "row_id", "selecting", "time"]
+__all__ = ["confirm", "opened_for", "row_id", "selecting", "tell_passed_over", "time"]
+
+_FEW: Final = 10
+"""Rows that are changed without asking: as many as one sees at a glance."""
 
 
 def time(value: str) -> datetime:
-    """Read a time: how long ago, as ``30m``, ``2h`` or ``7d``, or ISO 8601, in UTC unless it says otherwise."""
+    """Read a time as `worker.operations.times.read_time` does."""
     try:
         return read_time(value, now=datetime.now(UTC))
     except ValueError as error:
@@ -108,36 +115,33 @@ def selecting(command: Callable[..., None]) -> Callable[..., None]:
     """
 
     @wraps(command)
-    def with_selection(
-        *,
-        reasons: tuple[str, ...],
-        states: tuple[str, ...],
-        http_statuses: tuple[int, ...],
-        orgs: tuple[str, ...],
-        groups: tuple[str, ...],
-        fingerprints: tuple[str, ...],
-        request_ids: tuple[str, ...],
-        since: datetime | None,
-        until: datetime | None,
-        rest_of: tuple[int, ...],
-        ids: tuple[int, ...] = (),
-        **others: object,
-    ) -> None:
+    def with_selection(*, states: tuple[str, ...], reasons: tuple[str, ...], **options: Any) -> None:
         selection = Selection(
-            ids=ids,
             states=tuple(State) if ANY_STATE in states else tuple(map(State, states)),
             reasons=tuple(map(Reason, reasons)),
-            http_statuses=http_statuses,
-            orgs=orgs,
-            groups=groups,
-            fingerprints=fingerprints,
-            request_ids=request_ids,
-            since=since,
-            until=until,
-            rest_of=rest_of,
+            **{field.name: options.pop(field.name) for field in fields(Selection) if field.name in options},
         )
-        command(selection=selection, **others)
+        command(selection=selection, **options)
 
     for option in reversed(_OPTIONS):
         with_selection = option(with_selection)
     return with_selection
+
+
+def tell_passed_over(engine: Engine, selection: Selection) -> bool:
+    """Say which of the ids are not taken, and return whether all of them are."""
+    problems = passed_over(engine, selection)
+    for problem in problems:
+        say(problem, err=True)
+    return not problems
+
+
+def confirm(verb: str, rows: int, selection: Selection, *, yes: bool) -> None:
+    """Ask before many rows, or all there are, are changed; without a terminal, refuse."""
+    if yes or not rows or (rows <= _FEW and not selection.is_everything):
+        return
+    if not sys.stdin.isatty():
+        raise click.UsageError(
+            f"this would {verb} {rows:,} rows: without a terminal to ask on, add --yes, or look first with --dry-run"
+        )
+    click.confirm(f"{verb.capitalize()} {rows:,} rows?", abort=True, err=True)

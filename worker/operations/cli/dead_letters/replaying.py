@@ -15,13 +15,18 @@ from worker.dead_letters.replays.attendance import START_A_REPLAY_WORKER
 from worker.dead_letters.replays.errors import NothingToReplay
 from worker.dead_letters.replays.planning import FASTEST, SLOWEST, create, preview
 from worker.dead_letters.replays.queue import REPLAYS
-from worker.operations.cli.database import settings
-from worker.operations.cli.dead_letters.confirmation import actor_option, confirm, tell_passed_over
-from worker.operations.cli.dead_letters.filters import opened_for, row_id, selecting
+from worker.operations.cli.connections import settings
+from worker.operations.cli.dead_letters.filters import (
+    confirm,
+    opened_for,
+    row_id,
+    selecting,
+    tell_passed_over,
+)
 from worker.operations.cli.dead_letters.progress import counting, stopping
 from worker.operations.cli.dead_letters.tables import print_causes
 from worker.operations.cli.output import INTERRUPTED, json_text, say
-from worker.operations.cli.param_types import ANY_TEXT, Decimal, WholeNumber
+from worker.operations.cli.param_types import ANY_TEXT, Decimal, WholeNumber, actor_option
 from worker.operations.cli.replays.following import Followed, follow
 from worker.operations.cli.replays.summaries import Aftermath, outcome
 from worker.policy.durations import span

@@ -12,12 +12,11 @@ import click
 from worker.database.models import State
 from worker.dead_letters.queries import count, find, newest, stream
 from worker.dead_letters.statistics import causes_over_time
-from worker.operations.cli.atomic_file import whole_file
-from worker.operations.cli.database import opened
+from worker.operations.cli.connections import opened
 from worker.operations.cli.dead_letters.filters import opened_for, selecting
 from worker.operations.cli.dead_letters.progress import counting
 from worker.operations.cli.dead_letters.tables import print_causes, print_one, print_rows
-from worker.operations.cli.output import json_text, say
+from worker.operations.cli.output import json_text, say, whole_file
 from worker.operations.cli.param_types import TEXT, WholeNumber
 from worker.operations.export import to_record, write_csv, write_ndjson
 

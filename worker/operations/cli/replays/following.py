@@ -11,8 +11,7 @@ import redis
 from worker.database.errors import DeadLetterStoreUnavailable
 from worker.dead_letters.replays.queries import find
 from worker.dead_letters.replays.step import NextStep
-from worker.operations.cli.broker import broker_outage
-from worker.operations.cli.database import outage
+from worker.operations.cli.connections import broker_outage, outage
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -7,17 +7,19 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import click
+import redis
 
 from worker.database.audit_log import actions
-from worker.database.replay_models import RowState
+from worker.database.replay_models import ReplayState, RowState
+from worker.dead_letters.replays.attendance import START_A_REPLAY_WORKER
 from worker.dead_letters.replays.errors import NoSuchReplay
 from worker.dead_letters.replays.queries import find, plans, rows
-from worker.operations.cli.database import opened
+from worker.dead_letters.replays.queue import REPLAYS, workers_watch
+from worker.operations.cli.connections import broker, opened
 from worker.operations.cli.dead_letters.tables import print_lines, short_time
 from worker.operations.cli.output import json_text, say
 from worker.operations.cli.param_types import WholeNumber
 from worker.operations.cli.replays.summaries import Aftermath, outcome
-from worker.operations.cli.replays.unwatched import warn_if_unwatched
 from worker.policy.durations import span
 
 if TYPE_CHECKING:
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
     from worker.database.audit_log import Action
     from worker.dead_letters.replays.queries import Plan, PlanRow
 
-__all__ = ["list_", "show"]
+__all__ = ["list_", "show", "warn_if_unwatched"]
 
 
 @click.command("list")
@@ -134,3 +136,16 @@ def _plain(record: dict[str, Any]) -> dict[str, Any]:
 
 def _print_json(value: object) -> None:
     say(json_text(value, indent=2))
+
+
+def warn_if_unwatched(plans: Sequence[Plan]) -> None:
+    """Print a line on standard error if a plan waits for a worker and none takes its steps."""
+    if not any(plan.is_active and plan.state is not ReplayState.PAUSED for plan in plans):
+        return
+    try:
+        with broker() as client:
+            watched = workers_watch(client)
+    except redis.RedisError:
+        return  # what Redis says is not known, and what the table says stands
+    if not watched:
+        say(f"no worker consumes {REPLAYS}: {START_A_REPLAY_WORKER}", err=True)

@@ -1,4 +1,4 @@
-"""The dead-letter database, opened for a command; whatever is wrong with it is told in a message and an exit status."""
+"""Redis and the dead-letter database, opened for a command; a failure ends it with a message and an exit status."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ from worker.settings import Settings, SettingsError, load_settings
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    import redis
     from sqlalchemy import Engine
 
-__all__ = ["explained", "opened", "outage", "settings"]
+__all__ = ["broker", "broker_outage", "explained", "opened", "outage", "settings"]
 
 
 def settings() -> Settings:
@@ -57,3 +58,18 @@ def opened(*, checked: bool = True) -> Iterator[Engine]:
         if checked:
             check_schema(store.engine)
         yield store.engine
+
+
+@contextmanager
+def broker() -> Iterator[redis.Redis]:
+    """Open the Redis of the settings; it answers in bytes, and connects when it is first used."""
+    client = connections.broker_client(settings(), connections=2)
+    try:
+        yield client
+    finally:
+        client.close()
+
+
+def broker_outage(error: redis.RedisError) -> str:
+    """Say that Redis can't be asked, and which setting names it."""
+    return connections.broker_outage(settings(), error)
