@@ -71,7 +71,7 @@ def create_app(settings: Settings | None = None) -> FeedbackApp:
     app.conf.broker_transport_options.update(shared_leases=parts.leases, activity=parts.activity)
     parts.logs.connect()
     batch_events(app)
-    register(app, lambda: parts.delivery, request=TaskRequest)
+    register(app, lambda: parts.delivery, lambda: parts.redelivery, request=TaskRequest)
     register_advance(app, lambda: parts.advancer, request=TaskRequest)
     app.steps["worker"].update(
         (Preflight, GracefulShutdown, MetricsServer, Probes, Pruner, ReplayScheduler, HeartbeatStep, DuplicateNodenames)

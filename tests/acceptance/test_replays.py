@@ -16,17 +16,18 @@ from tests.support.burials import a_burial, an_event
 from tests.support.processes import eventually
 from worker.database.models import DeadLetter, State
 from worker.database.replay_models import ReplayState
+from worker.dead_letters.columns import new_row
 from worker.dead_letters.replays.lifecycle import cancel, pause, resume
 from worker.dead_letters.replays.planning import create
 from worker.dead_letters.replays.queries import find
 from worker.dead_letters.replays.queue import workers_watch
 from worker.dead_letters.selection import Selection
-from worker.dead_letters.store import DeadLetterStore, _death, _identity
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from worker.dead_letters.replays.queries import Plan
+    from worker.dead_letters.store import DeadLetterStore
     from worker.sandbox.client import SandboxClient
     from worker.sandbox.stack import LocalStack
 
@@ -52,7 +53,7 @@ def _fill(store: DeadLetterStore, number: int, **changes: Any) -> list[str]:
     """Bury many at once, and return their request_ids."""
     burials = [a_burial(an_event(request_id=str(uuid.uuid4())), **changes) for _ in range(number)]
     with Session(store.engine) as session:
-        session.execute(insert(DeadLetter), [_identity(one) | _death(one) | {"replay_count": 0} for one in burials])
+        session.connection().execute(insert(DeadLetter), [new_row(one) for one in burials])
         session.commit()
     return [one.event.request_id for one in burials if one.event]
 

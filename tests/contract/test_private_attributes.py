@@ -121,6 +121,7 @@ PRIVATE: Final = (
     Private(_KOMBU, "QoS", "_vrestore_count", "", "restoring is ours"),
     Private(_VIRTUAL, "Channel", "_get_message_priority", "(self, message, reverse=False)", "the list of a message"),
     Private(_VIRTUAL, "QoS", "_delivered", "", "messages in flight"),
+    Private(_VIRTUAL, "QoS", "_dirty", "", "messages in flight that have ended"),
     Private(_VIRTUAL, "QoS", "_flush", "(self)", "likewise"),
     Private(_VIRTUAL, "QoS", "_quick_ack", "", "acknowledged at once"),
     Private(_VIRTUAL, "QoS", "_on_collect", "", "no restoring when the process ends"),

@@ -19,11 +19,13 @@ from tests.support.processes import ROOT, eventually
 from worker.accounting.table_counts import look_at_table
 from worker.database.models import DeadLetter, State
 from worker.database.replay_models import Replay, ReplayRow, ReplayState, RowState
+from worker.dead_letters.columns import new_row
 from worker.dead_letters.pruning import Pruned, count_prunable, prune
-from worker.dead_letters.store import DeadLetterStore, _new_row
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+    from worker.dead_letters.store import DeadLetterStore
 
 LONG_AGO = datetime.now(UTC) - timedelta(days=100)
 BEFORE = datetime.now(UTC) - timedelta(days=90)
@@ -43,7 +45,7 @@ def _many(store: DeadLetterStore, messages: Iterable[str]) -> None:
     """Rows that are over, of these messages; '' is one from before there were counts."""
     over = {"state": State.DELIVERED, "resolved_at": LONG_AGO, "failed_at": LONG_AGO}
     with store.engine.begin() as connection:
-        connection.execute(insert(DeadLetter), [_new_row(a_burial(message_id=name)) | over for name in messages])
+        connection.execute(insert(DeadLetter), [new_row(a_burial(message_id=name)) | over for name in messages])
 
 
 def _made(store: DeadLetterStore) -> int:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from producer.message import QUEUE
 from worker.clients.redis.keys import COUNTS, HOLD
@@ -67,6 +68,14 @@ class Keys:
     def lists(self, queue: str) -> list[str]:
         """The lists of a queue, the most urgent first, as Kombu empties them."""
         return [self.prefix + (f"{queue}{self.sep}{step}" if step else queue) for step in self.steps]
+
+    def list_of(self, queue: str, priority: object) -> str:
+        """The list of a queue in which a message of this priority belongs, as Kombu reads the priority."""
+        try:
+            number = min(max(int(cast("Any", priority)), 0), 9)
+        except (TypeError, ValueError):
+            number = 0
+        return self.lists(queue)[bisect_right(self.steps, number) - 1]
 
     def counts_of(self, queue: str) -> str:
         """The counts of a queue, or ''."""

@@ -24,10 +24,14 @@ class SharedLeaseState:
 
     Attributes:
         lost: How often a lease of this process ended before it was renewed.
+        outside_credit: How many messages in flight take no prefetch credit: their deliveries wait for the database.
+        starved: Whether a channel found no credit left when it last looked.
     """
 
     def __init__(self) -> None:
         self.lost = 0
+        self.outside_credit = 0
+        self.starved = False
         self._settled: dict[str, None] = {}
         self._leases: WeakSet[Lease] = WeakSet()
         self._one_at_a_time = threading.Lock()
@@ -46,6 +50,14 @@ class SharedLeaseState:
         """The leases of this process that have begun."""
         with self._one_at_a_time:
             return list(self._leases)
+
+    def set_outside_credit(self, count: int) -> None:
+        """Note how many messages take no credit, and let a channel fetch that had none left."""
+        grew, self.outside_credit = count > self.outside_credit, count
+        if grew and self.starved:
+            self.starved = False
+            for lease in self.in_use:
+                lease.on_flushed()
 
     def add_settled(self, tag: str) -> None:
         """Remember a message, by its delivery tag."""

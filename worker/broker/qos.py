@@ -28,6 +28,20 @@ class QoS(kombu_redis.QoS):
 
     channel: InFlightChannel
 
+    def can_consume(self) -> bool:
+        """Return whether there is prefetch credit left."""
+        return self.can_consume_max_estimate() != 0
+
+    def can_consume_max_estimate(self) -> int | None:
+        """Return how much prefetch credit is left; None if there is no limit."""
+        credit: int | None = super().can_consume_max_estimate()
+        if credit is None or not (shared := self.channel.shared_leases):
+            return credit
+        in_flight = len(self._delivered) - len(self._dirty) - shared.outside_credit
+        credit = max(self.prefetch_count - in_flight, 0)
+        shared.starved = credit == 0
+        return credit
+
     def append(self, message: virtual.Message, delivery_tag: str) -> None:
         """Note a message that was delivered. One that came by another way than ours is laid in Redis by Kombu."""
         if delivery_tag in self.channel.holder_of(delivery_tag):

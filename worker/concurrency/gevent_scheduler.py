@@ -60,11 +60,14 @@ class GeventScheduler:
     """Runs deliveries in one thread, which starts with the first of them.
 
     Args:
-        limit: Deliveries that run at once.
+        limit: Deliveries that run at once, beside those that wait outside the limit.
     """
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
+        self._outside = 0
+        self.outside_changed: Callable[[int], None] = lambda _: None
+        """Is told, in the scheduler's thread, how many wait outside the limit, whenever that changes."""
         self._pending: deque[Job] = deque()
         self._running: dict[Job, None] = {}
         self._idle: list[GeventWaiter[Job]] = []
@@ -173,7 +176,7 @@ class GeventScheduler:
     def _next(self) -> Job | None:
         """Take the next pending delivery, if the limit allows, and count it as running."""
         with self._changing:
-            if not self._pending or len(self._running) >= self._limit:
+            if not self._pending or len(self._running) - self._outside >= self._limit:
                 return None
             job = self._pending.popleft()
             self._running[job] = None
@@ -202,6 +205,19 @@ class GeventScheduler:
     def waiter(self) -> Waiter:
         """See `worker.concurrency.scheduler.Scheduler`."""
         return GeventWaiter()
+
+    def wait_outside_limit(self, waiter: Waiter, *, timeout: float | None) -> bool:
+        """See `worker.concurrency.scheduler.Scheduler`."""
+        self._move_outside(1)
+        self._hub.loop.run_callback(self._start_pending)
+        try:
+            return gevent.with_timeout(timeout, waiter.get, timeout_value=self) is not self
+        finally:
+            self._move_outside(-1)
+
+    def _move_outside(self, change: int) -> None:
+        self._outside += change
+        self.outside_changed(self._outside)
 
     def run_in_thread(self, call: Callable[[], T]) -> T:
         """See `worker.concurrency.scheduler.Scheduler`."""

@@ -35,6 +35,14 @@ class Scheduler(Protocol):
     def waiter(self) -> Waiter:
         """Return what the calling task can wait for."""
 
+    def wait_outside_limit(self, waiter: Waiter, *, timeout: float | None) -> bool:
+        """Wait as `Waiter.get`, without counting towards the limit on deliveries; return whether it was woken in time.
+
+        Args:
+            waiter: What the calling task waits for.
+            timeout: In seconds; None for as long as it takes.
+        """
+
     def wake_threadsafe(self, waiters: Iterable[Waiter]) -> None:
         """Resume the tasks that wait for these; may be called from any thread."""
 

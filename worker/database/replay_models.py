@@ -16,9 +16,11 @@ from sqlalchemy.orm import Mapped, mapped_column
 from worker.database.models import MAX_ACTOR_LENGTH, UTF8MB4, Base, State, UtcDateTime, enum_column
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from sqlalchemy import Connection
 
-__all__ = ["ACTIVE", "OPEN", "Replay", "ReplayRow", "ReplayState", "RowState", "book_outcome"]
+__all__ = ["ACTIVE", "OPEN", "Replay", "ReplayRow", "ReplayState", "RowState", "book_outcomes"]
 
 
 class ReplayState(StrEnum):
@@ -150,20 +152,20 @@ class ReplayRow(Base):
     )
 
 
-def book_outcome(
-    connection: Connection, *, name: str, dead_letter_id: int, state: RowState, comment: str, at: datetime
+def book_outcomes(
+    connection: Connection, *, name: str, dead_letter_ids: Sequence[int], state: RowState, comment: str, at: datetime
 ) -> None:
-    """Write the outcome of a message into its plan's row. Nothing happens if there is no such plan or row.
+    """Write one outcome of messages into their plan's rows. Nothing happens where there is no such plan or row.
 
     Args:
         connection: A transaction: the dead letter is written in the same.
         name: The plan's name in messages.
-        dead_letter_id: The row.
+        dead_letter_ids: The rows.
         state: The outcome.
         comment: The cause.
         at: Now.
     """
     plan = select(Replay.id).where(Replay.name == name).scalar_subquery()
-    row = (ReplayRow.replay_id == plan, ReplayRow.dead_letter_id == dead_letter_id)
+    row = (ReplayRow.replay_id == plan, ReplayRow.dead_letter_id.in_(dead_letter_ids))
     values = {"state": state, "comment": comment, "changed_at": at}
     connection.execute(update(ReplayRow).where(*row, ReplayRow.state.not_in(_LAST_WORDS)).values(values))

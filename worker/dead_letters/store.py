@@ -1,31 +1,39 @@
-"""Inserting dead letters, and recording the outcome of a replay. Both are idempotent."""
+"""Inserting dead letters, and recording the outcome of a replay: both idempotent, and in groups."""
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Final, Self
+from functools import partial
+from typing import TYPE_CHECKING, Final, Self
 
-from sqlalchemy import ColumnElement, Connection, Engine, Update, and_, insert, or_, select, update
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy import Engine, insert
 
+from worker.concurrency.batcher import Batcher
 from worker.database.engine import connect
-from worker.database.errors import translated
+from worker.database.errors import DeadLetterStoreUnavailable, translated
 from worker.database.models import DeadLetter, State
-from worker.database.replay_models import RowState, book_outcome
-from worker.policy.dead_letter import MAX_RAW_BYTES, DeadLetterRecord, clean, stored_message_id
-from worker.policy.fingerprint import fingerprint_of
+from worker.dead_letters.columns import new_row
+from worker.dead_letters.group_commit import Disowning, Insertion, MadeOutcome, ReplayOutcome, Write, commit
 
 if TYPE_CHECKING:
-    from producer.event import FeedbackEvent
+    from worker.policy.dead_letter import DeadLetterRecord
 
 __all__ = ["DeadLetterStore"]
 
-_TRIES: Final = 3
-"""Attempts: insert and update both miss only if the row is deleted in between; not three times in a row."""
+_GROUP_LIMIT: Final = 200
+"""Writes in one transaction: beyond that its commit is a small part of what each costs."""
+
+_PENDING_LIMIT: Final = 1000
+"""Writes that may wait: beyond that the database is too slow for what comes, and events wait in Redis."""
+
+_TIMEOUT: Final = 10.0
+"""Seconds that a delivery waits for its write, less than any driver's own limit."""
 
 
 class DeadLetterStore:
     """The dead-letter table, as a worker writes it. Safe to share between threads; not across a fork.
+
+    Writes of many threads and tasks are committed together (`worker.dead_letters.group_commit`). A write returns once
+    it is committed. Under a scheduler a task that waits for it leaves the limit on deliveries.
 
     Args:
         engine: The database. `close` disposes of it.
@@ -33,6 +41,13 @@ class DeadLetterStore:
 
     def __init__(self, engine: Engine) -> None:
         self.engine: Final = engine
+        self._batcher: Batcher[Write, bool] = Batcher(
+            partial(commit, engine),
+            name="dead letters",
+            limit=_GROUP_LIMIT,
+            pending_limit=_PENDING_LIMIT,
+            timeout=_TIMEOUT,
+        )
 
     @classmethod
     def connect(cls, url: str, *, pool_size: int = 5) -> Self:
@@ -48,7 +63,8 @@ class DeadLetterStore:
         return cls(connect(url, pool_size=pool_size))
 
     def close(self) -> None:
-        """Close every connection."""
+        """Commit what waits, and close every connection."""
+        self._batcher.close()
         self.engine.dispose()
 
     def add(self, record: DeadLetterRecord) -> bool:
@@ -70,9 +86,7 @@ class DeadLetterStore:
         Raises:
             DeadLetterStoreUnavailable: The database did not do it; keep the event and try again later.
         """
-        with translated():
-            made = self._update_replayed(record)
-            return self._upsert(record) if made is None else made
+        return self._write(Insertion(record))
 
     def rehearse(self, record: DeadLetterRecord) -> None:
         """Write a new row and roll it back in the same transaction: it is never visible, and nothing is kept.
@@ -81,40 +95,8 @@ class DeadLetterStore:
             DeadLetterStoreUnavailable: The database did not do it, and would not insert either.
         """
         with translated(), self.engine.connect() as connection:
-            connection.execute(insert(DeadLetter).values(_new_row(record)))
+            connection.execute(insert(DeadLetter), [new_row(record)])
             connection.rollback()
-
-    def _update_replayed(self, record: DeadLetterRecord) -> bool | None:
-        if record.dead_letter is None or record.event is None:
-            return None
-        return self._update_row(_is_replayed(record.dead_letter, record.event.request_id), record)
-
-    def _upsert(self, record: DeadLetterRecord) -> bool:
-        """Insert first: nearly every event is dead-lettered once, and costs one statement in every dialect."""
-        same_event = DeadLetter.dedup_key == record.dedup_key
-        for _ in range(_TRIES - 1):
-            try:
-                return self._insert(record)
-            except IntegrityError:
-                if (made := self._update_row(same_event, record)) is not None:
-                    return made
-        return self._insert(record)
-
-    def _insert(self, record: DeadLetterRecord) -> bool:
-        with self.engine.begin() as connection:
-            connection.execute(insert(DeadLetter).values(_new_row(record)))
-            _book_death(connection, record)
-        return True
-
-    def _update_row(self, which: ColumnElement[bool], record: DeadLetterRecord) -> bool | None:
-        """Update a row that is there already, and return whether this message made it; None if there is no row."""
-        with self.engine.begin() as connection:
-            connection.execute(update(DeadLetter).where(which, _may_die_again(record)).values(_death(record)))
-            row = connection.execute(select(DeadLetter.message_id).where(which)).first()
-            if row is not None:
-                _book_death(connection, record)
-        this = stored_message_id(record.message_id)
-        return None if row is None else this is not None and row.message_id == this
 
     def resolve_replay(
         self, dead_letter_id: int, *, request_id: str, state: State, replay: str | None = None, comment: str = ""
@@ -135,15 +117,11 @@ class DeadLetterStore:
         Raises:
             DeadLetterStoreUnavailable: The database did not do it; try again later.
         """
-        now, text = datetime.now(UTC), clean(comment)
-        row = _is_replayed(dead_letter_id, request_id)
-        outcome = RowState.DELIVERED if state is State.DELIVERED else RowState.DISCARDED
-        with translated(), self.engine.begin() as connection:
-            connection.execute(_settled(row, state, comment=text, at=now))
-            if replay is not None:
-                book_outcome(
-                    connection, name=replay, dead_letter_id=dead_letter_id, state=outcome, comment=text, at=now
-                )
+        self._write(
+            ReplayOutcome(
+                dead_letter_id=dead_letter_id, request_id=request_id, replay=replay, state=state, comment=comment
+            )
+        )
 
     def settle_made(self, dedup_key: str, *, message_id: str, state: State, comment: str = "") -> bool:
         """Write into the row that a message made what became of the message; return whether there is such a row.
@@ -160,12 +138,7 @@ class DeadLetterStore:
         Raises:
             DeadLetterStoreUnavailable: The database did not do it; try again later.
         """
-        row = _is_made_by(dedup_key, message_id)
-        with translated(), self.engine.begin() as connection:
-            if connection.scalar(select(DeadLetter.id).where(row)) is None:
-                return False
-            connection.execute(_settled(row, state, comment=clean(comment), at=datetime.now(UTC)))
-            return True
+        return self._write(MadeOutcome(dedup_key=dedup_key, message_id=message_id, state=state, comment=comment))
 
     def disown(self, dedup_key: str, *, message_id: str, comment: str) -> None:
         """Mark a dead row as delivered and as not counted; nothing happens if it is not dead any more.
@@ -180,89 +153,11 @@ class DeadLetterStore:
         Raises:
             DeadLetterStoreUnavailable: The database did not do it; try again later.
         """
-        row = and_(_is_made_by(dedup_key, message_id), DeadLetter.state == State.DEAD)
-        now, text = datetime.now(UTC), clean(comment)
-        with translated(), self.engine.begin() as connection:
-            connection.execute(_settled(row, State.DELIVERED, comment=text, at=now).values(message_id=None))
+        self._write(Disowning(dedup_key=dedup_key, message_id=message_id, comment=comment))
 
-
-def _settled(row: ColumnElement[bool], state: State, *, comment: str, at: datetime) -> Update:
-    if state not in {State.DELIVERED, State.DISCARDED}:
-        raise ValueError(f"a message ends delivered or discarded, not {state.value}; a dead letter is added")
-    open_states = [State.DEAD, State.REPLAYING]
-    if state is State.DELIVERED:
-        open_states.append(State.DISCARDED)
-    values = {"state": state, "comment": comment, "resolved_at": at}
-    return update(DeadLetter).where(row, DeadLetter.state.in_(open_states)).values(values)
-
-
-def _is_made_by(dedup_key: str, message_id: str) -> ColumnElement[bool]:
-    return and_(DeadLetter.dedup_key == dedup_key, DeadLetter.message_id == stored_message_id(message_id))
-
-
-def _book_death(connection: Connection, record: DeadLetterRecord) -> None:
-    """Say in the plan that one of its rows died again, in the transaction that inserts it."""
-    if record.replay is not None and record.dead_letter is not None:
-        row, died = record.dead_letter, record.failed_at
-        book_outcome(connection, name=record.replay, dead_letter_id=row, state=RowState.DEAD, comment="", at=died)
-
-
-def _is_replayed(dead_letter_id: int, request_id: str) -> ColumnElement[bool]:
-    return and_(DeadLetter.id == dead_letter_id, DeadLetter.request_id == request_id)
-
-
-def _may_die_again(record: DeadLetterRecord) -> ColumnElement[bool]:
-    enqueued_again = and_(DeadLetter.state == State.DISCARDED, DeadLetter.resolved_at < record.first_enqueued_at)
-    return or_(DeadLetter.state.in_([State.DEAD, State.REPLAYING]), enqueued_again)
-
-
-def _new_row(record: DeadLetterRecord) -> dict[str, Any]:
-    return _identity(record) | _death(record) | {"replay_count": 0}
-
-
-def _identity(record: DeadLetterRecord) -> dict[str, Any]:
-    """The columns that are written once."""
-    raw = record.raw
-    return {
-        "dedup_key": record.dedup_key,
-        "message_id": stored_message_id(record.message_id),
-        **_fields(record.event),
-        "first_enqueued_at": record.first_enqueued_at,
-        "raw": None if raw is None else raw[:MAX_RAW_BYTES],
-    }
-
-
-def _fields(event: FeedbackEvent | None) -> dict[str, Any]:
-    if event is None:
-        return {}
-    return {
-        "request_id": event.request_id,
-        "status": event.status,
-        "org": event.org,
-        "group": event.group,
-        "occurred_at": event.occurred_at,
-    }
-
-
-def _death(record: DeadLetterRecord) -> dict[str, Any]:
-    """The columns that each failure overwrites."""
-    response_body = clean(record.response_body)
-    cause = fingerprint_of(record.reason, record.http_status, response_body)
-    return {
-        "reason": record.reason,
-        "http_status": record.http_status,
-        "response_body": response_body,
-        "fingerprint": cause.fingerprint,
-        "summary": cause.summary,
-        "attempts": record.attempts,
-        "failed_at": record.failed_at,
-        "state": State.DEAD,
-        "comment": _note(record),
-        "resolved_at": None,
-    }
-
-
-def _note(record: DeadLetterRecord) -> str:
-    if record.raw is not None and len(record.raw) > MAX_RAW_BYTES:
-        return f"the first {MAX_RAW_BYTES} of the message's {len(record.raw)} bytes"
-    return ""
+    def _write(self, write: Write) -> bool:
+        """Commit a write together with those of other deliveries, and return its result."""
+        try:
+            return self._batcher.call(write)
+        except TimeoutError as error:
+            raise DeadLetterStoreUnavailable(f"the dead-letter database is too slow: {error}") from None

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Final, assert_never
 import redis
 
 from worker.clients.redis.keys import CountField
-from worker.concurrency.scheduler import run_in_thread
 from worker.database.models import State
 from worker.delivery.idempotency import Busy, Claimed, IdempotencyStore, OnHold, Seen
 from worker.delivery.outages import Dependency, DependencyOutages, wait_reason_of
@@ -179,16 +178,14 @@ class Outcomes:
         """End a message for which nothing is sent, or nothing more; its dead letters learn of it first."""
         envelope = message.envelope
         if envelope.dead_letter is not None:
-            run_in_thread(
-                self.dead_letters.resolve_replay,
+            self.dead_letters.resolve_replay(
                 envelope.dead_letter,
                 request_id=message.event.request_id,
                 replay=envelope.replay,
                 state=state,
                 comment=comment,
             )
-        made = message.redelivered and run_in_thread(
-            self.dead_letters.settle_made,
+        made = message.redelivered and self.dead_letters.settle_made(
             key_of_message(message),
             message_id=envelope.message_id,
             state=state,
@@ -200,7 +197,7 @@ class Outcomes:
 
     def _insert(self, message: Message | PoisonMessage, record: DeadLetterRecord) -> tuple[bool, bool]:
         """Insert a dead letter, then end its message; return whether the row is new, and whether the message ended."""
-        new = run_in_thread(self.dead_letters.add, record)
+        new = self.dead_letters.add(record)
         self.outages.passed(Dependency.DATABASE)
         rows = [CountField.DEAD_LETTERS_INSERTED] if new else []
         counts = [CountField.DEAD, f"{CountField.DEAD}:{record.reason}", *rows]
@@ -211,7 +208,7 @@ class Outcomes:
         message_id = message.envelope.message_id
         if self.idempotency.has_delivered(message.event, message_id=message_id):
             comment = "another worker had delivered it: the lease of the one that inserted it had ended"
-            run_in_thread(self.dead_letters.disown, key, message_id=message_id, comment=comment)
+            self.dead_letters.disown(key, message_id=message_id, comment=comment)
 
     def _snooze(
         self, envelope: Envelope, detail: str, reason: WaitReason, *, at_most: timedelta = timedelta.max

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from worker.clients.aquilax.client import AquilaX
+    from worker.clients.redis.batching import ScriptBatcher
     from worker.concurrency.file_descriptors import Room
     from worker.dead_letters.store import DeadLetterStore
     from worker.delivery.hold import Hold
@@ -113,6 +114,11 @@ class DeliveryService:
                 result = self._outcomes.failed(message, error)
         attempt.ended(result)
         return result
+
+    @property
+    def scripts(self) -> ScriptBatcher:
+        """What runs scripts in the broker's Redis, those of many deliveries together."""
+        return self._idempotency.scripts
 
     def now(self) -> datetime:
         """Return the time by the clock that decides."""

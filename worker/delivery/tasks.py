@@ -12,6 +12,7 @@ from celery.exceptions import Reject, Retry
 
 from producer.message import ENVELOPE, TASK, TRACE_HEADERS
 from worker.broker.payload import HELD_IN, PROBE, UNENDED
+from worker.broker.redelivery import is_in_flight, is_plain
 from worker.concurrency.scheduler import run_in_thread
 from worker.database.errors import DeadLetterStoreUnavailable
 from worker.dead_letters.replays import step
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from celery.canvas import Signature
     from celery.worker.request import Request
 
+    from worker.broker.redelivery import Redelivery
     from worker.dead_letters.replays.advancer import Advancer
     from worker.delivery.service import DeliveryService
     from worker.policy.message import Message
@@ -59,12 +61,19 @@ class Waiting(Retry):
         return str(self)
 
 
-def register(app: Celery, delivery: Callable[[], DeliveryService], *, request: type[Request]) -> None:
+def register(
+    app: Celery,
+    delivery: Callable[[], DeliveryService],
+    redelivery: Callable[[], Redelivery],
+    *,
+    request: type[Request],
+) -> None:
     """Register ``feedback.deliver`` with the app.
 
     Args:
         app: The Celery app.
         delivery: Returns the process's delivery; it is first called when the first message comes.
+        redelivery: Returns what publishes the process's messages again.
         request: The class of the task's requests.
     """
 
@@ -82,7 +91,7 @@ def register(app: Celery, delivery: Callable[[], DeliveryService], *, request: t
             case DeadLetteredResult(summary=text):
                 raise DeadLettered(text)
             case Redeliver() as again:
-                _come_again(task, again)
+                _come_again(task, again, redelivery())
 
     # Not shared: a second app in this process would otherwise run the first one's delivery.
     options = {"Request": request, "throws": (DeadLettered,), "typing": False}
@@ -161,7 +170,7 @@ def _headers(request: Context) -> dict[str, Any]:
     return request.headers if isinstance(request.headers, dict) else {}
 
 
-def _come_again(task: Task, again: Redeliver) -> Never:
+def _come_again(task: Task, again: Redeliver, redelivery: Redelivery) -> Never:
     """Publish the message again; the transport puts it in the place of the old one, in one step.
 
     `Task.retry` would reject the message for good if Redis were unavailable just now: here it goes back.
@@ -170,15 +179,19 @@ def _come_again(task: Task, again: Redeliver) -> Never:
     if isinstance(_headers(request).get(POISON_MESSAGE), PoisonMessage):
         # The message itself is not this task's own: its request lets it wait in Redis (`TaskRequest.on_retry`).
         raise Waiting(again.summary, when=again.due)
-    request.headers = {name: value for name, value in _headers(request).items() if name not in _OF_A_DELIVERY}
+    headers = {name: value for name, value in _headers(request).items() if name not in _OF_A_DELIVERY}
     if again.as_it_is:
-        request.headers["redelivered"] = True  # it was counted as accepted: so the transport knows
-        request.headers[_MESSAGE_ID] = again.envelope.message_id
+        headers["redelivered"] = True  # it was counted as accepted: so the transport knows
+        headers[_MESSAGE_ID] = again.envelope.message_id
     else:
-        request.headers[ENVELOPE] = again.envelope.to_header()
+        headers[ENVELOPE] = again.envelope.to_header()
     try:
-        again_later = task.signature_from_request(request, eta=again.due, retries=request.retries + 1)
-        run_in_thread(_publish, task, request, again_later)
+        if is_plain(request) and is_in_flight(request):
+            redelivery.publish(request, headers, due=again.due)
+        else:
+            request.headers = headers
+            signature = task.signature_from_request(request, eta=again.due, retries=request.retries + 1)
+            run_in_thread(_publish, task, request, signature)
     except Exception as error:
         raise Reject(error, requeue=True) from error
     raise Waiting(again.summary, when=again.due or datetime.now(UTC))

@@ -24,7 +24,7 @@ from celery.worker.consumer import Consumer as CeleryConsumer
 from kombu.common import PREFETCH_COUNT_MAX
 from kombu.exceptions import OperationalError
 
-from producer.message import ENVELOPE, QUEUE
+from producer.message import ENVELOPE, QUEUE, TASK
 from worker.accounting.key_types import find_wrong_types
 from worker.broker.channel import default_channel
 from worker.broker.payload import HELD_IN, POISON, PROBE, QUEUED_IN
@@ -47,6 +47,7 @@ from worker.runtime.message_validation import (
 )
 from worker.runtime.pool import TaskPool
 from worker.runtime.start_errors import exit_with_error
+from worker.runtime.tracer import delivery_tracer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -79,6 +80,13 @@ class Consumer(CeleryConsumer):
         # As which Kombu raises what Redis refuses while it publishes; Celery publishes as it starts, and would end.
         self.connection_errors = (*self.connection_errors, OperationalError)
         self._interruptions = BrokerOutages()
+
+    def update_strategies(self) -> None:
+        """Also give the deliveries their own tracer, in a pool of this process."""
+        super().update_strategies()
+        if isinstance(self.pool, TaskPool):
+            task = self.app.tasks[TASK]
+            task.__trace__ = delivery_tracer(self.app, task, hostname=self.hostname)
 
     def create_task_handler(self, *args: Any, **kwargs: Any) -> Callable[[Message], None]:
         """Return the function that is called with each message."""

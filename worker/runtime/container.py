@@ -14,6 +14,7 @@ from celery import Celery
 
 from worker.broker.activity import ConsumerActivity
 from worker.broker.lease_state import SharedLeaseState
+from worker.broker.redelivery import Redelivery
 from worker.clients.aquilax.client import AquilaX
 from worker.clients.redis.clock import RedisClock
 from worker.concurrency.file_descriptors import Room, deliveries_at_once
@@ -71,6 +72,11 @@ class Container:
                 self._delivery = self._make_delivery()
                 _look_for_garbage_seldom()
             return self._delivery
+
+    @property
+    def redelivery(self) -> Redelivery:
+        """What publishes messages of the process's delivery again."""
+        return Redelivery(self.delivery.scripts, self.leases)
 
     def observe(self, hooks: Hooks) -> None:
         """Let one more hear of the deliveries, as long as none has been made."""

@@ -18,6 +18,7 @@ from celery.concurrency.thread import ApplyResult
 from celery.concurrency.thread import TaskPool as CeleryTaskPool
 
 from producer.message import TASK
+from worker.runtime.container import FeedbackApp
 from worker.runtime.request import without_revoked
 
 if TYPE_CHECKING:
@@ -122,7 +123,10 @@ class TaskPool(CeleryTaskPool):
         # Celery's other pools run without gevent.
         from worker.concurrency.gevent_scheduler import GeventScheduler  # noqa: PLC0415 - importing gevent is slow, and other pools need none
 
-        return GeventScheduler(self.limit)
+        scheduler = GeventScheduler(self.limit)
+        if isinstance(self.app, FeedbackApp):
+            scheduler.outside_changed = self.app.feedback.leases.set_outside_credit
+        return scheduler
 
     def _ended(self, future: Future[Any]) -> None:
         with self._one_at_a_time:

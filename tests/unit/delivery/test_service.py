@@ -18,6 +18,7 @@ from tests.support.processes import eventually
 from worker.clients.redis.keys import CountField
 from worker.concurrency.file_descriptors import OutOfDescriptors
 from worker.concurrency.gevent_scheduler import GeventScheduler
+from worker.concurrency.scheduler import run_in_thread
 from worker.database.errors import DeadLetterStoreUnavailable
 from worker.database.models import State
 from worker.delivery.hold import Hold
@@ -745,7 +746,7 @@ def test_a_database_that_hangs_holds_up_no_other_delivery(scene: Scene, monkeypa
     add = scene.dead_letters.add
 
     def hang(burial: DeadLetterRecord) -> bool:
-        assert opened.wait(10)
+        run_in_thread(opened.wait, 10)
         return add(burial)
 
     def dies() -> None:

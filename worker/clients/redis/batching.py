@@ -7,13 +7,12 @@ waits. Under a scheduler one of its tasks sends them (`worker.clients.redis.pipe
 
 from __future__ import annotations
 
-import threading
-from collections import deque
 from typing import TYPE_CHECKING, Any, Final
 
 import redis
 
 from worker.clients.redis.pipelining import CommandPipeline
+from worker.concurrency.batcher import Batcher
 from worker.concurrency.scheduler import current_scheduler
 
 if TYPE_CHECKING:
@@ -28,26 +27,6 @@ _BATCH_LIMIT: Final = 100
 """Scripts in one round trip. Redis serves no other client meanwhile: a few milliseconds."""
 
 
-class _Call:
-    """One thread's command and its reply."""
-
-    __slots__ = ("_lock", "command", "reply")
-
-    def __init__(self, command: Command) -> None:
-        self.command = command
-        self.reply: Reply = None
-        self._lock = threading.Lock()
-        self._lock.acquire()
-
-    def wait(self) -> Reply:
-        self._lock.acquire()
-        return self.reply
-
-    def wake(self) -> None:
-        """Resume the waiting thread."""
-        self._lock.release()
-
-
 class ScriptBatcher:
     """Runs scripts for many tasks; stands in for a client in `worker.clients.redis.scripts.Script`.
 
@@ -58,10 +37,7 @@ class ScriptBatcher:
     def __init__(self, client: redis.Redis) -> None:
         self._client = client
         self._pipelines: dict[Scheduler, CommandPipeline] = {}
-        self._waiting: deque[_Call] = deque()
-        self._changed = threading.Condition()
-        self._thread: threading.Thread | None = None
-        self._closed = False
+        self._thread: Batcher[Command, Reply] = Batcher(self._execute, name="scripts", limit=_BATCH_LIMIT)
 
     def evalsha(self, sha: str, numkeys: int, *keys_and_args: Any) -> Reply:
         """Run a script that Redis has cached, as redis-py's method of this name."""
@@ -73,15 +49,13 @@ class ScriptBatcher:
 
     def close(self) -> None:
         """End the thread, after it has sent what waits."""
-        with self._changed:
-            thread, self._closed = self._thread, True
-            self._changed.notify()
-        if thread is not None:
-            thread.join()
+        self._thread.close()
 
     def _call(self, command: Command) -> Reply:
         scheduler = current_scheduler()
-        reply = self._by_thread(command) if scheduler is None else self._pipeline(scheduler).execute(command)
+        if scheduler is None:
+            return self._thread.call(command)
+        reply = self._pipeline(scheduler).execute(command)
         if isinstance(reply, BaseException):
             raise reply
         return reply
@@ -93,34 +67,6 @@ class ScriptBatcher:
                 self._client.connection_pool, scheduler, self._execute, batch_limit=_BATCH_LIMIT
             )
         return pipeline
-
-    def _by_thread(self, command: Command) -> Reply:
-        call = _Call(command)
-        with self._changed:
-            self._waiting.append(call)
-            if self._thread is None:
-                self._closed = False
-                self._thread = threading.Thread(target=self._run, name="scripts", daemon=True)
-                self._thread.start()
-            elif len(self._waiting) == 1:
-                self._changed.notify()
-        return call.wait()
-
-    def _run(self) -> None:
-        while calls := self._next_batch():
-            for call, reply in zip(calls, self._execute([call.command for call in calls]), strict=True):
-                call.reply = reply
-                call.wake()
-
-    def _next_batch(self) -> list[_Call]:
-        """Wait for calls and take them; an empty list says that it is closed."""
-        with self._changed:
-            while not self._waiting:
-                if self._closed:
-                    self._thread = None
-                    return []
-                self._changed.wait()
-            return [self._waiting.popleft() for _ in range(min(len(self._waiting), _BATCH_LIMIT))]
 
     def _execute(self, commands: Sequence[Command]) -> list[Reply]:
         """Return a reply or an error for each command; redis-py retries after a failure."""

@@ -12,6 +12,7 @@ from celery.result import AsyncResult
 from kombu.connection import Connection
 
 class Celery:
+    loader: Any
     conf: Settings
     main: str | None
     steps: dict[str, set[type[Step]]]

@@ -21,6 +21,7 @@ class Context:
 
 class Task:
     name: str
+    __trace__: Any
     acks_late: bool
     acks_on_failure_or_timeout: bool
     ignore_result: bool

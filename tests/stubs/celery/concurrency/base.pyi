@@ -10,6 +10,7 @@ def apply_target(
 ) -> None: ...
 
 class BasePool:
+    app: Any
     limit: int
     is_green: bool
     _pool: Any

@@ -77,7 +77,7 @@ def one_asks_and_the_others_wait(
     asked = [threads.submit(batcher.eval, ECHO, 0, "0")]
     assert gate.begun.wait(10)
     asked += [threads.submit(batcher.eval, script, 0, str(number)) for number in range(1, THREADS)]
-    eventually(lambda: len(batcher._waiting) == THREADS - 1, what="the others wait")
+    eventually(lambda: batcher._thread.pending == THREADS - 1, what="the others wait")
     return asked
 
 
@@ -194,7 +194,7 @@ def test_who_waits_is_asked_for_before_it_is_closed(
 
 def test_no_round_trip_grows_without_bound(gate: Gate, batcher: ScriptBatcher, monkeypatch: pytest.MonkeyPatch) -> None:
     """Redis serves nobody else meanwhile."""
-    monkeypatch.setattr("worker.clients.redis.batching._BATCH_LIMIT", 3)
+    monkeypatch.setattr(batcher._thread, "_limit", 3)
     with ThreadPoolExecutor(THREADS) as threads:
         asked = one_asks_and_the_others_wait(gate, batcher, threads)
         gate.opened.set()

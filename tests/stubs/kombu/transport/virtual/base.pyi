@@ -15,6 +15,7 @@ class QoS:
     prefetch_count: int
     restore_at_shutdown: bool
     _delivered: _Delivered
+    _dirty: set[str]
     _on_collect: Finalize
     _quick_ack: Callable[[str], None]
     def __init__(self, channel: Any, prefetch_count: int = 0) -> None: ...

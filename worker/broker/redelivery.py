@@ -1,0 +1,114 @@
+"""Redelivery: a task's message is published again in place of the one in flight, as lean as its producer wrote it.
+
+Celery's `Task.retry` writes a whole message of its own, over a connection of its own, in a thread: several times the
+cost of a delivery. What it writes for canvas (callbacks, chains, groups, stamps) is left to it.
+"""
+
+from __future__ import annotations
+
+import logging
+import secrets
+from typing import TYPE_CHECKING, Any, Final
+
+from kombu.utils.json import dumps
+
+from worker.broker.keys import DELAYED, KEYS
+from worker.broker.payload import HELD_IN, QUEUED_IN
+from worker.broker.scripts import PUBLISH
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime
+
+    from celery.app.task import Context
+
+    from worker.broker.lease_state import SharedLeaseState
+    from worker.clients.redis.batching import ScriptBatcher
+
+__all__ = ["Redelivery", "is_in_flight", "is_plain"]
+
+log = logging.getLogger(__name__)
+
+_CANVAS: Final = (
+    *("callbacks", "errbacks", "chain", "chord", "group", "shadow"),
+    *("expires", "stamped_headers", "stamps", "replaced_task_nesting"),
+)
+"""What a plain message has none of."""
+
+_KEPT: Final = ("origin", "root_id", "parent_id")
+"""Celery's headers that go along, if a message has them."""
+
+_COMPACT: Final = (",", ":")
+
+
+def is_plain(request: Context) -> bool:
+    """Return whether a message asks for nothing but to run its task: no callbacks, chains, groups, limits or stamps."""
+    told = vars(request)
+    return not any(map(told.get, _CANVAS)) and not any(told.get("timelimit") or ())
+
+
+def is_in_flight(request: Context) -> bool:
+    """Return whether a message came over this transport, which says of each which queue it was taken from."""
+    return isinstance(request.properties, dict) and bool(request.properties.get(QUEUED_IN))
+
+
+class Redelivery:
+    """Publishes messages again, each in one step with the end of the one in flight.
+
+    Args:
+        scripts: Runs scripts in the broker's Redis.
+        shared: Is told of each message in flight that ends so.
+    """
+
+    def __init__(self, scripts: ScriptBatcher, shared: SharedLeaseState) -> None:
+        self._scripts = scripts
+        self._shared = shared
+
+    def publish(self, request: Context, headers: Mapping[str, Any], *, due: datetime | None) -> None:
+        """Publish the message of a plain request again, with one retry more.
+
+        Args:
+            request: What Celery tells the task of its message.
+            headers: The message's headers beside Celery's own.
+            due: When it is handed out next; None at the end of its queue.
+
+        Raises:
+            redis.RedisError: Redis is unavailable; the message in flight is still there.
+        """
+        properties = request.properties
+        queue, tag, held_in = (str(properties.get(name) or "") for name in (QUEUED_IN, "delivery_tag", HELD_IN))
+        priority = properties.get("priority")
+        name = KEYS.list_of(queue, priority)
+        message = dumps(_message(request, headers, queue=queue, priority=priority, due=due), separators=_COMPACT)
+        moment = "" if due is None else round(due.timestamp() * 1000)
+        keys = [name, name + DELAYED, KEYS.unacked, KEYS.index, held_in]
+        if not PUBLISH(self._scripts, keys, [message, moment, tag]):
+            log.warning("a task is not published again: its lease ended, and another worker has its message")
+        elif held_in:
+            self._shared.add_settled(tag)
+
+
+def _message(
+    request: Context, headers: Mapping[str, Any], *, queue: str, priority: object, due: datetime | None
+) -> dict[str, Any]:
+    """Return the message, as `producer.message` describes it."""
+    told = vars(request)
+    return {
+        "body": dumps([request.args, request.kwargs, {}], separators=_COMPACT),
+        "content-encoding": "utf-8",
+        "content-type": "application/json",
+        "headers": {
+            "task": told["task"],
+            "id": request.id,
+            **{name: told[name] for name in _KEPT if told.get(name)},
+            "retries": (request.retries or 0) + 1,
+            **({} if due is None else {"eta": due.isoformat()}),
+            "ignore_result": True,
+            **headers,
+        },
+        "properties": {
+            "delivery_info": {"exchange": "", "routing_key": queue},
+            "delivery_tag": secrets.token_urlsafe(12),
+            **({"priority": priority} if priority else {}),
+        },
+    }

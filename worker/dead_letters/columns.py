@@ -1,0 +1,83 @@
+"""What the columns of a dead letter hold, from its record."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from worker.database.models import State
+from worker.policy.dead_letter import MAX_RAW_BYTES, DeadLetterRecord, clean, stored_message_id
+from worker.policy.fingerprint import fingerprint_of
+
+if TYPE_CHECKING:
+    from producer.event import FeedbackEvent
+
+__all__ = ["DEATH", "death", "new_row"]
+
+_EVENT: Final = {
+    "request_id": "request_id",
+    "status": "status",
+    "org": "org",
+    "org_group": "group",
+    "occurred_at": "occurred_at",
+}
+"""Columns, and the fields of an event that they hold. SQLAlchemy drops parameters of any other name without a word."""
+
+
+def new_row(record: DeadLetterRecord) -> dict[str, Any]:
+    """Return all columns of a new row."""
+    return _identity(record) | death(record) | {"replay_count": 0}
+
+
+def _identity(record: DeadLetterRecord) -> dict[str, Any]:
+    """The columns that are written once."""
+    raw = record.raw
+    return {
+        "dedup_key": record.dedup_key,
+        "message_id": stored_message_id(record.message_id),
+        **_fields(record.event),
+        "first_enqueued_at": record.first_enqueued_at,
+        "raw": None if raw is None else raw[:MAX_RAW_BYTES],
+    }
+
+
+def _fields(event: FeedbackEvent | None) -> dict[str, Any]:
+    return {column: None if event is None else getattr(event, field) for column, field in _EVENT.items()}
+
+
+DEATH: Final = (
+    "reason",
+    "http_status",
+    "response_body",
+    "fingerprint",
+    "summary",
+    "attempts",
+    "failed_at",
+    "state",
+    "comment",
+    "resolved_at",
+)
+"""The columns that each failure overwrites."""
+
+
+def death(record: DeadLetterRecord) -> dict[str, Any]:
+    """Return the columns `DEATH`."""
+    response_body = clean(record.response_body)
+    cause = fingerprint_of(record.reason, record.http_status, response_body)
+    return {
+        "reason": record.reason,
+        "http_status": record.http_status,
+        "response_body": response_body,
+        "fingerprint": cause.fingerprint,
+        "summary": cause.summary,
+        "attempts": record.attempts,
+        "failed_at": record.failed_at,
+        "state": State.DEAD,
+        "comment": _comment(record),
+        "resolved_at": None,
+    }
+
+
+def _comment(record: DeadLetterRecord) -> str:
+    if record.raw is not None and len(record.raw) > MAX_RAW_BYTES:
+        return f"the first {MAX_RAW_BYTES} of the message's {len(record.raw)} bytes"
+    return ""
