@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
+from itertools import product
 from typing import TYPE_CHECKING, Final, cast
 
 from benchmarks.backlog import Backlogs
-from benchmarks.consumers import OURS, ours
-from benchmarks.databases import KINDS, Databases
+from benchmarks.databases import Databases
 from benchmarks.days import DAYS, GOOD
+from benchmarks.dead_letter_paths import subjects
 from benchmarks.draining import gathered
 from benchmarks.sample import Measurement, Sample
 from benchmarks.usage import usage
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
     from benchmarks.databases import Database
     from benchmarks.days import Day
+    from benchmarks.dead_letter_paths import Subject
     from benchmarks.draining import Gathered
     from benchmarks.plan import Plan
 
@@ -27,9 +29,6 @@ _API: Final = 0.05
 _LOOK: Final = 0.02
 _IDLE: Final = 30
 """Seconds without an event that ends, after which what is missing will not end."""
-
-_ENDS: Final = ("delivered", "duplicate", "stale", "dead", "revoked")
-"""What an accepted event ends as: fields of the hash ``feedback:counts``."""
 
 BADDAY: Final = Measurement(
     name="badday",
@@ -41,27 +40,29 @@ BADDAY: Final = Measurement(
     "of as many dead letters as there are events, and its rate is from the first arrival until the last row says "
     "delivered. Ratios are to the good day of the same subject in the same round; that of the requests is between "
     "middle rates. CPU is that of all the workers' processes; that of Redis and of the database's server stand beside "
-    "it.",
+    "it. The peers are those that have a path for what is rejected: dramatiq's dead-letter queue and RQ's failed "
+    "registry, which are in Redis, and Celery's `on_failure`, which inserts a row by SQLAlchemy.",
 )
 
 
 def badday(plan: Plan) -> Iterator[Sample]:
-    """Let every subject have every day, round by round, its good day before the others."""
+    """Let every subject have every day that it can have, round by round, its good day before the others."""
     backlogs = Backlogs(folder=plan.snapshots)
     days = [day for day in DAYS.values() if day.name in plan.days]
+    those = plan.chosen(subjects(plan.databases), name=lambda each: each.name)
     with Databases() as databases:
         for _ in range(plan.rounds):
             good: dict[str, dict[str, float]] = {}
-            for day in days:
-                for kind in plan.databases:
-                    subject = f"{OURS}, {KINDS[kind]}"
-                    plan.tell(f"{day.title}: {subject}, {plan.events:,} events")
-                    sample = _measure(day, subject, databases.fresh(kind), plan.events, backlogs)
-                    if day == GOOD:
-                        good[subject] = sample.figures
-                    elif subject in good:
-                        sample.figures.update(_ratios(sample.figures, good[subject]))
-                    yield sample
+            for day, subject in product(days, those):
+                if not subject.has(day):
+                    continue
+                plan.tell(f"{day.title}: {subject.name}, {subject.consumer.events(plan.events):,} events")
+                sample = _measure(day, subject, databases.fresh(subject.kind), plan.events, backlogs)
+                if day == GOOD:
+                    good[subject.name] = sample.figures
+                elif subject.name in good:
+                    sample.figures.update(_ratios(sample.figures, good[subject.name]))
+                yield sample
 
 
 def _ratios(figures: dict[str, float], good: dict[str, float]) -> dict[str, float]:
@@ -70,29 +71,27 @@ def _ratios(figures: dict[str, float], good: dict[str, float]) -> dict[str, floa
     return {ratio: figures[name] / good[name] for name, ratio in names.items()}
 
 
-def _measure(day: Day, subject: str, database: Database, events: int, backlogs: Backlogs) -> Sample:
-    consumer = ours()
+def _measure(day: Day, subject: Subject, database: Database, number: int, backlogs: Backlogs) -> Sample:
+    consumer = subject.consumer
+    events = consumer.events(number)
     backlog = backlogs.of(str(consumer.sender), events, repeats=day.repeats)
-    with gathered(consumer, events, latency=_API, backlog=backlog, day=day, database=database.url) as at_gate:
+    with gathered(
+        consumer, events, latency=_API, backlog=backlog, day=day, database=database.url, prepare=subject.prepare
+    ) as at_gate:
         watch = _Watch(at_gate, database)
         at_gate.servers.ask(f"{at_gate.url}/open")
-        ended = _await(lambda: _ended(at_gate), events)
+        ended = _await(lambda: subject.ended(at_gate, database), events)
         if day.replayed and ended == events:
             watch = _Watch(at_gate, database)
             ended = _replay(at_gate, database, events)
         figures = watch.figures(ended)
     return Sample(
         case=day.title,
-        subject=subject,
+        subject=subject.name,
         setup=f"{consumer.setup}; {events:,} events",
         figures=figures,
         missing=events - ended,
     )
-
-
-def _ended(at_gate: Gathered) -> int:
-    counts = cast("dict[bytes, bytes]", at_gate.client.hgetall("feedback:counts"))
-    return sum(int(counts.get(end.encode(), 0)) for end in _ENDS)
 
 
 def _replay(at_gate: Gathered, database: Database, events: int) -> int:

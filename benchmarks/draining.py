@@ -112,6 +112,7 @@ def gathered(
     environment: Mapping[str, str] | None = None,
     day: Day = GOOD,
     database: str | None = None,
+    prepare: tuple[str, ...] = (),
 ) -> Iterator[Gathered]:
     """Start a consumer on a full queue, and let it come as far as the gate.
 
@@ -123,6 +124,7 @@ def gathered(
         environment: What else is added to the workers' environment.
         day: How the API answers.
         database: The URL of an empty one; None for an SQLite of its own.
+        prepare: The arguments of Python that make it ready, after ours.
 
     Raises:
         StackError: Nothing arrived.
@@ -130,6 +132,8 @@ def gathered(
     with rig() as servers, closing(servers.start_redis(backlog)) as client:
         url = servers.start_target(latency, day)
         servers.create_database(database)
+        if prepare:
+            servers.run_python(*prepare)
         servers.ask(f"{url}/close")
         added = {EVENTS: str(events), **consumer.environment, **(environment or {})}
         workers = servers.launch(consumer.commands, added)

@@ -28,7 +28,7 @@ class Plan:
         backlogs: How many events lie in the queue when `scale` begins.
         queued: How many events `memory` counts the bytes of.
         days: Names of the days that `badday` has.
-        databases: Kinds of databases that its dead letters go to.
+        databases: Kinds of databases that dead letters go to, in `badday` and `latency`.
         subjects: Parts of the names of those that are measured; all if empty.
         snapshots: The folder of filled queues.
         tell: Says what is being done.

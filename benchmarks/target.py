@@ -71,6 +71,7 @@ class Target:
         self.requests: list[float] = []
         self.first: dict[bytes, float] = {}
         self.times: list[float] = []
+        self.taken = 0
         self.opened_at = 0.0
         self.at_opening = 0
 
@@ -83,8 +84,11 @@ class Target:
         """
         if self.waiting is not None:
             self.waiting.append((request_id, answer))
-        elif answer(_ANSWERS[status_of(self.day, request_id, is_first=request_id not in self.first)]):
+            return
+        status = status_of(self.day, request_id, is_first=request_id not in self.first)
+        if answer(_ANSWERS[status]):
             self._note(request_id)
+            self.taken += status == HTTPStatus.OK
 
     def open(self) -> None:
         """Take what waits."""
@@ -106,6 +110,7 @@ class Target:
         return {
             "requests": len(self.requests),
             "distinct": len(self.times),
+            "taken": self.taken,
             "waiting": len(self.waiting or ()),
             "at_opening": self.at_opening,
             "opened_at": self.opened_at,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import dramatiq
+import requests
 from dramatiq.brokers.redis import RedisBroker
 
 from benchmarks.peers.asking import ask
@@ -17,7 +18,7 @@ __all__ = ["Sending", "broker", "deliver"]
 
 broker = RedisBroker(url=redis_url())
 dramatiq.set_broker(broker)
-deliver = dramatiq.actor(ask, actor_name="deliver")
+deliver = dramatiq.actor(ask, actor_name="deliver", throws=requests.HTTPError)  # then it is dead at once
 
 
 class Sending(Sender):
