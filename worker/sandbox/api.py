@@ -8,7 +8,7 @@ import socket
 import struct
 import time
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Final, NoReturn, assert_never
+from typing import TYPE_CHECKING, Final, assert_never
 
 from aiohttp import web
 
@@ -41,8 +41,7 @@ async def feedback(request: web.Request) -> web.StreamResponse:
     try:
         answer = sandbox.answer(ask)
         scripted = answer.latency if isinstance(answer, ScriptedResponse) else None
-        latency = sandbox.latency() if scripted is None else scripted
-        if latency:
+        if latency := sandbox.latency() if scripted is None else scripted:
             await asyncio.sleep(latency)
         if isinstance(answer, Silence):
             received.answered(visit, answer.value)
@@ -75,15 +74,15 @@ def _once(request: web.Request, name: str) -> str:
 
 def _response(request: web.Request, behaviour: Faults, reply: ScriptedResponse) -> web.Response:
     body, headers = dressed(reply, behaviour, now=datetime.now(UTC), request_headers=request.headers)
-    text = body if isinstance(body, str) else json.dumps(body)
-    return web.Response(status=reply.status, body=text.encode(), headers=headers)
+    content = (body if isinstance(body, str) else json.dumps(body)).encode()
+    return web.Response(status=reply.status, body=content, headers=headers)
 
 
 async def _stay_silent(request: web.Request, silence: Silence) -> web.Response:
     """End a request without an answer; aiohttp finds the connection closed and drops the response."""
     match silence:
-        case Silence.HANG:
-            await _hang()
+        case Silence.HANG:  # until the other side hangs up or the sandbox ends: both cancel this
+            await asyncio.Event().wait()
         case Silence.RESET:
             _reset(request)
         case Silence.CLOSE:
@@ -91,12 +90,6 @@ async def _stay_silent(request: web.Request, silence: Silence) -> web.Response:
         case _:
             assert_never(silence)
     return web.Response()
-
-
-async def _hang() -> NoReturn:
-    """Wait until the other side hangs up or the sandbox ends: both cancel this."""
-    while True:
-        await asyncio.Event().wait()
 
 
 def _reset(request: web.Request) -> None:

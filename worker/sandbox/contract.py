@@ -14,7 +14,6 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 
 from worker.sandbox import fields
-from worker.sandbox.fields import InvalidFieldError
 from worker.sandbox.responses import Answer, Body, ScriptedResponse, documented
 
 if TYPE_CHECKING:
@@ -51,11 +50,7 @@ class Ask:
     @property
     def names_a_request(self) -> bool:
         """Whether its request_id is a UUID."""
-        try:
-            fields.request_id("request_id", self.request_id)
-        except InvalidFieldError:
-            return False
-        return True
+        return fields.is_request_id(self.request_id)
 
 
 def decide(ask: Ask, behaviour: Faults, *, key: str, elapsed: float, chance: float) -> Answer:
@@ -73,13 +68,7 @@ def decide(ask: Ask, behaviour: Faults, *, key: str, elapsed: float, chance: flo
 
 
 def judge(ask: Ask, behaviour: Faults, *, key: str) -> ScriptedResponse:
-    """Return the API's own answer: who asks comes before what is asked, and that before whether there is such a thing.
-
-    Args:
-        ask: The request.
-        behaviour: Which request_ids are unknown, which orgs and groups forbidden, whether the key is revoked.
-        key: The key that is accepted.
-    """
+    """Return the API's own answer: who asks comes before what is asked, and that before whether it exists."""
     if behaviour.revoked_key or ask.key != key:
         return ScriptedResponse(status=HTTPStatus.UNAUTHORIZED)
     if wrong := _what_is_wrong(ask):
@@ -94,14 +83,7 @@ def judge(ask: Ask, behaviour: Faults, *, key: str) -> ScriptedResponse:
 def dressed(
     reply: ScriptedResponse, behaviour: Faults, *, now: datetime, request_headers: Mapping[str, str]
 ) -> tuple[Body, Mapping[str, str]]:
-    """Return the body and the headers of a reply; its own headers come before the behaviour's.
-
-    Args:
-        reply: The reply.
-        behaviour: What Retry-After, Location and the echo are to be.
-        now: For a Retry-After that is a date.
-        request_headers: What an echo repeats.
-    """
+    """Return the body and the headers of a reply; its own headers come before the behaviour's."""
     body = documented(reply.status) if reply.body is None else reply.body
     if behaviour.echo_headers:
         body = _with_echo(body, request_headers)
@@ -110,8 +92,7 @@ def dressed(
         headers["Retry-After"] = _retry_after(behaviour.retry_after, form=behaviour.retry_after_form, now=now)
     if reply.status in _REDIRECTS:
         headers["Location"] = behaviour.redirect_to
-    own = {name.title(): value for name, value in reply.headers.items()}
-    return body, {**headers, **own}
+    return body, headers | {name.title(): value for name, value in reply.headers.items()}
 
 
 def _what_is_wrong(ask: Ask) -> str:

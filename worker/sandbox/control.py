@@ -31,7 +31,6 @@ __all__ = ["CONTROL", "admitting", "refused", "routes"]
 
 Handler = Callable[[web.Request], Awaitable[web.Response]]
 
-_LIST_VALUES: Final = {"true": True, "false": False}
 
 CONTROL: Final = "/_sandbox/"
 """What the path of every control request begins with."""
@@ -78,9 +77,9 @@ async def _health(_request: web.Request) -> web.Response:
 
 async def _received(request: web.Request) -> web.Response:
     received = request.app[SANDBOX].received
-    listing = _LIST_VALUES[fields.choice("list", request.query.get("list", "false"), tuple(_LIST_VALUES))]
+    listing = fields.choice("list", request.query.get("list", "false"), ("true", "false"))
     answer = received.totals().to_json()
-    if listing:
+    if listing == "true":
         answer["by_request_id"] = {account.request_id: account.to_json() for account in received.accounts()}
     return web.json_response(answer)
 
@@ -137,8 +136,8 @@ async def _document(request: web.Request) -> dict[str, Any]:
     return document
 
 
-def _error(status: HTTPStatus, error: InvalidFieldError | ConflictingRatesError) -> web.Response:
-    return web.json_response({"code": status.value, "message": str(error)}, status=status)
+def _error(status: HTTPStatus, problem: object) -> web.Response:
+    return web.json_response({"code": status.value, "message": str(problem)}, status=status)
 
 
 def refused(*, host: str | None, origin: str | None, site: str | None, own_names: Collection[str]) -> str | None:
@@ -148,7 +147,7 @@ def refused(*, host: str | None, origin: str | None, site: str | None, own_names
         host: The header ``Host``; a request without one is no browser's.
         origin: The header ``Origin``.
         site: The header ``Sec-Fetch-Site``.
-        own_names: Names and addresses of this server besides those of loopback.
+        own_names: Names and addresses of this server, in small letters, besides those of loopback.
     """
     if host is not None and not is_loopback(name := hostname(host)) and name not in own_names:
         return f"Host is {host[:80]!r}: ask for it as 127.0.0.1, localhost, or the address that it listens on"
@@ -158,29 +157,20 @@ def refused(*, host: str | None, origin: str | None, site: str | None, own_names
 
 
 def admitting(own_name: str) -> Middleware:
-    """Return the middleware that refuses control requests with 403 and the reason.
-
-    Args:
-        own_name: What it was told to listen on.
-    """
+    """Return the middleware that refuses control requests to a server that listens on this, with 403 and the reason."""
 
     @web.middleware
     async def admit(request: web.Request, handler: _Handler) -> web.StreamResponse:
-        if not request.path.startswith(CONTROL):
-            return await handler(request)
-        headers = request.headers
-        reason = refused(
-            host=headers.get(hdrs.HOST),
-            origin=headers.get(hdrs.ORIGIN),
-            site=headers.get("Sec-Fetch-Site"),
-            own_names={own_name.lower(), _local_address(request)},
-        )
-        if reason is None:
-            return await handler(request)
-        status = HTTPStatus.FORBIDDEN
-        return web.json_response({"code": status.value, "message": f"refused: {reason}"}, status=status)
+        if request.path.startswith(CONTROL) and (reason := _reason(request, own_name)):
+            return _error(HTTPStatus.FORBIDDEN, f"refused: {reason}")
+        return await handler(request)
 
     return admit
+
+
+def _reason(request: web.Request, own_name: str) -> str | None:
+    host, origin, site = (request.headers.get(name) for name in (hdrs.HOST, hdrs.ORIGIN, "Sec-Fetch-Site"))
+    return refused(host=host, origin=origin, site=site, own_names={own_name.lower(), _local_address(request)})
 
 
 def _local_address(request: web.Request) -> str:

@@ -18,11 +18,11 @@ from producer import AsyncFeedbackProducer, FeedbackProducer
 from worker.clients.redis.keys import CountField
 from worker.dead_letters.store import DeadLetterStore
 from worker.delivery.idempotency import IdempotencyStore
-from worker.sandbox.run_balance import RunBalance, audit, wrong_votes
+from worker.sandbox.run_balance import RESOLVED, RunBalance, audit, wrong_votes
 from worker.sandbox.workload import Workload, build_workload
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from rich.console import Console
 
@@ -108,9 +108,8 @@ class Demo:
         worker = stack.start_worker("worker-1")
         self._up("worker", "celery -A worker worker", "30 requests at once")
         self._up("Flower", stack.start_flower(), "open it while the demo runs")
-        idempotency = IdempotencyStore.connect(
-            broker, ttl=timedelta(days=1), lease=timedelta(seconds=30), connections=1
-        )
+        day, lease = timedelta(days=1), timedelta(seconds=30)
+        idempotency = IdempotencyStore.connect(broker, ttl=day, lease=lease, connections=1)
         store = DeadLetterStore.connect(database)
         return sandbox, open_parts.enter_context(closing(idempotency)), open_parts.enter_context(closing(store)), worker
 
@@ -120,13 +119,15 @@ class Demo:
             Thread(target=self._sync_backend, args=(crowd.events[:middle],), name="sync"),
             Thread(target=self._async_backend, args=(crowd.events[middle:],), name="asyncio"),
         ]
-        turns: list[tuple[float, str, Callable[[], object]]] = [
-            (0.25, "AquilaX goes down for 3 s", lambda: _outage(sandbox)),
+        outage = {"from": 0, "for": _OUTAGE_SECONDS, "with": "503"}
+        events: list[tuple[float, str, Callable[[], object]]] = [
+            (0.25, "AquilaX goes down for 3 s", lambda: sandbox.behave(outage=outage)),
             (0.5, "the worker is killed (SIGKILL) …", lambda: self.stack.kill(worker)),
             (0.5, "… and another one is started", lambda: self.stack.start_worker("worker-2")),
         ]
         total = len(crowd.events)
-        with self._progress() as progress:
+        bars = (TextColumn("   {task.description:32}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+        with Progress(*bars, console=self.console) as progress:
             enqueued = progress.add_task("enqueued by two chat backends", total=total)
             ended = progress.add_task("delivered, or not worth sending", total=total)
             dead = progress.add_task("in the dead-letter table", total=None)
@@ -143,8 +144,8 @@ class Demo:
                     break
                 if time.monotonic() > deadline:
                     raise DemoFailed(f"after {_PATIENCE:.0f} s: {books.equation}")
-                while turns and books.ended >= turns[0][0] * total:
-                    _, text, happen = turns.pop(0)
+                while events and books.ended >= events[0][0] * total:
+                    _, text, happen = events.pop(0)
                     progress.console.print(f"   [yellow]{text}[/]")
                     happen()
                 time.sleep(0.2)
@@ -192,26 +193,25 @@ class Demo:
         table = Table("events", "count", title="What happened", title_justify="left", title_style="bold")
         table.columns[1].justify = "right"
         table.add_row("accepted", f"{books.accepted:,}")
-        for count in (CountField.DELIVERED, CountField.DUPLICATE, CountField.STALE):
+        for count in RESOLVED:
             table.add_row(count.value, f"{books.counts[count]:,}")
         for reason, number in sorted(books.dead.items()):
             table.add_row(f"dead: {reason}", f"{number:,}")
         table.add_row("retried on the way", f"{books.counts[CountField.RETRIED]:,}", style="dim")
-        answers = sandbox.received().answers
+        self.console.print(table)
+        self._tell_requests(books, sandbox.received().answers)
+
+    def _tell_requests(self, books: RunBalance, answers: Mapping[str, int]) -> None:
         given = {answer: number for answer, number in answers.items() if answer.isdigit()}
         text = ", ".join(f"{answer}: {number:,}" for answer, number in sorted(given.items()))
         unanswered = sum(answers.values()) - sum(given.values())
-        self.console.print(table)
         self._say(f"AquilaX got {sum(answers.values()):,} requests; its answers: {text}; none to {unanswered:,}")
         if (again := given.get("200", 0) - books.counts[CountField.DELIVERED]) > 0:
             self._say(f"{again:,} were sent again, because their answer was lost on the way or with the killed worker")
 
     def _compare(self, before: RunBalance, after: RunBalance) -> None:
         """What became of those that were dead; the table has them among all others."""
-        more = {count: after.counts[count] - before.counts[count] for count in after.counts}
-        delivered, known, stale = (
-            more[count] for count in (CountField.DELIVERED, CountField.DUPLICATE, CountField.STALE)
-        )
+        delivered, known, stale = (after.counts[count] - before.counts[count] for count in RESOLVED)
         self._say(f"of the replayed {delivered:,} were delivered, {known:,} known to AquilaX already, {stale:,} stale")
 
     def _conclude(self, books: RunBalance, wrong: Sequence[str]) -> bool:
@@ -224,16 +224,8 @@ class Demo:
         self._say(f"\n[bold red]not balanced: {books.equation}; {len(wrong)} last votes missing[/]")
         return False
 
-    def _progress(self) -> Progress:
-        bars = (TextColumn("   {task.description:32}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-        return Progress(*bars, console=self.console)
-
     def _say(self, text: str) -> None:
         self.console.print(text, highlight=False, soft_wrap=True)
 
     def _up(self, name: str, address: str, text: str) -> None:
         self._say(f"   [green]✓[/] {name:8} {address}  [dim]{text}[/]")
-
-
-def _outage(sandbox: SandboxClient) -> None:
-    sandbox.behave(outage={"from": 0, "for": _OUTAGE_SECONDS, "with": "503"})

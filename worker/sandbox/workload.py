@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
@@ -48,40 +48,29 @@ def build_workload(people: int, *, began: datetime, chance: random.Random, forbi
     later: list[FeedbackEvent] = []
     last_votes: dict[str, bool] = {}
     for number in range(people):
-        request_id = str(uuid.UUID(int=chance.getrandbits(128), version=4))
-        org = forbidden_org if chance.random() < _FORBIDDEN else f"org-{chance.randrange(20):02d}"
-        press = FeedbackEvent(
-            request_id=request_id,
-            status=chance.random() < _LIKES,
-            org=org,
-            group=chance.choice(_GROUPS),
-            occurred_at=began + timedelta(milliseconds=number),
-        )
+        press = _press(chance, began + timedelta(milliseconds=number), forbidden_org=forbidden_org)
         events.append(press)
         again = _again(press, chance)
         later += again
-        last_votes[request_id] = max((press, *again), key=lambda event: event.occurred_at).status
+        last_votes[press.request_id] = max((press, *again), key=lambda event: event.occurred_at).status
     chance.shuffle(later)
     return Workload(events=(*events, *later), last_votes=last_votes)
 
 
+def _press(chance: random.Random, at: datetime, *, forbidden_org: str) -> FeedbackEvent:
+    request_id = str(uuid.UUID(int=chance.getrandbits(128), version=4))
+    org = forbidden_org if chance.random() < _FORBIDDEN else f"org-{chance.randrange(20):02d}"
+    status, group = chance.random() < _LIKES, chance.choice(_GROUPS)
+    return FeedbackEvent(request_id=request_id, status=status, org=org, group=group, occurred_at=at)
+
+
 def _again(press: FeedbackEvent, chance: random.Random) -> list[FeedbackEvent]:
     """What the same person is heard to say besides: the same again, the opposite, or the opposite from before."""
-    draw = chance.random()
+    draw, later = chance.random(), press.occurred_at + timedelta(seconds=1)
     if draw < _REPEATS:
-        return [_said(press, status=press.status, after=timedelta(seconds=1))]
+        return [replace(press, occurred_at=later)]
     if draw < _REPEATS + _CHANGES:
-        return [_said(press, status=not press.status, after=timedelta(seconds=1))]
+        return [replace(press, status=not press.status, occurred_at=later)]
     if draw < _REPEATS + _CHANGES + _LATE:
-        return [_said(press, status=not press.status, after=timedelta(seconds=-1))]
+        return [replace(press, status=not press.status, occurred_at=press.occurred_at - timedelta(seconds=1))]
     return []
-
-
-def _said(press: FeedbackEvent, *, status: bool, after: timedelta) -> FeedbackEvent:
-    return FeedbackEvent(
-        request_id=press.request_id,
-        status=status,
-        org=press.org,
-        group=press.group,
-        occurred_at=press.occurred_at + after,
-    )

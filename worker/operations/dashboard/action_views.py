@@ -151,21 +151,13 @@ def discards_of(handler: Handler) -> Discards:
 
 
 def _chosen(page: HtmlHandler) -> Filters:
-    """The filters of a preview's address.
-
-    Raises:
-        RequestRefused: One of them can't be read, or no row is ticked where ticked rows are meant.
-    """
+    """The filters of a preview's address; it is refused if no row is ticked where ticked rows are meant."""
     if page.get_query_arguments(_TICKED) and not page.get_query_arguments("id"):
         raise RequestRefused(400, "id: no row is ticked. Go back, and tick the rows that you mean.")
     return page.filters()
 
 
 def _expected(page: HtmlHandler) -> int | None:
-    """How many rows the preview had; None where the field is absent: then the number is not compared.
-
-    Raises:
-        RequestRefused: It is no number, or absent although no filter narrows what is acted on.
-    """
+    """How many rows the preview had; None, which is not compared, if the field is absent and a filter is not."""
     narrowed = any(page.get_body_arguments(name) for name in NAMES)
     return read_count(page.body("expected") if page.get_body_arguments("expected") or not narrowed else None)

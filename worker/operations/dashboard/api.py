@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
+from worker.operations.dashboard.access_control import is_simple
 from worker.operations.dashboard.action_views import discards_of
 from worker.operations.dashboard.dead_letter_views import causes_of, find_row, read_order, read_place, rows_of
-from worker.operations.dashboard.documents import number_in
+from worker.operations.dashboard.documents import number_in, read_document, text_in, values_in
 from worker.operations.dashboard.filters import NAMES
-from worker.operations.dashboard.handler import RequestRefused, explained
-from worker.operations.dashboard.json_handler import ApiHandler
-from worker.operations.dashboard.overview import look
-from worker.operations.dashboard.overview_views import hold, is_held, resume
+from worker.operations.dashboard.handler import Handler, RequestRefused, explained, whole
+from worker.operations.dashboard.overview_views import hold, is_held, look, resume
 from worker.operations.dashboard.previews import (
     Pacing,
     begin_discard,
@@ -29,8 +28,7 @@ from worker.operations.export import to_record
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from worker.database.audit_log import Action
-    from worker.dead_letters.statistics import Causes
+    from worker.operations.dashboard.filters import Filters
 
 __all__ = [
     "AuditApi",
@@ -47,6 +45,53 @@ __all__ = [
     "ResumeApi",
     "SteerApi",
 ]
+
+_LIMIT: Final = 50
+_MOST: Final = 500
+
+
+class ApiHandler(Handler):
+    """What answers in JSON."""
+
+    def check_token(self) -> None:
+        """Take only what no page of another site can send: JSON, with a header that a browser would ask about first."""
+        headers = self.request.headers
+        kind, requested_with = headers.get("Content-Type", ""), headers.get("X-Requested-With")
+        if is_simple(content_type=kind, requested_with=requested_with):
+            raise RequestRefused(403, "a change needs Content-Type: application/json and the header X-Requested-With")
+
+    def say(self, title: str, text: str, *, do: str = "") -> None:
+        """Answer with a problem, as JSON."""
+        self.finish({"error": text, "title": title} | ({"do": do} if do else {}))
+
+    def sent(self, *names: str) -> dict[str, Any]:
+        """Return the document that was sent. Another field, or one in the address, is refused: it may be a filter."""
+        self.asked()
+        with explained():
+            return read_document(self.request.body, names)
+
+    def chosen(self, document: dict[str, Any]) -> Filters:
+        """Return the filters of a document. Raises `RequestRefused` if one can't be read."""
+        return self.filters(values_in(document))
+
+    def comment_in(self, document: dict[str, Any], *, needed: bool = True) -> str:
+        """Return the document's ``comment``; see `Handler.read_comment`."""
+        with explained():
+            return self.read_comment(text_in(document, "comment"), needed=needed)
+
+    def number(self, document: dict[str, Any], name: str) -> str | None:
+        """Return a numeric field as text; None if there is none. Raises `RequestRefused` if it is no number."""
+        with explained():
+            return number_in(document, name)
+
+    def confirmed(self, document: dict[str, Any]) -> dict[str, Any]:
+        """Return what a change of rows needs besides them: their number in the preview, who asks, and why."""
+        expected = read_count(self.number(document, "expected"))
+        return {"expected": expected, "actor": self.actor, "comment": self.comment_in(document)}
+
+    def limit(self) -> int:
+        """Return how many of a list are wanted. Raises `RequestRefused` if it is no such number."""
+        return whole("limit", self.get_query_argument("limit", str(_LIMIT)), least=1, most=_MOST)
 
 
 class OverviewApi(ApiHandler):
@@ -68,7 +113,9 @@ class CausesApi(ApiHandler):
         """Answer with the causes of what fits, the most frequent one first."""
         self.asked("limit", *NAMES)
         limit, causes = self.limit(), await self.look(causes_of, self.sources, self.filters())
-        self.finish(_causes(causes, limit))
+        shown = [one.to_record() | {"org": one.org, "counts": list(one.counts)} for one in causes.causes[:limit]]
+        stretches = {"begin": _iso(causes.begin), "bucket_seconds": causes.bucket.total_seconds()}
+        self.finish({"total": causes.rows, "causes": shown} | stretches)
 
 
 class DeadLettersApi(ApiHandler):
@@ -136,17 +183,8 @@ class ReplaysApi(ApiHandler):
         """Plan a replay of what fits."""
         self.may_change()
         sent = self.sent("comment", "rate", "canary", "expected", *NAMES)
-        with explained():
-            rate, canary, expected = (number_in(sent, name) for name in ("rate", "canary", "expected"))
-        plan = await self.look(
-            begin_replay,
-            self.sources,
-            self.chosen(sent),
-            Pacing(rate=read_rate(rate), canary=read_canary(canary)),
-            expected=read_count(expected),
-            actor=self.actor,
-            comment=self.comment_in(sent),
-        )
+        pacing = Pacing(rate=read_rate(self.number(sent, "rate")), canary=read_canary(self.number(sent, "canary")))
+        plan = await self.look(begin_replay, self.sources, self.chosen(sent), pacing, **self.confirmed(sent))
         self.set_status(201)
         self.finish(plan.to_record())
 
@@ -167,9 +205,8 @@ class SteerApi(ApiHandler):
         """Do that to a replay."""
         self.may_change()
         comment = self.comment_in(self.sent("comment"), needed=False)
-        self.finish(
-            (await self.look(steer, self.sources, int(number), what, actor=self.actor, comment=comment)).to_record()
-        )
+        plan = await self.look(steer, self.sources, int(number), what, actor=self.actor, comment=comment)
+        self.finish(plan.to_record())
 
 
 class DiscardsApi(ApiHandler):
@@ -179,17 +216,8 @@ class DiscardsApi(ApiHandler):
         """Begin to discard what fits."""
         self.may_change()
         sent = self.sent("comment", "expected", *NAMES)
-        with explained():
-            expected = number_in(sent, "expected")
-        begun = await self.look(
-            begin_discard,
-            self.sources,
-            discards_of(self),
-            self.chosen(sent),
-            expected=read_count(expected),
-            actor=self.actor,
-            comment=self.comment_in(sent),
-        )
+        discards, chosen = discards_of(self), self.chosen(sent)
+        begun = await self.look(begin_discard, self.sources, discards, chosen, **self.confirmed(sent))
         self.set_status(202)
         self.finish(begun.to_record())
 
@@ -235,22 +263,8 @@ class AuditApi(ApiHandler):
         self.asked("before", "limit")
         before = read_before(self.get_query_argument("before", ""))
         done = await self.look(actions_of, self.sources, before=before, limit=self.limit())
-        self.finish({"actions": [_action(action) for action in done]})
-
-
-def _causes(causes: Causes, limit: int) -> dict[str, Any]:
-    return {
-        "total": causes.rows,
-        "begin": _iso(causes.begin),
-        "bucket_seconds": causes.bucket.total_seconds(),
-        "causes": [
-            cause.to_record() | {"org": cause.org, "counts": list(cause.counts)} for cause in causes.causes[:limit]
-        ],
-    }
-
-
-def _action(action: Action) -> dict[str, Any]:
-    return asdict(action) | {"at": _iso(action.at), "details": dict(action.details)}
+        records = [asdict(action) | {"at": _iso(action.at), "details": dict(action.details)} for action in done]
+        self.finish({"actions": records})
 
 
 def _iso(moment: datetime | None) -> str | None:

@@ -247,11 +247,7 @@ def _moments(task: object) -> list[tuple[datetime, str]]:
 
 
 def read_order(text: str) -> Order:
-    """Read an order.
-
-    Raises:
-        RequestRefused: There is none of this name.
-    """
+    """Read an order. Raises `RequestRefused` if there is none of this name."""
     try:
         return Order(text) if text else Order.NEWEST
     except ValueError:
@@ -259,11 +255,7 @@ def read_order(text: str) -> Order:
 
 
 def read_place(text: str, order: Order) -> Place | None:
-    """Read a place in a list.
-
-    Raises:
-        RequestRefused: It is none of this order.
-    """
+    """Read a place in a list. Raises `RequestRefused` if it is none of this order."""
     try:
         return Place.read(text, order) if text else None
     except (ValueError, OverflowError):

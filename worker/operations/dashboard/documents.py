@@ -27,12 +27,8 @@ class WrongDocument(ValueError):
 def read_document(body: bytes, names: Sequence[str]) -> dict[str, Any]:
     """Return the JSON object of a request's body; an empty body is an empty object.
 
-    Args:
-        body: The body.
-        names: The fields that it may have.
-
     Raises:
-        WrongDocument: It is none, or has another field: a misspelt filter would choose too much.
+        WrongDocument: It is none, or has a field that is not among the names: a misspelt filter would choose too much.
     """
     try:
         document = json.loads(body or b"{}", object_pairs_hook=_once, parse_constant=_refuse_constant)
@@ -48,11 +44,7 @@ def read_document(body: bytes, names: Sequence[str]) -> dict[str, Any]:
 
 
 def values_in(document: dict[str, Any]) -> Callable[[str], list[str]]:
-    """Return the filters of a document, as `worker.operations.dashboard.filters.read_filters` asks for them.
-
-    Raises:
-        WrongFilter: On asking, if one is neither a value nor a list of values.
-    """
+    """Return the filters of a document, as `read_filters` asks for them; it raises `WrongFilter` where it is asked."""
 
     def of(name: str) -> list[str]:
         if name not in document:
@@ -67,11 +59,7 @@ def values_in(document: dict[str, Any]) -> Callable[[str], list[str]]:
 
 
 def text_in(document: dict[str, Any], name: str) -> str:
-    """Return a field of text; '' if there is none.
-
-    Raises:
-        WrongDocument: It is something else.
-    """
+    """Return a field of text; '' if there is none. Raises `WrongDocument` if it is something else."""
     value = document.get(name, "")
     if not isinstance(value, str):
         raise WrongDocument(f"{name} is {_shown(value)}: expected text")
@@ -79,11 +67,7 @@ def text_in(document: dict[str, Any], name: str) -> str:
 
 
 def number_in(document: dict[str, Any], name: str) -> str | None:
-    """Return a number, or text that may be one, as text; None if there is none.
-
-    Raises:
-        WrongDocument: It is something else, or empty.
-    """
+    """Return a number, or text, as text; None if there is none. Raises `WrongDocument` if it is else, or empty."""
     if name not in document:
         return None
     value = document[name]

@@ -61,11 +61,7 @@ def explained() -> Iterator[None]:
 
 
 def whole(name: str, text: str, *, least: int = 0, most: int = LARGEST) -> int:
-    """Return a field that is a whole number.
-
-    Raises:
-        RequestRefused: It is none.
-    """
+    """Return a field that is a whole number. Raises `RequestRefused` if it is none."""
     try:
         return read_whole(text, least=least, most=most)
     except ValueError as error:
@@ -73,11 +69,7 @@ def whole(name: str, text: str, *, least: int = 0, most: int = LARGEST) -> int:
 
 
 def known_only(arguments: Iterable[str], names: Sequence[str]) -> None:
-    """Make sure that there are no other arguments.
-
-    Raises:
-        RequestRefused: There are.
-    """
+    """Make sure that there are no other arguments. Raises `RequestRefused` if there are."""
     if unknown := sorted(set(arguments) - set(names)):
         expected = f"some of {', '.join(names)}" if names else "none in the address"
         raise RequestRefused(400, f"{unknown[0][:40]!r} is no field here: expected {expected}")
@@ -95,11 +87,7 @@ class Handler(BaseHandler):
             self.set_header(name, value)
 
     def prepare(self) -> None:
-        """Reject requests to an unprotected Flower; otherwise require a login.
-
-        Raises:
-            HTTPError: 401, 403.
-        """
+        """Reject requests to an unprotected Flower (403); otherwise require a login (401)."""
         options, request = self.application.options, self.request
         binding = Binding(
             has_login=bool(options.basic_auth or options.auth), address=options.address, unix_socket=options.unix_socket
@@ -112,20 +100,12 @@ class Handler(BaseHandler):
         self.ask_for_login()
 
     def ask_for_login(self) -> None:
-        """Require a login for everything further.
-
-        Raises:
-            HTTPError: 401.
-        """
+        """Require a login for everything further (401)."""
         if not self.current_user:
             raise RequestRefused(401, "log in first")
 
     def check_xsrf_cookie(self) -> None:
-        """Refuse what a page of another site may have sent, with a login and without; Flower does not always.
-
-        Raises:
-            HTTPError: 403.
-        """
+        """Refuse what a page of another site may have sent (403), with a login and without; Flower does not always."""
         headers = self.request.headers
         reason = cross_site(host=self.request.host, origin=headers.get("Origin"), site=headers.get("Sec-Fetch-Site"))
         if reason:
@@ -133,20 +113,12 @@ class Handler(BaseHandler):
         self.check_token()
 
     def check_token(self) -> None:
-        """Refuse a form that is not one of ours: Tornado's own check, past Flower's exceptions to it.
-
-        Raises:
-            HTTPError: 403.
-        """
+        """Refuse a form that is not one of ours (403): Tornado's own check, past Flower's exceptions to it."""
         super(BaseHandler, self).check_xsrf_cookie()
 
     def may_change(self) -> None:
-        """Make sure that this Flower may change anything at all.
-
-        Raises:
-            HTTPError: 403.
-        """
-        if self.application.options.read_only:
+        """Refuse any change in a Flower that may make none (403)."""
+        if self.read_only:
             raise RequestRefused(403, "Flower is in read-only mode (--read_only): nothing can be changed here.")
 
     @property
@@ -177,19 +149,11 @@ class Handler(BaseHandler):
         return f"without login, from {self._peer()}"
 
     def asked(self, *names: str) -> None:
-        """Make sure that the request's address has no field but these: a misspelt filter would choose too much.
-
-        Raises:
-            RequestRefused: It has.
-        """
+        """Refuse a request whose address has another field than these: a misspelt filter would choose too much."""
         known_only(self.request.query_arguments, names)
 
     def filters(self, values: Callable[[str], list[str]] | None = None) -> Filters:
-        """Return the filters of the request's address, or of other values. None of them may be empty.
-
-        Raises:
-            RequestRefused: One can't be read.
-        """
+        """Return the filters of the address, or of other values. Raises `RequestRefused` if one is empty or wrong."""
         try:
             return read_filters(values or self.get_query_arguments, now=datetime.now(UTC))
         except WrongFilter as error:
@@ -197,11 +161,7 @@ class Handler(BaseHandler):
 
     @staticmethod
     def read_comment(text: str, *, needed: bool = True) -> str:
-        """Return the reason that was given for a change, as it is kept.
-
-        Raises:
-            RequestRefused: There is none where one is needed.
-        """
+        """Return the reason for a change, as it is kept. Raises `RequestRefused` if there is none, and it is needed."""
         text = clean(text, max_bytes=4 * _MAX_COMMENT)[:_MAX_COMMENT]
         if needed and not text:
             raise RequestRefused(400, "comment: expected a few words that say why")
@@ -220,17 +180,14 @@ class Handler(BaseHandler):
         """Say what is wrong and what to do; never show a traceback, also in Flower's debug mode."""
         if not hasattr(self, "_current_user"):
             self.current_user = None  # don't ask for the login again while saying that it is missing
-        error = (kwargs.get("exc_info") or (None, None))[1]
         if status_code == 401:  # noqa: PLR2004 - the status of HTTP
             self.set_header("WWW-Authenticate", 'Basic realm="flower"')
-        match error:
-            case SourceUnavailable():
+        match (kwargs.get("exc_info") or (None, None))[1]:
+            case SourceUnavailable() as error:
                 self.set_status(503)
                 self.say(f"{error.what} can't be reached", str(error), do=error.do)
-            case RequestRefused():
-                self.say(_TITLES.get(status_code, "That did not work"), error.summary)
-            case HTTPError():
-                self.say(_TITLES.get(status_code, "That did not work"), _words(error))
+            case HTTPError() as error:
+                self.say(_TITLES.get(status_code, "That did not work"), _summary(error))
             case _:
                 self.say("That did not work", "It is our fault, and stands in Flower's log. Nothing is lost.")
 
@@ -259,7 +216,9 @@ _TITLES: Final = {
 }
 
 
-def _words(error: HTTPError) -> str:
-    """What Tornado says of its own refusals: of a wrong token above all."""
+def _summary(error: HTTPError) -> str:
+    """What we say of a refusal of ours, and Tornado of its own: of a wrong token above all."""
+    if isinstance(error, RequestRefused):
+        return error.summary
     message = error.log_message or error.reason or "that is not possible"
     return message % error.args if error.args else message

@@ -3,19 +3,30 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
-from typing import TYPE_CHECKING, Final
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Final
 
+from worker.accounting.snapshot import Snapshot, take_snapshot
+from worker.accounting.worker_presence import no_worker
 from worker.delivery.hold import Hold
-from worker.operations.dashboard.overview import look
+from worker.operations.dashboard.findings import ExaminationResult
 from worker.operations.dashboard.page import HtmlHandler
 from worker.operations.hold import HoldControl, fix_of, next_probe, what_resume_does
+from worker.operations.status import Status
 
 if TYPE_CHECKING:
+    from worker.accounting.snapshot import Rates
+    from worker.accounting.worker_presence import NoWorker
     from worker.operations.dashboard.sources import Sources
+    from worker.operations.doctor.finding import Finding
 
-__all__ = ["HoldPage", "OverviewPage", "ResumePage", "hold", "is_held", "resume"]
+__all__ = ["HoldPage", "Overview", "OverviewPage", "ResumePage", "hold", "is_held", "look", "resume"]
 
 _UNRECORDED: Final = "?unrecorded=1"
+
+_IN_WORDS: Final = {"accepted": "accepted, replays included", "uncounted": "not counted yet", "dead": "died"}
+"""As it fits beside the dead letters: of those that died, most may have been delivered since."""
 
 
 class OverviewPage(HtmlHandler):
@@ -82,3 +93,90 @@ def is_held(sources: Sources) -> bool:
 
 def _control(sources: Sources, actor: str) -> HoldControl:
     return HoldControl(client=sources.client(), database=lambda: nullcontext(sources.engine()), actor=actor)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BalanceSummary:
+    """Whether what was accepted is somewhere, or has ended, and the equation as text."""
+
+    balanced: bool
+    summary: str
+
+
+@dataclass(kw_only=True)
+class Overview(Status):
+    """One look at the whole.
+
+    Attributes:
+        found: What the doctor found last.
+    """
+
+    found: ExaminationResult = field(default_factory=ExaminationResult)
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether both could be asked."""
+        return not (self.redis_problem or self.table_problem)
+
+    @property
+    def no_worker(self) -> NoWorker | None:
+        """What is to be said if no worker is alive although there is, or was, something to do."""
+        return None if self.snapshot is None else no_worker(self.snapshot)
+
+    @property
+    def banners(self) -> list[Finding]:
+        """What the doctor found and the page does not show otherwise."""
+        shown = {
+            "broker": self.redis_problem,
+            "database": self.table_problem,
+            "database schema": self.table_problem,
+            "workers": self.no_worker,
+            "replays' worker": self.attended is not None and self.attended.problem,
+        }
+        return self.found.banners(but={check for check, is_shown in shown.items() if is_shown})
+
+    @property
+    def oldest_age(self) -> timedelta | None:
+        """How long the oldest event has been waiting."""
+        if self.snapshot is None or self.snapshot.oldest is None:
+            return None
+        return max(self.snapshot.at - self.snapshot.oldest, timedelta())
+
+    @property
+    def drained_in(self) -> timedelta | None:
+        """When the queue will be empty, if it will."""
+        return None if self.snapshot is None or self.rates is None else self.rates.drained_in(self.snapshot)
+
+    @property
+    def books(self) -> BalanceSummary | None:
+        """Whether the books balance; None while Redis can't be asked."""
+        if self.snapshot is None:
+            return None
+        balance = self.snapshot.balance
+        text = balance.sides(_IN_WORDS, brief=True)
+        if self.continuity is not None and self.continuity.is_lost:
+            more = f"{self.continuity.summary()}; ask aquilax-feedback reconcile"
+            return BalanceSummary(balanced=False, summary=f"{text}; but Redis has lost data. {more}")
+        if balance.missing > 0:
+            more = f" + {balance.missing:,} missing: ask aquilax-feedback reconcile"
+            return BalanceSummary(balanced=False, summary=text + more)
+        if balance.missing < 0:
+            more = f"{-balance.missing:,} more than were counted as accepted so far"
+            return BalanceSummary(balanced=True, summary=f"{text}: nothing is missing; {more}")
+        return BalanceSummary(balanced=True, summary=f"{text}: nothing is missing")
+
+    def to_record(self) -> dict[str, Any]:
+        """Return it as JSON can carry it: what `aquilax-feedback status --json` says, and what died."""
+        return super().to_record() | {"dead_in_the_last_hour": self.died, "doctor": self.found.to_record()}
+
+
+def look(sources: Sources) -> Overview:
+    """Look at Redis and at the database; either may be unavailable."""
+
+    def queue() -> tuple[Snapshot, Rates | None]:
+        snapshot = take_snapshot(sources.client())
+        return snapshot, sources.pace.after(snapshot)
+
+    overview = Overview.take(sources.settings, sources.client(), queue=queue, database=sources.engine)
+    overview.found = sources.doctor.found()
+    return overview

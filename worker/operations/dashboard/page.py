@@ -56,11 +56,7 @@ class HtmlHandler(Handler):
         }
 
     def sent(self, *names: str) -> None:
-        """Make sure that the form that was sent has no field but these, and its address none at all.
-
-        Raises:
-            Refused: It has: neither a misspelt nor a misplaced filter chooses all rows.
-        """
+        """Refuse a form with another field, or an address with any: a misspelt filter would choose all rows."""
         self.asked()
         known_only(self.request.body_arguments, ("_xsrf", *names))
 

@@ -128,15 +128,7 @@ def choose_replay(sources: Sources, filters: Filters, *, rate: float | None) -> 
 def begin_replay(
     sources: Sources, filters: Filters, pacing: Pacing, *, expected: int | None, actor: str, comment: str
 ) -> replays.Plan:
-    """Plan a replay of exactly as many rows as were seen in the preview.
-
-    Args:
-        sources: Where they are.
-        filters: Which.
-        pacing: How fast.
-        expected: How many the preview had; not compared if None.
-        actor: The operator.
-        comment: The reason.
+    """Plan a replay of exactly as many rows as were seen in the preview; their number is not compared if None.
 
     Raises:
         RequestRefused: There are others by now, or none.
@@ -168,24 +160,18 @@ def choose_discard(sources: Sources, filters: Filters) -> Choice:
 def begin_discard(
     sources: Sources, discards: Discards, filters: Filters, *, expected: int | None, actor: str, comment: str
 ) -> Discard:
-    """Begin to discard exactly as many rows as were seen in the preview; see `begin_replay`.
-
-    Raises:
-        RequestRefused: There are others by now, or none.
-    """
+    """Begin to discard exactly as many rows as were seen in the preview; see `begin_replay`."""
     rows = choose_discard(sources, filters).rows
-    if expected is not None:
-        _as_expected(rows, expected)
+    _as_expected(rows, expected)
     if not rows:
         raise RequestRefused(409, "there is nothing to discard: no row fits")
     return discards.begin(replayable(filters.selection), total=rows, actor=actor, comment=comment)
 
 
-def _as_expected(rows: int, expected: int) -> None:
-    if rows != expected:
-        raise RequestRefused(
-            409, f"there were {expected:,} rows in the preview, and there are {rows:,} now: look again"
-        )
+def _as_expected(rows: int, expected: int | None) -> None:
+    if expected not in {None, rows}:
+        problem = f"there were {expected:,} rows in the preview, and there are {rows:,} now: look again"
+        raise RequestRefused(409, problem)
 
 
 def _most_first(shares: Iterable[tuple[str, int]]) -> tuple[tuple[str, int], ...]:
@@ -196,11 +182,7 @@ def _most_first(shares: Iterable[tuple[str, int]]) -> tuple[tuple[str, int], ...
 
 
 def read_rate(text: str | None) -> float | None:
-    """Read how many events a second may go at most; None stands for as fast as it goes.
-
-    Raises:
-        RequestRefused: It is no such number.
-    """
+    """Read how many events a second may go at most, None for any. Raises `RequestRefused` if it is no such number."""
     if text is None:
         return None
     try:
@@ -210,18 +192,10 @@ def read_rate(text: str | None) -> float | None:
 
 
 def read_canary(text: str | None) -> int:
-    """Read how many events go first; none if that was not said.
-
-    Raises:
-        RequestRefused: It is no such number.
-    """
+    """Read how many events go first; none if that was not said. Raises `RequestRefused` if it is no such number."""
     return 0 if text is None else whole("canary", text, most=_LARGEST_CANARY)
 
 
 def read_count(text: str | None) -> int | None:
-    """Read how many rows the preview had; None if that was not said.
-
-    Raises:
-        RequestRefused: It is no number.
-    """
+    """Read how many rows the preview had; None if that was not said. Raises `RequestRefused` if it is no number."""
     return None if text is None else whole("expected", text)

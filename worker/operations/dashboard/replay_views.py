@@ -139,11 +139,7 @@ def audit_of(sources: Sources, *, before: int | None, limit: int) -> tuple[list[
 
 
 def find_plan(sources: Sources, number: int) -> Plan:
-    """Return a replay.
-
-    Raises:
-        RequestRefused: There is none of this number.
-    """
+    """Return a replay. Raises `RequestRefused` if there is none of this number."""
     try:
         return replays.find(sources.engine(), number)
     except replays.NoSuchReplay as error:
@@ -175,21 +171,13 @@ def _died_of(sources: Sources, plan: Plan) -> list[FailureCount]:
 
 
 def plan_record(sources: Sources, number: int) -> dict[str, Any]:
-    """Return a replay as JSON can carry it, and of what its rows died again if it has ended.
-
-    Raises:
-        RequestRefused: There is none of this number.
-    """
+    """Return a replay as JSON can carry it, and of what its rows died again if it has ended; see `find_plan`."""
     plan = find_plan(sources, number)
     return plan.to_record() | {"died_of": [each.to_record() for each in _died_of(sources, plan)]}
 
 
 def steer(sources: Sources, number: int, what: str, *, actor: str, comment: str) -> Plan:
-    """Pause a replay, resume it or cancel it.
-
-    Raises:
-        RequestRefused: There is none of this number, or its state does not allow that.
-    """
+    """Pause, resume or cancel a replay. Raises `RequestRefused` if there is none, or its state does not allow that."""
     try:
         return _STEERS[what](sources.engine(), number, actor=actor, comment=comment)
     except replays.NoSuchReplay as error:
@@ -199,11 +187,7 @@ def steer(sources: Sources, number: int, what: str, *, actor: str, comment: str)
 
 
 def read_before(text: str) -> int | None:
-    """Read the number that a page goes on from; None for the first page.
-
-    Raises:
-        RequestRefused: It is no number.
-    """
+    """Read the number that a page goes on from; None for the first page. Raises `RequestRefused` if it is no number."""
     if not text:
         return None
     try:

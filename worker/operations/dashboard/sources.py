@@ -82,11 +82,7 @@ class Sources:
         self._one_at_a_time = threading.Lock()
 
     async def look(self, what: Callable[[], T]) -> T:
-        """Carry something out on a thread, and return what it returns.
-
-        Raises:
-            SourceUnavailable: Redis or the database is unavailable, or did not answer in time.
-        """
+        """Call a function on a thread. Raises `SourceUnavailable` if Redis or the database does not answer in time."""
         loop = asyncio.get_running_loop()
         try:
             return await asyncio.wait_for(loop.run_in_executor(self._threads, self._explained, what), self._patience)
@@ -115,11 +111,7 @@ class Sources:
             raise SourceUnavailable("Redis", broker_outage(self.settings, error), do=fix) from error
 
     def engine(self) -> Engine:
-        """Return the database, whose table is the one that this release knows; call it on a thread.
-
-        Raises:
-            DeadLetterError: It is unavailable, or its table is another one.
-        """
+        """Return the database; call it on a thread. Raises `DeadLetterError` if it, or its table, can't be used."""
         with self._one_at_a_time:
             if self._store is None:
                 store = DeadLetterStore.connect(database_url(self.settings), pool_size=_THREADS)

@@ -47,11 +47,7 @@ class Server:
 
 
 def ask_server(client: redis.Redis, *, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> Server:
-    """Ask Redis for what the checks need.
-
-    Raises:
-        redis.RedisError: It is unavailable, or refuses.
-    """
+    """Ask Redis for what the checks need. Raises `redis.RedisError` if it is unavailable, or refuses."""
     asked_at = now()
     seconds, microseconds = client.time()
     here = asked_at + (now() - asked_at) / 2

@@ -5,17 +5,22 @@ from __future__ import annotations
 import json
 import sys
 from contextlib import closing
+from dataclasses import dataclass
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 import click
 import redis
 
+from worker.database.errors import DeadLetterStoreUnavailable
 from worker.dead_letters.replays.advancer import Advancer
 from worker.dead_letters.replays.attendance import START_A_REPLAY_WORKER
 from worker.dead_letters.replays.errors import NothingToReplay
 from worker.dead_letters.replays.planning import FASTEST, SLOWEST, create, preview
+from worker.dead_letters.replays.queries import find
 from worker.dead_letters.replays.queue import REPLAYS
-from worker.operations.cli.connections import settings
+from worker.dead_letters.replays.step import NextStep
+from worker.operations.cli.connections import broker_outage, outage, settings
 from worker.operations.cli.dead_letters.filters import (
     confirm,
     opened_for,
@@ -27,21 +32,25 @@ from worker.operations.cli.dead_letters.progress import counting, stopping
 from worker.operations.cli.dead_letters.tables import print_causes
 from worker.operations.cli.output import INTERRUPTED, json_text, say
 from worker.operations.cli.param_types import ANY_TEXT, Decimal, WholeNumber, actor_option
-from worker.operations.cli.replays.following import Followed, follow
 from worker.operations.cli.replays.summaries import Aftermath, outcome
 from worker.policy.durations import span
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from threading import Event
+
     from sqlalchemy import Engine
 
     from worker.dead_letters.replays.planning import Preview, PreviewCount
     from worker.dead_letters.replays.queries import Plan
     from worker.dead_letters.selection import Selection
 
-__all__ = ["replay"]
+__all__ = ["Followed", "follow", "replay"]
 
 _LARGEST_CANARY: Final = 2**31 - 1
 """What an INTEGER holds."""
+
+_LOOK_EVERY: Final = timedelta(seconds=0.5)
 
 
 @click.command()
@@ -195,3 +204,54 @@ def _status(followed: Followed, *, complete: bool) -> int:
     if followed.interrupted:
         return INTERRUPTED
     return 0 if complete and followed.plan.progress.gone == followed.plan.total else 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Followed:
+    """How following a plan ended.
+
+    Attributes:
+        plan: The plan as it was last seen.
+        interrupted: Whether it was asked to end.
+        alone: Whether no worker runs that takes the steps which the plan waits for.
+        failure: What can't be reached, as text.
+    """
+
+    plan: Plan
+    interrupted: bool = False
+    alone: bool = False
+    failure: str | None = None
+
+
+def follow(engine: Engine, advancer: Advancer, plan: Plan, *, stop: Event, progress: Callable[[int], None]) -> Followed:
+    """Follow a new plan until it has ended, or until it waits for a worker and none runs.
+
+    Its steps are done here as long as this lasts: they need no worker, and begin at once.
+
+    Args:
+        engine: The database.
+        advancer: What does a step.
+        plan: The plan.
+        stop: Set it to end after the step at hand; workers take the plan up.
+        progress: Called with how many rows have had their turn.
+    """
+    step_number: int | None = plan.step_number
+    try:
+        while plan.is_active:
+            step = None if step_number is None else advancer.advance(plan.id, step_number)
+            step_number = (
+                step.step_number if isinstance(step, NextStep) else dict(advancer.overdue(only=plan.id)).get(plan.id)
+            )
+            plan = find(engine, plan.id)
+            progress(plan.progress.gone + plan.progress.left_out)
+            waits = step.waits if isinstance(step, NextStep) else step is not None
+            if plan.is_active and waits and not advancer.workers_watch():
+                return Followed(plan=plan, alone=True)
+            pause = min(step.after, _LOOK_EVERY) if isinstance(step, NextStep) else _LOOK_EVERY
+            if plan.is_active and stop.wait(pause.total_seconds()):
+                return Followed(plan=plan, interrupted=True)
+    except redis.RedisError as error:
+        return Followed(plan=plan, failure=broker_outage(error))
+    except DeadLetterStoreUnavailable as error:
+        return Followed(plan=plan, failure=outage(error))
+    return Followed(plan=plan)

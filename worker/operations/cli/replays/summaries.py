@@ -52,11 +52,7 @@ class Aftermath:
 
     @classmethod
     def of(cls, engine: Engine, plan: Plan) -> Self:
-        """Look at what a replay left.
-
-        Raises:
-            DeadLetterStoreUnavailable: The database can't be asked.
-        """
+        """Look at what a replay left. Raises `DeadLetterStoreUnavailable` if the database can't be asked."""
         left = 0 if plan.is_active or not plan.progress.waiting else count_left_dead(engine, plan.id)
         return cls(plan=plan, died_of=died_of(engine, plan.id) if plan.progress.dead else [], left_dead=left)
 
