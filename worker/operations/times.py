@@ -15,11 +15,7 @@ _UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w":
 
 
 def read_time(text: str, *, now: datetime) -> datetime:
-    """Read a time: how long ago, as ``30m``, ``2h`` or ``7d``, or ISO 8601, in UTC unless it says otherwise.
-
-    Args:
-        text: What was said.
-        now: From when on *ago* is counted.
+    """Read a time: how long before now, as ``30m``, ``2h`` or ``7d``, or ISO 8601, in UTC unless it says otherwise.
 
     Raises:
         ValueError: It is none.

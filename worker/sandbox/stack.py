@@ -37,7 +37,7 @@ __all__ = ["SANDBOX_KEY", "LocalStack", "Part", "StackError", "free_port", "valk
 SANDBOX_KEY: Final = "sandbox-key"
 """The key that the local sandbox accepts. It opens nothing else."""
 
-_KEEP_EVERYTHING: Final = "--appendonly yes --appendfsync everysec --maxmemory-policy noeviction".split()
+_KEEP_EVERYTHING: Final = ["--appendonly", "yes", "--appendfsync", "everysec", "--maxmemory-policy", "noeviction"]
 _STARTED_WITHIN: Final = 120.0
 _STOPPED_WITHIN: Final = 25.0
 

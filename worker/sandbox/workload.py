@@ -1,4 +1,4 @@
-"""A crowd of people who press 👍 and 👎: once, twice, in doubt, and late."""
+"""The workload of the demo and the tests: people who press 👍 and 👎 once, twice, in doubt, and late."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _GROUPS: Final = ("web", "mobile", "support")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Workload:
-    """What the crowd says.
+    """The events, and what must come of them.
 
     Attributes:
         events: Every press, in the order in which the chat backends hear of it.
@@ -36,13 +36,9 @@ class Workload:
 
 
 def build_workload(people: int, *, began: datetime, chance: random.Random, forbidden_org: str) -> Workload:
-    """Gather a crowd: some press twice, some change their mind, some of the presses arrive late.
+    """Make the events of so many people, a millisecond apart; some press twice, some change their mind, some are late.
 
-    Args:
-        people: How many; each rates one answer of the chat.
-        began: When the first one presses; each next one presses a millisecond later.
-        chance: Where the crowd's whims come from: a seeded one gathers the same crowd again.
-        forbidden_org: An organization for which the key may not speak; a few belong to it.
+    A seeded ``chance`` makes the same again. A few people belong to ``forbidden_org``, for which the key may not speak.
     """
     events: list[FeedbackEvent] = []
     later: list[FeedbackEvent] = []

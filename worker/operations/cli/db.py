@@ -41,11 +41,9 @@ def downgrade(version: str, *, yes: bool) -> None:
     them. docs/upgrading.md says how to go back a release.
     """
     url = database_url(settings())
+    everything = "every dead letter, every replay and the audit log"
     if not yes:
-        what = (
-            "every dead letter, every replay and the audit log" if version == BASE else f"what is newer than {version}"
-        )
-        click.confirm(f"drop {what}?", abort=True)
+        click.confirm(f"drop {everything if version == BASE else f'what is newer than {version}'}?", abort=True)
     with explained():
         try:
             downgrade_schema(url, version)

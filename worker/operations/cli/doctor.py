@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from worker.operations.doctor.examination import Examination
-    from worker.operations.doctor.finding import Finding
 
 __all__ = ["doctor"]
 
@@ -54,8 +53,7 @@ def doctor(flower: str | None, *, probe_key: bool, strict: bool, as_json: bool) 
     status = 1 if examination.level is Level.RED or (strict and examination.level is Level.YELLOW) else 0
     if as_json:
         findings = [asdict(finding) for finding in examination.findings]
-        record = {"status": status, "level": examination.level, "findings": findings}
-        say(json_text(record, indent=2))
+        say(json_text({"status": status, "level": examination.level, "findings": findings}, indent=2))
     else:
         for line in _lines(examination):
             say(line, color=False if os.environ.get("NO_COLOR") else None)
@@ -64,16 +62,9 @@ def doctor(flower: str | None, *, probe_key: bool, strict: bool, as_json: bool) 
 
 def _lines(examination: Examination) -> Iterator[str]:
     for finding in examination.findings:
-        yield _line(finding)
+        level = click.style(f"{finding.level:<{_LEVEL_COLUMN}}", fg=finding.level.value, bold=True)
+        yield f"{level}{finding.check:<{_CHECK_COLUMN}}{finding.summary}"
         if finding.fix:
-            yield f"{'':<{_LEVEL_COLUMN}}{'':<{_CHECK_COLUMN}}→ {finding.fix}"
-    numbers = [
-        f"{sum(finding.level is level for finding in examination.findings)} {level}"
-        for level in (Level.RED, Level.YELLOW, Level.GREEN)
-    ]
-    yield ", ".join(numbers)
-
-
-def _line(finding: Finding) -> str:
-    level = click.style(f"{finding.level:<{_LEVEL_COLUMN}}", fg=finding.level.value, bold=True)
-    return f"{level}{finding.check:<{_CHECK_COLUMN}}{finding.summary}"
+            yield f"{'':<{_LEVEL_COLUMN + _CHECK_COLUMN}}→ {finding.fix}"
+    levels = [finding.level for finding in examination.findings]
+    yield ", ".join(f"{levels.count(level)} {level}" for level in (Level.RED, Level.YELLOW, Level.GREEN))

@@ -42,12 +42,7 @@ Line: TypeAlias = GoodLine | BadLine
 
 
 def read_ndjson(lines: Iterable[str], defaults: Mapping[str, str]) -> Iterator[Line]:
-    """Read one JSON object a line; empty lines are passed over.
-
-    Args:
-        lines: The file.
-        defaults: Fields that a line may leave out.
-    """
+    """Read one JSON object a line, which may leave out the defaults; empty lines are passed over."""
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
@@ -63,11 +58,7 @@ def read_ndjson(lines: Iterable[str], defaults: Mapping[str, str]) -> Iterator[L
 
 
 def read_csv(lines: Iterable[str], defaults: Mapping[str, str]) -> Iterator[Line]:
-    """Read CSV whose first line names the columns; an empty cell counts as left out.
-
-    Args:
-        lines: The file.
-        defaults: Fields that a line, and the header, may leave out.
+    """Read CSV whose first line names the columns; an empty cell counts as left out, and takes the default.
 
     Raises:
         BadHeader: The first line does not name a column for each field without a default.

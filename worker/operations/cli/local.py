@@ -81,8 +81,8 @@ def _start(stack: LocalStack, given: Settings) -> None:
     if given.aquilax_api_key is None:
         stack.start_sandbox()
     else:
-        stack.environment["AQUILAX_API_KEY"] = given.aquilax_api_key.get_secret_value()
-        stack.environment["AQUILAX_BASE_URL"] = given.aquilax_base_url
+        key, url = given.aquilax_api_key.get_secret_value(), given.aquilax_base_url
+        stack.environment |= {"AQUILAX_API_KEY": key, "AQUILAX_BASE_URL": url}
     stack.start_worker()
     flower = stack.start_flower()
     for name in ("FEEDBACK_BROKER_URL", "FEEDBACK_DATABASE_URL", "AQUILAX_BASE_URL"):

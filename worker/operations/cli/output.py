@@ -100,11 +100,7 @@ def _drop_the_rest() -> None:
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[TextIO]:
-    """Open a file for text; it takes its place when the block ends, and only if nothing has failed.
-
-    Raises:
-        click.ClickException: It can't be written.
-    """
+    """Open a file for text; it takes its place when the block ends, and only if nothing has failed."""
     if path.exists() and not path.is_file():  # a device or a pipe: there is nothing to put in its place
         with _told(path), path.open("w", encoding="utf-8") as file:
             yield file

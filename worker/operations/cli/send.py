@@ -114,15 +114,8 @@ def _send_file(producer: FeedbackProducer, file: TextIO, lines: Iterable[Line]) 
             try:
                 producer.enqueue_many(line.event for line in chunk)
             except ProducerError as error:
-                console.print(
-                    f"stopped: FEEDBACK_BROKER_URL: {error}\n"
-                    f"{tally.sent} sent; go on with --from-line {chunk[0].number} "
-                    "(what is sent twice is delivered once)",
-                    style="red",
-                    highlight=False,
-                    markup=False,
-                    soft_wrap=True,
-                )
+                goes_on = f"go on with --from-line {chunk[0].number} (what is sent twice is delivered once)"
+                _tell(console, f"stopped: FEEDBACK_BROKER_URL: {error}\n{tally.sent} sent; {goes_on}", style="red")
                 return 1
             tally.sent += len(chunk)
             progress.update(task, completed=_position(file), description=f"sent {tally.sent:,}")
@@ -134,9 +127,13 @@ def _good(lines: Iterable[Line], tally: _Tally, console: Console) -> Iterator[Go
     for line in lines:
         if isinstance(line, BadLine):
             tally.bad += 1
-            console.print(f"line {line.number}: {line.problem}", highlight=False, markup=False, soft_wrap=True)
+            _tell(console, f"line {line.number}: {line.problem}")
         else:
             yield line
+
+
+def _tell(console: Console, text: str, *, style: str | None = None) -> None:
+    console.print(text, style=style, highlight=False, markup=False, soft_wrap=True)
 
 
 def _format(file: TextIO) -> str:

@@ -155,15 +155,13 @@ class Overview(Status):
         balance = self.snapshot.balance
         text = balance.sides(_IN_WORDS, brief=True)
         if self.continuity is not None and self.continuity.is_lost:
-            more = f"{self.continuity.summary()}; ask aquilax-feedback reconcile"
-            return BalanceSummary(balanced=False, summary=f"{text}; but Redis has lost data. {more}")
+            more = f"; but Redis has lost data. {self.continuity.summary()}; ask aquilax-feedback reconcile"
+            return BalanceSummary(balanced=False, summary=text + more)
         if balance.missing > 0:
             more = f" + {balance.missing:,} missing: ask aquilax-feedback reconcile"
             return BalanceSummary(balanced=False, summary=text + more)
-        if balance.missing < 0:
-            more = f"{-balance.missing:,} more than were counted as accepted so far"
-            return BalanceSummary(balanced=True, summary=f"{text}: nothing is missing; {more}")
-        return BalanceSummary(balanced=True, summary=f"{text}: nothing is missing")
+        more = f"; {-balance.missing:,} more than were counted as accepted so far" if balance.missing < 0 else ""
+        return BalanceSummary(balanced=True, summary=f"{text}: nothing is missing{more}")
 
     def to_record(self) -> dict[str, Any]:
         """Return it as JSON can carry it: what `aquilax-feedback status --json` says, and what died."""

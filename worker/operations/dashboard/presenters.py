@@ -60,6 +60,14 @@ _ADVICE_BY_STATUS: Final = {
     400: "AquilaX finds the org, the group or the id wrong: fix the backend, replay what was right, discard the rest.",
 }
 
+_HEADS: Final = {
+    "http_statuses": "HTTP ",
+    "orgs": "org ",
+    "groups": "group ",
+    "request_ids": "request id ",
+    "rest_of": "not sent by replay ",
+}
+
 _UNUSUAL: Final = {
     "replay": {
         State.DISCARDED: "discarded: they would be sent after all",
@@ -132,19 +140,13 @@ def chosen(record: Mapping[str, Any], lines: Mapping[str, str]) -> str:
         lines: Causes as text, by their fingerprints.
     """
     left = dict(record)
-    states, statuses = left.pop("states", ()), left.pop("http_statuses", ())
-    reasons = () if len(left.get("reasons", ())) == len(Reason) else left.get("reasons", ())
-    left.pop("reasons", None)
+    states, reasons = left.pop("states", ()), left.pop("reasons", ())
     parts = [
         _either("", ("of any state",) if len(states) == len(State) else states),
         _either("row ", left.pop("ids", ())),
         _either("of ", [lines.get(cause, f"cause {cause}") for cause in left.pop("fingerprints", ())]),
-        _either("", reasons),
-        _either("HTTP ", statuses),
-        _either("org ", left.pop("orgs", ())),
-        _either("group ", left.pop("groups", ())),
-        _either("request id ", left.pop("request_ids", ())),
-        _either("not sent by replay ", left.pop("rest_of", ())),
+        _either("", () if len(reasons) == len(Reason) else reasons),
+        *(_either(head, left.pop(name, ())) for name, head in _HEADS.items()),
         _time("died since ", left.pop("since", "")),
         _time("died before ", left.pop("until", "")),
         *(f"{name}: {value}" for name, value in left.items()),
@@ -165,10 +167,14 @@ def details(action: Action, lines: Mapping[str, str]) -> list[str]:
     if isinstance(selection := left.pop("selection", None), dict):
         text.append(chosen(selection, lines))
     if isinstance(held := left.pop("held", None), dict):
-        since = _read(held.get("since"))
-        long = "" if since is None else f" for {span(action.at - since)}"
-        text.append(f"was held{long}: {held.get('comment') or held.get('kind', '')}")
+        text.append(_held(held, until=action.at))
     return text + [f"{name}: {value}" for name, value in left.items()]
+
+
+def _held(hold: Mapping[str, Any], *, until: datetime) -> str:
+    since = _read(hold.get("since"))
+    long = "" if since is None else f" for {span(until - since)}"
+    return f"was held{long}: {hold.get('comment') or hold.get('kind', '')}"
 
 
 def _either(head: str, values: Iterable[object]) -> str:

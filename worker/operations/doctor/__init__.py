@@ -3,8 +3,3 @@
 Start at `examination.py`. Each file beside it looks at one part. A check is a small function from what was seen to a
 `Finding`; what can't be seen because something else is unavailable is no finding of its own.
 """
-
-from worker.operations.doctor.examination import Examination, examine, examine_shared
-from worker.operations.doctor.finding import Finding, Level
-
-__all__ = ["Examination", "Finding", "Level", "examine", "examine_shared"]

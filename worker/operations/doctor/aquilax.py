@@ -41,11 +41,7 @@ _HELD: Final = "; nothing is lost: feedback waits in Redis meanwhile"
 
 
 def look_at_aquilax(base_url: str) -> Iterator[Finding]:
-    """Check the way to AquilaX.
-
-    Args:
-        base_url: AQUILAX_BASE_URL, which has been validated.
-    """
+    """Check the way to AquilaX."""
     if proxy := _proxy(base_url):
         yield _through_proxy(base_url, proxy)
         return
@@ -55,14 +51,19 @@ def look_at_aquilax(base_url: str) -> Iterator[Finding]:
     try:
         addresses = {place[0] for *_, place in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)}
     except OSError as error:
-        yield red("aquilax name", f"{host} can't be resolved: {error.strerror}", fix=f"{_MEND_NAME}{_HELD}")
+        fix = f"correct AQUILAX_BASE_URL, or the machine's name service{_HELD}"
+        yield red("aquilax name", f"{host} can't be resolved: {error.strerror}", fix=fix)
         return
     yield green("aquilax name", f"{host} is {', '.join(sorted(map(str, addresses)))}")
+    yield from _look_at_server(host, port, base_url, secure=secure)
+
+
+def _look_at_server(host: str, port: int, base_url: str, *, secure: bool) -> Iterator[Finding]:
     try:
         connection = socket.create_connection((host, port), timeout=_CONNECTED_WITHIN)
     except OSError as error:
         why = error.strerror or "no answer in time"
-        yield red("aquilax", f"{host}:{port} can't be reached: {why}", fix=f"{_MEND_WAY}{_HELD}")
+        yield red("aquilax", f"{host}:{port} can't be reached: {why}", fix=_FIX_WAY)
         return
     with closing(connection):
         yield green("aquilax", f"{host}:{port} takes connections")
@@ -70,8 +71,7 @@ def look_at_aquilax(base_url: str) -> Iterator[Finding]:
             yield _certificate(connection, host, base_url)
 
 
-_MEND_NAME: Final = "correct AQUILAX_BASE_URL, or the machine's name service"
-_MEND_WAY: Final = "correct AQUILAX_BASE_URL, open the firewall, or wait until AquilaX is up again"
+_FIX_WAY: Final = f"correct AQUILAX_BASE_URL, open the firewall, or wait until AquilaX is up again{_HELD}"
 
 
 def _environment(base_url: str) -> tuple[dict[str, str], bool | str]:
@@ -108,12 +108,11 @@ def _certificate(connection: socket.socket, host: str, base_url: str) -> Finding
         with _trusting(base_url).wrap_socket(connection, server_hostname=host) as secured:
             certificate = secured.getpeercert() or {}
     except ssl.SSLCertVerificationError as error:
-        fix = (
-            "if a proxy of yours is in between, name its authority in REQUESTS_CA_BUNDLE; else another server pretends"
-        )
-        return red(check, f"{host} can't be trusted: {error.verify_message}", fix=f"{fix} to be AquilaX{_HELD}")
+        fix = "if a proxy of yours is in between, name its authority in REQUESTS_CA_BUNDLE"
+        fix += f"; else another server pretends to be AquilaX{_HELD}"
+        return red(check, f"{host} can't be trusted: {error.verify_message}", fix=fix)
     except OSError as error:
-        return red(check, f"no TLS with {host}: {error.strerror or 'no answer in time'}", fix=f"{_MEND_WAY}{_HELD}")
+        return red(check, f"no TLS with {host}: {error.strerror or 'no answer in time'}", fix=_FIX_WAY)
     ends = datetime.fromtimestamp(ssl.cert_time_to_seconds(str(certificate["notAfter"])), UTC)
     left = ends - datetime.now(UTC)
     summary = f"it is trusted, and valid for another {span(left)}, until {ends:%Y-%m-%d}"

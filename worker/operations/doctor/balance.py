@@ -18,8 +18,7 @@ from worker.operations.doctor.finding import Finding, green, red, yellow
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from sqlalchemy import Engine
-
+    from worker.accounting.continuity import Continuity
     from worker.accounting.reconcile import Report
     from worker.operations.doctor.finding import Finding
     from worker.settings import Settings
@@ -36,18 +35,20 @@ _CHECK: Final = "books"
 
 
 def look_at_books(settings: Settings) -> Iterator[Finding]:
-    """Compare what was accepted with where it is, and with the dead-letter table, as `aquilax-feedback reconcile` does.
+    """Compare what was accepted with where it is, as `aquilax-feedback reconcile` does.
 
     Of a Redis or a database that is unavailable nothing is said here.
     """
     client = broker_client(settings, patience=_REDIS_PATIENCE, retries=0)
     with ExitStack() as stack, closing(client):
-
-        def table() -> Engine:
-            return stack.enter_context(checked_database(settings))
-
         try:
-            report = reconcile(client, table, patience=_WRONG_FOR, strays_within=0, writes=False)
+            report = reconcile(
+                client,
+                lambda: stack.enter_context(checked_database(settings)),
+                patience=_WRONG_FOR,
+                strays_within=0,
+                writes=False,
+            )
             untold = written_off_untold(client, report.check.snapshot)
         except redis.RedisError:
             return
@@ -90,19 +91,23 @@ def look_at_redis_data(settings: Settings) -> Iterator[Finding]:
             found = look_at_continuity(client, engine)
     except (redis.RedisError, DeadLetterError):
         return
+    yield _continuity(found)
+    if (lost := found.lost_hold) is not None:
+        fix = "a worker lets it stand again within seconds; if none runs: `aquilax-feedback hold --comment …`"
+        yield red("hold by hand", f"Redis has lost it: {lost.comment} (said by {lost.actor})", fix=fix)
+
+
+def _continuity(found: Continuity) -> Finding:
+    check = "broker data"
     if found.is_lost:
         fix = (
             "restore Redis' data if there is a later copy; else enqueue again what your backends still know, and take "
             "Redis as it is: `aquilax-feedback reconcile --repair`"
         )
-        yield red("broker data", found.summary(), fix=fix)
-    elif found.kind is Kind.MOVING:
+        return red(check, found.summary(), fix=fix)
+    if found.kind is Kind.MOVING:
         fix = "wait until `aquilax-feedback move` has ended; if it was cut short, run it again"
-        yield yellow("broker data", "it is being moved to another Redis, or that was cut short", fix=fix)
-    elif found.kind is Kind.SAME:
-        yield green("broker data", "its totals go on from those that the database knows")
-    else:
-        yield green("broker data", "its totals are not in the database yet: a worker writes them down")
-    if (lost := found.lost_hold) is not None:
-        fix = "a worker lets it stand again within seconds; if none runs: `aquilax-feedback hold --comment …`"
-        yield red("hold by hand", f"Redis has lost it: {lost.comment} (said by {lost.actor})", fix=fix)
+        return yellow(check, "it is being moved to another Redis, or that was cut short", fix=fix)
+    if found.kind is Kind.SAME:
+        return green(check, "its totals go on from those that the database knows")
+    return green(check, "its totals are not in the database yet: a worker writes them down")

@@ -71,31 +71,22 @@ def look_at_broker(server: Server) -> Iterator[Finding]:
 
 
 def broker_unavailable(error: redis.RedisError, shown: str) -> Finding:
-    """Say why Redis can't be asked.
-
-    Args:
-        error: What redis-py raised.
-        shown: The broker's URL without its secrets.
-    """
-    check, where = "broker", f"FEEDBACK_BROKER_URL is {shown}"
+    """Say why Redis can't be asked, whose URL is shown without its secrets."""
     match error:
         case redis.AuthenticationError():
-            return red(check, f"{where}: Redis refuses the login", fix="correct the password in FEEDBACK_BROKER_URL")
+            summary, fix = "Redis refuses the login", "correct the password in FEEDBACK_BROKER_URL"
         case redis.BusyLoadingError():
-            return red(check, f"{where}: Redis reads its file", fix="wait; workers go on by themselves when it is done")
+            summary, fix = "Redis reads its file", "wait; workers go on by themselves when it is done"
         case redis.ConnectionError() | redis.TimeoutError():
-            return red(
-                check,
-                f"{where}: {error}; so the queue and the workers can't be looked at",
-                fix="start Redis, or correct FEEDBACK_BROKER_URL; backends get BrokerUnavailable meanwhile",
-            )
+            summary = f"{error}; so the queue and the workers can't be looked at"
+            fix = "start Redis, or correct FEEDBACK_BROKER_URL; backends get BrokerUnavailable meanwhile"
         case WrongKeyType():
             summary, _, fix = str(error).rpartition(": ")
-            return red(check, summary, fix=fix)
+            return red("broker", summary, fix=fix)
         case _:
             fix = advice(str(error)) or "look up that refusal in the documentation of Redis"
-            summary = str(error).removesuffix(f"; {fix}")
-            return red(check, f"{where}: Redis refuses: {summary}", fix=fix)
+            summary = "Redis refuses: " + str(error).removesuffix(f"; {fix}")
+    return red("broker", f"FEEDBACK_BROKER_URL is {shown}: {summary}", fix=fix)
 
 
 def _version(server: Server) -> Finding:
@@ -114,11 +105,8 @@ def _numbers(version: str) -> tuple[int, ...]:
 def _persistence(server: Server) -> Finding:
     if server.info.get("aof_enabled"):
         return green("broker persistence", "it keeps an append-only file")
-    return yellow(
-        "broker persistence",
-        "it has no append-only file: what it holds is gone if it dies",
-        fix="CONFIG SET appendonly yes, and `appendonly yes` in redis.conf",
-    )
+    fix = "CONFIG SET appendonly yes, and `appendonly yes` in redis.conf"
+    return yellow("broker persistence", "it has no append-only file: what it holds is gone if it dies", fix=fix)
 
 
 def _writing(server: Server) -> Finding:
@@ -139,11 +127,8 @@ def _eviction(server: Server) -> Finding:
     policy = server.info.get("maxmemory_policy", "noeviction")
     if policy == "noeviction":
         return green("broker eviction", "it throws nothing away (noeviction)")
-    return red(
-        "broker eviction",
-        f"maxmemory-policy is {policy}: it throws queued feedback away when its memory is full",
-        fix="CONFIG SET maxmemory-policy noeviction, and in redis.conf",
-    )
+    summary = f"maxmemory-policy is {policy}: it throws queued feedback away when its memory is full"
+    return red("broker eviction", summary, fix="CONFIG SET maxmemory-policy noeviction, and in redis.conf")
 
 
 def _memory(server: Server) -> Finding:
@@ -151,7 +136,7 @@ def _memory(server: Server) -> Finding:
     whole = limit or int(server.info.get("total_system_memory", 0))
     of = "maxmemory" if limit else "its machine's memory, with no maxmemory"
     share = used / whole if whole else 0.0
-    summary = f"{_mebibytes(used)} in use, {share:.0%} of {of}"
+    summary = f"{used / 2**20:,.0f} MiB in use, {share:.0%} of {of}"
     fix = "find out why the queue is not emptied (`aquilax-feedback status`), or give it more: CONFIG SET maxmemory"
     if share >= _MEMORY_NOW:
         return red("broker memory", f"{summary}: soon it refuses events", fix=fix)
@@ -160,29 +145,19 @@ def _memory(server: Server) -> Finding:
     return green("broker memory", summary)
 
 
-def _mebibytes(size: int) -> str:
-    return f"{size / 2**20:,.0f} MiB"
-
-
 def _replicas(server: Server) -> Finding:
     check, info = "broker replicas", server.info
     if info.get("role", "master") != "master":
-        return red(
-            check,
-            "it is a replica, and takes no events",
-            fix="name the master in FEEDBACK_BROKER_URL, or the sentinels and FEEDBACK_SENTINEL_MASTER",
-        )
+        fix = "name the master in FEEDBACK_BROKER_URL, or the sentinels and FEEDBACK_SENTINEL_MASTER"
+        return red(check, "it is a replica, and takes no events", fix=fix)
     replicas = info.get("connected_slaves", 0)
-    if replicas and "min_slaves_good_slaves" not in info:  # which INFO tells where min-replicas-to-write is set
-        return yellow(
-            check,
-            f"{replicas} replicas, and min-replicas-to-write is 0: a master that is cut off may take events "
-            "that its successor never hears of",
-            fix="CONFIG SET min-replicas-to-write 1 and min-replicas-max-lag 2, and in redis.conf",
-        )
-    return green(
-        check, f"{replicas} replicas, which it waits for" if replicas else "it is the master, without replicas"
-    )
+    if not replicas:
+        return green(check, "it is the master, without replicas")
+    if "min_slaves_good_slaves" in info:  # which INFO tells where min-replicas-to-write is set
+        return green(check, f"{replicas} replicas, which it waits for")
+    risk = "a master that is cut off may take events that its successor never hears of"
+    fix = "CONFIG SET min-replicas-to-write 1 and min-replicas-max-lag 2, and in redis.conf"
+    return yellow(check, f"{replicas} replicas, and min-replicas-to-write is 0: {risk}", fix=fix)
 
 
 def _clock(server: Server) -> Finding:
@@ -197,15 +172,7 @@ def _clock(server: Server) -> Finding:
 
 
 def look_at_keys(client: redis.Redis, *, within: float) -> Iterator[Finding]:
-    """Check the keys.
-
-    Args:
-        client: A client that answers in bytes.
-        within: Seconds for looking through all their names.
-
-    Raises:
-        redis.RedisError: Redis is unavailable, or refuses.
-    """
+    """Check the keys, with so many seconds for looking through all their names."""
     yield _types(client)
     yield from _values(client)
     yield _strays(client, within)

@@ -46,7 +46,8 @@ def read_settings() -> Given:
             found = dict(line.split(": ", 1) for line in str(error).splitlines())
             # A default may not fit to what is given (a master's name without sentinels): then neither is used.
             if not found.keys() - wrong.keys():
-                return Given(settings=load_settings(**_every_default()), wrong=wrong)
+                defaults = {name: field.default for name, field in Settings.model_fields.items()}
+                return Given(settings=load_settings(**defaults), wrong=wrong)
             wrong |= found
 
 
@@ -59,7 +60,8 @@ def look_at_settings(given: Given) -> Iterator[Finding]:
     yield _key(given)
     in_file = {name.upper(): value for name, value in dotenv_values(".env").items() if value}
     yield from _shadowed(in_file)
-    yield from _unknown()
+    for name, advice in unknown_settings(given_variables()):
+        yield yellow("settings", f"{name} is set, and no setting", fix=advice)
 
 
 def _key(given: Given) -> Finding:
@@ -69,11 +71,8 @@ def _key(given: Given) -> Finding:
     try:
         given.settings.require_api_key()
     except SettingsError:
-        return red(
-            check,
-            "AQUILAX_API_KEY is not set here: no worker starts without it",
-            fix="set it to a Personal Access Token of AquilaX, or run the doctor where the workers run",
-        )
+        fix = "set it to a Personal Access Token of AquilaX, or run the doctor where the workers run"
+        return red(check, "AQUILAX_API_KEY is not set here: no worker starts without it", fix=fix)
     return green(check, "AQUILAX_API_KEY is set")
 
 
@@ -82,17 +81,5 @@ def _shadowed(in_file: Mapping[str, str | None]) -> Iterator[Finding]:
     for name in map(str.upper, Settings.model_fields):
         outside = os.environ.get(name)
         if outside and in_file.get(name) and outside != in_file[name]:
-            yield yellow(
-                "settings",
-                f"{name} stands in .env, and otherwise in the environment, which wins",
-                fix=f"unset {name} in the environment, or take it out of .env",
-            )
-
-
-def _unknown() -> Iterator[Finding]:
-    for name, advice in unknown_settings(given_variables()):
-        yield yellow("settings", f"{name} is set, and no setting", fix=advice)
-
-
-def _every_default() -> dict[str, object]:
-    return {name: field.default for name, field in Settings.model_fields.items()}
+            summary = f"{name} stands in .env, and otherwise in the environment, which wins"
+            yield yellow("settings", summary, fix=f"unset {name} in the environment, or take it out of .env")

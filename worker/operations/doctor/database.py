@@ -45,26 +45,15 @@ _CHECK: Final = "replays"
 
 
 def look_at_database(url: str, *, rehearse: bool = True) -> Iterator[Finding]:
-    """Check the database.
-
-    Args:
-        url: As `worker.database.engine.connect` takes it.
-        rehearse: Whether a row is written, and taken back.
-    """
+    """Check the database; to rehearse, a row is written and taken back."""
     try:
         store = DeadLetterStore.connect(url, pool_size=1)
     except DatabaseUnusable as error:
         yield red("database", "it can't be used", fix=str(error))
         return
     with closing(store):
-        try:
-            check_schema(store.engine)
-        except SchemaError as error:
-            summary, _, fix = str(error).partition(": ")
-            yield red("database schema", f"{summary} (FEEDBACK_DATABASE_URL is {shown(url)})", fix=fix)
-            return
-        except DeadLetterStoreUnavailable as error:
-            yield _away(url, error)
+        if problem := _unusable(store, url):
+            yield problem
             return
         yield green("database", f"{shown(url)} answers")
         yield green("database schema", f"the table is at version {head_revision()}, as this release needs it")
@@ -73,12 +62,17 @@ def look_at_database(url: str, *, rehearse: bool = True) -> Iterator[Finding]:
         yield _died_lately(store, datetime.now(UTC) - _LATELY)
 
 
-def _away(url: str, error: DeadLetterStoreUnavailable) -> Finding:
-    return red(
-        "database",
-        f"FEEDBACK_DATABASE_URL is {shown(url)}: {error}",
-        fix="start it, or correct FEEDBACK_DATABASE_URL; events that die wait meanwhile, and are not lost",
-    )
+def _unusable(store: DeadLetterStore, url: str) -> Finding | None:
+    where = f"FEEDBACK_DATABASE_URL is {shown(url)}"
+    try:
+        check_schema(store.engine)
+    except SchemaError as error:
+        summary, _, fix = str(error).partition(": ")
+        return red("database schema", f"{summary} ({where})", fix=fix)
+    except DeadLetterStoreUnavailable as error:
+        fix = "start it, or correct FEEDBACK_DATABASE_URL; events that die wait meanwhile, and are not lost"
+        return red("database", f"{where}: {error}", fix=fix)
+    return None
 
 
 def _writes(store: DeadLetterStore) -> Finding:

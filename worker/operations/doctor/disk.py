@@ -53,8 +53,5 @@ def _heartbeat(file: Path) -> Finding:
     check = "heartbeat"
     if os.access(file if file.exists() else file.parent, os.W_OK):
         return green(check, f"{file} can be written")
-    return yellow(
-        check,
-        f"{file} can't be written here, so `aquilax-feedback health` will call a worker of this user dead",
-        fix="set FEEDBACK_HEARTBEAT_FILE to a file in a folder that the worker may write to",
-    )
+    summary = f"{file} can't be written here, so `aquilax-feedback health` will call a worker of this user dead"
+    return yellow(check, summary, fix="set FEEDBACK_HEARTBEAT_FILE to a file in a folder that the worker may write to")

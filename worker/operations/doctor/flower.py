@@ -22,16 +22,13 @@ _PATIENCE: Final = 4.0
 _PREFIX: Final = "FLOWER_URL_PREFIX"
 """The variable in which Flower reads its option --url_prefix."""
 
+_START: Final = "`celery -A worker flower`"
+_CORRECT: Final = "correct FEEDBACK_FLOWER_URL; deliveries go on without it"
 _LOCKED: Final = {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}
 
 
 def look_at_flower(url: str) -> Iterator[Finding]:
-    """Check Flower.
-
-    Args:
-        url: Where it is, with its prefix if it has one, without a slash at the end, and without a login. A prefix that
-            stands in FLOWER_URL_PREFIX may be left out.
-    """
+    """Check the Flower at an address, without a slash at its end; a prefix in FLOWER_URL_PREFIX may be left out."""
     with requests.Session() as session:
         session.trust_env = False  # a proxy is for the way to AquilaX
         session.verify = os.environ.get("REQUESTS_CA_BUNDLE") or True  # where Flower is served over https
@@ -40,7 +37,7 @@ def look_at_flower(url: str) -> Iterator[Finding]:
             if status == HTTPStatus.OK:
                 page = session.get(f"{url}/workers", timeout=_PATIENCE, allow_redirects=False)
         except requests.RequestException as error:
-            fix = "start it (`celery -A worker flower`), or correct FEEDBACK_FLOWER_URL; deliveries go on without it"
+            fix = f"start it ({_START}), or {_CORRECT}"
             yield yellow("flower", f"{url} does not answer: {type(error).__name__}", fix=fix)
             return
     if status != HTTPStatus.OK:
@@ -68,26 +65,15 @@ def _health(session: requests.Session, url: str) -> int:
 
 def _no_flower(url: str, status: int) -> Finding:
     """What else than Flower answers there."""
-    check = "flower"
     if status == HTTPStatus.NOT_FOUND:
-        return yellow(
-            check,
-            f"{url} answers, and has no Flower at this path (404)",
-            fix=f"if Flower runs with --url_prefix=NAME (or {_PREFIX}), let FEEDBACK_FLOWER_URL end with /NAME; "
-            "else correct it",
-        )
+        summary = f"{url} answers, and has no Flower at this path (404)"
+        fix = f"if Flower runs with --url_prefix=NAME (or {_PREFIX}), let FEEDBACK_FLOWER_URL end with /NAME"
+        return yellow("flower", summary, fix=f"{fix}; else correct it")
     if status in _LOCKED:
-        return yellow(
-            check,
-            f"{url} asks for a login before Flower does ({status}), so that Flower can't be looked at",
-            fix="let FEEDBACK_FLOWER_URL be Flower's own address, behind the proxy",
-        )
-    return yellow(
-        check,
-        f"{url} answers with status {status}",
-        fix="start Flower (`celery -A worker flower`), see in the log of the proxy before it, or correct "
-        "FEEDBACK_FLOWER_URL; deliveries go on without it",
-    )
+        summary = f"{url} asks for a login before Flower does ({status}), so that Flower can't be looked at"
+        return yellow("flower", summary, fix="let FEEDBACK_FLOWER_URL be Flower's own address, behind the proxy")
+    fix = f"start Flower ({_START}), see in the log of the proxy before it, or {_CORRECT}"
+    return yellow("flower", f"{url} answers with status {status}", fix=fix)
 
 
 def _login(url: str, status: int) -> Finding:
@@ -96,8 +82,5 @@ def _login(url: str, status: int) -> Finding:
         return green(check, "it asks for a login")
     if is_loopback(urlsplit(url).hostname or ""):
         return green(check, "it asks for none, and is asked over loopback")
-    return red(
-        check,
-        "it shows its pages to everybody, who may revoke tasks and stop workers there",
-        fix="start it with FLOWER_BASIC_AUTH=user:password, or with --address=127.0.0.1",
-    )
+    summary = "it shows its pages to everybody, who may revoke tasks and stop workers there"
+    return red(check, summary, fix="start it with FLOWER_BASIC_AUTH=user:password, or with --address=127.0.0.1")

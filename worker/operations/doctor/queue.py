@@ -26,13 +26,7 @@ _OLD: Final = timedelta(minutes=15)
 
 
 def look_at_queue(before: Snapshot, now: Snapshot, *, horizon: timedelta) -> Iterator[Finding]:
-    """Check the queue.
-
-    Args:
-        before: It, a few seconds ago.
-        now: It.
-        horizon: How long after its first enqueue an event is retried.
-    """
+    """Check the queue as it is now, and was a few seconds before; for the horizon an event is retried."""
     yield _hold(now)
     yield _age(now, horizon)
     yield _backlog(before, now)

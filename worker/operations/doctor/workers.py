@@ -34,14 +34,7 @@ _MARGIN: Final = timedelta(minutes=1)
 
 
 def look_at_workers(fleet: Fleet, now: Snapshot, settings: Settings | None) -> Iterator[Finding]:
-    """Check what the workers answered.
-
-    Args:
-        fleet: What they answered.
-        now: Who has messages in flight, by what stands in Redis.
-        settings: Those of this program, with which theirs are compared; None if these are no worker's: then theirs are
-            compared with each other.
-    """
+    """Check the workers' answers, and their leases; with these settings, or if None with each other's."""
     if fleet.stats:
         yield _consuming(fleet)
         yield _replaying(fleet)
@@ -179,14 +172,9 @@ def _named(holders: Collection[LeaseHolder]) -> str:
 
 
 def look_at_progress(fleet: Fleet, settings: Settings) -> Iterator[Finding]:
-    """Check that of what each worker holds something ends now and then.
-
-    Args:
-        fleet: What the workers answered.
-        settings: Those of this program; theirs are compared with these elsewhere.
-    """
+    """Check that of what each worker holds something ends now and then."""
     longest = settings.feedback_request_timeout * _REQUESTS + _MARGIN
-    stuck = {name: held for name, stats in fleet.stats.items() if (held := _in_hand(stats)) and held[1] > longest}
+    stuck = {name: held for name, stats in fleet.stats.items() if (held := _in_flight(stats)) and held[1] > longest}
     for name, (messages, since) in sorted(stuck.items()):
         summary = f"{name} holds {messages:,} messages, and none has ended for {span(since)}"
         fix = "restart it: what it holds goes back to the queue; before, look in its log for `a fault of ours`"
@@ -195,7 +183,7 @@ def look_at_progress(fleet: Fleet, settings: Settings) -> Iterator[Finding]:
         yield green(_CHECK, "what the workers hold comes to its end")
 
 
-def _in_hand(stats: Mapping[str, Any]) -> tuple[int, timedelta] | None:
+def _in_flight(stats: Mapping[str, Any]) -> tuple[int, timedelta] | None:
     """How many messages a worker holds, and for how long none has ended; None if it holds none, or does not tell."""
     told = stats.get(ABOUT)
     held = told.get(IN_FLIGHT) if isinstance(told, dict) else None

@@ -51,14 +51,14 @@ def discard(
     with opened_for(selection) as engine:
         complete = tell_passed_over(engine, selection)
         which = replayable(selection)
-        fitting = count(engine, which)
-        rows = fitting if limit is None else min(fitting, limit)
+        rows = count(engine, which)
+        rows = rows if limit is None else min(rows, limit)
         if not dry_run:
             confirm("discard", rows, selection, yes=yes)
             with counting("discarding", rows) as progress:
                 rows = discard_rows(engine, which, comment=comment, actor=actor, limit=limit, progress=progress)
-    result = {"would_discard" if dry_run else "discarded": rows}
-    say(json.dumps(result) if as_json else f"{'would discard' if dry_run else 'discarded'} {rows:,}")
+    verb = "would discard" if dry_run else "discarded"
+    say(json.dumps({verb.replace(" ", "_"): rows}) if as_json else f"{verb} {rows:,}")
     sys.exit(0 if complete else 1)
 
 

@@ -1,4 +1,4 @@
-"""``aquilax-feedback dead-letters replay``: makes a replay plan, and follows it to its end."""
+"""``aquilax-feedback dead-letters replay``: makes a plan, and follows it to its end by doing its steps."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ from worker.operations.cli.replays.summaries import Aftermath, outcome
 from worker.policy.durations import span
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from threading import Event
 
     from sqlalchemy import Engine
@@ -71,19 +71,7 @@ _LOOK_EVERY: Final = timedelta(seconds=0.5)
 @click.option("--yes", is_flag=True, help="Don't ask.")
 @click.option("--wait/--no-wait", default=True, help="Follow it to its end, or leave it to the workers.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
-def replay(
-    *,
-    selection: Selection,
-    rate: float | None,
-    canary: int,
-    limit: int | None,
-    comment: str,
-    actor: str,
-    dry_run: bool,
-    yes: bool,
-    wait: bool,
-    as_json: bool,
-) -> None:
+def replay(*, selection: Selection, dry_run: bool, yes: bool, wait: bool, as_json: bool, **making: Any) -> None:
     """Put dead letters back into the queue: those of the IDs, or those that fit the filters.
 
     The rows are chosen now, as a plan with a number; `aquilax-feedback replays` looks at it, pauses, resumes and
@@ -92,20 +80,20 @@ def replay(
     replaying it also takes rows whose outcome has not come, for when Redis has lost its queue.
     """
     with opened_for(selection) as engine:
-        planned = preview(engine, selection, rate=rate, limit=limit)
+        planned = preview(engine, selection, rate=making["rate"], limit=making["limit"])
         complete = _is_complete(engine, selection, planned)
         if dry_run:
             _tell_preview(planned, as_json=as_json)
             sys.exit(0 if complete else 1)
         confirm("replay", planned.rows, selection, yes=yes)
         try:
-            plan = create(engine, selection, actor=actor, comment=comment, rate=rate, canary=canary, limit=limit)
+            plan = create(engine, selection, **making)
         except NothingToReplay:
             _tell_nothing(planned, as_json=as_json)
             sys.exit(0 if complete else 1)
         with closing(_advancer()) as advancer:
             if not wait:
-                _tell(Followed(plan=plan, alone=_nobody_watches(advancer)), planned, None, as_json=as_json)
+                _tell(Followed(plan=plan, alone=_is_unwatched(advancer)), planned, None, as_json=as_json)
                 sys.exit(0 if complete else 1)
             followed = _followed(engine, advancer, plan)
             aftermath = None if followed.failure else Aftermath.of(engine, followed.plan)
@@ -133,7 +121,7 @@ def _advancer() -> Advancer:
     )
 
 
-def _nobody_watches(advancer: Advancer) -> bool:
+def _is_unwatched(advancer: Advancer) -> bool:
     try:
         return not advancer.workers_watch()
     except redis.RedisError:
@@ -174,21 +162,24 @@ def _tell(followed: Followed, planned: Preview, aftermath: Aftermath | None, *, 
         say(json_text(result | {"elsewhere": planned.elsewhere} | left | ended))
     else:
         say(f"replay {plan.id}: {outcome(plan)}{_left_out(planned)}")
+    for note in _notes(followed, None if as_json else aftermath):
+        say(note, err=True)
+
+
+def _notes(followed: Followed, aftermath: Aftermath | None) -> Iterator[str]:
+    plan = followed.plan
     if plan.stopped_because:
-        say(f"stopped: {plan.stopped_because}", err=True)
-    if aftermath is not None and not as_json:
-        for label, text in aftermath.lines():
-            say(f"{label}: {text}", err=True)
+        yield f"stopped: {plan.stopped_because}"
+    if aftermath is not None:
+        yield from (f"{label}: {text}" for label, text in aftermath.lines())
     if followed.failure:
-        say(f"not followed any more: {followed.failure}", err=True)
+        yield f"not followed any more: {followed.failure}"
     if followed.alone:
-        say(f"no worker consumes {REPLAYS}: {START_A_REPLAY_WORKER}", err=True)
+        yield f"no worker consumes {REPLAYS}: {START_A_REPLAY_WORKER}"
     if plan.is_active:
-        say(
-            f"it goes on in the background: nothing is lost, and nothing is sent twice. Look at it, or end it, with "
-            f"`aquilax-feedback replays show {plan.id}`, `… pause {plan.id}`, `… cancel {plan.id}`",
-            err=True,
-        )
+        commands = f"`aquilax-feedback replays show {plan.id}`, `… pause {plan.id}`, `… cancel {plan.id}`"
+        background = "it goes on in the background: nothing is lost, and nothing is sent twice"
+        yield f"{background}. Look at it, or end it, with {commands}"
 
 
 def _left_out(planned: Preview) -> str:
@@ -224,16 +215,9 @@ class Followed:
 
 
 def follow(engine: Engine, advancer: Advancer, plan: Plan, *, stop: Event, progress: Callable[[int], None]) -> Followed:
-    """Follow a new plan until it has ended, or until it waits for a worker and none runs.
+    """Follow a new plan until it has ended, until it waits for a worker and none runs, or until it is stopped.
 
     Its steps are done here as long as this lasts: they need no worker, and begin at once.
-
-    Args:
-        engine: The database.
-        advancer: What does a step.
-        plan: The plan.
-        stop: Set it to end after the step at hand; workers take the plan up.
-        progress: Called with how many rows have had their turn.
     """
     step_number: int | None = plan.step_number
     try:

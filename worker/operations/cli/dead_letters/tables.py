@@ -73,12 +73,7 @@ def print_one(row: DeadLetter) -> None:
 
 
 def print_lines(lines: Sequence[dict[str, str]], *, narrow: Sequence[str]) -> None:
-    """Print lines under the names of their cells.
-
-    Args:
-        lines: The cells of each.
-        narrow: The cells that a terminal has room for; the last one is the one that may be long.
-    """
+    """Print lines of cells under their names; on a terminal the narrow ones, of which the last may be long."""
     if not lines:
         return
     if not sys.stdout.isatty():

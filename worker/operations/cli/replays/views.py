@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from worker.database.audit_log import Action
     from worker.dead_letters.replays.queries import Plan, PlanRow
 
-__all__ = ["list_", "show", "warn_if_unwatched"]
+__all__ = ["list_", "show"]
 
 
 @click.command("list")
@@ -39,22 +39,22 @@ def list_(*, active: bool, limit: int, as_json: bool) -> None:
     """List replays, the newest first."""
     with opened() as engine:
         found = plans(engine, active=active, limit=limit)
-    warn_if_unwatched(found)
+    _warn_if_unwatched(found)
     if as_json:
         _print_json([plan.to_record() for plan in found])
         return
-    lines = [
-        {
-            "id": str(plan.id),
-            "created (UTC)": short_time(plan.created_at),
-            "state": plan.state.value,
-            "actor": plan.actor,
-            "comment": plan.comment,
-            "outcome": outcome(plan),
-        }
-        for plan in found
-    ]
-    print_lines(lines, narrow=("id", "created (UTC)", "state", "actor", "outcome"))
+    print_lines([_line(plan) for plan in found], narrow=("id", "created (UTC)", "state", "actor", "outcome"))
+
+
+def _line(plan: Plan) -> dict[str, str]:
+    return {
+        "id": str(plan.id),
+        "created (UTC)": short_time(plan.created_at),
+        "state": plan.state.value,
+        "actor": plan.actor,
+        "comment": plan.comment,
+        "outcome": outcome(plan),
+    }
 
 
 @click.command()
@@ -78,10 +78,9 @@ def show(replay_id: int, states: tuple[str, ...], limit: int, *, as_json: bool) 
         its_rows = rows(engine, replay_id, states=tuple(map(RowState, states)), limit=limit)
         its_actions = actions(engine, target=f"replay {replay_id}")
         aftermath = Aftermath.of(engine, plan)
-    warn_if_unwatched([plan])
+    _warn_if_unwatched([plan])
     if as_json:
-        told = {"rows": [_plain(asdict(row)) for row in its_rows]}
-        told["actions"] = [_plain(asdict(action)) for action in its_actions]
+        told = {"rows": list(map(_plain, its_rows)), "actions": list(map(_plain, its_actions))}
         _print_json(plan.to_record() | aftermath.to_record() | told)
         return
     _print_plan(plan, aftermath)
@@ -130,15 +129,15 @@ def _print_rows(its_rows: Sequence[PlanRow]) -> None:
     print_lines(lines, narrow=("dead letter", "canary", "state", "request_id", "detail"))
 
 
-def _plain(record: dict[str, Any]) -> dict[str, Any]:
-    return {name: value.isoformat() if hasattr(value, "isoformat") else value for name, value in record.items()}
+def _plain(seen: PlanRow | Action) -> dict[str, Any]:
+    return {name: at.isoformat() if isinstance(at, datetime) else at for name, at in asdict(seen).items()}
 
 
 def _print_json(value: object) -> None:
     say(json_text(value, indent=2))
 
 
-def warn_if_unwatched(plans: Sequence[Plan]) -> None:
+def _warn_if_unwatched(plans: Sequence[Plan]) -> None:
     """Print a line on standard error if a plan waits for a worker and none takes its steps."""
     if not any(plan.is_active and plan.state is not ReplayState.PAUSED for plan in plans):
         return
