@@ -13,7 +13,7 @@ import click
 from rich.console import Console
 
 from tests.chaos import report
-from tests.chaos.page import WORDS
+from tests.chaos.page import TEXT
 from tests.chaos.run import execute
 from tests.chaos.scenarios import SCENARIOS
 from tests.chaos.soak import soak
@@ -99,7 +99,7 @@ def main(
     if json_file:
         report.write_json(json_file, outcomes)
     if page:
-        report.write_page(PAGE, outcomes, words=WORDS)
+        report.write_page(PAGE, outcomes, text=TEXT)
     sys.exit(any(outcome.failed for outcome in outcomes))
 
 

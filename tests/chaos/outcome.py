@@ -30,7 +30,7 @@ class Deliveries:
 
     Attributes:
         lost: Request_ids that neither AquilaX nor the dead-letter table has.
-        wrong: Request_ids for which AquilaX has another word than the person's.
+        wrong: Request_ids for which AquilaX has another vote than the person's.
         repeated: Request_ids that AquilaX received more than once though no answer asked for it, and how much oftener.
     """
 
@@ -50,7 +50,7 @@ class Outcome:
         events: Events that Redis acknowledged.
         dead: Of them, those that the dead-letter table has.
         faults: How often it was hurt.
-        lost: Request_ids of events that nobody has any more, or that arrived as another word than was said.
+        lost: Request_ids of events that are in no place any more, or that arrived as another vote than the person's.
         duplicates: Events that AquilaX received more often than its answers asked for.
         allowed: Events that were on their way to AquilaX at the moments of the faults: those may arrive twice.
         first: Seconds from the end of the last fault to the next delivery.

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Final
 
-__all__ = ["WORDS"]
+__all__ = ["TEXT"]
 
-WORDS: Final = """\
+TEXT: Final = """\
 # Chaos
 
 `make chaos` hurts the system in every way that we could think of, and counts. Each run starts real processes: Valkey or
@@ -17,7 +17,7 @@ and what the dead-letter table has.
 
 A run fails if
 
-- an acknowledged event is neither at AquilaX nor in the table, or AquilaX has another word of it than was said;
+- an acknowledged event is neither at AquilaX nor in the table, or AquilaX received another vote than the person gave;
 - AquilaX received an event twice that was not being sent there at the moment of a fault, and that no answer asked to
   send again;
 - Redis is back and nothing is delivered within 10 s, or the rest is not drained within two minutes (three after kills
@@ -28,7 +28,7 @@ A run fails if
 ```console
 $ make chaos                              # all of it, under 25 minutes; it writes this page
 $ make chaos ARGS="--list"                # what there is
-$ make chaos ARGS="'kill -9' --no-plain"  # what has these words in its name, without plain Celery
+$ make chaos ARGS="'kill -9' --no-plain"  # what has this text in its name, without plain Celery
 $ make chaos ARGS="--json result.json"    # every result whole, with the ids of what was lost
 $ make soak                               # 20 minutes of full load, and a fault by chance every 20 s
 $ make soak MINUTES=120

@@ -71,19 +71,19 @@ def write_json(path: Path, outcomes: Sequence[Outcome]) -> None:
     path.write_text(json.dumps(document, indent=2) + "\n")
 
 
-def write_page(path: Path, outcomes: Sequence[Outcome], *, words: str) -> None:
+def write_page(path: Path, outcomes: Sequence[Outcome], *, text: str) -> None:
     """Write the table as Markdown.
 
     Args:
         path: The page.
         outcomes: The results.
-        words: What stands before the table.
+        text: What stands before the table.
     """
     lines = ["| " + " | ".join(_COLUMNS) + " |", "|---|---|" + "---:|" * (len(_COLUMNS) - 3) + "---|"]
     lines += ["| " + " | ".join(row) + " |" for row in _rows(outcomes)]
     notes = [f"- {_title(outcome)}: {'; '.join(outcome.notes)}" for outcome in outcomes if outcome.notes]
     day = datetime.now(UTC).date().isoformat()
-    page = [words, f"Measured on {day}: {machine()}.", "\n".join(lines)]
+    page = [text, f"Measured on {day}: {machine()}.", "\n".join(lines)]
     page += ["\n".join(notes)] if notes else []
     path.write_text("\n\n".join(page) + "\n")
 

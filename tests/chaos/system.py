@@ -72,7 +72,7 @@ class System(LocalStack):
     """The stack; see `LocalStack`. Only the thread that made it may start parts: they end with that thread.
 
     Attributes:
-        ended: Workers that ended though nobody ended them, and how.
+        ended: Workers that ended by themselves, and how.
         launched: Workers that were ever started.
     """
 

@@ -71,7 +71,7 @@ def store(sqlite_store: DeadLetterStore) -> DeadLetterStore:
 
 
 def untouched(store: DeadLetterStore, valkey: RedisServer) -> bool:
-    """Whether nobody has changed anything."""
+    """Whether nothing was changed."""
     with valkey.client() as client:
         held = client.exists("feedback:hold")
     rows = {row.state for row in rows_of(store)}

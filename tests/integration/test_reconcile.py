@@ -165,7 +165,7 @@ def test_what_is_wrong_for_a_moment_only_is_not_accused(places: Places) -> None:
 
 
 def test_a_dead_letter_that_is_gone_from_the_table_is_missed(places: Places, table: DeadLetterStore) -> None:
-    """Somebody deleted the row, or restored the database of yesterday; --repair writes it off."""
+    """An operator deleted the row, or restored the database of yesterday; --repair writes it off."""
     first, second = (_bury(places, table, message_id) for message_id in ("tag-1", "tag-2"))
     assert _reconcile().exit_code == 0
     with table.engine.begin() as connection:
@@ -189,7 +189,7 @@ def test_a_dead_letter_that_is_gone_from_the_table_is_missed(places: Places, tab
 
 
 def test_a_dead_letter_that_was_pruned_is_not_missed(places: Places, table: DeadLetterStore) -> None:
-    """It was inserted, counted, delivered after all, and forgotten; what somebody deletes is missed all the same."""
+    """It was inserted, counted, delivered after all, and forgotten; what is deleted by hand is missed all the same."""
     first, second = (_bury(places, table, message_id) for message_id in ("tag-1", "tag-2"))
     settle(table, first, State.DELIVERED)
     assert prune(table.engine, datetime.now(UTC)).dead_letters == 1
@@ -246,7 +246,7 @@ def test_a_row_that_was_not_counted_is_no_loss(places: Places, table: DeadLetter
 
 
 def test_a_replay_that_is_nowhere_is_named_and_its_row_dead_again(places: Places, table: DeadLetterStore) -> None:
-    """Redis lost its message, or somebody purged it; no outcome would ever come."""
+    """Redis lost its message, or it was purged; no outcome would ever come."""
     row_id = _bury(places, table)
     _replaying(table, row_id)
 

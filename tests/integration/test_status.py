@@ -142,7 +142,7 @@ def test_workers_that_are_all_dead_are_none(places: Places) -> None:
 
 
 def test_two_leases_of_one_process_are_one_worker(places: Places) -> None:
-    """It connected anew; that is what was in flight before is seen to its end by the lease of before."""
+    """It connected again; that is what was in flight before is seen to its end by the lease of before."""
     for name in ("host:1:a.1:w1@host", "host:1:a.2:w1@host", "host:1:b.1:w2@host"):
         places.hold(name)
 
@@ -232,7 +232,7 @@ def test_without_the_database_the_queue_is_still_told(places: Places, monkeypatc
 def test_without_redis_the_status_is_1_and_the_table_is_still_told(
     table: DeadLetterStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The message names the setting and no password; JSON has every key, and null for what nobody knows."""
+    """The message names the setting and no password; JSON has every key, and null for what is not known."""
     add(table, a_burial())
     port = free_port()
     monkeypatch.setenv("FEEDBACK_BROKER_URL", f"redis://:hunter2@127.0.0.1:{port}/0")

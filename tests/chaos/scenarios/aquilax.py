@@ -75,7 +75,7 @@ def _hanging_up(run: Run) -> None:
 
 
 def _key_revoked(run: Run) -> None:
-    """The key is revoked under load, and valid again a while later: nothing dies, nobody has to act."""
+    """The key is revoked under load, and valid again a while later: nothing dies, and no operator is needed."""
     run.start_workers(2)
     with run.full_load():
         run.pause(2)

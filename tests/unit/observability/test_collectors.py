@@ -35,7 +35,7 @@ def snapshot(*, oldest: datetime | None = None, hold: HoldState | None = None) -
 
 def held(kind: HoldKind) -> HoldState:
     """A hold."""
-    return HoldState(kind=kind, comment="401", since=NOON, actor="somebody", probes=0, probe_at=None)
+    return HoldState(kind=kind, comment="401", since=NOON, actor="ada", probes=0, probe_at=None)
 
 
 class Redis:
@@ -124,7 +124,7 @@ def test_those_who_ask_at_the_same_time_wait_for_one_look() -> None:
     assert redis_.looks == 1
 
 
-@pytest.mark.parametrize("error", [redis.ConnectionError("away"), ValueError("a hold of a kind that nobody knows")])
+@pytest.mark.parametrize("error", [redis.ConnectionError("away"), ValueError("a hold of an unknown kind")])
 def test_a_redis_that_is_away_is_told_and_fails_nothing(error: Exception) -> None:
     """What was a moment ago is not told as what is."""
     redis_ = Redis(snapshot())
@@ -153,7 +153,7 @@ def test_it_is_so_with_a_real_redis(broker: RedisServer) -> None:
 
 
 def test_a_process_tells_its_release_and_the_leases_that_it_lost() -> None:
-    """Nobody has to be asked for either."""
+    """Neither needs a query."""
     leases = SharedLeaseState()
     leases.lost = 3
     registry = CollectorRegistry()

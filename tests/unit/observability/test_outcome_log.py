@@ -89,7 +89,7 @@ def test_what_is_not_known_is_left_out(caplog: pytest.LogCaptureFixture) -> None
 
 
 def test_a_dead_letter_is_a_warning_with_its_reason(caplog: pytest.LogCaptureFixture) -> None:
-    """Somebody will have to look."""
+    """It needs an operator."""
     tell(log(), DEAD, Response(status=404))
 
     [record] = caplog.records
@@ -124,7 +124,7 @@ def test_a_replay_names_its_row(caplog: pytest.LogCaptureFixture) -> None:
 def test_the_trace_is_named_that_it_belongs_to(
     caplog: pytest.LogCaptureFixture, header: str, trace_id: str | None
 ) -> None:
-    """By the id under which whoever traces finds it; nonsense of a foreign client is not written."""
+    """By the id of its trace; an invalid one of a foreign client is not written."""
     tell(log(), DELIVERED, OK, replace(MESSAGE, trace={"traceparent": header}))
 
     assert fields(caplog.records[0]).get("trace_id") == trace_id
@@ -154,7 +154,7 @@ def test_a_sample_of_what_went_well_is_written_and_says_for_how_many_it_stands(
 
 
 def test_nothing_of_what_went_well_may_be_written_and_all_of_the_rest_is(caplog: pytest.LogCaptureFixture) -> None:
-    """What needs somebody is never left out."""
+    """What needs an operator is never left out."""
     silent = log(sample=0.0, chance=lambda: 0.0)
 
     for ending in (

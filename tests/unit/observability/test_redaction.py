@@ -1,4 +1,4 @@
-"""No secret stands in a log, whoever wrote the line."""
+"""No secret stands in a log, whichever library wrote the line."""
 
 from __future__ import annotations
 

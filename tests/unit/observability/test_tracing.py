@@ -1,4 +1,4 @@
-"""A span for each attempt, in the trace of whoever enqueued the event."""
+"""A span for each attempt, in the trace of the backend that enqueued the event."""
 
 from __future__ import annotations
 

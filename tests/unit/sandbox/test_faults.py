@@ -67,7 +67,7 @@ def test_a_field_that_is_left_out_stays_as_it_is() -> None:
     ],
 )
 def test_a_wrong_field_is_refused_with_its_name_and_the_fix(changes: object, message: str) -> None:
-    """Whoever sent it learns which field it is, what was in it, and what belongs there."""
+    """The client learns which field it is, what was in it, and what belongs there."""
     with pytest.raises(InvalidFieldError) as refused:
         Faults().changed(changes)
 

@@ -93,14 +93,14 @@ class _Run:
             self.redis_problem = broker_outage(error)
             return
         if repair:
-            self._mend(client, self.report)
+            self._repair(client, self.report)
 
     def note_told(self) -> None:
         """Note that what was written off is told by now: the doctor tells of it no more."""
         if self.report is not None and self._client is not None:
             note_told(self._client, self.report.check.snapshot)
 
-    def _mend(self, client: redis.Redis, report: Report) -> None:
+    def _repair(self, client: redis.Redis, report: Report) -> None:
         """Fix what can be fixed, and note each repair that is done."""
         try:
             for repair in self._repairs(client, report):
@@ -193,7 +193,7 @@ def _wrong_in_redis(report: Report) -> Iterator[str]:
     yield from _named("under no lease, and not in the queue (--repair returns them)", orphaned)
     yield from _named("under no lease, and unreadable (--repair returns them)", sorted(map(_text, found.unreadable)))
     yield from _named("in the index, but not in flight (--repair drops them)", sorted(map(_text, found.index)))
-    held = [f"{_text(tag)}, held by {_text(holder)}" for holder, tag in sorted(found.held)]
+    held = [f"{_text(tag)}, held by {_text(lease)}" for lease, tag in sorted(found.held)]
     yield from _named("held, but not in flight (--repair drops them)", held)
     strays = report.strays
     yield from _named(

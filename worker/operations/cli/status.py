@@ -202,13 +202,13 @@ def _workers(snapshot: Snapshot) -> Iterator[tuple[str, str]]:
         yield "workers", click.style(problem.summary, fg="red", bold=True)
         yield "", f"→ {problem.fix}"
     elif snapshot.alive:
-        yield "workers", f"{snapshot.workers}, which hold {sum(holder.holds for holder in snapshot.alive):,}"
+        yield "workers", f"{snapshot.workers}, which hold {sum(lease.holds for lease in snapshot.alive):,}"
     else:
         yield "workers", "none"
-    for holder in snapshot.alive:
-        yield "", f"{shown(holder.name)} holds {holder.holds:,}, lease for {span(holder.lease_left)}"
-    for holder in snapshot.dead:
-        yield "", f"dead: {shown(holder.name)} holds {holder.holds:,}, lease ended {span(holder.lease_left)} ago"
+    for lease in snapshot.alive:
+        yield "", f"{shown(lease.name)} holds {lease.holds:,}, lease for {span(lease.lease_left)}"
+    for lease in snapshot.dead:
+        yield "", f"dead: {shown(lease.name)} holds {lease.holds:,}, lease ended {span(lease.lease_left)} ago"
 
 
 def _replays(attended: Attended | None) -> Iterator[tuple[str, str]]:

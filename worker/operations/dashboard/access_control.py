@@ -11,7 +11,7 @@ from typing import Final
 
 from worker.policy.request_origin import hostname, is_loopback
 
-__all__ = ["Binding", "Caller", "is_simple", "turned_away"]
+__all__ = ["Binding", "Caller", "is_simple", "rejection"]
 
 _TO_DO: Final = "give Flower a login (--basic-auth or --auth), or bind it to loopback (--address=127.0.0.1)"
 
@@ -46,7 +46,7 @@ class Caller:
     forwarded: bool
 
 
-def turned_away(binding: Binding, caller: Caller) -> str | None:
+def rejection(binding: Binding, caller: Caller) -> str | None:
     """Return why a request is rejected before its login is checked; None if it is not.
 
     Without a login there is nothing but the network that keeps strangers out. So Flower must listen on loopback alone,

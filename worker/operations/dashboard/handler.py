@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from flower.views import BaseHandler
 from tornado.web import HTTPError
 
-from worker.operations.dashboard.access_control import Binding, Caller, turned_away
+from worker.operations.dashboard.access_control import Binding, Caller, rejection
 from worker.operations.dashboard.filters import Filters, WrongFilter, read_filters
 from worker.operations.dashboard.sources import Sources, SourceUnavailable
 from worker.policy.dead_letter import clean
@@ -95,7 +95,7 @@ class Handler(BaseHandler):
         caller = Caller(
             peer=self._peer(), host=request.host, forwarded=any(name in request.headers for name in _PROXY_HEADERS)
         )
-        if reason := turned_away(binding, caller):
+        if reason := rejection(binding, caller):
             raise RequestRefused(403, f"Nothing is shown here: {reason}.")
         self.ask_for_login()
 

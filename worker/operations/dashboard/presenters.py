@@ -35,7 +35,7 @@ __all__ = [
     "view_of",
 ]
 
-_NOBODY: Final = "without login, from "
+_NO_LOGIN: Final = "without login, from "
 
 _DEEDS: Final = {
     "replay.create": "made",
@@ -92,7 +92,7 @@ def moment(at: datetime | None) -> str:
 
 def person(actor: str) -> str:
     """Return who it was, as a part of a sentence."""
-    return f"unknown, without login ({actor.removeprefix(_NOBODY)})" if actor.startswith(_NOBODY) else actor
+    return f"unknown, without login ({actor.removeprefix(_NO_LOGIN)})" if actor.startswith(_NO_LOGIN) else actor
 
 
 def rate(value: float | None) -> str:

@@ -182,8 +182,8 @@ def _look_through_redis(settings: Settings, app: Celery, *, alike: Settings | No
             fleet = ask_fleet(app, before.alive)
             now = take_snapshot(client)
             yield from look_at_queue(before, now, horizon=settings.feedback_retry_horizon)
-            asked = {holder.name for holder in before.holders}  # one that came since was not
-            seen = replace(now, holders=tuple(holder for holder in now.holders if holder.name in asked))
+            asked = {lease.name for lease in before.holders}  # one that came since was not
+            seen = replace(now, holders=tuple(lease for lease in now.holders if lease.name in asked))
             yield from look_at_workers(fleet, seen, alike)
             yield from look_at_progress(fleet, settings)
         except OperationalError as error:  # as which Kombu raises what Redis refuses while the workers are asked

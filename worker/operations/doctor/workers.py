@@ -139,36 +139,36 @@ def _differences(
             yield f"{setting} of {name} is {theirs}, and {where} it is {value}"
 
 
-def _holding(fleet: Fleet, holders: Collection[LeaseHolder]) -> Finding:
+def _holding(fleet: Fleet, leases: Collection[LeaseHolder]) -> Finding:
     """Which worker holds messages and does not answer hangs: its lease is renewed by a thread of its own."""
     check = "messages in flight"
-    held = sum(holder.holds for holder in holders)
-    for holder in holders:
-        if not holder.holds:
+    held = sum(lease.holds for lease in leases)
+    for lease in leases:
+        if not lease.holds:
             continue
-        if not holder.is_alive:
+        if not lease.is_alive:
             fix = "nothing, if another worker runs: it returns them to the queue; else start one"
-            return yellow(check, f"{_shown(holder)}, and was not heard of since {span(holder.lease_left)}", fix=fix)
-        if not _answers(fleet, holder):
+            return yellow(check, f"{_shown(lease)}, and was not heard of since {span(lease.lease_left)}", fix=fix)
+        if not _answers(fleet, lease):
             fix = "look in its log; restart it: what it holds goes back to the queue"
-            return yellow(check, f"{_shown(holder)}, and does not answer: it hangs, or is ending", fix=fix)
-    return green(check, f"{held:,}" if not held else f"{held:,}, held by {sum(bool(one.holds) for one in holders)}")
+            return yellow(check, f"{_shown(lease)}, and does not answer: it hangs, or is ending", fix=fix)
+    return green(check, f"{held:,}" if not held else f"{held:,}, held by {sum(bool(one.holds) for one in leases)}")
 
 
-def _answers(fleet: Fleet, holder: LeaseHolder) -> bool:
-    if holder.node:
-        return holder.node in fleet.stats
-    process = (*holder.name.split(":"), "")[1]
+def _answers(fleet: Fleet, lease: LeaseHolder) -> bool:
+    if lease.node:
+        return lease.node in fleet.stats
+    process = (*lease.name.split(":"), "")[1]
     return process in {str(stats.get("pid")) for stats in fleet.stats.values()}
 
 
-def _shown(holder: LeaseHolder) -> str:
-    where = "on this machine" if holder.name.startswith(f"{socket.gethostname()}:") else "elsewhere"
-    return f"{holder.name} ({where}) holds {holder.holds:,}"
+def _shown(lease: LeaseHolder) -> str:
+    where = "on this machine" if lease.name.startswith(f"{socket.gethostname()}:") else "elsewhere"
+    return f"{lease.name} ({where}) holds {lease.holds:,}"
 
 
-def _named(holders: Collection[LeaseHolder]) -> str:
-    return ", ".join(sorted({holder.node or holder.name for holder in holders}))
+def _named(leases: Collection[LeaseHolder]) -> str:
+    return ", ".join(sorted({lease.node or lease.name for lease in leases}))
 
 
 def look_at_progress(fleet: Fleet, settings: Settings) -> Iterator[Finding]:

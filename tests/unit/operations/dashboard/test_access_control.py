@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from worker.operations.dashboard.access_control import Binding, Caller, is_simple, turned_away
+from worker.operations.dashboard.access_control import Binding, Caller, is_simple, rejection
 from worker.policy.request_origin import cross_site
 
 LOOPBACK = Binding(has_login=False, address="127.0.0.1", unix_socket="")
@@ -12,17 +12,17 @@ HERE = Caller(peer="127.0.0.1", host="127.0.0.1:5555", forwarded=False)
 @pytest.mark.parametrize("address", ["127.0.0.1", "127.1.2.3", "localhost", "::1"])
 @pytest.mark.parametrize("host", ["127.0.0.1:5555", "localhost:5555", "[::1]:5555", "flower.localhost"])
 def test_on_loopback_nobody_is_asked(address: str, host: str) -> None:
-    """Whoever can reach it is on this machine already."""
+    """Only programs and people of this machine can reach it."""
     binding = Binding(has_login=False, address=address, unix_socket="")
-    assert turned_away(binding, Caller(peer="::1", host=host, forwarded=False)) is None
+    assert rejection(binding, Caller(peer="::1", host=host, forwarded=False)) is None
 
 
 @pytest.mark.parametrize("address", ["", "0.0.0.0", "::", "10.0.0.1", "flower.example", "localhost.example"])
 def test_elsewhere_a_login_is_needed(address: str) -> None:
     """The answer says how to give Flower one."""
     binding = Binding(has_login=False, address=address, unix_socket="")
-    assert "--basic-auth" in (turned_away(binding, HERE) or "")
-    assert turned_away(Binding(has_login=True, address=address, unix_socket=""), HERE) is None
+    assert "--basic-auth" in (rejection(binding, HERE) or "")
+    assert rejection(Binding(has_login=True, address=address, unix_socket=""), HERE) is None
 
 
 @pytest.mark.parametrize(
@@ -36,14 +36,14 @@ def test_elsewhere_a_login_is_needed(address: str) -> None:
     ],
     ids=str,
 )
-def test_a_request_from_elsewhere_is_turned_away(caller: Caller) -> None:
+def test_a_request_from_elsewhere_is_rejection(caller: Caller) -> None:
     """Also on a Flower that listens on loopback alone."""
-    assert turned_away(LOOPBACK, caller)
+    assert rejection(LOOPBACK, caller)
 
 
 def test_a_socket_is_for_others() -> None:
     """Flower lets everybody on the machine write to it, and a proxy in front of it brings the world."""
-    assert turned_away(Binding(has_login=False, address="127.0.0.1", unix_socket="/run/flower.sock"), HERE)
+    assert rejection(Binding(has_login=False, address="127.0.0.1", unix_socket="/run/flower.sock"), HERE)
 
 
 @pytest.mark.parametrize(

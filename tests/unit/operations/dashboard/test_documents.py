@@ -24,7 +24,7 @@ NAMES = ("comment", "expected", "id", "org")
     ],
 )
 def test_a_document_that_can_be_misread_is_refused(body: bytes, words: str) -> None:
-    """A misspelt filter would choose every row, and of a field that is there twice nobody knows which counts."""
+    """A misspelt filter would choose every row, and of a field that is there twice it is unclear which counts."""
     with pytest.raises(WrongDocument) as caught:
         read_document(body, NAMES)
     assert words in str(caught.value)

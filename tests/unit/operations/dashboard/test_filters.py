@@ -38,7 +38,7 @@ def test_every_filter_is_read() -> None:
 
 
 def test_without_a_state_the_dead_are_meant() -> None:
-    """They are what waits for somebody; of rows that were ticked, the discarded may be taken too."""
+    """They are what waits for an operator; of rows that were ticked, the discarded may be taken too."""
     assert read("").selection.states == (State.DEAD,)
     assert read("state=").selection.states == (State.DEAD,)
     assert read("id=7").selection.states == (State.DEAD, State.DISCARDED)
@@ -85,7 +85,7 @@ def test_an_address_keeps_what_was_asked_for() -> None:
 
 
 def test_buttons_take_the_dead_unless_a_state_was_named() -> None:
-    """Whoever looks at rows of any state has not said that the discarded shall be sent after all."""
+    """To look at rows of any state is not to say that the discarded shall be sent after all."""
     every = read("state=any&org=a").acting
     assert every is not None
     assert (every.selection.states, every.query()) == ((State.DEAD,), "?org=a")
@@ -116,7 +116,7 @@ def test_a_state_that_is_not_the_usual_one_can_be_seen() -> None:
 
 
 def test_a_filter_that_can_not_be_read_leaves_the_others_in_the_form() -> None:
-    """Nobody types them again because of one slip."""
+    """One wrong value costs no other."""
     with pytest.raises(WrongFilter) as caught:
         read("org=a&since=yesterday")
     assert caught.value.name == "since"

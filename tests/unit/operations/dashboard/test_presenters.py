@@ -22,7 +22,7 @@ def an_action(action: str = "replay.create", **details: Any) -> Action:
 
 
 def test_a_selection_is_told_in_words() -> None:
-    """As whoever chose it would say it; a cause whose words are gone by its fingerprint."""
+    """As an operator would say it; a cause whose summary is gone by its fingerprint."""
     chosen = Selection(states=(State.DEAD,), fingerprints=("732a1c19a072", "0000"), orgs=("a", "b"), until=NOON)
     assert wording.fingerprints_named(chosen.to_record()) == {"732a1c19a072", "0000"}
     assert wording.chosen(chosen.to_record(), {"732a1c19a072": "forbidden 403: nope"}) == (
@@ -52,7 +52,7 @@ def test_what_the_audit_has_is_told_in_words() -> None:
 
 
 def test_who_it_was_fits_a_sentence() -> None:
-    """Also where nobody had to log in."""
+    """Also where no login was needed."""
     assert wording.person("without login, from 127.0.0.1") == "unknown, without login (127.0.0.1)"
     assert wording.person("ann") == "ann"
 
@@ -65,7 +65,7 @@ def test_for_every_reason_there_is_something_to_do(reason: Reason) -> None:
 
 
 def test_what_is_not_dead_is_named_before_it_is_taken() -> None:
-    """A discarded row was discarded by somebody."""
+    """A discarded row was discarded by an operator."""
     states = [("dead", 5), ("discarded", 4)]
     assert wording.unusual("replay", states, chosen=State) == ["4 discarded: they would be sent after all"]
     assert wording.unusual("discard", [("replaying", 1)], chosen=State)[0].startswith("1 replaying: what is being sent")

@@ -7,7 +7,7 @@ from worker.operations.dashboard.previews import CANARY, RATE, Pacing, read_cana
 
 
 def test_a_pace_that_is_not_said_is_no_limit() -> None:
-    """Where nobody was asked, it is a gentle pace with a canary."""
+    """The default is a gentle pace with a canary."""
     assert Pacing() == Pacing(rate=RATE, canary=CANARY)
     assert (read_rate("2.5"), read_canary("3"), read_count("4")) == (2.5, 3, 4)
     assert (read_rate(None), read_canary(None), read_count(None)) == (None, 0, None)

@@ -74,7 +74,7 @@ def test_a_folder_that_is_not_there_is_told(tmp_path: Path) -> None:
 
 
 def test_a_proxy_that_is_away_is_told_without_its_login(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is on the way to AquilaX, and its password is nobody's business."""
+    """It stands before AquilaX, and its password is not shown."""
     monkeypatch.delenv("NO_PROXY", raising=False)
     monkeypatch.delenv("no_proxy", raising=False)
     monkeypatch.setenv("HTTPS_PROXY", f"http://user:s3cret@127.0.0.1:{free_port()}")

@@ -170,17 +170,17 @@ def test_what_a_worker_tells_holds_no_secret() -> None:
 
 
 @pytest.mark.parametrize(
-    ("holder", "words"),
+    ("lease", "text"),
     [
         (_holder("host:9:x"), "does not answer: it hangs"),
         (_holder("host:7:x.1:b@host"), "does not answer: it hangs"),
         (_holder("host:7:x.1:a", left=-30), "was not heard of since 30 s"),
     ],
 )
-def test_who_holds_messages_and_hangs_is_named(holder: LeaseHolder, words: str) -> None:
+def test_who_holds_messages_and_hangs_is_named(lease: LeaseHolder, text: str) -> None:
     """Its lease is renewed by a thread of its own, or is not."""
-    level, said = _wrong(_fleet(a=_stats()), holder)["messages in flight"]
+    level, said = _wrong(_fleet(a=_stats()), lease)["messages in flight"]
 
     assert level == "yellow"
-    assert said.startswith(f"{holder.name} (elsewhere) holds 3")
-    assert words in said
+    assert said.startswith(f"{lease.name} (elsewhere) holds 3")
+    assert text in said
