@@ -36,10 +36,7 @@ class Workload:
 
 
 def build_workload(people: int, *, began: datetime, chance: random.Random, forbidden_org: str) -> Workload:
-    """Make the events of so many people, a millisecond apart; some press twice, some change their mind, some are late.
-
-    A seeded ``chance`` makes the same again. A few people belong to ``forbidden_org``, for which the key may not speak.
-    """
+    """Make the events of so many people, a millisecond apart, a few of ``forbidden_org``; a seed repeats them."""
     events: list[FeedbackEvent] = []
     later: list[FeedbackEvent] = []
     last_votes: dict[str, bool] = {}

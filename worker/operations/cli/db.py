@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import click
 
 from worker.database.schema import BASE, current_revision, head_revision
@@ -12,6 +14,8 @@ from worker.operations.cli.output import say
 from worker.operations.connections import database_url
 
 __all__ = ["db"]
+
+_EVERYTHING: Final = "every dead letter, every replay and the audit log"
 
 
 @click.group()
@@ -41,9 +45,8 @@ def downgrade(version: str, *, yes: bool) -> None:
     them. docs/upgrading.md says how to go back a release.
     """
     url = database_url(settings())
-    everything = "every dead letter, every replay and the audit log"
     if not yes:
-        click.confirm(f"drop {everything if version == BASE else f'what is newer than {version}'}?", abort=True)
+        click.confirm(f"drop {_EVERYTHING if version == BASE else f'what is newer than {version}'}?", abort=True)
     with explained():
         try:
             downgrade_schema(url, version)

@@ -6,7 +6,7 @@ import sys
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 import redis
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Engine
 
     from worker.accounting.balance import Balance
+    from worker.accounting.table_counts import Table
 
 __all__ = ["reconcile"]
 
@@ -61,10 +62,7 @@ def reconcile(patience: float, *, repair: bool, as_json: bool) -> None:
         run = _Run(stack)
         run.go(timedelta(seconds=patience), repair=repair)
         if as_json:
-            record = reconcile_record(
-                run.report, redis_problem=run.redis_problem, repaired=run.repaired, status=run.status
-            )
-            say(json_text(record, indent=2))
+            say(json_text(run.to_record(), indent=2))
         else:
             for line in _lines(run):
                 say(line)
@@ -129,6 +127,11 @@ class _Run:
     def _open_table(self) -> Engine:
         self._engine = self.stack.enter_context(checked_database(settings()))
         return self._engine
+
+    def to_record(self) -> dict[str, Any]:
+        """Return it as JSON can carry it."""
+        problem = self.redis_problem
+        return reconcile_record(self.report, redis_problem=problem, repaired=self.repaired, status=self.status)
 
     @property
     def status(self) -> int:
@@ -209,21 +212,21 @@ def _wrong_in_table(report: Report) -> Iterator[str]:
         yield f"can't tell about dead letters: {outage(report.table_error)}"
     if table is None:
         return
+    yield from _rows(report, table)
+    stuck = [str(row.row_id) for row in report.stuck]
+    yield from _named("dead letters whose replay is nowhere (--repair puts them back to dead)", stuck)
+
+
+def _rows(report: Report, table: Table) -> Iterator[str]:
     missing = report.rows_missing
     pruned = f" and {table.pruned:,} pruned" if table.pruned else ""
-    yield (
-        f"dead letters: {report.inserted:,} inserted, {report.rows:,} of these in the table{pruned}; "
-        f"in all {_numbers(table.by_state)}"
-    )
+    inserted = f"{report.inserted:,} inserted, {report.rows:,} of these in the table{pruned}"
+    yield f"dead letters: {inserted}; in all {_numbers(table.by_state)}"
     if missing > 0:
         yield f"dead letters that are not in the table any more: {missing:,}; in it are {_numbers(table.by_reason)}"
     elif missing < 0:
-        yield (
-            f"dead letters in the table that were not counted: {-missing:,}; Redis was emptied, "
-            "or workers of another Redis write to this table too"
-        )
-    stuck = [str(row.row_id) for row in report.stuck]
-    yield from _named("dead letters whose replay is nowhere (--repair puts them back to dead)", stuck)
+        why = "Redis was emptied, or workers of another Redis write to this table too"
+        yield f"dead letters in the table that were not counted: {-missing:,}; {why}"
 
 
 def _numbers(numbers: Mapping[str, int]) -> str:

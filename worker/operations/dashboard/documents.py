@@ -25,11 +25,7 @@ class WrongDocument(ValueError):
 
 
 def read_document(body: bytes, names: Sequence[str]) -> dict[str, Any]:
-    """Return the JSON object of a request's body; an empty body is an empty object.
-
-    Raises:
-        WrongDocument: It is none, or has a field that is not among the names: a misspelt filter would choose too much.
-    """
+    """Return the JSON object of a body, {} if empty. Raises `WrongDocument` if it is none, or has other fields."""
     try:
         document = json.loads(body or b"{}", object_pairs_hook=_once, parse_constant=_refuse_constant)
     except WrongDocument:

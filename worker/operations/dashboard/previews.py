@@ -128,11 +128,7 @@ def choose_replay(sources: Sources, filters: Filters, *, rate: float | None) -> 
 def begin_replay(
     sources: Sources, filters: Filters, pacing: Pacing, *, expected: int | None, actor: str, comment: str
 ) -> replays.Plan:
-    """Plan a replay of exactly as many rows as were seen in the preview; their number is not compared if None.
-
-    Raises:
-        RequestRefused: There are others by now, or none.
-    """
+    """Plan a replay of as many rows as expected, if a number is. Raises `RequestRefused` if there are others."""
     engine = sources.engine()
     if expected is not None:
         _as_expected(replays.preview(engine, filters.selection).rows, expected)

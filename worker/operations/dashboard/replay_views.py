@@ -74,9 +74,7 @@ class ReplayPage(HtmlHandler):
     async def get(self, number: str) -> None:
         """Show it."""
         after = read_before(self.get_query_argument("after", ""))
-        text = self.get_query_argument("rows", "")
-        if text and text not in set(replays.RowState):
-            raise RequestRefused(400, f"rows is {text[:40]!r}: expected one of {', '.join(replays.RowState)}")
+        text = _read_state(self.get_query_argument("rows", ""))
         seen = await self.look(progress_of, self.sources, int(number), after=-1 if after is None else after, state=text)
         self.render(
             "feedback_replay.html",
@@ -147,18 +145,16 @@ def find_plan(sources: Sources, number: int) -> Plan:
 
 
 def progress_of(sources: Sources, number: int, *, after: int, state: str) -> _Progress:
-    """Return a replay, some of its rows, and whether anybody is at work on it."""
+    """Return a replay, some of its rows, and whether a worker advances it."""
     plan = find_plan(sources, number)
     states = (replays.RowState(state),) if state else ()
     rows = replays.rows(sources.engine(), number, states=states, after=after, limit=_PAGE)
-    named = fingerprints_named(plan.selection) | {
-        row.fingerprint for row in rows if row.fingerprint != row.fingerprint_now
-    }
+    changed = {row.fingerprint for row in rows if row.fingerprint != row.fingerprint_now}
     over = not plan.is_active and plan.progress.waiting > 0
     return _Progress(
         plan=plan,
         rows=rows,
-        lines=summaries_by_fingerprint(sources.engine(), named),
+        lines=summaries_by_fingerprint(sources.engine(), fingerprints_named(plan.selection) | changed),
         left_dead=replays.count_left_dead(sources.engine(), number) if over else 0,
         rest=replays.preview(sources.engine(), Selection(rest_of=(number,))).rows if over else 0,
         died_of=_died_of(sources, plan),
@@ -194,6 +190,12 @@ def read_before(text: str) -> int | None:
         return read_whole(text)
     except ValueError:
         raise RequestRefused(400, f"{text[:40]!r} is no place in a list: begin again at its first page") from None
+
+
+def _read_state(text: str) -> str:
+    if text and text not in set(replays.RowState):
+        raise RequestRefused(400, f"rows is {text[:40]!r}: expected one of {', '.join(replays.RowState)}")
+    return text
 
 
 def _is_watched(sources: Sources) -> bool | None:

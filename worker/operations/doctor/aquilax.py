@@ -51,8 +51,7 @@ def look_at_aquilax(base_url: str) -> Iterator[Finding]:
     try:
         addresses = {place[0] for *_, place in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)}
     except OSError as error:
-        fix = f"correct AQUILAX_BASE_URL, or the machine's name service{_HELD}"
-        yield red("aquilax name", f"{host} can't be resolved: {error.strerror}", fix=fix)
+        yield red("aquilax name", f"{host} can't be resolved: {error.strerror}", fix=_FIX_NAME)
         return
     yield green("aquilax name", f"{host} is {', '.join(sorted(map(str, addresses)))}")
     yield from _look_at_server(host, port, base_url, secure=secure)
@@ -71,6 +70,7 @@ def _look_at_server(host: str, port: int, base_url: str, *, secure: bool) -> Ite
             yield _certificate(connection, host, base_url)
 
 
+_FIX_NAME: Final = f"correct AQUILAX_BASE_URL, or the machine's name service{_HELD}"
 _FIX_WAY: Final = f"correct AQUILAX_BASE_URL, open the firewall, or wait until AquilaX is up again{_HELD}"
 
 
@@ -113,7 +113,10 @@ def _certificate(connection: socket.socket, host: str, base_url: str) -> Finding
         return red(check, f"{host} can't be trusted: {error.verify_message}", fix=fix)
     except OSError as error:
         return red(check, f"no TLS with {host}: {error.strerror or 'no answer in time'}", fix=_FIX_WAY)
-    ends = datetime.fromtimestamp(ssl.cert_time_to_seconds(str(certificate["notAfter"])), UTC)
+    return _validity(check, datetime.fromtimestamp(ssl.cert_time_to_seconds(str(certificate["notAfter"])), UTC))
+
+
+def _validity(check: str, ends: datetime) -> Finding:
     left = ends - datetime.now(UTC)
     summary = f"it is trusted, and valid for another {span(left)}, until {ends:%Y-%m-%d}"
     if left < _EXPIRES_SOON:

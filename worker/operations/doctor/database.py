@@ -76,8 +76,16 @@ def _unusable(store: DeadLetterStore, url: str) -> Finding | None:
 
 
 def _writes(store: DeadLetterStore) -> Finding:
-    now = datetime.now(UTC)
-    trial = DeadLetterRecord(
+    try:
+        store.rehearse(_trial(datetime.now(UTC)))
+    except DeadLetterStoreUnavailable as error:
+        fix = "let its user insert into dead_letters; look for a full disk, or a replica that is read-only"
+        return red("database write", f"a row could not be written: {error}", fix=fix)
+    return green("database write", "a row could be written, and was taken back")
+
+
+def _trial(now: datetime) -> DeadLetterRecord:
+    return DeadLetterRecord(
         reason=Reason.INVALID,
         failed_at=now,
         first_enqueued_at=now,
@@ -86,12 +94,6 @@ def _writes(store: DeadLetterStore) -> Finding:
         dedup_key=key_of_raw(uuid.uuid4().bytes),
         response_body="aquilax-feedback doctor",
     )
-    try:
-        store.rehearse(trial)
-    except DeadLetterStoreUnavailable as error:
-        fix = "let its user insert into dead_letters; look for a full disk, or a replica that is read-only"
-        return red("database write", f"a row could not be written: {error}", fix=fix)
-    return green("database write", "a row could be written, and was taken back")
 
 
 def _died_lately(store: DeadLetterStore, since: datetime) -> Finding:

@@ -27,6 +27,7 @@ from worker.operations.cli.dead_letters.progress import counting, stopping
 from worker.operations.cli.output import INTERRUPTED, say
 from worker.operations.cli.param_types import COMMENT, WholeNumber, actor_option
 from worker.operations.times import utc
+from worker.policy.parsing import LARGEST
 
 if TYPE_CHECKING:
     from worker.dead_letters.pruning import Pruned
@@ -51,8 +52,7 @@ def discard(
     with opened_for(selection) as engine:
         complete = tell_passed_over(engine, selection)
         which = replayable(selection)
-        rows = count(engine, which)
-        rows = rows if limit is None else min(rows, limit)
+        rows = min(count(engine, which), limit or LARGEST)
         if not dry_run:
             confirm("discard", rows, selection, yes=yes)
             with counting("discarding", rows) as progress:
