@@ -39,9 +39,9 @@ class BrokerMessage(virtual.Message):
     def _decode(self) -> object:
         """Read the body. Where that is not plain JSON, or fails, it is Kombu's business, and its errors."""
         plain = (self.content_type, self.content_encoding) == ("application/json", "utf-8")
-        if plain and isinstance(self.body, bytes) and (self.accept is None or "application/json" in self.accept):
+        if plain and (self.accept is None or "application/json" in self.accept):
             with suppress(Exception):
-                return read_json(self.body.decode())
+                return read_json(self.body.decode() if isinstance(self.body, bytes) else self.body)
         return super()._decode()
 
 

@@ -29,9 +29,11 @@ __all__ = ["Redelivery", "is_in_flight", "is_plain"]
 
 log = logging.getLogger(__name__)
 
-_CANVAS: Final = (
-    *("callbacks", "errbacks", "chain", "chord", "group", "shadow"),
-    *("expires", "stamped_headers", "stamps", "replaced_task_nesting"),
+_CANVAS: Final = frozenset(
+    {
+        *("callbacks", "errbacks", "chain", "chord", "group", "shadow"),
+        *("expires", "stamped_headers", "stamps", "replaced_task_nesting"),
+    }
 )
 """What a plain message has none of."""
 
@@ -44,7 +46,7 @@ _COMPACT: Final = (",", ":")
 def is_plain(request: Context) -> bool:
     """Return whether a message asks for nothing but to run its task: no callbacks, chains, groups, limits or stamps."""
     told = vars(request)
-    return not any(map(told.get, _CANVAS)) and not any(told.get("timelimit") or ())
+    return (_CANVAS.isdisjoint(told) or not any(map(told.get, _CANVAS))) and not any(told.get("timelimit") or ())
 
 
 def is_in_flight(request: Context) -> bool:
