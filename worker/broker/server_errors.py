@@ -8,14 +8,13 @@ command, and ends the worker over one that comes while it connects.
 
 from __future__ import annotations
 
+import re
 from functools import cache
 from typing import Any, Final
 
 import redis
 
-from worker.broker.error_advice import advice, is_cluster, lacks_a_right
-
-__all__ = ["ServerError", "translating_server_errors"]
+__all__ = ["ServerError", "advice", "translating_server_errors"]
 
 _CLASSES: Final = (
     redis.exceptions.ReadOnlyError,
@@ -24,6 +23,14 @@ _CLASSES: Final = (
 )
 _CODES: Final = ("NOREPLICAS", "MISCONF", "BUSY ", "CLUSTERDOWN")
 """Those for which redis-py has no class; ``BUSY`` is a script that runs for too long."""
+
+_CLUSTER: Final = re.compile(r"^(CROSSSLOT|MOVED|ASK)\b|don't hash to the same slot|not allowed in cluster mode")
+_COMMAND: Final = re.compile(r"no permissions to run the '([^']+)' command")
+_NO_KEY: Final = re.compile(r"no permissions to access (one of the keys|a key)\b", re.IGNORECASE)
+_NO_CHANNEL: Final = re.compile(r"no permissions to access (one of the channels|a channel)\b", re.IGNORECASE)
+"""Redis 7.0 has one wording, later ones and Valkey another."""
+
+_LINES: Final = "docs/settings.md has all of them, in the section Rights, for ACL SETUSER"
 
 
 class ServerError(redis.ConnectionError, redis.ResponseError):
@@ -42,8 +49,8 @@ class _TakingRefusals:
             return super().read_response(*args, **kwargs)  # type: ignore[misc]  # mixed into redis-py's connection classes, which have it
         except redis.ResponseError as error:
             text = str(error)
-            if lacks_a_right(text) or is_cluster(text):
-                raise ServerError(f"{text}; {advice(text)}") from error
+            if fix := advice(text):
+                raise ServerError(f"{text}; {fix}") from error
             if isinstance(error, _CLASSES) or text.startswith(_CODES):
                 raise ServerError(text) from error
             raise
@@ -53,3 +60,16 @@ class _TakingRefusals:
 def translating_server_errors(connection_class: type) -> type:
     """Return a class of connections that raise `ServerError` where Redis refuses for now."""
     return type(connection_class.__name__, (_TakingRefusals, connection_class), {})
+
+
+def advice(text: str) -> str:
+    """Return what to do about a refusal, as Redis words it; '' if that is not known."""
+    if _CLUSTER.search(text):
+        return "Redis is in cluster mode, which is not supported: use one that is not, with replicas and sentinels"
+    if found := _COMMAND.search(text):
+        return f"give the broker's login the right +{found[1].lower()}: {_LINES}"
+    if _NO_KEY.search(text):
+        return f"give the broker's login its keys: {_LINES}"
+    if _NO_CHANNEL.search(text):
+        return f"give the broker's login its channels, on which workers are spoken to: {_LINES}"
+    return ""

@@ -118,15 +118,4 @@ def actions(engine: Engine, *, limit: int = 50, before: int | None = None, targe
     if target is not None:
         query = query.where(OperatorAction.target == target)
     with translated(), engine.connect() as connection:
-        return [
-            Action(
-                id=row.id,
-                at=row.at,
-                actor=row.actor,
-                action=row.action,
-                target=row.target,
-                comment=row.comment,
-                details=json.loads(row.details),
-            )
-            for row in connection.execute(query)
-        ]
+        return [Action(**row._asdict() | {"details": json.loads(row.details)}) for row in connection.execute(query)]

@@ -1,19 +1,28 @@
-"""From a database URL to an engine that neither hangs nor hands out a dead connection."""
+"""From a database URL to an engine that neither hangs nor hands out a dead connection.
+
+A PostgreSQL connection relies on nothing that a session keeps: behind PgBouncer in transaction mode each transaction
+may be another session's, in which a startup option, a SET or a prepared statement of the one before is not there. So
+what a transaction needs is said as it begins.
+"""
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 
 from sqlalchemy import URL, Engine, create_engine, event, exc, make_url
 
-from worker.database import postgresql
 from worker.database.errors import DatabaseUnusable
 from worker.database.url_options import check_options
 
 if TYPE_CHECKING:
     import sqlite3
+
+    import psycopg
+    from psycopg.abc import Buffer
+    from sqlalchemy import Connection
 
 __all__ = ["connect", "missing_file", "shown"]
 
@@ -34,6 +43,29 @@ _POOL_SECONDS: Final = 5
 _LOCK_SECONDS: Final = 10
 _ANSWER_SECONDS: Final = 30
 
+_ISOLATION: Final = {"postgresql": "AUTOCOMMIT", "mysql": "READ COMMITTED", "mariadb": "READ COMMITTED"}
+"""psycopg would send a BEGIN of its own, and what a transaction needs after it, in two round trips: see `_BEGIN`."""
+
+_BEGIN: Final = f"BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL lock_timeout = '{_LOCK_SECONDS}s'"
+
+_MYSQL_ARGS: Final = {"connect_timeout": _CONNECT_SECONDS, "charset": "utf8mb4"}
+_CONNECT_ARGS: Final[dict[str, dict[str, Any]]] = {
+    "sqlite": {"timeout": _LOCK_SECONDS},
+    "postgresql": {
+        "connect_timeout": _CONNECT_SECONDS,
+        "prepare_threshold": None,  # a prepared statement stays in a session that may be another one's next
+        # A server whose machine vanished is noticed in this time, and not after Linux's two hours.
+        "keepalives_idle": _ANSWER_SECONDS // 3,
+        "keepalives_interval": _ANSWER_SECONDS // 6,
+        "keepalives_count": 4,
+        "tcp_user_timeout": _ANSWER_SECONDS * 1000,
+    },
+    "mysql": _MYSQL_ARGS,
+    "mariadb": _MYSQL_ARGS,
+}
+
+_YEAR_AFTER_THE_LAST: Final = "10000-01-01 "
+
 
 def connect(url: str, *, pool_size: int = 5, answer_seconds: int = _ANSWER_SECONDS) -> Engine:
     """Return an engine for a database URL; it connects when it is first used.
@@ -49,29 +81,28 @@ def connect(url: str, *, pool_size: int = 5, answer_seconds: int = _ANSWER_SECON
     address = _with_driver(url)
     backend = address.get_backend_name()
     options: dict[str, Any] = {"pool_size": pool_size, "max_overflow": pool_size, "pool_timeout": _POOL_SECONDS}
-    if backend != "sqlite":
-        isolation = postgresql.ISOLATION if backend == "postgresql" else "READ COMMITTED"
-        options |= {"pool_pre_ping": True, "isolation_level": isolation}
+    if backend in _ISOLATION:
+        options |= {"pool_pre_ping": True, "isolation_level": _ISOLATION[backend]}
+    engine = _create(address, connect_args=_connect_args(backend, address, answer_seconds), **options)
+    if backend == "sqlite":
+        event.listen(engine, "connect", _durable)
+    if backend == "postgresql":
+        event.listen(engine, "begin", _say_begin)
+        event.listen(engine, "connect", _read_times)
+    return engine
+
+
+def _create(address: URL, **options: Any) -> Engine:
     try:
         check_options(address)
-        engine = create_engine(
-            address,
-            connect_args=_connect_args(backend, address, answer_seconds),
-            hide_parameters=True,  # an answer's text belongs in the table and not in a traceback
-            **options,
-        )
+        return create_engine(address, hide_parameters=True, **options)  # a response belongs in no traceback
     except ModuleNotFoundError as error:
-        raise DatabaseUnusable(_missing(backend, error.name)) from None
+        raise DatabaseUnusable(_missing(address.get_backend_name(), error.name)) from None
     except (exc.NoSuchModuleError, exc.ArgumentError, TypeError):
         raise DatabaseUnusable(
             f"FEEDBACK_DATABASE_URL: {address.drivername} is no database that this can use: "
             "expected sqlite, postgresql, mysql or mariadb, as a file or a server"
         ) from None
-    if backend == "sqlite":
-        event.listen(engine, "connect", _durable)
-    if backend == "postgresql":
-        postgresql.sessionless(engine, lock_seconds=_LOCK_SECONDS)
-    return engine
 
 
 def missing_file(engine: Engine) -> Path | None:
@@ -117,28 +148,9 @@ def _missing(backend: str, module: str | None) -> str:
 
 def _connect_args(backend: str, address: URL, answer_seconds: int) -> dict[str, Any]:
     """What the driver is told; what the URL's query says already is left as it is."""
-    match backend:
-        case "sqlite":
-            wanted: dict[str, Any] = {"timeout": _LOCK_SECONDS}
-        case "postgresql":
-            wanted = {
-                "connect_timeout": _CONNECT_SECONDS,
-                "prepare_threshold": None,  # a prepared statement stays in a session that may be another one's next
-                # A server whose machine vanished is noticed in this time, and not after Linux's two hours.
-                "keepalives_idle": _ANSWER_SECONDS // 3,
-                "keepalives_interval": _ANSWER_SECONDS // 6,
-                "keepalives_count": 4,
-                "tcp_user_timeout": _ANSWER_SECONDS * 1000,
-            }
-        case "mysql" | "mariadb":
-            wanted = {
-                "connect_timeout": _CONNECT_SECONDS,
-                "read_timeout": answer_seconds,
-                "write_timeout": answer_seconds,
-                "charset": "utf8mb4",
-            }
-        case _:
-            wanted = {}
+    wanted = _CONNECT_ARGS.get(backend, {})
+    if wanted is _MYSQL_ARGS:
+        wanted = wanted | {"read_timeout": answer_seconds, "write_timeout": answer_seconds}
     return {name: value for name, value in wanted.items() if name not in address.query}
 
 
@@ -149,3 +161,27 @@ def _durable(connection: sqlite3.Connection, _record: object) -> None:
     `upgrade` sets once.
     """
     connection.execute("PRAGMA synchronous = FULL")
+
+
+def _say_begin(connection: Connection) -> None:
+    connection.exec_driver_sql(_BEGIN)
+
+
+def _read_times(connection: psycopg.Connection, _record: object) -> None:
+    """Read times whatever the session's zone is: psycopg can't read the last day of year 9999 in one east of UTC."""
+    from psycopg.adapt import Loader  # noqa: PLC0415 - psycopg is optional, and installed where a connection of it comes in
+
+    class InUtc(Loader):
+        def load(self, data: Buffer) -> datetime:
+            return _in_utc(bytes(data).decode())
+
+    connection.adapters.register_loader("timestamptz", InUtc)
+
+
+def _in_utc(text: str) -> datetime:
+    """Read a time as PostgreSQL writes it, such as ``2026-11-24 04:29:11.25+09``."""
+    if not text.startswith(_YEAR_AFTER_THE_LAST):
+        return datetime.fromisoformat(text).astimezone(UTC)
+    there = datetime.fromisoformat(text.replace(_YEAR_AFTER_THE_LAST, "9999-12-31 "))
+    ahead = there.utcoffset() or timedelta()
+    return there.replace(tzinfo=UTC) + (timedelta(days=1) - ahead)

@@ -77,7 +77,7 @@ def translated() -> Iterator[None]:
     try:
         yield
     except exc.DBAPIError as error:
-        raise DeadLetterStoreUnavailable(f"the dead-letter database failed: {_in_words(error.orig)}") from error
+        raise DeadLetterStoreUnavailable(f"the dead-letter database failed: {_summary(error.orig)}") from error
     except exc.TimeoutError as error:
         raise DeadLetterStoreUnavailable("the dead-letter database has no connection free") from error
 
@@ -86,16 +86,12 @@ _BINLOG_FORMAT: Final = 1665
 """MariaDB's and MySQL's number for a transaction that their binary log, as it is set, can't take."""
 
 
-def _in_words(error: BaseException | None) -> str:
+def _summary(error: BaseException | None) -> str:
+    """The driver's own message, without SQLAlchemy's statement around it."""
     if error is not None and error.args[:1] == (_BINLOG_FORMAT,):
         return (
             "its binary log is written as STATEMENT, which can't take transactions that are READ COMMITTED, as "
             "feedback's are: set binlog_format=MIXED (or ROW) on the server"
         )
-    return _first_line(error)
-
-
-def _first_line(error: BaseException | None) -> str:
-    """The driver's own message, without SQLAlchemy's statement around them."""
     lines = _REDACTED(str(error)).strip().splitlines()  # some repeat how they were told to connect
     return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__

@@ -9,7 +9,7 @@ Every function here that takes an engine raises `DeadLetterStoreUnavailable` if 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final, cast
 
@@ -24,7 +24,7 @@ from worker.policy.dead_letter import clean
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from sqlalchemy import Engine, Row, Update
+    from sqlalchemy import Engine, Update
 
 __all__ = [
     "HandHold",
@@ -129,32 +129,15 @@ def hand_holds(engine: Engine) -> list[HandHold]:
     """Return what operators said last of a hold by hand in each generation, the last change first."""
     query = select(OperatorHold).order_by(OperatorHold.since.desc(), OperatorHold.generation)
     with translated(), engine.connect() as connection:
-        return [_hand_hold(row) for row in connection.execute(query)]
-
-
-def _hand_hold(row: Row[Any]) -> HandHold:
-    return HandHold(
-        generation=row.generation,
-        change_number=row.change_number,
-        held=row.held,
-        comment=row.comment,
-        actor=row.actor,
-        since=row.since,
-    )
+        return [HandHold(**row._asdict()) for row in connection.execute(query)]
 
 
 def record_hand_hold(engine: Engine, said: HandHold) -> None:
     """Write down what an operator said of a hold by hand, unless a later change is known."""
-    values = {
-        "change_number": said.change_number,
-        "held": said.held,
-        "comment": clean(said.comment),
-        "actor": clean(said.actor)[:MAX_ACTOR_LENGTH],
-        "since": said.since,
-    }
+    values = asdict(said) | {"comment": clean(said.comment), "actor": clean(said.actor)[:MAX_ACTOR_LENGTH]}
     this = OperatorHold.generation == said.generation
     older = update(OperatorHold).where(this, OperatorHold.change_number <= said.change_number).values(values)
-    _upsert(engine, OperatorHold, older, {"generation": said.generation, **values})
+    _upsert(engine, OperatorHold, older, values)
 
 
 def _upsert(engine: Engine, table: type[Base], older: Update, values: dict[str, Any]) -> None:

@@ -28,6 +28,7 @@ __all__ = [
     "METADATA",
     "VERSION_TABLE",
     "check_schema",
+    "checked_engine",
     "current_revision",
     "downgrade",
     "head_revision",
@@ -62,15 +63,20 @@ def check_schema(engine: Engine) -> None:
         SchemaTooNew: It is newer.
         DeadLetterStoreUnavailable: The database can't be asked.
     """
-    current = current_revision(engine)
+    current, fix = current_revision(engine), "run `aquilax-feedback db upgrade`"
     if current is None:
-        raise SchemaMissing("the database has no dead-letter table: run `aquilax-feedback db upgrade`")
+        raise SchemaMissing(f"the database has no dead-letter table: {fix}")
     _refuse_newer(current)
-    if current != head_revision():
-        raise SchemaOutdated(
-            f"the dead-letter table is at version {current}, this release needs {head_revision()}: "
-            "run `aquilax-feedback db upgrade`"
-        )
+    if current != (head := head_revision()):
+        raise SchemaOutdated(f"the dead-letter table is at version {current}, this release needs {head}: {fix}")
+
+
+@contextmanager
+def checked_engine(url: str) -> Iterator[Engine]:
+    """Open the database for one thread, and check its schema; raises as `check_schema`, and `DatabaseUnusable`."""
+    with _engine_for(url) as engine:
+        check_schema(engine)
+        yield engine
 
 
 def _refuse_newer(current: str | None) -> None:
@@ -148,7 +154,7 @@ def downgrade(url: str, version: str) -> None:
     """
     if version not in (known := [*_known_revisions(), BASE]):
         raise ValueError(f"{version!r} is no version of the dead-letter table: expected one of {', '.join(known)}")
-    with _engine_for(url) as engine:
+    with _engine_for(url, answer_seconds=_MIGRATION_SECONDS) as engine:
         current = current_revision(engine)
     if current is None:
         raise SchemaMissing("the database has no dead-letter table, so there is nothing to take back")
@@ -159,9 +165,8 @@ def downgrade(url: str, version: str) -> None:
 
 
 @contextmanager
-def _engine_for(url: str) -> Iterator[Engine]:
-    """An engine for one migration: its statements may take long."""
-    engine = connect(url, pool_size=1, answer_seconds=_MIGRATION_SECONDS)
+def _engine_for(url: str, **options: int) -> Iterator[Engine]:
+    engine = connect(url, pool_size=1, **options)
     try:
         yield engine
     finally:
@@ -171,7 +176,7 @@ def _engine_for(url: str) -> Iterator[Engine]:
 def _migrate(url: str, direction: Literal["upgrade", "downgrade"], version: str) -> None:
     from alembic import command  # noqa: PLC0415 - see this module's docstring
 
-    with _engine_for(url) as engine, translated():
+    with _engine_for(url, answer_seconds=_MIGRATION_SECONDS) as engine, translated():
         if (file := missing_file(engine)) is not None:
             _create_private(file)
         with engine.connect() as connection:

@@ -1,7 +1,7 @@
 """The options behind the ``?`` of a database URL: read, or refused by name when the URL is read.
 
 A driver that does not know one, or can't read its value, would say so at each connecting only, as if the database were
-away.
+unavailable.
 """
 
 from __future__ import annotations
@@ -30,19 +30,23 @@ def check_options(address: URL) -> None:
         return
     known = options_of(address)
     for name, value in address.query.items():
-        if name in _REFUSED:
-            raise _refused(name, _REFUSED[name])
-        if name not in known:
+        if name not in known and name not in _REFUSED:
             near = get_close_matches(name, known, n=1)
-            raise _refused(name, f"unknown to {address.drivername}{f'; did you mean {near[0]}?' if near else ''}")
-        if not isinstance(value, str) and name not in _SEVERAL:
-            raise _refused(name, "it is there more than once")
-        if name in _EXPECTED and isinstance(value, str) and not _EXPECTED[name][0](value):
-            raise _refused(name, f"expected {_EXPECTED[name][1]}")
+            problem = f"unknown to {address.drivername}{f'; did you mean {near[0]}?' if near else ''}"
+        else:
+            problem = _problem_of(name, value)
+        if problem:
+            raise DatabaseUnusable(f"FEEDBACK_DATABASE_URL: the option {name}: {problem}")
 
 
-def _refused(name: str, problem: str) -> DatabaseUnusable:
-    return DatabaseUnusable(f"FEEDBACK_DATABASE_URL: the option {name}: {problem}")
+def _problem_of(name: str, value: str | tuple[str, ...]) -> str:
+    if name in _REFUSED:
+        return _REFUSED[name]
+    if not isinstance(value, str):
+        return "" if name in _SEVERAL else "it is there more than once"
+    if name in _EXPECTED and not _EXPECTED[name][0](value):
+        return f"expected {_EXPECTED[name][1]}"
+    return ""
 
 
 def _of_postgresql(_: URL) -> frozenset[str]:

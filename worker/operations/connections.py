@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from contextlib import closing, contextmanager
-from typing import TYPE_CHECKING, Any
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from producer.broker_url import BrokerUrl
-from worker.broker.error_advice import advice
-from worker.clients.redis.connections import redis_client
+from worker.broker.server_errors import advice
+from worker.clients.redis.connections import broker_client
 from worker.database.engine import shown
 from worker.database.errors import DeadLetterError, DeadLetterStoreUnavailable
-from worker.database.schema import check_schema
-from worker.dead_letters.store import DeadLetterStore
+from worker.database.schema import checked_engine
 from worker.observability.redaction import redaction_of
 
 if TYPE_CHECKING:
@@ -25,12 +24,6 @@ if TYPE_CHECKING:
 __all__ = ["broker_client", "broker_outage", "checked_database", "database_outage", "database_url", "shown_broker"]
 
 
-def broker_client(settings: Settings, *, connections: int = 1, **options: Any) -> redis.Redis:
-    """Return a client of the broker's Redis; see `redis_client` for its arguments."""
-    url, master = settings.feedback_broker_url.get_secret_value(), settings.feedback_sentinel_master
-    return redis_client(url, sentinel_master=master, connections=connections, **options)
-
-
 @contextmanager
 def checked_database(settings: Settings) -> Iterator[Engine]:
     """Open the database for one thread; its tables are those that this release knows.
@@ -38,9 +31,8 @@ def checked_database(settings: Settings) -> Iterator[Engine]:
     Raises:
         DeadLetterError: It is unavailable, or its tables are others. An SQLite file that is not there is not made.
     """
-    with closing(DeadLetterStore.connect(database_url(settings), pool_size=1)) as store:
-        check_schema(store.engine)
-        yield store.engine
+    with checked_engine(database_url(settings)) as engine:
+        yield engine
 
 
 def broker_outage(settings: Settings, error: redis.RedisError) -> str:

@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 import time
-from contextlib import closing, suppress
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, Never
 
 import redis
@@ -15,6 +15,7 @@ from billiard.process import active_children
 from celery import bootsteps
 from celery.apps.worker import Worker as WorkerProgram
 from celery.concurrency.solo import TaskPool as SoloPool
+from celery.exceptions import WorkerShutdown
 from celery.signals import worker_shutdown, worker_shutting_down
 from celery.worker import state
 from celery.worker.control import inspect_command
@@ -22,12 +23,10 @@ from celery.worker.control import inspect_command
 from worker.broker.channel import default_channel
 from worker.concurrency.shutdown_deadline import MARGIN, ShutdownDeadline
 from worker.database.errors import DatabaseUnusable, DeadLetterStoreUnavailable, SchemaError
-from worker.database.schema import check_schema
-from worker.dead_letters.store import DeadLetterStore
+from worker.database.schema import checked_engine
 from worker.delivery.hold import Hold, HoldKind
 from worker.runtime.container import container_of
 from worker.runtime.pool import TaskPool
-from worker.runtime.start_errors import exit_with_error, start_error
 from worker.runtime.unknown_settings import given_variables, unknown_settings
 from worker.settings import SettingsError
 
@@ -40,13 +39,37 @@ if TYPE_CHECKING:
     from celery.worker.consumer import Consumer
 
     from worker.runtime.container import Container
+    from worker.settings import Settings
 
-
-__all__ = ["BrokerCheck", "GracefulShutdown", "HoldWatch", "Preflight", "feedback_hold", "shown_hold", "start_error"]
+__all__ = [
+    "BrokerCheck", "GracefulShutdown", "HoldWatch", "Preflight",
+    "exit_with_error", "feedback_hold", "port_error", "shown_hold", "start_error",
+]  # fmt: skip
 
 log = logging.getLogger(__name__)
 
 _LOOK_EVERY: Final = 0.05
+
+
+def start_error(problem: object) -> str:
+    """Return what a worker says that does not start."""
+    return f"aquilax-feedback: the worker does not start: {problem}"
+
+
+def port_error(purpose: str, host: str, port: int | None, error: OSError) -> str:
+    """Return what a worker says that can't listen on the port of a purpose, which its settings name."""
+    problem = f"{purpose.lower()} can't be served on {host} port {port}: {error.strerror or error}"
+    fix = f"give FEEDBACK_{purpose}_PORT one that is free (each worker of a machine its own)"
+    return start_error(f"{problem}: {fix}, FEEDBACK_{purpose}_HOST an address of this machine")
+
+
+def exit_with_error(consumer: Consumer, problem: str) -> None:
+    """End a worker that starts; one that had begun before goes on, and tells."""
+    if consumer.restart_count > 1:
+        log.critical("%s", problem)
+    else:
+        sys.stderr.write(f"{start_error(problem)}\n")
+        raise WorkerShutdown(1)
 
 
 class Preflight(bootsteps.Step):
@@ -54,7 +77,6 @@ class Preflight(bootsteps.Step):
 
     def create(self, worker: WorkController) -> None:
         """Check the settings and the database."""
-        settings = container_of(worker.app).settings
         for name, advice in unknown_settings(given_variables()):
             log.warning("%s is set, and no setting: %s", name, advice)
         if worker.autoscale and issubclass(worker.pool_cls, SoloPool):
@@ -63,10 +85,14 @@ class Preflight(bootsteps.Step):
             )
         # Not in the app's own configuration: Flower and `celery inspect` are no workers.
         worker.app.conf.broker_transport_options["node"] = worker.hostname
+        self._check(container_of(worker.app).settings)
+
+    @staticmethod
+    def _check(settings: Settings) -> None:
         try:
             settings.require_api_key()
-            with closing(DeadLetterStore.connect(settings.feedback_database_url.get_secret_value())) as store:
-                check_schema(store.engine)
+            with checked_engine(settings.feedback_database_url.get_secret_value()):
+                pass
         except (SettingsError, SchemaError, DatabaseUnusable) as error:
             raise SystemExit(start_error(error)) from None
         except DeadLetterStoreUnavailable as error:
@@ -90,13 +116,8 @@ class BrokerCheck(bootsteps.StartStopStep):
         except redis.ResponseError as error:
             self._warn(f"Redis does not tell whether it keeps its data (INFO: {error}): see docs/guarantees.md")
             return
-        policy = info.get("maxmemory_policy", "noeviction")
-        if policy != "noeviction":
-            problem = (
-                f"Redis has maxmemory-policy {policy}, with which it throws queued feedback away when its memory is "
-                "full: set it to noeviction (CONFIG SET maxmemory-policy noeviction, and in redis.conf)"
-            )
-            exit_with_error(consumer, problem)
+        if (policy := info.get("maxmemory_policy", "noeviction")) != "noeviction":
+            exit_with_error(consumer, _EVICTS.format(policy))
         self._warn("" if info.get("aof_enabled") else _NO_FILE)
 
     def _warn(self, text: str) -> None:
@@ -106,6 +127,10 @@ class BrokerCheck(bootsteps.StartStopStep):
         self._said = text
 
 
+_EVICTS: Final = (
+    "Redis has maxmemory-policy {}, with which it throws queued feedback away when its memory is full: set it to "
+    "noeviction (CONFIG SET maxmemory-policy noeviction, and in redis.conf)"
+)
 _NO_FILE: Final = (
     "Redis has no append-only file: what it holds is gone if it dies. Set appendonly yes "
     "(and appendfsync always, if not even the last second may be lost)"

@@ -32,6 +32,7 @@ from worker.broker.server_errors import ServerError
 from worker.policy.envelope import Envelope
 from worker.policy.message import Message as Readable
 from worker.policy.message import PoisonMessage, read_message
+from worker.runtime.bootsteps import exit_with_error
 from worker.runtime.broker_outages import QUIET, BrokerOutages, without_celerys_warning
 from worker.runtime.container import container_of
 from worker.runtime.message_validation import (
@@ -46,7 +47,6 @@ from worker.runtime.message_validation import (
     wait_of,
 )
 from worker.runtime.pool import TaskPool
-from worker.runtime.start_errors import exit_with_error
 from worker.runtime.tracer import delivery_tracer
 
 if TYPE_CHECKING:

@@ -13,11 +13,10 @@ from typing import TYPE_CHECKING, Any, Final
 import redis
 
 from worker.accounting.continuity import record
-from worker.clients.redis.connections import redis_client
+from worker.clients.redis.connections import broker_client
 from worker.clients.redis.keys import RECORDED
 from worker.database.errors import DeadLetterError
-from worker.database.schema import check_schema
-from worker.dead_letters.store import DeadLetterStore
+from worker.database.schema import checked_engine
 from worker.runtime.background_step import BackgroundStep, first_in_period
 from worker.runtime.container import container_of
 
@@ -56,14 +55,12 @@ class ContinuityRecorder(BackgroundStep):
             ended = self._stop.wait(_EVERY.total_seconds())
 
     def _record(self, settings: Settings, name: str, *, always: bool) -> None:
-        url, master = settings.feedback_broker_url.get_secret_value(), settings.feedback_sentinel_master
-        database = settings.feedback_database_url.get_secret_value()
-        with closing(redis_client(url, sentinel_master=master, connections=1)) as client:
+        with closing(broker_client(settings)) as client:
             if not (first_in_period(client, RECORDED, _EVERY * 0.9, worker=name) or always):
                 return
-            with closing(DeadLetterStore.connect(database, pool_size=1)) as store:
-                check_schema(store.engine)  # an SQLite file that was moved away is not created again by connecting
-                found = record(client, store.engine)
+            # Checked: an SQLite file that was moved away is not created again by connecting.
+            with checked_engine(settings.feedback_database_url.get_secret_value()) as engine:
+                found = record(client, engine)
         if found.lost_hold is not None:
             log.error("Redis had lost the hold by hand, which stands again: %s", found.lost_hold.comment)
         if found.is_lost:

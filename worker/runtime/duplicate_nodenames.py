@@ -10,7 +10,7 @@ import redis
 
 from worker.accounting.worker_presence import living_leases
 from worker.broker.lease_scripts import process_id
-from worker.clients.redis.connections import redis_client
+from worker.clients.redis.connections import broker_client
 from worker.runtime.background_step import BackgroundStep
 from worker.runtime.container import container_of
 
@@ -26,6 +26,9 @@ __all__ = ["DuplicateNodenames"]
 log = logging.getLogger(__name__)
 
 _PATIENCE: Final = 2.0
+_FIX: Final = (
+    "give each a name of its own (-n second@%h), as what is said to one by remote control or in Flower reaches both"
+)
 
 
 class DuplicateNodenames(BackgroundStep):
@@ -37,31 +40,21 @@ class DuplicateNodenames(BackgroundStep):
 
     def run(self, worker: WorkController) -> None:
         """Look, and warn; no start waits for it."""
-        settings = container_of(worker.app).settings
-        node: str = worker.hostname
+        settings, node = container_of(worker.app).settings, worker.hostname
         lease = settings.feedback_lease.total_seconds()
         for other in _others(settings, node):
-            log.warning(
-                "another worker is called %s (%s), or was until a moment ago: if it was killed, its lease ends within "
-                "%.0f s and all is well; else give each a name of its own (-n second@%%h), as what is said to one by "
-                "remote control or in Flower reaches both",
-                node, other, lease,
-            )  # fmt: skip
+            seen = f"({other}), or was until a moment ago: if it was killed, its lease ends within {lease:.0f} s and"
+            log.warning("another worker is called %s %s all is well; else %s", node, seen, _FIX)
         if self._stop.wait(2 * lease):
             return
         for other in _others(settings, node):
-            log.warning(
-                "another worker is called %s and is at work (%s): give each a name of its own (-n second@%%h), as what "
-                "is said to one by remote control or in Flower reaches both",
-                node, other,
-            )  # fmt: skip
+            log.warning("another worker is called %s and is at work (%s): %s", node, other, _FIX)
 
 
 def _others(settings: Settings, node: str) -> Iterator[str]:
     """The other processes that have a lease under this name."""
-    url, master = settings.feedback_broker_url.get_secret_value(), settings.feedback_sentinel_master
     try:
-        with closing(redis_client(url, sentinel_master=master, connections=1, patience=_PATIENCE, retries=0)) as client:
+        with closing(broker_client(settings, patience=_PATIENCE, retries=0)) as client:
             leases = living_leases(client)
     except redis.RedisError as error:
         log.debug("who else has this worker's name can't be told: %s", error)

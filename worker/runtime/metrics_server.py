@@ -13,12 +13,11 @@ from prometheus_client import CollectorRegistry, ProcessCollector, start_http_se
 
 from producer import __version__
 from worker.accounting.snapshot import take_snapshot
-from worker.clients.redis.connections import redis_client
+from worker.clients.redis.connections import broker_client
 from worker.observability.collectors import OfPool, OfProcess, OfQueue
 from worker.observability.metrics import Metrics
-from worker.runtime.bootsteps import Preflight
+from worker.runtime.bootsteps import Preflight, port_error, start_error
 from worker.runtime.container import container_of
-from worker.runtime.start_errors import start_error
 
 if TYPE_CHECKING:
     from threading import Thread
@@ -28,7 +27,6 @@ if TYPE_CHECKING:
     from celery.worker import WorkController
 
     from worker.broker.lease_state import SharedLeaseState
-    from worker.settings import Settings
 
 __all__ = ["MetricsServer"]
 
@@ -39,6 +37,11 @@ _PATIENCE: Final = 1.0
 
 _SHARED: Final = "PROMETHEUS_MULTIPROC_DIR"
 """The variable of prometheus-client that names a folder in which several processes count together."""
+
+_QUEUE_ALONE: Final = (
+    "the metrics are those of the queue alone: with the prefork pool deliveries are counted by child processes, which "
+    f"needs the variable {_SHARED} (see docs/operations.md)"
+)
 
 
 class MetricsServer(bootsteps.StartStopStep):
@@ -63,25 +66,17 @@ class MetricsServer(bootsteps.StartStopStep):
         port, host = settings.feedback_metrics_port, settings.feedback_metrics_host
         metrics = Metrics(now=container_of(worker.app).now)
         try:
-            self._client = _client(settings)
+            self._client = broker_client(settings, patience=_PATIENCE, retries=0)
             registry = _served(metrics, self._client, container_of(worker.app).leases)
             self._server, self._thread = start_http_server(port or 0, host, registry)
         except OSError as error:
-            problem = f"metrics can't be served on {host} port {port}: {error.strerror or error}"
-            fix = "give FEEDBACK_METRICS_PORT one that is free (each worker of a machine its own)"
-            raise SystemExit(
-                start_error(f"{problem}: {fix}, FEEDBACK_METRICS_HOST an address of this machine")
-            ) from None
+            raise SystemExit(port_error("METRICS", host, port, error)) from None
         except ValueError as error:
             raise SystemExit(start_error(f"{_SHARED}: {error}")) from None
         container_of(worker.app).observe(metrics)
         worker_process_init.connect(self._leave_to_parent)
         if issubclass(worker.pool_cls, Prefork) and _SHARED not in os.environ:
-            log.warning(
-                "the metrics are those of the queue alone: with the prefork pool deliveries are counted by child "
-                "processes, which needs the variable %s (see docs/operations.md)",
-                _SHARED,
-            )
+            log.warning("%s", _QUEUE_ALONE)
 
     def start(self, worker: WorkController) -> None:
         """Nothing more: it listens already, or the worker would not have come this far."""
@@ -100,16 +95,6 @@ class MetricsServer(bootsteps.StartStopStep):
         """In a process of the pool: a port that it kept open would be in use when the worker is started again."""
         if self._server is not None and os.getpid() != self._listens:  # the solo pool sends the signal in its parent
             self._server.server_close()
-
-
-def _client(settings: Settings) -> redis.Redis:
-    return redis_client(
-        settings.feedback_broker_url.get_secret_value(),
-        sentinel_master=settings.feedback_sentinel_master,
-        connections=1,
-        patience=_PATIENCE,
-        retries=0,
-    )
 
 
 def _served(metrics: Metrics, client: redis.Redis, leases: SharedLeaseState) -> CollectorRegistry:

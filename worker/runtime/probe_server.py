@@ -11,7 +11,6 @@ import logging
 import os
 import socket
 import threading
-from contextlib import closing
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any, Final, cast
@@ -20,11 +19,9 @@ from celery import bootsteps
 from celery.signals import worker_process_init, worker_shutting_down
 
 from worker.database.errors import DeadLetterError, DeadLetterStoreUnavailable
-from worker.database.schema import check_schema
-from worker.dead_letters.store import DeadLetterStore
-from worker.runtime.bootsteps import Preflight
+from worker.database.schema import checked_engine
+from worker.runtime.bootsteps import Preflight, port_error
 from worker.runtime.container import container_of
-from worker.runtime.start_errors import start_error
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -40,6 +37,7 @@ log = logging.getLogger(__name__)
 _LOOK_EVERY: Final = 10.0
 """Seconds between tries to check the schema, while the database is unavailable."""
 
+_OTHER_TABLE: Final = "the dead-letter table is not the one that this release needs: see `aquilax-feedback doctor`"
 _UNCHECKED: Final = "the dead-letter database has not answered since the start, so its schema is not checked"
 
 
@@ -72,11 +70,7 @@ class Probes(bootsteps.StartStopStep):
         try:
             self._server = _Server(host, port or 0, {"/livez": live, "/healthz": live, "/readyz": self._unready})
         except OSError as error:
-            problem = f"health can't be served on {host} port {port}: {error.strerror or error}"
-            fix = "give FEEDBACK_HEALTH_PORT one that is free (each worker of a machine its own)"
-            raise SystemExit(
-                start_error(f"{problem}: {fix}, FEEDBACK_HEALTH_HOST an address of this machine")
-            ) from None
+            raise SystemExit(port_error("HEALTH", host, port, error)) from None
         worker_shutting_down.connect(self._leave)
         worker_process_init.connect(self._leave_to_parent)
         url = settings.feedback_database_url.get_secret_value()
@@ -116,18 +110,14 @@ class Probes(bootsteps.StartStopStep):
         """Check the schema until the database has said what it is; the start goes on without it."""
         while True:
             try:
-                with closing(DeadLetterStore.connect(url, pool_size=1)) as store:
-                    check_schema(store.engine)
+                with checked_engine(url):
+                    self._schema = None
+                    return
             except DeadLetterStoreUnavailable:
                 self._schema = _UNCHECKED
             except DeadLetterError as error:
                 log.error("not ready: %s", error)  # noqa: TRY400 - the message says it all; a traceback would not help an operator
-                self._schema = (
-                    "the dead-letter table is not the one that this release needs: see `aquilax-feedback doctor`"
-                )
-            else:
-                self._schema = None
-                return
+                self._schema = _OTHER_TABLE
             if self._stop.wait(_LOOK_EVERY):
                 return
 

@@ -8,7 +8,7 @@ from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
-from worker.clients.redis.connections import redis_client
+from worker.clients.redis.connections import broker_client
 from worker.clients.redis.keys import PRUNED
 from worker.dead_letters.pruning import prune
 from worker.dead_letters.store import DeadLetterStore
@@ -46,15 +46,12 @@ class Pruner(BackgroundStep):
 
     def _look(self, settings: Settings, name: str) -> None:
         """Prune, if no worker has in the last hour."""
-        url, master = settings.feedback_broker_url.get_secret_value(), settings.feedback_sentinel_master
-        with closing(redis_client(url, sentinel_master=master, connections=1)) as client:
-            mine = first_in_period(client, PRUNED, _EVERY, worker=name)
-        if not mine:
-            return
+        with closing(broker_client(settings)) as client:
+            if not first_in_period(client, PRUNED, _EVERY, worker=name):
+                return
         before = datetime.now(UTC) - settings.feedback_retention
         with closing(DeadLetterStore.connect(settings.feedback_database_url.get_secret_value(), pool_size=1)) as store:
             pruned = prune(store.engine, before, stop=self._stop)
         if pruned.dead_letters or pruned.replays:
-            since = f"{before:%Y-%m-%d %H:%M}"
-            text = "pruned %d dead letters and %d replays that were over before %s"
-            log.info(text, pruned.dead_letters, pruned.replays, since)
+            counts = f"{pruned.dead_letters} dead letters and {pruned.replays} replays"
+            log.info("pruned %s that were over before %s", counts, f"{before:%Y-%m-%d %H:%M}")

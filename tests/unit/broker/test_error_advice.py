@@ -10,8 +10,7 @@ import redis
 from producer import BrokerUnavailable
 from producer._resp import require_taken
 from tests.integration.broker.consumers import connect
-from worker.broker.error_advice import advice
-from worker.broker.server_errors import ServerError
+from worker.broker.server_errors import ServerError, advice
 from worker.operations.doctor.broker import ask_server, broker_unavailable, look_at_broker
 
 if TYPE_CHECKING:

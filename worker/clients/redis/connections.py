@@ -17,8 +17,9 @@ if TYPE_CHECKING:
     from producer.broker_url import Place
     from producer.sentinels import Sentinels
     from producer.url_options import UrlOptions
+    from worker.settings import Settings
 
-__all__ = ["KombuBroker", "Master", "kombu_broker", "redis_client"]
+__all__ = ["KombuBroker", "Master", "broker_client", "kombu_broker", "redis_client"]
 
 _CERT_REQS: Final = {"required": ssl.CERT_REQUIRED, "optional": ssl.CERT_OPTIONAL, "none": ssl.CERT_NONE}
 
@@ -100,6 +101,12 @@ def redis_client(
         options["connection_pool"] = master
     broker = BrokerUrl.read(url, sentinel_master)
     return redis.Redis.from_pool(redis.BlockingConnectionPool.from_url(broker.redis, **options))
+
+
+def broker_client(settings: Settings, *, connections: int = 1, **options: Any) -> redis.Redis:
+    """Return a client of the broker's Redis; see `redis_client` for its arguments."""
+    url, master = settings.feedback_broker_url.get_secret_value(), settings.feedback_sentinel_master
+    return redis_client(url, sentinel_master=master, connections=connections, **options)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

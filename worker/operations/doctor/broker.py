@@ -11,7 +11,7 @@ import redis
 
 from worker.accounting.key_types import WrongKeyType, find_odd_values, find_wrong_types
 from worker.accounting.strays import find_strays
-from worker.broker.error_advice import advice
+from worker.broker.server_errors import advice
 from worker.operations.doctor.finding import Finding, green, red, yellow
 from worker.policy.durations import span
 
