@@ -1,8 +1,8 @@
 """A Redis transport for Celery that loses nothing: Kombu's own, with another way to hand messages over.
 
 It keeps Kombu's keys and Kombu's behaviour, so plain Celery workers, clients and Flower share the Redis. What differs:
-a message moves from its queue into a worker's hand in one step (`lua/fetch.lua`), the worker holds it by a lease that
-it renews (`lease.py`), and a message that is not due yet waits in Redis, not in a worker's memory.
+a message moves from its queue to a worker in one step (`lua/fetch.lua`), the worker owns it by a lease that it renews
+(`lease.py`), and a message that is not due yet waits in Redis, not in a worker's memory.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What the thread that consumes has last done: written by it and by the threads of the leases, read by any.
+"""What the consuming thread did last: written by it and by the threads of the leases, read by any thread.
 
 From it a worker tells whether it is well: its heartbeat, and its answers to liveness and readiness probes. Reading it
 takes no lock and asks no server.
@@ -94,6 +94,6 @@ class ConsumerActivity:
             return f"Redis has not answered for {age:.0f} s"
         if not self.queues:
             return "it consumes from no queue"
-        if any(holder.is_overdue(now) for holder in self._leases.in_use):
+        if any(lease.is_overdue(now) for lease in self._leases.in_use):
             return "the lease on what it holds has ended: others may have it"
         return None

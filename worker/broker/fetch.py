@@ -72,7 +72,7 @@ class FetchingChannel(InFlightChannel):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self._no_ack: set[str] = set()
         self.armed_until: float | None = None
-        """Until when it waits for news, if it does (by `time.monotonic`)."""
+        """Until when it waits for an invalidation, if it does (by `time.monotonic`)."""
         self._brpop_sent_at: float | None = None
         """When it last asked (by `time.monotonic`)."""
         self._awaits_answer = False
@@ -86,10 +86,10 @@ class FetchingChannel(InFlightChannel):
         super().__init__(*args, **kwargs)
 
     def _on_connection_disconnect(self, connection: redis.Connection) -> None:
-        """Change hands if an answer is lost with the connection."""
+        """Retire the lease if a reply to a fetch is lost with the connection."""
         if self._in_poll is connection:
             if self._awaits_answer:
-                self._change_hands()
+                self._retire_lease()
             self.disarm()
             self._awaits_answer = False
         super()._on_connection_disconnect(connection)
@@ -132,13 +132,13 @@ class FetchingChannel(InFlightChannel):
         return keys, arguments, lists
 
     def _fetch_arguments(self, queues: list[str], credit: int) -> tuple[list[str], list[Any], list[tuple[str, bool]]]:
-        holder = self.holder
+        lease = self.holder
         keys, arguments, lists = self._queue_keys(queues)
         if any(acknowledged for _, acknowledged in lists):
-            holder.start()
-        own = [self.keys.unacked, self.keys.index, self.keys.leases, holder.held_key]
-        fetch = [holder.id, holder.lease_ms, credit]
-        return [*own, *keys], [*fetch, *arguments, holder.next_fetch(), MAX_BYTES], lists
+            lease.start()
+        own = [self.keys.unacked, self.keys.index, self.keys.leases, lease.held_key]
+        fetch = [lease.id, lease.lease_ms, credit]
+        return [*own, *keys], [*fetch, *arguments, lease.next_fetch(), MAX_BYTES], lists
 
     def _credit(self) -> int:
         """How many messages may be fetched at once."""
@@ -158,29 +158,31 @@ class FetchingChannel(InFlightChannel):
         keys, arguments, self._lists = self._fetch_arguments(queues, credit)
         connection = cast("redis.Connection", self.client.connection)  # which the poller opens
         socket = connection._sock  # noqa: SLF001 - redis-py has no public way to its socket: a new one has no tracking yet
-        commands: list[tuple[Any, ...]] = []
-        if self._watch and self._tracking and self._tracked is not socket:
-            commands.append(("CLIENT", "TRACKING", "ON", "NOLOOP"))
-        if self._watch:
-            # Redis remembers what was read, and tells once when it changes. What changes before the fetch, it sees.
-            watched = [key for at, key in enumerate(keys[_OWN_KEYS:]) if key and at % _KEYS_OF_A_LIST != _COUNTS]
-            commands.append(("EXISTS", *dict.fromkeys(watched)))
+        commands = self._tracking_commands(keys, socket) if self._watch else []
         fetch = ("EVALSHA", FETCH.sha) if self._loaded is socket else ("EVAL", FETCH.source)
         commands.append((*fetch, len(keys), *keys, *arguments))
         self._credit_asked, self._commands = credit, [command[0] for command in commands]
         self._in_poll, self._brpop_sent_at, self._awaits_answer = connection, time.monotonic(), True
         connection.send_packed_command([b"".join(map(hiredis.pack_command, commands))])
 
+    def _tracking_commands(self, keys: list[str], socket: object) -> list[tuple[Any, ...]]:
+        """Let Redis remember which keys were read, and tell once when one changes; the fetch sees what changed before."""
+        watched = [key for at, key in enumerate(keys[_OWN_KEYS:]) if key and at % _KEYS_OF_A_LIST != _COUNTS]
+        read = ("EXISTS", *dict.fromkeys(watched))
+        if self._tracking and self._tracked is not socket:
+            return [("CLIENT", "TRACKING", "ON", "NOLOOP"), read]
+        return [read]
+
     def _brpop_start(self, timeout: float | None = None) -> None:  # noqa: ARG002 - the signature is Kombu's
         self.ask()
 
     def _brpop_read(self, **options: Any) -> bool:  # noqa: ARG002 - the signature is Kombu's
-        """Read what came: the answers to what was asked, or the news that something changed."""
+        """Read what came: the replies to what was asked, or an invalidation."""
         connection = cast("redis.Connection", self.client.connection)  # which the poller opens
         try:
             if self._awaits_answer:
                 fetched = self._read_answers(connection)
-            else:  # it waits for news, or has no queue or no room left
+            else:  # it waits for an invalidation, or has no queue or no room left
                 connection.read_response(push_request=True)
                 self.disarm()
                 fetched = []
@@ -188,7 +190,7 @@ class FetchingChannel(InFlightChannel):
             if not fetched and not self._in_poll and self.qos.can_consume():
                 self.ask()  # at once: something changed
         except self.connection_errors:
-            self._change_hands()
+            self._retire_lease()
             self.disarm()
             self._awaits_answer = False
             connection.disconnect()
@@ -198,40 +200,48 @@ class FetchingChannel(InFlightChannel):
         return True
 
     def _read_answers(self, connection: redis.Connection) -> list[Fetched]:
-        """Read the answers to `ask`, all of them, and wait for news if there was no message."""
-        socket, answers = connection._sock, {}  # noqa: SLF001 - redis-py has no public way to its socket; see `ask`
+        """Read all replies to `ask`, and wait for an invalidation if there was no message."""
+        socket, replies = connection._sock, self._read_replies(connection)  # noqa: SLF001 - redis-py has no public way to its socket; see `ask`
+        if "CLIENT" in replies:
+            self._tracked = socket
+            if isinstance(replies["CLIENT"], Exception):
+                self._tracking = False
+                log.warning("Redis can't tell of changes, so it is asked again and again: %s", replies["CLIENT"])
+        fetched = replies.popitem()[1]
+        if isinstance(fetched, redis.exceptions.NoScriptError):
+            self._loaded = None
+            return []
+        if isinstance(fetched, Exception):
+            raise fetched
+        self._loaded = socket
+        self.connection.asked()
+        now, look_again, taken = fetched
+        if not taken and self._watch:
+            self._arm(connection, max(look_again - now, 0) / 1000 + _CLOCK_STEP if look_again else _ASK_AGAIN)
+        # A full batch means that there may be more: fetch again at once; otherwise wait for an invalidation.
+        self._watch = len(taken) < self._credit_asked
+        return self._read_entries(now, taken, self._lists)
+
+    def _read_replies(self, connection: redis.Connection) -> dict[str, Any]:
+        """Read the reply, or the error, to each command that was sent; the fetch is the last."""
+        replies: dict[str, Any] = {}
         try:
             for command in self._commands:
                 try:
-                    answers[command] = connection.read_response()
+                    replies[command] = connection.read_response()
                 except redis.ResponseError as error:
-                    answers[command] = error
+                    replies[command] = error
         finally:
             self._in_poll, self._awaits_answer = None, False
-        if "CLIENT" in answers:
-            self._tracked = socket
-            if isinstance(answers["CLIENT"], Exception):
-                self._tracking = False
-                log.warning("Redis can't tell of changes, so it is asked again and again: %s", answers["CLIENT"])
-        answer = answers.popitem()[1]
-        if isinstance(answer, redis.exceptions.NoScriptError):
-            self._loaded = None
-            return []
-        if isinstance(answer, Exception):
-            raise answer
-        self._loaded = socket
-        self.connection.asked()
-        now, look_again, taken = answer
-        # News that came together with the answer has been read from the socket, which will not be readable for it.
-        if not taken and self._watch and not connection.can_read(timeout=0):
-            wait = _ASK_AGAIN if self._tracking else _ASK_WITHOUT_TRACKING
-            if look_again:
-                wait = min(wait, max(look_again - now, 0) / 1000 + _CLOCK_STEP)
-            self._in_poll, self.armed_until = connection, time.monotonic() + wait
-            self.connection.look_again(wait)
-        # Who got all that there was room for goes on without listening; who did not, listens.
-        self._watch = len(taken) < self._credit_asked
-        return self._read_entries(now, taken, self._lists)
+        return replies
+
+    def _arm(self, connection: redis.Connection, at_most: float) -> None:
+        """Wait for an invalidation, or for so many seconds at most."""
+        if connection.can_read(timeout=0):
+            return  # one came with the reply: it has been read from the socket, which will not be readable for it
+        wait = min(at_most, _ASK_AGAIN if self._tracking else _ASK_WITHOUT_TRACKING)
+        self._in_poll, self.armed_until = connection, time.monotonic() + wait
+        self.connection.look_again(wait)
 
     def disarm(self) -> None:
         """Wait no longer: ask again in the next turn."""
@@ -246,7 +256,7 @@ class FetchingChannel(InFlightChannel):
 
     def _update_queue_cycle(self) -> None:
         super()._update_queue_cycle()
-        if self.armed_until is not None:  # it listens for changes in queues that are no longer the right ones
+        if self.armed_until is not None:  # it waits for changes in queues that are no longer the right ones
             self.disarm()
 
     def _read_entries(self, now: int, taken: list[Any], lists: list[tuple[str, bool]]) -> list[Fetched]:
@@ -258,7 +268,7 @@ class FetchingChannel(InFlightChannel):
             payload = to_payload(_bytes(entry), tag=tag, queue=queue)
             headers, properties = payload["headers"], payload["properties"]
             properties[QUEUED_IN] = queue
-            # No sender says these: the one passes a hold by, the other ends messages.
+            # No sender may set these: the one passes a hold by, the other ends messages.
             headers.pop(PROBE, None)
             properties.pop(HELD_IN, None)
             if probe:
@@ -309,7 +319,7 @@ class FetchingChannel(InFlightChannel):
                     client.rpush(self._q_for_pri(message.queue, priority), dumps(message.payload))
 
     def finish_asking(self) -> None:
-        """Read the answer that is under way, so that nothing is handed over to a holder that has let go."""
+        """Read the reply that is under way, so that nothing is handed over to a lease that was released."""
         asked, self._in_poll = self._in_poll, None
         if asked and self._awaits_answer:
             try:

@@ -1,4 +1,4 @@
-"""What a channel has in flight: the keys that it is in, and who holds it."""
+"""What a channel has in flight: the keys that it is in, and the leases that own it."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ __all__ = ["InFlightChannel"]
 
 _LEASE_TIMEOUT: Final = 5.0
 _SHORTEST_TIMEOUT: Final = 0.5
-"""Seconds that a holder's command may take, where the transport's options set no socket timeout, and at least."""
+"""Seconds that a lease's command may take, where the transport's options set no socket timeout, and at least."""
 
 
 class InFlightChannel(kombu_redis.Channel):
-    """Kombu's Redis channel, with holders of what it has in flight."""
+    """Kombu's Redis channel, with leases on what it has in flight."""
 
     lease: float = 20.0
-    """Seconds after which a holder that is not heard of is dead, and what it holds goes to others."""
+    """Seconds without a renewal after which a lease ends, and its messages go to others."""
     counts: Mapping[str, str] = {}
     """The queues whose messages are counted, and the hash of their counts."""
     holds: Mapping[str, str] = {}
@@ -71,42 +71,45 @@ class InFlightChannel(kombu_redis.Channel):
 
     @property
     def holder(self) -> Lease:
-        """The holder of what this channel has in flight."""
+        """The lease on what this channel fetches."""
         if self.current_holder is None:
-            pool = self._get_pool()
-            # A command that hangs must not cost the lease: there has to be time for another on a new connection.
-            patience = max(min(self.socket_timeout or _LEASE_TIMEOUT, self.lease / RENEWALS), _SHORTEST_TIMEOUT)
-            pool.connection_kwargs["socket_timeout"] = patience
-            if "socket_connect_timeout" in pool.connection_kwargs:  # a Unix socket has none
-                pool.connection_kwargs["socket_connect_timeout"] = patience
-            holder = Lease(pool, self.keys, lease=self.lease, node=self.node, shared=self.shared_leases)
-            holder.grouped = bool(self.connection and self.connection.has_loop)
+            lease = Lease(self._lease_pool(), self.keys, lease=self.lease, node=self.node, shared=self.shared_leases)
+            lease.grouped = bool(self.connection and self.connection.has_loop)
             if self.connection is not None:
-                holder.on_flushed = self.connection.wake
-                holder.on_renewed = self.connection.activity.answered
-            self.current_holder = holder
+                lease.on_flushed = self.connection.wake
+                lease.on_renewed = self.connection.activity.answered
+            self.current_holder = lease
         return self.current_holder
 
+    def _lease_pool(self) -> redis.ConnectionPool:
+        """A command that hangs must not cost the lease: there has to be time for another on a new connection."""
+        pool = self._get_pool()
+        timeout = max(min(self.socket_timeout or _LEASE_TIMEOUT, self.lease / RENEWALS), _SHORTEST_TIMEOUT)
+        pool.connection_kwargs["socket_timeout"] = timeout
+        if "socket_connect_timeout" in pool.connection_kwargs:  # a Unix socket has none
+            pool.connection_kwargs["socket_connect_timeout"] = timeout
+        return pool
+
     def holder_of(self, tag: str) -> Lease:
-        """The holder of a message that this channel has in flight."""
+        """The lease on a message that this channel has in flight."""
         current = self.current_holder
         if current is not None and tag in current:
             return current
-        for holder in self._retired:
-            if tag in holder:
-                return holder
+        for lease in self._retired:
+            if tag in lease:
+                return lease
         return self.holders[-1] if self.holders else self.holder  # it has ended before
 
     @property
     def holders(self) -> list[Lease]:
-        """All that hold something for this channel."""
+        """All leases with messages of this channel."""
         return [*self._retired, *([] if self.current_holder is None else [self.current_holder])]
 
-    def _change_hands(self) -> None:
-        """Take a new lease for what comes from now on: Redis may still hand this one messages that are never read."""
+    def _retire_lease(self) -> None:
+        """Take another lease for what comes from now on: Redis may still hand this one messages that are never read."""
         if self.current_holder is not None:
             self.current_holder.retire()
-            self._retired = [holder for holder in self.holders if not holder.done]
+            self._retired = [lease for lease in self.holders if not lease.done]
             self.current_holder = None
 
     def scripting(self) -> redis.Redis:
@@ -115,12 +118,11 @@ class InFlightChannel(kombu_redis.Channel):
 
     def adopt(self, tag: str) -> None:
         """Hold a message that Kombu's own code laid in `unacked`."""
-        holder = self.holder
-        self.scripting().sadd(holder.held_key, tag)
-        holder.hold([tag])
+        self.scripting().sadd(self.holder.held_key, tag)
+        self.holder.hold([tag])
 
     def _after_fork(self) -> None:
-        for holder in self.holders:
-            holder.forget()
+        for lease in self.holders:
+            lease.forget()
         self._retired, self.current_holder = [], None
         super()._after_fork()

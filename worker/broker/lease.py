@@ -1,8 +1,8 @@
 """The lease on messages in flight, in Redis; a thread of its own renews it.
 
-A holder belongs to one consuming channel. Its thread renews the lease, writes down what has ended, and returns what
-dead holders left. It outlives its channel as long as something it holds is still being worked on: the connection may be
-lost and opened again meanwhile, and what ends then is still acknowledged, once.
+A lease belongs to one consuming channel. Its thread renews it, writes down what has ended, and returns the messages of
+leases that ended. It outlives its channel while one of its messages is still being worked on: the connection may be lost
+and opened again meanwhile, and what ends then is still acknowledged, once.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class Lease:
     Args:
         pool: Connections of its own. They are closed when nothing is held any more.
         keys: The keys.
-        lease: Seconds after which a holder that is not heard of is dead.
+        lease: Seconds without a renewal after which it ends.
         node: The node name of its worker (`-n`), by which remote control addresses it; '' if it is no worker's.
         shared: What this process's leases share; None if nothing else settles messages.
     """
@@ -124,7 +124,7 @@ class Lease:
         return tag in self._held
 
     def start(self) -> None:
-        """See to the lease from now on."""
+        """Begin to renew it."""
         with self._changed:
             if self._thread is None and not self._done:
                 self._renew_at = time.monotonic()
@@ -134,7 +134,7 @@ class Lease:
                 self._thread.start()
 
     def next_fetch(self) -> str:
-        """Name the next fetch, as no other of any holder is: delivery tags are made of it (`lua/fetch.lua`)."""
+        """Name the next fetch, as no other of any lease is: delivery tags are made of it (`lua/fetch.lua`)."""
         return f"{self._mark}.{next(self._fetches)}"
 
     def hold(self, tags: Iterable[str]) -> None:
@@ -170,26 +170,17 @@ class Lease:
         self._note(self._deferred, tag, f"+{round(wait * 1000)}" if due is None else str(due))
 
     def requeue_at_head(self, tags: Collection[str]) -> None:
-        """Return messages to the heads of their queues, in their order, at once.
-
-        Raises:
-            redis.RedisError: Redis is unavailable.
-        """
+        """Return messages to the heads of their queues, in their order, at once; raises `redis.RedisError`."""
         if tags:
             with self._one_at_a_time:
                 self._scripts.requeue(list(tags), end="head")
             self._drop(tags)
 
     def release(self, keep: Collection[str] = ()) -> int:
-        """Hold nothing any more but ``keep``: return the rest to the heads of the queues, first what came first.
+        """Return all but ``keep``, which is still being worked on, to the heads of the queues, first what came first.
 
-        While Redis is unavailable the thread goes on trying. The holder ends once it holds nothing.
-
-        Args:
-            keep: What is still being worked on.
-
-        Returns:
-            How many messages went back, as far as that is known at once.
+        While Redis is unavailable the thread goes on trying. The lease ends once it holds nothing. Returned is how many
+        messages went back, as far as that is known at once.
         """
         with self._changed:
             self._keep = frozenset(keep)
@@ -264,8 +255,7 @@ class Lease:
     def _taken(self, notes: dict[str, str]) -> Iterator[dict[str, str]]:
         """Take notes, which are done when the block ends; if it fails they stand there again.
 
-        They are gone, and nothing is held any more, before Redis is told: a message that goes back may be handed over
-        to this very holder while Redis' answer is awaited.
+        They are taken before Redis is told: a message that goes back may be handed over to this very lease meanwhile.
         """
         with self._changed:
             taken = dict(islice(notes.items(), _AT_ONCE))
@@ -312,16 +302,19 @@ class Lease:
         if returned:
             log.warning("%d messages went back to their queues: their holders are dead: %s", returned, ", ".join(dead))
 
+    def _wait(self, pause: float) -> None:
+        with self._changed:
+            if pause:
+                self._changed.wait(pause)
+            elif not self._pending:
+                self._changed.wait(max(self._renew_at - time.monotonic(), 0))
+        if self._may_gather:
+            time.sleep(_GATHER)
+
     def _run(self) -> None:
         pause = 0.0
         while not self._done:
-            with self._changed:
-                if pause:
-                    self._changed.wait(pause)
-                elif not self._pending:
-                    self._changed.wait(max(self._renew_at - time.monotonic(), 0))
-            if self._may_gather:
-                time.sleep(_GATHER)
+            self._wait(pause)
             try:
                 if time.monotonic() >= self._renew_at:
                     self._renew()

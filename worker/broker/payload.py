@@ -61,16 +61,10 @@ PROBE: Final = "feedback_probe"
 
 
 def to_payload(entry: bytes, *, tag: str, queue: str) -> dict[str, Any]:
-    """Read an entry.
+    """Read an entry of a queue into a message as Kombu's virtual transports have it.
 
-    Args:
-        entry: The entry.
-        tag: The delivery tag under which it is in flight; '' if it is not, as no acknowledgement will follow.
-        queue: The queue that it comes from.
-
-    Returns:
-        A message as Kombu's virtual transports have it. An entry that is none is the body of one with the header
-        `POISON`, of a content type that no task takes.
+    An entry that is none is the body of one with the header `POISON`, of a content type that no task takes. ``tag`` is
+    the delivery tag under which it is in flight; '' if it is not, as no acknowledgement will follow.
     """
     try:
         payload = _checked(read_json(entry.decode()))
@@ -78,13 +72,7 @@ def to_payload(entry: bytes, *, tag: str, queue: str) -> dict[str, Any]:
         return _poison(entry, f"it is no message: {error!r}", tag=tag, queue=queue)
     headers = payload["headers"]
     if POISON in headers:
-        raw = _unwrapped(payload)
-        if raw is None:
-            return _poison(entry, "it has the header of an entry that is no message", tag=tag, queue=queue)
-        if _POISON_SIZE in headers:
-            problem = f"it is too large: {headers[_POISON_SIZE]} bytes, of which {MAX_BYTES} are allowed"
-            return _poison(raw, f"{problem}; these are the first {len(raw)}", tag=tag, queue=queue)
-        return to_payload(raw, tag=tag, queue=queue)
+        return _unwrapped(entry, payload, tag=tag, queue=queue)
     if headers.get("compression") and (problem := unpacks_too_large(payload, most=MAX_BYTES)):
         return _poison(entry, problem, tag=tag, queue=queue)
     properties = payload["properties"]
@@ -116,15 +104,19 @@ _DECODE: Final = msgspec.json.Decoder().decode
 """Four times as fast as Python's, with the same result, whole numbers of any size included."""
 
 
-def _unwrapped(payload: dict[str, Any]) -> bytes | None:
-    """The entry that a message stands for; None if it is not one that `lua/message.lua` has made."""
-    wrapped = payload["headers"][POISON]
-    if payload.get("body") != "" or not isinstance(wrapped, str):
-        return None
+def _unwrapped(entry: bytes, payload: dict[str, Any], *, tag: str, queue: str) -> dict[str, Any]:
+    """Read the entry that a message of `lua/message.lua` stands for."""
+    wrapped, size = payload["headers"][POISON], payload["headers"].get(_POISON_SIZE)
     try:
-        return bytes.fromhex(wrapped)
-    except ValueError:
-        return None
+        raw = bytes.fromhex(wrapped) if payload.get("body") == "" else None
+    except (TypeError, ValueError):
+        raw = None
+    if raw is None:
+        return _poison(entry, "it has the header of an entry that is no message", tag=tag, queue=queue)
+    if size is None:
+        return to_payload(raw, tag=tag, queue=queue)
+    problem = f"it is too large: {size} bytes, of which {MAX_BYTES} are allowed; these are the first {len(raw)}"
+    return _poison(raw, problem, tag=tag, queue=queue)
 
 
 def _checked(payload: object) -> dict[str, Any]:
@@ -139,17 +131,20 @@ def _checked(payload: object) -> dict[str, Any]:
     if not isinstance(properties.get("delivery_info"), dict):
         raise TypeError("properties.delivery_info is not an object")
     properties.setdefault("delivery_tag", "")
-    encoding = properties.get("body_encoding")
-    body = payload.get("body")
-    if encoding is not None and not isinstance(encoding, str):
+    if (encoding := properties.get("body_encoding")) is not None:
+        _check_encoding(encoding, payload.get("body"))
+    return payload
+
+
+def _check_encoding(encoding: object, body: object) -> None:
+    if not isinstance(encoding, str):
         raise TypeError("properties.body_encoding is no text")
-    if encoding and encoding.lower() == "base64":
+    if encoding.lower() == "base64":
         if not isinstance(body, str):
             raise TypeError("the body is no text")
         b64decode("".join(body.split()), validate=True)  # Kombu's own decoder passes over what is not base64
     elif encoding and encoding.lower() != "utf-8":
         raise ValueError(f"properties.body_encoding is {encoding}")
-    return payload
 
 
 def handed_out_at(tag: str) -> int | None:
@@ -179,18 +174,11 @@ def _poison(entry: bytes, problem: str, *, tag: str, queue: str) -> dict[str, An
 def due_at(headers: object) -> int | None:
     """When a task message is due by its header ``eta``, in ms since 1970; None if it has none that can be read."""
     eta = headers.get("eta") if isinstance(headers, dict) else None
-    if isinstance(eta, datetime):
-        moment = eta
-    elif isinstance(eta, str):
-        try:
-            moment = datetime.fromisoformat(eta)
-        except ValueError:
-            return None
-    else:
-        return None
-    if moment.utcoffset() is None:
-        moment = moment.replace(tzinfo=UTC)
     try:
-        return round(moment.timestamp() * 1000)
+        moment = datetime.fromisoformat(eta) if isinstance(eta, str) else eta
+        if not isinstance(moment, datetime):
+            return None
+        aware = moment.replace(tzinfo=UTC) if moment.utcoffset() is None else moment
+        return round(aware.timestamp() * 1000)
     except (OverflowError, ValueError):
         return None

@@ -25,26 +25,26 @@ _LONGEST_POLL: Final = 1.0
 
 
 class ChannelPoller(MultiChannelPoller):
-    """Polls the connections of channels that wait for news, and makes them ask again in time."""
+    """Polls the connections of channels that wait for an invalidation, and makes them ask again in time."""
 
     eventflags = READ | ERR
-    _bell: int | None = None
-    _silence: Callable[[], None]
+    _wakeup: int | None = None
+    _drain: Callable[[], None]
 
-    def hear(self, bell: int, silence: Callable[[], None]) -> None:
-        """Let `get` end a wait whenever something can be read from ``bell``; ``silence`` reads it."""
-        self._bell, self._silence = bell, silence
-        self.poller.register(bell, READ)
+    def wake_by(self, fileno: int, drain: Callable[[], None]) -> None:
+        """Let `get` end a wait whenever something can be read from a file descriptor; ``drain`` reads it."""
+        self._wakeup, self._drain = fileno, drain
+        self.poller.register(fileno, READ)
 
-    def hear_no_more(self) -> None:
-        """Forget the bell."""
-        if self._bell is not None:
+    def forget_wakeup(self) -> None:
+        """Poll that file descriptor no more."""
+        if self._wakeup is not None:
             with suppress(KeyError, ValueError, OSError):
-                self.poller.unregister(self._bell)
-            self._bell = None
+                self.poller.unregister(self._wakeup)
+            self._wakeup = None
 
     def _register_BRPOP(self, channel: FetchingChannel) -> None:  # noqa: N802 - the name is Kombu's
-        """Let a channel ask, unless it has asked or waits for news."""
+        """Let a channel ask, unless it has asked or waits for an invalidation."""
         if channel.armed_until is not None and channel.armed_until <= time.monotonic():
             channel.disarm()
             channel._flush_brpop_reauth()  # noqa: SLF001 - Kombu has no public way; nothing is asked at this moment
@@ -71,19 +71,15 @@ class ChannelPoller(MultiChannelPoller):
                 connection.disconnect()
 
     def get(self, callback: Callable[..., Any], timeout: float | None = None) -> None:  # noqa: ARG002 - the signature is Kombu's
-        """Wait for one message, and deliver it.
-
-        Raises:
-            queue.Empty: None came within the timeout, or within a second.
-        """
+        """Wait for one message, and deliver it; raises `Empty` if none came within the timeout, or within a second."""
         self._in_protected_read = True
         try:
             self.maybe_refresh_binding_expiry()
             self.on_poll_start()
             events = self.poller.poll(self._patience(timeout))
             for fileno, event in events or ():
-                if fileno == self._bell:
-                    self._silence()
+                if fileno == self._wakeup:
+                    self._drain()
                 elif self.handle_event(fileno, event):
                     return
             if not events:
@@ -97,10 +93,8 @@ class ChannelPoller(MultiChannelPoller):
 
     def _patience(self, timeout: float | None) -> float:
         now = time.monotonic()
-        moments: list[float] = [
-            channel.armed_until - now for channel in self._channels if channel.armed_until is not None
-        ]
-        wait = min([_LONGEST_POLL, *moments])
+        ends: list[float] = [channel.armed_until for channel in self._channels if channel.armed_until is not None]
+        wait = min([_LONGEST_POLL, *(end - now for end in ends)])
         return max(wait if timeout is None else min(wait, timeout), 0)
 
 

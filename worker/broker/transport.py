@@ -38,7 +38,7 @@ class Transport(kombu_redis.Transport):
         self.has_loop = False
         """Whether an event loop consumes; if not, a program drains by hand."""
         self._loop: Hub | None = None
-        self._bell: tuple[int, int] | None = None
+        self._wakeup: tuple[int, int] | None = None
         self._turns_at = 0.0
 
     def register_with_event_loop(self, connection: object, loop: Hub) -> None:
@@ -46,37 +46,37 @@ class Transport(kombu_redis.Transport):
         super().register_with_event_loop(connection, loop)
         self.has_loop, self._loop = True, loop
         for channel in self.channels:
-            for holder in channel.holders:
-                holder.grouped = True
-        self.cycle.hear_no_more()
-        loop.add_reader(self._hang_bell(), self._silence)
+            for lease in channel.holders:
+                lease.grouped = True
+        self.cycle.forget_wakeup()
+        loop.add_reader(self._open_wakeup_pipe(), self._drain_wakeup_pipe)
         loop.call_repeatedly(_TURN_EVERY, self._turn)
         self.cycle._brpop_health_tref.cancel()  # noqa: SLF001 - Kombu has no public way to set how often it checks
         self.cycle._brpop_health_tref = loop.call_repeatedly(1, self.cycle.maybe_check_brpop_health)  # noqa: SLF001 - likewise
 
-    def _hang_bell(self) -> int:
-        """Return the end of the bell that can be read."""
-        if self._bell is None:
-            self._bell = os.pipe()
-            for end in self._bell:
+    def _open_wakeup_pipe(self) -> int:
+        """Return the end of the pipe that can be read."""
+        if self._wakeup is None:
+            self._wakeup = os.pipe()
+            for end in self._wakeup:
                 os.set_blocking(end, False)
-        return self._bell[0]
+        return self._wakeup[0]
 
     def wake(self) -> None:
         """Wake the thread that waits for events, from any thread: there is room for more messages."""
-        if self._bell is not None:
-            with suppress(OSError):  # it is full, and so it rings; or the connection is closed
-                os.write(self._bell[1], b"!")
+        if self._wakeup is not None:
+            with suppress(OSError):  # it is full, which wakes as well; or the connection is closed
+                os.write(self._wakeup[1], b"!")
 
-    def _silence(self) -> None:
-        if self._bell is not None:
+    def _drain_wakeup_pipe(self) -> None:
+        if self._wakeup is not None:
             with suppress(OSError):
-                os.read(self._bell[0], 4096)
+                os.read(self._wakeup[0], 4096)
 
     def look_again(self, wait: float) -> None:
-        """See to it that the event loop turns again in ``wait`` seconds."""
+        """Let the event loop turn again in ``wait`` seconds."""
         if self._loop is not None:
-            self._loop.call_later(wait, _nothing)
+            self._loop.call_later(wait, lambda: None)
 
     def asked(self) -> None:
         """Note that Redis answered a channel that asked for messages."""
@@ -90,13 +90,9 @@ class Transport(kombu_redis.Transport):
             self.activity.turned(queues)
 
     def drain_events(self, connection: object, timeout: float | None = None) -> None:  # noqa: ARG002 - the signature is Kombu's
-        """Wait for one event.
-
-        Raises:
-            TimeoutError: None came within ``timeout`` seconds (it is `socket.timeout`, too).
-        """
-        if self._bell is None:
-            self.cycle.hear(self._hang_bell(), self._silence)
+        """Wait for one event; raises TimeoutError (which is `socket.timeout`) if none came in ``timeout`` seconds."""
+        if self._wakeup is None:
+            self.cycle.wake_by(self._open_wakeup_pipe(), self._drain_wakeup_pipe)
         deadline = None if timeout is None else time.monotonic() + timeout
         left = timeout
         while True:
@@ -115,18 +111,14 @@ class Transport(kombu_redis.Transport):
     def close_connection(self, connection: object) -> None:
         """Close every channel."""
         super().close_connection(connection)
-        self.cycle.hear_no_more()
-        bell, self._bell = self._bell, None
-        if bell is not None:
+        self.cycle.forget_wakeup()
+        wakeup, self._wakeup = self._wakeup, None
+        if wakeup is not None:
             if self._loop is not None:
-                self._loop.remove_reader(bell[0])
-            for end in bell:
+                self._loop.remove_reader(wakeup[0])
+            for end in wakeup:
                 os.close(end)
         self._loop = None
-
-
-def _nothing() -> None:
-    """A turn of the loop is all that is wanted."""
 
 
 class SentinelTransport(Transport, kombu_redis.SentinelTransport):

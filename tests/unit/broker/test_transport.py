@@ -32,7 +32,7 @@ def test_looking_for_neighbours_hides_no_turn(monkeypatch: pytest.MonkeyPatch) -
     activity = ConsumerActivity()
     monkeypatch.setattr(activity, "turned", seen.append)
     transport: Any = Transport(Connection("redis://127.0.0.1:1/0", transport_options={"activity": activity}))
-    transport.cycle = SimpleNamespace(get=no_message, hear=lambda *_: None, hear_no_more=lambda: None)
+    transport.cycle = SimpleNamespace(get=no_message, wake_by=lambda *_: None, forget_wakeup=lambda: None)
     channel = SimpleNamespace(active_queues=set())
     transport.channels = [channel]
 

@@ -1,4 +1,4 @@
--- Hand messages over: from the lists of queues to the holder, in one step.
+-- Hand messages over: from the lists of queues to the owner of a lease, in one step.
 -- KEYS  1 unacked  2 unacked_index  3 unacked_leases  4 unacked_held:<holder>
 --       then four for each list, in the order in which they are emptied:
 --       the list, its delayed messages, the queue's counts and the queue's hold ('' where there is none)
@@ -65,7 +65,7 @@ local function tag_of(message)
   return tags .. #taken
 end
 
-local function hold_in_hand(entry, message, queue)
+local function take_in_flight(entry, message, queue)
   local tag = tag_of(message)
   if not usable(message) then
     entry = wrapped(entry, tag, queue, false)
@@ -80,7 +80,7 @@ local function hold_in_hand(entry, message, queue)
   return tag
 end
 
--- What several workers were lost over goes to a worker that holds nothing else: if that one is lost too, nothing else is lost with it.
+-- A message over which several workers were lost goes to a worker that holds nothing else, which loses nothing else.
 local function must_wait(suspect)
   return suspect and (#taken > 0 or redis.call('SCARD', KEYS[4]) > 0)
 end
@@ -125,7 +125,7 @@ for number = 1, lists do
     bytes = bytes + size
     local tag = ''
     if acknowledged then
-      tag = hold_in_hand(entry, message, queue)
+      tag = take_in_flight(entry, message, queue)
     end
     if counts ~= '' and not counted(message) then
       count(counts, 'accepted', 1)
