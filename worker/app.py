@@ -43,6 +43,11 @@ _BROKERS_OF_CELERY: Final = ("CELERY_BROKER_URL", "CELERY_BROKER_READ_URL", "CEL
 _POOL: Final = "worker.runtime.pool:TaskPool"
 """The pool, also if ``-P threads`` names it: Celery's own pool of threads can't be resized."""
 
+_WORKER_STEPS: Final = (
+    Preflight, GracefulShutdown, MetricsServer, Probes, Pruner, ReplayScheduler, HeartbeatStep, DuplicateNodenames,
+    ContinuityRecorder,
+)  # fmt: skip
+
 
 def create_app(settings: Settings | None = None) -> FeedbackApp:
     """Return the Celery app with the tasks ``feedback.deliver`` and ``feedback.advance_replay``.
@@ -73,10 +78,7 @@ def create_app(settings: Settings | None = None) -> FeedbackApp:
     batch_events(app)
     register(app, lambda: parts.delivery, lambda: parts.redelivery, request=TaskRequest)
     register_advance(app, lambda: parts.advancer, request=TaskRequest)
-    app.steps["worker"].update(
-        (Preflight, GracefulShutdown, MetricsServer, Probes, Pruner, ReplayScheduler, HeartbeatStep, DuplicateNodenames)
-    )
-    app.steps["worker"].add(ContinuityRecorder)
+    app.steps["worker"].update(_WORKER_STEPS)
     app.steps["consumer"].update((BrokerCheck, HoldWatch, KnowRevocations, InspectStats))
     worker_shutdown.connect(parts.close)
     worker_process_shutdown.connect(parts.close)

@@ -6,7 +6,7 @@ import os
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 import requests
 from dotenv import dotenv_values
@@ -65,18 +65,26 @@ def _api_key(value: SecretStr) -> SecretStr:
     return SecretStr(text)
 
 
-def _base_url(value: str) -> str:
+def _address(value: str, example: str) -> SplitResult:
     try:
         parts = urlsplit(value)
         _ = parts.port
+    except ValueError:
+        raise ValueError(f"expected an address such as {example}") from None
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
+        raise ValueError(f"expected an address such as {example}")
+    if parts.query or parts.fragment or parts.username or parts.password:
+        raise ValueError("expected an address without login, query and fragment")
+    return parts
+
+
+def _base_url(value: str) -> str:
+    parts = _address(value, "https://aquilax.ai")
+    try:
         requests.Request("GET", value).prepare()
     except (ValueError, requests.RequestException):
         raise ValueError("expected an address such as https://aquilax.ai") from None
-    if parts.scheme not in {"http", "https"} or not parts.hostname:
-        raise ValueError("expected an address such as https://aquilax.ai")
-    if parts.query or parts.fragment or parts.username or parts.password:
-        raise ValueError("expected an address without login, query and fragment")
-    if parts.scheme == "http" and not is_loopback(parts.hostname):
+    if parts.scheme == "http" and not is_loopback(parts.hostname or ""):
         raise ValueError("expected https: over plain http the key could be read on the way (http is for loopback)")
     return value.rstrip("/")
 
@@ -87,15 +95,7 @@ def flower_url(value: str) -> str:
     Raises:
         ValueError: It is no address, or one with a login.
     """
-    try:
-        parts = urlsplit(value)
-        _ = parts.port
-    except ValueError:
-        raise ValueError("expected an address such as http://127.0.0.1:5555") from None
-    if parts.scheme not in {"http", "https"} or not parts.hostname:
-        raise ValueError("expected an address such as http://127.0.0.1:5555")
-    if parts.query or parts.fragment or parts.username or parts.password:
-        raise ValueError("expected an address without login, query and fragment")
+    _address(value, "http://127.0.0.1:5555")
     return value.rstrip("/")
 
 
@@ -251,14 +251,9 @@ class Settings(BaseSettings):
 
 
 def _from_files(overrides: Mapping[str, Any]) -> dict[str, str]:
-    """The secrets that stand in files.
-
-    Raises:
-        SettingsError: One can't be read.
-    """
-    environ = {name: value for name, value in dotenv_values(".env").items() if value} | {
-        name: value for name, value in os.environ.items() if value
-    }
+    """The secrets that stand in files; raises `SettingsError` if one can't be read."""
+    given = (dotenv_values(".env"), os.environ)
+    environ = {name: value for source in given for name, value in source.items() if value}
     found, wrong = {}, []
     for name in SECRETS:
         if f"{name}{FILE}" in environ and name.lower() not in overrides:

@@ -166,7 +166,7 @@ class FetchingChannel(InFlightChannel):
         connection.send_packed_command([b"".join(map(hiredis.pack_command, commands))])
 
     def _tracking_commands(self, keys: list[str], socket: object) -> list[tuple[Any, ...]]:
-        """Let Redis remember which keys were read, and tell once when one changes; the fetch sees what changed before."""
+        """Let Redis remember which keys were read, and tell once when one changes; what changed before is fetched."""
         watched = [key for at, key in enumerate(keys[_OWN_KEYS:]) if key and at % _KEYS_OF_A_LIST != _COUNTS]
         read = ("EXISTS", *dict.fromkeys(watched))
         if self._tracking and self._tracked is not socket:

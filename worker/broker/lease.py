@@ -1,8 +1,8 @@
 """The lease on messages in flight, in Redis; a thread of its own renews it.
 
 A lease belongs to one consuming channel. Its thread renews it, writes down what has ended, and returns the messages of
-leases that ended. It outlives its channel while one of its messages is still being worked on: the connection may be lost
-and opened again meanwhile, and what ends then is still acknowledged, once.
+leases that ended. It outlives its channel while one of its messages is being worked on: the connection may be lost and
+opened again meanwhile, and what ends then is still acknowledged, once.
 """
 
 from __future__ import annotations

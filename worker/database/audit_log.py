@@ -101,13 +101,7 @@ def write_action(
 
 
 def actions(engine: Engine, *, limit: int = 50, before: int | None = None, target: str | None = None) -> list[Action]:
-    """Return what operators did, the latest first.
-
-    Args:
-        engine: The database.
-        limit: How many at most.
-        before: Those with a lower id only: the page after the one that ended with it.
-        target: Those done to it only.
+    """Return up to ``limit`` actions of operators, the latest first; with an id ``before`` one, and to one ``target``.
 
     Raises:
         DeadLetterStoreUnavailable: The database can't be asked.

@@ -84,24 +84,19 @@ class Envelope:
 
     def to_header(self) -> dict[str, Any]:
         """Return the header's value, as JSON can carry it."""
-        header: dict[str, Any] = {
+        header = {
             "v": ENVELOPE_VERSION,
             "enqueued_at": self.enqueued_at.isoformat(),
             "message_id": self.message_id,
             "attempts": self.attempts,
             "snoozes": self.snoozes,
+            "dead_letter": self.dead_letter,
+            "replay": self.replay,
+            "delivered": self.delivered or None,
+            "pending_dead_letter": self.pending_dead_letter and asdict(self.pending_dead_letter),
+            "waits": self.waits and self.waits.value,
         }
-        if self.dead_letter is not None:
-            header["dead_letter"] = self.dead_letter
-        if self.replay is not None:
-            header["replay"] = self.replay
-        if self.delivered:
-            header["delivered"] = True
-        if self.pending_dead_letter is not None:
-            header["pending_dead_letter"] = asdict(self.pending_dead_letter)
-        if self.waits is not None:
-            header["waits"] = self.waits.value
-        return header
+        return {name: value for name, value in header.items() if value is not None}
 
     @classmethod
     def from_header(cls, header: object, *, message_id: str, received_at: datetime) -> Self:
@@ -122,21 +117,22 @@ class Envelope:
             raise ValueError("the header feedback is not of version " + " or ".join(map(str, _VERSIONS)))
         try:
             begun = min(_moment(header.get("enqueued_at")) or received_at, received_at)
-            message_id = _name(header.get("message_id", message_id))
-            if header.keys() <= _OF_A_PRODUCER:
-                return cls(enqueued_at=begun, message_id=message_id)
-            return cls(
-                enqueued_at=begun,
-                message_id=message_id,
-                attempts=_count(header.get("attempts", 0)),
-                snoozes=_count(header.get("snoozes", 0)),
-                dead_letter=None if header.get("dead_letter") is None else _count(header["dead_letter"], most=_BIGINT),
-                replay=_run(header.get("replay")),
-                delivered=header.get("delivered") is True,
-                pending_dead_letter=_pending(header.get("pending_dead_letter")),
-            )
+            envelope = cls(enqueued_at=begun, message_id=_name(header.get("message_id", message_id)))
+            return envelope if header.keys() <= _OF_A_PRODUCER else envelope._published_with(header)
         except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
             raise ValueError(f"the header feedback can't be read: {error}") from error
+
+    def _published_with(self, header: Mapping[str, Any]) -> Self:
+        """Read what a worker wrote into the header when it published the message again."""
+        return replace(
+            self,
+            attempts=_count(header.get("attempts", 0)),
+            snoozes=_count(header.get("snoozes", 0)),
+            dead_letter=None if header.get("dead_letter") is None else _count(header["dead_letter"], most=_BIGINT),
+            replay=_run(header.get("replay")),
+            delivered=header.get("delivered") is True,
+            pending_dead_letter=_pending(header.get("pending_dead_letter")),
+        )
 
 
 _OF_A_PRODUCER: Final = frozenset({"v", "enqueued_at"})

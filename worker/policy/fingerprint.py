@@ -1,4 +1,4 @@
-"""The cause of a death: what many dead letters share, as a line for people and a hash for filters."""
+"""The cause of a dead letter: what many of them share, as a summary for people and a hash for filters."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 __all__ = ["MAX_SUMMARY_LENGTH", "Fingerprint", "fingerprint_of"]
 
 MAX_SUMMARY_LENGTH: Final = 200
-"""Characters of the line: the width of the column, and what fits two rows of a terminal."""
+"""Characters of the summary: the width of the column, and what fits two rows of a terminal."""
 
 _VARYING: Final = (
     (re.compile(r"\b[0-9a-f]{8}-?(?:[0-9a-f]{4}-?){3}[0-9a-f]{12}\b", re.IGNORECASE), "<uuid>"),
@@ -29,23 +29,23 @@ _VARYING: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Fingerprint:
-    """Why events died alike.
+    """The cause that several dead letters share.
 
     Attributes:
-        line: For people: ``rejected 404: Request ID <uuid> not found``.
-        fingerprint: For filters: twelve hexadecimal digits, the same for the same line on every machine.
+        summary: For people: ``rejected 404: Request ID <uuid> not found``.
+        fingerprint: For filters: twelve hexadecimal digits, the same for the same summary on every machine.
     """
 
     summary: str
 
     @property
     def fingerprint(self) -> str:
-        """The beginning of the line's SHA-256."""
+        """The beginning of the summary's SHA-256."""
         return hashlib.sha256(self.summary.encode()).hexdigest()[:12]
 
 
 def fingerprint_of(reason: Reason, http_status: int | None, answer: str) -> Fingerprint:
-    """Return the cause of a death.
+    """Return the cause of a dead letter.
 
     Args:
         reason: Why the event is a dead letter.

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import unicodedata
+from contextlib import suppress
 from typing import Final
 from uuid import UUID
 
@@ -47,11 +48,8 @@ def read_whole(value: str, *, least: int = 0, most: int = LARGEST) -> int:
 def read_decimal(value: str, *, least: float, most: float) -> float:
     """Return a number, such as ``0.5``, ``20`` or ``1e3``; neither NaN nor infinity."""
     number = math.nan
-    if value.isascii() and "_" not in value:
-        try:
-            number = float(value)
-        except ValueError:
-            number = math.nan
+    with suppress(ValueError):
+        number = float(value) if value.isascii() and "_" not in value else math.nan
     if not least <= number <= most:  # as NaN is, too
         raise ValueError(f"a number from {least:g} to {most:g}")
     return number
@@ -59,9 +57,7 @@ def read_decimal(value: str, *, least: float, most: float) -> float:
 
 def read_uuid(value: str) -> str:
     """Return a UUID in its usual form."""
-    try:
+    with suppress(ValueError):
         if value.isascii():
             return str(UUID(value.strip()))
-    except ValueError:
-        pass
     raise ValueError("a UUID")

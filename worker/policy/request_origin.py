@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import ipaddress
+from contextlib import suppress
 from typing import Final
 from urllib.parse import urlsplit
 
 __all__ = ["cross_site", "hostname", "is_loopback", "shown"]
 
 _LONGEST_SHOWN: Final = 100
+_FIX: Final = (
+    "If a proxy before Flower lets the header Host arrive changed, let it pass the browser's on: in nginx by "
+    "`proxy_set_header Host $http_host;` (see docs/dashboard.md)"
+)
 
 
 def cross_site(*, host: str, origin: str | None, site: str | None) -> str | None:
@@ -21,21 +26,11 @@ def cross_site(*, host: str, origin: str | None, site: str | None) -> str | None
     """
     if site is not None and site != "same-origin":
         return "it was sent by a page of another site"
-    if origin is not None and _server(origin) != host:
-        return (
-            f"it was sent by a page of another origin: of {shown(origin)}, to a server that it calls {shown(host)}. "
-            "If a proxy before Flower lets the header Host arrive changed, let it pass the browser's on: in nginx by "
-            "`proxy_set_header Host $http_host;` (see docs/dashboard.md)"
-        )
-    return None
-
-
-def _server(origin: str) -> str | None:
-    """Return the host and port of an origin, as ``Host`` has them."""
-    try:
-        return urlsplit(origin).netloc
-    except ValueError:
-        return None
+    with suppress(ValueError):
+        if origin is None or urlsplit(origin).netloc == host:
+            return None
+    pages = f"of {shown(origin or '')}, to a server that it calls {shown(host)}"
+    return f"it was sent by a page of another origin: {pages}. {_FIX}"
 
 
 def shown(header: str) -> str:
@@ -46,17 +41,15 @@ def shown(header: str) -> str:
 
 def hostname(host: str) -> str:
     """Return the name or address in a header ``Host``, without its port; '' if it is none."""
-    try:
+    with suppress(ValueError):
         return urlsplit(f"//{host}").hostname or ""
-    except ValueError:
-        return ""
+    return ""
 
 
 def is_loopback(address: str) -> bool:
     """Whether an address, or a name, is this machine's own whatever a name server says."""
     if address == "localhost" or address.endswith(".localhost"):
         return True
-    try:
+    with suppress(ValueError):
         return ipaddress.ip_address(address).is_loopback
-    except ValueError:
-        return False
+    return False

@@ -62,11 +62,7 @@ class DeadLetteredResult:
 
     reason: Reason
     summary: str
-
-    @property
-    def result(self) -> ResultKind:
-        """The ending as one value."""
-        return ResultKind.DEAD_LETTER
+    result: ResultKind = ResultKind.DEAD_LETTER
 
 
 DeliveryResult = Completed | Redeliver | DeadLetteredResult

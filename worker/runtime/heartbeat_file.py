@@ -66,11 +66,7 @@ class Heartbeat:
         self._pid = 0
 
     def beat(self, at: float) -> None:
-        """Say that the worker is well. A file that can't be written is said once in the log, and ends nothing.
-
-        Args:
-            at: Since when that is known, in seconds since 1970.
-        """
+        """Say that the worker was well ``at`` a time, in s since 1970. A failure is logged once, and ends nothing."""
         try:
             if self._pid != os.getpid():
                 self._begin()

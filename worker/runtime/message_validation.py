@@ -104,40 +104,33 @@ class MessageParts:
 
 
 def content_of(message: Message) -> Content:
-    """Return what a message carries, of either protocol.
-
-    Raises:
-        NoTask: It is no task message.
-    """
+    """Return what a message carries, of either protocol; raises `NoTask` if it is no task message."""
     if not isinstance(message.headers, dict):
         raise NoTask("its headers are not an object")
     try:
         payload = message.payload
     except Exception as error:
         raise NoTask(f"its body can't be read: {error!r}") from error
-    if "task" in message.headers:
-        if not isinstance(payload, list | tuple) or len(payload) != _PARTS:
-            raise NoTask("its body is not a list of args, kwargs and embed")
-        args, kwargs, embed = payload
-        headers = message.headers
-    else:  # protocol 1, in which the body says it all
-        if not isinstance(payload, dict) or "task" not in payload:
-            raise NoTask("it names no task")
-        args, kwargs, embed = payload.get("args", []), payload.get("kwargs", {}), None
-        headers = {name: payload.get(name) for name in ("task", "id", "retries", "eta")} | message.headers
+    args, kwargs, embed, headers = _parts_of(payload, message.headers)
     if not isinstance(args, list | tuple) or not isinstance(kwargs, dict) or not isinstance(embed, dict | None):
         raise NoTask("its args are not a list, its kwargs not an object, or its embed neither an object nor null")
     return Content(list(args), kwargs, headers)
 
 
-def problem_of(message: Message, content: Content, *, horizon: timedelta) -> str:
-    """Say what keeps a message of one of our queues from being a task; '' if nothing does.
+def _parts_of(payload: object, headers: dict[str, Any]) -> tuple[object, object, object, dict[str, Any]]:
+    if "task" in headers:
+        if not isinstance(payload, list | tuple) or len(payload) != _PARTS:
+            raise NoTask("its body is not a list of args, kwargs and embed")
+        return *payload, headers
+    # Protocol 1, in which the body says it all.
+    if not isinstance(payload, dict) or "task" not in payload:
+        raise NoTask("it names no task")
+    of_body = {name: payload.get(name) for name in ("task", "id", "retries", "eta")}
+    return payload.get("args", []), payload.get("kwargs", {}), None, of_body | headers
 
-    Args:
-        message: The message.
-        content: What it carries.
-        horizon: How far ahead it may be due.
-    """
+
+def problem_of(message: Message, content: Content, *, horizon: timedelta) -> str:
+    """Say what keeps a message from being a task of its queue, due within the horizon; '' if nothing does."""
     task, eta = content.headers["task"], content.headers.get("eta")
     if task != _TASK_OF.get(_queue_of(message), task):
         return f"there is no task {str(task)[:_LONGEST_NAME]!r} in this queue"

@@ -78,18 +78,13 @@ class AquilaX:
         self._now = now
         self._short = False
         self._adapter = DeadlineAdapter(pool_connections=1, pool_maxsize=connections)
-        with requests.Session() as session:
-            session.headers["User-Agent"] = f"aquilax-feedback/{__version__}"
-            session.headers["Accept"] = "application/json, text/plain;q=0.9, */*;q=0.1"
-            session.headers["Accept-Encoding"] = "identity"  # there is little to compress
-            headers = {**session.headers, "X-AX-KEY": api_key.get_secret_value()}
-            found = session.merge_environment_settings(base_url, {}, None, None, None)
-        self._template = requests.Request("GET", f"{base_url}{_PATH}/", headers=headers).prepare()
-        self._template.headers["Host"] = _host(str(self._template.url))
+        self._template = _template(base_url, api_key)
         before = f"GET {self._template.path_url}".encode()
         lines = "".join(f"{name}: {value}\r\n" for name, value in self._template.headers.items())
         behind = f" HTTP/1.1\r\n{lines}\r\n".encode("latin-1")
         self._written: Callable[[str], bytes] = lambda what: before + what.encode() + behind  # it shows no key
+        with requests.Session() as session:
+            found = session.merge_environment_settings(base_url, {}, None, None, None)
         # Plain http is for loopback: through a proxy the key would leave the machine in the clear.
         self._proxies = dict(found["proxies"]) if base_url.startswith("https:") else {}
         self._verify = found["verify"] if found["verify"] is not None else True
@@ -203,6 +198,20 @@ class AquilaX:
         return f"no answer: {type(behind[-1]).__name__}"
 
 
+def _template(base_url: str, api_key: SecretStr) -> requests.PreparedRequest:
+    """The request, but for what stands behind the endpoint's path."""
+    headers = {
+        **requests.utils.default_headers(),
+        "User-Agent": f"aquilax-feedback/{__version__}",
+        "Accept": "application/json, text/plain;q=0.9, */*;q=0.1",
+        "Accept-Encoding": "identity",  # there is little to compress
+        "X-AX-KEY": api_key.get_secret_value(),
+    }
+    template = requests.Request("GET", f"{base_url}{_PATH}/", headers=headers).prepare()
+    template.headers["Host"] = _host(str(template.url))
+    return template
+
+
 def _path_of(event: FeedbackEvent) -> str:
     """What stands behind the endpoint's path: nothing that would need another look before it is sent."""
     return f"{quote(event.request_id, safe='')}/{event.status_text}?{_query(event.org, event.group)}"
@@ -252,13 +261,8 @@ def _or(read: Callable[..., T], *args: object, otherwise: T) -> T:
 
 
 def _retry_after(value: str | None, now: datetime) -> timedelta | None:
-    """Read Retry-After, which is whole seconds or an HTTP date: https://www.rfc-editor.org/rfc/rfc9110#field.retry-after.
-
-    Whatever can't be read is no Retry-After.
-    """
-    if value is None:
-        return None
-    value = value.strip()
+    """Whole seconds or an HTTP date (https://www.rfc-editor.org/rfc/rfc9110#field.retry-after); None for any other."""
+    value = (value or "").strip()
     if value.isascii() and value.isdigit():
         digits = value.lstrip("0") or "0"  # Python refuses to read a number of more than 4300 digits
         return timedelta(seconds=_LONGEST_WAIT if len(digits) > _MOST_DIGITS else min(int(digits), _LONGEST_WAIT))

@@ -161,18 +161,12 @@ class _Parsed:
 
 
 def exchange(sock: socket.socket, request: bytes, *, timeout: float) -> tuple[Reply, bool]:
-    """Send a GET and read its response.
+    """Send a GET over a connection on which nothing is under way, and read its response; see `read_response`.
 
     Args:
-        sock: A connection on which nothing is under way.
+        sock: The connection.
         request: The whole request.
         timeout: Seconds until the response's last byte.
-
-    Returns:
-        See `read_response`.
-
-    Raises:
-        OSError, http.client.HTTPException: See `read_response`.
     """
     deadline = Deadline(timeout)
     sock.settimeout(timeout)
@@ -181,18 +175,11 @@ def exchange(sock: socket.socket, request: bytes, *, timeout: float) -> tuple[Re
 
 
 def read_response(sock: socket.socket, deadline: Deadline) -> tuple[Reply, bool]:
-    """Read a final response; interim ones may come before it.
-
-    Args:
-        sock: The connection.
-        deadline: When the whole response must have come.
-
-    Returns:
-        The response, and whether the connection can be used again.
+    """Return a final response, behind interim ones or none, and whether the connection can be used again.
 
     Raises:
-        OSError, http.client.HTTPException: No final response came, or none whose head can be read. The connection
-            can't be used again.
+        OSError, http.client.HTTPException: No final response came by the deadline, or none whose head can be read. The
+            connection can't be used again.
     """
     got = _receive(sock, deadline)
     if got.startswith(_START) and (response := _read_final(sock, deadline, got)):  # as it nearly always is

@@ -65,21 +65,23 @@ class RedisClock:
         if not self._one_at_a_time.acquire(blocking=False):
             return
         try:
-            if self._monotonic() < self._look_at:
-                return
-            asked_at = self._monotonic()
-            try:
-                seconds, microseconds = run_in_thread(self._client.time)
-            except redis.RedisError:
-                self._look_at = self._monotonic() + _AGAIN
-                return
-            answered_at = self._monotonic()
-            if answered_at - asked_at > _LONG and self._zero is not None:
-                self._look_at = answered_at + _AGAIN
-                return
-            then = datetime.fromtimestamp(seconds, UTC) + timedelta(microseconds=microseconds)
-            # Redis read its clock after it was asked: so this is never early, and no wait is cut short.
-            self._zero = then - timedelta(seconds=asked_at)
-            self._look_at = answered_at + _TRUSTED
+            if self._monotonic() >= self._look_at:
+                self._ask()
         finally:
             self._one_at_a_time.release()
+
+    def _ask(self) -> None:
+        asked_at = self._monotonic()
+        try:
+            seconds, microseconds = run_in_thread(self._client.time)
+        except redis.RedisError:
+            self._look_at = self._monotonic() + _AGAIN
+            return
+        answered_at = self._monotonic()
+        if answered_at - asked_at > _LONG and self._zero is not None:
+            self._look_at = answered_at + _AGAIN
+            return
+        then = datetime.fromtimestamp(seconds, UTC) + timedelta(microseconds=microseconds)
+        # Redis read its clock after it was asked: so this is never early, and no wait is cut short.
+        self._zero = then - timedelta(seconds=asked_at)
+        self._look_at = answered_at + _TRUSTED
