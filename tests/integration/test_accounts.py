@@ -105,7 +105,7 @@ def _microseconds(client: redis.Redis) -> int:
 
 
 @pytest.mark.parametrize("at_once", [IN_ONE_STEP, BY_PAGES])
-def test_foreign_messages_that_nobody_has_taken_explain_a_surplus(places: Places, at_once: int) -> None:
+def test_foreign_messages_that_no_worker_has_taken_explain_a_surplus(places: Places, at_once: int) -> None:
     """Their clients count nothing; the worker that takes one does."""
     places.enqueue(5)
     places.enqueue_foreign(7)
@@ -176,7 +176,7 @@ def test_entries_that_are_no_messages_are_counted_when_they_are_taken(places: Pl
     assert (found.no_messages, found.uncounted, found.balance.missing) == (6, 6, 0)
 
 
-def test_a_message_that_nobody_brings_back_is_named(places: Places) -> None:
+def test_a_message_that_no_worker_returns_is_named(places: Places) -> None:
     """It is in flight, but of no holder, and in no index: by delivery tag and request_id."""
     (message,) = places.enqueue()
     places.client.delete("feedback")
@@ -228,7 +228,7 @@ def test_an_orphan_that_found_a_hand_meanwhile_is_left_in_it(places: Places) -> 
     assert places.client.llen("feedback") == 0
 
 
-def test_a_row_that_nobody_can_read_is_returned_to_be_buried(places: Places) -> None:
+def test_an_unreadable_row_is_returned_to_become_a_dead_letter(places: Places) -> None:
     """A worker takes it for poison then, and keeps it whole as a dead letter; it is counted when it does."""
     places.client.hset("unacked", "tag-1", b"\xffrubbish")
     places.client.zadd("unacked_index", {"tag-1": 1})
@@ -251,7 +251,7 @@ def test_an_unreadable_row_in_a_living_hand_is_left_there(places: Places) -> Non
     assert check(places.client).hangs_together
 
 
-def test_entries_about_messages_that_are_not_in_hand_are_dropped(places: Places) -> None:
+def test_entries_about_messages_that_are_not_in_flight_are_dropped(places: Places) -> None:
     """From the index, and from what holders hold; those about messages stay."""
     places.enqueue()
     places.take(to_message(an_event()), "tag-1", holder="host:1:a")
@@ -336,7 +336,7 @@ def test_a_replay_is_found_wherever_it_is(places: Places, at_once: int) -> None:
     assert find_replays(places.client, range(10), at_once=at_once) == {1, 2, 3, 4}
 
 
-def test_a_foreign_queue_in_the_same_redis_is_nobodys_business(places: Places) -> None:
+def test_a_foreign_queue_in_the_same_redis_is_left_alone(places: Places) -> None:
     """Neither its messages in flight nor its lists are looked at."""
     places.client.lpush("celery", foreign_message())
     places.take(foreign_message(), "tag-1", queue="celery", index=False)
@@ -346,7 +346,7 @@ def test_a_foreign_queue_in_the_same_redis_is_nobodys_business(places: Places) -
     assert (found.hangs_together, found.balance.missing, found.uncounted) == (True, 0, 0)
 
 
-def test_what_only_one_of_two_looks_found_was_on_its_way(places: Places) -> None:
+def test_what_only_one_of_two_checks_found_was_in_motion(places: Places) -> None:
     """A worker ends a message, and lets go of it a moment later."""
     places.hold("host:1:a", "tag-1", "tag-2")
     places.client.zadd("unacked_index", {"tag-3": 1})

@@ -193,7 +193,7 @@ class Moves(RuleBasedStateMachine):
 
     @rule()
     def orphan(self) -> None:
-        """What the workers had in flight is in nobody's, and nobody would bring it back."""
+        """What the workers had in flight is under no lease, and no worker would return it."""
         self._client.delete(*self._client.keys(f"{KEYS.held_prefix}*"), KEYS.leases, KEYS.index)
 
     @rule()

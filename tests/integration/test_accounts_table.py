@@ -79,7 +79,7 @@ def test_a_row_that_was_just_marked_has_time(store: DeadLetterStore) -> None:
     assert dead
 
 
-def test_a_row_that_nobody_knows_when_it_was_marked_has_none(store: DeadLetterStore) -> None:
+def test_a_row_without_a_time_of_its_mark_has_none(store: DeadLetterStore) -> None:
     """Somebody wrote it by hand."""
     row_id = _bury(store)
     _mark(store, row_id, at=None)

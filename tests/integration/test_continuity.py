@@ -102,7 +102,7 @@ def test_an_older_copy_is_told_and_taken_on_the_record(places: Places, table: De
     assert again["redis_data"]["kind"] == "same"
 
 
-def test_what_workers_had_in_hand_is_not_written_off(places: Places, table: DeadLetterStore) -> None:
+def test_what_workers_had_in_flight_is_not_written_off(places: Places, table: DeadLetterStore) -> None:
     """A worker ends what it holds although Redis was emptied: that is not missing, and the books balance at once."""
     places.enqueue(5)
     record(places.client, table.engine)
@@ -191,7 +191,7 @@ def test_the_doctor_writes_nothing_of_it(places: Places, table: DeadLetterStore)
 def test_a_missing_database_is_not_made_by_looking(
     places: Places, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An SQLite file that somebody moved away is not replaced by an empty one."""
+    """An SQLite file that was moved away is not replaced by an empty one."""
     assert places
     file = tmp_path / "moved-away.sqlite3"
     monkeypatch.setenv("FEEDBACK_DATABASE_URL", f"sqlite:///{file}")

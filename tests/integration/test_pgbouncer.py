@@ -37,7 +37,7 @@ def pooled(postgres_url: str, tmp_path: Path) -> Iterator[str]:
         yield url
 
 
-def test_events_are_buried_through_pgbouncer_by_many_at_once(pooled: str) -> None:
+def test_dead_letters_are_written_through_pgbouncer_by_many_at_once(pooled: str) -> None:
     """No startup option is refused, and no prepared statement is looked for in another session."""
     with closing(DeadLetterStore.connect(pooled)) as store, ThreadPoolExecutor(8) as threads:
         made = list(threads.map(lambda _: store.add(a_burial(event=an_event())), range(200)))

@@ -175,7 +175,7 @@ def test_the_connection_ends_with_the_thread(batcher: ScriptBatcher) -> None:
     assert connection.fileno() == -1
 
 
-def test_nobody_waits_for_a_connection(
+def test_no_task_waits_for_a_connection(
     scheduler: GeventScheduler, batcher: ScriptBatcher, broker: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """While it can't be made, redis-py's own way answers, and it is not tried again and again."""

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 BUDGET = 0.25
-OVERSHOOT = 0.15  # what a busy machine may take to wake whoever waits; on an idle one it takes a millisecond
+OVERSHOOT = 0.15  # what a busy machine may take to wake a waiting thread; on an idle one it takes a millisecond
 
 pytestmark = pytest.mark.alone
 
@@ -111,9 +111,9 @@ def test_packets_that_vanish_are_not_waited_for(kind: str) -> None:
 
 
 @both
-def test_a_port_that_nobody_listens_on_is_reported_at_once(kind: str) -> None:
+def test_a_port_without_a_server_is_reported_at_once(kind: str) -> None:
     """There is nothing to wait for."""
-    with socket.socket() as bound:  # but not listening, so nobody else can take the port meanwhile
+    with socket.socket() as bound:  # but not listening, so no other program can take the port meanwhile
         bound.bind(("127.0.0.1", 0))
         with produce(kind, f"redis://127.0.0.1:{bound.getsockname()[1]}/0", timeout=30) as producer:
             outcome = attempt(producer)

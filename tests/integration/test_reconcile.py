@@ -259,7 +259,7 @@ def test_a_replay_that_is_nowhere_is_named_and_its_row_dead_again(places: Places
     assert row_of(table, row_id).state is State.DEAD
 
 
-def test_a_replay_that_is_on_its_way_is_in_order(places: Places, table: DeadLetterStore) -> None:
+def test_a_replay_in_flight_is_in_order(places: Places, table: DeadLetterStore) -> None:
     """Also one that was marked a moment ago, and is not in the queue yet."""
     queued, marked = (_bury(places, table, message_id) for message_id in ("tag-1", "tag-2"))
     places.enqueue(dead_letter=queued)

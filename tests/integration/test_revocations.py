@@ -82,7 +82,7 @@ def test_what_waits_ends_and_is_counted(client: redis.Redis, monkeypatch: pytest
     assert counts(client) == {b"accepted": b"3", b"revoked": b"4"}
 
 
-def test_what_is_in_hand_is_hit_and_what_comes_later_is_not(broker: RedisServer, client: redis.Redis) -> None:
+def test_what_is_in_flight_is_revoked_and_what_comes_later_is_not(broker: RedisServer, client: redis.Redis) -> None:
     """Also when it comes again, and by a worker that has started since."""
     client.lpush("feedback", foreign())
     with worker_of(broker) as worker:

@@ -53,7 +53,7 @@ def connect(broker: RedisServer, transport: str) -> Iterator[Connect]:
 
 @pytest.fixture
 def connection(connect: Connect) -> Connection:
-    """A connection with nobody's options."""
+    """A connection without options."""
     return connect()
 
 

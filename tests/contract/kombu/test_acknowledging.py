@@ -26,7 +26,7 @@ def _redelivered(message: Any) -> tuple[Any, Any]:
     return message.headers.get("redelivered"), message.delivery_info.get("redelivered")
 
 
-def test_what_is_in_hand_is_in_unacked_until_it_is_acknowledged(
+def test_what_is_in_flight_is_in_unacked_until_it_is_acknowledged(
     connection: Connection, publish: Publish, broker_client: redis.Redis
 ) -> None:
     """By its delivery tag, in the hash and in the index."""
@@ -45,7 +45,7 @@ def test_what_is_in_hand_is_in_unacked_until_it_is_acknowledged(
     assert not broker_client.exists("unacked", "unacked_index")
 
 
-def test_what_needs_no_acknowledgement_is_never_in_hand(
+def test_what_needs_no_acknowledgement_is_never_in_flight(
     connection: Connection, publish: Publish, broker_client: redis.Redis
 ) -> None:
     """It is gone as soon as it is received."""
@@ -144,7 +144,7 @@ def test_what_is_recovered_comes_again(connection: Connection, publish: Publish)
 
 
 @pytest.mark.parametrize("what", ["channel", "connection"])
-def test_what_is_in_hand_goes_back_when_its_channel_closes(
+def test_what_is_in_flight_goes_back_when_its_channel_closes(
     connect: Connect, publish: Publish, broker_client: redis.Redis, what: str
 ) -> None:
     """To the head of its queue: it is the next to be received."""
@@ -161,7 +161,7 @@ def test_what_is_in_hand_goes_back_when_its_channel_closes(
     assert [_redelivered(message) for message in other.messages] == [(True, True), (None, None), (None, None)]
 
 
-def test_all_that_is_in_hand_goes_back_before_the_rest(connect: Connect, publish: Publish) -> None:
+def test_all_that_is_in_flight_goes_back_before_the_rest(connect: Connect, publish: Publish) -> None:
     """Whatever way it was received, and whatever its priority."""
     publish("q", 1, 2, 3)
     publish("q", 4, priority=9)
@@ -227,7 +227,7 @@ def test_a_transport_may_do_without_acknowledgements(
 
 
 def test_two_copies_of_a_message_are_two_messages(connection: Connection, publish: Publish) -> None:
-    """An entry that somebody pushed twice, with one delivery tag: each is received."""
+    """An entry that a client pushed twice, with one delivery tag: each is received."""
     publish("q", 1)
     channel: Any = connection.default_channel
     client = channel.client

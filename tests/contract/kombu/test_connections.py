@@ -51,7 +51,7 @@ def test_a_connection_can_be_closed_and_used_again(connect: Connect, publish: Pu
 
 
 def test_a_connection_to_nowhere_says_so(transport: str) -> None:
-    """With an error that whoever asks can name; it can be tried for as long as one likes."""
+    """With an error that the caller can name; it can be tried for as long as one likes."""
     with Connection(f"redis://127.0.0.1:{free_port()}/0", transport=transport) as connection:
         with pytest.raises(OperationalError):
             connection.default_channel.basic_get("q")

@@ -72,7 +72,7 @@ def test_a_topic_exchange_delivers_by_patterns(connect: Connect, connection: Con
 
 
 def test_a_fanout_exchange_delivers_to_everybody_who_listens(connect: Connect) -> None:
-    """To nobody else: what is published before is gone."""
+    """To no other: what is published before is gone."""
     exchange = Exchange("news", type="fanout")
     publisher = connect()
     Producer(publisher, exchange).publish("before", declare=[exchange])

@@ -70,7 +70,7 @@ def test_getting_without_waiting(queue: Any, how: str) -> None:
     assert get().payload == "there"
 
 
-def test_getting_waits_for_what_somebody_else_puts(queue: Any, connect: Connect) -> None:
+def test_getting_waits_for_what_another_client_puts(queue: Any, connect: Connect) -> None:
     """Another connection puts it a moment later."""
 
     def put() -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING
 
 import pytest
 
@@ -15,9 +14,6 @@ from tests.integration.aquilax.sending import (
     client,
 )
 from tests.support.raw_http import Peer, raw_http, response
-
-if TYPE_CHECKING:
-    pass
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import socket
 import time
 from contextlib import closing
 from itertools import repeat
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 import requests.exceptions
@@ -26,9 +26,6 @@ from tests.support.raw_http import Peer, raw_http, response
 from worker.concurrency.file_descriptors import OutOfDescriptors
 from worker.policy.classification import Response
 from worker.sandbox.stack import free_port
-
-if TYPE_CHECKING:
-    pass
 
 
 @pytest.mark.parametrize(

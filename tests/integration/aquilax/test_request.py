@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import pytest
 from opentelemetry.sdk.trace import TracerProvider
 
@@ -16,9 +14,6 @@ from tests.integration.aquilax.sending import (
 )
 from tests.support.raw_http import response
 from worker.policy.classification import Response
-
-if TYPE_CHECKING:
-    pass
 
 
 def test_the_request_is_as_the_api_wants_it() -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import gzip
 import json
 from datetime import timedelta
-from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import example, given
@@ -21,9 +20,6 @@ from worker.clients.aquilax.client import AquilaX, _retry_after
 from worker.policy.classification import Response
 from worker.policy.fingerprint import fingerprint_of
 from worker.policy.retry import Reason
-
-if TYPE_CHECKING:
-    pass
 
 
 @pytest.mark.parametrize("status", ["200 OK", "204 No Content", "400 x", "401 x", "404 x", "418 x", "500 x", "599 x"])

@@ -128,7 +128,7 @@ class History(RuleBasedStateMachine):
             self._count()
 
     def _count(self) -> None:
-        """As whoever says in the header that the message is counted."""
+        """As a client that says in the header that the message is counted."""
         self.client.hincrby(self.key(f"{COUNTED}:counts"), "accepted", 1)
 
     def put_by_celery(self, name: str, queue: str, priority: int, eta: int | None, headers: Mapping[str, Any]) -> bool:
@@ -211,9 +211,9 @@ class History(RuleBasedStateMachine):
 
     def _is_in_one_hand(self, places: Places) -> None:
         """What is in flight is in one; and in the index, from which plain Celery workers would return it."""
-        hands = Counter(tag for tags in places.held.values() for tag in tags if tag in places.in_hand)
-        assert hands == Counter(places.in_hand.keys())
-        assert places.index >= places.in_hand.keys()
+        hands = Counter(tag for tags in places.held.values() for tag in tags if tag in places.in_flight)
+        assert hands == Counter(places.in_flight.keys())
+        assert places.index >= places.in_flight.keys()
         assert self.leases >= {holder for holder, tags in places.held.items() if tags}
 
     def _balances(self, places: list[Entry]) -> None:

@@ -67,7 +67,7 @@ class Places:
     now: int
 
     @property
-    def in_hand(self) -> dict[str, Entry]:
+    def in_flight(self) -> dict[str, Entry]:
         """Delivery tag -> message."""
         return {entry.tag: entry for entry in self.entries if entry.place == IN_HAND}
 
@@ -102,7 +102,7 @@ def look(client: redis.Redis, queues: Iterable[str], *, prefix: str = "") -> Pla
             pipe.zrange(f"{name}:delayed", 0, -1, withscores=True)
         time, rows, index, *rest = pipe.execute()
     sets, found = rest[: len(holders)], rest[len(holders) :]
-    entries = [_in_hand(tag.decode(), row) for tag, row in rows.items()]
+    entries = [_in_flight(tag.decode(), row) for tag, row in rows.items()]
     for (queue, name), queued, delayed in zip(keys, found[::2], found[1::2], strict=True):
         entries += [Entry(name, queue, text) for text in queued]
         entries += [Entry(f"{name}:delayed", queue, text, due=due) for text, due in delayed]
@@ -119,7 +119,7 @@ def text_of(value: object) -> str:
     return value.decode()
 
 
-def _in_hand(tag: str, row: bytes) -> Entry:
+def _in_flight(tag: str, row: bytes) -> Entry:
     """Read a row of `unacked`: `[message, "exchange", "queue"]`."""
     found = ROW.fullmatch(row)
     assert found, f"no row: {row!r}"

@@ -75,8 +75,8 @@ class Conservation(History):
     def stop(self, number: int) -> None:
         """A worker closes its channel: what it had is to be handed out next."""
         worker = self.worker(number)
-        held = self.look().held.get(worker.holder.id, frozenset()) & self.look().in_hand.keys()
-        names = Counter(self.look().in_hand[tag].name for tag in held)
+        held = self.look().held.get(worker.holder.id, frozenset()) & self.look().in_flight.keys()
+        names = Counter(self.look().in_flight[tag].name for tag in held)
         self.workers.remove(worker)
         before = Counter(entry.name for entry in self.look().entries if entry.place != "in flight")
         worker.close()
@@ -116,12 +116,12 @@ class Conservation(History):
         self._swept(before)
 
     def _swept(self, before: Places) -> None:
-        """What the dead held is in its queues again, and nobody's hand has it."""
+        """What ended leases held is in its queues again, and in flight no more."""
         after = self.look()
         for holder in self.dead_holders:
             assert holder not in after.held
-            for tag in before.held.get(holder, frozenset()) & before.in_hand.keys():
-                assert tag not in after.in_hand
+            for tag in before.held.get(holder, frozenset()) & before.in_flight.keys():
+                assert tag not in after.in_flight
         for worker in self.workers:
             if worker.holder.id in self.dead_holders:
                 worker.received.clear()
@@ -145,7 +145,7 @@ class Conservation(History):
         else:
             assert not new
         for message in new:
-            entry = after.in_hand[message.delivery_tag]
+            entry = after.in_flight[message.delivery_tag]
             assert message.delivery_tag in after.held[worker.holder.id]
             self._is_whole(message, entry)
             self.dead_holders.discard(worker.holder.id)
@@ -173,13 +173,13 @@ class Conservation(History):
 
     # What is in flight ends, or goes back
 
-    def _in_hand(self, number: int) -> tuple[Worker, Any, Entry] | None:
+    def _in_flight(self, number: int) -> tuple[Worker, Any, Entry] | None:
         held = [(worker, message) for worker in self.workers for message in worker.received]
         if not held:
             return None
         worker, message = held[number % len(held)]
         worker.received.remove(message)
-        return worker, message, self.look().in_hand[message.delivery_tag]
+        return worker, message, self.look().in_flight[message.delivery_tag]
 
     def _end(self, entry: Entry, label: str) -> None:
         if entry.queue == COUNTED:
@@ -191,31 +191,31 @@ class Conservation(History):
 
     @rule(number=numbers, label=st.sampled_from(LABELS))
     def ack(self, number: int, label: str) -> None:
-        """A message ends; if nobody says how, and its queue is counted, it goes to the back of it."""
-        if found := self._in_hand(number):
+        """A message ends; without a label, and if its queue is counted, it goes to the back of it."""
+        if found := self._in_flight(number):
             worker, message, entry = found
             if label:
                 worker.channel.qos.ack(message.delivery_tag, label)
             else:
                 message.ack()
             worker.settle()
-            assert message.delivery_tag not in self.look().in_hand
+            assert message.delivery_tag not in self.look().in_flight
             self._end(entry, label)
 
     @rule(number=numbers)
     def reject(self, number: int) -> None:
-        """A message is refused for good, where nobody counts how it ended."""
-        if found := self._in_hand(number):
+        """A message is refused for good, where its end is not counted."""
+        if found := self._in_flight(number):
             worker, message, entry = found
             message.reject()
             worker.settle()
-            assert message.delivery_tag not in self.look().in_hand
+            assert message.delivery_tag not in self.look().in_flight
             self._end(entry, "")
 
     @rule(number=numbers)
     def requeue(self, number: int) -> None:
         """A message goes to the back of its queue, marked."""
-        if found := self._in_hand(number):
+        if found := self._in_flight(number):
             worker, message, entry = found
             message.requeue()
             worker.settle()
@@ -226,7 +226,7 @@ class Conservation(History):
     @rule(number=numbers, wait=st.sampled_from([0, 3600]))
     def defer(self, number: int, wait: float) -> None:
         """A message waits in Redis."""
-        if found := self._in_hand(number):
+        if found := self._in_flight(number):
             worker, message, entry = found
             worker.channel.qos.defer(message.delivery_tag, wait=wait)
             worker.settle()
@@ -236,7 +236,7 @@ class Conservation(History):
     @rule(number=numbers, eta=st.sampled_from([None, 3600]), tells=st.booleans())
     def retry(self, number: int, eta: int | None, tells: bool) -> None:
         """A task publishes itself anew in place of its message, which Celery acknowledges afterwards."""
-        if found := self._in_hand(number):
+        if found := self._in_flight(number):
             worker, message, entry = found
             held_in = worker.channel.holder_of(message.delivery_tag).held_key if tells else ""
             taken = Republished(message.delivery_tag, held_in)
@@ -252,7 +252,9 @@ class Conservation(History):
     def speak_late(self, number: int, which: int, end: str) -> None:
         """A worker ends or returns what it does not hold: that changes nothing."""
         worker, before = self.worker(number), self.look()
-        others = sorted((before.in_hand.keys() | {"the same", "never seen"}) - before.held.get(worker.holder.id, set()))
+        others = sorted(
+            (before.in_flight.keys() | {"the same", "never seen"}) - before.held.get(worker.holder.id, set())
+        )
         tag = others[which % len(others)]
         worker.channel.basic_ack(tag) if end == "ack" else worker.channel.basic_reject(tag, requeue=True)
         worker.settle()
@@ -267,7 +269,7 @@ class Conservation(History):
         worker.channel.basic_recover(requeue=True)
         worker.received.clear()
 
-    # Redis, and whoever looks after it
+    # Redis, and its operator
 
     @rule(number=numbers)
     def time_passes(self, number: int) -> None:

@@ -66,7 +66,7 @@ def _acks(client: redis.Redis) -> int:
     return sum(int(stats.get(name, {}).get("calls", 0)) for name in ("cmdstat_evalsha", "cmdstat_eval"))
 
 
-def test_what_ends_while_others_are_in_hand_is_written_down_together(
+def test_what_ends_while_others_are_in_flight_is_written_down_together(
     holding: Lease, broker_client: redis.Redis
 ) -> None:
     """In far fewer steps than messages, and none is left."""
@@ -77,8 +77,8 @@ def test_what_ends_while_others_are_in_hand_is_written_down_together(
     assert _acks(broker_client) < 50
 
 
-def test_what_is_the_last_in_hand_is_written_down_at_once(holding: Lease, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing else will end soon, and somebody waits for room."""
+def test_the_last_in_flight_is_written_down_at_once(holding: Lease, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing else will end soon, and a fetch waits for room."""
     monkeypatch.setattr("worker.broker.lease._GATHER", 60)
     flushed: list[int] = []
     holding.on_flushed = lambda: flushed.append(len(holding._held))

@@ -30,13 +30,13 @@ def worker(broker: RedisServer) -> Iterator[Worker]:
         yield worker
 
 
-@pytest.mark.parametrize("in_hand", ["together", "one after the other"])
-def test_messages_with_one_tag_are_each_their_own(worker: Worker, broker_client: redis.Redis, in_hand: str) -> None:
+@pytest.mark.parametrize("in_flight", ["together", "one after the other"])
+def test_messages_with_one_tag_are_each_their_own(worker: Worker, broker_client: redis.Redis, in_flight: str) -> None:
     """Two that differ, and two that are the same byte for byte."""
     entries = [as_text(content(name, tag=CONSTANT)) for name in ("1", "2", "2")]
     broker_client.lpush("a", *entries)
 
-    if in_hand == "together":
+    if in_flight == "together":
         received = worker.receive(at_least=3)
         assert broker_client.hlen("unacked") == 3
     else:

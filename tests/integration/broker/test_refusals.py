@@ -43,7 +43,7 @@ def _without_replicas(client: redis.Redis) -> Callable[[], object]:
 def test_a_refusal_is_a_lost_connection(
     connection: Connection, broker_client: redis.Redis, refuse: Callable[[redis.Redis], Callable[[], object]]
 ) -> None:
-    """Celery recovers from those; and whoever looks for an error of the command finds one. Then it works again."""
+    """Celery recovers from those; and code that expects an error of the command gets one. Then it works again."""
     channel: Any = connection.default_channel
     fix = refuse(broker_client)
     try:

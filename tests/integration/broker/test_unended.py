@@ -41,7 +41,7 @@ def die(client: redis.Redis, holder: str) -> None:
 
 
 def test_each_worker_that_was_lost_over_a_message_is_counted_in_it(broker_client: redis.Redis) -> None:
-    """The count travels with the message, whoever takes it next."""
+    """The count travels with the message, to the worker that takes it next."""
     broker_client.lpush(QUEUE, entry("a"))
     told = []
     for number in range(3):
@@ -75,7 +75,7 @@ def test_what_workers_were_lost_over_goes_alone_into_an_empty_hand(broker_client
     assert [headers["id"] for headers in fetch(broker_client, "a")] == ["behind"]
 
 
-def test_a_message_whose_end_nobody_recorded_goes_back(broker_client: redis.Redis) -> None:
+def test_a_message_whose_end_was_not_recorded_goes_back(broker_client: redis.Redis) -> None:
     """Celery acknowledges a task that failed outside of itself: nothing of a counted queue is gone by that."""
     for name in ("a", "b"):
         broker_client.lpush(QUEUE, entry(name))

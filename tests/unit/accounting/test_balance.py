@@ -18,7 +18,7 @@ def test_what_is_in_a_place_or_has_ended_is_not_missing() -> None:
 
 
 def test_what_is_nowhere_is_missing() -> None:
-    """Three came, one was delivered, and nobody has the others."""
+    """Three came, one was delivered, and the others are nowhere."""
     assert _balance(accepted=3, delivered=1).missing == 2
 
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     ],
 )
 def test_a_url_without_a_driver_means_the_one_of_the_extra(url: str, driver: str) -> None:
-    """Hosts hand out `postgres://…`; whoever copies it should not need to know about drivers."""
+    """Hosts hand out `postgres://…`; an operator who copies it need not know about drivers."""
     engine = connect(url)
 
     assert engine.url.drivername == driver
@@ -79,7 +79,7 @@ def test_a_url_is_shown_without_what_may_be_a_secret() -> None:
 
 
 def test_a_missing_file_is_known_before_it_is_made(tmp_path: Path) -> None:
-    """SQLite makes the file when it connects, which hides that somebody is in the wrong folder."""
+    """SQLite makes the file when it connects, which hides that the folder is the wrong one."""
     file = tmp_path / "dead-letters.sqlite3"
     engine = connect(f"sqlite:///{file}")
 

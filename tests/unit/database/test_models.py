@@ -10,7 +10,7 @@ from worker.database.models import Base, UtcDateTime
 
 
 def _ddl(url: str) -> str:
-    """What would create the table: compiled, and carried out by nobody."""
+    """What would create the table: compiled, and not carried out."""
     return str(CreateTable(Base.metadata.tables["dead_letters"]).compile(dialect=make_url(url).get_dialect()()))
 
 

@@ -52,7 +52,7 @@ def test_no_answer_is_not_now() -> None:
 
 @pytest.mark.parametrize("status", [0, 99, 100, 101, 199, 600, 700, 999, -1])
 def test_an_unknown_status_is_not_now(status: int) -> None:
-    """A needless retry costs a request, a drop costs somebody's feedback."""
+    """A needless retry costs a request, a drop costs feedback."""
     assert classify(Response(status=status)) is Classification.RETRYABLE
 
 

@@ -53,7 +53,7 @@ def test_an_unreadable_message_is_known_by_its_bytes() -> None:
 
 
 def test_only_an_invalid_burial_is_without_its_event() -> None:
-    """A rejected event that nobody can name could not be replayed."""
+    """A rejected event without its fields could not be replayed."""
     with pytest.raises(ValueError, match="invalid, not rejected"):
         replace(a_burial(), event=None)
     assert replace(a_burial(), event=None, reason=Reason.INVALID).event is None

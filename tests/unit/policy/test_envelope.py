@@ -142,7 +142,7 @@ def test_an_attempt_is_counted_and_a_wait_is_not() -> None:
     ids=str,
 )
 def test_a_damaged_header_is_a_value_error(damaged: object) -> None:
-    """So that the message is buried as invalid, and the worker goes on."""
+    """So that the message becomes a dead letter `invalid`, and the worker goes on."""
     with pytest.raises(ValueError, match="the header feedback"):
         read(damaged)
 

@@ -71,7 +71,7 @@ def test_the_first_receipt_stays_when_the_message_comes_again() -> None:
 
 
 def test_positional_arguments_are_refused() -> None:
-    """Their order is nobody's contract."""
+    """Their order is no contract."""
     message = unreadable({}, args=(REQUEST_ID, "true", "acme", "chat"))
 
     assert "4 positional arguments" in message.problem

@@ -75,14 +75,14 @@ def test_a_delivered_event_is_done() -> None:
     assert decision(Classification.DELIVERED, Response(status=200)) == Delivered()
 
 
-def test_a_rejected_event_is_buried_at_once() -> None:
+def test_a_rejected_event_is_a_dead_letter_at_once() -> None:
     """It would be refused again."""
     outcome = decision(Classification.REJECTED, Response(status=404, text="Request ID not found"))
 
     assert outcome == SendToDeadLetters(reason=Reason.REJECTED, http_status=404, response="Request ID not found")
 
 
-def test_a_forbidden_event_is_buried_at_once() -> None:
+def test_a_forbidden_event_is_a_dead_letter_at_once() -> None:
     """The key may not speak for this group, however often it asks."""
     outcome = decision(Classification.FORBIDDEN, Response(status=403, text="no"))
 
@@ -163,7 +163,7 @@ def test_a_hostile_retry_after_is_no_longer_than_the_horizon(retry_after: timede
 
 
 def test_locked_out_is_held_however_many_attempts_and_however_late() -> None:
-    """Our key is wrong: no event is to blame, and none is buried for it."""
+    """Our key is wrong: no event is to blame, and none becomes a dead letter."""
     outcome = decision(
         Classification.UNAUTHORIZED,
         Response(status=401, text="no"),

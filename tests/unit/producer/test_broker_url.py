@@ -86,7 +86,7 @@ def test_sentinels_without_the_masters_name_are_refused() -> None:
 
 @pytest.mark.parametrize("url", ["redis://one/0", "rediss://one/0", "unix:///run/redis.sock"])
 def test_a_masters_name_without_sentinels_is_refused(url: str) -> None:
-    """Whoever sets it believes that somebody watches."""
+    """A backend that sets it believes that sentinels watch."""
     with pytest.raises(ValueError, match=r"names no sentinels, and sentinel_master .* is given"):
         FeedbackProducer(url, sentinel_master="mymaster")
 

@@ -54,7 +54,7 @@ async def test_events_and_their_fields_may_be_mixed(source: str) -> None:
 
 @each_source
 async def test_an_event_that_its_generator_could_not_make_is_placed_too(source: str) -> None:
-    """Whether the generator or the producer validates makes no difference to whoever looks for the bad row."""
+    """Whether the generator or the producer validates makes no difference to a search for the bad row."""
 
     def rows() -> Iterator[FeedbackEvent]:
         for number in range(CHUNK + 3):

@@ -170,7 +170,7 @@ def test_a_refusal_is_a_value_error_too() -> None:
 
 
 def test_a_refusal_shows_the_beginning_of_a_long_value_only() -> None:
-    """A log line must not grow with what somebody posts."""
+    """A log line must not grow with what a client posts."""
     with pytest.raises(InvalidEvent) as refusal:
         FeedbackEvent.from_wire({**FIELDS, "org": "x" * 1_000_000})
 

@@ -128,7 +128,7 @@ def test_the_origin_names_the_process() -> None:
 
 
 def test_a_message_tells_its_priority() -> None:
-    """By it Kombu, and whoever returns the message, chooses its list. Without one, it is the most urgent."""
+    """By it Kombu, and a worker that returns the message, choose its list. Without one, it is the most urgent."""
     assert _read(to_message(EVENT, priority=9))["properties"]["priority"] == 9
     assert "priority" not in _read(to_message(EVENT))["properties"]
 

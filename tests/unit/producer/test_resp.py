@@ -71,7 +71,7 @@ def test_a_refusal_means_that_nothing_was_taken(reply: bytes, clean: bool) -> No
 
 @pytest.mark.parametrize("reply", [b"", b":", b":1\r\n:2", b"+OK", b"HTTP/1.1 400 Bad Request", b":-1", b"$-1"])
 def test_an_answer_that_is_not_one_to_the_command_tells_nothing(reply: bytes) -> None:
-    """Its connection may hold the answer to somebody else's command."""
+    """Its connection may hold the answer to another call's command."""
     with pytest.raises(EnqueueUncertain):
         require_taken(reply)
 

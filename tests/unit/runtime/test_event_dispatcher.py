@@ -90,7 +90,7 @@ def test_a_workers_heartbeat_goes_at_once(dispatcher: Callable[..., Any]) -> Non
 
 
 @pytest.mark.parametrize("options", [{"enabled": False}, {"groups": ["worker"]}], ids=["off", "other groups"])
-def test_nothing_is_kept_that_nobody_asked_for(dispatcher: Callable[..., Any], options: dict[str, Any]) -> None:
+def test_nothing_is_kept_that_no_monitor_asked_for(dispatcher: Callable[..., Any], options: dict[str, Any]) -> None:
     """As with ``--without-task-events``."""
     ours = dispatcher(**options)
     ours.producer = Producer()

@@ -70,7 +70,7 @@ def test_the_body_is_not_decoded_again(app: Celery) -> None:
     assert (request.body, request.content_type, request.content_encoding) == (_BODY, None, None)
 
 
-def test_arguments_that_nobody_wrote_down_are_shown(app: Celery) -> None:
+def test_arguments_without_a_repr_of_the_client_are_shown(app: Celery) -> None:
     """A client need not send them twice."""
     shown = TaskRequest(message(), app=app)
     given = TaskRequest(message(argsrepr="()", kwargsrepr="{…}"), app=app)
@@ -155,7 +155,7 @@ def test_a_message_ends_also_where_its_end_cant_be_told(app: Celery, how: str) -
 
 
 def test_a_task_runs_also_where_its_beginning_cant_be_told(app: Celery, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Monitors miss an event, and nobody's feedback waits."""
+    """Monitors miss an event, and no feedback waits."""
     failing = Failing(app)
     monkeypatch.setattr(type(failing.request), "send_event", failing.fail)
 

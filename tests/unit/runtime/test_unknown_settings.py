@@ -14,7 +14,7 @@ from worker.runtime.unknown_settings import unknown_settings
     ],
 )
 def test_a_variable_that_is_no_setting_is_named_with_the_nearest(name: str, advice: str) -> None:
-    """It changes nothing, and whoever set it believes that it does."""
+    """It changes nothing, and its operator believes that it does."""
     assert dict(unknown_settings({name: "9"})).keys() == {name}
     if "perhaps" in advice:
         assert dict(unknown_settings({name: "9"}))[name] == advice

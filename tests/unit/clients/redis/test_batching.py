@@ -1,4 +1,4 @@
-"""Scripts of many threads go batcher, and each thread gets its own answer, or error, and nobody waits for ever."""
+"""Scripts of many threads go together; each thread gets its own reply, or error, and none waits for ever."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def one_asks_and_the_others_wait(
 
 
 def test_alone_one_asks_at_once(gate: Gate, batcher: ScriptBatcher) -> None:
-    """There is nobody to wait for."""
+    """There is no other call to wait for."""
     gate.opened.set()
 
     assert batcher.eval(ECHO, 0, "a") == b"a"
@@ -115,7 +115,7 @@ def test_a_script_that_fails_is_its_own_callers_matter(
 
 
 def test_a_script_that_redis_does_not_know_is_said(gate: Gate, batcher: ScriptBatcher) -> None:
-    """So that whoever asked can send it whole."""
+    """So that the caller can send it whole."""
     gate.opened.set()
 
     with pytest.raises(redis.exceptions.NoScriptError):
@@ -162,7 +162,7 @@ class _CutShort(BaseException):
     pass
 
 
-def test_whoever_is_cut_short_takes_nobody_along(
+def test_a_call_that_is_interrupted_takes_no_other_along(
     gate: Gate, batcher: ScriptBatcher, threads: ThreadPoolExecutor
 ) -> None:
     """Who was asked for has an error, and the next are asked for."""
@@ -178,7 +178,7 @@ def test_whoever_is_cut_short_takes_nobody_along(
 def test_who_waits_is_asked_for_before_it_is_closed(
     gate: Gate, batcher: ScriptBatcher, threads: ThreadPoolExecutor
 ) -> None:
-    """Then its thread ends; whoever asks after that begins another."""
+    """Then its thread ends; a call after that begins another."""
     asked = one_asks_and_the_others_wait(gate, batcher, threads)
     closed = Thread(target=batcher.close)
     closed.start()
@@ -193,7 +193,7 @@ def test_who_waits_is_asked_for_before_it_is_closed(
 
 
 def test_no_round_trip_grows_without_bound(gate: Gate, batcher: ScriptBatcher, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Redis serves nobody else meanwhile."""
+    """Redis serves no other client meanwhile."""
     monkeypatch.setattr(batcher._thread, "_limit", 3)
     with ThreadPoolExecutor(THREADS) as threads:
         asked = one_asks_and_the_others_wait(gate, batcher, threads)

@@ -94,7 +94,7 @@ def test_it_is_never_early_however_long_an_answer_took(times: Times) -> None:
 
 
 def test_a_look_that_took_long_does_not_spoil_a_better_one(times: Times) -> None:
-    """The client asked more than once: nobody knows how old the answer is."""
+    """The client asked more than once: how old the reply is can't be known."""
     times.clock.now()
     times.passed += 61
     times.takes, times.ahead = 8.0, timedelta(seconds=4)
