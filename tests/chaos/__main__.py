@@ -13,8 +13,8 @@ import click
 from rich.console import Console
 
 from tests.chaos import report
+from tests.chaos.execute import execute
 from tests.chaos.page import TEXT
-from tests.chaos.run import execute
 from tests.chaos.scenarios import SCENARIOS
 from tests.chaos.soak import soak
 

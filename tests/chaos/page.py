@@ -19,7 +19,7 @@ A run fails if
 
 - an acknowledged event is neither at AquilaX nor in the table, or AquilaX received another vote than the person gave;
 - AquilaX received an event twice that was not being sent there at the moment of a fault, and that no answer asked to
-  send again;
+  send again (in a storm of 404, what AquilaX refused may be asked again);
 - Redis is back and nothing is delivered within 10 s, or the rest is not drained within two minutes (three after kills
   of workers, ten after the long outage);
 - a worker of ours ended by itself, or the system's own counts do not add up in the end;

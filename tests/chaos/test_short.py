@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 
-from tests.chaos.run import execute
+from tests.chaos.execute import execute
 from tests.chaos.scenarios import SCENARIOS
 
 if TYPE_CHECKING:

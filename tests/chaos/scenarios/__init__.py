@@ -12,6 +12,7 @@ from tests.chaos.scenarios import (
     failover,
     poison,
     redis_away,
+    storm,
     workers_killed,
 )
 
@@ -27,6 +28,7 @@ SCENARIOS: Final[Sequence[Scenario]] = (
     *redis_away.SCENARIOS,
     *failover.SCENARIOS,
     *database_away.SCENARIOS,
+    *storm.SCENARIOS,
     *aquilax.SCENARIOS,
     *poison.SCENARIOS,
     *clocks.SCENARIOS,
