@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sqlite3
 import uuid
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
@@ -68,6 +69,30 @@ def test_a_database_that_is_away_delays_a_dead_letter_and_sends_nothing_twice(
 
         eventually(lambda: _dead(store) == 1, what="the grave is written")
         assert sandbox.received_for(taken.request_id).received == 1
+
+
+def test_a_database_that_hangs_holds_up_no_event_that_can_be_delivered(
+    stack: LocalStack, store: DeadLetterStore, producer: FeedbackProducer
+) -> None:
+    """More events die than a worker delivers at once, and wait for the lock; those behind them are delivered."""
+    dying, good = [event() for _ in range(150)], [event() for _ in range(150)]
+    with closing(stack.start_sandbox()) as sandbox, closing(_lock(stack.folder / "dead-letters.sqlite3")):
+        for each in dying:
+            sandbox.script(each.request_id, [404], repeat_last=True)
+        stack.start_worker()
+
+        producer.enqueue_many([*dying, *good])
+        eventually(lambda: sandbox.received().delivered == len(good), what="all that can be are delivered")
+        assert _dead(store) == 0
+
+    eventually(lambda: _dead(store) == len(dying), what="the others are dead letters once the lock is released")
+
+
+def _lock(database: Path) -> sqlite3.Connection:
+    """Keep all others from writing until the connection is closed."""
+    connection = sqlite3.connect(database, isolation_level=None)
+    connection.execute("BEGIN IMMEDIATE")
+    return connection
 
 
 def test_a_worker_that_is_replaced_under_load_loses_nothing(
