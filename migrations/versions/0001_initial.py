@@ -76,15 +76,18 @@ sa.Table(
     sa.Column("raw", sa.LargeBinary().with_variant(mysql.LONGBLOB(), "mysql", "mariadb")),
     sa.Index("ix_dead_letters_failed_at", "failed_at", "id"),
     sa.Index("ix_dead_letters_state", "state", "failed_at"),
-    sa.Index("ix_dead_letters_fingerprint", "fingerprint", "failed_at"),
     sa.Index("ix_dead_letters_reason", "reason", "http_status", "failed_at"),
-    sa.Index("ix_dead_letters_org_group", "org", "org_group", "failed_at"),
+    sa.Index(
+        "ix_dead_letters_org",
+        *("org", "state", "fingerprint", "failed_at", "org_group", "reason", "http_status"),
+        "replay_enqueued_at",
+    ),
     sa.Index("ix_dead_letters_request_id", "request_id"),
     sa.Index(
         "ix_dead_letters_statistics",
-        *("state", "reason", "http_status", "fingerprint", "org", "org_group", "failed_at", "replay_enqueued_at"),
+        *("fingerprint", "failed_at", "state", "org", "org_group", "reason", "http_status"),
+        *("replay_enqueued_at", "attempts", "replay_count", "id"),
     ),
-    sa.Index("ix_dead_letters_attempts", "state", "attempts", "replay_count"),
     sqlite_autoincrement=True,
     **_UTF8MB4,
 )

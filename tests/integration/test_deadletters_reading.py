@@ -14,7 +14,8 @@ from tests.support.burials import NOON, REQUEST_ID, a_burial, add, an_event, an_
 from worker.database.audit_log import actions
 from worker.database.models import DeadLetter, State
 from worker.dead_letters.discard import discard
-from worker.dead_letters.queries import find, newest, stream
+from worker.dead_letters.pagination import page_of
+from worker.dead_letters.queries import find, stream
 from worker.dead_letters.replays.planning import preview
 from worker.dead_letters.selection import HOLDS_EVENT, Selection, holds_event, is_replayable, replayable
 from worker.dead_letters.statistics import causes_over_time
@@ -57,7 +58,7 @@ def test_filters_choose_the_rows_that_fit_all_of_them(
     pages = stream(store.engine, selection.clause(), page=1)
 
     assert [row.id for page in pages for row in page] == found
-    assert [row.id for row in newest(store.engine, selection.clause(), 10)] == found[::-1]
+    assert [row.id for row in page_of(store.engine, selection.clause(), size=10).rows] == found[::-1]
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Browsing a hundred thousand dead letters: a page at a time, in an order, from a place."""
+"""Browsing a million dead letters: a page at a time, in an order, from a place."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session, defer
 
 from worker.database.errors import translated
 from worker.database.models import DeadLetter
+from worker.dead_letters.queries import count
 from worker.dead_letters.statistics import covered, unindexed
 from worker.policy.parsing import read_whole
 
@@ -19,7 +20,10 @@ if TYPE_CHECKING:
     from sqlalchemy import Select
     from sqlalchemy.orm import InstrumentedAttribute
 
-__all__ = ["Order", "Page", "Place", "page_of"]
+__all__ = ["Order", "Page", "Place", "counted_page_of", "page_of"]
+
+_FEW: Final = 200_000
+"""Rows that are found and sorted, within one index, sooner than they are met among those that don't fit."""
 
 
 class Order(StrEnum):
@@ -96,6 +100,15 @@ class Page:
     rows: list[DeadLetter]
     before: Place | None
     after: Place | None
+
+
+def counted_page_of(
+    engine: Engine, which: ColumnElement[bool], *, order: Order = Order.NEWEST, place: Place | None = None, size: int
+) -> tuple[Page, int]:
+    """Return a page of rows, and how many rows fit; arguments and errors are those of `page_of`."""
+    total = count(engine, covered(which))
+    few = total <= _FEW or order.column is not DeadLetter.failed_at  # only by time is there an index of the order
+    return page_of(engine, which, order=order, place=place, size=size, few=few), total
 
 
 def page_of(

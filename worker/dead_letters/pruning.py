@@ -103,8 +103,7 @@ def _prune_dead_letters(engine: Engine, before: datetime) -> tuple[bool, Pruned]
     is_over = _is_over(before)
     with translated():
         with engine.connect() as connection:
-            found = select(DeadLetter.id).where(is_over).order_by(DeadLetter.failed_at, DeadLetter.id).limit(_CHUNK)
-            ids = list(connection.scalars(found))
+            ids = list(connection.scalars(select(DeadLetter.id).where(is_over).limit(_CHUNK)))
         if not ids:
             return False, Pruned()
         # One that was replayed or died again since is not over any more.

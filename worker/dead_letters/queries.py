@@ -9,12 +9,13 @@ from sqlalchemy.orm import Session, defer
 
 from worker.database.errors import translated
 from worker.database.models import DeadLetter
+from worker.dead_letters.statistics import covered
 from worker.policy.parsing import LARGEST
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["count", "find", "last_id", "newest", "stream"]
+__all__ = ["count", "find", "stream"]
 
 _PAGE: Final = 100
 """Rows fetched at a time. Each may hold a raw message of 1 MiB, so this also bounds the memory."""
@@ -26,13 +27,6 @@ def count(engine: Engine, which: ColumnElement[bool]) -> int:
         return connection.scalar(select(func.count()).select_from(DeadLetter).where(which)) or 0
 
 
-def newest(engine: Engine, which: ColumnElement[bool], limit: int) -> list[DeadLetter]:
-    """Return the rows that died last, the newest first, without their raw messages."""
-    query = select(DeadLetter).where(which).order_by(DeadLetter.failed_at.desc(), DeadLetter.id.desc()).limit(limit)
-    with translated(), Session(engine) as session:
-        return list(session.scalars(query.options(_NO_RAW)))
-
-
 def find(engine: Engine, name: str) -> list[DeadLetter]:
     """Return the row of an id, or the rows of a request_id, oldest first."""
     if name.isascii() and name.isdecimal():
@@ -42,12 +36,6 @@ def find(engine: Engine, name: str) -> list[DeadLetter]:
         which = DeadLetter.request_id == name.lower()
     with translated(), Session(engine) as session:
         return list(session.scalars(select(DeadLetter).where(which).order_by(DeadLetter.id)))
-
-
-def last_id(engine: Engine, which: ColumnElement[bool]) -> int:
-    """Return the highest id that fits; 0 if none does."""
-    with translated(), engine.connect() as connection:
-        return connection.scalar(select(func.max(DeadLetter.id)).where(which)) or 0
 
 
 def stream(
@@ -70,10 +58,13 @@ def stream(
         page: How many at a time.
         with_raw: Whether their raw messages are wanted too.
     """
-    final, seen, left = last_id(engine, which), 0, limit
-    while left is None or left > 0:
+    fits = covered(which)  # whatever fits, SQLite goes by the id
+    with translated(), engine.connect() as connection:
+        first, final = connection.execute(select(func.min(DeadLetter.id), func.max(DeadLetter.id)).where(fits)).one()
+    seen, left = (first or 0) - 1, limit
+    while final is not None and (left is None or left > 0):
         size = page if left is None else min(page, left)
-        query = select(DeadLetter).where(which, DeadLetter.id > seen, DeadLetter.id <= final)
+        query = select(DeadLetter).where(fits, DeadLetter.id > seen, DeadLetter.id <= final)
         query = query.order_by(DeadLetter.id).limit(size)
         with translated(), Session(engine) as session:
             rows = list(session.scalars(query if with_raw else query.options(_NO_RAW)))

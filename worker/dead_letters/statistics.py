@@ -1,26 +1,27 @@
-"""Counting a hundred thousand dead letters: by cause over time, and by cause and org; from one index, without a row.
+"""Counting a million dead letters: by cause over time, and by cause and org; from one index, without a row.
 
 Every function here that takes an engine raises `DeadLetterStoreUnavailable` if the database is unavailable.
 """
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
-from sqlalchemy import ColumnElement, Connection, Engine, Integer, func, literal_column, select
+from sqlalchemy import CTE, Column, ColumnElement, Connection, Engine, Select, exists, func, select
 from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.orm import aliased
 from sqlalchemy.sql.functions import FunctionElement
 from sqlalchemy.sql.visitors import replacement_traverse
 
 from worker.database.errors import translated
-from worker.database.models import DeadLetter, State
+from worker.database.models import STATISTICS, DeadLetter, State
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from sqlalchemy import Row
     from sqlalchemy.sql.compiler import SQLCompiler
     from sqlalchemy.sql.visitors import ExternallyTraversible
 
@@ -100,40 +101,55 @@ class Causes:
 
 
 def causes_over_time(engine: Engine, which: ColumnElement[bool]) -> Causes:
-    """Return what the rows died of, and when."""
+    """Return what the rows died of, and when.
+
+    Each cause, and each of its stretches of time, is one range of the index of the statistics: to count the entries
+    between two places there takes a tenth of the time of grouping them.
+    """
     with translated(), engine.connect() as connection:
-        died = select(func.min(DeadLetter.failed_at), func.max(DeadLetter.failed_at)).where(covered(which))
-        first, last = connection.execute(died).one()
-        if not (first and last):
+        found = {row.fingerprint: row for row in connection.execute(_ends(which))}
+        if not found:
             return Causes()
         # The last stretch ends with the last death. After a single burst the others are empty, and say since when.
-        end = int(last.timestamp()) + 1
-        seconds = max(_SHORTEST_BUCKET, -(-(end - int(first.timestamp())) // BUCKETS))
-        begin = end - BUCKETS * seconds
-        bucket = (_epoch(DeadLetter.failed_at) - begin) // seconds
-        query = (
-            select(
-                DeadLetter.fingerprint,
-                bucket.label("bucket"),
-                func.min(DeadLetter.id).label("one"),
-                func.count().label("rows"),
-                func.min(DeadLetter.failed_at).label("first"),
-                func.max(DeadLetter.failed_at).label("last"),
-                func.min(DeadLetter.org).label("first_org"),
-                func.max(DeadLetter.org).label("last_org"),
-            )
-            .where(covered(which))
-            .group_by(DeadLetter.fingerprint, literal_column("bucket"))
-        )
-        groups: defaultdict[str, list[Any]] = defaultdict(list)
-        for row in connection.execute(query):
-            groups[row.fingerprint].append(row)
-        lines = lines_of(connection, [rows[0].one for rows in groups.values()])
-    causes = sorted(
-        (_cause(rows, lines.get(cause, cause)) for cause, rows in groups.items()),
-        key=lambda cause: (-cause.rows, cause.fingerprint),
-    )
-    return Causes(causes=tuple(causes), begin=datetime.fromtimestamp(begin, UTC), bucket=timedelta(seconds=seconds))
+        end = int(max(row.last for row in found.values()).timestamp()) + 1
+        lived = end - int(min(row.failed_at for row in found.values()).timestamp())
+        bucket = timedelta(seconds=max(_SHORTEST_BUCKET, -(-lived // BUCKETS)))
+        begin = datetime.fromtimestamp(end, UTC) - BUCKETS * bucket
+        counts = {cause: tuple(rows) for cause, *rows in connection.execute(_counts(which, begin, bucket))}
+    # What died since the first statement may be counted by the second: its cause is shown the next time.
+    causes = (_cause(row, counts[cause]) for cause, row in found.items() if any(counts.get(cause, ())))
+    ordered = sorted(causes, key=lambda cause: (-cause.rows, cause.fingerprint))
+    return Causes(causes=tuple(ordered), begin=begin, bucket=bucket)
+
+
+def _fingerprints() -> CTE:
+    """Every fingerprint that any row has, each found by one step into the index behind the one before."""
+    each = select(func.min(DeadLetter.fingerprint).label("fingerprint")).cte("fingerprints", recursive=True)
+    following = select(func.min(DeadLetter.fingerprint)).where(DeadLetter.fingerprint > each.c.fingerprint)
+    return each.union_all(select(following.scalar_subquery()).where(each.c.fingerprint.is_not(None)))
+
+
+def _ends(which: ColumnElement[bool]) -> Select[*tuple[Any, ...]]:
+    """The first row of each cause, when its last row died, and whether its rows are of several orgs."""
+    each, first = _fingerprints(), aliased(DeadLetter)
+    of_each = (DeadLetter.fingerprint == each.c.fingerprint, covered(which))
+    oldest = select(DeadLetter.id).where(*of_each).order_by(DeadLetter.failed_at).limit(1).scalar_subquery()
+    firsts = select(oldest.label("id")).select_from(each).subquery()
+    alike = (DeadLetter.fingerprint == first.fingerprint, covered(which))
+    last = select(DeadLetter.failed_at).where(*alike).order_by(DeadLetter.failed_at.desc()).limit(1).scalar_subquery()
+    mixed = exists(select(DeadLetter.id).where(*alike, DeadLetter.org.is_distinct_from(first.org)))
+    columns = (first.fingerprint, first.summary, first.org, first.failed_at, last.label("last"), mixed.label("mixed"))
+    return select(*columns).join_from(firsts, first, first.id == firsts.c.id)
+
+
+def _counts(which: ColumnElement[bool], begin: datetime, bucket: timedelta) -> Select[*tuple[Any, ...]]:
+    """How many rows of each cause died in each stretch of time."""
+    each = _fingerprints()
+    of_each = (DeadLetter.fingerprint == each.c.fingerprint, covered(which))
+    rows = select(func.count()).select_from(DeadLetter).where(*of_each)
+    starts = [begin + number * bucket for number in range(BUCKETS)]
+    within = [(DeadLetter.failed_at >= start, DeadLetter.failed_at < start + bucket) for start in starts]
+    return select(each.c.fingerprint, *(rows.where(*ends).scalar_subquery() for ends in within))
 
 
 def lines_of(connection: Connection, ids: list[int]) -> dict[str, str]:
@@ -153,19 +169,16 @@ def summaries_by_fingerprint(engine: Engine, causes: Iterable[str]) -> dict[str,
     return lines
 
 
-def _cause(rows: list[Any], line: str) -> FingerprintCount:
-    """What the stretches of time of one cause say together."""
-    counts = Counter({min(row.bucket, BUCKETS - 1): row.rows for row in rows})
-    orgs = {org for row in rows for org in (row.first_org, row.last_org)}
+def _cause(first: Row[Any], counts: tuple[int, ...]) -> FingerprintCount:
     return FingerprintCount(
-        fingerprint=rows[0].fingerprint,
-        summary=line,
-        rows=counts.total(),
-        first_failed_at=min(row.first for row in rows),
-        last_failed_at=max(row.last for row in rows),
-        replayable=orgs != {None},
-        org=orgs.pop() if len(orgs) == 1 else None,
-        counts=tuple(counts[number] for number in range(BUCKETS)),
+        fingerprint=first.fingerprint,
+        summary=first.summary,
+        rows=sum(counts),
+        first_failed_at=first.failed_at,
+        last_failed_at=first.last,
+        replayable=first.mixed or first.org is not None,
+        org=None if first.mixed else first.org,
+        counts=counts,
     )
 
 
@@ -181,7 +194,7 @@ class Share:
 
 def shares(engine: Engine, which: ColumnElement[bool]) -> list[Share]:
     """Return how many rows there are of each cause, org and state, the most first."""
-    rows, alike = func.count().label("rows"), (DeadLetter.fingerprint, DeadLetter.org, DeadLetter.state)
+    rows, alike = func.count().label("rows"), (DeadLetter.org, DeadLetter.state, DeadLetter.fingerprint)
     query = (
         select(*alike, rows, func.min(DeadLetter.id).label("one"))
         .where(covered(which))
@@ -200,16 +213,17 @@ def shares(engine: Engine, which: ColumnElement[bool]) -> list[Share]:
 def covered(which: ColumnElement[bool]) -> ColumnElement[bool]:
     """Return the same condition for a query that counts, which reads one index and no row.
 
-    SQLite would rather go by the time, in another index, and read each row there for what it counts by.
+    SQLite would rather go by another index, and read each row there for what it counts by.
     """
 
     def replaced(element: ExternallyTraversible, **_: object) -> ColumnElement[Any] | None:
-        return unindexed(element) if isinstance(element, ColumnElement) and element.compare(_DIED_AT) else None
+        return unindexed(element) if isinstance(element, Column) and _is_in_statistics(element) else None
 
     return replacement_traverse(which, {}, replaced)
 
 
-_DIED_AT: Final[ColumnElement[Any]] = DeadLetter.__table__.c.failed_at
+def _is_in_statistics(column: Column[Any]) -> bool:
+    return column.name in STATISTICS and not column.primary_key and column.table.name == DeadLetter.__tablename__
 
 
 class unindexed(FunctionElement[Any]):  # noqa: N801 - named like the SQL function that it is
@@ -230,25 +244,3 @@ def _unindexed_of_standard(element: unindexed, compiler: SQLCompiler, **options:
 @compiles(unindexed, "sqlite")
 def _unindexed_of_sqlite(element: unindexed, compiler: SQLCompiler, **options: Any) -> str:
     return f"+{compiler.process(element.clauses, **options)}"
-
-
-class _epoch(FunctionElement[int]):  # noqa: N801 - named like the SQL function that it is
-    """The seconds from 1970 to a time, as each database computes them."""
-
-    type = Integer()
-    inherit_cache = True
-
-
-@compiles(_epoch)
-def _epoch_of_standard(element: _epoch, compiler: SQLCompiler, **options: Any) -> str:
-    return f"CAST(FLOOR(EXTRACT(EPOCH FROM {compiler.process(element.clauses, **options)})) AS INTEGER)"
-
-
-@compiles(_epoch, "sqlite")
-def _epoch_of_sqlite(element: _epoch, compiler: SQLCompiler, **options: Any) -> str:
-    return f"CAST(strftime('%s', {compiler.process(element.clauses, **options)}) AS INTEGER)"
-
-
-@compiles(_epoch, "mysql", "mariadb")
-def _epoch_of_mysql(element: _epoch, compiler: SQLCompiler, **options: Any) -> str:
-    return f"TIMESTAMPDIFF(SECOND, '1970-01-01', {compiler.process(element.clauses, **options)})"

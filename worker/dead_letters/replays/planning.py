@@ -14,11 +14,11 @@ from sqlalchemy import (
     Engine,
     Row,
     Select,
-    and_,
     case,
     func,
     insert,
     literal,
+    or_,
     select,
     update,
 )
@@ -108,7 +108,7 @@ def preview(engine: Engine, selection: Selection, *, rate: float | None = None, 
         chosen = _chosen(selection, limit).subquery()
         number, one = func.count().label("rows"), func.min(chosen.c.id).label("one")
         died = (func.min(chosen.c.failed_at).label("first"), func.max(chosen.c.failed_at).label("last"))
-        alike = (chosen.c.fingerprint, chosen.c.org, chosen.c.state)
+        alike = (chosen.c.org, chosen.c.state, chosen.c.fingerprint)  # in the order of an index
         query = select(*alike, number, one, *died).group_by(*alike)
         groups = connection.execute(query).all()
         lines = lines_of(connection, list({group.fingerprint: group.one for group in groups}.values()))
@@ -256,12 +256,10 @@ def _chosen(selection: Selection, limit: int | None) -> Select[*tuple[Any, ...]]
 
 def _left_out(connection: Connection, selection: Selection) -> tuple[int, int]:
     """How many fit and are left out: because they hold no event, and because another plan has them."""
-
-    def count(which: ColumnElement[bool]) -> int:
-        query = select(func.count()).select_from(DeadLetter).where(covered(replayable(selection)), which)
-        return connection.scalar(query) or 0
-
-    return count(~HOLDS_EVENT), count(and_(HOLDS_EVENT, _is_elsewhere()))
+    left_out = (covered(replayable(selection)), or_(~HOLDS_EVENT, _is_elsewhere()))
+    query = select(func.count(), func.sum(case((HOLDS_EVENT, 1), else_=0))).select_from(DeadLetter).where(*left_out)
+    rows, elsewhere = connection.execute(query).one()
+    return rows - int(elsewhere or 0), int(elsewhere or 0)
 
 
 def _is_elsewhere() -> ColumnElement[bool]:

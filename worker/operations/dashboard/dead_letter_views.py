@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
 from worker.accounting.table_counts import count_by_state
-from worker.dead_letters.pagination import Order, Place, page_of
+from worker.dead_letters.pagination import Order, Place, counted_page_of
 from worker.dead_letters.pagination import Page as Rows
 from worker.dead_letters.queries import count, find
 from worker.dead_letters.replays.planning import preview
@@ -43,9 +43,6 @@ _CAUSES: Final = 50
 _ROWS: Final = 50
 
 _DIGITS: Final = 10
-
-_FEW: Final = 5000
-"""Rows that are sorted in no time."""
 
 
 class CausesPage(HtmlHandler):
@@ -153,9 +150,7 @@ def causes_of(sources: Sources, filters: Filters) -> Causes:
 
 def rows_of(sources: Sources, filters: Filters, *, order: Order, place: Place | None, size: int) -> tuple[Rows, int]:
     """Return a page of the rows that fit, and how many these are."""
-    engine, which = sources.engine(), filters.selection.clause()
-    total = count(engine, covered(which))
-    return page_of(engine, which, order=order, place=place, size=size, few=total <= _FEW), total
+    return counted_page_of(sources.engine(), filters.selection.clause(), order=order, place=place, size=size)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Final, TextIO, cast
 import click
 
 from worker.database.models import State
-from worker.dead_letters.queries import count, find, newest, stream
-from worker.dead_letters.statistics import causes_over_time
+from worker.dead_letters.pagination import counted_page_of
+from worker.dead_letters.queries import count, find, stream
+from worker.dead_letters.statistics import causes_over_time, covered
 from worker.operations.cli.connections import opened
 from worker.operations.cli.dead_letters.filters import opened_for, selecting
 from worker.operations.cli.dead_letters.progress import counting
@@ -60,17 +61,17 @@ def list_(selection: Selection, group_by: str | None, limit: int, as_json: bool)
 def _tell_others(engine: Engine, selection: Selection) -> None:
     """Say how many rows fit that are in another state: who looks for one of these must not take it for lost."""
     others = tuple(state for state in State if state is not State.DEAD)
-    if hidden := count(engine, replace(selection, states=others).clause()):
+    if hidden := count(engine, covered(replace(selection, states=others).clause())):
         say(f"{hidden:,} more in other states: --state any shows them", err=True)
 
 
 def _list_rows(engine: Engine, selection: Selection, limit: int, *, as_json: bool) -> None:
-    rows = newest(engine, selection.clause(), limit)
+    page, total = counted_page_of(engine, selection.clause(), size=limit)
+    rows = page.rows
     if as_json:
         _print_json([to_record(row) for row in rows])
         return
     print_rows(rows)
-    total = len(rows) if len(rows) < limit else count(engine, selection.clause())
     say(f"{len(rows):,} of {total:,} shown", err=True)
 
 
@@ -116,7 +117,7 @@ def export(selection: Selection, format_: str, output: Path, limit: int | None) 
     """Write dead letters of every state to a file, oldest first, with their raw messages."""
     named = str(output) != "-"
     with opened_for(selection) as engine:
-        total = count(engine, selection.clause())
+        total = count(engine, covered(selection.clause()))
         with counting("exporting", total if limit is None else min(total, limit)) as progress:
             rows = _FingerprintRow(stream(engine, selection.clause(), limit=limit, with_raw=True), progress)
             destination: AbstractContextManager[TextIO] = whole_file(output) if named else _standard_output()
