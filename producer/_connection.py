@@ -101,9 +101,7 @@ class Connection:
 
         After an error the connection must be closed: a late reply to this command may still arrive on it.
 
-        Raises:
-            BrokerUnavailable: The command did not leave whole. Redis runs only whole commands.
-            EnqueueUncertain: The command left, and no whole reply came.
+        Raises `BrokerUnavailable` if it did not leave whole (Redis runs whole commands only), `EnqueueUncertain` else.
         """
         try:
             self._send(command, deadline)

@@ -68,11 +68,9 @@ class Pipeline:
         dial(address).add_done_callback(self._dialled)
 
     async def ask(self, command: bytes, deadline: float) -> bytes:
-        """Send a whole command until the deadline, on the loop's clock, and return its reply of one line.
+        """Send a whole command by the deadline, on the loop's clock, and return its reply of one line.
 
-        Raises:
-            BrokerUnavailable: Nothing of the command has left, nor will.
-            EnqueueUncertain: The command may have left, and no reply came.
+        Raises `BrokerUnavailable` if nothing of it has left, nor will, and `EnqueueUncertain` if it may have left.
         """
         call = _PipelinedCall(command, self._loop)
         self._queue(call)

@@ -181,14 +181,7 @@ class Rates:
 
 
 def take_snapshot(client: redis.Redis) -> Snapshot:
-    """Take a snapshot of the queue.
-
-    Args:
-        client: A client that answers in bytes.
-
-    Raises:
-        redis.RedisError: Redis is unavailable, or refuses.
-    """
+    """Take a snapshot by a client that answers in bytes; raises `redis.RedisError` if Redis is unavailable."""
     with naming_wrong_types(client):
         return read_moment(_SNAPSHOT(client, moment_keys(), moment_arguments()))
 

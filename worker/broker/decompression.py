@@ -43,12 +43,7 @@ class _Decompressor(Protocol):
 
 
 def unpacks_too_large(payload: Mapping[str, Any], *, most: int) -> str:
-    """Return why a message's body may not be unpacked; '' if it may, or can't be, which Kombu finds out.
-
-    Args:
-        payload: The message, with the header ``compression``; its body can be decoded.
-        most: Bytes that it may unpack to.
-    """
+    """Return why a compressed body may not be unpacked, to ``most`` bytes; '' if it may, or can't be, as Kombu says."""
     name = payload["headers"]["compression"]
     try:
         _, content_type = compression.get_encoder(name)

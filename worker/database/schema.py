@@ -122,12 +122,9 @@ def head_revision() -> str:
 
 
 def upgrade(url: str) -> str:
-    """Bring the database to the version that this release needs, and return that version.
+    """Bring the database of a URL to the version that this release needs, and return that version.
 
     Running it again changes nothing, and goes on where a run before was cut short; of two at once one waits.
-
-    Args:
-        url: The database, as `connect` takes it.
 
     Raises:
         DatabaseUnusable: The URL can't be read, or its driver is not installed.

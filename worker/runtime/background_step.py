@@ -21,11 +21,7 @@ _ENDS_WITHIN: Final = 1.0
 
 
 def first_in_period(client: redis.Redis, key: str, period: timedelta, *, worker: str) -> bool:
-    """Return whether no worker of the fleet has asked so within the period, and note under the key that this one has.
-
-    Raises:
-        redis.RedisError: Redis is unavailable, or refuses.
-    """
+    """Return whether no worker of the fleet has asked so within the period; note under the key that this one has."""
     if client.set(key, worker, nx=True, px=period):
         return True
     if client.pttl(key) == _NO_EXPIRY:  # another program wrote it: it would keep the whole fleet from it for ever
