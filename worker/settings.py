@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from datetime import timedelta
+from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 from urllib.parse import SplitResult, urlsplit
@@ -22,9 +23,18 @@ from worker.policy.request_origin import is_loopback
 from worker.policy.retry import RetryPolicy
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
-__all__ = ["SECRETS", "LogFormat", "Settings", "SettingsError", "flower_url", "load_settings"]
+__all__ = [
+    "SECRETS",
+    "LogFormat",
+    "Settings",
+    "SettingsError",
+    "flower_url",
+    "given_variables",
+    "load_settings",
+    "unknown_settings",
+]
 
 SECRETS: Final = ("AQUILAX_API_KEY", "FEEDBACK_BROKER_URL", "FEEDBACK_DATABASE_URL")
 """The settings that may stand in a file, which the variable of the same name and `_FILE` names."""
@@ -283,3 +293,30 @@ def load_settings(**overrides: Any) -> Settings:
             for problem in error.errors(include_url=False, include_context=False, include_input=False)
         ]
         raise SettingsError("\n".join(lines)) from None
+
+
+_PREFIXES: Final = ("AQUILAX_", "FEEDBACK_")
+
+_OF_OTHERS: Final = frozenset({"FEEDBACK_IMAGE_TAG"})
+"""Variables of docker-compose.yml, which reads the same .env."""
+
+
+def given_variables() -> dict[str, str]:
+    """Return the variables of ``.env`` and of the environment, which wins, by their names in capitals."""
+    in_file = {name.upper(): value for name, value in dotenv_values(".env").items() if value}
+    return in_file | {name.upper(): value for name, value in os.environ.items()}
+
+
+def unknown_settings(variables: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    """Yield the name of each that looks like a setting and is none, such as a typo, and what to do.
+
+    Args:
+        variables: All of them, by their names in capitals.
+    """
+    known = [*map(str.upper, Settings.model_fields), *(f"{name}{FILE}" for name in SECRETS)]
+    for name, value in sorted(variables.items()):
+        if not name.startswith(_PREFIXES) or name in known or name in _OF_OTHERS or is_service_link(name, value):
+            continue
+        near = get_close_matches(name, known, n=1)
+        meant = f"it is {near[0]} that is meant, perhaps" if near else "docs/settings.md has all there are"
+        yield name, f"rename or unset it: {meant}"

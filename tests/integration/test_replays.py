@@ -30,9 +30,9 @@ from worker.database.models import DeadLetter, State
 from worker.database.replay_models import ReplayState, RowState
 from worker.dead_letters.discard import discard
 from worker.dead_letters.replays import policy, step
+from worker.dead_letters.replays.advancer import overdue
 from worker.dead_letters.replays.errors import NoSuchReplay, NothingToReplay, NotPossible
 from worker.dead_letters.replays.lifecycle import cancel, pause, resume
-from worker.dead_letters.replays.overdue import overdue
 from worker.dead_letters.replays.planning import create, preview
 from worker.dead_letters.replays.queries import Progress, find, plans, replays_of, rows
 from worker.dead_letters.replays.queue import LIST

@@ -8,8 +8,7 @@ import pytest
 
 from producer import FeedbackProducer
 from worker.policy.environment import drop_flowers_port
-from worker.runtime.unknown_settings import unknown_settings
-from worker.settings import SECRETS, Settings, SettingsError, load_settings
+from worker.settings import SECRETS, Settings, SettingsError, load_settings, unknown_settings
 
 if TYPE_CHECKING:
     from pathlib import Path

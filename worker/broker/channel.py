@@ -17,7 +17,7 @@ from worker.broker.fetch import Fetched, FetchingChannel
 from worker.broker.keys import DELAYED
 from worker.broker.payload import due_at, read_json
 from worker.broker.qos import QoS
-from worker.broker.republish import republished
+from worker.broker.redelivery import republished
 from worker.broker.scripts import FETCH, PUBLISH, PURGE
 
 if TYPE_CHECKING:

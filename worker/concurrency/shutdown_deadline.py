@@ -11,11 +11,10 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 import time
 from contextlib import suppress
-from typing import TYPE_CHECKING, Final
-
-from worker.concurrency.native_threads import sleep, start_thread
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -72,7 +71,7 @@ class ShutdownDeadline:
         first = self._ends_at is None
         self._ends_at = ends_at if self._ends_at is None else min(self._ends_at, ends_at)
         if first:
-            start_thread(self._watch)
+            _start_thread(self._watch)
 
     def call_off(self) -> None:
         """Let the process live on: the worker has stopped, and was only a part of it."""
@@ -80,13 +79,13 @@ class ShutdownDeadline:
 
     def _watch(self) -> None:
         while self.left > 0 and not self._called_off:
-            sleep(max(min(self.left, _LOOK_EVERY), 0))
+            _sleep(max(min(self.left, _LOOK_EVERY), 0))
         if self._called_off:
             return
-        start_thread(self._speak)
+        _start_thread(self._speak)
         until = time.monotonic() + _LONGEST_WORD
         while not self._said and time.monotonic() < until:
-            sleep(_LOOK_EVERY)
+            _sleep(_LOOK_EVERY)
         with suppress(Exception):
             self._before_exit()
         self._exit(os.EX_OK)
@@ -96,3 +95,25 @@ class ShutdownDeadline:
             log.warning("%s", self._last_message())
         finally:
             self._said = True
+
+
+def _start_thread(call: Callable[[], object]) -> None:
+    """Run a call in a new daemon thread. Safe to call from a signal handler."""
+    _original("_thread", "start_new_thread")(call, ())
+
+
+def _sleep(seconds: float) -> None:
+    """Block the operating system's thread."""
+    _original("time", "sleep")(seconds)
+
+
+def _original(module: str, name: str) -> Callable[..., Any]:
+    """Return a function as it was before gevent or eventlet patched it: with their pools one thread runs all."""
+    gevent, eventlet = sys.modules.get("gevent.monkey"), sys.modules.get("eventlet.patcher")
+    if gevent and gevent.is_module_patched("threading"):
+        found: Callable[..., Any] = gevent.get_original(module, name)
+    elif eventlet and eventlet.is_monkey_patched("thread"):
+        found = getattr(eventlet.original(module), name)
+    else:
+        found = getattr(sys.modules[module], name)
+    return found

@@ -2,46 +2,30 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from worker.database.models import State
 from worker.policy.dead_letter import MAX_RAW_BYTES, DeadLetterRecord, clean, stored_message_id
 from worker.policy.fingerprint import fingerprint_of
 
-if TYPE_CHECKING:
-    from producer.event import FeedbackEvent
-
 __all__ = ["DEATH", "death", "new_row"]
 
-_EVENT: Final = {
-    "request_id": "request_id",
-    "status": "status",
-    "org": "org",
-    "org_group": "group",
-    "occurred_at": "occurred_at",
-}
+_EVENT: Final = {name: name for name in ("request_id", "status", "org", "occurred_at")} | {"org_group": "group"}
 """Columns, and the fields of an event that they hold. SQLAlchemy drops parameters of any other name without a word."""
 
 
 def new_row(record: DeadLetterRecord) -> dict[str, Any]:
     """Return all columns of a new row."""
-    return _identity(record) | death(record) | {"replay_count": 0}
-
-
-def _identity(record: DeadLetterRecord) -> dict[str, Any]:
-    """The columns that are written once."""
-    raw = record.raw
+    event, raw = record.event, record.raw
     return {
+        **{column: None if event is None else getattr(event, field) for column, field in _EVENT.items()},
         "dedup_key": record.dedup_key,
         "message_id": stored_message_id(record.message_id),
-        **_fields(record.event),
         "first_enqueued_at": record.first_enqueued_at,
         "raw": None if raw is None else raw[:MAX_RAW_BYTES],
+        "replay_count": 0,
+        **death(record),
     }
-
-
-def _fields(event: FeedbackEvent | None) -> dict[str, Any]:
-    return {column: None if event is None else getattr(event, field) for column, field in _EVENT.items()}
 
 
 DEATH: Final = (

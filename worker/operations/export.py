@@ -7,7 +7,7 @@ import json
 from base64 import b64encode
 from typing import TYPE_CHECKING, Any, Final, TextIO
 
-from worker.operations.visible_text import visible
+from worker.operations.text import visible
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -67,7 +67,7 @@ def write_ndjson(rows: Iterable[DeadLetter], output: TextIO) -> None:
 def write_csv(rows: Iterable[DeadLetter], output: TextIO) -> None:
     """Write rows as CSV with a header. A text that a spreadsheet would carry out gets an apostrophe in front.
 
-    What would turn a text's order round on a screen is written out, as `worker.operations.visible_text` has it.
+    What would turn a text's order round on a screen is written out, as `worker.operations.text` has it.
     """
     writer = csv.DictWriter(output, [*FIELDS, "raw_base64"], lineterminator="\n")
     writer.writeheader()

@@ -27,8 +27,7 @@ from worker.database.schema import checked_engine
 from worker.delivery.hold import Hold, HoldKind
 from worker.runtime.container import container_of
 from worker.runtime.pool import TaskPool
-from worker.runtime.unknown_settings import given_variables, unknown_settings
-from worker.settings import SettingsError
+from worker.settings import SettingsError, given_variables, unknown_settings
 
 if TYPE_CHECKING:
     from collections.abc import Collection

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from celery import Celery, Task
+    from celery.utils.dispatch.signal import Signal
 
 __all__ = ["delivery_tracer"]
 
@@ -72,35 +73,22 @@ def delivery_tracer(app: Celery, task: Task, *, hostname: str) -> Callable[..., 
         task.request_stack.push(context)
         state, value = _SUCCESS, None
         try:
-            if signals.task_prerun.receivers:
-                signals.task_prerun.send(sender=task, task_id=uuid, task=task, args=args, kwargs=kwargs)
+            _send(signals.task_prerun, task, task_id=uuid, task=task, args=args, kwargs=kwargs)
             value = task.run(*args, **kwargs)
             took = monotonic() - begun
-            if signals.task_success.receivers:
-                signals.task_success.send(sender=task, result=value, runtime=took)
+            _send(signals.task_success, task, result=value, runtime=took)
             return trace_ok_t(value, None, took, repr(value))
         except Exception as error:  # noqa: BLE001 - Celery is told, whatever it is
-            state, value = _state_of(error), error
+            value = error
+            state = _RETRY if isinstance(error, Retry) else _REJECTED if isinstance(error, Reject) else _FAILURE
             return trace_ok_t(_tell(task, context, error, state), TraceInfo(state, error), monotonic() - begun, None)
         finally:
-            if signals.task_postrun.receivers:
-                signals.task_postrun.send(
-                    sender=task, task_id=uuid, task=task, args=args, kwargs=kwargs, retval=value, state=state
-                )
+            told = {"args": args, "kwargs": kwargs, "retval": value, "state": state}
+            _send(signals.task_postrun, task, task_id=uuid, task=task, **told)
             _task_stack.pop()
             task.request_stack.pop()
 
     return trace
-
-
-def _state_of(error: Exception) -> str:
-    match error:
-        case Retry():
-            return _RETRY
-        case Reject():
-            return _REJECTED
-        case _:
-            return _FAILURE
 
 
 def _tell(task: Task, context: Context, error: Exception, state: str) -> ExceptionInfo:
@@ -108,23 +96,20 @@ def _tell(task: Task, context: Context, error: Exception, state: str) -> Excepti
     ending: ExceptionInfo
     if state == _RETRY:
         ending = _Ending(error, wrapped=True)
-        if signals.task_retry.receivers:
-            signals.task_retry.send(sender=task, request=context, reason=error, einfo=ending)
+        _send(signals.task_retry, task, request=context, reason=error, einfo=ending)
     elif state == _REJECTED:
         ending = _Ending(error)
         ending.internal = True
     elif isinstance(error, DeadLettered):
         ending = _Ending(error)
-        if signals.task_failure.receivers:
-            signals.task_failure.send(
-                sender=task,
-                task_id=context.id,
-                exception=error,
-                args=context.args,
-                kwargs=context.kwargs,
-                traceback=error.__traceback__,
-                einfo=ending,
-            )
+        told = {"args": context.args, "kwargs": context.kwargs, "traceback": error.__traceback__, "einfo": ending}
+        _send(signals.task_failure, task, task_id=context.id, exception=error, **told)
     else:
         ending = TraceInfo(state, error).handle_error_state(task, context)
     return ending
+
+
+def _send(signal: Signal, sender: Task, /, **said: object) -> None:
+    """Send a signal. Celery's own `send` looks up its receivers even where there are none."""
+    if signal.receivers:
+        signal.send(sender=sender, **said)

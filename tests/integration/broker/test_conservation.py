@@ -21,7 +21,7 @@ from tests.integration.broker.history import COUNTED, QUEUES, History
 from tests.integration.broker.messages import OURS
 from tests.integration.broker.places import Entry, Places, parsed, same_content
 from worker.broker.payload import due_at, to_payload
-from worker.broker.republish import Republished
+from worker.broker.redelivery import Republished
 
 if TYPE_CHECKING:
     from tests.support.processes import RedisServer

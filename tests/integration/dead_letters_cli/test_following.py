@@ -17,7 +17,7 @@ from tests.support.dead_letters_cli import PROGRAM, add_rows, queued, say, state
 from tests.support.plans import Steps
 from tests.support.processes import eventually
 from worker.database.models import State
-from worker.dead_letters.replays.overdue import overdue
+from worker.dead_letters.replays.advancer import overdue
 from worker.dead_letters.replays.queries import find
 from worker.dead_letters.replays.queue import LIST
 from worker.operations.cli import main

@@ -5,11 +5,11 @@ resume it wherever it was left. `policy.py` decides the next step.
 """
 
 from worker.database.replay_models import ReplayState, RowState
+from worker.dead_letters.replays.advancer import overdue
 from worker.dead_letters.replays.attendance import START_A_REPLAY_WORKER, Attended, attended
 from worker.dead_letters.replays.errors import NoSuchReplay, NothingToReplay, NotPossible, ReplayError
 from worker.dead_letters.replays.failures import FailureCount, died_of
 from worker.dead_letters.replays.lifecycle import cancel, pause, resume
-from worker.dead_letters.replays.overdue import overdue
 from worker.dead_letters.replays.planning import Preview, PreviewCount, create, preview
 from worker.dead_letters.replays.queries import (
     Plan,

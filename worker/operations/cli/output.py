@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final, TextIO
 
 import click
 
-from worker.operations.visible_text import visible
+from worker.operations.text import visible
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

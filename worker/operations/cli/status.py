@@ -21,7 +21,7 @@ from worker.operations.cli.param_types import Decimal
 from worker.operations.connections import checked_database
 from worker.operations.hold import fix_of
 from worker.operations.status import Status
-from worker.operations.times import utc
+from worker.operations.text import utc
 from worker.policy.durations import span
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from urllib.parse import urlencode
 
 from worker.database.models import State
 from worker.dead_letters.selection import ANY_STATE, Selection
-from worker.operations.times import read_time
+from worker.operations.text import read_time
 from worker.policy.parsing import read_text, read_uuid, read_whole
 from worker.policy.retry import Reason
 

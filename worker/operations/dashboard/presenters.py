@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from worker.database.models import State
-from worker.operations.times import utc
+from worker.operations.text import utc
 from worker.policy.dead_letter import clean
 from worker.policy.durations import span
 from worker.policy.retry import Reason

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING
 from dotenv import dotenv_values
 
 from worker.operations.doctor.finding import Finding, green, red, yellow
-from worker.runtime.unknown_settings import given_variables, unknown_settings
-from worker.settings import Settings, SettingsError, load_settings
+from worker.settings import Settings, SettingsError, given_variables, load_settings, unknown_settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

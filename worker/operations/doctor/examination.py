@@ -26,7 +26,7 @@ from worker.operations.doctor.fleet import ask_fleet
 from worker.operations.doctor.flower import look_at_flower
 from worker.operations.doctor.queue import look_at_queue
 from worker.operations.doctor.workers import look_at_progress, look_at_workers
-from worker.operations.visible_text import visible
+from worker.operations.text import visible
 from worker.policy.dead_letter import clean
 from worker.settings import SettingsError
 

@@ -26,7 +26,7 @@ from worker.operations.cli.dead_letters.filters import (
 from worker.operations.cli.dead_letters.progress import counting, stopping
 from worker.operations.cli.output import INTERRUPTED, say
 from worker.operations.cli.param_types import COMMENT, WholeNumber, actor_option
-from worker.operations.times import utc
+from worker.operations.text import utc
 from worker.policy.parsing import LARGEST
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ from worker.dead_letters.selection import ANY_STATE, Selection
 from worker.operations.cli.connections import opened
 from worker.operations.cli.output import say
 from worker.operations.cli.param_types import TEXT, UUID, WholeNumber
-from worker.operations.times import read_time
+from worker.operations.text import read_time
 from worker.policy.parsing import read_whole
 from worker.policy.retry import Reason
 
@@ -34,7 +34,7 @@ _FEW: Final = 10
 
 
 def time(value: str) -> datetime:
-    """Read a time as `worker.operations.times.read_time` does."""
+    """Read a time as `worker.operations.text.read_time` does."""
     try:
         return read_time(value, now=datetime.now(UTC))
     except ValueError as error:

@@ -11,7 +11,7 @@ import click
 
 from worker.operations.cli.output import say
 from worker.operations.export import to_record
-from worker.operations.visible_text import visible
+from worker.operations.text import visible
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

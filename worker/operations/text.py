@@ -1,4 +1,4 @@
-"""Times as an operator may write them, and as they are shown."""
+"""Times as an operator may write them and as they are shown; and text of others, whose hidden characters are shown."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
-__all__ = ["EXPECTED", "read_time", "utc"]
+__all__ = ["EXPECTED", "read_time", "utc", "visible"]
 
 EXPECTED: Final = "a time such as 2026-01-31T12:00:00, 2026-01-31, 2h, 30m or 7d"
 
@@ -32,3 +32,13 @@ def read_time(text: str, *, now: datetime) -> datetime:
 def utc(moment: datetime) -> str:
     """Return a time to the second: ``2026-01-31 12:00:00 UTC``."""
     return f"{moment:%Y-%m-%d %H:%M:%S} UTC"
+
+
+_HIDDEN: Final = re.compile("[\u061c\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff]")
+"""Bidirectional controls, with which ``true`` can look like another word (CVE-2021-42574), and characters of no width:
+https://www.unicode.org/reports/tr9/#Directional_Formatting_Characters."""
+
+
+def visible(text: str) -> str:
+    """Return text with those characters as JSON escapes them, which in JSON means the same."""
+    return _HIDDEN.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
