@@ -25,8 +25,8 @@ _GROUP_LIMIT: Final = 200
 _PENDING_LIMIT: Final = 1000
 """Writes that may wait: beyond that the database is too slow for what comes, and events wait in Redis."""
 
-_TIMEOUT: Final = 10.0
-"""Seconds that a delivery waits for its write, less than any driver's own limit."""
+_TIMEOUT: Final = 15.0
+"""Seconds that a delivery waits for its write: longer than a lock is waited for, whose own error says more."""
 
 
 class DeadLetterStore:
