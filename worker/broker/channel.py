@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from contextlib import suppress
 from queue import Empty
@@ -17,8 +16,8 @@ from worker.broker.fetch import Fetched, FetchingChannel
 from worker.broker.keys import DELAYED
 from worker.broker.payload import due_at, read_json
 from worker.broker.qos import QoS
-from worker.broker.redelivery import republished
-from worker.broker.scripts import FETCH, PUBLISH, PURGE
+from worker.broker.redelivery import publish_instead, republished
+from worker.broker.scripts import FETCH, PURGE
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
@@ -26,8 +25,6 @@ if TYPE_CHECKING:
     from kombu import Connection
 
 __all__ = ["Channel", "SafeChannel", "SentinelChannel", "default_channel"]
-
-log = logging.getLogger(__name__)
 
 _PURGED_AT_ONCE: Final = 1000
 """Messages that one script throws away: it shall not keep Redis from others for long."""
@@ -106,13 +103,7 @@ class SafeChannel(FetchingChannel):
             batch.add("zadd", key + DELAYED, {dumps(message): due})
             return
         name = self.keys.prefix + key
-        published = PUBLISH(
-            self.scripting(),
-            [name, name + DELAYED, self.keys.unacked, self.keys.index, instead_of.held_in],
-            [dumps(message), "" if due is None else due, instead_of.tag],
-        )
-        if not published:
-            log.warning("a task is not published again: its lease ended, and another worker has its message")
+        publish_instead(self.scripting(), self.keys, name, dumps(message), due=due, instead_of=instead_of)
 
     def _size(self, queue: str) -> int:
         with redis.Redis(connection_pool=self.pool).pipeline(transaction=False) as pipe:

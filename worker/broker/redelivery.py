@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from celery import current_task
 from kombu.utils.json import dumps
 
-from worker.broker.keys import DELAYED, KEYS
+from worker.broker.keys import DELAYED, KEYS, Keys
 from worker.broker.payload import HELD_IN, QUEUED_IN
 from worker.broker.scripts import PUBLISH
 
@@ -25,8 +25,9 @@ if TYPE_CHECKING:
 
     from worker.broker.lease_state import SharedLeaseState
     from worker.clients.redis.batching import ScriptBatcher
+    from worker.clients.redis.scripts import RunsScripts
 
-__all__ = ["Redelivery", "Republished", "is_in_flight", "is_plain", "republished"]
+__all__ = ["Redelivery", "Republished", "is_in_flight", "is_plain", "publish_instead", "republished"]
 
 log = logging.getLogger(__name__)
 
@@ -86,6 +87,32 @@ def republished(headers: object) -> Republished:
     return Republished(tag, str(properties.get(HELD_IN, ""))) if isinstance(tag, str) else _NONE
 
 
+def publish_instead(
+    client: RunsScripts, keys: Keys, name: str, message: str, *, due: int | None, instead_of: Republished
+) -> bool:
+    """Publish a message in one step with the end of the one in flight, if it takes over from one.
+
+    Args:
+        client: Runs scripts in the broker's Redis.
+        keys: The broker's keys.
+        name: The list, with its prefix.
+        message: The message.
+        due: When it is handed out, in ms since 1970; None at the end of its list.
+        instead_of: The message in flight.
+
+    Returns:
+        Whether it was published. If not, the lease on the one in flight had ended, and another worker has it.
+
+    Raises:
+        redis.RedisError: Redis is unavailable; the message in flight is still there.
+    """
+    places = [name, name + DELAYED, keys.unacked, keys.index, instead_of.held_in]
+    published = bool(PUBLISH(client, places, [message, "" if due is None else due, instead_of.tag]))
+    if not published:
+        log.warning("a task is not published again: its lease ended, and another worker has its message")
+    return published
+
+
 class Redelivery:
     """Publishes messages again, each in one step with the end of the one in flight.
 
@@ -114,11 +141,9 @@ class Redelivery:
         priority = properties.get("priority")
         name = KEYS.list_of(queue, priority)
         message = dumps(_message(request, headers, queue=queue, priority=priority, due=due), separators=_COMPACT)
-        moment = "" if due is None else round(due.timestamp() * 1000)
-        keys = [name, name + DELAYED, KEYS.unacked, KEYS.index, held_in]
-        if not PUBLISH(self._scripts, keys, [message, moment, tag]):
-            log.warning("a task is not published again: its lease ended, and another worker has its message")
-        elif held_in:
+        moment = None if due is None else round(due.timestamp() * 1000)
+        instead_of = Republished(tag, held_in)
+        if publish_instead(self._scripts, KEYS, name, message, due=moment, instead_of=instead_of) and held_in:
             self._shared.add_settled(tag)
 
 

@@ -8,7 +8,7 @@ from worker.database.models import State
 from worker.policy.dead_letter import MAX_RAW_BYTES, DeadLetterRecord, clean, stored_message_id
 from worker.policy.fingerprint import fingerprint_of
 
-__all__ = ["DEATH", "death", "new_row"]
+__all__ = ["death", "new_row"]
 
 _EVENT: Final = {name: name for name in ("request_id", "status", "org", "occurred_at")} | {"org_group": "group"}
 """Columns, and the fields of an event that they hold. SQLAlchemy drops parameters of any other name without a word."""
@@ -28,23 +28,8 @@ def new_row(record: DeadLetterRecord) -> dict[str, Any]:
     }
 
 
-DEATH: Final = (
-    "reason",
-    "http_status",
-    "response_body",
-    "fingerprint",
-    "summary",
-    "attempts",
-    "failed_at",
-    "state",
-    "comment",
-    "resolved_at",
-)
-"""The columns that each failure overwrites."""
-
-
 def death(record: DeadLetterRecord) -> dict[str, Any]:
-    """Return the columns `DEATH`."""
+    """Return the columns that each failure overwrites."""
     response_body = clean(record.response_body)
     cause = fingerprint_of(record.reason, record.http_status, response_body)
     return {

@@ -19,7 +19,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from worker.database.errors import DeadLetterStoreUnavailable, translated
 from worker.database.models import DeadLetter, State
 from worker.database.replay_models import RowState, book_outcomes
-from worker.dead_letters.columns import DEATH, death, new_row
+from worker.dead_letters.columns import death, new_row
 from worker.policy.dead_letter import DeadLetterRecord, clean, stored_message_id
 
 if TYPE_CHECKING:
@@ -195,27 +195,20 @@ class _Rows:
         return self._by_key.get(record.dedup_key)
 
 
-_DIE_AGAIN: Final = (
-    update(DeadLetter)
-    .where(
-        DeadLetter.id == bindparam("found"),
-        or_(
-            DeadLetter.state.in_([State.DEAD, State.REPLAYING]),
-            and_(DeadLetter.state == State.DISCARDED, DeadLetter.resolved_at < bindparam("enqueued")),
-        ),
-    )
-    .values({column: bindparam(f"new_{column}") for column in DEATH})
+_DIE_AGAIN: Final = update(DeadLetter).where(
+    DeadLetter.id == bindparam("found"),
+    or_(
+        DeadLetter.state.in_([State.DEAD, State.REPLAYING]),
+        and_(DeadLetter.state == State.DISCARDED, DeadLetter.resolved_at < bindparam("enqueued")),
+    ),
 )
+"""The columns that it sets are those among its parameters."""
 
 
 def _update(connection: Connection, known: list[tuple[int, DeadLetterRecord]]) -> None:
     """Update rows, in the order of their ids: two groups at once must not wait for each other in a ring."""
     known.sort(key=lambda row: row[0])
-    values = [
-        {"found": row_id, "enqueued": record.first_enqueued_at}
-        | {f"new_{column}": value for column, value in death(record).items()}
-        for row_id, record in known
-    ]
+    values = [{"found": row_id, "enqueued": record.first_enqueued_at, **death(record)} for row_id, record in known]
     connection.execute(_DIE_AGAIN, values)
     ids = {row_id for row_id, _ in known}
     if len(connection.execute(select(DeadLetter.id).where(DeadLetter.id.in_(ids))).all()) < len(ids):
