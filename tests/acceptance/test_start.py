@@ -151,3 +151,17 @@ def test_celerys_own_option_for_the_broker_is_refused(stack: LocalStack) -> None
     assert ended.returncode == 1
     assert "name the Redis in FEEDBACK_BROKER_URL" in ended.stderr
     assert "hidden-password" not in ended.stdout + ended.stderr
+
+
+def test_flower_has_started_when_a_monitor_listens_and_not_when_a_worker_does(
+    stack: LocalStack, broker: redis.Redis
+) -> None:
+    """A worker subscribes after it has said that it is ready; what its monitor then misses, no test finds."""
+    with broker.pubsub() as worker, broker.pubsub() as monitor:
+        worker.psubscribe("/0.feedback.pidbox", "/0.feedback.events/worker.*")
+        assert [worker.get_message(timeout=10) for _ in range(2)]
+        assert stack.event_listeners() == 0
+
+        monitor.psubscribe("/0.feedback.events/*")
+        assert monitor.get_message(timeout=10)
+        assert stack.event_listeners() == 1

@@ -7,6 +7,7 @@ the stack's folder.
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import random
 import signal
@@ -25,6 +26,7 @@ import requests
 from worker.clients.redis.connections import redis_client
 from worker.clients.redis.retry import NO_RETRY
 from worker.database.schema import upgrade
+from worker.runtime.remote_control import EVENT_EXCHANGE
 from worker.sandbox.client import SandboxClient
 from worker.sandbox.parent_death_signal import with_parent_death_signal
 
@@ -38,6 +40,16 @@ SANDBOX_KEY: Final = "sandbox-key"
 """The key that the local sandbox accepts. It opens nothing else."""
 
 _KEEP_EVERYTHING: Final = ["--appendonly", "yes", "--appendfsync", "everysec", "--maxmemory-policy", "noeviction"]
+_NO_ROUTE: Final = {"exchange": EVENT_EXCHANGE, "routing_key": "task.none"}
+_NO_EVENTS: Final = json.dumps(
+    {
+        "body": "[]",
+        "content-type": "application/json",
+        "content-encoding": "utf-8",
+        "headers": {},
+        "properties": {"delivery_tag": "none", "delivery_info": _NO_ROUTE},
+    }
+)
 _STARTED_WITHIN: Final = 120.0
 _STOPPED_WITHIN: Final = 25.0
 
@@ -158,13 +170,22 @@ class LocalStack:
     def start_flower(self, options: Sequence[str] = ()) -> str:
         """Start Flower on loopback, with the dashboard in it, and return its address once it hears of every task."""
         port = free_port()
-        listeners = self._listeners()
+        listeners = self.event_listeners()
         where = ["--address=127.0.0.1", f"--port={port}", f"--db={self.folder / 'flower'}", *options]
         part = self._start("flower", [sys.executable, "-m", "celery", "-A", "worker", "flower", *where])
         url = f"http://127.0.0.1:{port}"
         self._await(part, lambda: requests.get(f"{url}/healthcheck", timeout=1).ok, but=requests.RequestException)
-        self._await(part, lambda: self._listeners() > listeners)
+        self._await(part, lambda: self.event_listeners() > listeners)
         return url
+
+    def event_listeners(self) -> int:
+        """How many monitors hear of tasks: Flower answers before it does.
+
+        An empty batch of events is published to find out. A count of all subscriptions would not do: a worker's own
+        come after it says that it is ready.
+        """
+        with closing(redis_client(self.environment["FEEDBACK_BROKER_URL"], connections=1)) as client:
+            return int(client.publish(f"/0.{EVENT_EXCHANGE}/task.none", _NO_EVENTS))
 
     def run(self, *arguments: str) -> None:
         """Run ``aquilax-feedback`` with these arguments to its end. Raises `StackError` if it failed."""
@@ -204,11 +225,6 @@ class LocalStack:
         lock.truncate(0)
         lock.write(str(os.getpid()))
         lock.flush()
-
-    def _listeners(self) -> int:
-        """How many subscriptions there are to Celery's events and commands: Flower answers before it has one."""
-        with closing(redis_client(self.environment["FEEDBACK_BROKER_URL"], connections=1)) as client:
-            return int(client.pubsub_numpat())
 
     def _start(self, name: str, command: Sequence[str]) -> Part:
         log = self.folder / f"{name}.log"
