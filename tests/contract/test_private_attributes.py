@@ -98,6 +98,7 @@ PRIVATE: Final = (
     ),
     Private(_KOMBU, "Channel", "_q_for_pri", "(self, queue, pri)", "the list of a priority"),
     Private(_KOMBU, "Channel", "_maybe_update_queues_expire", "(self, client, queue)", "queues that expire"),
+    Private(_KOMBU, "Channel", "_create_client", "(self, asynchronous=False)", "one client for a pool of connections"),
     Private(_KOMBU, "Channel", "_connparams", "(self, asynchronous=False)", "timeouts and retries of connections"),
     Private(_KOMBU, "Channel", "_get_pool", "(self, asynchronous=False)", "a client whose retries are bounded"),
     Private(_KOMBU, "Channel", "_disconnect_pools", "(self)", "a connection for fetching of its own"),

@@ -46,7 +46,8 @@ class SafeChannel(FetchingChannel):
     """What Kombu's channel does, this one's way."""
 
     QoS = QoS
-    BrokerMessage = BrokerMessage
+    Message = BrokerMessage
+    _client_of_pool: redis.Redis | None = None
 
     def basic_consume(self, queue: str, no_ack: bool, *args: Any, **kwargs: Any) -> None:
         """Consume from a queue."""
@@ -84,6 +85,14 @@ class SafeChannel(FetchingChannel):
             if not taken:
                 return
             yield from self._read_entries(now, taken, lists)
+
+    def _create_client(self, asynchronous: bool = False) -> redis.Redis:
+        """One client for each pool of connections. Kombu makes one for each command, which takes as long as several."""
+        if asynchronous:
+            return super()._create_client(asynchronous)
+        if self._client_of_pool is None or self._client_of_pool.connection_pool is not self.pool:
+            self._client_of_pool = super()._create_client()
+        return self._client_of_pool
 
     def _put(self, queue: str, message: dict[str, Any], **kwargs: Any) -> None:
         """Publish a message: at once or for later, and in place of the one in flight that it takes over from."""

@@ -214,7 +214,7 @@ class FetchingChannel(InFlightChannel):
         if isinstance(fetched, Exception):
             raise fetched
         self._loaded = socket
-        self.connection.asked()
+        self.connection.activity.answered()
         now, look_again, taken = fetched
         if not taken and self._watch:
             self._arm(connection, max(look_again - now, 0) / 1000 + _CLOCK_STEP if look_again else _ASK_AGAIN)

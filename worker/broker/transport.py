@@ -78,10 +78,6 @@ class Transport(kombu_redis.Transport):
         if self._loop is not None:
             self._loop.call_later(wait, lambda: None)
 
-    def asked(self) -> None:
-        """Note that Redis answered a channel that asked for messages."""
-        self.activity.answered()
-
     def _turn(self) -> None:
         """Show that what consumes over this connection is alive. Others drain it as well, and consume from no queue."""
         queues = {queue for channel in self.channels for queue in channel.active_queues}

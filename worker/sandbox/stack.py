@@ -40,15 +40,9 @@ SANDBOX_KEY: Final = "sandbox-key"
 """The key that the local sandbox accepts. It opens nothing else."""
 
 _KEEP_EVERYTHING: Final = ["--appendonly", "yes", "--appendfsync", "everysec", "--maxmemory-policy", "noeviction"]
-_NO_ROUTE: Final = {"exchange": EVENT_EXCHANGE, "routing_key": "task.none"}
 _NO_EVENTS: Final = json.dumps(
-    {
-        "body": "[]",
-        "content-type": "application/json",
-        "content-encoding": "utf-8",
-        "headers": {},
-        "properties": {"delivery_tag": "none", "delivery_info": _NO_ROUTE},
-    }
+    {"body": "[]", "content-type": "application/json", "content-encoding": "utf-8", "headers": {}}
+    | {"properties": {"delivery_tag": "none", "delivery_info": {}}}
 )
 _STARTED_WITHIN: Final = 120.0
 _STOPPED_WITHIN: Final = 25.0
@@ -179,11 +173,7 @@ class LocalStack:
         return url
 
     def event_listeners(self) -> int:
-        """How many monitors hear of tasks: Flower answers before it does.
-
-        An empty batch of events is published to find out. A count of all subscriptions would not do: a worker's own
-        come after it says that it is ready.
-        """
+        """How many monitors get an event, an empty batch: Flower answers before it does, and workers subscribe late."""
         with closing(redis_client(self.environment["FEEDBACK_BROKER_URL"], connections=1)) as client:
             return int(client.publish(f"/0.{EVENT_EXCHANGE}/task.none", _NO_EVENTS))
 

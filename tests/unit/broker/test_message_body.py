@@ -10,7 +10,7 @@ import kombu.exceptions
 import kombu.serialization
 import pytest
 
-from worker.broker.channel import BrokerMessage
+from worker.broker.channel import BrokerMessage, Channel, SafeChannel, SentinelChannel
 
 BODY = '[[],{"status":"true"},{}]'
 
@@ -45,3 +45,9 @@ def test_what_is_no_json_is_kombus_error() -> None:
     """As a client of Celery's knows it."""
     with pytest.raises(kombu.exceptions.DecodeError):
         message("{").payload  # noqa: B018 - reading it is what raises
+
+
+@pytest.mark.parametrize("channel", [Channel, SentinelChannel])
+def test_a_channel_reads_its_messages_so(channel: type[SafeChannel]) -> None:
+    """Kombu makes the messages of a channel of the class that its `Message` names."""
+    assert channel.Message is BrokerMessage
