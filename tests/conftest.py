@@ -67,7 +67,7 @@ def broker_client(broker: RedisServer) -> Iterator[redis.Redis]:
 
 
 def _empty(server: RedisServer) -> None:
-    """A holder that an earlier test left with messages in flight, for nobody, would show up as a worker of this one."""
+    """A holder that an earlier test left with messages in flight would show up as a worker of this one."""
     for thread in threading.enumerate():
         if thread.name.startswith("lease "):
             holder: Lease = thread._target.__self__  # type: ignore[attr-defined]

@@ -14,7 +14,7 @@ import redis
 from sqlalchemy import update
 
 from producer import FeedbackEvent, FeedbackProducer
-from tests.support.burials import rows_of
+from tests.support.dead_letter_records import rows_of
 from tests.support.processes import eventually
 from worker.accounting.reconcile import Report, reconcile
 from worker.database.models import DeadLetter
@@ -95,23 +95,23 @@ def test_the_accounts_balance_while_everything_is_at_work(stack: LocalStack, pro
         assert ended["accepted"] == 1600
         assert ended["dead"] > 0
         assert ended["duplicate"] > 0
-        buried = _reasons(stack)
-        assert ended["dead_letters"]["inserted"] == ended["dead_letters"]["rows"] == len(buried)
+        dead = _reasons(stack)
+        assert ended["dead_letters"]["inserted"] == ended["dead_letters"]["rows"] == len(dead)
         delivered = {name for name, found in sandbox.received_by_request_id().items() if found.delivered}
-        assert delivered | buried.keys() == {event.request_id for event in events}
+        assert delivered | dead.keys() == {event.request_id for event in events}
         # AquilaX has some that are dead all the same, if its answer came too late, or only one of two presses died.
-        assert {buried[name] for name in delivered & buried.keys()} <= {Reason.EXHAUSTED}
+        assert {dead[name] for name in delivered & dead.keys()} <= {Reason.EXHAUSTED}
         assert _json(stack, "status")["accepted"] == 1600
 
 
 def _reasons(stack: LocalStack) -> dict[str, Reason]:
-    """Why each request_id that has a row was buried."""
+    """The reason in the row of each request_id that has one."""
     with _store(stack) as store:
         return {str(row.request_id): row.reason for row in rows_of(store)}
 
 
 def test_the_accounts_are_exact_while_every_event_dies(stack: LocalStack, producer: FeedbackProducer) -> None:
-    """At any moment some rows are written whose burial is not counted yet: none of them is called too much."""
+    """At any moment some rows are written that are not counted yet: none of them is called too much."""
     client, reports = _redis(stack), list[Report]()
     with closing(stack.start_sandbox(["--unknown-share=1", "--latency=0.02"])), closing(client), _store(stack) as store:
         stack.start_worker()
@@ -204,7 +204,7 @@ def test_a_worker_is_seen_with_what_it_holds(stack: LocalStack, producer: Feedba
 
 
 def test_what_was_lost_is_found_and_mended(stack: LocalStack, producer: FeedbackProducer) -> None:
-    """A replay that somebody deleted from Redis is missing there, and stuck in the table; then all is in order."""
+    """A replay that was deleted from Redis is missing there, and stuck in the table; then all is in order."""
     (event,) = _events(1)
     with closing(stack.start_sandbox()) as sandbox:
         sandbox.script(event.request_id, [404])

@@ -13,7 +13,7 @@ import pytest
 from playwright.sync_api import expect
 
 from tests.support.browser import DESKTOP, PHONE, a_page, chromium, shoot
-from tests.support.burials import a_burial, add, an_event, rows_of
+from tests.support.dead_letter_records import a_record, add, an_event, rows_of
 from tests.support.dead_letters import fill
 from tests.support.flower import ServedFlower, served_flower
 from worker.database.audit_log import actions
@@ -71,7 +71,7 @@ def page(browser: Browser) -> Iterator[Page]:
 
 def test_a_hostile_answer_is_text(flower: ServedFlower, sqlite_store: DeadLetterStore, page: Page) -> None:
     """Nothing in it runs, on any page, and nothing of it becomes a part of the page."""
-    add(sqlite_store, a_burial(an_event(org=HOSTILE[:120], group=HOSTILE[:120]), response_body=HOSTILE))
+    add(sqlite_store, a_record(an_event(org=HOSTILE[:120], group=HOSTILE[:120]), response_body=HOSTILE))
     page.goto(f"{flower.url}/feedback/dead-letters/1")
     expect(page.locator("pre").first).to_contain_text("<script>document.title='stolen'</script><img src=x")
     for path in PAGES:
@@ -81,7 +81,7 @@ def test_a_hostile_answer_is_text(flower: ServedFlower, sqlite_store: DeadLetter
 
 
 class _Attacker(BaseHTTPRequestHandler):
-    """A page on another port of this machine that sends forms to Flower as soon as somebody looks at it."""
+    """A page on another port of this machine that sends forms to Flower as soon as it is opened."""
 
     target = ""
 
@@ -144,7 +144,7 @@ def test_an_attackers_page_changes_nothing_and_reads_nothing(
     browser: Browser, sqlite_store: DeadLetterStore, sqlite_url: str, valkey: RedisServer, login: str | None
 ) -> None:
     """On another port of this machine, which shares our cookies: forms and scripts are refused, in every mode."""
-    add(sqlite_store, a_burial())
+    add(sqlite_store, a_record())
     options: dict[str, Any] = {"basic_auth": [login]} if login else {}
     context = {"http_credentials": dict(zip(("username", "password"), login.split(":"), strict=True))} if login else {}
     with (
@@ -175,7 +175,7 @@ def test_a_phone_needs_no_scrolling_sideways(
     flower: ServedFlower, sqlite_store: DeadLetterStore, browser: Browser, theme: str
 ) -> None:
     """Whatever stands in a row; and what is to be pressed is as large as a finger needs."""
-    add(sqlite_store, a_burial(an_event(org="o" * 120, group="g" * 120), response_body="x" * WIDEST))
+    add(sqlite_store, a_record(an_event(org="o" * 120, group="g" * 120), response_body="x" * WIDEST))
     with a_page(browser, viewport=PHONE, color_scheme=theme, is_mobile=True, has_touch=True) as page:
         for path in PAGES:
             page.goto(f"{flower.url}{path}")
@@ -191,7 +191,7 @@ def test_in_the_dark_it_is_dark_and_can_be_read(
     flower: ServedFlower, sqlite_store: DeadLetterStore, browser: Browser
 ) -> None:
     """Flower's theme decides; words keep the contrast that WCAG asks for, 4.5 to 1, in both themes."""
-    add(sqlite_store, a_burial())
+    add(sqlite_store, a_record())
     for theme in ("light", "dark"):
         with a_page(browser, color_scheme=theme) as page:
             for path in PAGES:
@@ -227,7 +227,7 @@ def test_everything_can_be_done_with_the_keyboard(
 ) -> None:
     """Open the rows, tick all, go to the preview, give a reason, and replay; each stop can be seen."""
     for _ in range(3):
-        add(sqlite_store, a_burial())
+        add(sqlite_store, a_record())
     page.goto(f"{flower.url}/feedback/dead-letters/rows")
     _tab_to(page, "Select all rows of this page")
     page.keyboard.press("Space")
@@ -308,7 +308,7 @@ _LINES = """cells => cells.map(cell => {
 
 def test_it_works_without_javascript(flower: ServedFlower, sqlite_store: DeadLetterStore, browser: Browser) -> None:
     """Nothing moves by itself then, and everything can be done."""
-    add(sqlite_store, a_burial())
+    add(sqlite_store, a_record())
     with a_page(browser, java_script_enabled=False) as page:
         page.goto(f"{flower.url}/feedback/dead-letters/rows")
         page.get_by_label("Select row 1").check()

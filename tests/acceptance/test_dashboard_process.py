@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 import requests
 
-from tests.support.burials import a_burial, add
+from tests.support.dead_letter_records import a_record, add
 from tests.support.environment import clean_environment
 from tests.support.flower import Visitor
 from tests.support.processes import eventually, running
@@ -50,7 +50,7 @@ def test_behind_a_prefix_and_a_password_everything_works(
         closing(DeadLetterStore.connect(sqlite_url)) as store,
         running([*command, *options], log=tmp_path / "flower.log", env=environment) as flower,
     ):
-        add(store, a_burial())
+        add(store, a_record())
         eventually(lambda: _answers(url), what=f"Flower answers; see {flower.log}")
         assert requests.get(f"{url}/feedback", timeout=5).status_code == 401
         visitor = Visitor(url, auth=("ann", "secret"))

@@ -40,7 +40,7 @@ def test_the_demo_balances_and_ends_by_itself(tmp_path: Path) -> None:
 
 
 def test_the_demo_refuses_a_folder_that_is_in_use(tmp_path: Path) -> None:
-    """Somebody's queue and dead letters are not the demo's to count."""
+    """The demo counts no queue and no dead letters but its own."""
     (tmp_path / "dead-letters.sqlite3").touch()
 
     demo = subprocess.run(

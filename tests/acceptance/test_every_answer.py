@@ -34,7 +34,7 @@ HELD = [pytest.param(401, "401 Invalid authentication", id="401"), pytest.param(
 
 
 @dataclass(frozen=True)
-class Grave:
+class Refusal:
     """What the dead letter of a refused event says."""
 
     reason: Reason
@@ -45,7 +45,7 @@ class Grave:
 REFUSED = [
     pytest.param(
         400,
-        Grave(
+        Refusal(
             Reason.REJECTED,
             "A valid organization_id is required in the URL path",
             "dead letter: rejected 400 A valid organization_id is required in the URL path",
@@ -54,18 +54,20 @@ REFUSED = [
     ),
     pytest.param(
         403,
-        Grave(Reason.FORBIDDEN, "Insufficient permissions", "dead letter: forbidden 403 Insufficient permissions"),
+        Refusal(Reason.FORBIDDEN, "Insufficient permissions", "dead letter: forbidden 403 Insufficient permissions"),
         id="403",
     ),
     pytest.param(
-        404, Grave(Reason.REJECTED, "Request ID not found", "dead letter: rejected 404 Request ID not found"), id="404"
+        404,
+        Refusal(Reason.REJECTED, "Request ID not found", "dead letter: rejected 404 Request ID not found"),
+        id="404",
     ),
-    pytest.param(418, Grave(Reason.REJECTED, "", "dead letter: rejected 418"), id="418"),
+    pytest.param(418, Refusal(Reason.REJECTED, "", "dead letter: rejected 418"), id="418"),
 ]
 
 
 def test_a_taken_event_is_delivered_once(system: System) -> None:
-    """200: AquilaX has it, nobody sends it again, and nothing is left of it but a success in Flower."""
+    """200: AquilaX has it, it is not sent again, and nothing is left of it but a success in Flower."""
     event = system.enqueue()
 
     task = system.task(event.request_id, state="SUCCESS")
@@ -76,8 +78,8 @@ def test_a_taken_event_is_delivered_once(system: System) -> None:
     assert system.dead_letter(event.request_id) is None
 
 
-@pytest.mark.parametrize(("status", "grave"), REFUSED)
-def test_a_refused_event_becomes_a_dead_letter_at_once(system: System, status: int, grave: Grave) -> None:
+@pytest.mark.parametrize(("status", "expected"), REFUSED)
+def test_a_refused_event_becomes_a_dead_letter_at_once(system: System, status: int, expected: Refusal) -> None:
     """400, 403, 404 and their like: sent once, kept with the answer's words, and a failure in Flower."""
     request_id = _scripted(system, [status], repeat_last=True)
 
@@ -86,10 +88,10 @@ def test_a_refused_event_becomes_a_dead_letter_at_once(system: System, status: i
 
     row = system.dead_letter(request_id)
     assert row is not None
-    assert (row.reason, row.http_status, row.attempts, row.state) == (grave.reason, status, 1, State.DEAD)
+    assert (row.reason, row.http_status, row.attempts, row.state) == (expected.reason, status, 1, State.DEAD)
     assert (row.status, row.org, row.group) == (False, "org-1", "group-1")
-    assert grave.answer in row.response_body
-    assert task["exception"].startswith(grave.summary)
+    assert expected.answer in row.response_body
+    assert task["exception"].startswith(expected.summary)
     assert system.sandbox.received_for(request_id).received == 1
 
 

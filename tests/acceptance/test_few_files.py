@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def test_a_worker_that_is_short_of_files_delivers_fewer_events_at_once(empty_stack: LocalStack) -> None:
-    """None is tried twice for it, one line of the log says it, and the worker still answers whoever asks."""
+    """None is tried twice for it, one line of the log says it, and the worker still answers."""
     broker = empty_stack.start_broker()
     empty_stack.create_database()
     sandbox = empty_stack.start_sandbox(["--latency", "0.2"])

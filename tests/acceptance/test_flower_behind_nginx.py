@@ -15,8 +15,8 @@ import redis
 import requests
 
 from tests.support.browser import a_page, chromium
-from tests.support.burials import a_burial, add
 from tests.support.certificates import self_signed
+from tests.support.dead_letter_records import a_record, add
 from tests.support.environment import clean_environment
 from tests.support.nginx import nginx
 from tests.support.processes import ROOT, eventually, running
@@ -88,7 +88,7 @@ def flower(_valkey: RedisServer, tmp_path_factory: pytest.TempPathFactory) -> It
     database = f"sqlite:///{folder}/dead.sqlite3"
     upgrade(database)
     store = DeadLetterStore.connect(database)
-    add(store, a_burial())
+    add(store, a_record())
     store.close()
     port = free_port()
     environment = clean_environment() | {

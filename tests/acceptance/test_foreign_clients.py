@@ -37,7 +37,7 @@ def test_a_plain_celery_client_gets_delivered(system: System, celery_client: Cel
     assert system.sandbox.received_for(request_id).status == "false"
 
 
-def test_a_plain_celery_clients_event_is_retried_and_buried_like_any_other(
+def test_a_plain_celery_clients_event_is_retried_and_dead_lettered_like_any_other(
     system: System, celery_client: Celery
 ) -> None:
     """Without our header its journey begins with its first receipt, and one event gives one dead letter."""
@@ -104,7 +104,7 @@ def test_presses_by_a_node_client_get_delivered(system: System, node_clients: Pa
 
 
 @pytest.mark.parametrize("client", ["celery_node", "celery_ts", "node_celery"])
-def test_what_a_node_client_sends_in_vain_is_buried_once(system: System, node_clients: Path, client: str) -> None:
+def test_what_a_node_client_sends_in_vain_dies_once(system: System, node_clients: Path, client: str) -> None:
     """One row for each press, and the books agree."""
     request_id = str(uuid.uuid4())
     system.sandbox.script(request_id, [404], repeat_last=True)

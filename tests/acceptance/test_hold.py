@@ -128,7 +128,7 @@ def test_a_sustained_outage_opens_the_breaker_and_retry_after_is_obeyed(
 
 
 def test_an_operator_holds_and_resumes(stack: LocalStack, broker: redis.Redis, sandbox: SandboxClient) -> None:
-    """By hand: no probes, and no end until somebody says so."""
+    """By hand: no probes, and no end until an operator ends it."""
     stack.start_worker()
     assert "aquilax-feedback resume" in ask(stack, "hold", "--comment", "maintenance of AquilaX", "--actor", "ann")
     press(stack, 50)

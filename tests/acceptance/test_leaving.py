@@ -94,7 +94,7 @@ def test_the_deadline_returns_what_still_runs(stack: LocalStack, broker: redis.R
 
 
 def test_a_second_sigterm_ends_the_wait(stack: LocalStack, broker: redis.Redis) -> None:
-    """Whoever asks twice means it."""
+    """Twice is no accident."""
     with closing(stack.start_sandbox(HANGS)) as sandbox:
         sent = send(stack, 20)
         worker = stack.start_worker()
@@ -208,7 +208,7 @@ def test_a_database_that_hangs_keeps_no_worker(stack: LocalStack, broker: redis.
             sandbox.behave(error_rates={"400": 1})
             worker = stack.start_worker()
             send(stack, 20)
-            eventually(lambda: sandbox.received().requests >= 4, what="four are to be buried")
+            eventually(lambda: sandbox.received().requests >= 4, what="four are to become dead letters")
 
             worker.process.terminate()
             took = ended(worker, within=30)

@@ -180,7 +180,7 @@ def odd_headers(odd: dict[str, Any]) -> dict[str, Any]:
 
 
 def test_an_invalid_message_that_holds_an_event_can_be_replayed(poisoned: Running) -> None:
-    """It is buried with its event; and the queue is not blamed on an operator."""
+    """It is kept with its event; and the queue is not blamed on an operator."""
     request_id = str(uuid.uuid4())
     payload = [[], KWARGS | {"request_id": request_id}, {}]
     poisoned.broker.lpush("feedback", message(payload, headers={"task": "feedback.delivr"}))
@@ -218,7 +218,7 @@ def test_an_event_that_has_expired_is_delivered_all_the_same(poisoned: Running) 
 
 
 def test_poison_waits_for_the_database(poisoned: Running) -> None:
-    """While the grave can't be written the message waits in Redis, and comes again."""
+    """While the dead letter can't be written the message waits in Redis, and comes again."""
     with closing(sqlite3.connect(poisoned.stack.folder / "dead-letters.sqlite3", isolation_level=None)) as other:
         other.execute("BEGIN EXCLUSIVE")
         poisoned.broker.lpush("feedback", message(5))
@@ -238,7 +238,7 @@ def _resident(worker: Part) -> int:
     return pages * os.sysconf("SC_PAGE_SIZE")
 
 
-def test_what_is_too_large_costs_no_memory_and_is_buried_with_its_beginning(poisoned: Running) -> None:
+def test_what_is_too_large_costs_no_memory_and_is_kept_with_its_beginning(poisoned: Running) -> None:
     """Neither an entry of 24 MB, whose beginning is kept, nor small ones whose bodies would unpack to 300 MB each."""
     poisoned.deliver()
     before = _resident(poisoned.worker)

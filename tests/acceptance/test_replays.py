@@ -12,7 +12,7 @@ import redis
 from sqlalchemy import func, insert, select
 from sqlalchemy.orm import Session
 
-from tests.support.burials import a_burial, an_event
+from tests.support.dead_letter_records import a_record, an_event
 from tests.support.processes import eventually
 from worker.database.models import DeadLetter, State
 from worker.database.replay_models import ReplayState
@@ -50,12 +50,12 @@ def broker(stack: LocalStack) -> Iterator[redis.Redis]:
 
 
 def _fill(store: DeadLetterStore, number: int, **changes: Any) -> list[str]:
-    """Bury many at once, and return their request_ids."""
-    burials = [a_burial(an_event(request_id=str(uuid.uuid4())), **changes) for _ in range(number)]
+    """Insert many at once, and return their request_ids."""
+    records = [a_record(an_event(request_id=str(uuid.uuid4())), **changes) for _ in range(number)]
     with Session(store.engine) as session:
-        session.connection().execute(insert(DeadLetter), [new_row(one) for one in burials])
+        session.connection().execute(insert(DeadLetter), [new_row(one) for one in records])
         session.commit()
-    return [one.event.request_id for one in burials if one.event]
+    return [one.event.request_id for one in records if one.event]
 
 
 def _count(store: DeadLetterStore, state: State) -> int:
@@ -98,7 +98,7 @@ def test_ten_thousand_rows_with_a_kill_in_the_middle(
 def test_a_worker_takes_up_a_plan_by_itself_and_can_be_told_to_pause(
     stack: LocalStack, sandbox: SandboxClient, store: DeadLetterStore
 ) -> None:
-    """Whoever made it needs no Redis; what is paused stands still, and goes on when it is resumed."""
+    """To make it needs no Redis; what is paused stands still, and goes on when it is resumed."""
     _fill(store, 60)
     stack.start_worker()
     plan = create(store.engine, EVERYTHING, actor="test", rate=20)

@@ -18,7 +18,7 @@ from click.testing import CliRunner, Result
 
 from producer import AsyncFeedbackProducer, FeedbackProducer
 from producer.message import to_message
-from tests.support.burials import an_event
+from tests.support.dead_letter_records import an_event
 from tests.support.environment import FAST, clean_environment
 from tests.support.places import foreign_message
 from tests.support.processes import ROOT, VALKEY, RedisServer, eventually, need, redis_server, running
@@ -178,7 +178,7 @@ def _revoked(rights: Rights, operator: Operator) -> None:
 
 
 def _mended(rights: Rights, operator: Operator) -> None:
-    """A list that no worker reads, and a message in the hand of a worker that is dead."""
+    """A list that no worker reads, and a message in flight with a worker that is dead."""
     rights.admin.lpush("feedback:3", foreign_message())
     rights.admin.hset("unacked", "lost", b'[%s, "", "feedback"]' % to_message(an_event()))
     operator.run("reconcile", "--patience", "0.5", "--repair", status=None)

@@ -36,14 +36,14 @@ def stack(stack: LocalStack) -> LocalStack:
 
 
 def test_a_missing_schema_is_named_with_the_command_that_makes_it(stack: LocalStack) -> None:
-    """Without the table nothing could be buried."""
+    """Without the table no dead letter could be kept."""
     stack.environment["FEEDBACK_DATABASE_URL"] = f"sqlite:///{stack.folder}/empty.sqlite3"
 
     assert "run `aquilax-feedback db upgrade`" in _refusal(stack)
 
 
 def test_a_schema_of_another_release_is_named(stack: LocalStack) -> None:
-    """A table whose columns are not ours would fail at the first burial."""
+    """A table whose columns are not ours would fail at the first dead letter."""
     engine = create_engine(stack.environment["FEEDBACK_DATABASE_URL"])
     with engine.begin() as connection:
         connection.execute(text(f"UPDATE {VERSION_TABLE} SET version_num = 'of-the-future'"))  # noqa: S608 - our name

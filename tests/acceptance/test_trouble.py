@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 def event() -> FeedbackEvent:
-    """Somebody's 👍."""
+    """A 👍."""
     return FeedbackEvent(request_id=str(uuid.uuid4()), status=True, org="org-1", group="group-1")
 
 
@@ -55,7 +55,7 @@ def test_a_certificate_that_cannot_be_trusted_gets_no_key(
 def test_a_database_that_is_away_delays_a_dead_letter_and_sends_nothing_twice(
     stack: LocalStack, store: DeadLetterStore, producer: FeedbackProducer
 ) -> None:
-    """The verdict travels with the event until the grave can be written."""
+    """The verdict travels with the event until the dead letter can be written."""
     database = stack.folder / "dead-letters.sqlite3"
     with closing(stack.start_sandbox()) as sandbox:
         worker = stack.start_worker()
@@ -67,7 +67,7 @@ def test_a_database_that_is_away_delays_a_dead_letter_and_sends_nothing_twice(
         eventually(lambda: worker.said().count("the dead-letter database is unavailable") >= 3, what="it waits")
         _bring_back(database)
 
-        eventually(lambda: _dead(store) == 1, what="the grave is written")
+        eventually(lambda: _dead(store) == 1, what="the dead letter is written")
         assert sandbox.received_for(taken.request_id).received == 1
 
 

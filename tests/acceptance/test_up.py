@@ -60,7 +60,7 @@ def test_what_waits_when_it_ends_is_delivered_when_it_starts_again(tmp_path: Pat
 
 
 def test_a_part_that_ends_by_itself_ends_the_stack_and_is_named(tmp_path: Path) -> None:
-    """With the end of what it printed, so that nobody has to look for the log."""
+    """With the end of what it printed, so that the log need not be looked for."""
     with running(_up(tmp_path), log=tmp_path / "up.log", env=clean_environment()) as up:
         _addresses(up)
 
@@ -127,6 +127,6 @@ def _child_named(pid: int, words: str) -> int:
 
 
 def _runs(pid: int) -> bool:
-    """Whether it runs; one that has ended and that nobody has asked for yet (Z) does not."""
+    """Whether it runs; one that has ended and was not waited for yet (Z) does not."""
     shown = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True, check=False)
     return shown.stdout.strip()[:1] not in {"", "Z"}

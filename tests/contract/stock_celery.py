@@ -1,4 +1,4 @@
-"""A plain Celery application, as somebody would write it who has never heard of this project."""
+"""A plain Celery application, written without knowledge of this project."""
 
 from __future__ import annotations
 

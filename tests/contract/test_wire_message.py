@@ -57,7 +57,7 @@ LEFT_OUT_HEADERS = {
     "stamps",
 }
 LEFT_OUT_PROPERTIES = {
-    "correlation_id",  # with it a result comes back; nobody waits for ours
+    "correlation_id",  # with it a result comes back; ours is not waited for
     "reply_to",
     "delivery_mode",  # Kombu writes it, and reads it nowhere
     "priority",  # 0
@@ -97,7 +97,7 @@ def _popped(client: redis.Redis) -> dict[str, Any]:
 
 
 def test_the_envelope_has_the_fields_of_celerys(ours: dict[str, Any], theirs: dict[str, Any]) -> None:
-    """Kombu reads it, whoever wrote it."""
+    """Kombu reads it, whichever producer wrote it."""
     assert list(ours) == list(theirs)
     assert ours["content-type"] == theirs["content-type"]
     assert ours["content-encoding"] == theirs["content-encoding"]
@@ -121,7 +121,7 @@ def test_each_header_is_celerys(ours: dict[str, Any], theirs: dict[str, Any]) ->
 
 
 def test_each_property_is_celerys(ours: dict[str, Any], theirs: dict[str, Any]) -> None:
-    """Where it was sent to, for whoever puts it back there."""
+    """Where it was sent to, so that it can be put back there."""
     assert list(ours["properties"]) == list(_without(theirs["properties"], LEFT_OUT_PROPERTIES))
     for name in theirs["properties"].keys() - LEFT_OUT_PROPERTIES - UNIQUE:
         assert ours["properties"][name] == theirs["properties"][name], name

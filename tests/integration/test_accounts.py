@@ -11,7 +11,7 @@ import pytest
 import redis
 
 from producer.message import to_message
-from tests.support.burials import an_event
+from tests.support.dead_letter_records import an_event
 from tests.support.places import LONG_FROM_NOW, Places, foreign_message, places_of, request_id_of
 from worker.accounting.integrity import IntegrityCheck, check, find_replays
 from worker.accounting.reconcile import Report
@@ -244,7 +244,7 @@ def test_an_unreadable_row_is_returned_to_become_a_dead_letter(places: Places) -
 
 
 def test_an_unreadable_row_in_a_living_hand_is_left_there(places: Places) -> None:
-    """Whoever holds it sees to it."""
+    """Its holder sees to it."""
     places.client.hset("unacked", "tag-1", b"rubbish")
     places.hold("host:1:a", "tag-1")
 
@@ -273,7 +273,7 @@ def test_entries_about_messages_that_are_not_in_flight_are_dropped(places: Place
     assert check(places.client).hangs_together
 
 
-def test_what_comes_into_hand_before_it_is_dropped_is_not_dropped(places: Places) -> None:
+def test_what_is_fetched_before_it_is_dropped_is_not_dropped(places: Places) -> None:
     """The index and the set are right by then."""
     places.client.zadd("unacked_index", {"tag-1": 1})
     places.hold("host:1:a", "tag-1")

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, rule, run_state_machine_as_test
 
 from producer.message import QUEUE, to_message
-from tests.support.burials import an_event
+from tests.support.dead_letter_records import an_event
 from tests.support.places import foreign_message, places_of
 from worker.accounting.integrity import check
 from worker.accounting.reconcile import Report
@@ -150,7 +150,7 @@ class Moves(RuleBasedStateMachine):
 
     @rule(some=consumes(tags), due=st.sampled_from(["", "4102444800000"]))
     def publish_again(self, some: tuple[str, tuple[bytes, ...]], due: str) -> None:
-        """Each is published anew in its own place, as a retry is."""
+        """Each is published again in its own place, as a retry is."""
         for tag in some[1]:
             again = to_message(an_event())
             PUBLISH(self._client, [QUEUE, QUEUE + DELAYED, KEYS.unacked, KEYS.index, ""], [again, due, tag])
@@ -172,7 +172,7 @@ class Moves(RuleBasedStateMachine):
 
     @rule(number=st.integers(1, 100))
     def purge(self, number: int) -> None:
-        """Somebody empties the queue, in one step or halfway."""
+        """Empty the queue, in one step or halfway."""
         lists = [key for name in KEYS.lists(QUEUE) for key in (name, name + DELAYED)]
         PURGE(self._client, [KEYS.counts_of(QUEUE), *lists], [number])
 

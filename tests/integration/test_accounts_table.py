@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import delete, update
 
-from tests.support.burials import a_burial, add, an_event, row_of, rows_of, settle
+from tests.support.dead_letter_records import a_record, add, an_event, row_of, rows_of, settle
 from worker.accounting.table_counts import count_by_state, look_at_table, put_back_to_dead, replaying
 from worker.database.models import DeadLetter, State
 from worker.policy.retry import Reason
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 LONG_AGO = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
 
-def _bury(store: DeadLetterStore, message_id: str = "", **changes: Any) -> int:
-    return add(store, a_burial(message_id=message_id, **changes))
+def _add_row(store: DeadLetterStore, message_id: str = "", **changes: Any) -> int:
+    return add(store, a_record(message_id=message_id, **changes))
 
 
 def _mark(store: DeadLetterStore, *row_ids: int, at: datetime | None = LONG_AGO) -> None:
@@ -36,8 +36,8 @@ def _ids(rows: set[Replaying]) -> set[int]:
 
 def test_rows_are_counted_by_state_and_by_reason(store: DeadLetterStore) -> None:
     """Every state and every reason is named, also if there is none."""
-    ids = [_bury(store, str(number)) for number in range(4)]
-    _bury(store, "4", reason=Reason.FORBIDDEN, http_status=403)
+    ids = [_add_row(store, str(number)) for number in range(4)]
+    _add_row(store, "4", reason=Reason.FORBIDDEN, http_status=403)
     _mark(store, ids[0])
     settle(store, ids[1], State.DELIVERED)
     settle(store, ids[2], State.DISCARDED)
@@ -59,8 +59,8 @@ def test_an_empty_table_is_counted_too(store: DeadLetterStore) -> None:
 
 def test_rows_from_before_there_were_counts_are_left_out(store: DeadLetterStore) -> None:
     """They were not counted when they were made, and are no surplus."""
-    _bury(store)
-    _bury(store, "tag-1")
+    _add_row(store)
+    _add_row(store, "tag-1")
 
     table = look_at_table(store.engine)
 
@@ -69,7 +69,7 @@ def test_rows_from_before_there_were_counts_are_left_out(store: DeadLetterStore)
 
 def test_a_row_that_was_just_marked_has_time(store: DeadLetterStore) -> None:
     """Its event may not be in the queue yet; a minute later it is, or never."""
-    just_now, a_while_ago, long_ago, dead = (_bury(store) for _ in range(4))
+    just_now, a_while_ago, long_ago, dead = (_add_row(store) for _ in range(4))
     now = datetime.now(UTC)
     _mark(store, just_now, at=now - timedelta(seconds=5))
     _mark(store, a_while_ago, at=now - timedelta(seconds=70))
@@ -80,8 +80,8 @@ def test_a_row_that_was_just_marked_has_time(store: DeadLetterStore) -> None:
 
 
 def test_a_row_without_a_time_of_its_mark_has_none(store: DeadLetterStore) -> None:
-    """Somebody wrote it by hand."""
-    row_id = _bury(store)
+    """It was written by hand."""
+    row_id = _add_row(store)
     _mark(store, row_id, at=None)
 
     assert _ids(replaying(store.engine)) == {row_id}
@@ -89,7 +89,7 @@ def test_a_row_without_a_time_of_its_mark_has_none(store: DeadLetterStore) -> No
 
 def test_stuck_rows_are_dead_again(store: DeadLetterStore) -> None:
     """They keep their counts of replays, and say why."""
-    ids = [_bury(store) for _ in range(1200)]
+    ids = [_add_row(store) for _ in range(1200)]
     _mark(store, *ids[:600])
     _mark(store, *ids[600:], at=LONG_AGO + timedelta(microseconds=1))
 
@@ -104,7 +104,7 @@ def test_stuck_rows_are_dead_again(store: DeadLetterStore) -> None:
 
 def test_a_row_that_moved_on_meanwhile_is_left_alone(store: DeadLetterStore) -> None:
     """Its outcome came, it was replayed again, or it is gone: between the look and the repair."""
-    delivered, replayed, gone, unmarked = (_bury(store, event=an_event()) for _ in range(4))
+    delivered, replayed, gone, unmarked = (_add_row(store, event=an_event()) for _ in range(4))
     _mark(store, delivered, replayed, gone)
     _mark(store, unmarked, at=None)
     found = replaying(store.engine)

@@ -68,7 +68,7 @@ async def _enqueue(producer: AsyncFeedbackProducer) -> None:
 
 
 async def test_a_cancelled_call_takes_its_answer_with_it() -> None:
-    """The answer that comes late belongs to nobody, and to the next call least of all."""
+    """The answer that comes late belongs to no call, and to the next one least of all."""
     asked, go_on = Event(), Event()
     answers = iter([b"-OOM for the first\r\n", b":1\r\n", b"-OOM for the third\r\n"])
 
@@ -146,7 +146,7 @@ async def test_connections_that_do_not_answer_are_bounded() -> None:
 
 
 async def test_closing_ends_the_calls_under_way() -> None:
-    """Whoever closes does not wait; whoever waits learns that it is uncertain."""
+    """Closing does not wait; a waiting call learns that it is uncertain."""
     asked, over = Event(), Event()
 
     def hold(_: socket.socket) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from sqlalchemy import event, true
 
-from tests.support.burials import NOON, a_burial, add, an_event
+from tests.support.dead_letter_records import NOON, a_record, add, an_event
 from worker.database.models import State
 from worker.database.schema import upgrade
 from worker.dead_letters.pagination import Order, Place, page_of
@@ -25,7 +25,7 @@ from worker.policy.retry import Reason
 def test_pages_lead_forward_and_back_over_every_row_once(store: DeadLetterStore, order: Order, *, few: bool) -> None:
     """Also where many rows have the same value: the id decides then."""
     ids = [
-        add(store, a_burial(attempts=number % 3, failed_at=NOON + timedelta(seconds=number % 4)))
+        add(store, a_record(attempts=number % 3, failed_at=NOON + timedelta(seconds=number % 4)))
         for number in range(23)
     ]
     pages, place = [], None
@@ -47,12 +47,12 @@ def test_pages_lead_forward_and_back_over_every_row_once(store: DeadLetterStore,
     assert page.before is None
 
 
-def test_a_page_stays_where_it_is_while_others_are_buried(store: DeadLetterStore) -> None:
+def test_a_page_stays_where_it_is_while_others_die(store: DeadLetterStore) -> None:
     """A place is a row's own, and no number of a page."""
     for number in range(6):
-        add(store, a_burial(failed_at=NOON + timedelta(seconds=number)))
+        add(store, a_record(failed_at=NOON + timedelta(seconds=number)))
     first = page_of(store.engine, true(), size=3)
-    add(store, a_burial(failed_at=NOON + timedelta(days=1)))
+    add(store, a_record(failed_at=NOON + timedelta(days=1)))
     second = page_of(store.engine, true(), place=first.after, size=3)
     assert [row.failed_at.second for row in second.rows] == [2, 1, 0]
 
@@ -69,9 +69,9 @@ def test_what_is_no_place_is_refused(text: str) -> None:
 def test_causes_are_counted_in_stretches_of_time(store: DeadLetterStore) -> None:
     """The stretches are even, end with the last death, and each death is in one."""
     for minutes in (0, 0, 30, 32):
-        add(store, a_burial(an_event(org="a"), failed_at=NOON + timedelta(minutes=minutes)))
-    add(store, a_burial(an_event(org="b"), reason=Reason.FORBIDDEN, http_status=403, failed_at=NOON))
-    add(store, a_burial(an_event(org="c"), reason=Reason.FORBIDDEN, http_status=403, failed_at=NOON))
+        add(store, a_record(an_event(org="a"), failed_at=NOON + timedelta(minutes=minutes)))
+    add(store, a_record(an_event(org="b"), reason=Reason.FORBIDDEN, http_status=403, failed_at=NOON))
+    add(store, a_record(an_event(org="c"), reason=Reason.FORBIDDEN, http_status=403, failed_at=NOON))
     found = causes_over_time(store.engine, true())
     assert [(cause.rows, cause.org, sum(cause.counts)) for cause in found.causes] == [(4, "a", 4), (2, None, 2)]
     assert found.causes[0].summary == "rejected 404: Request ID not found"
@@ -82,13 +82,13 @@ def test_causes_are_counted_in_stretches_of_time(store: DeadLetterStore) -> None
     assert found.begin is not None
     assert found.begin <= NOON < found.begin + found.bucket
     assert found.begin + BUCKETS * found.bucket == NOON + timedelta(minutes=32, seconds=1)
-    assert causes_over_time(store.engine, Selection(orgs=("nobody",)).clause()).rows == 0
+    assert causes_over_time(store.engine, Selection(orgs=("unknown",)).clause()).rows == 0
 
 
 def test_shares_are_counted_by_cause_org_and_state(store: DeadLetterStore) -> None:
     """For a preview."""
     for org in ("a", "a", "b"):
-        add(store, a_burial(an_event(org=org)))
+        add(store, a_record(an_event(org=org)))
     line = "rejected 404: Request ID not found"
     assert shares(store.engine, true()) == [
         Share(summary=line, org="a", state=State.DEAD, rows=2),
@@ -99,7 +99,7 @@ def test_shares_are_counted_by_cause_org_and_state(store: DeadLetterStore) -> No
 def test_a_condition_means_the_same_however_it_is_looked_up(store: DeadLetterStore) -> None:
     """SQLite is only kept from one of its indices."""
     for minutes in range(5):
-        add(store, a_burial(failed_at=NOON + timedelta(minutes=minutes)))
+        add(store, a_record(failed_at=NOON + timedelta(minutes=minutes)))
     which = Selection(
         since=NOON + timedelta(minutes=1), until=NOON + timedelta(minutes=4), states=(State.DEAD,)
     ).clause()
@@ -117,7 +117,7 @@ def test_sqlite_counts_from_one_index_and_reads_no_row(sqlite_url: str) -> None:
             rows = connection.connection.cursor().execute(f"EXPLAIN QUERY PLAN {statement}", parameters)
             plans.extend(row[3] for row in rows if " dead_letters " in f"{row[3]} " or "TEMP B-TREE" in row[3])
 
-    add(store, a_burial())
+    add(store, a_record())
     event.listen(store.engine, "before_cursor_execute", explain)
     until = Selection(states=(State.DEAD,), until=NOON + timedelta(days=1))
     causes_over_time(store.engine, until.clause())

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 from click.testing import CliRunner, Result
 
-from tests.support.burials import a_burial, add
+from tests.support.dead_letter_records import a_record, add
 from worker.accounting.continuity import Kind, look_at_continuity, record
 from worker.database.audit_log import actions
 from worker.database.redis_generations import recorded_generations
@@ -51,7 +51,7 @@ def test_the_first_redis_is_in_order(places: Places, table: DeadLetterStore) -> 
 
 def test_an_emptied_redis_is_told_and_taken_on_the_record(places: Places, table: DeadLetterStore) -> None:
     """FLUSHALL, or a lost volume: how many are missing at least, since when, and what to do; its totals go on."""
-    add(table, a_burial(message_id="tag-1"))
+    add(table, a_record(message_id="tag-1"))
     places.enqueue(5)
     places.count(accepted=1, dead=1, dead_rejected=1, dead_letters_inserted=1)
     record(places.client, table.engine)

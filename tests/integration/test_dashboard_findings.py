@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.burials import a_burial, add
+from tests.support.dead_letter_records import a_record, add
 from tests.support.flower import ServedFlower, served_flower
 from tests.support.processes import eventually
 from worker.dead_letters.replays.lifecycle import pause
@@ -40,7 +40,7 @@ def test_findings_stand_on_the_overview_with_their_advice(
 ) -> None:
     """Books that do not balance are red, a paused replay is yellow: found within one examination, without a button."""
     places.count(accepted=5, delivered=2, written_off=1)
-    add(sqlite_store, a_burial())
+    add(sqlite_store, a_record())
     plan = create(sqlite_store.engine, Selection(), actor="alice")
     pause(sqlite_store.engine, plan.id, actor="alice")
 

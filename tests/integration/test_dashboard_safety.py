@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from tornado.web import create_signed_value
 
-from tests.support.burials import a_burial, add, rows_of
+from tests.support.dead_letter_records import a_record, add, rows_of
 from tests.support.flower import ServedFlower, Visitor, served_flower
 from worker.database.audit_log import actions
 from worker.database.models import State
@@ -66,7 +66,7 @@ def serve(
 @pytest.fixture
 def store(sqlite_store: DeadLetterStore) -> DeadLetterStore:
     """One dead letter, which must stay as it is."""
-    add(sqlite_store, a_burial())
+    add(sqlite_store, a_record())
     return sqlite_store
 
 
@@ -80,7 +80,7 @@ def untouched(store: DeadLetterStore, valkey: RedisServer) -> bool:
 
 @pytest.mark.parametrize(
     "options",
-    [{"address": ""}, {"address": "0.0.0.0"}, {"address": "192.0.2.1"}, {"unix_socket": "/tmp/flower.sock"}],  # noqa: S108 - a name, which nobody opens
+    [{"address": ""}, {"address": "0.0.0.0"}, {"address": "192.0.2.1"}, {"unix_socket": "/tmp/flower.sock"}],  # noqa: S108 - a name, which is not opened
     ids=str,
 )
 def test_without_a_login_nothing_is_shown_beyond_loopback(

@@ -14,7 +14,7 @@ import pytest
 from sqlalchemy import func, insert, select, update
 from sqlalchemy.event import listen
 
-from tests.support.burials import NOON, a_burial, add, an_event, row_of, rows_of
+from tests.support.dead_letter_records import NOON, a_record, add, an_event, row_of, rows_of
 from tests.support.processes import ROOT, eventually
 from worker.accounting.table_counts import look_at_table
 from worker.database.models import DeadLetter, State
@@ -45,18 +45,18 @@ def _many(store: DeadLetterStore, messages: Iterable[str]) -> None:
     """Rows that are over, of these messages; '' is one from before there were counts."""
     over = {"state": State.DELIVERED, "resolved_at": LONG_AGO, "failed_at": LONG_AGO}
     with store.engine.begin() as connection:
-        connection.execute(insert(DeadLetter), [new_row(a_burial(message_id=name)) | over for name in messages])
+        connection.execute(insert(DeadLetter), [new_row(a_record(message_id=name)) | over for name in messages])
 
 
 def _made(store: DeadLetterStore) -> int:
-    """What the books say that counted burials made, wherever it is now."""
+    """What the books say that counted dead letters made, wherever it is now."""
     table = look_at_table(store.engine)
     return table.made + table.pruned
 
 
 def test_what_has_been_over_for_long_enough_is_pruned(store: DeadLetterStore) -> None:
     """Delivered or discarded, and settled before then."""
-    delivered, discarded, lately = (add(store, a_burial()) for _ in range(3))
+    delivered, discarded, lately = (add(store, a_record()) for _ in range(3))
     _settled(store, delivered)
     _settled(store, discarded, state=State.DISCARDED)
     _settled(store, lately, at=BEFORE + timedelta(seconds=1))
@@ -68,8 +68,8 @@ def test_what_has_been_over_for_long_enough_is_pruned(store: DeadLetterStore) ->
 
 
 def test_what_is_not_over_is_never_pruned(store: DeadLetterStore) -> None:
-    """However old it is: it waits for somebody."""
-    dead, replaying = (add(store, a_burial(failed_at=NOON - timedelta(days=3650))) for _ in range(2))
+    """However old it is: it waits for an operator."""
+    dead, replaying = (add(store, a_record(failed_at=NOON - timedelta(days=3650))) for _ in range(2))
     with store.engine.begin() as connection:
         # As one is that had an outcome before, and was replayed since.
         values = {"state": State.REPLAYING, "resolved_at": LONG_AGO}
@@ -82,7 +82,7 @@ def test_what_is_not_over_is_never_pruned(store: DeadLetterStore) -> None:
 def test_what_was_pruned_is_not_missed(store: DeadLetterStore) -> None:
     """The books count it; rows from before there were counts are in no book."""
     _many(store, ["tag-1", "tag-2", "", ""])
-    add(store, a_burial(message_id="tag-3"))
+    add(store, a_record(message_id="tag-3"))
     assert _made(store) == 3
 
     assert prune(store.engine, BEFORE).dead_letters == 4
@@ -175,14 +175,14 @@ def test_two_at_once_count_each_row_once(store: DeadLetterStore) -> None:
 def test_a_row_that_dies_again_meanwhile_stays(store: DeadLetterStore) -> None:
     """It was over when it was looked at, and is not any more when it would be deleted."""
     event = an_event()
-    row_id = add(store, a_burial(event, first_enqueued_at=NOON))
+    row_id = add(store, a_record(event, first_enqueued_at=NOON))
     _settled(store, row_id, state=State.DISCARDED)
     died_again: list[bool] = []
 
     def die_again(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
         if statement.startswith("DELETE") and not died_again:
             died_again.append(True)
-            store.add(a_burial(event, first_enqueued_at=datetime.now(UTC)))
+            store.add(a_record(event, first_enqueued_at=datetime.now(UTC)))
 
     listen(store.engine, "before_cursor_execute", die_again)
 

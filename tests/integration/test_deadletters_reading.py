@@ -10,7 +10,16 @@ from typing import TYPE_CHECKING
 import pytest
 from sqlalchemy import true, update
 
-from tests.support.burials import NOON, REQUEST_ID, a_burial, add, an_event, an_unreadable_burial, rows_of, settle
+from tests.support.dead_letter_records import (
+    NOON,
+    REQUEST_ID,
+    a_record,
+    add,
+    an_event,
+    an_unreadable_record,
+    rows_of,
+    settle,
+)
 from worker.database.audit_log import actions
 from worker.database.models import DeadLetter, State
 from worker.dead_letters.discard import discard
@@ -48,11 +57,11 @@ def test_filters_choose_the_rows_that_fit_all_of_them(
     store: DeadLetterStore, selection: Selection, found: list[int]
 ) -> None:
     """Any of the values of one filter, and every filter."""
-    store.add(a_burial(an_event(request_id=REQUEST_ID)))
+    store.add(a_record(an_event(request_id=REQUEST_ID)))
     store.add(
-        a_burial(an_event(org="org-2"), reason=Reason.EXHAUSTED, http_status=503, failed_at=NOON + timedelta(hours=1))
+        a_record(an_event(org="org-2"), reason=Reason.EXHAUSTED, http_status=503, failed_at=NOON + timedelta(hours=1))
     )
-    third = add(store, a_burial(an_event(group="group-3"), failed_at=NOON + timedelta(hours=2)))
+    third = add(store, a_record(an_event(group="group-3"), failed_at=NOON + timedelta(hours=2)))
     settle(store, third, State.DISCARDED)
 
     pages = stream(store.engine, selection.clause(), page=1)
@@ -69,9 +78,9 @@ def test_a_row_is_replayable_exactly_where_the_query_takes_it(
     store: DeadLetterStore, states: tuple[State, ...]
 ) -> None:
     """The pages ask of a row what a replay asks of the database."""
-    add(store, an_unreadable_burial())
+    add(store, an_unreadable_record())
     for state, enqueued_at in product(State, (None, NOON)):
-        row_id = add(store, a_burial())
+        row_id = add(store, a_record())
         values = {"state": state, "replay_enqueued_at": enqueued_at}
         with store.engine.begin() as connection:
             connection.execute(update(DeadLetter).where(DeadLetter.id == row_id).values(values))
@@ -89,9 +98,9 @@ def test_a_row_is_replayable_exactly_where_the_query_takes_it(
 
 def test_causes_are_counted_the_most_frequent_first(store: DeadLetterStore) -> None:
     """What to fix first at 3 a.m."""
-    store.add(a_burial(response_body="boom 1", http_status=400))
+    store.add(a_record(response_body="boom 1", http_status=400))
     for hour in (1, 2):
-        store.add(a_burial(response_body=f"job {hour} not found", failed_at=NOON + timedelta(hours=hour)))
+        store.add(a_record(response_body=f"job {hour} not found", failed_at=NOON + timedelta(hours=hour)))
 
     first, second = causes_over_time(store.engine, EVERYTHING.clause()).causes
 
@@ -102,7 +111,7 @@ def test_causes_are_counted_the_most_frequent_first(store: DeadLetterStore) -> N
 
 def test_a_dead_letter_is_found_by_its_id_and_by_its_request_id(store: DeadLetterStore) -> None:
     """Whichever the operator has at hand."""
-    row_id = add(store, a_burial(an_event(request_id=REQUEST_ID)))
+    row_id = add(store, a_record(an_event(request_id=REQUEST_ID)))
 
     for name in (str(row_id), REQUEST_ID, REQUEST_ID.upper()):
         assert [row.id for row in find(store.engine, name)] == [row_id]
@@ -112,7 +121,7 @@ def test_a_dead_letter_is_found_by_its_id_and_by_its_request_id(store: DeadLette
 
 def test_discarded_rows_say_why_and_are_not_replayed(store: DeadLetterStore) -> None:
     """Unless they are asked for by their state: a discard can be taken back."""
-    ids = [add(store, a_burial()) for _ in range(3)]
+    ids = [add(store, a_record()) for _ in range(3)]
     which = replayable(Selection(ids=tuple(ids[:2])))
 
     assert discard(store.engine, which, comment="load test", actor="me") == 2
@@ -124,7 +133,7 @@ def test_discarded_rows_say_why_and_are_not_replayed(store: DeadLetterStore) -> 
 
 def test_a_discard_is_written_down_with_who_said_so(store: DeadLetterStore) -> None:
     """And how many rows it was; one that found nothing is no action."""
-    add(store, a_burial())
+    add(store, a_record())
 
     discard(store.engine, replayable(EVERYTHING), comment="load test", actor="ann")
     discard(store.engine, replayable(EVERYTHING), comment="load test", actor="bob")

@@ -18,7 +18,7 @@ from alembic.script import ScriptDirectory
 from click.testing import CliRunner
 from sqlalchemy import Engine, column, event, inspect, table, text, update
 
-from tests.support.burials import a_burial, rows_of
+from tests.support.dead_letter_records import a_record, rows_of
 from tests.support.processes import ROOT
 from worker.database import schema
 from worker.database.errors import DeadLetterStoreUnavailable, SchemaMissing, SchemaOutdated, SchemaTooNew
@@ -91,7 +91,7 @@ def _differences(store: DeadLetterStore) -> list[Any]:
 
 def test_an_up_to_date_table_is_accepted(store: DeadLetterStore) -> None:
     """And upgrading it again changes nothing."""
-    store.add(a_burial())
+    store.add(a_record())
 
     upgrade(store.engine.url.render_as_string(hide_password=False))
 
@@ -107,7 +107,7 @@ def test_a_database_without_the_table_says_what_to_run(empty: DeadLetterStore) -
 
 
 def test_a_missing_sqlite_file_is_not_made_by_looking(tmp_path: Path) -> None:
-    """Whoever is in the wrong folder is told which file was looked for, and leaves no empty one behind."""
+    """In the wrong folder the error names the file that was looked for, and no empty one is left behind."""
     file = tmp_path / "elsewhere.sqlite3"
     with closing(DeadLetterStore.connect(f"sqlite:///{file}")) as store:
         for look in (check_schema, current_revision):
@@ -138,7 +138,7 @@ def test_a_table_from_an_older_release_says_what_to_run(database_url: str, next_
     """The new release was started before its migration, which keeps the rows."""
     upgrade(database_url)
     with closing(DeadLetterStore.connect(database_url)) as store:
-        store.add(a_burial())
+        store.add(a_record())
         next_release()
         expected = f"at version {THIS_VERSION}, this release needs {NEXT_VERSION}: run `aquilax-feedback db upgrade`"
         with pytest.raises(SchemaOutdated, match=expected):
@@ -184,7 +184,7 @@ def test_a_migration_that_is_cut_short_anywhere_can_be_run_again(
         _run_in_pieces(store, lambda: upgrade(database_url))
         check_schema(store.engine)
         assert _differences(store) == []
-        store.add(a_burial())
+        store.add(a_record())
 
         next_release()
         _run_in_pieces(store, lambda: upgrade(database_url))
@@ -262,7 +262,7 @@ def test_a_table_is_taken_back_for_an_older_release(
     next_release()
     upgrade(database_url)
     with closing(DeadLetterStore.connect(database_url)) as store:
-        store.add(a_burial())
+        store.add(a_record())
 
         back = CliRunner().invoke(main, ["db", "downgrade", THIS_VERSION, "--yes"])
         refused = [CliRunner().invoke(main, ["db", "downgrade", version, "--yes"]) for version in (NEXT_VERSION, "7")]
@@ -282,7 +282,7 @@ def mariadb(_mariadb: DatabaseServer) -> DatabaseServer:
 
 
 def test_a_binary_log_that_cannot_take_our_transactions_is_named(mariadb_url: str, mariadb: DatabaseServer) -> None:
-    """An upgrade and a burial say what to set; once it is set the upgrade goes on where it was cut short."""
+    """An upgrade and a dead letter say what to set; once it is set the upgrade goes on where it was cut short."""
     with _statement_log(mariadb), pytest.raises(DeadLetterStoreUnavailable, match="set binlog_format=MIXED"):
         upgrade(mariadb_url)
     upgrade(mariadb_url)
@@ -292,7 +292,7 @@ def test_a_binary_log_that_cannot_take_our_transactions_is_named(mariadb_url: st
         with _statement_log(mariadb):
             store.engine.dispose()
             with pytest.raises(DeadLetterStoreUnavailable, match="set binlog_format=MIXED"):
-                store.add(a_burial())
+                store.add(a_record())
 
 
 @contextmanager
@@ -322,10 +322,10 @@ def test_two_upgrades_at_once_both_succeed(database_url: str) -> None:
     "url", ["postgresql://feedback:hunter2@127.0.0.1:{port}/d", "mysql://feedback:hunter2@127.0.0.1:{port}/d"]
 )
 def test_a_database_that_is_away_is_said_to_be_away_without_its_password(url: str) -> None:
-    """Nobody listens there; the caller keeps its event, and no log shows the password."""
+    """Nothing listens there; the caller keeps its event, and no log shows the password."""
     with closing(DeadLetterStore.connect(url.format(port=free_port()))) as store:
         with pytest.raises(DeadLetterStoreUnavailable) as caught:
-            store.add(a_burial())
+            store.add(a_record())
         with pytest.raises(DeadLetterStoreUnavailable):
             check_schema(store.engine)
 
@@ -333,14 +333,14 @@ def test_a_database_that_is_away_is_said_to_be_away_without_its_password(url: st
 
 
 def test_a_connection_that_the_server_has_cut_is_replaced(postgres_url: str) -> None:
-    """After a failover the first event is buried like any other."""
+    """After a failover the first event becomes a dead letter like any other."""
     upgrade(postgres_url)
     with closing(DeadLetterStore.connect(postgres_url, pool_size=1)) as store:
-        store.add(a_burial())
+        store.add(a_record())
         with closing(DeadLetterStore.connect(postgres_url)) as other, other.engine.begin() as connection:
             connection.execute(text(_CUT_THE_OTHERS))
 
-        store.add(a_burial())
+        store.add(a_record())
 
         assert len(rows_of(store)) == 2
 
@@ -354,13 +354,13 @@ def test_an_sqlite_file_is_written_ahead_and_to_the_disk(sqlite_url: str) -> Non
 
 
 def test_processes_share_an_sqlite_file(sqlite_url: str) -> None:
-    """Two workers on one machine bury at the same time, and neither is told that the file is locked."""
+    """Two workers on one machine write at the same time, and neither is told that the file is locked."""
     upgrade(sqlite_url)
     add = (
-        "import sys; from tests.support.burials import a_burial\n"
+        "import sys; from tests.support.dead_letter_records import a_record\n"
         "from worker.dead_letters.store import DeadLetterStore\n"
         "store = DeadLetterStore.connect(sys.argv[1])\n"
-        "for _ in range(100): store.add(a_burial())\n"
+        "for _ in range(100): store.add(a_record())\n"
         "store.close()"
     )
     runs = [subprocess.Popen([sys.executable, "-c", add, sqlite_url], cwd=ROOT) for _ in range(3)]

@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import delete, select, text, update
 from sqlalchemy.orm import Session
 
-from tests.support.burials import NOON, REQUEST_ID, a_burial, add, an_event, row_of, rows_of, settle
+from tests.support.dead_letter_records import NOON, REQUEST_ID, a_record, add, an_event, row_of, rows_of, settle
 from worker.database.errors import DeadLetterStoreUnavailable
 from worker.database.models import DeadLetter, State
 from worker.policy.dead_letter import DeadLetterRecord, key_of_event, key_of_event_without_time, key_of_raw
@@ -33,7 +33,7 @@ def test_a_dead_letter_tells_all_that_is_known_of_the_event(store: DeadLetterSto
     """Every field of the event and of its death comes back as it went in."""
     event = an_event(request_id=REQUEST_ID, status=False, org="org-1", group="group-1")
 
-    row = row_of(store, add(store, a_burial(event, attempts=3, failed_at=LATER)))
+    row = row_of(store, add(store, a_record(event, attempts=3, failed_at=LATER)))
 
     assert (row.request_id, row.status, row.org, row.group) == (REQUEST_ID, False, "org-1", "group-1")
     assert (row.occurred_at, row.first_enqueued_at, row.failed_at) == (NOON, NOON, LATER)
@@ -43,21 +43,21 @@ def test_a_dead_letter_tells_all_that_is_known_of_the_event(store: DeadLetterSto
     assert row.dedup_key == key_of_event(event)
 
 
-def test_burying_an_event_twice_gives_one_row(store: DeadLetterStore) -> None:
-    """A message that is delivered again after its burial finds its own grave."""
+def test_adding_an_event_twice_gives_one_row(store: DeadLetterStore) -> None:
+    """A message that is delivered again after it died finds its own row."""
     event = an_event()
 
-    first, second = add(store, a_burial(event)), add(store, a_burial(event))
+    first, second = add(store, a_record(event)), add(store, a_record(event))
 
     assert first == second
     assert len(rows_of(store)) == 1
 
 
 def test_the_message_that_made_a_row_is_told_so_as_often_as_it_asks(store: DeadLetterStore) -> None:
-    """Its worker may have died after the burial and before anybody had counted the row."""
-    burial = a_burial(message_id="tag-1")
+    """Its worker may have died after the row was written and before it was counted."""
+    record = a_record(message_id="tag-1")
 
-    assert [store.add(burial), store.add(replace(burial, failed_at=LATER))] == [True, True]
+    assert [store.add(record), store.add(replace(record, failed_at=LATER))] == [True, True]
 
     (row,) = rows_of(store)
     assert (row.message_id, row.failed_at) == ("tag-1", LATER)
@@ -68,24 +68,24 @@ def test_another_message_of_the_event_has_made_no_row(store: DeadLetterStore, se
     """The row is counted already, and stays its maker's."""
     event = an_event()
 
-    made = [store.add(a_burial(event, message_id=message_id)) for message_id in ("tag-1", second)]
+    made = [store.add(a_record(event, message_id=message_id)) for message_id in ("tag-1", second)]
 
     assert made == [True, False]
     assert [row.message_id for row in rows_of(store)] == ["tag-1"]
 
 
 def test_without_a_message_id_a_row_is_made_once(store: DeadLetterStore) -> None:
-    """Two burials of nobody's are not of one message."""
-    burial = a_burial()
+    """Two dead letters without a message_id are not of one message."""
+    record = a_record()
 
-    assert [store.add(burial), store.add(burial)] == [True, False]
+    assert [store.add(record), store.add(record)] == [True, False]
 
 
 def test_a_death_in_a_replay_has_made_no_row(store: DeadLetterStore) -> None:
     """The row was made by the message that died first; where it is gone meanwhile, the replay's makes a new one."""
     event = an_event()
-    row_id = add(store, a_burial(event, message_id="tag-1"))
-    replayed = a_burial(event, message_id="tag-2", dead_letter=row_id)
+    row_id = add(store, a_record(event, message_id="tag-1"))
+    replayed = a_record(event, message_id="tag-2", dead_letter=row_id)
 
     assert store.add(replayed) is False
 
@@ -98,27 +98,27 @@ def test_a_death_in_a_replay_has_made_no_row(store: DeadLetterStore) -> None:
 @pytest.mark.parametrize("message_id", ["t" * 65, "a\x00b", "\ud83d", "trailing ", "👎" * 64])
 def test_a_message_id_that_no_column_would_take_is_known_again(store: DeadLetterStore, message_id: str) -> None:
     """A foreign client may call its message anything; its event must not wait for ever because of that."""
-    burial = a_burial(message_id=message_id)
+    record = a_record(message_id=message_id)
 
-    assert [store.add(burial), store.add(burial)] == [True, True]
-    assert store.add(replace(burial, message_id=message_id[:-1])) is False
+    assert [store.add(record), store.add(record)] == [True, True]
+    assert store.add(replace(record, message_id=message_id[:-1])) is False
 
 
-def test_burying_at_the_same_time_gives_one_row(store: DeadLetterStore) -> None:
-    """Workers that bury one event at once all succeed, and one of them has made its row."""
-    burials = [a_burial(an_event(request_id=REQUEST_ID), message_id=str(number)) for number in range(16)]
+def test_adding_at_the_same_time_gives_one_row(store: DeadLetterStore) -> None:
+    """Workers that add one event at once all succeed, and one of them has made its row."""
+    records = [a_record(an_event(request_id=REQUEST_ID), message_id=str(number)) for number in range(16)]
 
     with ThreadPoolExecutor(8) as threads:
-        made = list(threads.map(store.add, burials))
+        made = list(threads.map(store.add, records))
 
     assert sum(made) == 1
     assert [row.message_id for row in rows_of(store)] == [str(made.index(True))]
 
 
-def test_many_threads_bury_many_events(store: DeadLetterStore) -> None:
+def test_many_threads_add_many_events(store: DeadLetterStore) -> None:
     """A rush of deaths from every thread of a worker waits for its turn and loses none."""
     with ThreadPoolExecutor(16) as threads:
-        made = list(threads.map(store.add, [a_burial() for _ in range(200)]))
+        made = list(threads.map(store.add, [a_record() for _ in range(200)]))
 
     assert all(made)
     assert len(rows_of(store)) == 200
@@ -126,8 +126,8 @@ def test_many_threads_bury_many_events(store: DeadLetterStore) -> None:
 
 def test_two_words_on_one_answer_are_two_dead_letters(store: DeadLetterStore) -> None:
     """A changed mind is another event."""
-    store.add(a_burial(an_event(request_id=REQUEST_ID, status=True)))
-    store.add(a_burial(an_event(request_id=REQUEST_ID, status=False, occurred_at=LATER)))
+    store.add(a_record(an_event(request_id=REQUEST_ID, status=True)))
+    store.add(a_record(an_event(request_id=REQUEST_ID, status=False, occurred_at=LATER)))
 
     assert len(rows_of(store)) == 2
 
@@ -135,10 +135,10 @@ def test_two_words_on_one_answer_are_two_dead_letters(store: DeadLetterStore) ->
 def test_a_second_death_tells_the_newest_cause_and_keeps_the_first_enqueue(store: DeadLetterStore) -> None:
     """What an operator reads is why it is dead now, and since when it has been on its way."""
     event = an_event()
-    row_id = add(store, a_burial(event))
+    row_id = add(store, a_record(event))
 
     store.add(
-        a_burial(
+        a_record(
             event,
             reason=Reason.EXHAUSTED,
             http_status=503,
@@ -156,12 +156,12 @@ def test_a_second_death_tells_the_newest_cause_and_keeps_the_first_enqueue(store
 
 
 def test_an_event_that_dies_in_its_replay_is_dead_again_and_keeps_its_count(store: DeadLetterStore) -> None:
-    """The count of replays belongs to whoever replays; a death leaves it."""
+    """The count of replays belongs to the replay; a death leaves it."""
     event = an_event()
-    row_id = add(store, a_burial(event))
+    row_id = add(store, a_record(event))
     _replaying(store, row_id)
 
-    again = add(store, a_burial(event, dead_letter=row_id, http_status=403, reason=Reason.FORBIDDEN, failed_at=LATER))
+    again = add(store, a_record(event, dead_letter=row_id, http_status=403, reason=Reason.FORBIDDEN, failed_at=LATER))
 
     row = row_of(store, row_id)
     assert again == row_id
@@ -171,10 +171,10 @@ def test_an_event_that_dies_in_its_replay_is_dead_again_and_keeps_its_count(stor
 def test_a_replayed_event_finds_its_row_by_id_where_its_key_has_changed(store: DeadLetterStore) -> None:
     """An event of a client that gives no time is keyed by its message; its replay has a time and another message."""
     event = an_event()
-    row_id = add(store, a_burial(event, dedup_key=key_of_event_without_time(event, "tag-1")))
+    row_id = add(store, a_record(event, dedup_key=key_of_event_without_time(event, "tag-1")))
     _replaying(store, row_id)
 
-    again = add(store, a_burial(event, dedup_key=key_of_event(event), dead_letter=row_id))
+    again = add(store, a_record(event, dedup_key=key_of_event(event), dead_letter=row_id))
 
     assert again == row_id
     assert len(rows_of(store)) == 1
@@ -183,21 +183,21 @@ def test_a_replayed_event_finds_its_row_by_id_where_its_key_has_changed(store: D
 def test_an_event_whose_row_is_gone_gets_a_new_one(store: DeadLetterStore) -> None:
     """A table that was emptied during a replay loses no event that dies in it."""
     event = an_event()
-    row_id = add(store, a_burial(event))
+    row_id = add(store, a_record(event))
     with store.engine.begin() as connection:
         connection.execute(delete(DeadLetter))
 
-    store.add(a_burial(event, dead_letter=row_id))
+    store.add(a_record(event, dead_letter=row_id))
 
     assert [row.state for row in rows_of(store)] == [State.DEAD]
 
 
 def test_a_row_of_another_event_under_the_same_id_is_left_alone(store: DeadLetterStore) -> None:
     """A database restored from a backup may have given the id to another event."""
-    other = a_burial()
+    other = a_record()
     other_id = add(store, other)
 
-    row_id = add(store, a_burial(dead_letter=other_id, http_status=400))
+    row_id = add(store, a_record(dead_letter=other_id, http_status=400))
 
     assert row_id != other_id
     assert row_of(store, other_id).http_status == 404
@@ -206,10 +206,10 @@ def test_a_row_of_another_event_under_the_same_id_is_left_alone(store: DeadLette
 def test_a_delivered_row_is_not_dead_again(store: DeadLetterStore) -> None:
     """AquilaX has the word; the death of a late copy of its message does not unsay it."""
     event = an_event()
-    row_id = add(store, a_burial(event))
+    row_id = add(store, a_record(event))
     settle(store, row_id, State.DELIVERED)
 
-    again = add(store, a_burial(event, dead_letter=row_id))
+    again = add(store, a_record(event, dead_letter=row_id))
 
     assert again == row_id
     assert row_of(store, row_id).state is State.DELIVERED
@@ -218,22 +218,22 @@ def test_a_delivered_row_is_not_dead_again(store: DeadLetterStore) -> None:
 def test_a_discarded_row_stays_discarded_for_a_message_from_before(store: DeadLetterStore) -> None:
     """What an operator has thrown away does not come back by itself."""
     event = an_event()
-    row_id = add(store, a_burial(event))
+    row_id = add(store, a_record(event))
     settle(store, row_id, State.DISCARDED, comment="a test of ours")
 
-    assert add(store, a_burial(event)) == row_id
+    assert add(store, a_record(event)) == row_id
 
     row = row_of(store, row_id)
     assert (row.state, row.comment) == (State.DISCARDED, "a test of ours")
 
 
 def test_a_discarded_event_that_is_enqueued_again_is_dead_again(store: DeadLetterStore) -> None:
-    """Whoever enqueues it after it was thrown away wants it delivered; it must not vanish without a trace."""
+    """What is enqueued after it was discarded is to be delivered; it must not vanish without a trace."""
     event = an_event()
-    row_id = add(store, a_burial(event))
+    row_id = add(store, a_record(event))
     settle(store, row_id, State.DISCARDED)
 
-    store.add(a_burial(event, first_enqueued_at=datetime.now(UTC) + timedelta(seconds=1)))
+    store.add(a_record(event, first_enqueued_at=datetime.now(UTC) + timedelta(seconds=1)))
 
     row = row_of(store, row_id)
     assert (row.state, row.resolved_at) == (State.DEAD, None)
@@ -242,7 +242,7 @@ def test_a_discarded_event_that_is_enqueued_again_is_dead_again(store: DeadLette
 @pytest.mark.parametrize("outcome", [State.DELIVERED, State.DISCARDED])
 def test_the_outcome_of_a_replay_comes_back_to_its_row(store: DeadLetterStore, outcome: State) -> None:
     """Delivered, or overtaken by a later vote; with the time and the reason."""
-    row_id = add(store, a_burial())
+    row_id = add(store, a_record())
     _replaying(store, row_id)
 
     settle(store, row_id, outcome, comment="stale: AquilaX has a later vote")
@@ -254,7 +254,7 @@ def test_the_outcome_of_a_replay_comes_back_to_its_row(store: DeadLetterStore, o
 
 def test_a_replay_that_ends_twice_ends_as_it_ended_first(store: DeadLetterStore) -> None:
     """A redelivered message that is stale by now does not turn a delivered row into a discarded one."""
-    row_id = add(store, a_burial())
+    row_id = add(store, a_record())
 
     settle(store, row_id, State.DELIVERED)
     settle(store, row_id, State.DISCARDED)
@@ -264,7 +264,7 @@ def test_a_replay_that_ends_twice_ends_as_it_ended_first(store: DeadLetterStore)
 
 def test_delivered_is_the_last_word_also_on_a_discarded_row(store: DeadLetterStore) -> None:
     """A row that was thrown away while its event was on its way says what AquilaX knows."""
-    row_id = add(store, a_burial())
+    row_id = add(store, a_record())
     settle(store, row_id, State.DISCARDED)
 
     settle(store, row_id, State.DELIVERED)
@@ -280,8 +280,8 @@ def test_the_outcome_of_a_row_that_is_gone_is_nobodys_business(store: DeadLetter
 
 
 def test_the_outcome_of_another_event_under_the_same_id_is_not_this_ones(store: DeadLetterStore) -> None:
-    """A restored database may have given the id anew; an event marked delivered by mistake would be lost."""
-    row_id = add(store, a_burial())
+    """A restored database may have given the id again; an event marked delivered by mistake would be lost."""
+    row_id = add(store, a_record())
 
     store.resolve_replay(row_id, request_id=REQUEST_ID, state=State.DELIVERED)
 
@@ -315,12 +315,12 @@ def test_of_a_monstrous_message_the_beginning_is_kept(store: DeadLetterStore) ->
 
 
 def _unreadable(raw: bytes) -> DeadLetterRecord:
-    return replace(a_burial(), event=None, dedup_key=key_of_raw(raw), reason=Reason.INVALID, raw=raw)
+    return replace(a_record(), event=None, dedup_key=key_of_raw(raw), reason=Reason.INVALID, raw=raw)
 
 
 def test_an_answer_that_no_database_would_take_is_taken(store: DeadLetterStore) -> None:
     """NUL, escape sequences, half a surrogate pair, emoji and ten megabytes."""
-    row = row_of(store, add(store, a_burial(response_body="\x00\x1b[31m\ud83d 👎 ünïcode\r\n" + "x" * 10_000_000)))
+    row = row_of(store, add(store, a_record(response_body="\x00\x1b[31m\ud83d 👎 ünïcode\r\n" + "x" * 10_000_000)))
 
     assert row.response_body.startswith("[31m\N{REPLACEMENT CHARACTER} 👎 ünïcode\nxxx")
     assert 4000 < len(row.response_body.encode()) <= 4096
@@ -330,14 +330,14 @@ def test_names_are_kept_to_the_last_character(store: DeadLetterStore) -> None:
     """128 characters of any script fit, and quotes are nothing special."""
     org, group = "🦉" * 128, "O'Reilly\\\"%_;--"
 
-    row = row_of(store, add(store, a_burial(an_event(org=org, group=group))))
+    row = row_of(store, add(store, a_record(an_event(org=org, group=group))))
 
     assert (row.org, row.group) == (org, group)
 
 
 def test_names_are_told_apart_by_case(store: DeadLetterStore) -> None:
     """`Acme` and `acme` are two orgs, on every database."""
-    store.add(a_burial(an_event(org="Acme")))
+    store.add(a_record(an_event(org="Acme")))
 
     with Session(store.engine) as session:
         assert session.scalars(select(DeadLetter).where(DeadLetter.org == "acme")).all() == []
@@ -353,7 +353,7 @@ def test_names_are_told_apart_by_case(store: DeadLetterStore) -> None:
 )
 def test_times_come_back_to_the_microsecond_in_utc(store: DeadLetterStore, moment: datetime) -> None:
     """Whatever offset they came with, and however far they are unavailable."""
-    row = row_of(store, add(store, a_burial(an_event(occurred_at=moment))))
+    row = row_of(store, add(store, a_record(an_event(occurred_at=moment))))
 
     assert row.occurred_at == moment
     assert row.occurred_at.tzinfo is UTC
@@ -365,6 +365,6 @@ def test_a_table_that_is_gone_means_that_the_event_waits(store: DeadLetterStore)
         connection.execute(text("DROP TABLE dead_letters"))
 
     with pytest.raises(DeadLetterStoreUnavailable):
-        store.add(a_burial())
+        store.add(a_record())
     with pytest.raises(DeadLetterStoreUnavailable):
         store.resolve_replay(1, request_id=REQUEST_ID, state=State.DELIVERED)

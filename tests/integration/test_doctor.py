@@ -13,7 +13,7 @@ import redis
 from click.testing import CliRunner
 from sqlalchemy import create_engine, text
 
-from tests.support.burials import a_burial, add, an_event
+from tests.support.dead_letter_records import a_record, add, an_event
 from tests.support.doctor import a_stack, doctor, findings_not_green, is_only_finding, use_settings_of
 from worker.database.schema import VERSION_TABLE
 from worker.dead_letters.replays.lifecycle import cancel, pause
@@ -175,7 +175,7 @@ def test_books_that_do_not_balance_are_red(client: redis.Redis) -> None:
 def test_replays_that_do_not_go_on_are_told(system: LocalStack) -> None:
     """A paused one, until it is resumed or cancelled."""
     with closing(DeadLetterStore.connect(system.environment["FEEDBACK_DATABASE_URL"])) as store:
-        add(store, a_burial(an_event(org="paused")))
+        add(store, a_record(an_event(org="paused")))
         plan = create(store.engine, Selection(orgs=("paused",)), actor="alice")
         pause(store.engine, plan.id, actor="alice")
         paused = findings_not_green(status=0)

@@ -209,7 +209,7 @@ def test_it_is_refused_while_a_worker_is_alive(filled: Places, new: Places) -> N
 
 
 def test_it_is_refused_while_a_plain_worker_has_something(filled: Places, new: Places) -> None:
-    """Nobody but that worker brings it back."""
+    """Only that worker brings it back."""
     filled.take(json.dumps({"headers": {}, "properties": {"delivery_info": {}}}).encode(), "plain")
 
     with pytest.raises(MoveRefused, match="1 messages are in flight"):

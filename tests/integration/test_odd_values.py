@@ -11,7 +11,7 @@ import pytest
 import redis
 
 from producer import BrokerUnavailable, FeedbackProducer
-from tests.support.burials import an_event
+from tests.support.dead_letter_records import an_event
 from tests.support.environment import clean_environment
 from tests.support.places import LONG_FROM_NOW, Places, places_of
 from tests.support.processes import eventually

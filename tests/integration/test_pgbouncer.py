@@ -11,8 +11,8 @@ import pytest
 from click.testing import CliRunner
 from sqlalchemy import text, update
 
-from tests.support.burials import a_burial, add, an_event, row_of, rows_of
 from tests.support.databases import pgbouncer
+from tests.support.dead_letter_records import a_record, add, an_event, row_of, rows_of
 from worker.database import engine as engines
 from worker.database.errors import DeadLetterStoreUnavailable
 from worker.database.models import DeadLetter, State
@@ -40,7 +40,7 @@ def pooled(postgres_url: str, tmp_path: Path) -> Iterator[str]:
 def test_dead_letters_are_written_through_pgbouncer_by_many_at_once(pooled: str) -> None:
     """No startup option is refused, and no prepared statement is looked for in another session."""
     with closing(DeadLetterStore.connect(pooled)) as store, ThreadPoolExecutor(8) as threads:
-        made = list(threads.map(lambda _: store.add(a_burial(event=an_event())), range(200)))
+        made = list(threads.map(lambda _: store.add(a_record(event=an_event())), range(200)))
 
         assert made == [True] * 200
         assert len(rows_of(store)) == 200
@@ -51,7 +51,7 @@ def test_commands_work_through_pgbouncer(pooled: str, monkeypatch: pytest.Monkey
     """The migrations' lock is the transaction's, and a replay's rows are locked within one."""
     monkeypatch.setenv("FEEDBACK_DATABASE_URL", pooled)
     with closing(DeadLetterStore.connect(pooled)) as store:
-        add(store, a_burial())
+        add(store, a_record())
 
     for command in (
         "db upgrade",
@@ -77,15 +77,15 @@ def test_nothing_is_left_in_the_session(pooled: str) -> None:
 
 
 def test_a_locked_row_is_waited_for_within_a_limit(pooled: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Somebody's forgotten transaction holds a row: the event waits, and the worker does not."""
+    """A forgotten transaction holds a row: the event waits, and the worker does not."""
     monkeypatch.setattr(engines, "_LOCK_SECONDS", 1)
     with closing(DeadLetterStore.connect(pooled)) as store:
-        burial = a_burial()
-        row_id = add(store, burial)
+        record = a_record()
+        row_id = add(store, record)
         with store.engine.begin() as forgotten:
             forgotten.execute(update(DeadLetter).where(DeadLetter.id == row_id).values(comment="mine"))
             with pytest.raises(DeadLetterStoreUnavailable, match="lock timeout"):
-                store.add(burial)
+                store.add(record)
 
 
 def test_times_are_read_in_any_zone_to_the_last_microsecond(pooled: str) -> None:
@@ -93,7 +93,7 @@ def test_times_are_read_in_any_zone_to_the_last_microsecond(pooled: str) -> None
     last = datetime(9999, 12, 31, 23, 59, 59, 999999, tzinfo=UTC)
     moments = [last, last - timedelta(hours=10), datetime(2026, 7, 1, 12, tzinfo=UTC), datetime(1, 1, 1, tzinfo=UTC)]
     with closing(DeadLetterStore.connect(pooled)) as store:
-        ids = [add(store, a_burial(event=an_event(occurred_at=moment))) for moment in moments]
+        ids = [add(store, a_record(event=an_event(occurred_at=moment))) for moment in moments]
 
         assert [row_of(store, row_id).occurred_at for row_id in ids] == moments
         assert {row.state for row in rows_of(store)} == {State.DEAD}

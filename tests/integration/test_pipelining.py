@@ -127,7 +127,7 @@ def test_a_large_answer_and_a_large_question(scheduler: GeventScheduler, batcher
 def test_a_connection_that_is_cut_is_made_anew(
     scheduler: GeventScheduler, batcher: ScriptBatcher, broker: RedisServer
 ) -> None:
-    """Nobody hears of it."""
+    """No call hears of it."""
     first = connected(scheduler, batcher)
     with broker.client() as client:
         client.client_kill_filter(_type="normal", skipme=True)
@@ -150,7 +150,7 @@ def test_a_redis_that_hangs_is_given_up_in_time(
 
 
 def test_what_can_not_be_asked_is_its_askers_matter(scheduler: GeventScheduler, batcher: ScriptBatcher) -> None:
-    """Before there is a connection, over it, and after that: whoever asks next is answered."""
+    """Before there is a connection, over it, and after that: the next call is answered."""
     for _ in range(3):
         found: list[Exception] = []
 

@@ -185,7 +185,7 @@ def test_an_error_of_the_source_comes_through_with_how_many_were_taken(
 def test_a_chunk_that_is_refused_is_returned_to_its_sender(
     kind: str, broker: RedisServer, broker_client: redis.Redis
 ) -> None:
-    """Whoever sends many knows where to go on."""
+    """A caller that sends many knows where to go on."""
 
     def rows() -> Iterator[dict[str, Any]]:
         for number in range(700):

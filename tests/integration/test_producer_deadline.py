@@ -159,7 +159,7 @@ def test_an_answer_that_trickles_in_is_cut_off(kind: str) -> None:
 
 @both
 def test_a_handshake_that_trickles_in_is_cut_off(kind: str) -> None:
-    """redis-py begins its timeout anew with each byte; the caller's budget does not."""
+    """redis-py begins its timeout again with each byte; the caller's budget does not."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         over = Event()
 

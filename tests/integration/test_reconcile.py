@@ -13,7 +13,7 @@ from click.testing import CliRunner, Result
 from sqlalchemy import delete, text, update
 
 from producer.message import to_message
-from tests.support.burials import a_burial, add, an_event, row_of, rows_of, settle
+from tests.support.dead_letter_records import a_record, add, an_event, row_of, rows_of, settle
 from tests.support.places import Places, request_id_of
 from worker.accounting.documents import RECONCILE_KEYS
 from worker.database.models import DeadLetter, State
@@ -48,9 +48,9 @@ def _record(*options: str) -> dict[str, Any]:
     return record
 
 
-def _bury(places: Places, table: DeadLetterStore, message_id: str = "tag-1") -> int:
+def _add_row(places: Places, table: DeadLetterStore, message_id: str = "tag-1") -> int:
     """An event comes, dies, and is counted."""
-    row_id = add(table, a_burial(message_id=message_id))
+    row_id = add(table, a_record(message_id=message_id))
     places.count(accepted=1, dead=1, dead_rejected=1, dead_letters_inserted=1)
     return row_id
 
@@ -166,7 +166,7 @@ def test_what_is_wrong_for_a_moment_only_is_not_accused(places: Places) -> None:
 
 def test_a_dead_letter_that_is_gone_from_the_table_is_missed(places: Places, table: DeadLetterStore) -> None:
     """An operator deleted the row, or restored the database of yesterday; --repair writes it off."""
-    first, second = (_bury(places, table, message_id) for message_id in ("tag-1", "tag-2"))
+    first, second = (_add_row(places, table, message_id) for message_id in ("tag-1", "tag-2"))
     assert _reconcile().exit_code == 0
     with table.engine.begin() as connection:
         connection.execute(delete(DeadLetter).where(DeadLetter.id == first))
@@ -190,7 +190,7 @@ def test_a_dead_letter_that_is_gone_from_the_table_is_missed(places: Places, tab
 
 def test_a_dead_letter_that_was_pruned_is_not_missed(places: Places, table: DeadLetterStore) -> None:
     """It was inserted, counted, delivered after all, and forgotten; what is deleted by hand is missed all the same."""
-    first, second = (_bury(places, table, message_id) for message_id in ("tag-1", "tag-2"))
+    first, second = (_add_row(places, table, message_id) for message_id in ("tag-1", "tag-2"))
     settle(table, first, State.DELIVERED)
     assert prune(table.engine, datetime.now(UTC)).dead_letters == 1
 
@@ -203,10 +203,10 @@ def test_a_dead_letter_that_was_pruned_is_not_missed(places: Places, table: Dead
     assert _record()["dead_letters"]["missing"] == 1
 
 
-def test_a_burial_that_is_about_to_be_counted_is_not_accused(places: Places, table: DeadLetterStore) -> None:
+def test_a_record_that_is_about_to_be_counted_is_not_accused(places: Places, table: DeadLetterStore) -> None:
     """Its row is written first: on a system in which events die, there is one at any moment."""
-    _bury(places, table)
-    add(table, a_burial(message_id="tag-2"))
+    _add_row(places, table)
+    add(table, a_record(message_id="tag-2"))
     counted = threading.Timer(
         0.5, places.count, kwargs={"accepted": 1, "dead": 1, "dead_rejected": 1, "dead_letters_inserted": 1}
     )
@@ -223,7 +223,7 @@ def test_a_burial_that_is_about_to_be_counted_is_not_accused(places: Places, tab
 
 def test_a_replay_that_ends_while_it_is_looked_for_is_not_accused(places: Places, table: DeadLetterStore) -> None:
     """Its outcome comes into its row within the patience."""
-    row_id = _bury(places, table)
+    row_id = _add_row(places, table)
     _replaying(table, row_id)
     ended_later = threading.Timer(1.5, settle, [table, row_id, State.DELIVERED])
     ended_later.start()
@@ -236,8 +236,8 @@ def test_a_replay_that_ends_while_it_is_looked_for_is_not_accused(places: Places
 
 def test_a_row_that_was_not_counted_is_no_loss(places: Places, table: DeadLetterStore) -> None:
     """Its worker is about to count it, or Redis has lost its counts: said, and not accused."""
-    _bury(places, table)
-    add(table, a_burial(message_id="tag-2"))
+    _add_row(places, table)
+    add(table, a_record(message_id="tag-2"))
 
     ended = _reconcile()
 
@@ -247,7 +247,7 @@ def test_a_row_that_was_not_counted_is_no_loss(places: Places, table: DeadLetter
 
 def test_a_replay_that_is_nowhere_is_named_and_its_row_dead_again(places: Places, table: DeadLetterStore) -> None:
     """Redis lost its message, or it was purged; no outcome would ever come."""
-    row_id = _bury(places, table)
+    row_id = _add_row(places, table)
     _replaying(table, row_id)
 
     found, fixed, again = _reconcile(), _reconcile("--repair"), _reconcile()
@@ -261,7 +261,7 @@ def test_a_replay_that_is_nowhere_is_named_and_its_row_dead_again(places: Places
 
 def test_a_replay_in_flight_is_in_order(places: Places, table: DeadLetterStore) -> None:
     """Also one that was marked a moment ago, and is not in the queue yet."""
-    queued, marked = (_bury(places, table, message_id) for message_id in ("tag-1", "tag-2"))
+    queued, marked = (_add_row(places, table, message_id) for message_id in ("tag-1", "tag-2"))
     places.enqueue(dead_letter=queued)
     _replaying(table, queued)
     _replaying(table, marked, since=datetime.now(UTC) - timedelta(seconds=5))
@@ -352,7 +352,7 @@ def test_what_the_database_refuses_to_mend_is_said(places: Places, table: DeadLe
     """It is a replica that is read-only, say; what Redis needed is fixed all the same."""
     places.enqueue()
     places.client.delete("feedback")
-    row_id = _bury(places, table)
+    row_id = _add_row(places, table)
     _replaying(table, row_id)
     with table.engine.begin() as connection:
         connection.execute(text(_READ_ONLY))

@@ -10,7 +10,7 @@ from urllib.parse import quote
 import pytest
 from click.testing import CliRunner
 
-from tests.support.burials import a_burial, add, an_event, rows_of
+from tests.support.dead_letter_records import a_record, add, an_event, rows_of
 from tests.support.flower import ServedFlower, served_flower
 from worker.database.audit_log import actions
 from worker.database.models import State
@@ -48,8 +48,8 @@ def store(request: pytest.FixtureRequest) -> Iterator[DeadLetterStore]:
     url: str = request.getfixturevalue(f"{request.param}_url")
     upgrade(url)
     with closing(DeadLetterStore.connect(url)) as store:
-        add(store, a_burial())
-        add(store, a_burial(an_event(org="org-2")))
+        add(store, a_record())
+        add(store, a_record(an_event(org="org-2")))
         yield store
 
 

@@ -11,13 +11,13 @@ import pytest
 import redis
 from sqlalchemy import delete, update
 
-from tests.support.burials import (
+from tests.support.dead_letter_records import (
     NOON,
     REQUEST_ID,
-    a_burial,
+    a_record,
     add,
     an_event,
-    an_unreadable_burial,
+    an_unreadable_record,
     row_of,
     rows_of,
     settle,
@@ -58,8 +58,8 @@ def steps(store: DeadLetterStore, valkey: RedisServer) -> Iterator[Steps]:
         yield Steps(store, client)
 
 
-def _bury(store: DeadLetterStore, number: int, **changes: Any) -> list[int]:
-    return [add(store, a_burial(**changes)) for _ in range(number)]
+def _add_rows(store: DeadLetterStore, number: int, **changes: Any) -> list[int]:
+    return [add(store, a_record(**changes)) for _ in range(number)]
 
 
 def _letters(store: DeadLetterStore) -> list[tuple[State, int]]:
@@ -77,9 +77,9 @@ def _kill_at(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
 
 
 def test_a_replay_is_a_new_journey_of_the_same_event(steps: Steps) -> None:
-    """The event is word for word the one that died; its attempts and its horizon begin anew."""
+    """The event is word for word the one that died; its attempts and its horizon begin again."""
     event = an_event(request_id=REQUEST_ID, status=False)
-    row_id = add(steps.store, a_burial(event, reason=Reason.EXHAUSTED, attempts=60, first_enqueued_at=NOON))
+    row_id = add(steps.store, a_record(event, reason=Reason.EXHAUSTED, attempts=60, first_enqueued_at=NOON))
 
     steps.run(steps.plan())
 
@@ -91,7 +91,7 @@ def test_a_replay_is_a_new_journey_of_the_same_event(steps: Steps) -> None:
 
 def test_a_replay_never_holds_fresh_feedback_up(steps: Steps) -> None:
     """Its messages are of the least urgent priority, in the list that is emptied last; they are counted as all are."""
-    _bury(steps.store, 3)
+    _add_rows(steps.store, 3)
 
     steps.run(steps.plan())
 
@@ -102,7 +102,7 @@ def test_a_replay_never_holds_fresh_feedback_up(steps: Steps) -> None:
 
 def test_a_replayed_row_is_on_its_way_until_its_outcome_comes(steps: Steps) -> None:
     """It is counted and timed, and keeps its first enqueue."""
-    row_id = add(steps.store, a_burial())
+    row_id = add(steps.store, a_record())
 
     plan = steps.run(steps.plan())
 
@@ -114,14 +114,14 @@ def test_a_replayed_row_is_on_its_way_until_its_outcome_comes(steps: Steps) -> N
 
 def test_a_plan_is_finished_when_every_row_has_its_outcome(steps: Steps) -> None:
     """Delivered, dead again or overtaken: each is written down where the worker ends the message."""
-    burials = {add(steps.store, burial): burial for burial in (a_burial() for _ in range(3))}
-    delivered, dead, stale = burials
+    records = {add(steps.store, record): record for record in (a_record() for _ in range(3))}
+    delivered, dead, stale = records
     plan = steps.plan()
     steps.run(plan)
     run = steps.envelopes[0].replay
 
     settle(steps.store, delivered, State.DELIVERED, replay=run)
-    steps.store.add(replace(burials[dead], dead_letter=dead, replay=run))
+    steps.store.add(replace(records[dead], dead_letter=dead, replay=run))
     assert steps.run(plan).state is ReplayState.RUNNING
     settle(steps.store, stale, State.DISCARDED, replay=run, comment="stale")
 
@@ -132,10 +132,10 @@ def test_a_plan_is_finished_when_every_row_has_its_outcome(steps: Steps) -> None
 
 
 def test_the_rows_are_chosen_when_the_plan_is_made(steps: Steps) -> None:
-    """What is buried later is not in it."""
-    first = add(steps.store, a_burial())
+    """What dies later is not in it."""
+    first = add(steps.store, a_record())
     plan = steps.plan()
-    add(steps.store, a_burial())
+    add(steps.store, a_record())
 
     steps.run(plan)
 
@@ -144,7 +144,7 @@ def test_the_rows_are_chosen_when_the_plan_is_made(steps: Steps) -> None:
 
 def test_rows_of_another_plan_are_left_out(steps: Steps) -> None:
     """As long as that has not ended; they are counted."""
-    _bury(steps.store, 3)
+    _add_rows(steps.store, 3)
     first = steps.plan(limit=2)
 
     second = steps.plan()
@@ -159,8 +159,8 @@ def test_rows_of_another_plan_are_left_out(steps: Steps) -> None:
 
 def test_invalid_rows_are_left_out(steps: Steps) -> None:
     """They hold no event."""
-    steps.store.add(an_unreadable_burial())
-    sound = add(steps.store, a_burial())
+    steps.store.add(an_unreadable_record())
+    sound = add(steps.store, a_record())
 
     plan = steps.plan()
 
@@ -170,9 +170,9 @@ def test_invalid_rows_are_left_out(steps: Steps) -> None:
 
 def test_a_preview_says_what_a_plan_would_do_and_changes_nothing(steps: Steps) -> None:
     """How many by cause and by org, how many are left out, and how long it takes."""
-    steps.store.add(an_unreadable_burial())
-    _bury(steps.store, 3)
-    steps.store.add(a_burial(an_event(org="org-2"), http_status=400, response_body="bad"))
+    steps.store.add(an_unreadable_record())
+    _add_rows(steps.store, 3)
+    steps.store.add(a_record(an_event(org="org-2"), http_status=400, response_body="bad"))
     steps.plan(limit=1)
 
     found = preview(steps.store.engine, EVERYTHING, rate=2)
@@ -190,12 +190,12 @@ def test_a_preview_says_what_a_plan_would_do_and_changes_nothing(steps: Steps) -
 @pytest.mark.parametrize("at", ["_carry_out", "_confirm"], ids=["before it is enqueued", "after it is enqueued"])
 def test_a_kill_misses_no_row_and_enqueues_none_twice(steps: Steps, monkeypatch: pytest.MonkeyPatch, at: str) -> None:
     """The same chunk is done again: Redis knows which of its rows have gone."""
-    ids = _bury(steps.store, 3)
+    ids = _add_rows(steps.store, 3)
     plan = steps.plan()
     _kill_at(monkeypatch, at)
     with pytest.raises(KilledError):
         steps.step(plan)
-    assert isinstance(steps.step(plan), StepTaken), "whoever has the lease may still be alive"
+    assert isinstance(steps.step(plan), StepTaken), "the owner of the lease may still be alive"
 
     steps.time += LEASE + timedelta(seconds=1)
     steps.run(plan)
@@ -211,7 +211,7 @@ def test_a_kill_between_steps_that_follow_each_other_at_once_is_harmless(
     steps: Steps, monkeypatch: pytest.MonkeyPatch, at: str
 ) -> None:
     """The first step is confirmed in the transaction that marks the rows of the second."""
-    ids = _bury(steps.store, 5)
+    ids = _add_rows(steps.store, 5)
     plan, done = steps.plan(), getattr(step, at)
     monkeypatch.setattr(policy, "_AT_ONCE", 2)
 
@@ -233,7 +233,7 @@ def test_a_kill_between_steps_that_follow_each_other_at_once_is_harmless(
 
 def test_steps_that_are_due_at_once_need_no_message_between_them(steps: Steps, monkeypatch: pytest.MonkeyPatch) -> None:
     """Not for ever: after some of them another worker may go on."""
-    ids = _bury(steps.store, 5)
+    ids = _add_rows(steps.store, 5)
     plan = steps.plan()
     monkeypatch.setattr(policy, "_AT_ONCE", 1)
     monkeypatch.setattr(step, "_AT_A_STRETCH", 3)
@@ -244,7 +244,7 @@ def test_steps_that_are_due_at_once_need_no_message_between_them(steps: Steps, m
 
 def test_two_steps_at_once_enqueue_each_row_once(steps: Steps, monkeypatch: pytest.MonkeyPatch) -> None:
     """One was frozen until its lease had ended; it wakes when another has done its chunk, and does no harm."""
-    ids = _bury(steps.store, 3)
+    ids = _add_rows(steps.store, 3)
     plan, carry_out = steps.plan(), step._carry_out
 
     def frozen(*arguments: Any) -> frozenset[int]:
@@ -264,7 +264,7 @@ def test_two_steps_at_once_enqueue_each_row_once(steps: Steps, monkeypatch: pyte
 
 def test_a_step_of_an_old_turn_does_nothing(steps: Steps) -> None:
     """Its message was sent twice: the plan goes no faster for it."""
-    _bury(steps.store, 3)
+    _add_rows(steps.store, 3)
     plan = steps.plan(rate=2)
     steps.step(plan, 0)
 
@@ -274,7 +274,7 @@ def test_a_step_of_an_old_turn_does_nothing(steps: Steps) -> None:
 
 def test_an_outcome_that_is_faster_than_the_confirmation_stays(steps: Steps, monkeypatch: pytest.MonkeyPatch) -> None:
     """A worker may end the message before the step has written down that it is in the queue."""
-    row_id = add(steps.store, a_burial())
+    row_id = add(steps.store, a_record())
     plan, confirm = steps.plan(), step._confirm
 
     def late(*arguments: Any) -> object:
@@ -290,7 +290,7 @@ def test_an_outcome_that_is_faster_than_the_confirmation_stays(steps: Steps, mon
 
 def test_a_redis_that_is_away_leaves_the_rows_dead(steps: Steps) -> None:
     """Nothing is marked that can't be sent; the plan goes on when it is back."""
-    _bury(steps.store, 3)
+    _add_rows(steps.store, 3)
     plan, there = steps.plan(), steps.client
     with redis.Redis(port=1) as nowhere:
         steps.client = nowhere
@@ -308,7 +308,7 @@ def test_a_redis_that_lost_everything_gets_the_unconfirmed_rows_again(
     steps: Steps, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The set of the rows that have gone is lost with their messages."""
-    ids = _bury(steps.store, 3)
+    ids = _add_rows(steps.store, 3)
     plan = steps.plan()
     _kill_at(monkeypatch, "_confirm")
     with pytest.raises(KilledError):
@@ -323,7 +323,7 @@ def test_a_redis_that_lost_everything_gets_the_unconfirmed_rows_again(
 
 def test_a_redis_that_refuses_takes_nothing_of_a_chunk(steps: Steps) -> None:
     """Neither a message nor its count nor the mark that it has gone; the next try does it all."""
-    ids = _bury(steps.store, 3)
+    ids = _add_rows(steps.store, 3)
     plan = steps.plan()
     steps.client.set(LIST, "not a list")
     with pytest.raises(redis.ResponseError):
@@ -340,7 +340,7 @@ def test_a_redis_that_refuses_takes_nothing_of_a_chunk(steps: Steps) -> None:
 
 def test_rows_that_have_nothing_to_send_any_more_are_skipped(steps: Steps) -> None:
     """Discarded, deleted or delivered between the choice and their turn; or edited so that they make no event."""
-    discarded, gone, delivered, broken, sound = _bury(steps.store, 5)
+    discarded, gone, delivered, broken, sound = _add_rows(steps.store, 5)
     plan = steps.plan()
     discard(steps.store.engine, replayable(Selection(ids=(discarded,))), comment="x", actor="test")
     with steps.store.engine.begin() as connection:
@@ -361,7 +361,7 @@ def test_rows_that_have_nothing_to_send_any_more_are_skipped(steps: Steps) -> No
 
 def test_discarded_rows_are_replayed_on_request(steps: Steps) -> None:
     """A discard can be taken back."""
-    row_id = add(steps.store, a_burial())
+    row_id = add(steps.store, a_record())
     settle(steps.store, row_id, State.DISCARDED)
 
     steps.run(steps.plan(Selection(states=(State.DISCARDED,))))
@@ -371,7 +371,7 @@ def test_discarded_rows_are_replayed_on_request(steps: Steps) -> None:
 
 def test_a_row_whose_message_redis_has_lost_is_replayed_on_request(steps: Steps) -> None:
     """After Redis came back empty no outcome will come: its plan is cancelled, and another takes it."""
-    row_id = add(steps.store, a_burial())
+    row_id = add(steps.store, a_record())
     plan = steps.plan()
     steps.run(plan)
     steps.client.flushall()
@@ -388,7 +388,7 @@ def test_a_row_whose_message_redis_has_lost_is_replayed_on_request(steps: Steps)
 
 def test_the_rest_waits_for_the_canaries(steps: Steps) -> None:
     """Only when all of them have their outcome it goes."""
-    ids = _bury(steps.store, 5)
+    ids = _add_rows(steps.store, 5)
     plan = steps.plan(canary=2)
 
     assert steps.run(plan).state is ReplayState.CANARY
@@ -405,7 +405,7 @@ def test_the_rest_waits_for_the_canaries(steps: Steps) -> None:
 
 def test_there_is_a_canary_for_each_cause(steps: Steps) -> None:
     """As far as they suffice: what is fixed for one cause may not be for another."""
-    ids = [*_bury(steps.store, 3), *_bury(steps.store, 2, http_status=400, response_body="bad")]
+    ids = [*_add_rows(steps.store, 3), *_add_rows(steps.store, 2, http_status=400, response_body="bad")]
     plan = steps.plan(canary=2)
 
     steps.run(plan)
@@ -423,13 +423,13 @@ def test_there_is_a_canary_for_each_cause(steps: Steps) -> None:
 )
 def test_a_canary_that_dies_again_stops_the_plan(steps: Steps, answer: str, comment: str) -> None:
     """The rest stays dead, and the plan says which canary it was and of what it died."""
-    burial = a_burial()
-    canary, *others = [add(steps.store, burial), *_bury(steps.store, 2)]
+    record = a_record()
+    canary, *others = [add(steps.store, record), *_add_rows(steps.store, 2)]
     plan = steps.plan(canary=1)
     steps.run(plan)
     (envelope,) = steps.envelopes
 
-    steps.store.add(replace(burial, response_body=answer, dead_letter=canary, replay=envelope.replay))
+    steps.store.add(replace(record, response_body=answer, dead_letter=canary, replay=envelope.replay))
     stopped = steps.run(plan)
 
     assert (stopped.state, stopped.progress) == (ReplayState.STOPPED, Progress(dead=1, waiting=2))
@@ -439,8 +439,8 @@ def test_a_canary_that_dies_again_stops_the_plan(steps: Steps, answer: str, comm
 
 
 def test_canaries_that_prove_nothing_are_followed_by_others(steps: Steps) -> None:
-    """Where each was discarded meanwhile, nobody knows whether the cause is fixed."""
-    ids = _bury(steps.store, 4)
+    """Where each was discarded meanwhile, it is not known whether the cause is fixed."""
+    ids = _add_rows(steps.store, 4)
     plan = steps.plan(canary=1)
     discard(steps.store.engine, replayable(Selection(ids=(ids[0],))), comment="x", actor="test")
 
@@ -456,7 +456,7 @@ def test_canaries_that_prove_nothing_are_followed_by_others(steps: Steps) -> Non
 @pytest.mark.parametrize(("rate", "first"), [(1, 1), (50, 25), (999, 60), (None, 60)])
 def test_a_rate_does_not_begin_with_a_burst(steps: Steps, rate: float | None, first: int) -> None:
     """Half a second's worth at once is even enough."""
-    _bury(steps.store, 60)
+    _add_rows(steps.store, 60)
     plan = steps.plan(rate=rate)
 
     steps.step(plan)
@@ -466,7 +466,7 @@ def test_a_rate_does_not_begin_with_a_burst(steps: Steps, rate: float | None, fi
 
 def test_a_rate_is_kept(steps: Steps) -> None:
     """Eleven rows at ten a second: the last goes when those before it have had their second."""
-    _bury(steps.store, 11)
+    _add_rows(steps.store, 11)
     plan = steps.plan(rate=10)
     began = steps.time
 
@@ -480,7 +480,7 @@ def test_a_rate_is_kept(steps: Steps) -> None:
 
 def test_a_step_that_comes_too_soon_waits(steps: Steps) -> None:
     """It does nothing, and says how long to wait."""
-    _bury(steps.store, 3)
+    _add_rows(steps.store, 3)
     plan = steps.plan(rate=1)
     steps.step(plan)
     steps.time -= timedelta(seconds=0.6)
@@ -494,7 +494,7 @@ def test_a_step_that_comes_too_soon_waits(steps: Steps) -> None:
 @pytest.mark.parametrize("options", [{"rate": 0}, {"rate": float("inf")}, {"rate": float("nan")}, {"canary": -1}])
 def test_a_rate_that_means_nothing_is_refused(steps: Steps, options: dict[str, Any]) -> None:
     """Before anything is written."""
-    _bury(steps.store, 1)
+    _add_rows(steps.store, 1)
 
     with pytest.raises(ValueError, match="expected 0"):
         steps.plan(**options)
@@ -507,7 +507,7 @@ def test_a_rate_that_means_nothing_is_refused(steps: Steps, options: dict[str, A
 
 def test_a_paused_plan_waits_until_it_is_resumed(steps: Steps) -> None:
     """What went goes on; no more goes."""
-    ids = _bury(steps.store, 3)
+    ids = _add_rows(steps.store, 3)
     plan = steps.plan(rate=2)
     steps.step(plan)
 
@@ -524,7 +524,7 @@ def test_a_paused_plan_waits_until_it_is_resumed(steps: Steps) -> None:
 
 def test_a_plan_resumed_among_its_canaries_goes_on_with_them(steps: Steps) -> None:
     """A pause does not open the way for the rest."""
-    _bury(steps.store, 3)
+    _add_rows(steps.store, 3)
     plan = steps.plan(canary=1)
     steps.run(plan)
     pause(steps.store.engine, plan.id, actor="ann")
@@ -534,7 +534,7 @@ def test_a_plan_resumed_among_its_canaries_goes_on_with_them(steps: Steps) -> No
 
 def test_a_cancelled_plan_sends_no_more_and_still_hears_of_what_went(steps: Steps) -> None:
     """The rest stays dead, and is free for another plan."""
-    ids = _bury(steps.store, 3)
+    ids = _add_rows(steps.store, 3)
     plan = steps.plan(rate=2)
     steps.step(plan)
 
@@ -559,7 +559,7 @@ def test_a_plan_cancelled_while_a_chunk_was_cut_short_asks_redis_which_rows_went
     steps: Steps, monkeypatch: pytest.MonkeyPatch, at: str, letters: tuple[State, int], progress: Progress
 ) -> None:
     """Those that went are awaited, the others are dead again; and a step that was frozen sends none of them later."""
-    _bury(steps.store, 2)
+    _add_rows(steps.store, 2)
     plan, carry_out, late = steps.plan(), step._carry_out, list[Any]()
 
     def killed(*arguments: Any) -> None:
@@ -586,7 +586,7 @@ def test_a_plan_cancelled_while_a_chunk_was_cut_short_asks_redis_which_rows_went
 
 def test_what_can_not_be_said_of_a_plan_is_refused_in_words(steps: Steps) -> None:
     """And writes nothing down."""
-    _bury(steps.store, 1)
+    _add_rows(steps.store, 1)
     plan = steps.plan()
     engine = steps.store.engine
 
@@ -603,7 +603,7 @@ def test_what_can_not_be_said_of_a_plan_is_refused_in_words(steps: Steps) -> Non
 
 def test_who_did_what_and_why_is_written_down(steps: Steps) -> None:
     """With the plan it was done to; the latest first, page by page."""
-    _bury(steps.store, 2)
+    _add_rows(steps.store, 2)
     engine = steps.store.engine
     plan = create(engine, Selection(orgs=("org-1",)), actor="ann", comment="fixed", rate=5, canary=1)
     pause(engine, plan.id, actor="bob", comment="lunch")
@@ -618,12 +618,12 @@ def test_who_did_what_and_why_is_written_down(steps: Steps) -> None:
     assert actions(engine, target="replay 999") == []
 
 
-# Nobody is at it
+# No worker advances it
 
 
 def test_a_plan_that_nobody_is_at_is_found_by_one(steps: Steps) -> None:
     """A new one at once; one whose message was lost when it is late; never two times for two who look."""
-    _bury(steps.store, 3)
+    _add_rows(steps.store, 3)
     engine, plan = steps.store.engine, steps.plan(rate=2)
 
     assert overdue(engine, now=steps.time) == [(plan.id, 0)]
@@ -636,7 +636,7 @@ def test_a_plan_that_nobody_is_at_is_found_by_one(steps: Steps) -> None:
 
 def test_a_plan_that_somebody_is_at_is_left_to_him(steps: Steps, monkeypatch: pytest.MonkeyPatch) -> None:
     """Until its lease has ended: then he is taken for dead."""
-    _bury(steps.store, 3)
+    _add_rows(steps.store, 3)
     engine, plan = steps.store.engine, steps.plan()
     _kill_at(monkeypatch, "_confirm")
     with pytest.raises(KilledError):
@@ -648,7 +648,7 @@ def test_a_plan_that_somebody_is_at_is_left_to_him(steps: Steps, monkeypatch: py
 
 def test_what_reconcile_puts_back_is_lost_to_its_plan(steps: Steps) -> None:
     """It is dead again, and the plan ends; should the message turn up after all, that outcome counts."""
-    row_id = add(steps.store, a_burial())
+    row_id = add(steps.store, a_record())
     plan = steps.plan()
     steps.run(plan)
     run = steps.envelopes[0].replay
@@ -665,7 +665,7 @@ def test_what_reconcile_puts_back_is_lost_to_its_plan(steps: Steps) -> None:
 
 def test_reconcile_leaves_what_was_cut_short_to_its_plan(steps: Steps, monkeypatch: pytest.MonkeyPatch) -> None:
     """The plan takes it up; put back, it would go twice."""
-    add(steps.store, a_burial())
+    add(steps.store, a_record())
     plan = steps.plan()
     _kill_at(monkeypatch, "_carry_out")
     with pytest.raises(KilledError):
@@ -678,7 +678,7 @@ def test_reconcile_leaves_what_was_cut_short_to_its_plan(steps: Steps, monkeypat
 
 def test_an_outcome_of_another_plan_is_not_booked(steps: Steps) -> None:
     """A late message of a plan of before, or of a database that was restored, says nothing of this one."""
-    row_id = add(steps.store, a_burial())
+    row_id = add(steps.store, a_record())
     plan = steps.plan()
     steps.run(plan)
 
@@ -689,7 +689,7 @@ def test_an_outcome_of_another_plan_is_not_booked(steps: Steps) -> None:
 
 def test_a_dead_letter_tells_of_its_replays(steps: Steps) -> None:
     """The latest first."""
-    row_id = add(steps.store, a_burial())
+    row_id = add(steps.store, a_record())
     first = steps.plan()
     cancel(steps.store.engine, first.id, actor="test")
     second = steps.plan()
@@ -703,7 +703,7 @@ def test_a_dead_letter_tells_of_its_replays(steps: Steps) -> None:
 
 def test_plans_are_listed_the_latest_first(steps: Steps) -> None:
     """Page by page, and those that have not ended by themselves."""
-    _bury(steps.store, 2)
+    _add_rows(steps.store, 2)
     engine = steps.store.engine
     first, second = steps.plan(limit=1), steps.plan()
     cancel(engine, first.id, actor="test")
@@ -716,7 +716,7 @@ def test_plans_are_listed_the_latest_first(steps: Steps) -> None:
 
 def test_rows_are_shown_page_by_page(steps: Steps) -> None:
     """In the order in which they go, with what they died of."""
-    ids = _bury(steps.store, 3)
+    ids = _add_rows(steps.store, 3)
     plan = steps.plan(canary=1)
 
     page = rows(steps.store.engine, plan.id, limit=2)
@@ -741,7 +741,7 @@ def test_a_hundred_thousand_rows_are_frozen_at_once(steps: Steps) -> None:
 
 def _many(store: DeadLetterStore, number: int) -> None:
     """Copies of one row."""
-    store.add(a_burial())
+    store.add(a_record())
     columns = (
         "request_id, status, org, org_group, occurred_at, reason, http_status, response_body, fingerprint, summary, "
         "attempts, first_enqueued_at, failed_at, state, comment, replay_count"

@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner, Result
 from sqlalchemy import update
 
-from tests.support.burials import a_burial, add
+from tests.support.dead_letter_records import a_record, add
 from tests.support.plans import Steps
 from worker.database.audit_log import actions
 from worker.database.models import DeadLetter
@@ -47,7 +47,7 @@ def _say(*arguments: object) -> Result:
 
 def _plan(steps: Steps, number: int = 3) -> int:
     for _ in range(number):
-        add(steps.store, a_burial())
+        add(steps.store, a_record())
     made = create(steps.store.engine, Selection(orgs=("org-1",)), actor="ann", comment="key fixed", rate=2, canary=1)
     return made.id
 

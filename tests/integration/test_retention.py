@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from sqlalchemy import update
 
-from tests.support.burials import a_burial, add, rows_of
+from tests.support.dead_letter_records import a_record, add, rows_of
 from tests.support.processes import eventually
 from worker.clients.redis.keys import PRUNED
 from worker.database.models import DeadLetter, State
@@ -34,7 +34,7 @@ NO_WORKER: Any = None
 
 @pytest.fixture(autouse=True)
 def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nobody waits five minutes in a test."""
+    """A test does not wait five minutes."""
     monkeypatch.setattr(retention, "_FIRST_LOOK", 0.05)
     monkeypatch.setattr(retention, "_LOOK_EVERY", 0.05)
 
@@ -54,7 +54,7 @@ def table(settings: Settings) -> Iterator[DeadLetterStore]:
 
 
 def _over(table: DeadLetterStore) -> None:
-    row_id = add(table, a_burial())
+    row_id = add(table, a_record())
     with table.engine.begin() as connection:
         values = {"state": State.DELIVERED, "resolved_at": LONG_AGO, "failed_at": LONG_AGO}
         connection.execute(update(DeadLetter).where(DeadLetter.id == row_id).values(values))
@@ -69,7 +69,7 @@ def _start(settings: Settings, name: str) -> Pruner:
 
 
 def test_one_worker_prunes_for_all(settings: Settings, table: DeadLetterStore, valkey: RedisServer) -> None:
-    """Whoever comes first, once an hour: the others see that it is done."""
+    """The first worker, once an hour: the others see that it is done."""
     _over(table)
     steps = [_start(settings, name) for name in ("a", "b", "c")]
     try:

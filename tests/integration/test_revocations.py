@@ -11,7 +11,7 @@ import redis
 
 from producer.message import to_message
 from tests.integration.broker.consumers import Worker
-from tests.support.burials import an_event
+from tests.support.dead_letter_records import an_event
 from tests.support.places import foreign_message
 from tests.support.processes import eventually
 from worker.broker.keys import KEYS

@@ -46,7 +46,7 @@ SAME: Final = (
 
 
 class Desk:
-    """Where somebody is on call: a running system, and a terminal."""
+    """A running system, and the terminal of an operator on call."""
 
     def __init__(self, stack: LocalStack, sandbox: SandboxClient, folder: Path) -> None:
         self.stack = stack
@@ -99,7 +99,7 @@ class Desk:
 
         printed: list[str] = []
         if not is_seen():
-            # A worker that was just started, or an outcome on its way: whoever is on call looks again.
+            # A worker that was just started, or an outcome on its way: an operator looks again.
             eventually(is_seen, timeout=150, what=f"{command} prints\n{expected}\nand not\n{printed[-1]}")
 
     def _run(self, command: str) -> str:

@@ -1,4 +1,4 @@
-"""Real sentinels: whoever was given their addresses goes on after a failover, with the same object."""
+"""Real sentinels: a producer with their addresses goes on after a failover, with the same object."""
 
 from __future__ import annotations
 
@@ -187,18 +187,18 @@ def test_sentinels_that_are_all_away_are_not_waited_for(kind: str, group: Sentin
 
 @both
 def test_a_name_that_the_sentinels_do_not_know_is_named(kind: str, group: SentinelGroup) -> None:
-    """The operator sees which name was asked for, and of whom."""
-    with produce(kind, group.url, sentinel_master="somebody", timeout=5) as producer:
+    """The operator sees which name was asked for, and which sentinels were asked."""
+    with produce(kind, group.url, sentinel_master="unknown", timeout=5) as producer:
         outcome = attempt(producer)
 
     assert type(outcome.error) is BrokerUnavailable
-    assert "no sentinel leads to the master 'somebody'; sentinel 127.0.0.1:" in str(outcome.error)
+    assert "no sentinel leads to the master 'unknown'; sentinel 127.0.0.1:" in str(outcome.error)
     assert "it watches no master of that name" in str(outcome.error)
 
 
 @both
 def test_sentinels_are_asked_over_tls_too(kind: str, tmp_path: Path) -> None:
-    """One certificate authority for both; without it nobody is believed."""
+    """One certificate authority for both; without it no server is believed."""
     binary = need("redis-server")
     certificate, key = self_signed(tmp_path)
     tls = ["--tls-cert-file", str(certificate), "--tls-key-file", str(key), "--tls-ca-cert-file", str(certificate)]

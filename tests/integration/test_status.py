@@ -14,7 +14,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from producer.message import to_message
-from tests.support.burials import a_burial, add, an_event, settle
+from tests.support.dead_letter_records import a_record, add, an_event, settle
 from tests.support.places import LONG_FROM_NOW, Places, foreign_message
 from tests.support.processes import ROOT, VALKEY, eventually, running
 from worker.database.models import State
@@ -75,7 +75,7 @@ def test_everything_is_told_in_numbers(places: Places, table: DeadLetterStore) -
     places.take(to_message(an_event()), "tag-1", holder="host:1:a")
     ends = {"delivered": 10, "duplicate": 2, "stale": 1, "dead": 4, "revoked": 6, "purged": 7, "written_off": 3}
     places.count(accepted=1236, **ends, dead_rejected=3, dead_invalid=1, retried=50, snoozed=20)
-    ids = [add(table, a_burial()) for _ in range(3)]
+    ids = [add(table, a_record()) for _ in range(3)]
     settle(table, ids[0], State.DELIVERED)
 
     record = _record()
@@ -103,7 +103,7 @@ def test_everything_is_told_in_words(places: Places, table: DeadLetterStore) -> 
     places.count(accepted=1234, delivered=1000, dead=4, dead_rejected=3, dead_invalid=1)
     places.hold("host:1:a", "tag-1", "tag-2")
     places.hold("host:2:b\x1b[2J", until=1)
-    add(table, a_burial())
+    add(table, a_record())
 
     ended = _status()
 
@@ -161,7 +161,7 @@ def test_no_worker_is_red_where_something_waits_and_said_quietly_where_nothing_d
 
 def test_replays_that_no_worker_brings_forward_are_told(places: Places, table: DeadLetterStore) -> None:
     """A worker with `-Q feedback` alone delivers, and takes no step of a replay."""
-    add(table, a_burial())
+    add(table, a_record())
     plan = create(table.engine, Selection(), actor="a test")
     alone = _status().stdout
     say_watching(places.client)
@@ -233,7 +233,7 @@ def test_without_redis_the_status_is_1_and_the_table_is_still_told(
     table: DeadLetterStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The message names the setting and no password; JSON has every key, and null for what is not known."""
-    add(table, a_burial())
+    add(table, a_record())
     port = free_port()
     monkeypatch.setenv("FEEDBACK_BROKER_URL", f"redis://:hunter2@127.0.0.1:{port}/0")
 

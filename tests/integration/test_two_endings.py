@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
-from tests.support.burials import NOON, an_event, rows_of
+from tests.support.dead_letter_records import NOON, an_event, rows_of
 from tests.support.places import Places, places_of
 from worker.accounting.table_counts import look_at_table
 from worker.database.models import State
@@ -48,15 +48,15 @@ class Killed(BaseException):
 
 
 class Meanwhile(DeadLetterStore):
-    """A dead-letter table on which something else happens just before or after a burial is committed."""
+    """A dead-letter table on which something else happens just before or after a dead letter is committed."""
 
     before: Callable[[], object] = staticmethod(lambda: None)
     after: Callable[[], object] = staticmethod(lambda: None)
 
-    def add(self, burial: DeadLetterRecord) -> bool:
-        """Bury, and let that happen."""
+    def add(self, record: DeadLetterRecord) -> bool:
+        """Add the row, and let that happen."""
         self.before()
-        made = super().add(burial)
+        made = super().add(record)
         self.after()
         return made
 
@@ -97,7 +97,7 @@ class Scene:
         )
 
     def hand_out(self, message: Message = MESSAGE) -> None:
-        """The message is in a worker's hand."""
+        """The message is in flight."""
         self.places.take(b"{}", message.delivery_tag)
 
     def lose(self, message: Message = MESSAGE) -> None:
@@ -109,7 +109,7 @@ class Scene:
         self.places.client.delete(f"feedback:claim:{MESSAGE.event.request_id}")
 
     def outcome(self) -> tuple[dict[str, int], list[State]]:
-        """What was counted, and the rows' states; as many rows say that a counted burial made them as were counted."""
+        """What was counted, and the rows' states; as many rows are marked as counted as were counted."""
         found = cast("dict[bytes, bytes]", self.places.client.hgetall("feedback:counts"))
         counts = {name.decode(): int(number) for name, number in found.items()}
         assert look_at_table(self.store.engine).made == counts.get("dead_letters_inserted", 0)
@@ -140,7 +140,7 @@ def _die() -> None:
     raise Killed
 
 
-def test_a_burial_whose_worker_was_killed_is_one_row_counted_once(scene: Scene) -> None:
+def test_a_record_whose_worker_was_killed_is_one_row_counted_once(scene: Scene) -> None:
     """Between the database's commit and the end of the message."""
     scene.hand_out()
     with dying():
@@ -151,7 +151,7 @@ def test_a_burial_whose_worker_was_killed_is_one_row_counted_once(scene: Scene) 
     assert scene.outcome() == ({"dead": 1, "dead:rejected": 1, "dead_letters_inserted": 1}, [State.DEAD])
 
 
-def test_what_is_delivered_after_its_burial_is_delivered_in_its_row_too(scene: Scene) -> None:
+def test_what_is_delivered_after_it_died_is_delivered_in_its_row_too(scene: Scene) -> None:
     """AquilaX knows the request_id by now: nothing is left for an operator to replay."""
     scene.hand_out()
     with dying():
@@ -163,7 +163,7 @@ def test_what_is_delivered_after_its_burial_is_delivered_in_its_row_too(scene: S
     assert "its worker was lost after it was inserted" in rows_of(scene.store)[0].comment
 
 
-def test_what_is_a_duplicate_after_its_burial_is_delivered_in_its_row_too(scene: Scene) -> None:
+def test_what_is_a_duplicate_after_it_died_is_delivered_in_its_row_too(scene: Scene) -> None:
     """The same press, enqueued twice, arrived in between."""
     scene.hand_out()
     with dying():
@@ -178,7 +178,7 @@ def test_what_is_a_duplicate_after_its_burial_is_delivered_in_its_row_too(scene:
     assert scene.outcome() == ({"delivered": 1, "duplicate": 1, "dead_letters_inserted": 1}, [State.DELIVERED])
 
 
-def test_a_redelivery_that_was_never_buried_needs_no_row(scene: Scene) -> None:
+def test_a_redelivery_that_never_died_needs_no_row(scene: Scene) -> None:
     """As nearly every redelivery."""
     scene.hand_out()
     scene.worker(OK).deliver(AGAIN)
@@ -219,11 +219,11 @@ def test_a_first_worker_that_delivers_while_the_second_buries_counts_it_once(sce
     """The first one's lease ended while AquilaX took its time."""
     scene.hand_out()
 
-    def bury_elsewhere() -> Response:
+    def die_elsewhere() -> Response:
         scene.worker(NOT_FOUND).deliver(AGAIN)
         return OK
 
-    scene.worker(bury_elsewhere).deliver(MESSAGE)
+    scene.worker(die_elsewhere).deliver(MESSAGE)
 
     assert scene.outcome() == ({"dead": 1, "dead:rejected": 1, "dead_letters_inserted": 1}, [State.DEAD])
 

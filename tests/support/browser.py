@@ -58,6 +58,6 @@ def a_page(browser: Browser, *, hostile: bool = False, **context: Any) -> Iterat
 
 
 def shoot(page: Page, name: str) -> None:
-    """Take a picture for the documents, if somebody asks for it: FEEDBACK_SCREENSHOTS=1."""
+    """Take a picture for the documents, if asked for: FEEDBACK_SCREENSHOTS=1."""
     if os.environ.get("FEEDBACK_SCREENSHOTS"):
         page.screenshot(path=ROOT / "docs" / "images" / f"{name}.png")

@@ -1,4 +1,4 @@
-"""Certificates for tests: nobody vouches for them but themselves."""
+"""Certificates for tests, which vouch for themselves."""
 
 from __future__ import annotations
 

@@ -6,7 +6,7 @@ import re
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from tests.support.burials import NOON, a_burial, add, an_event
+from tests.support.dead_letter_records import NOON, a_record, add, an_event
 from worker.policy.dead_letter import DeadLetterRecord
 from worker.policy.retry import Reason
 
@@ -29,8 +29,8 @@ def text_of(answer: requests.Response) -> str:
 
 def add_three(store: DeadLetterStore) -> list[int]:
     """Two of one cause and one of another."""
-    forbidden = a_burial(an_event(org="org-2"), reason=Reason.FORBIDDEN, http_status=403, response_body="Not yours")
-    return [add(store, each) for each in (a_burial(), a_burial(failed_at=NOON + timedelta(minutes=5)), forbidden)]
+    forbidden = a_record(an_event(org="org-2"), reason=Reason.FORBIDDEN, http_status=403, response_body="Not yours")
+    return [add(store, each) for each in (a_record(), a_record(failed_at=NOON + timedelta(minutes=5)), forbidden)]
 
 
 def an_invalid_record(raw: bytes) -> DeadLetterRecord:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from click.testing import CliRunner, Result
 
-from tests.support.burials import a_burial, add, rows_of
+from tests.support.dead_letter_records import a_record, add, rows_of
 from worker.dead_letters.replays.queue import LIST
 from worker.operations.cli import main
 
@@ -31,7 +31,7 @@ def say(*arguments: object) -> Result:
 
 def add_rows(table: DeadLetterStore, number: int, **changes: Any) -> list[int]:
     """Add so many dead letters, and return their ids."""
-    return [add(table, a_burial(**changes)) for _ in range(number)]
+    return [add(table, a_record(**changes)) for _ in range(number)]
 
 
 def queued(queue: redis.Redis) -> list[int]:

@@ -41,7 +41,7 @@ class ServedFlower:
         return requests.post(f"{self.url}{path}", timeout=60, allow_redirects=False, **options)
 
     def session(self, **options: Any) -> Visitor:
-        """Return somebody with a cookie jar of their own."""
+        """Return a visitor with a cookie jar of its own."""
         return Visitor(self.url, **options)
 
 

@@ -1,4 +1,4 @@
-"""Servers that look like Redis to somebody who connects, and then do not behave."""
+"""Servers that look like Redis to a client that connects, and then do not behave."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from producer.message import to_message
-from tests.support.burials import an_event
+from tests.support.dead_letter_records import an_event
 from worker.clients.redis.connections import redis_client
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ class Places:
         return messages
 
     def enqueue_foreign(self, number: int = 1, *, redelivered: bool = False) -> list[bytes]:
-        """Enqueue events as another Celery client does: nobody counts them, and JSON may be spelt without a space."""
+        """Enqueue events as another Celery client does: they are not counted, and JSON may be spelt without a space."""
         messages = [foreign_message(redelivered=redelivered) for _ in range(number)]
         self.client.lpush("feedback", *messages)
         return messages
@@ -65,7 +65,7 @@ class Places:
     def take(
         self, message: bytes, tag: str, *, holder: str | None = None, index: bool = True, queue: str = "feedback"
     ) -> None:
-        """Put a message into somebody's hand: by default that of a plain Celery worker, which has no lease."""
+        """Put a message in flight: by default with a plain Celery worker, which has no lease."""
         self.client.hset("unacked", tag, b'[%s, "", %s]' % (message, json.dumps(queue).encode()))
         if index:
             self.client.zadd("unacked_index", {tag: 1})

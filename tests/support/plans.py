@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from tests.support.burials import row_of, settle
+from tests.support.dead_letter_records import row_of, settle
 from worker.database.models import State
 from worker.dead_letters.replays.planning import create
 from worker.dead_letters.replays.queries import find, rows

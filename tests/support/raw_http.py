@@ -29,10 +29,10 @@ class Peer:
 
     socket: socket.socket
     ended: Event
-    """Set when the test is over: whoever trickles or hangs stops then."""
+    """Set when the test is over: what trickles or hangs stops then."""
 
     def say(self, *parts: bytes, every: float = 0.0) -> None:
-        """Send each part, with a pause after it; end quietly if nobody listens any more."""
+        """Send each part, with a pause after it; end quietly if the peer is gone."""
         with suppress(OSError):
             for part in parts:
                 self.socket.sendall(part)

@@ -70,7 +70,7 @@ class SentinelGroup:
         return said
 
     def master(self) -> RedisServer:
-        """Whom all sentinels that answer take for the master."""
+        """What all sentinels that answer take for the master."""
         return self._await_master(bool)
 
     def replicas(self) -> list[RedisServer]:

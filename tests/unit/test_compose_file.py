@@ -45,12 +45,12 @@ def test_the_services_are_those_that_the_documentation_names(compose: Compose) -
 
 
 def test_every_variable_is_in_the_example(compose: Compose) -> None:
-    """Nobody has to read the file to find out what can be set."""
+    """The file need not be read to find out what can be set."""
     assert compose.variables() <= set(read_env(EXAMPLE)) | commented_names(EXAMPLE)
 
 
 def test_the_example_has_no_secret() -> None:
-    """Whoever copies it must choose the secrets, and can't forget to."""
+    """A copy has no secrets until they are chosen, which can't be forgotten."""
     assert set(read_env(EXAMPLE).values()) == {""}
 
 

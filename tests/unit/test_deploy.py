@@ -51,7 +51,7 @@ EXPRESSIONS = [
 
 @pytest.mark.parametrize(("where", "expression"), EXPRESSIONS)
 def test_every_metric_that_is_named_is_told(told: str, where: str, expression: str) -> None:
-    """With the values of its labels: a query for what nobody tells is an empty panel, and an alert that never rings."""
+    """With its labels: a query for what is not exported is an empty panel, and an alert that never rings."""
     names = set(re.findall(r"^([a-z_]+)[{ ]", told, re.MULTILINE))
     named = METRIC.findall(expression)
 
@@ -94,7 +94,7 @@ def test_every_alert_says_what_is_wrong_and_where_the_cure_is_written() -> None:
 
 
 def test_the_page_names_every_alert_and_no_other() -> None:
-    """Whoever is called looks it up there."""
+    """An operator who is called looks it up there."""
     page = (ROOT / "docs" / "operations.md").read_text()
 
     assert set(re.findall(r"`(Feedback[A-Z]\w+)`", page)) == {rule["alert"] for rule in RULES}

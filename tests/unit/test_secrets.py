@@ -133,7 +133,7 @@ def of_the_database(settings: Settings) -> Iterator[str]:
 
 
 def of_a_log(settings: Settings) -> Iterator[str]:
-    """Whoever writes what into it."""
+    """Whatever is written into it."""
     redact = Redactor(secrets_of(settings))
     urls = (settings.feedback_broker_url.get_secret_value(), settings.feedback_database_url.get_secret_value())
     for secret in (*SECRETS, *urls):

@@ -145,7 +145,7 @@ def test_sentinels_come_with_their_masters_name(monkeypatch: pytest.MonkeyPatch)
 
 @pytest.mark.parametrize("url", ["redis://:pw@one/0", ""])
 def test_a_masters_name_beside_a_redis_is_refused(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
-    """Whoever sets it believes that somebody watches; the default is a Redis, too."""
+    """It is set in the belief that sentinels are asked, and the URL, or the default, names a plain Redis."""
     said = complaint(monkeypatch, FEEDBACK_BROKER_URL=url, FEEDBACK_SENTINEL_MASTER="mymaster")
 
     assert said.startswith("FEEDBACK_BROKER_URL: the broker's URL can't be read: it names no sentinels, and ")
@@ -217,7 +217,7 @@ def test_a_wrong_value_is_refused_with_its_name_and_the_fix(
 
 
 def test_every_wrong_value_is_named_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nobody fixes one setting per start."""
+    """All of them at once: fixing one setting per start takes long."""
     said = complaint(monkeypatch, FEEDBACK_RETRY_CAP="soon", FEEDBACK_CONCURRENCY="x", AQUILAX_BASE_URL="http://a.b")
 
     assert {line.partition(":")[0] for line in said.splitlines()} == {
@@ -229,7 +229,7 @@ def test_every_wrong_value_is_named_at_once(monkeypatch: pytest.MonkeyPatch) -> 
 
 @pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "127.8.8.8", "[::1]", "api.localhost"])
 def test_plain_http_is_for_loopback(monkeypatch: pytest.MonkeyPatch, host: str) -> None:
-    """There nobody listens on the way."""
+    """There no third party listens on the way."""
     assert load(monkeypatch, AQUILAX_BASE_URL=f"http://{host}:8080").aquilax_base_url == f"http://{host}:8080"
 
 

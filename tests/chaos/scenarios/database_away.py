@@ -16,7 +16,7 @@ __all__ = ["SCENARIOS"]
 
 
 def _killed_and_restarted(run: Run) -> None:
-    """PostgreSQL is killed, comes back, is stopped in good order, and comes back; every grave is written once."""
+    """PostgreSQL is killed, comes back, is stopped in good order, and comes back; every dead letter is written once."""
     server = run.keep(postgres(run.system))
     run.start_workers(2)
     with run.load():

@@ -60,7 +60,7 @@ class Fleet:
         return self.task(name, *args).delay().get(timeout=SOON)
 
     def key(self) -> str:
-        """A key that nobody else uses."""
+        """A key of its own."""
         return f"test:{uuid.uuid4()}"
 
     def noted(self, key: str) -> list[str]:

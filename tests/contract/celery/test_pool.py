@@ -51,7 +51,7 @@ def pool() -> Iterator[TaskPool]:
 
 
 def test_all_that_celery_calls_is_there(pool: TaskPool) -> None:
-    """`grow` was missing, and each event that called for it was buried."""
+    """`grow` was missing, and each event that called for it became a dead letter."""
     called = _called()
 
     assert {"grow", "shrink", "num_processes", "maintain_pool", "restart", "terminate_job"} <= called

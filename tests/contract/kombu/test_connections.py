@@ -40,7 +40,7 @@ def test_the_transport_is_the_one_that_is_named(connection: Connection, transpor
 
 
 def test_a_connection_can_be_closed_and_used_again(connect: Connect, publish: Publish) -> None:
-    """It is connected anew."""
+    """It is connected again."""
     connection = connect()
     for number in range(3):
         publish("q", number)

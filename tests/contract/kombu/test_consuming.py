@@ -103,7 +103,7 @@ def test_each_call_returns_after_one_event(connection: Connection, publish: Publ
 
 @pytest.mark.parametrize("timeout", [None, 20])
 def test_an_event_is_noticed_when_it_comes(connect: Connect, publish: Publish, timeout: float | None) -> None:
-    """Whoever waits is woken; without a timeout, one waits for as long as it takes."""
+    """A waiting call is woken; without a timeout it waits for as long as it takes."""
     connection = connect(polling_interval=None)
     receiver = Receiver(connection, "q")
     receiver.receives_nothing(0.1)
@@ -293,7 +293,7 @@ def test_an_event_loop_goes_on_when_its_queue_is_cancelled(
 
 
 def test_an_event_loop_survives_that_redis_cuts_its_connections(connect: Connect, broker_client: redis.Redis) -> None:
-    """It raises a connection error, over which Celery connects anew, or goes on by itself."""
+    """It raises a connection error, over which Celery connects again, or goes on by itself."""
     connection = connect()
     loop = _Loop(connection, "q", prefetch=2)
     loop.run_for(0.1)

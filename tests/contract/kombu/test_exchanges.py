@@ -113,10 +113,10 @@ def test_the_default_exchange_delivers_to_the_queue_of_that_name(
     connection: Connection, publish: Publish, waiting: Callable[[str], list[Any]]
 ) -> None:
     """Whether or not anybody declared it."""
-    publish("nobody-declared-it", "hello")
+    publish("not-declared", "hello")
 
-    assert waiting("nobody-declared-it") == ["hello"]
-    assert Receiver(connection, "nobody-declared-it").receive() == ["hello"]
+    assert waiting("not-declared") == ["hello"]
+    assert Receiver(connection, "not-declared").receive() == ["hello"]
 
 
 def test_a_deleted_queue_is_no_longer_bound(connection: Connection, waiting: Callable[[str], list[Any]]) -> None:

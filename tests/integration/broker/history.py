@@ -180,7 +180,7 @@ class History(RuleBasedStateMachine):
         in_front=st.booleans(),
     )
     def enqueue_poison(self, queue: str, priority: int, before: bytes, in_front: bool) -> None:
-        """Somebody pushes what is no message; it is given a name, so that it can be told from others."""
+        """Push what is no message; it is given a name, so that it can be told from others."""
         name = self.new_name()
         mark = f"<<{name}>>".encode()
         text = before + mark if in_front else mark + before

@@ -235,7 +235,7 @@ class Conservation(History):
 
     @rule(number=numbers, eta=st.sampled_from([None, 3600]), tells=st.booleans())
     def retry(self, number: int, eta: int | None, tells: bool) -> None:
-        """A task publishes itself anew in place of its message, which Celery acknowledges afterwards."""
+        """A task publishes itself again in place of its message, which Celery acknowledges afterwards."""
         if found := self._in_flight(number):
             worker, message, entry = found
             held_in = worker.channel.holder_of(message.delivery_tag).held_key if tells else ""

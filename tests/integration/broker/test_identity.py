@@ -81,7 +81,7 @@ def _crashed(worker: Worker, _: Any, server: RedisServer) -> Worker:
 def test_a_message_that_returns_is_the_message_that_it_was(
     broker: RedisServer, broker_client: redis.Redis, returned: Callable[..., Worker], entry: bytes
 ) -> None:
-    """However it comes back, and however often: burying or counting it twice is noticed by its identity."""
+    """However it comes back, and however often: adding its row or counting it twice is noticed by its identity."""
     broker_client.lpush("a", entry)
     worker = Worker(broker, "a", lease=60)
     [first] = worker.receive(at_least=1)

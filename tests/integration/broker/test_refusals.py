@@ -59,7 +59,7 @@ def test_a_refusal_is_a_lost_connection(
 
 
 def test_any_other_error_of_a_command_stays_one(connection: Connection, broker_client: redis.Redis) -> None:
-    """To connect anew would not help."""
+    """To connect again would not help."""
     broker_client.set("q", "no list")
     channel: Any = connection.default_channel
 

@@ -64,7 +64,7 @@ def test_a_count_that_is_none_begins_again(broker_client: redis.Redis, forged: o
     assert headers["feedback_unended"] == 1
 
 
-def test_what_workers_were_lost_over_goes_alone_into_an_empty_hand(broker_client: redis.Redis) -> None:
+def test_what_workers_were_lost_over_is_fetched_alone_with_nothing_else_in_flight(broker_client: redis.Redis) -> None:
     """So that the next worker that is lost takes nothing else with it; what comes behind waits no longer than that."""
     for name, unended in (("sound", None), ("suspect", 3), ("other", 4), ("behind", None)):
         broker_client.lpush(QUEUE, entry(name, unended=unended))

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 from sqlalchemy import update
 
-from tests.support.burials import NOON, a_burial, add, row_of, rows_of
 from tests.support.dashboard import API, add_three, an_invalid_record, text_of
+from tests.support.dead_letter_records import NOON, a_record, add, row_of, rows_of
 from tests.support.processes import eventually
 from worker.database.audit_log import actions
 from worker.database.models import DeadLetter, State
@@ -79,7 +79,7 @@ def test_what_dies_after_the_preview_is_not_taken(flower: ServedFlower, browsed:
     page = flower.get("/feedback/dead-letters/replay").text
     until = re.search(r'name="until" value="([^"]+)"', page)
     assert until is not None
-    add(browsed, a_burial(failed_at=NOON.replace(year=NOON.year + 50)))
+    add(browsed, a_record(failed_at=NOON.replace(year=NOON.year + 50)))
     sent = flower.session().send("/feedback/dead-letters/replay", until=until[1], comment="fixed", expected="3")
     assert sent.status_code == 303
     assert plans(browsed.engine)[0].total == 3
@@ -153,7 +153,7 @@ def test_a_replay_says_what_its_rows_had_died_of_then(flower: ServedFlower, brow
         values = {"fingerprint": changed.fingerprint, "summary": changed.summary}
         connection.execute(update(DeadLetter).where(DeadLetter.id == ids[2]).values(values))
     assert f"cause {forbidden}; last died of exhausted 503: SourceUnavailable" in text_of(flower.get(path))
-    add(browsed, a_burial(reason=Reason.FORBIDDEN, http_status=403, response_body="Not yours"))
+    add(browsed, a_record(reason=Reason.FORBIDDEN, http_status=403, response_body="Not yours"))
     page = text_of(flower.get(path))
     assert "forbidden 403: Not yours" in page
     assert "exhausted 503" not in page

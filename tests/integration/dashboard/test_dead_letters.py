@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import pytest
 from sqlalchemy import update
 
-from tests.support.burials import NOON, REQUEST_ID, a_burial, add, an_event, row_of
 from tests.support.dashboard import add_three, an_invalid_record, text_of
+from tests.support.dead_letter_records import NOON, REQUEST_ID, a_record, add, an_event, row_of
 from worker.database.models import DeadLetter, State
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ def test_a_wrong_filter_is_told(flower: ServedFlower, query: str) -> None:
 
 def test_one_row_says_all_that_is_known(flower: ServedFlower, browsed: DeadLetterStore) -> None:
     """The event, the answer, the attempts."""
-    row_id = add(browsed, a_burial(an_event(request_id=REQUEST_ID), attempts=7))
+    row_id = add(browsed, a_record(an_event(request_id=REQUEST_ID), attempts=7))
     page = text_of(flower.get(f"/feedback/dead-letters/{row_id}"))
     for words in ("rejected, HTTP 404", "Request ID not found", REQUEST_ID, "org-1", "group-1", "Attempts 7"):
         assert words in page
@@ -88,7 +88,7 @@ def test_one_row_says_all_that_is_known(flower: ServedFlower, browsed: DeadLette
 
 def test_nothing_hostile_reaches_the_page_unescaped(flower: ServedFlower, browsed: DeadLetterStore) -> None:
     """An answer, an org, a note and a raw message may hold anything."""
-    row_id = add(browsed, a_burial(an_event(org=HOSTILE, group=HOSTILE), response_body=HOSTILE))
+    row_id = add(browsed, a_record(an_event(org=HOSTILE, group=HOSTILE), response_body=HOSTILE))
     raw = add(browsed, an_invalid_record(HOSTILE.encode()))
     for path in (
         "/feedback/dead-letters",
@@ -115,7 +115,7 @@ def test_raw_bytes_are_dumped_and_never_run(flower: ServedFlower, browsed: DeadL
     assert file.content == raw
     assert file.headers["Content-Type"] == "application/octet-stream"
     assert file.headers["Content-Disposition"].startswith("attachment")
-    assert flower.get(f"/feedback/dead-letters/{add(browsed, a_burial())}/raw").status_code == 404
+    assert flower.get(f"/feedback/dead-letters/{add(browsed, a_record())}/raw").status_code == 404
 
 
 def test_what_to_do_is_said_beside_the_cause(flower: ServedFlower, browsed: DeadLetterStore) -> None:
@@ -128,7 +128,7 @@ def test_what_to_do_is_said_beside_the_cause(flower: ServedFlower, browsed: Dead
 def test_without_dead_letters_the_page_says_what_became_of_them(flower: ServedFlower, browsed: DeadLetterStore) -> None:
     """With links; where a filter is set, it may be the filter."""
     assert "No dead letters. " in text_of(flower.get("/feedback/dead-letters"))
-    row_id = add(browsed, a_burial())
+    row_id = add(browsed, a_record())
     with browsed.engine.begin() as connection:
         connection.execute(update(DeadLetter).where(DeadLetter.id == row_id).values(state=State.DELIVERED))
     for path in ("/feedback/dead-letters", "/feedback/dead-letters/rows"):
@@ -151,7 +151,7 @@ def test_a_slip_in_a_filter_keeps_the_form(flower: ServedFlower) -> None:
 def test_pages_of_rows_are_numbered_and_sorted_by_their_headers(flower: ServedFlower, browsed: DeadLetterStore) -> None:
     """Which of how many, and which column they go by."""
     for number in range(60):
-        add(browsed, a_burial(failed_at=NOON + timedelta(seconds=number)))
+        add(browsed, a_record(failed_at=NOON + timedelta(seconds=number)))
     page = flower.get("/feedback/dead-letters/rows")
     assert "1\u201350 of 60" in text_of(page)
     assert "Discard all 60…" in text_of(page)
@@ -168,7 +168,7 @@ def test_pages_of_rows_are_numbered_and_sorted_by_their_headers(flower: ServedFl
 
 def test_a_hundred_rows_are_paged_in_both_directions(flower: ServedFlower, browsed: DeadLetterStore) -> None:
     """Each page leads to the next one and back, and none is shown twice."""
-    ids = [add(browsed, a_burial(failed_at=NOON + timedelta(seconds=number % 7))) for number in range(60)]
+    ids = [add(browsed, a_record(failed_at=NOON + timedelta(seconds=number % 7))) for number in range(60)]
     for order in ("newest", "oldest", "attempts", "replays"):
         seen, places, path = [], [], f"/api/feedback/dead-letters?order={order}&limit=25"
         page = flower.get(path).json()

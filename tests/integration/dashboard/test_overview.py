@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import redis
 
-from tests.support.burials import NOON, a_burial, add
 from tests.support.dashboard import API, add_three, text_of
+from tests.support.dead_letter_records import NOON, a_record, add
 from tests.support.flower import ServedFlower, served_flower
 from tests.support.places import places_of
 from worker.accounting.continuity import record
@@ -54,7 +54,7 @@ def test_workers_that_are_dead_are_no_workers(
     sqlite_store: DeadLetterStore, sqlite_url: str, valkey: RedisServer
 ) -> None:
     """Their leases have ended: a red banner says what waits and what to do, and goes when one is alive again."""
-    add(sqlite_store, a_burial())
+    add(sqlite_store, a_record())
     with a_flower(valkey, sqlite_url) as flower, places_of(valkey) as places:
         quiet = text_of(flower.get("/feedback"))
         places.enqueue(5)
@@ -78,7 +78,7 @@ def test_a_replay_that_no_worker_brings_forward_is_told(
     sqlite_store: DeadLetterStore, sqlite_url: str, valkey: RedisServer
 ) -> None:
     """On its own page and on the Overview: a worker with `-Q feedback` alone takes no step of it."""
-    add(sqlite_store, a_burial())
+    add(sqlite_store, a_record())
     plan = create(sqlite_store.engine, Selection(), actor="a test")
     with a_flower(valkey, sqlite_url) as flower, valkey.client() as client:
         told = [text_of(flower.get(path)) for path in ("/feedback", f"/feedback/replays/{plan.id}")]

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 from click.testing import CliRunner
 
-from tests.support.burials import REQUEST_ID, add, an_event, an_unreadable_burial, settle
+from tests.support.dead_letter_records import REQUEST_ID, add, an_event, an_unreadable_record, settle
 from tests.support.dead_letters_cli import PROGRAM, add_rows, queued, say, states_of
 from worker.database.models import State
 from worker.operations.cli import main
@@ -80,7 +80,7 @@ def test_an_id_that_is_not_there_is_told(table: DeadLetterStore, arguments: list
 
 def test_an_invalid_row_that_is_asked_for_by_its_id_is_a_failure(table: DeadLetterStore) -> None:
     """Among many it is left out; alone it is what was wanted."""
-    add(table, an_unreadable_burial())
+    add(table, an_unreadable_record())
 
     ended = say("replay", 1)
 

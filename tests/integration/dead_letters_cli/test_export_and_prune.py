@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 from click.testing import CliRunner
 
-from tests.support.burials import a_burial, rows_of, settle
+from tests.support.dead_letter_records import a_record, rows_of, settle
 from tests.support.dead_letters_cli import add_rows, say
 from tests.support.processes import ROOT
 from worker.database.models import State
@@ -78,7 +78,7 @@ def test_an_export_needs_no_more_memory_for_more_rows(table: DeadLetterStore, tm
 
 def _fill(table: DeadLetterStore, rows: int) -> None:
     """Many copies of one row, quickly, each with an answer of full length."""
-    table.add(a_burial(response_body="x" * 4096))
+    table.add(a_record(response_body="x" * 4096))
     columns = (
         "request_id, status, org, org_group, occurred_at, reason, http_status, response_body, fingerprint, summary, "
         "attempts, first_enqueued_at, failed_at, state, comment, replay_count"

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 from click.testing import CliRunner
 
-from tests.support.burials import add, an_unreadable_burial, rows_of
+from tests.support.dead_letter_records import add, an_unreadable_record, rows_of
 from tests.support.dead_letters_cli import PROGRAM, add_rows, queued, say, states_of
 from tests.support.plans import Steps
 from tests.support.processes import eventually
@@ -89,7 +89,7 @@ def test_a_database_that_goes_away_under_a_replay_is_told_with_its_setting(
 
 def test_an_invalid_message_is_left_out_and_said_to_be(table: DeadLetterStore) -> None:
     """The operator knows why the numbers differ."""
-    add(table, an_unreadable_burial())
+    add(table, an_unreadable_record())
 
     ended = say("replay", "--yes")
 

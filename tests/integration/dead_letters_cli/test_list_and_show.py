@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.burials import NOON, REQUEST_ID, a_burial, an_event, settle
+from tests.support.dead_letter_records import NOON, REQUEST_ID, a_record, an_event, settle
 from tests.support.dead_letters_cli import add_rows, say
 from worker.database.models import State
 from worker.policy.retry import Reason
@@ -61,7 +61,7 @@ def test_a_list_is_of_the_dead_and_counts_the_others(table: DeadLetterStore) -> 
 
 def test_a_list_as_json_has_the_fields_names_of_the_api(table: DeadLetterStore) -> None:
     """For programs."""
-    table.add(a_burial(an_event(request_id=REQUEST_ID, status=False, group="group-7")))
+    table.add(a_record(an_event(request_id=REQUEST_ID, status=False, group="group-7")))
 
     (row,) = json.loads(say("list", "--json").stdout)
 
@@ -99,8 +99,8 @@ def test_a_list_by_cause_counts(table: DeadLetterStore) -> None:
 )
 def test_filters_are_said_as_a_person_says_them(table: DeadLetterStore, filters: list[str], found: list[int]) -> None:
     """By name, by how long ago, by a day or by an instant."""
-    table.add(a_burial(an_event(group="group-9"), reason=Reason.EXHAUSTED, http_status=503))
-    table.add(a_burial(an_event(request_id=REQUEST_ID), failed_at=datetime.now(UTC)))
+    table.add(a_record(an_event(group="group-9"), reason=Reason.EXHAUSTED, http_status=503))
+    table.add(a_record(an_event(request_id=REQUEST_ID), failed_at=datetime.now(UTC)))
 
     assert [row["id"] for row in json.loads(say("list", "--json", *filters).stdout)] == found
 
@@ -115,7 +115,7 @@ def test_a_time_that_can_not_be_read_is_refused(table: DeadLetterStore) -> None:
 
 def test_one_dead_letter_is_shown_whole(table: DeadLetterStore) -> None:
     """By its id or by its request_id, for people and for programs; one that is not there is said not to be."""
-    table.add(a_burial(an_event(request_id=REQUEST_ID)))
+    table.add(a_record(an_event(request_id=REQUEST_ID)))
 
     assert "response_body:      Request ID not found" in say("show", 1).stdout
     assert "status:             true" in say("show", REQUEST_ID).stdout

@@ -1,4 +1,4 @@
-"""Tasks that take turns in one thread: each is run, nobody is held up by one that waits, and all of it can be ended."""
+"""Tasks that take turns in one thread: each is run, none is held up by one that waits, and all of it can be ended."""
 
 from __future__ import annotations
 
@@ -168,7 +168,7 @@ def test_scripts_of_tasks_go_together(scheduler: GeventScheduler) -> None:
 
 
 def test_it_ends_when_it_is_stopped(scheduler: GeventScheduler) -> None:
-    """Whoever asked for it is called in its thread, once; what waits is left."""
+    """The caller is called back in its thread, once; what waits is left."""
     closed: list[threading.Thread] = []
 
     def close() -> None:

@@ -51,7 +51,7 @@ def test_the_process_ends_when_the_time_is_up(caplog: pytest.LogCaptureFixture) 
 
 
 def test_asked_again_the_time_only_gets_shorter() -> None:
-    """A second signal ends the wait; a later step of stopping does not begin it anew."""
+    """A second signal ends the wait; a later step of stopping does not begin it again."""
     exits = Exits()
     deadline = exits.deadline()
 

@@ -35,7 +35,7 @@ def test_on_sqlite_an_id_is_not_given_twice() -> None:
 
 
 def test_a_time_without_an_offset_is_refused() -> None:
-    """Nobody could tell later which noon was meant."""
+    """It could not be told later which noon was meant."""
     with pytest.raises(ValueError, match="without an offset"):
         _stored("sqlite://", datetime(2026, 3, 1, 12))  # noqa: DTZ001 - that is the point
 

@@ -42,7 +42,7 @@ def client(request: pytest.FixtureRequest) -> Iterator[redis.Redis]:
 
 
 def event(number: int, *, status: bool = True, at: datetime = NOON) -> FeedbackEvent:
-    """Somebody's word; each number is a request_id of its own."""
+    """A vote; each number is a request_id of its own."""
     text = str(UUID(int=random.Random(number).getrandbits(128), version=4))
     return FeedbackEvent(request_id=text, status=status, org="acme", group="chat", occurred_at=at)
 

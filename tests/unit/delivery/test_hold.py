@@ -307,7 +307,7 @@ def test_the_next_probe_can_be_let_go_at_once(hold: Hold, client: redis.Redis) -
 
 
 def test_a_worker_that_starts_obeys_retry_after(hold: Hold, client: redis.Redis) -> None:
-    """But for a wrong key: nobody who has another need wait."""
+    """But for a wrong key: a worker that has another need not wait."""
     locked_out(hold, asked=timedelta(hours=1))
     not_now(hold, asked=timedelta(hours=1), probe=True)
     hold.probe_soon()

@@ -92,6 +92,6 @@ def test_one_that_fails_stops_neither_the_delivery_nor_the_others(caplog: pytest
 
 
 def test_nobody_may_listen() -> None:
-    """A delivery always has somebody to tell."""
+    """A delivery always has a hook to call."""
     one_turn(NO_HOOKS)
     NO_HOOKS.hold_begun("breaker")

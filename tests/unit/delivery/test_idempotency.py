@@ -51,7 +51,7 @@ def deliver(idempotency: IdempotencyStore, event: FeedbackEvent, message_id: str
 
 
 def in_hand(idempotency: IdempotencyStore, tag: str) -> None:
-    """Lay a message into a worker's hand."""
+    """Put a message in flight."""
     idempotency.client.hset("unacked", tag, "x")
     idempotency.client.zadd("unacked_index", {tag: 1})
 
@@ -85,7 +85,7 @@ def test_a_stale_word_is_dropped(idempotency: IdempotencyStore) -> None:
 
 
 def test_a_tie_is_stale(idempotency: IdempotencyStore) -> None:
-    """Of two opposite words at one instant the first that arrives stays: nobody can say which is the later."""
+    """Of two opposite votes at one instant the first that arrives stays: neither is the later."""
     deliver(idempotency, word(True), "m1")
 
     assert idempotency.claim(word(False), message_id="m2") is Seen.STALE
@@ -108,7 +108,7 @@ def test_an_older_repeat_does_not_make_the_word_older(idempotency: IdempotencySt
 
 
 def test_two_words_on_one_answer_are_never_in_flight_together(idempotency: IdempotencyStore) -> None:
-    """Otherwise nobody could say which one AquilaX took last."""
+    """Otherwise it could not be said which one AquilaX took last."""
     idempotency.claim(word(True), message_id="m1")
 
     claim = idempotency.claim(word(False, NOON + SECOND), message_id="m2")
@@ -158,7 +158,7 @@ def test_only_the_holder_gives_a_claim_back(idempotency: IdempotencyStore) -> No
 
 
 def test_only_the_holders_record_gives_the_claim_back(idempotency: IdempotencyStore, client: redis.Redis) -> None:
-    """A late record counts, and the claim of whoever is sending now stays."""
+    """A late record counts, and the claim of the message that is being sent stays."""
     late = claimed(idempotency.claim(word(True), message_id="m1"))
     idempotency.release(word(True), late, message_id="m1")
     idempotency.claim(word(False, NOON + SECOND), message_id="m2")
@@ -225,7 +225,7 @@ def test_a_record_may_leave_the_message_in_hand(idempotency: IdempotencyStore, c
 
 
 def test_a_message_is_settled_once(idempotency: IdempotencyStore, client: redis.Redis) -> None:
-    """Whoever comes second finds it gone, and counts nothing."""
+    """The second finds it gone, and counts nothing."""
     in_hand(idempotency, "tag")
 
     assert idempotency.finish("tag", "dead", "dead:rejected", "dead_letters_inserted")
@@ -244,7 +244,7 @@ def test_while_held_nobody_may_send_but_a_probe(idempotency: IdempotencyStore, c
 
 
 def test_a_message_that_comes_again_takes_its_own_claim_over(idempotency: IdempotencyStore) -> None:
-    """Its worker is dead, or others would not have been given it: nobody waits for the claim's end."""
+    """Its worker is dead, or others would not have been given it: the claim's end is not waited for."""
     dead = claimed(idempotency.claim(word(True), message_id="m1"))
 
     mine = claimed(idempotency.claim(word(True), message_id="m1"))
@@ -316,7 +316,7 @@ def test_a_word_said_again_is_remembered_from_then_on(idempotency: IdempotencySt
 def test_a_word_that_comes_again_is_not_remembered_for_longer(
     idempotency: IdempotencyStore, client: redis.Redis, again: datetime
 ) -> None:
-    """A repeat that nobody has said later is no news."""
+    """A repeat that was not said later is no news."""
     deliver(IdempotencyStore(client, ttl=timedelta(minutes=1), lease=LEASE), word(True), "m1")
     before = expires_ms(client)
 

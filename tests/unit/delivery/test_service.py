@@ -104,10 +104,10 @@ class FakeDeadLetters:
     replays: list[str | None] = field(default_factory=list)
     closed: bool = False
 
-    def add(self, burial: DeadLetterRecord) -> bool:
+    def add(self, record: DeadLetterRecord) -> bool:
         """As of DeadLetterStore."""
         self._do()
-        self.inserted.append(burial)
+        self.inserted.append(record)
         return len(self.inserted) == 1
 
     def resolve_replay(
@@ -187,7 +187,7 @@ class Scene:
         return self.deliver(*answers, message=replace(message, envelope=again.envelope))
 
     def claim_is_free(self) -> bool:
-        """Whether somebody else may send now."""
+        """Whether another message may be sent now."""
         later = replace(EVENT, status=not EVENT.status, occurred_at=EVENT.occurred_at + timedelta(days=1))
         return isinstance(self.idempotency.claim(later, message_id="another"), Claimed)
 
@@ -321,7 +321,7 @@ def test_an_untimed_event_is_dead_lettered_by_its_message(scene: Scene) -> None:
     scene.deliver(NOT_FOUND, message=replace(MESSAGE, timed=False))
     scene.deliver(NOT_FOUND, message=replace(_after(message_id="m2"), timed=False))
 
-    keys = [burial.dedup_key for burial in scene.dead_letters.inserted]
+    keys = [record.dedup_key for record in scene.dead_letters.inserted]
     assert len({*keys, key_of_event(EVENT)}) == 3
 
 
@@ -336,14 +336,14 @@ def test_poison_is_dead_lettered_with_its_raw_message(scene: Scene) -> None:
         reason=Reason.INVALID, summary="dead letter: invalid request_id is missing"
     )
 
-    burial = scene.dead_letters.inserted[0]
-    assert (burial.reason, burial.raw, burial.event) == (Reason.INVALID, POISON.raw, None)
+    record = scene.dead_letters.inserted[0]
+    assert (record.reason, record.raw, record.event) == (Reason.INVALID, POISON.raw, None)
     assert not scene.in_hand()
     assert scene.counts() == {"dead": 1, "dead:invalid": 1, "dead_letters_inserted": 1}
 
 
 def test_poison_waits_for_a_database_that_is_away(scene: Scene) -> None:
-    """As it is: with another header it would be another message, or none that nobody can read."""
+    """As it is: with another header it would be another message, or one that can't be read."""
     scene.dead_letters.fails = DeadLetterStoreUnavailable("gone")
 
     again = scene.again(message=POISON)
@@ -373,7 +373,7 @@ def test_an_event_that_cannot_be_dead_lettered_waits_and_is_never_sent_again(sce
     assert scene.dead_letters.inserted[0].attempts == 1
 
 
-def test_a_wait_for_the_grave_survives_the_header(scene: Scene) -> None:
+def test_a_wait_for_the_database_survives_the_header(scene: Scene) -> None:
     """The journey is all that travels."""
     scene.dead_letters.fails = DeadLetterStoreUnavailable("gone")
     again = scene.again(NOT_FOUND)
@@ -387,7 +387,7 @@ def test_a_wait_for_the_grave_survives_the_header(scene: Scene) -> None:
     )
 
 
-def test_a_bug_in_the_grave_does_not_send_again(scene: Scene) -> None:
+def test_a_bug_in_the_dead_letter_does_not_send_again(scene: Scene) -> None:
     """Whatever is wrong with the table, AquilaX has answered."""
     scene.dead_letters.fails = RuntimeError("bug")
     again = scene.again(NOT_FOUND)
@@ -473,7 +473,7 @@ def test_a_shortage_of_our_own_spends_no_attempt(scene: Scene) -> None:
 
 
 def test_a_redis_that_is_away_sends_nothing(scene: Scene) -> None:
-    """Without a claim somebody else may be sending."""
+    """Without a claim another worker may be sending."""
     scene.redis.connected = False
 
     again = scene.again()
@@ -745,9 +745,9 @@ def test_a_database_that_hangs_holds_up_no_other_delivery(scene: Scene, monkeypa
     opened, dead_lettered, delivered = Event(), Event(), Event()
     add = scene.dead_letters.add
 
-    def hang(burial: DeadLetterRecord) -> bool:
+    def hang(record: DeadLetterRecord) -> bool:
         run_in_thread(opened.wait, 10)
-        return add(burial)
+        return add(record)
 
     def dies() -> None:
         scene.deliver(Response(status=404), message=replace(MESSAGE, delivery_tag="1"))

@@ -182,7 +182,7 @@ def test_headers_of_any_shape_are_read_as_none(worker: Worker, headers: Any) -> 
     ("args", "kwargs"), [((1, 2), {}), ((), {"self": 1, "task": 2}), ((), {**WORDS, "request": 1})]
 )
 def test_arguments_of_any_shape_reach_the_delivery(worker: Worker, args: Any, kwargs: dict[str, Any]) -> None:
-    """It buries what it can't read; Celery would drop what the task's signature does not take."""
+    """What it can't read becomes a dead letter; Celery would drop what the task's signature does not take."""
     worker.run(*args, kwargs=kwargs)
 
     assert isinstance(worker.delivery.given[0], PoisonMessage)

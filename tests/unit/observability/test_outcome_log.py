@@ -130,7 +130,7 @@ def test_the_trace_is_named_that_it_belongs_to(
     assert fields(caplog.records[0]).get("trace_id") == trace_id
 
 
-def test_an_attempt_that_only_its_grave_is_missing_of_is_not_counted_twice(caplog: pytest.LogCaptureFixture) -> None:
+def test_an_attempt_whose_dead_letter_alone_is_missing_is_not_counted_twice(caplog: pytest.LogCaptureFixture) -> None:
     """The database was unavailable when it died."""
     envelope = replace(ENVELOPE, attempts=3, pending_dead_letter=SendToDeadLetters(reason=Reason.REJECTED))
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.burials import NOON, REQUEST_ID, a_burial, an_event
+from tests.support.dead_letter_records import NOON, REQUEST_ID, a_record, an_event
 from worker.policy.dead_letter import clean, key_of_event, key_of_event_without_time, key_of_raw
 from worker.policy.retry import Reason
 
@@ -52,11 +52,11 @@ def test_an_unreadable_message_is_known_by_its_bytes() -> None:
     assert key_of_raw(b"\xff") != key_of_raw(b"\xfe")
 
 
-def test_only_an_invalid_burial_is_without_its_event() -> None:
+def test_only_an_invalid_dead_letter_is_without_its_event() -> None:
     """A rejected event without its fields could not be replayed."""
     with pytest.raises(ValueError, match="invalid, not rejected"):
-        replace(a_burial(), event=None)
-    assert replace(a_burial(), event=None, reason=Reason.INVALID).event is None
+        replace(a_record(), event=None)
+    assert replace(a_record(), event=None, reason=Reason.INVALID).event is None
 
 
 @pytest.mark.parametrize(

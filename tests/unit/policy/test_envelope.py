@@ -19,7 +19,7 @@ BEFORE = NOW - timedelta(hours=3)
 past = st.datetimes(max_value=NOW.replace(tzinfo=None), timezones=st.just(UTC))
 text = st.text(st.characters(codec="utf-8"))
 counts = st.integers(min_value=0, max_value=2**31 - 1)
-burials = st.builds(SendToDeadLetters, reason=st.sampled_from(Reason), http_status=st.none() | counts, response=text)
+records = st.builds(SendToDeadLetters, reason=st.sampled_from(Reason), http_status=st.none() | counts, response=text)
 envelopes = st.builds(
     Envelope,
     enqueued_at=past,
@@ -29,7 +29,7 @@ envelopes = st.builds(
     dead_letter=st.none() | st.integers(min_value=0, max_value=2**63 - 1),
     replay=st.none() | st.from_regex(r"[0-9a-f]{32}", fullmatch=True),
     delivered=st.booleans(),
-    pending_dead_letter=st.none() | burials,
+    pending_dead_letter=st.none() | records,
 )
 anything = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.just("2026-01-31T12:00:00+00:00"),
@@ -83,7 +83,7 @@ def test_the_first_messages_identity_stays() -> None:
 
 
 def test_times_are_brought_to_utc() -> None:
-    """Whoever prints or stores them later need not think of offsets."""
+    """What prints or stores them later need not think of offsets."""
     east = BEFORE.astimezone(timezone(timedelta(hours=5)))
 
     assert read({"v": 1, "enqueued_at": east.isoformat()}).enqueued_at.utcoffset() == timedelta(0)

@@ -143,7 +143,7 @@ def test_a_wait_beyond_the_horizon_becomes_one_last_try_at_the_horizon() -> None
 
 
 def test_after_the_horizon_an_event_is_exhausted() -> None:
-    """Nobody waits for it any more."""
+    """It is not waited for any more."""
     outcome = decision(
         Classification.RETRYABLE, Response(status=None, text="timeout"), enqueued_at=NOW - timedelta(hours=1)
     )

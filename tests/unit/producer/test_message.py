@@ -121,7 +121,7 @@ def test_a_replayed_journey_goes_on_where_it_began() -> None:
 
 
 def test_the_origin_names_the_process() -> None:
-    """Whoever looks for the source of a flood finds the machine and the process."""
+    """The source of a flood can be found: the machine and the process."""
     origin = _read(to_message(EVENT))["headers"]["origin"]
 
     assert origin.startswith(f"gen{os.getpid()}@")

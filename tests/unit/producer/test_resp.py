@@ -53,7 +53,7 @@ def test_the_length_of_the_list_says_that_redis_has_taken_it() -> None:
         (b"-NOAUTH Authentication required.", True),
         (b"-NOPERM this user has no permissions to run the 'eval' command", True),
         (b"-ERR The user executing the script can't run this command or subcommand", True),
-        (b"-ERR READONLY is what somebody has called a key", True),
+        (b"-ERR READONLY is the name of a key", True),
         (b"-NOREPLICAS Not enough good replicas to write.", False),
         (b"-READONLY You can't write against a read only replica.", False),
         (b"-@user_script: 1: -READONLY You can't write against a read only replica.  ", False),

@@ -1,4 +1,4 @@
-"""Finding the master: whom to ask, whom to believe, and when to give up."""
+"""Finding the master: which sentinel to ask, which to believe, and when to give up."""
 
 from __future__ import annotations
 

@@ -119,7 +119,7 @@ def test_two_workers_of_one_file_are_warned(caplog: pytest.LogCaptureFixture, tm
 def test_a_folder_of_another_user_is_not_used(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Whoever can write to /tmp could make it first. The worker works on, and says it once."""
+    """Another user who can write to /tmp could make it first. The worker works on, and says it once."""
     heartbeat_folder().mkdir()
     mine = os.getuid()
     file = heartbeat_file(broker_url=REDIS, node="w@h")

@@ -57,7 +57,7 @@ def test_the_schema_is_waited_for(sqlite_url: str, monkeypatch: pytest.MonkeyPat
 
 
 def test_a_database_that_is_away_at_the_start_keeps_a_worker_from_being_ready() -> None:
-    """Nobody knows whether its schema fits. No word of it says where it is."""
+    """It is not known whether its schema fits. No word of it says where it is."""
     with probed(f"postgresql://u:s3cret@127.0.0.1:{free_port()}/feedback", free_port()) as (_, url):
         status, reason = ready(url)
 

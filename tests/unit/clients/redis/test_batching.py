@@ -125,7 +125,7 @@ def test_a_script_that_redis_does_not_know_is_said(gate: Gate, batcher: ScriptBa
 def test_when_redis_is_away_all_who_asked_are_told(
     gate: Gate, batcher: ScriptBatcher, threads: ThreadPoolExecutor
 ) -> None:
-    """Whoever comes next asks anew."""
+    """The next call asks again."""
     gate.fails = redis.ConnectionError("away")
     asked = one_asks_and_the_others_wait(gate, batcher, threads)
 
@@ -143,7 +143,7 @@ def test_when_redis_is_away_all_who_asked_are_told(
 def test_a_failure_is_everybodys_who_went_along(
     gate: Gate, batcher: ScriptBatcher, threads: ThreadPoolExecutor
 ) -> None:
-    """Nobody is left without an answer."""
+    """No call is left without an answer."""
     asked = one_asks_and_the_others_wait(gate, batcher, threads)
     execute = gate.pipeline
 

@@ -87,7 +87,7 @@ def test_this_machines_clock_serves_before_the_first_look(times: Times) -> None:
 
 
 def test_it_is_never_early_however_long_an_answer_took(times: Times) -> None:
-    """Nobody knows when on the way Redis looked: a Retry-After is obeyed in full whenever that was."""
+    """It is not known when on the way Redis looked: a Retry-After is obeyed in full whenever that was."""
     times.takes = 0.4
 
     assert abs(times.clock.now() - NOON - timedelta(seconds=0.6)) < timedelta(milliseconds=1)

@@ -1,4 +1,4 @@
-"""Burials for tests: an event like any other, and what to change in it."""
+"""Records of dead letters for tests: an event like any other, and what to change in it."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def an_event(**changes: Any) -> FeedbackEvent:
     return FeedbackEvent(**(fields | changes))
 
 
-def a_burial(event: FeedbackEvent | None = None, **changes: Any) -> DeadLetterRecord:
+def a_record(event: FeedbackEvent | None = None, **changes: Any) -> DeadLetterRecord:
     """A rejection by a 404."""
     event = event or an_event()
     fields: dict[str, Any] = {
@@ -50,18 +50,18 @@ def a_burial(event: FeedbackEvent | None = None, **changes: Any) -> DeadLetterRe
     return DeadLetterRecord(**(fields | changes))
 
 
-def an_unreadable_burial() -> DeadLetterRecord:
+def an_unreadable_record() -> DeadLetterRecord:
     """Of bytes that are no message and hold no event."""
     raw = b"\xff"
-    return replace(a_burial(), event=None, dedup_key=key_of_raw(raw), reason=Reason.INVALID, raw=raw)
+    return replace(a_record(), event=None, dedup_key=key_of_raw(raw), reason=Reason.INVALID, raw=raw)
 
 
-def add(store: DeadLetterStore, burial: DeadLetterRecord) -> int:
-    """Bury, and return the id of the row: by the event's key, or that of the replay it died in."""
-    store.add(burial)
+def add(store: DeadLetterStore, record: DeadLetterRecord) -> int:
+    """Add a row, and return the id of the row: by the event's key, or that of the replay it died in."""
+    store.add(record)
     with store.engine.connect() as connection:
-        row_id = connection.scalar(select(DeadLetter.id).where(DeadLetter.dedup_key == burial.dedup_key))
-    found = row_id or burial.dead_letter
+        row_id = connection.scalar(select(DeadLetter.id).where(DeadLetter.dedup_key == record.dedup_key))
+    found = row_id or record.dead_letter
     assert found is not None
     return found
 
