@@ -16,7 +16,7 @@ from celery import bootsteps
 from celery.apps.worker import Worker as WorkerProgram
 from celery.concurrency.solo import TaskPool as SoloPool
 from celery.exceptions import WorkerShutdown
-from celery.signals import worker_shutdown, worker_shutting_down
+from celery.signals import worker_process_init, worker_shutdown, worker_shutting_down
 from celery.worker import state
 from celery.worker.control import inspect_command
 
@@ -32,6 +32,7 @@ from worker.settings import SettingsError, given_variables, unknown_settings
 if TYPE_CHECKING:
     from collections.abc import Collection
     from datetime import timedelta
+    from socketserver import BaseServer
 
     from celery.utils.collections import AttributeDict
     from celery.worker import WorkController
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
     from worker.settings import Settings
 
 __all__ = [
-    "BrokerCheck", "GracefulShutdown", "HoldWatch", "Preflight",
+    "BrokerCheck", "GracefulShutdown", "HoldWatch", "ListeningStep", "Preflight",
     "exit_with_error", "feedback_hold", "port_error", "shown_hold", "start_error",
 ]  # fmt: skip
 
@@ -176,6 +177,26 @@ def feedback_hold(state: AttributeDict) -> dict[str, Any] | str:
     return shown_hold(state.consumer)
 
 
+class ListeningStep(bootsteps.StartStopStep):
+    """A step that listens on a port, from its creation on; in the worker's process, and in none of its pool's."""
+
+    requires = (Preflight,)
+    _server: BaseServer | None = None
+
+    def __init__(self, worker: WorkController, **kwargs: Any) -> None:
+        super().__init__(worker, **kwargs)
+        self._listens = os.getpid()
+        worker_process_init.connect(self._leave_to_parent)
+
+    def start(self, worker: WorkController) -> None:
+        """Nothing more: it listens already, or the worker would not have come this far."""
+
+    def _leave_to_parent(self, **_: object) -> None:
+        """In a process of the pool: a port that it kept open would be in use when the worker is started again."""
+        if self._server is not None and os.getpid() != self._listens:  # the solo pool sends the signal in its parent
+            self._server.server_close()
+
+
 class GracefulShutdown(bootsteps.StartStopStep):
     """How a worker stops: nothing new is begun, what was not begun goes back at once, what runs has a deadline.
 
@@ -183,7 +204,9 @@ class GracefulShutdown(bootsteps.StartStopStep):
     process ends `MARGIN` after it (`worker.concurrency.shutdown_deadline`).
     """
 
-    requires = ("celery.worker.components:Pool",)
+    # It stops before what it requires, which in other respects Celery orders by chance: these answer while it waits.
+    _answer = ("worker.runtime.metrics_server:MetricsServer", "worker.runtime.probe_server:Probes")
+    requires = ("celery.worker.components:Pool", *_answer)
 
     def __init__(self, worker: WorkController, **kwargs: Any) -> None:
         super().__init__(worker, **kwargs)

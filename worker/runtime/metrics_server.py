@@ -6,9 +6,7 @@ import logging
 import os
 from typing import TYPE_CHECKING, Any, Final
 
-from celery import bootsteps
 from celery.concurrency.prefork import TaskPool as Prefork
-from celery.signals import worker_process_init
 from prometheus_client import CollectorRegistry, ProcessCollector, start_http_server
 
 from producer import __version__
@@ -16,7 +14,7 @@ from worker.accounting.snapshot import take_snapshot
 from worker.clients.redis.connections import broker_client
 from worker.observability.collectors import OfPool, OfProcess, OfQueue
 from worker.observability.metrics import Metrics
-from worker.runtime.bootsteps import Preflight, port_error, start_error
+from worker.runtime.bootsteps import ListeningStep, port_error, start_error
 from worker.runtime.container import container_of
 
 if TYPE_CHECKING:
@@ -44,17 +42,14 @@ _QUEUE_ALONE: Final = (
 )
 
 
-class MetricsServer(bootsteps.StartStopStep):
+class MetricsServer(ListeningStep):
     """Serves the metrics while the worker runs, if it is given a port."""
-
-    requires = (Preflight,)
 
     def __init__(self, worker: WorkController, **kwargs: Any) -> None:
         super().__init__(worker, **kwargs)
         self._server: WSGIServer | None = None
         self._thread: Thread | None = None
         self._client: redis.Redis | None = None
-        self._listens = os.getpid()
 
     def include_if(self, worker: WorkController) -> bool:
         """Without a port nothing is measured, and nothing listens."""
@@ -74,12 +69,8 @@ class MetricsServer(bootsteps.StartStopStep):
         except ValueError as error:
             raise SystemExit(start_error(f"{_SHARED}: {error}")) from None
         container_of(worker.app).observe(metrics)
-        worker_process_init.connect(self._leave_to_parent)
         if issubclass(worker.pool_cls, Prefork) and _SHARED not in os.environ:
             log.warning("%s", _QUEUE_ALONE)
-
-    def start(self, worker: WorkController) -> None:
-        """Nothing more: it listens already, or the worker would not have come this far."""
 
     def stop(self, worker: WorkController) -> None:  # noqa: ARG002 - the signature is Celery's
         """Listen no more."""
@@ -90,11 +81,6 @@ class MetricsServer(bootsteps.StartStopStep):
             self._server = None
         if self._client is not None:
             self._client.close()
-
-    def _leave_to_parent(self, **_: object) -> None:
-        """In a process of the pool: a port that it kept open would be in use when the worker is started again."""
-        if self._server is not None and os.getpid() != self._listens:  # the solo pool sends the signal in its parent
-            self._server.server_close()
 
 
 def _served(metrics: Metrics, client: redis.Redis, leases: SharedLeaseState) -> CollectorRegistry:

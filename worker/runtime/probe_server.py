@@ -8,19 +8,17 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import socket
 import threading
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any, Final, cast
 
-from celery import bootsteps
-from celery.signals import worker_process_init, worker_shutting_down
+from celery.signals import worker_shutting_down
 
 from worker.database.errors import DeadLetterError, DeadLetterStoreUnavailable
 from worker.database.schema import checked_engine
-from worker.runtime.bootsteps import Preflight, port_error
+from worker.runtime.bootsteps import ListeningStep, port_error
 from worker.runtime.container import container_of
 
 if TYPE_CHECKING:
@@ -41,19 +39,16 @@ _OTHER_TABLE: Final = "the dead-letter table is not the one that this release ne
 _UNCHECKED: Final = "the dead-letter database has not answered since the start, so its schema is not checked"
 
 
-class Probes(bootsteps.StartStopStep):
+class Probes(ListeningStep):
     """Answers while the worker runs, if it is given a port.
 
     ``/livez`` (or ``/healthz``) fails if only a restart helps. ``/readyz`` fails while the worker can't do its work.
     """
 
-    requires = (Preflight,)
-
     def __init__(self, worker: WorkController, **kwargs: Any) -> None:
         super().__init__(worker, **kwargs)
         self._activity = container_of(worker.app).activity
         self._server: _Server | None = None
-        self._listens = os.getpid()
         self._leaving = False
         self._schema: str | None = _UNCHECKED
         self._stop = threading.Event()
@@ -66,19 +61,15 @@ class Probes(bootsteps.StartStopStep):
         """Listen from the first: a worker that waits for Redis is alive, and not ready."""
         settings = container_of(worker.app).settings
         host, port = settings.feedback_health_host, settings.feedback_health_port
-        live = self._activity.hang
         try:
-            self._server = _Server(host, port or 0, {"/livez": live, "/healthz": live, "/readyz": self._unready})
+            probes = {"/livez": self._hang, "/healthz": self._hang, "/readyz": self._unready}
+            self._server = _Server(host, port or 0, probes)
         except OSError as error:
             raise SystemExit(port_error("HEALTH", host, port, error)) from None
         worker_shutting_down.connect(self._leave)
-        worker_process_init.connect(self._leave_to_parent)
         url = settings.feedback_database_url.get_secret_value()
         for name, run in (("health", self._server.serve_forever), ("schema", lambda: self._check_schema(url))):
             threading.Thread(target=run, name=name, daemon=True).start()
-
-    def start(self, worker: WorkController) -> None:
-        """Nothing more: it listens already, or the worker would not have come this far."""
 
     def close(self, worker: WorkController) -> None:  # noqa: ARG002 - the signature is Celery's
         """Be no longer ready, where no signal has stopped the worker but a command, or a fault."""
@@ -95,10 +86,9 @@ class Probes(bootsteps.StartStopStep):
     def _leave(self, **_: object) -> None:
         self._leaving = True
 
-    def _leave_to_parent(self, **_: object) -> None:
-        """In a process of the pool: a port that it kept open would be in use when the worker is started again."""
-        if self._server is not None and os.getpid() != self._listens:  # the solo pool sends the signal in its parent
-            self._server.server_close()
+    def _hang(self) -> str | None:
+        """Return what only a restart helps; of a worker that leaves nothing does, as its end has a deadline."""
+        return None if self._leaving else self._activity.hang()
 
     def _unready(self) -> str | None:
         """Return why the worker is not ready; None if it is."""

@@ -11,6 +11,7 @@ from kombu import Connection, Exchange, Queue
 
 from tests.contract.kombu.conftest import TRANSPORTS
 from tests.contract.kombu.receiver import Receiver
+from worker.broker.channel import SafeChannel
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -131,11 +132,12 @@ def _kill(receiver: Receiver) -> None:
     """Let a consumer neither renew anything nor give anything back any more, as SIGKILL does."""
     receiver.channel.qos._on_collect.cancel()
     receiver.channel.qos._delivered.clear()
-    if (holder := getattr(receiver.channel, "current_holder", None)) is not None:
-        holder.forget()
-        if holder._thread is not None:
-            holder._thread.join()  # a renewal that is under way would make the messages younger
-        receiver.channel.current_holder = None
+    if isinstance(receiver.channel, SafeChannel):
+        for lease in receiver.channel.holders:  # more than one, where an answer came late and another lease was taken
+            lease.forget()
+            if lease._thread is not None:
+                lease._thread.join()  # a renewal that is under way would make the messages younger
+        receiver.channel.current_holder, receiver.channel._retired = None, []
 
 
 def test_a_living_worker_keeps_what_it_holds_from_plain_workers(connect: Open, broker_client: redis.Redis) -> None:

@@ -9,8 +9,11 @@ from typing import Any
 
 import pytest
 from billiard.context import ForkProcess
+from kombu.utils.imports import symbol_by_name
 
-from worker.runtime.bootsteps import _tidy_up
+from worker.runtime.bootsteps import GracefulShutdown, _tidy_up
+from worker.runtime.metrics_server import MetricsServer
+from worker.runtime.probe_server import Probes
 
 
 @pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")  # the child only sleeps
@@ -24,3 +27,9 @@ def test_the_processes_of_a_pool_end_with_the_worker() -> None:
 
     child.join(10)
     assert child.exitcode == -signal.SIGKILL
+
+
+@pytest.mark.parametrize("step", ["celery.worker.components:Pool", MetricsServer, Probes])
+def test_what_is_needed_while_a_worker_leaves_is_stopped_after_the_wait(step: type[Any] | str) -> None:
+    """A step stops before those that it requires. Celery orders the others by the addresses of their classes."""
+    assert symbol_by_name(step) in [symbol_by_name(required) for required in GracefulShutdown.requires]

@@ -11,6 +11,7 @@ import pytest
 import requests
 
 from tests.support.processes import eventually
+from worker.broker import activity
 from worker.broker.activity import ConsumerActivity
 from worker.database.schema import upgrade
 from worker.runtime import probe_server as probes
@@ -77,6 +78,19 @@ def test_a_worker_that_was_told_to_stop_is_not_ready(sqlite_url: str) -> None:
 
         assert ready(url) == (503, "it was told to stop")
         assert requests.get(f"{url}/healthz", timeout=5).json() == {"status": "ok"}
+
+
+def test_a_worker_that_leaves_is_alive_however_long_that_takes(
+    sqlite_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its event loop does not turn any more; before it was told to stop, that was a hang."""
+    monkeypatch.setattr(activity, "STUCK_AFTER", -1.0)
+    with probed(sqlite_url, free_port()) as (step, url):
+        assert requests.get(f"{url}/livez", timeout=5).status_code == 503
+
+        step.close(cast("Any", None))
+
+        assert requests.get(f"{url}/livez", timeout=5).status_code == 200
 
 
 def test_a_port_that_is_taken_stops_the_start(sqlite_url: str) -> None:
