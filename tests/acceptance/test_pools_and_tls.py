@@ -47,7 +47,7 @@ def broker_url(tmp_path: Path) -> Iterator[str]:
 
 
 @pytest.mark.parametrize("pool", ["threads", "processes", "solo", "gevent"])
-def test_every_pool_delivers_retries_and_buries_over_tls(empty_stack: LocalStack, broker_url: str, pool: str) -> None:
+def test_every_pool_delivers_retries_and_gives_up_over_tls(empty_stack: LocalStack, broker_url: str, pool: str) -> None:
     """What forks makes its connections after the fork; and the password is printed nowhere.
 
     Celery's own default is `prefork`, so that naming it leaves our choice, threads, as it is: `processes` is the same.

@@ -189,11 +189,11 @@ def _mended(rights: Rights, operator: Operator) -> None:
 @contextmanager
 def _flower(rights: Rights, stack: LocalStack) -> Iterator[str]:
     """Flower, with its own login, once it hears of every task."""
-    port, listeners = free_port(), rights.admin.pubsub_numpat()
+    port, listeners = free_port(), stack.event_listeners()
     environment = stack.environment | {"FEEDBACK_BROKER_URL": rights.url("flower")}
     command = [sys.executable, "-m", "celery", "-A", "worker", "flower", "--address=127.0.0.1", f"--port={port}"]
     with running(command, log=stack.folder / "flower.log", env=environment) as flower:
-        eventually(lambda: rights.admin.pubsub_numpat() > listeners, what=f"Flower listens: {flower.output()}")
+        eventually(lambda: stack.event_listeners() > listeners, what=f"Flower listens: {flower.output()}")
         yield f"http://127.0.0.1:{port}"
 
 

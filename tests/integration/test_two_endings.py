@@ -186,7 +186,7 @@ def test_a_redelivery_that_never_died_needs_no_row(scene: Scene) -> None:
     assert scene.outcome() == ({"delivered": 1}, [])
 
 
-def test_a_lease_that_ends_while_its_owner_buries_leaves_no_dead_row(scene: Scene) -> None:
+def test_a_lease_that_ends_while_its_owner_adds_a_row_leaves_no_dead_row(scene: Scene) -> None:
     """Another worker has delivered the message before the first one commits its row."""
     scene.hand_out()
 
@@ -215,7 +215,7 @@ def test_a_lease_that_ends_between_commit_and_count_is_counted_by_the_next_worke
     assert scene.outcome() == ({"delivered": 1, "dead_letters_inserted": 1}, [State.DELIVERED])
 
 
-def test_a_first_worker_that_delivers_while_the_second_buries_counts_it_once(scene: Scene) -> None:
+def test_a_first_worker_that_delivers_while_the_second_adds_a_row_counts_it_once(scene: Scene) -> None:
     """The first one's lease ended while AquilaX took its time."""
     scene.hand_out()
 

@@ -115,7 +115,7 @@ class SafeChannel(FetchingChannel):
         publish_instead(self.scripting(), self.keys, name, dumps(message), due=due, instead_of=instead_of)
 
     def _size(self, queue: str) -> int:
-        with redis.Redis(connection_pool=self.pool).pipeline(transaction=False) as pipe:
+        with self.scripting().pipeline(transaction=False) as pipe:
             for name in self.keys.lists(queue):
                 pipe.llen(name)
                 pipe.zcard(name + DELAYED)
