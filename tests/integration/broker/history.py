@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from tests.support.processes import RedisServer
 
-__all__ = ["COUNTED", "QUEUES", "History"]
+__all__ = ["COUNTED", "LEASE", "QUEUES", "History"]
 
 COUNTED: Final = "counted"
 QUEUES: Final = ("a", 'b "/\\" ü', COUNTED)
