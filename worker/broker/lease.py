@@ -85,6 +85,7 @@ class Lease:
         self._ended: dict[str, str] = {}
         self._returned: dict[str, str] = {}
         self._deferred: dict[str, str] = {}
+        self._credit_freed = False
         self._keep: frozenset[str] | None = None
         self._renewed = False
         self._renew_at = 0.0
@@ -169,6 +170,14 @@ class Lease:
         """
         self._note(self._deferred, tag, f"+{round(wait * 1000)}" if due is None else str(due))
 
+    def free_credit(self) -> None:
+        """Call `on_flushed` soon, together with what ends meanwhile: there is prefetch credit again."""
+        with self._changed:
+            is_first = not self._must_flush
+            self._credit_freed = True
+            if is_first:
+                self._changed.notify()
+
     def requeue_at_head(self, tags: Collection[str]) -> None:
         """Return messages to the heads of their queues, in their order, at once; raises `redis.RedisError`."""
         if tags:
@@ -216,7 +225,7 @@ class Lease:
         if notes is not self._ended:
             self._shared.take_settled(tag)  # what comes again is settled again
         with self._changed:
-            is_first = not self._pending
+            is_first = not self._must_flush
             notes[tag] = what
             self._noted_at = time.monotonic()
             if self.grouped and is_first:
@@ -234,15 +243,20 @@ class Lease:
         return bool(self._ended or self._returned or self._deferred)
 
     @property
+    def _must_flush(self) -> bool:
+        return self._credit_freed or self._pending
+
+    @property
     def _may_gather(self) -> bool:
         """Whether more will end soon. Where nothing else is in flight, a fetch waits for room."""
         pending = len(self._ended) + len(self._returned) + len(self._deferred)
-        return 0 < pending < len(self._held) and self._keep is None
+        return self._must_flush and pending < len(self._held) and self._keep is None
 
     def _write_down(self) -> None:
         """Write down what has ended and what goes back. What fails stays noted, and is tried again."""
         with self._one_at_a_time:
-            while self._pending:
+            while self._must_flush:
+                self._credit_freed = False
                 with self._taken(self._ended) as ended:
                     self._scripts.end({tag: what for tag, what in ended.items() if not self._shared.take_settled(tag)})
                 with self._taken(self._returned) as returned:
@@ -306,7 +320,7 @@ class Lease:
         with self._changed:
             if pause:
                 self._changed.wait(pause)
-            elif not self._pending:
+            elif not self._must_flush:
                 self._changed.wait(max(self._renew_at - time.monotonic(), 0))
         if self._may_gather:
             time.sleep(_GATHER)

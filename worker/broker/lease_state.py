@@ -57,7 +57,7 @@ class SharedLeaseState:
         if grew and self.starved:
             self.starved = False
             for lease in self.in_use:
-                lease.on_flushed()
+                lease.free_credit()
 
     def add_settled(self, tag: str) -> None:
         """Remember a message, by its delivery tag."""

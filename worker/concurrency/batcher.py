@@ -1,11 +1,12 @@
 """Batching in a thread: calls that arrive while a batch is executed are executed together in the next one.
 
-There is no timer, so a single call never waits for others.
+A call that holds nothing up while it waits may be kept for a moment, so that others join it.
 """
 
 from __future__ import annotations
 
 import threading
+import time
 from collections import deque
 from typing import TYPE_CHECKING, Generic, TypeVar
 
@@ -36,6 +37,11 @@ class _Call(Generic[A, R]):
         else:
             self._waiter = self._scheduler.waiter()
 
+    @property
+    def is_patient(self) -> bool:
+        """Whether it holds nothing up while it waits: its task has left the limit on deliveries."""
+        return self._scheduler is not None
+
     def wait(self, timeout: float | None) -> bool:
         """Return whether the call was executed in time."""
         if self._scheduler is None:
@@ -60,6 +66,8 @@ class Batcher(Generic[A, R]):
         limit: Calls in one batch.
         pending_limit: Calls that may wait for the next batch; None for any number.
         timeout: Seconds that a caller waits; None for as long as it takes.
+        gather: Seconds that calls of a scheduler's tasks wait for others to join them, unless ``limit`` wait already. A
+            call that blocks its thread waits for none.
     """
 
     def __init__(
@@ -70,12 +78,14 @@ class Batcher(Generic[A, R]):
         limit: int,
         pending_limit: int | None = None,
         timeout: float | None = None,
+        gather: float = 0,
     ) -> None:
         self._execute = execute
         self._name = name
         self._limit = limit
         self._pending_limit = pending_limit
         self._timeout = timeout
+        self._gather = gather
         self._waiting: deque[_Call[A, R]] = deque()
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
@@ -121,7 +131,7 @@ class Batcher(Generic[A, R]):
                 self._closed = False
                 self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
                 self._thread.start()
-            elif len(self._waiting) == 1:
+            elif len(self._waiting) in {1, self._limit} or not call.is_patient:
                 self._changed.notify()
 
     def _run(self) -> None:
@@ -144,4 +154,13 @@ class Batcher(Generic[A, R]):
                     self._thread = None
                     return []
                 self._changed.wait()
+            gathered_at = time.monotonic() + self._gather
+            while self._may_gather and (left := gathered_at - time.monotonic()) > 0:
+                self._changed.wait(left)
             return [self._waiting.popleft() for _ in range(min(len(self._waiting), self._limit))]
+
+    @property
+    def _may_gather(self) -> bool:
+        if self._closed or not self._gather or len(self._waiting) >= self._limit:
+            return False
+        return all(call.is_patient for call in self._waiting)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Final, assert_never
 
 import redis
@@ -21,10 +20,11 @@ from worker.policy.dead_letter import DeadLetterRecord, key_of_message, record_o
 from worker.policy.envelope import WaitReason
 from worker.policy.message import Message, PoisonMessage
 from worker.policy.result import Completed, DeadLetteredResult, DeliveryResult, Redeliver, ResultKind
-from worker.policy.retry import Reason, RetryAt, RetryPolicy, SendToDeadLetters, Snooze, snooze_backoff
+from worker.policy.retry import Reason, RetryAt, RetryPolicy, SendToDeadLetters, Snooze, busy_backoff, snooze_backoff
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from datetime import datetime, timedelta
 
     from worker.dead_letters.store import DeadLetterStore
     from worker.delivery.hold import Hold
@@ -129,7 +129,8 @@ class Outcomes:
         """Let the message wait for the other one of its request_id, at most until the other's claim ends."""
         self.pass_probe_on(message)
         detail = "another message of this request_id is being sent"
-        return self._snooze(message.envelope, detail, WaitReason.BUSY, at_most=claim.remaining)
+        wait = busy_backoff(self.policy, snoozes=message.envelope.snoozes + 1, jitter=self.jitter())
+        return self._wait(message.envelope, detail, WaitReason.BUSY, min(wait, claim.remaining))
 
     def seen(self, message: Message, claim: Seen) -> Completed:
         """End a message whose vote, or a later one, AquilaX has already."""
@@ -210,12 +211,13 @@ class Outcomes:
             comment = "another worker had delivered it: the lease of the one that inserted it had ended"
             self.dead_letters.disown(key, message_id=message_id, comment=comment)
 
-    def _snooze(
-        self, envelope: Envelope, detail: str, reason: WaitReason, *, at_most: timedelta = timedelta.max
-    ) -> Redeliver:
-        """Let a message come again after a while, with no attempt spent."""
+    def _snooze(self, envelope: Envelope, detail: str, reason: WaitReason) -> Redeliver:
+        """Let a message come again after a while, which grows, with no attempt spent."""
         wait = snooze_backoff(self.policy, snoozes=envelope.snoozes + 1, jitter=self.jitter())
-        at = self.now() + min(wait, at_most)
+        return self._wait(envelope, detail, reason, wait)
+
+    def _wait(self, envelope: Envelope, detail: str, reason: WaitReason, wait: timedelta) -> Redeliver:
+        at = self.now() + wait
         text = f"snoozed, again in {self._until(at)}: {detail}"
         return Redeliver(envelope=envelope.snoozed().waiting(reason), summary=text, due=at)
 

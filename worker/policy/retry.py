@@ -18,6 +18,7 @@ __all__ = [
     "SendToDeadLetters",
     "Snooze",
     "backoff",
+    "busy_backoff",
     "decide",
     "snooze_backoff",
 ]
@@ -121,6 +122,24 @@ def snooze_backoff(policy: RetryPolicy, *, snoozes: int, jitter: float) -> timed
 
 
 _LONGEST_PAUSE: Final = timedelta(minutes=5)
+
+
+def busy_backoff(policy: RetryPolicy, *, snoozes: int, jitter: float) -> timedelta:
+    """Return the wait for another message of the same request_id, which is being sent: as long as a request may take.
+
+    Half of it is fixed: tried at once, the other one would still be under way.
+
+    Args:
+        policy: The limits.
+        snoozes: How often the event has been snoozed, from 1.
+        jitter: A random number from 0 to 1.
+    """
+    base, cap = min(policy.base, _BUSY_BASE), min(policy.cap, _BUSY_CAP)
+    return backoff(replace(policy, base=base, cap=cap), tries=snoozes, jitter=(1 + jitter) / 2)
+
+
+_BUSY_BASE: Final = timedelta(milliseconds=200)
+_BUSY_CAP: Final = timedelta(seconds=10)
 
 
 def decide(

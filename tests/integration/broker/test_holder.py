@@ -77,6 +77,23 @@ def test_what_ends_while_others_are_in_flight_is_written_down_together(
     assert _acks(broker_client) < 50
 
 
+def test_freed_credit_is_told_together_with_what_ends_meanwhile(
+    holding: Lease, broker_client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once for all that is freed at about the same time: each call has a fetch follow it."""
+    monkeypatch.setattr("worker.broker.lease._GATHER", 0.3)
+    told: list[int] = []
+    holding.on_flushed = lambda: told.append(len(holding._held))
+    for _ in range(50):
+        holding._shared.starved = True
+        holding._shared.set_outside_credit(holding._shared.outside_credit + 1)
+    holding.ack("0")
+
+    eventually(lambda: told and told[-1] == 99, what="it is told, and the message has ended")
+    assert len(told) < 10
+    assert _acks(broker_client) == 1
+
+
 def test_the_last_in_flight_is_written_down_at_once(holding: Lease, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing else will end soon, and a fetch waits for room."""
     monkeypatch.setattr("worker.broker.lease._GATHER", 60)

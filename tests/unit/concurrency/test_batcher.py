@@ -123,3 +123,42 @@ def test_a_task_that_waits_too_long_goes_on() -> None:
         gate.opened.set()
         scheduler.stop()
         batcher.close()
+
+
+def test_tasks_of_a_scheduler_wait_for_others_to_join_them() -> None:
+    """Until as many wait as a batch takes, however long they would wait for more."""
+    gate, results = Gate(), list[int]()
+    gate.opened.set()
+    batcher = Batcher(gate.execute, name="test", limit=3, gather=60)
+    scheduler = GeventScheduler(1)
+    try:
+        for number in (1, 2, 3):
+            eventually(lambda number=number: batcher.pending == number - 1, what="the one before waits")  # type: ignore[misc]  # mypy takes the default for an argument
+            scheduler.submit(lambda number=number: results.append(batcher.call(number)), tag=str(number))  # type: ignore[misc]  # as above
+        eventually(lambda: len(results) == 3, what="all have their results")
+        scheduler.submit(lambda: results.append(batcher.call(4)), tag="4")
+        eventually(lambda: batcher.pending == 1, what="it waits for others")
+        batcher.close()  # which does not wait
+        eventually(lambda: len(results) == 4, what="it has its result")
+    finally:
+        scheduler.stop()
+        batcher.close()
+    assert [sorted(batch) for batch in gate.batches] == [[1, 2, 3], [4]]
+
+
+def test_a_call_that_blocks_its_thread_waits_for_no_others() -> None:
+    """Nor do the tasks that wait with it."""
+    gate, results = Gate(), list[int]()
+    gate.opened.set()
+    batcher = Batcher(gate.execute, name="test", limit=10, gather=60)
+    scheduler = GeventScheduler(1)
+    try:
+        assert batcher.call(1) == 2
+        scheduler.submit(lambda: results.append(batcher.call(2)), tag="2")
+        eventually(lambda: batcher.pending == 1, what="it waits for others")
+        assert batcher.call(3) == 6
+        eventually(lambda: results == [4], what="it has its result")
+    finally:
+        scheduler.stop()
+        batcher.close()
+    assert [sorted(batch) for batch in gate.batches] == [[1], [2, 3]]

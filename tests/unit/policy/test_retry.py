@@ -19,6 +19,7 @@ from worker.policy.retry import (
     SendToDeadLetters,
     Snooze,
     backoff,
+    busy_backoff,
     decide,
     snooze_backoff,
 )
@@ -218,3 +219,18 @@ def test_what_something_of_ours_keeps_back_looks_again_soon(policy: RetryPolicy,
     assert (
         timedelta(0) <= snooze_backoff(policy, snoozes=snoozes, jitter=jitter) <= min(policy.cap, timedelta(minutes=5))
     )
+
+
+@given(policy=policies, snoozes=st.integers(min_value=1, max_value=2**31), jitter=spreads)
+def test_a_busy_request_id_is_tried_again_after_about_a_request(
+    policy: RetryPolicy, snoozes: int, jitter: float
+) -> None:
+    """Not at once, for the other message is still being sent then, and not late, for it soon is no longer."""
+    longest = min(policy.cap, min(policy.base, timedelta(milliseconds=200)) * 2 ** min(snoozes - 1, 20))
+    longest = min(longest, timedelta(seconds=10))
+
+    assert longest / 2 - EPSILON <= busy_backoff(policy, snoozes=snoozes, jitter=jitter) <= longest + EPSILON
+
+
+EPSILON = timedelta(microseconds=2)
+"""`timedelta` rounds to microseconds."""
