@@ -18,6 +18,7 @@ from celery.signals import after_setup_logger, after_setup_task_logger
 from celery.utils.log import get_multiprocessing_logger
 from structlog.stdlib import ExtraAdder, ProcessorFormatter
 
+from worker.observability.line_gathering import gather_lines
 from worker.observability.outcome_log import FIELDS
 
 if TYPE_CHECKING:
@@ -63,6 +64,7 @@ class Logs:
     def _is_set_up(self, *, logger: logging.Logger, colorize: bool, **_: object) -> None:
         for handler in logger.handlers:
             handler.setFormatter(formatter(self._form, self._redactor, colour=colorize))
+            gather_lines(handler)
 
 
 def formatter(form: LogFormat, redactor: Redactor, *, colour: bool = False) -> logging.Formatter:
