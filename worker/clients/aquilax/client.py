@@ -77,6 +77,7 @@ class AquilaX:
         self._timeout = timeout.total_seconds()
         self._now = now
         self._short = False
+        self._last_text = b"", ""
         self._adapter = DeadlineAdapter(pool_connections=1, pool_maxsize=connections)
         self._template = _template(base_url, api_key)
         before = f"GET {self._template.path_url}".encode()
@@ -130,7 +131,7 @@ class AquilaX:
             took=timedelta(seconds=time.perf_counter() - began),
             status=reply.status,
             text=_or(self._text, reply.body, otherwise=""),
-            retry_after=_or(_retry_after, reply.retry_after, self._now(), otherwise=None),
+            retry_after=None if reply.retry_after is None else _or(self._wait, reply.retry_after, otherwise=None),
         )
 
     def _require_no_shortage(self, error: Exception) -> None:
@@ -176,8 +177,20 @@ class AquilaX:
         """A third of the time for each address of the host: behind one that is dead there is time for the next."""
         return urllib3.Timeout(connect=self._timeout / 3, total=self._timeout)
 
+    def _wait(self, retry_after: str) -> timedelta | None:
+        return _retry_after(retry_after, self._now())
+
     def _text(self, body: bytes) -> str:
-        """The answer's text, without the key: it is decoded first, and may have been cut within the key."""
+        """The answer's text, without the key. Nearly every answer is the same as the one before."""
+        last_body, text = self._last_text
+        if body != last_body:
+            text = self._cleaned(body)
+            if len(body) <= _SHORT_BODY:
+                self._last_text = body, text
+        return text
+
+    def _cleaned(self, body: bytes) -> str:
+        """Decode a body first, and then redact: it may have been cut within the key."""
         text = body.decode("utf-8", errors="replace")
         if not text.isprintable():
             text = "".join(character for character in text if character.isprintable() or character in "\n\t")
@@ -260,9 +273,9 @@ def _or(read: Callable[..., T], *args: object, otherwise: T) -> T:
         return otherwise
 
 
-def _retry_after(value: str | None, now: datetime) -> timedelta | None:
+def _retry_after(value: str, now: datetime) -> timedelta | None:
     """Whole seconds or an HTTP date (https://www.rfc-editor.org/rfc/rfc9110#field.retry-after); None for any other."""
-    value = (value or "").strip()
+    value = value.strip()
     if value.isascii() and value.isdigit():
         digits = value.lstrip("0") or "0"  # Python refuses to read a number of more than 4300 digits
         return timedelta(seconds=_LONGEST_WAIT if len(digits) > _MOST_DIGITS else min(int(digits), _LONGEST_WAIT))
@@ -281,6 +294,9 @@ _HTTP_DATE: Final = re.compile(r"[A-Za-z]{3,9},? [\w :+-]{1,40}\Z", re.ASCII)
 
 _LONGEST_WAIT: Final = 10 * 365 * 24 * 3600
 """Seconds: ten years, beyond any horizon, and short of what `timedelta` can't hold."""
+
+_SHORT_BODY: Final = 1024
+"""Bytes of a body that is remembered."""
 
 _MOST_DIGITS: Final = 9
 """As many as ten years of seconds have."""
