@@ -13,16 +13,14 @@ import time
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
-import structlog
 from celery.signals import after_setup_logger, after_setup_task_logger
 from celery.utils.log import get_multiprocessing_logger
-from structlog.stdlib import ExtraAdder, ProcessorFormatter
 
 from worker.observability.line_gathering import gather_lines
 from worker.observability.outcome_log import FIELDS
 
 if TYPE_CHECKING:
-    from structlog.typing import EventDict, Processor, WrappedLogger
+    from collections.abc import Callable
 
     from worker.observability.redaction import Redactor
     from worker.settings import LogFormat
@@ -78,48 +76,42 @@ def formatter(form: LogFormat, redactor: Redactor, *, colour: bool = False) -> l
     return _Formatter(redactor, _as_json if form == "json" else _Console(colour=colour))
 
 
-class _Formatter(ProcessorFormatter):
-    """structlog's; a line that has nothing below it, such as that of an outcome, it need not see.
+class _Formatter(logging.Formatter):
+    """Takes the secrets out of what is known of a record, before it is written.
 
     Args:
         redactor: What takes secrets out.
         written: What makes a line of what is known.
     """
 
-    def __init__(self, redactor: Redactor, written: Processor) -> None:
-        super().__init__(
-            foreign_pre_chain=[ExtraAdder(allow=FIELDS)],
-            processors=[structlog.processors.format_exc_info, redactor, written],
-        )
+    def __init__(self, redactor: Redactor, written: Callable[[logging.LogRecord, dict[str, object]], str]) -> None:
+        super().__init__()
         self._redactor = redactor
         self._written = written
 
     def format(self, record: logging.LogRecord) -> str:
-        """Return the line of a record, or its lines."""
-        if record.exc_info or record.exc_text or record.stack_info or not isinstance(record.msg, str):
-            return super().format(record)
+        """Return the line of a record, with a traceback and a stack below it if it has them."""
         known = vars(record)
-        line: EventDict = {"event": record.getMessage()}
+        line: dict[str, object] = {"event": record.getMessage()}
         for name in FIELDS:
             if name in known:
                 line[name] = known[name]
-        line = self._redactor(None, record.name, line)
-        line["_record"] = record
-        return str(self._written(None, record.name, line))
+        if record.exc_info or record.exc_text:
+            line["exception"] = record.exc_text or self.formatException(record.exc_info)  # type: ignore[arg-type]  # it is not None here
+        if record.stack_info:
+            line["stack_info"] = self.formatStack(record.stack_info)
+        return self._written(record, self._redactor(line))
 
 
-def _as_json(_logger: WrappedLogger, _name: str, event_dict: EventDict) -> str:
+def _as_json(record: logging.LogRecord, line: dict[str, object]) -> str:
     """One object a line; what is always there comes first."""
-    record: logging.LogRecord = event_dict.pop("_record")
-    event_dict.pop("_from_structlog", None)
-    line = {
+    always = {
         "timestamp": f"{_second_utc(int(record.created))}.{_milliseconds(record)}Z",
         "level": record.levelname.lower(),
         "logger": record.name,
         "process": record.processName,
-        "event": event_dict.pop("event"),
     }
-    return json.dumps({**line, **event_dict}, default=str)
+    return json.dumps(always | line, default=str)
 
 
 class _Console:
@@ -132,19 +124,16 @@ class _Console:
     def __init__(self, *, colour: bool) -> None:
         self._colour = colour
 
-    def __call__(self, _logger: WrappedLogger, _name: str, event_dict: EventDict) -> str:
-        record: logging.LogRecord = event_dict.pop("_record")
-        event_dict.pop("_from_structlog", None)
+    def __call__(self, record: logging.LogRecord, line: dict[str, object]) -> str:
         moment = f"{_second(int(record.created))},{_milliseconds(record)}"
-        below = [str(event_dict.pop(name)) for name in ("exception", "stack_info") if name in event_dict]
-        line = str(event_dict.pop("event"))
-        for name, value in event_dict.items():
-            line += f" {name}={value if type(value) in _NUMBERS else _shown(value)}"
-        if below:
-            line = "\n".join([line, *below])
+        below = [str(line.pop(name)) for name in ("exception", "stack_info") if name in line]
+        text = str(line.pop("event"))
+        for name, value in line.items():
+            text += f" {name}={value if type(value) in _NUMBERS else _shown(value)}"
+        text = "\n".join([text, *below])
         if self._colour and (colour := _COLOURS.get(record.levelname)):
-            line = f"{colour}{line}{_PLAIN}"
-        return f"[{moment}: {record.levelname}/{record.processName}] {line}"
+            text = f"{colour}{text}{_PLAIN}"
+        return f"[{moment}: {record.levelname}/{record.processName}] {text}"
 
 
 @lru_cache(maxsize=8)

@@ -10,8 +10,6 @@ from worker.policy.redaction import Redaction, secrets_in_url
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from structlog.typing import EventDict, WrappedLogger
-
     from worker.settings import Settings
 
 __all__ = ["Redactor", "redaction_of", "secrets_of"]
@@ -32,7 +30,7 @@ def redaction_of(settings: Settings) -> Redaction:
 
 
 class Redactor:
-    """A processor of structlog that takes secrets out of everything that will be written.
+    """Takes secrets out of everything that is logged.
 
     Args:
         secrets: What is known to be secret.
@@ -41,9 +39,9 @@ class Redactor:
     def __init__(self, secrets: Iterable[str]) -> None:
         self.clean = Redaction(secrets)
 
-    def __call__(self, _logger: WrappedLogger, _name: str, event_dict: EventDict) -> EventDict:
-        """Clean the texts of an event."""
-        texts = {name: value for name, value in event_dict.items() if isinstance(value, str)}
+    def __call__(self, line: dict[str, object]) -> dict[str, object]:
+        """Clean the texts of a line, in their place."""
+        texts = {name: value for name, value in line.items() if isinstance(value, str)}
         if self.clean.may_be_needed("\n".join(texts.values())):
-            event_dict.update({name: self.clean(value) for name, value in texts.items()})
-        return event_dict
+            line.update({name: self.clean(value) for name, value in texts.items()})
+        return line

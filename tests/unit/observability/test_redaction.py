@@ -51,7 +51,7 @@ def test_a_known_secret_is_taken_out_wherever_it_stands() -> None:
     """In the words of a line, and in its fields."""
     redact = Redactor([KEY])
 
-    cleaned = redact(None, "info", {"event": f"with {KEY}!", "org": KEY, "attempt": 3})
+    cleaned = redact({"event": f"with {KEY}!", "org": KEY, "attempt": 3})
 
     assert cleaned == {"event": "with [redacted]!", "org": "[redacted]", "attempt": 3}
 
