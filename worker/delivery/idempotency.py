@@ -18,6 +18,7 @@ import random
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
+from functools import lru_cache
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, Final, Self, cast
 
@@ -234,6 +235,7 @@ def _vote(event: FeedbackEvent, message_id: str) -> list[str | bytes]:
     ]
 
 
+@lru_cache(maxsize=2048)  # a claim's are those of its record, some milliseconds later
 def _digest(text: str, size: int) -> bytes:
     return blake2b(text.encode(), digest_size=size).digest()
 

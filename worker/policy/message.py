@@ -113,11 +113,12 @@ def read_message(
         handover: What the transport says of it.
     """
     message_id = message_id or handover.get("delivery_tag", "")
-    envelope = Envelope(enqueued_at=received_at, message_id=message_id)
+    envelope = None
     try:
         envelope = Envelope.from_header(header, message_id=message_id, received_at=received_at)
         event = _read_event(args, kwargs, envelope)
     except ValueError as error:  # InvalidEvent is one
+        envelope = envelope or Envelope(enqueued_at=received_at, message_id=message_id)
         raw = json.dumps({"args": args, "kwargs": kwargs, "header": header}, default=repr).encode()
         return PoisonMessage(raw=raw, problem=str(error), envelope=envelope, **handover)
     return Message(event=event, envelope=envelope, timed=kwargs.get("occurred_at") is not None, **handover)

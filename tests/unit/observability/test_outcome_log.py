@@ -171,7 +171,43 @@ def test_nothing_of_what_went_well_may_be_written_and_all_of_the_rest_is(caplog:
     assert not any("weight" in fields(record) for record in caplog.records)
 
 
-def test_a_line_that_nobody_reads_is_not_put_together(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_record_is_as_logging_makes_it(caplog: pytest.LogCaptureFixture) -> None:
+    """But for what tells one moment from another."""
+    tell(log(), DELIVERED)
+    tell(log(), DELIVERED)
+
+    made = logging.LogRecord(
+        "worker.observability.outcome_log", logging.INFO, "", 0, "%s", ("delivered",), None, "ended"
+    )
+    for record in caplog.records:
+        known = {name: value for name, value in vars(record).items() if name not in FIELDS and name != "message"}
+        assert known.keys() == vars(made).keys()
+        for name, value in vars(made).items():
+            if name in {"created", "msecs", "relativeCreated"}:
+                assert 0 <= abs(known[name] - value) < 60_000
+            elif name not in {"pathname", "filename", "module"}:
+                assert known[name] == value
+    first, second = caplog.records
+    assert first.created <= second.created <= made.created
+    assert first.relativeCreated <= second.relativeCreated <= made.relativeCreated + 1
+
+
+def test_a_record_factory_of_an_applications_own_makes_the_records(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`logging.setLogRecordFactory` is how tracing libraries add to every line."""
+
+    class Own(logging.LogRecord):
+        pass
+
+    monkeypatch.setattr(logging, "_logRecordFactory", Own)
+
+    tell(log(), DELIVERED)
+
+    assert type(caplog.records[0]) is Own
+
+
+def test_a_line_that_is_not_written_is_not_put_together(caplog: pytest.LogCaptureFixture) -> None:
     """Not even the clock is asked."""
 
     def asked() -> datetime:
