@@ -24,13 +24,23 @@ from typing import TYPE_CHECKING, Final, assert_never
 
 import redis
 
+from worker.concurrency.scheduler import current_scheduler
 from worker.delivery.hooks import NO_HOOKS
 from worker.delivery.idempotency import Busy, Claim, Claimed, IdempotencyStore, OnHold, Seen
 from worker.delivery.outages import Dependency, DependencyOutages
 from worker.delivery.outcomes import Outcomes
 from worker.policy.classification import Classification, Response, classify
 from worker.policy.message import Message, PoisonMessage
-from worker.policy.retry import Delivered, Outcome, RetryAt, RetryPolicy, SendToDeadLetters, Snooze, decide
+from worker.policy.retry import (
+    Delivered,
+    Outcome,
+    RetryAt,
+    RetryPolicy,
+    SendToDeadLetters,
+    Snooze,
+    busy_backoff,
+    decide,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -149,6 +159,23 @@ class DeliveryService:
 
     def _claim(self, message: Message) -> Claim:
         """Claim the request_id, so that no other worker sends for it at the same time; not during a hold."""
+        claim = self._ask_for_claim(message)
+        if isinstance(claim, Busy) and not message.probe and self._has_waited_for(claim):
+            claim = self._ask_for_claim(message)
+        return claim
+
+    def _has_waited_for(self, other: Busy) -> bool:
+        """Wait about as long as the other request takes, where that holds up no other delivery.
+
+        It costs less than to publish the message again. A claim that lasts longer is that of a request that hangs.
+        """
+        scheduler = current_scheduler()
+        if scheduler is not None:
+            wait = min(busy_backoff(self._policy, snoozes=1, jitter=self._jitter()), other.remaining)
+            scheduler.wait_outside_limit(scheduler.waiter(), timeout=wait.total_seconds())
+        return scheduler is not None
+
+    def _ask_for_claim(self, message: Message) -> Claim:
         asked_at = self._now()
         claim = self._idempotency.claim(message.vote, message_id=message.envelope.message_id, probe=message.probe)
         self._outages.passed(Dependency.REDIS)

@@ -6,6 +6,7 @@ import logging
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from queue import SimpleQueue
 from threading import Event
 from typing import TYPE_CHECKING, Any, cast
 
@@ -548,6 +549,41 @@ def test_a_message_waits_while_another_of_its_request_id_is_sent(scene: Scene) -
     assert again.summary == "snoozed, again in 0.4 s: another message of this request_id is being sent"
     assert again.envelope.waits is WaitReason.BUSY
     assert (again.envelope.attempts, again.envelope.snoozes) == (0, 2)
+    assert scene.aquilax.received == []
+
+
+def test_a_task_that_yields_waits_a_moment_for_the_other_message(scene: Scene) -> None:
+    """It gives its place to others meanwhile, and need not be published again."""
+    other = scene.idempotency.claim(EVENT, message_id="another")
+    assert isinstance(other, Claimed)
+    scheduler, results = GeventScheduler(1), SimpleQueue[DeliveryResult]()
+    moves: list[int] = []
+
+    def move(outside: int) -> None:
+        moves.append(outside)
+        if outside:
+            scene.idempotency.release(EVENT, other, message_id="another")
+
+    scheduler.outside_changed = move
+    try:
+        scheduler.submit(lambda: results.put(scene.deliver(OK)), tag="tag")
+        assert results.get(timeout=10) == Completed(summary="delivered")
+    finally:
+        scheduler.stop()
+    assert moves == [1, 0]
+    assert scene.aquilax.received == [EVENT]
+
+
+def test_a_task_that_yields_waits_for_a_request_that_hangs_in_redis(scene: Scene) -> None:
+    """After one short wait."""
+    scene.idempotency.claim(EVENT, message_id="another")
+    scheduler, results = GeventScheduler(1), SimpleQueue[DeliveryResult]()
+    try:
+        scheduler.submit(lambda: results.put(scene.deliver()), tag="tag")
+        again = results.get(timeout=10)
+    finally:
+        scheduler.stop()
+    assert again.summary == "snoozed, again in 0.2 s: another message of this request_id is being sent"
     assert scene.aquilax.received == []
 
 
