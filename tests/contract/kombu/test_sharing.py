@@ -25,6 +25,11 @@ if TYPE_CHECKING:
 BOTH_WAYS = pytest.mark.parametrize(("one", "other"), [("stock", "ours"), ("ours", "stock")])
 
 
+RESTORES = {"unacked_restore_throttle": 1, "polling_interval": 1}
+"""The stock transport looks for what the dead hold whenever it has waited in vain for as long as it drains for, and the
+end of its BRPOP counts as something that it waited for."""
+
+
 @pytest.fixture
 def connect(broker: RedisServer) -> Iterator[Open]:
     """Open connections by the names of their transports."""
@@ -121,7 +126,7 @@ def test_one_recovers_what_the_other_left_behind(
     _kill(receiver)
     broker_client.zadd("unacked_index", {receiver.messages[0].delivery_tag: time.time() - 100})
 
-    finder = Receiver(connect(other, visibility_timeout=10, unacked_restore_throttle=1), "q")
+    finder = Receiver(connect(other, visibility_timeout=10, **RESTORES), "q")
 
     assert finder.receive(ack=True) == ["left"]
     assert finder.messages[0].headers["redelivered"] is True
@@ -147,7 +152,7 @@ def test_a_living_worker_keeps_what_it_holds_from_plain_workers(connect: Open, b
     receiver = Receiver(holder, "q")
     receiver.receive()
 
-    plain = Receiver(connect("stock", visibility_timeout=1, unacked_restore_throttle=1), "q")
+    plain = Receiver(connect("stock", visibility_timeout=1, **RESTORES), "q")
 
     assert plain.receives_nothing(2.2)
     assert broker_client.hlen("unacked") == 1
