@@ -11,6 +11,7 @@ import logging
 import threading
 import time
 from collections import deque
+from contextlib import suppress
 from logging.handlers import WatchedFileHandler
 from typing import Final
 
@@ -50,12 +51,8 @@ class _Gathering:
 
     def __init__(self, handler: logging.Handler) -> None:
         self._handler = handler
-        self._handle, self._emit, self._flush, self._format = (
-            handler.handle,
-            handler.emit,
-            handler.flush,
-            handler.format,
-        )
+        self._handle, self._emit = handler.handle, handler.emit
+        self._flush, self._format = handler.flush, handler.format
         self._gathered: deque[logging.LogRecord] = deque()
         self._has_lines = threading.Event()
         self._thread: threading.Thread | None = None
@@ -119,4 +116,7 @@ class _Gathering:
             self._has_lines.wait()
             time.sleep(_MOMENT)
             self._has_lines.clear()
-            self.flush()
+            with suppress(
+                Exception
+            ):  # a full disk, say: the handler reports it with the lines, and there may be room later
+                self.flush()

@@ -139,6 +139,26 @@ def test_a_line_that_cannot_be_formatted_costs_no_other(
     assert "this line is bad" in capsys.readouterr().err
 
 
+def test_lines_go_on_after_a_stream_that_failed(
+    log: logging.Logger, stream: Stream, in_task: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A disk that is full for a while does not end the log."""
+    failed = Event()
+
+    def fail() -> None:
+        failed.set()
+        raise OSError("no space left")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(logging, "raiseExceptions", False)
+        patch.setattr(stream, "flush", fail)
+        in_task(partial(log.info, "lost"))
+        assert failed.wait(10)
+    in_task(partial(log.info, "shown"))
+
+    eventually(lambda: "shown" in stream.getvalue(), what="the line is written")
+
+
 def test_filters_and_levels_hold_and_no_line_is_written_twice(
     log: logging.Logger, stream: Stream, in_task: Any
 ) -> None:
