@@ -116,7 +116,5 @@ class _Gathering:
             self._has_lines.wait()
             time.sleep(_MOMENT)
             self._has_lines.clear()
-            with suppress(
-                Exception
-            ):  # a full disk, say: the handler reports it with the lines, and there may be room later
+            with suppress(Exception):  # a full disk, say: the handler reports it, and there may be room later
                 self.flush()

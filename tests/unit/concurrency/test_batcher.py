@@ -129,7 +129,7 @@ def test_tasks_of_a_scheduler_wait_for_others_to_join_them() -> None:
     """Until as many wait as a batch takes, however long they would wait for more."""
     gate, results = Gate(), list[int]()
     gate.opened.set()
-    batcher = Batcher(gate.execute, name="test", limit=3, gather=60)
+    batcher = Batcher(gate.execute, name="test", limit=3, gather=3600)
     scheduler = GeventScheduler(1)
     try:
         for number in (1, 2, 3):
@@ -150,7 +150,7 @@ def test_a_call_that_blocks_its_thread_waits_for_no_others() -> None:
     """Nor do the tasks that wait with it."""
     gate, results = Gate(), list[int]()
     gate.opened.set()
-    batcher = Batcher(gate.execute, name="test", limit=10, gather=60)
+    batcher = Batcher(gate.execute, name="test", limit=10, gather=3600)
     scheduler = GeventScheduler(1)
     try:
         assert batcher.call(1) == 2
