@@ -239,18 +239,17 @@ class Lease:
                 self._held.pop(tag, None)
 
     @property
-    def _pending(self) -> bool:
-        return bool(self._ended or self._returned or self._deferred)
+    def _pending(self) -> int:
+        return len(self._ended) + len(self._returned) + len(self._deferred)
 
     @property
     def _must_flush(self) -> bool:
-        return self._credit_freed or self._pending
+        return self._credit_freed or self._pending > 0
 
     @property
     def _may_gather(self) -> bool:
         """Whether more will end soon. Where nothing else is in flight, a fetch waits for room."""
-        pending = len(self._ended) + len(self._returned) + len(self._deferred)
-        return self._must_flush and pending < len(self._held) and self._keep is None
+        return self._must_flush and self._pending < len(self._held) and self._keep is None
 
     def _write_down(self) -> None:
         """Write down what has ended and what goes back. What fails stays noted, and is tried again."""

@@ -160,20 +160,13 @@ class DeliveryService:
     def _claim(self, message: Message) -> Claim:
         """Claim the request_id, so that no other worker sends for it at the same time; not during a hold."""
         claim = self._ask_for_claim(message)
-        if isinstance(claim, Busy) and not message.probe and self._has_waited_for(claim):
+        if isinstance(claim, Busy) and not message.probe and (scheduler := current_scheduler()) is not None:
+            # About as long as the other request takes. It holds up no other delivery, and costs less than to publish
+            # the message again. A claim that lasts longer is that of a request that hangs.
+            wait = min(busy_backoff(self._policy, snoozes=1, jitter=self._jitter()), claim.remaining)
+            scheduler.wait_outside_limit(scheduler.waiter(), timeout=wait.total_seconds())
             claim = self._ask_for_claim(message)
         return claim
-
-    def _has_waited_for(self, other: Busy) -> bool:
-        """Wait about as long as the other request takes, where that holds up no other delivery.
-
-        It costs less than to publish the message again. A claim that lasts longer is that of a request that hangs.
-        """
-        scheduler = current_scheduler()
-        if scheduler is not None:
-            wait = min(busy_backoff(self._policy, snoozes=1, jitter=self._jitter()), other.remaining)
-            scheduler.wait_outside_limit(scheduler.waiter(), timeout=wait.total_seconds())
-        return scheduler is not None
 
     def _ask_for_claim(self, message: Message) -> Claim:
         asked_at = self._now()

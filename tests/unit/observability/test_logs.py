@@ -106,7 +106,7 @@ def test_a_traceback_is_in_the_record_and_no_secret_in_it(form: LogFormat) -> No
 @pytest.mark.parametrize("form", ["console", "json"])
 def test_no_secret_is_in_the_words_or_the_fields_of_a_line(form: LogFormat) -> None:
     """Of ours or of a library."""
-    written = line(form, f"X-AX-KEY: {SECRET}", group=SECRET, request_id="redis://u:t0p-s3cret@h/?password=hush")
+    written = line(form, f"X-AX-KEY: {SECRET}", group=SECRET, request_id=f"redis://u:{SECRET}@h/?password=hush")
 
     assert "X-AX-KEY: [redacted]" in written
     assert not [secret for secret in (SECRET, "hush") if secret in written]
@@ -118,6 +118,31 @@ def test_a_traceback_that_another_handler_has_formatted_is_taken(form: LogFormat
     written = line(form, "a fault", exc_text=f"Traceback of {SECRET}", exc_info=(None, None, None))
 
     assert "Traceback of [redacted]" in written
+
+
+def test_a_line_without_words_keeps_its_time_and_its_empty_field() -> None:
+    """A moment is cut to milliseconds, and not rounded into the next second."""
+    late: dict[str, Any] = {"levelname": "ERROR", "created": 1769860801.9999, "msecs": 999.9}
+
+    assert line("console", "", org="", **late).endswith(',999: ERROR/MainProcess]  org=""')
+    assert json.loads(line("json", "", org="", **late)) == {
+        "timestamp": "2026-01-31T12:00:01.999Z",
+        "level": "error",
+        "logger": "worker.x",
+        "process": "MainProcess",
+        "event": "",
+        "org": "",
+    }
+
+
+def test_odd_characters_stay_in_their_line() -> None:
+    """Of an answer that goes into the words, and of a name."""
+    written = line("json", "rejected 404 %s", "\u2028 \\ 'x'", org="Zoë & co")
+
+    assert "\u2028" not in written
+    assert json.loads(written)["event"] == "rejected 404 \u2028 \\ 'x'"
+    assert json.loads(written)["org"] == "Zoë & co"
+    assert line("console", org="Zoë & co").endswith('] delivered org="Zoë & co"')
 
 
 def test_a_record_may_be_of_anything() -> None:
@@ -187,13 +212,13 @@ def test_celerys_lines_and_those_of_others_come_in_the_same_format(set_up: Calla
 
     logging.getLogger("celery.worker").info("ready with %s", SECRET)
     logging.getLogger("celery.task").info("of a task")
-    logging.getLogger("another.library").warning("hm")
+    logging.getLogger("another.package").warning("hm")
 
     lines = [json.loads(text) for text in log.read_text().splitlines()]
     assert [(found["logger"], found["event"]) for found in lines] == [
         ("celery.worker", "ready with [redacted]"),
         ("celery.task", "of a task"),
-        ("another.library", "hm"),
+        ("another.package", "hm"),
     ]
 
 

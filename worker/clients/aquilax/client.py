@@ -131,7 +131,9 @@ class AquilaX:
             took=timedelta(seconds=time.perf_counter() - began),
             status=reply.status,
             text=_or(self._text, reply.body, otherwise=""),
-            retry_after=None if reply.retry_after is None else _or(self._wait, reply.retry_after, otherwise=None),
+            retry_after=None
+            if reply.retry_after is None
+            else _or(_retry_after, reply.retry_after, self._now(), otherwise=None),
         )
 
     def _require_no_shortage(self, error: Exception) -> None:
@@ -176,9 +178,6 @@ class AquilaX:
     def _limits(self) -> urllib3.Timeout:
         """A third of the time for each address of the host: behind one that is dead there is time for the next."""
         return urllib3.Timeout(connect=self._timeout / 3, total=self._timeout)
-
-    def _wait(self, retry_after: str) -> timedelta | None:
-        return _retry_after(retry_after, self._now())
 
     def _text(self, body: bytes) -> str:
         """The answer's text, without the key. Nearly every answer is the same as the one before."""
