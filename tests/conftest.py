@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from contextlib import closing
 from typing import TYPE_CHECKING
@@ -23,13 +22,6 @@ if TYPE_CHECKING:
     import redis
 
     from worker.broker.lease import Lease
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _coverage_of_processes() -> None:
-    """Have the processes that tests start measured by ``make coverage`` alone: that takes half of their time again."""
-    if "COVER_PROCESSES" not in os.environ:
-        os.environ.pop("COVERAGE_PROCESS_CONFIG", None)  # which `patch` in pyproject.toml lets coverage set
 
 
 @pytest.fixture(scope="session")
