@@ -46,4 +46,4 @@ WORKDIR /var/lib/feedback
 STOPSIGNAL SIGTERM
 # The worker's: other services have their own in docker-compose.yml. Run by hand, they need `--no-healthcheck`.
 HEALTHCHECK --interval=30s --timeout=10s --start-period=30s --retries=3 CMD ["aquilax-feedback", "health"]
-CMD ["celery", "-A", "worker", "worker", "--loglevel=INFO", "-n", "worker@%h"]
+CMD ["aquilax-feedback", "worker", "--loglevel=INFO", "-n", "worker@%h"]

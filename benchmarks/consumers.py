@@ -47,7 +47,7 @@ def ours(processes: int = 2) -> Consumer:
         at_once=processes * 100,
         sender="benchmarks.ours:Blocking",
         commands=tuple(
-            ("-m", "celery", "-A", "worker", "worker", "--loglevel=INFO", "-n", f"worker{number}@%h")
+            ("-m", "worker.operations.cli", "worker", "--loglevel=INFO", "-n", f"worker{number}@%h")
             for number in range(1, processes + 1)
         ),
     )

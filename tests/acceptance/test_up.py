@@ -64,7 +64,7 @@ def test_a_part_that_ends_by_itself_ends_the_stack_and_is_named(tmp_path: Path) 
     with running(_up(tmp_path), log=tmp_path / "up.log", env=clean_environment()) as up:
         _addresses(up)
 
-        os.kill(_child_named(up.process.pid, "celery -A worker worker"), signal.SIGKILL)
+        os.kill(_child_named(up.process.pid, "worker.operations.cli worker"), signal.SIGKILL)
 
         assert up.process.wait(60) == 1
         assert "worker1 has ended by SIGKILL" in up.output()

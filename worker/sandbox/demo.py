@@ -106,7 +106,7 @@ class Demo:
         sandbox = open_parts.enter_context(closing(stack.start_sandbox(_MISBEHAVIOUR)))
         self._up("AquilaX", stack.environment["AQUILAX_BASE_URL"], "a local sandbox, misbehaving")
         worker = stack.start_worker("worker-1")
-        self._up("worker", "celery -A worker worker", "30 requests at once")
+        self._up("worker", "aquilax-feedback worker", "30 requests at once")
         self._up("Flower", stack.start_flower(), "open it while the demo runs")
         day, lease = timedelta(days=1), timedelta(seconds=30)
         idempotency = IdempotencyStore.connect(broker, ttl=day, lease=lease, connections=1)

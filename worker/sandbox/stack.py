@@ -156,7 +156,7 @@ class LocalStack:
 
     def start_worker(self, name: str = "worker1", options: Sequence[str] = ()) -> Part:
         """Start a Celery worker, and return it when it takes messages."""
-        command = [sys.executable, "-m", "celery", "-A", "worker", "worker", "-n", f"{name}@%h", "-l", "INFO", *options]
+        command = [*_PROGRAM, "worker", "-n", f"{name}@%h", "-l", "INFO", *options]
         part = self._start(name, command)
         self._await(part, lambda: " ready." in part.said())
         return part

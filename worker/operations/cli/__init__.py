@@ -30,6 +30,7 @@ _COMMANDS: Final = {
     "send": "worker.operations.cli.send:send",
     "status": "worker.operations.cli.status:status",
     "up": "worker.operations.cli.local:up",
+    "worker": "worker.operations.cli.start_worker:start_worker",
 }
 
 
