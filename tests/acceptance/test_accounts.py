@@ -14,6 +14,7 @@ import redis
 from sqlalchemy import update
 
 from producer import FeedbackEvent, FeedbackProducer
+from tests.support.commands import record_of, succeed
 from tests.support.dead_letter_records import rows_of
 from tests.support.processes import eventually
 from worker.accounting.reconcile import Report, reconcile
@@ -32,27 +33,13 @@ def _events(number: int) -> list[FeedbackEvent]:
     ]
 
 
-def _run(stack: LocalStack, *command: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", *command],
-        env=stack.environment,
-        capture_output=True,
-        text=True,
-        timeout=100,
-        check=False,
-    )
-
-
 def _celery(stack: LocalStack, *command: str) -> None:
-    ended = _run(stack, "celery", "-A", "worker", *command)
-    assert ended.returncode == 0, ended.stderr
+    whole = [sys.executable, "-m", "celery", "-A", "worker", *command]
+    subprocess.run(whole, env=stack.environment, timeout=100, check=True)
 
 
 def _json(stack: LocalStack, *command: str) -> dict[str, Any]:
-    ended = _run(stack, "worker.operations.cli", *command, "--json")
-    assert ended.stdout, ended.stderr
-    record: dict[str, Any] = json.loads(ended.stdout)
-    return record
+    return record_of(stack.environment, *command)
 
 
 def _reconciled(stack: LocalStack) -> dict[str, Any]:
@@ -77,8 +64,8 @@ def _waiting(record: dict[str, Any]) -> int:
 
 def test_the_accounts_balance_while_everything_is_at_work(stack: LocalStack, producer: FeedbackProducer) -> None:
     """With retries, dead letters, duplicates, and a worker that is killed: at every moment and at the end."""
-    flags = ["--latency=0.5", "--error-rate=503=0.1", "--unknown-share=0.1"]
-    events = _events(1500)
+    flags = ["--latency=0.2", "--error-rate=503=0.1", "--unknown-share=0.1"]
+    events = _events(1000)
     with closing(stack.start_sandbox(flags)) as sandbox:
         stack.start_worker("worker-1")
         doomed = stack.start_worker("worker-2")
@@ -92,7 +79,7 @@ def test_the_accounts_balance_while_everything_is_at_work(stack: LocalStack, pro
         ended = at_work[-1]
 
         assert len([record for record in at_work if _waiting(record)]) >= 1
-        assert ended["accepted"] == 1600
+        assert ended["accepted"] == 1100
         assert ended["dead"] > 0
         assert ended["duplicate"] > 0
         dead = _reasons(stack)
@@ -101,7 +88,7 @@ def test_the_accounts_balance_while_everything_is_at_work(stack: LocalStack, pro
         assert delivered | dead.keys() == {event.request_id for event in events}
         # AquilaX has some that are dead all the same, if its answer came too late, or only one of two presses died.
         assert {dead[name] for name in delivered & dead.keys()} <= {Reason.EXHAUSTED}
-        assert _json(stack, "status")["accepted"] == 1600
+        assert _json(stack, "status")["accepted"] == 1100
 
 
 def _reasons(stack: LocalStack) -> dict[str, Reason]:
@@ -135,7 +122,7 @@ def test_a_replay_is_a_new_message_and_its_row_an_old_one(stack: LocalStack, pro
         eventually(lambda: _json(stack, "status")["dead"] == 2, what="both are dead")
         assert _reconciled(stack)["dead_letters"]["inserted"] == 2
 
-        stack.run("dead-letters", "replay", "--yes")
+        succeed(stack.environment, "dead-letters", "replay", "--yes")
         eventually(lambda: _json(stack, "status")["dead"] == 3, what="one is dead again")
 
         ended = eventually(lambda: _idle(stack), what="both replays have ended")
@@ -153,8 +140,7 @@ def _idle(stack: LocalStack) -> dict[str, Any]:
 def test_what_celery_purges_is_counted_as_purged(stack: LocalStack, producer: FeedbackProducer) -> None:
     """Ours, a foreign client's, and what waits for its time."""
     producer.enqueue_many(_events(20))
-    foreign = _run(stack, "celery", "-A", "worker", "call", "feedback.deliver", "--kwargs", "{}", "--countdown", "3600")
-    assert foreign.returncode == 0, foreign.stderr
+    _celery(stack, "call", "feedback.deliver", "--kwargs", "{}", "--countdown", "3600")
     before = _reconciled(stack)
 
     _celery(stack, "purge", "-f")
@@ -169,14 +155,14 @@ def test_what_celery_revokes_is_counted_as_revoked(stack: LocalStack, producer: 
     """By its task's id; and no task of ours has seen it."""
     revoked, delivered = _events(2)
     with closing(stack.start_sandbox()) as sandbox:
-        stack.run("hold", "--comment", "a test")
+        succeed(stack.environment, "hold", "--comment", "a test")
         stack.start_worker()
         producer.enqueue_many([revoked, delivered])
         with redis.Redis.from_url(stack.environment["FEEDBACK_BROKER_URL"]) as client:
             first = json.loads(client.lindex("feedback", -1) or b"")["headers"]["id"]
         _celery(stack, "control", "revoke", first)
         eventually(lambda: _json(stack, "status")["revoked"] == 1, what="it has ended")
-        stack.run("resume")
+        succeed(stack.environment, "resume")
 
         ended = eventually(lambda: _idle(stack), what="both have ended")
 
@@ -212,7 +198,7 @@ def test_what_was_lost_is_found_and_mended(stack: LocalStack, producer: Feedback
         producer.enqueue(event)
         eventually(lambda: _json(stack, "status")["dead"] == 1, what="it is dead")
         stack.stop(worker)
-    stack.run("dead-letters", "replay", "--yes")
+    succeed(stack.environment, "dead-letters", "replay", "--yes")
     with redis.Redis.from_url(stack.environment["FEEDBACK_BROKER_URL"]) as client:
         client.delete(LIST)
     _let_a_minute_pass(stack)

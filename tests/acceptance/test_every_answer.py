@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.support.commands import succeed
 from tests.support.processes import eventually
 from worker.database.models import State
 from worker.policy.retry import Reason
@@ -234,7 +235,7 @@ def test_a_dead_letter_is_replayed_and_its_outcome_comes_back(system: System) ->
     system.task(request_id, state="FAILURE")
 
     for state, count in ((State.DEAD, 1), (State.DELIVERED, 2)):
-        system.stack.run("dead-letters", "replay", "--request-id", request_id, "--yes")
+        succeed(system.stack.environment, "dead-letters", "replay", "--request-id", request_id, "--yes")
         eventually(lambda: _row(system, request_id) == (state, count), what=f"replay {count} ends {state}")  # noqa: B023 - awaited here
 
     assert system.sandbox.received_for(request_id).received == 3

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 
 from producer import FeedbackEvent, FeedbackProducer
+from tests.support.commands import reply_to, succeed
 from tests.support.processes import eventually
 
 if TYPE_CHECKING:
@@ -33,8 +34,7 @@ def press(stack: LocalStack, count: int, *, org: str = "org-1") -> list[Feedback
 
 def ask(stack: LocalStack, *arguments: str) -> str:
     """What a command of ours prints."""
-    command = [sys.executable, "-m", "worker.operations.cli", *arguments]
-    return subprocess.run(command, env=stack.environment, capture_output=True, text=True, check=True).stdout
+    return succeed(stack.environment, *arguments)
 
 
 def inspect(stack: LocalStack, what: str) -> dict[str, Any]:
@@ -74,8 +74,8 @@ def test_a_wrong_key_holds_everything_and_spends_nothing(
     assert sandbox.received().delivered == 0
     assert broker.hlen("unacked") <= 1
     assert memory(worker) - small < 10
-    assert inspect(stack, "feedback_hold")["comment"] == reason
-    assert inspect(stack, "stats")["feedback_hold"]["kind"] == "locked_out"
+    assert reply_to(stack.environment, "feedback_hold")["comment"] == reason
+    assert reply_to(stack.environment, "stats")["feedback_hold"]["kind"] == "locked_out"
     assert json.loads(ask(stack, "status", "--json"))["hold"]["comment"] == reason
     assert f"nothing is sent to AquilaX from now on but a probe now and then: {reason}" in worker.said()
 
@@ -138,6 +138,7 @@ def test_an_operator_holds_and_resumes(stack: LocalStack, broker: redis.Redis, s
     assert broker.llen("feedback") == 50
     hold = json.loads(ask(stack, "status", "--json"))["hold"]
     assert (hold["kind"], hold["comment"], hold["actor"]) == ("operator", "maintenance of AquilaX", "ann")
+    assert inspect(stack, "feedback_hold")["comment"] == "maintenance of AquilaX"
 
     assert ask(stack, "resume") == "resumed; it was held: maintenance of AquilaX\n"
     eventually(lambda: sandbox.received().delivered == 50, what="all are delivered")

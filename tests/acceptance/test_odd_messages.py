@@ -5,11 +5,8 @@ How many is said by the variable ODD_MESSAGES, and which by ODD_SEED; ``make fuz
 
 from __future__ import annotations
 
-import json
 import os
 import re
-import subprocess
-import sys
 import uuid
 from contextlib import closing
 from pathlib import Path
@@ -18,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 import pytest
 
 from producer import FeedbackEvent, FeedbackProducer
+from tests.support.commands import record_of
 from tests.support.environment import FAST, clean_environment
 from tests.support.odd_messages import ELSEWHERE, odd_messages
 from tests.support.processes import eventually
@@ -32,7 +30,7 @@ if TYPE_CHECKING:
     from worker.sandbox.client import SandboxClient
     from worker.sandbox.stack import Part
 
-MESSAGES: Final = int(os.environ.get("ODD_MESSAGES", "400"))
+MESSAGES: Final = int(os.environ.get("ODD_MESSAGES", "250"))
 SEED: Final = int(os.environ.get("ODD_SEED", "1"))
 GROWTH: Final = 48 * 1024
 """KiB that a worker may have grown by a second batch as odd as the first; a leak of each would be far more."""
@@ -68,10 +66,7 @@ def is_idle(broker: redis.Redis) -> bool:
 
 def books(stack: LocalStack) -> dict[str, Any]:
     """What `reconcile` says."""
-    command = [sys.executable, "-m", "worker.operations.cli", "reconcile", "--json"]
-    ended = subprocess.run(command, env=stack.environment, capture_output=True, text=True, check=False)
-    record: dict[str, Any] = json.loads(ended.stdout)
-    return record | {"status": ended.returncode}
+    return record_of(stack.environment, "reconcile")
 
 
 @pytest.mark.parametrize("pool", ["threads", "gevent", "processes", "solo"])

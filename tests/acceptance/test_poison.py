@@ -20,6 +20,7 @@ from sqlalchemy import create_engine, select
 from sqlalchemy.orm import Session
 
 from producer import FeedbackProducer
+from tests.support.commands import succeed
 from tests.support.environment import FAST, clean_environment
 from tests.support.processes import eventually
 from worker.broker.payload import MAX_BYTES
@@ -188,7 +189,7 @@ def test_an_invalid_message_that_holds_an_event_can_be_replayed(poisoned: Runnin
     assert row is not None
     assert (row.request_id, row.org) == (request_id, "o")
 
-    poisoned.stack.run("dead-letters", "replay", str(row.id), "--yes", "--no-wait")
+    succeed(poisoned.stack.environment, "dead-letters", "replay", str(row.id), "--yes", "--no-wait")
 
     eventually(lambda: poisoned.sandbox.received_for(request_id).status == "true", what="it is delivered")
     assert poisoned.broker.hget("feedback:counts", "revoked") is None
@@ -209,7 +210,7 @@ def test_what_stands_in_the_wrong_queue_is_counted_where_it_belongs(poisoned: Ru
 
     assert sorted(row.raw == b"?" for row in rows if row) == [False, True]
     eventually(lambda: not poisoned.broker.exists("unacked"), what="all are acknowledged")
-    poisoned.stack.run("reconcile")
+    succeed(poisoned.stack.environment, "reconcile")
 
 
 def test_an_event_that_has_expired_is_delivered_all_the_same(poisoned: Running) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 import requests
 
+from tests.support.commands import succeed
 from tests.support.processes import eventually
 from worker.runtime.remote_control import CONTROL_EXCHANGE
 
@@ -54,13 +55,13 @@ def test_a_later_press_on_a_revoked_answer_is_delivered(
 ) -> None:
     """Also if the client gives both presses one task id. The first has ended as revoked, before anything is resumed."""
     request_id, before = str(uuid.uuid4()), _revoked(system)
-    system.stack.run("hold", "--comment", "a test")
+    succeed(system.stack.environment, "hold", "--comment", "a test")
     _press(client, request_id, status="true")
 
     revoke(system, client, request_id)
     eventually(lambda: _revoked(system) == before + 1, what="the press that waited is revoked")
     _press(client, request_id, status="false")
-    system.stack.run("resume")
+    succeed(system.stack.environment, "resume")
 
     eventually(lambda: system.sandbox.received_for(request_id).status == "false", what="the later press is delivered")
     assert system.sandbox.received_for(request_id).received == 1
@@ -71,13 +72,13 @@ def test_a_later_press_on_a_revoked_answer_is_delivered(
 def test_a_press_of_our_producers_is_revoked_by_its_own_id(system: System, client: Celery) -> None:
     """The other press on the same answer, which waits as well, is delivered."""
     before = _revoked(system)
-    system.stack.run("hold", "--comment", "a test")
+    succeed(system.stack.environment, "hold", "--comment", "a test")
     event = system.enqueue(status=True)
     system.enqueue(event.request_id, status=False)
     first = json.loads(system.broker.lindex("feedback", -1) or b"")["headers"]["id"]
 
     _by_control(system, client, first)
-    system.stack.run("resume")
+    succeed(system.stack.environment, "resume")
 
     eventually(lambda: system.sandbox.received_for(event.request_id).received == 1, what="the other one is delivered")
     assert system.sandbox.received_for(event.request_id).status == "false"

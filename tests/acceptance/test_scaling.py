@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 import uuid
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
@@ -12,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from producer import FeedbackEvent, FeedbackProducer
+from tests.support.commands import reply_to, succeed
 from tests.support.processes import eventually
 from worker.sandbox.stack import StackError
 
@@ -28,17 +26,9 @@ def send(stack: LocalStack, count: int) -> None:
         producer.enqueue_many(events)
 
 
-def control(stack: LocalStack, *command: str) -> str:
-    """Control the worker, and return what it replied."""
-    whole = [sys.executable, "-m", "celery", "-A", "worker", "control", "-t", "10", *command]
-    return subprocess.run(whole, env=stack.environment, capture_output=True, text=True, check=True).stdout
-
-
 def pool_of(stack: LocalStack) -> dict[str, Any]:
     """The worker's pool, and how many messages it fetches, as it tells `inspect stats`."""
-    whole = [sys.executable, "-m", "celery", "-A", "worker", "inspect", "stats", "-t", "10", "--json"]
-    said = subprocess.run(whole, env=stack.environment, capture_output=True, text=True, check=True).stdout
-    (stats,) = json.loads(said).values()
+    stats = reply_to(stack.environment, "stats")
     return {"places": stats["pool"]["max-concurrency"], "prefetch": stats["prefetch_count"]}
 
 
@@ -52,23 +42,24 @@ def test_an_autoscaled_worker_delivers_everything(stack: LocalStack, pool: str) 
         eventually(lambda: sandbox.received().delivered == EVENTS, what="all are delivered")
 
         assert "Scaling up" in worker.said()
-        stack.run("reconcile")
+        succeed(stack.environment, "reconcile")
 
 
 def test_a_worker_is_grown_and_shrunk_by_remote_control(stack: LocalStack) -> None:
     """How many it sends at once follows, and so does how many it fetches; and an autoscaler's range."""
     stack.environment |= {"FEEDBACK_CONCURRENCY": "2", "FEEDBACK_REQUEST_TIMEOUT": "100"}
     with closing(stack.start_sandbox(["--latency=60"])) as sandbox:
-        stack.start_worker()
+        worker = stack.start_worker()
         send(stack, EVENTS)
         eventually(lambda: sandbox.received().requests == 2, what="two are being sent")
 
-        control(stack, "pool_grow", "3")
+        assert "ok" in reply_to(stack.environment, "pool_grow", n=3)
         eventually(lambda: sandbox.received().requests == 5, what="five are being sent")
         assert pool_of(stack) == {"places": 5, "prefetch": 10}
 
-        control(stack, "pool_shrink", "100")
+        assert "ok" in reply_to(stack.environment, "pool_shrink", n=100)
         assert pool_of(stack) == {"places": 1, "prefetch": 2}
+        stack.kill(worker)  # it would wait for its answers
 
 
 def test_a_pool_of_one_place_refuses_to_be_autoscaled(stack: LocalStack) -> None:

@@ -23,7 +23,10 @@ if TYPE_CHECKING:
 
 
 def test_the_stack_runs_until_ctrl_c_and_leaves_nothing_running(tmp_path: Path) -> None:
-    """Its addresses are printed as they would be exported; Ctrl-C ends every part."""
+    """Its addresses are printed as they would be exported; Ctrl-C ends every part.
+
+    Its folder serves one stack at a time: two Valkeys would write to one append-only file.
+    """
     with running(_up(tmp_path), log=tmp_path / "up.log", env=clean_environment()) as up:
         addresses = _addresses(up)
         event = _press(addresses["FEEDBACK_BROKER_URL"])
@@ -33,6 +36,11 @@ def test_the_stack_runs_until_ctrl_c_and_leaves_nothing_running(tmp_path: Path) 
         assert flower
         assert requests.get(f"{flower[1]}/tasks", timeout=10).ok
         parts = _children(up.process.pid)
+        second = subprocess.run(
+            _up(tmp_path), env=clean_environment(), capture_output=True, text=True, timeout=60, check=False
+        )
+        assert second.returncode == 1
+        assert f"is in use by process {up.process.pid}" in second.stderr
 
         up.process.send_signal(signal.SIGINT)
 
@@ -42,7 +50,10 @@ def test_the_stack_runs_until_ctrl_c_and_leaves_nothing_running(tmp_path: Path) 
 
 
 def test_what_waits_when_it_ends_is_delivered_when_it_starts_again(tmp_path: Path) -> None:
-    """The folder keeps the queue; here the key is revoked when the press comes, and good at the next start."""
+    """The folder keeps the queue; here the key is revoked when the press comes, and good at the next start.
+
+    `kill` ends every part of the first.
+    """
     command = _up(tmp_path)
     with running(command, log=tmp_path / "first.log", env=clean_environment()) as first:
         addresses = _addresses(first)
@@ -50,7 +61,10 @@ def test_what_waits_when_it_ends_is_delivered_when_it_starts_again(tmp_path: Pat
             sandbox.behave(revoked_key=True)
             event = _press(addresses["FEEDBACK_BROKER_URL"])
             eventually(lambda: sandbox.received_for(event).received, what="the press is tried")
+        parts = _children(first.process.pid)
         assert first.stop() == 0
+        assert len(parts) == 4
+        assert not [part for part in parts if _runs(part)]
 
     with (
         running(command, log=tmp_path / "second.log", env=clean_environment()) as second,
@@ -71,9 +85,9 @@ def test_a_part_that_ends_by_itself_ends_the_stack_and_is_named(tmp_path: Path) 
         assert "Traceback" not in up.output()
 
 
-@pytest.mark.parametrize("ending", [signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
+@pytest.mark.parametrize("ending", [signal.SIGHUP, signal.SIGKILL])
 def test_however_the_stack_ends_nothing_is_left_running(tmp_path: Path, ending: signal.Signals) -> None:
-    """`kill`, a terminal that is closed, and even `kill -9`, after which the kernel ends the parts."""
+    """A terminal that is closed, and even `kill -9`, after which the kernel ends the parts."""
     with running(_up(tmp_path), log=tmp_path / "up.log", env=clean_environment()) as up:
         _addresses(up)
         parts = _children(up.process.pid)
@@ -83,19 +97,6 @@ def test_however_the_stack_ends_nothing_is_left_running(tmp_path: Path, ending: 
         up.process.wait(30)
         assert len(parts) == 4
         eventually(lambda: not [part for part in parts if _runs(part)], what="every part has ended")
-
-
-def test_a_folder_serves_one_stack_at_a_time(tmp_path: Path) -> None:
-    """Two Valkeys would write to one append-only file."""
-    with running(_up(tmp_path), log=tmp_path / "up.log", env=clean_environment()) as up:
-        _addresses(up)
-
-        second = subprocess.run(
-            _up(tmp_path), env=clean_environment(), capture_output=True, text=True, timeout=30, check=False
-        )
-
-        assert second.returncode == 1
-        assert f"is in use by process {up.process.pid}" in second.stderr
 
 
 def _up(folder: Path) -> list[str]:

@@ -221,7 +221,7 @@ def test_it_adds_up_whatever_happens(valkey: RedisServer, at_once: int) -> None:
     run_state_machine_as_test(
         partial(Moves, valkey, at_once),  # type: ignore[arg-type] # anything that makes one does
         settings=settings(
-            max_examples=40,
+            max_examples=25,
             stateful_step_count=40,
             deadline=None,
             suppress_health_check=[HealthCheck.too_slow],

@@ -5,11 +5,12 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import delete, update
+from sqlalchemy import delete, insert, update
 
 from tests.support.dead_letter_records import a_record, add, an_event, row_of, rows_of, settle
 from worker.accounting.table_counts import count_by_state, look_at_table, put_back_to_dead, replaying
 from worker.database.models import DeadLetter, State
+from worker.dead_letters.columns import new_row
 from worker.policy.retry import Reason
 
 if TYPE_CHECKING:
@@ -89,7 +90,9 @@ def test_a_row_without_a_time_of_its_mark_has_none(store: DeadLetterStore) -> No
 
 def test_stuck_rows_are_dead_again(store: DeadLetterStore) -> None:
     """They keep their counts of replays, and say why."""
-    ids = [_add_row(store) for _ in range(1200)]
+    with store.engine.begin() as connection:
+        connection.execute(insert(DeadLetter), [new_row(a_record()) for _ in range(1200)])
+    ids = [row.id for row in rows_of(store)]
     _mark(store, *ids[:600])
     _mark(store, *ids[600:], at=LONG_AGO + timedelta(microseconds=1))
 

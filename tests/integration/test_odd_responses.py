@@ -25,7 +25,7 @@ from worker.policy.retry import Reason
 if TYPE_CHECKING:
     from worker.policy.classification import Response
 
-RESPONSES = int(os.environ.get("FEEDBACK_FUZZ", "1500"))
+RESPONSES = int(os.environ.get("FEEDBACK_FUZZ", "600"))
 SEED = int(os.environ.get("FEEDBACK_FUZZ_SEED", "1"))
 KEY = "ax-f0zz-key/of+ours"
 

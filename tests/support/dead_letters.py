@@ -30,6 +30,7 @@ _DEATHS = (
     (10, (5.0, 4.3), Reason.EXHAUSTED, 503, "Downstream service unavailable"),
     (5, (5.0, 4.3), Reason.EXHAUSTED, None, "timeout: no answer within 10 s"),
 )
+_CAUSES = [fingerprint_of(reason, status, message) for _, _, reason, status, message in _DEATHS]
 _STATES = ((80, State.DEAD), (15, State.DELIVERED), (5, State.DISCARDED))
 _AT_ONCE = 5000
 
@@ -45,10 +46,10 @@ def fill(store: DeadLetterStore, rows: int, *, last_at: datetime) -> None:
 
 def _rows(chance: random.Random, number: int, last_at: datetime) -> Iterator[dict[str, Any]]:
     for _ in range(number):
-        _, (first, last), reason, status, message = chance.choices(_DEATHS, [death[0] for death in _DEATHS])[0]
+        (death,) = chance.choices(range(len(_DEATHS)), [death[0] for death in _DEATHS])
+        (_, (first, last), reason, status, message), cause = _DEATHS[death], _CAUSES[death]
         _, state = chance.choices(_STATES, [state[0] for state in _STATES])[0]
         failed_at = last_at - timedelta(days=last + (first - last) * chance.random())
-        cause = fingerprint_of(reason, status, message)
         yield {
             "dedup_key": f"{chance.getrandbits(256):064x}",
             "message_id": f"{chance.getrandbits(128):032x}",

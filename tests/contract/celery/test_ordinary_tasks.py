@@ -199,8 +199,9 @@ def test_what_a_killed_worker_held_is_run_by_another(fleet: Fleet) -> None:
         eventually(lambda: not fleet.client.exists("unacked", "unacked_index"), what="nothing is left in flight")
 
 
+@pytest.mark.parametrize("fleet", ["threads"], indirect=True)
 def test_the_urgent_ones_are_run_first(fleet: Fleet) -> None:
-    """The lowest number is the most urgent, as on Kombu's own transport."""
+    """The lowest number is the most urgent, as on Kombu's own transport; Redis decides it, and no pool."""
     key = fleet.key()
     for value, priority in (("later", 9), ("soon", 3), ("now", 0)):
         fleet.task("note", key, value).apply_async(queue="ranked", priority=priority)

@@ -26,7 +26,7 @@ from worker.broker.redelivery import Republished
 if TYPE_CHECKING:
     from tests.support.processes import RedisServer
 
-EXAMPLES: Final = int(os.environ.get("FEEDBACK_TEST_EXAMPLES", "60"))
+EXAMPLES: Final = int(os.environ.get("FEEDBACK_TEST_EXAMPLES", "40"))
 STEPS_EACH: Final = int(os.environ.get("FEEDBACK_TEST_STEPS", "50"))
 
 MOST_WORKERS: Final = 4
