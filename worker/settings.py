@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 from urllib.parse import SplitResult, urlsplit
 
-import requests
 from dotenv import dotenv_values
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError, ValidationInfo, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -17,6 +16,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
 from producer.address import Address
+from producer.broker_url import BrokerUrl
 from producer.environment import FILE, secret, without_line_end
 from worker.policy.environment import is_service_link
 from worker.policy.request_origin import is_loopback
@@ -89,6 +89,8 @@ def _address(value: str, example: str) -> SplitResult:
 
 
 def _base_url(value: str) -> str:
+    import requests  # noqa: PLC0415 - only an address that is set is read, and importing it is a tenth of a command's start
+
     parts = _address(value, "https://aquilax.ai")
     try:
         requests.Request("GET", value).prepare()
@@ -110,8 +112,9 @@ def flower_url(value: str) -> str:
 
 
 def _broker_url(value: SecretStr, given: ValidationInfo) -> SecretStr:
-    url = value.get_secret_value()
-    Address(url, patience=1, sentinel_master=given.data.get("feedback_sentinel_master"))
+    url, master = value.get_secret_value(), given.data.get("feedback_sentinel_master")
+    if BrokerUrl.read(url, master).options.tls or master:
+        Address(url, patience=1, sentinel_master=master)  # imports redis-py, which reads the options of TLS
     return value
 
 
@@ -146,7 +149,9 @@ class Settings(BaseSettings):
         default=None, description="The Personal Access Token sent as X-AX-KEY. The worker needs it."
     )
     aquilax_base_url: Annotated[str, AfterValidator(_base_url)] = Field(
-        default="https://aquilax.ai", description="Where AquilaX is. Plain http only on loopback."
+        default="https://aquilax.ai",
+        validate_default=False,  # see _base_url
+        description="Where AquilaX is. Plain http only on loopback.",
     )
     feedback_sentinel_master: str | None = Field(
         default=None, description="The name of the master, where the broker's URL names the sentinels that watch it."

@@ -22,7 +22,7 @@ from worker.database.errors import DeadLetterStoreUnavailable
 from worker.database.schema import check_schema
 from worker.dead_letters.store import DeadLetterStore
 from worker.observability.redaction import Redactor, secrets_of
-from worker.operations.connections import database_outage
+from worker.operations.database import database_outage
 from worker.runtime.inspect_stats import inspect_stats
 from worker.settings import Settings, load_settings
 

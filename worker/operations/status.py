@@ -17,7 +17,8 @@ from worker.database.errors import DeadLetterError
 from worker.dead_letters.queries import count
 from worker.dead_letters.replays.attendance import attended
 from worker.dead_letters.selection import Selection
-from worker.operations.connections import broker_outage, database_outage
+from worker.operations.broker import broker_outage
+from worker.operations.database import database_outage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import Any, Final
 
 try:
@@ -11,6 +10,7 @@ except ModuleNotFoundError:  # a chat backend has the producer alone
     raise SystemExit("aquilax-feedback: its commands need more: pip install 'aquilax-feedback[worker]'") from None
 
 from producer import __version__
+from worker.operations.cli.lazy_group import LazyGroup
 
 __all__ = ["main"]
 
@@ -34,18 +34,8 @@ _COMMANDS: Final = {
 }
 
 
-class _Lazy(click.Group):
-    """A group that imports a command's module when the command is called: ``--help`` stays fast."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - the signature is click's
-        return sorted(_COMMANDS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - the signature is click's
-        if cmd_name not in _COMMANDS:
-            return None
-        module, _, attribute = _COMMANDS[cmd_name].partition(":")
-        command: click.Command = getattr(import_module(module), attribute)
-        return command
+class _Main(LazyGroup):
+    """The whole command line."""
 
     def main(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - click's: what a command returns, or nothing
         """Run a command, whatever its output goes to."""
@@ -62,7 +52,7 @@ class _Lazy(click.Group):
             return super().invoke(ctx)
 
 
-@click.group(cls=_Lazy, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=_Main, lazy=_COMMANDS, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="aquilax-feedback")
 def main() -> None:
     """Deliver chat feedback to AquilaX, and see and fix what could not be delivered."""

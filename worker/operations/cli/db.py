@@ -9,9 +9,9 @@ import click
 from worker.database.schema import BASE, current_revision, head_revision
 from worker.database.schema import downgrade as downgrade_schema
 from worker.database.schema import upgrade as upgrade_schema
-from worker.operations.cli.connections import explained, opened, settings
+from worker.operations.cli.database import explained, opened, settings
 from worker.operations.cli.output import say
-from worker.operations.connections import database_url
+from worker.operations.database import database_url
 
 __all__ = ["db"]
 

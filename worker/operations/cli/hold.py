@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 import click
 import redis
 
-from worker.operations.cli.connections import broker, broker_outage, settings
+from worker.operations.cli.broker import broker, broker_outage
+from worker.operations.cli.database import settings
 from worker.operations.cli.output import say, shown
 from worker.operations.cli.param_types import ANY_TEXT, COMMENT, actor_option
-from worker.operations.connections import checked_database
+from worker.operations.database import checked_database
 from worker.operations.hold import HoldControl, fix_of, what_resume_does
 
 if TYPE_CHECKING:

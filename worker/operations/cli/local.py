@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import click
 from rich.console import Console
 
-from worker.operations.cli.connections import settings
+from worker.operations.cli.database import settings
 from worker.operations.cli.output import say
 from worker.sandbox.demo import Demo, DemoFailed
 from worker.sandbox.stack import SANDBOX_KEY, LocalStack, StackError

@@ -12,7 +12,7 @@ from producer.broker_url import BrokerUrl
 from worker.accounting.relocation import MoveRefused
 from worker.accounting.relocation import move as bring_over
 from worker.clients.redis.connections import redis_client
-from worker.operations.cli.connections import broker
+from worker.operations.cli.broker import broker
 from worker.operations.cli.output import say
 
 __all__ = ["move"]

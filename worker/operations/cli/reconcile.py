@@ -18,10 +18,11 @@ from worker.accounting.reconcile import reconcile as take_stock
 from worker.accounting.repair import note_told, repair_redis, repair_table
 from worker.database.audit_log import record_action
 from worker.database.errors import DeadLetterError
-from worker.operations.cli.connections import broker, broker_outage, outage, settings
+from worker.operations.cli.broker import broker, broker_outage
+from worker.operations.cli.database import outage, settings
 from worker.operations.cli.output import json_text, say, shown
 from worker.operations.cli.param_types import Decimal, current_actor
-from worker.operations.connections import checked_database
+from worker.operations.database import checked_database
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from producer import FeedbackEvent, FeedbackProducer, InvalidEvent, ProducerError
-from worker.operations.cli.connections import settings
+from worker.operations.cli.database import settings
 from worker.operations.cli.event_files import READERS, BadHeader, BadLine, GoodLine, Line
 from worker.operations.cli.output import say
 

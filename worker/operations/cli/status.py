@@ -15,10 +15,11 @@ from worker.accounting.snapshot import Rates, Snapshot, take_snapshot
 from worker.accounting.worker_presence import no_worker
 from worker.clients.redis.keys import CountField
 from worker.database.schema import check_schema
-from worker.operations.cli.connections import broker, settings
+from worker.operations.cli.broker import broker
+from worker.operations.cli.database import settings
 from worker.operations.cli.output import INTERRUPTED, json_text, say, shown
 from worker.operations.cli.param_types import Decimal
-from worker.operations.connections import checked_database
+from worker.operations.database import checked_database
 from worker.operations.hold import fix_of
 from worker.operations.status import Status
 from worker.operations.text import utc

@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
-from worker.dead_letters import replays
 from worker.dead_letters.ineligible import passed_over
-from worker.dead_letters.replays.planning import SLOWEST
+from worker.dead_letters.replays.errors import ReplayError
+from worker.dead_letters.replays.planning import SLOWEST, create, preview
 from worker.dead_letters.selection import replayable
 from worker.dead_letters.statistics import shares
 from worker.operations.dashboard.filters import Filters
@@ -19,6 +19,7 @@ from worker.policy.parsing import read_decimal
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from worker.dead_letters.replays.queries import Plan
     from worker.operations.dashboard.discards import Discard, Discards
     from worker.operations.dashboard.sources import Sources
 
@@ -112,7 +113,7 @@ def frozen(filters: Filters, *, now: datetime | None = None) -> Filters:
 def choose_replay(sources: Sources, filters: Filters, *, rate: float | None) -> Choice:
     """Return what a replay would do."""
     engine = sources.engine()
-    seen = replays.preview(engine, filters.selection, rate=rate)
+    seen = preview(engine, filters.selection, rate=rate)
     return Choice(
         rows=seen.rows,
         invalid=seen.invalid,
@@ -127,16 +128,14 @@ def choose_replay(sources: Sources, filters: Filters, *, rate: float | None) -> 
 
 def begin_replay(
     sources: Sources, filters: Filters, pacing: Pacing, *, expected: int | None, actor: str, comment: str
-) -> replays.Plan:
+) -> Plan:
     """Plan a replay of as many rows as expected, if a number is. Raises `RequestRefused` if there are others."""
     engine = sources.engine()
     if expected is not None:
-        _as_expected(replays.preview(engine, filters.selection).rows, expected)
+        _as_expected(preview(engine, filters.selection).rows, expected)
     try:
-        return replays.create(
-            engine, filters.selection, actor=actor, comment=comment, rate=pacing.rate, canary=pacing.canary
-        )
-    except replays.ReplayError as error:
+        return create(engine, filters.selection, actor=actor, comment=comment, rate=pacing.rate, canary=pacing.canary)
+    except ReplayError as error:
         raise RequestRefused(409, str(error)) from None
 
 

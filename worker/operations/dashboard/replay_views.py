@@ -8,7 +8,13 @@ from typing import TYPE_CHECKING, Any, Final
 import redis
 
 from worker.database.audit_log import actions
-from worker.dead_letters import replays
+from worker.database.replay_models import RowState
+from worker.dead_letters.replays import lifecycle, queries
+from worker.dead_letters.replays.attendance import START_A_REPLAY_WORKER
+from worker.dead_letters.replays.errors import NoSuchReplay, ReplayError
+from worker.dead_letters.replays.failures import died_of
+from worker.dead_letters.replays.planning import preview
+from worker.dead_letters.replays.queue import workers_watch
 from worker.dead_letters.selection import Selection
 from worker.dead_letters.statistics import summaries_by_fingerprint
 from worker.operations.dashboard.handler import RequestRefused
@@ -28,7 +34,7 @@ __all__ = ["AuditPage", "ReplayPage", "ReplaysPage", "SteerPage", "find_plan", "
 
 _PAGE: Final = 50
 
-_STEERS: Final = {"pause": replays.pause, "resume": replays.resume, "cancel": replays.cancel}
+_STEERS: Final = {"pause": lifecycle.pause, "resume": lifecycle.resume, "cancel": lifecycle.cancel}
 
 
 class ReplaysPage(HtmlHandler):
@@ -85,7 +91,7 @@ class ReplayPage(HtmlHandler):
             after=after,
             chosen=chosen(seen.plan.selection, seen.lines),
             rate=rate,
-            start_a_worker=replays.START_A_REPLAY_WORKER,
+            start_a_worker=START_A_REPLAY_WORKER,
         )
 
 
@@ -121,7 +127,7 @@ class AuditPage(HtmlHandler):
 
 def plans_of(sources: Sources, *, before: int | None, limit: int) -> list[Plan]:
     """Return replays, the newest first."""
-    return replays.plans(sources.engine(), limit=limit, before=before)
+    return queries.plans(sources.engine(), limit=limit, before=before)
 
 
 def actions_of(sources: Sources, *, before: int | None, limit: int) -> list[Action]:
@@ -139,31 +145,31 @@ def audit_of(sources: Sources, *, before: int | None, limit: int) -> tuple[list[
 def find_plan(sources: Sources, number: int) -> Plan:
     """Return a replay. Raises `RequestRefused` if there is none of this number."""
     try:
-        return replays.find(sources.engine(), number)
-    except replays.NoSuchReplay as error:
+        return queries.find(sources.engine(), number)
+    except NoSuchReplay as error:
         raise RequestRefused(404, str(error)) from None
 
 
 def progress_of(sources: Sources, number: int, *, after: int, state: str) -> _Progress:
     """Return a replay, some of its rows, and whether a worker advances it."""
     plan = find_plan(sources, number)
-    states = (replays.RowState(state),) if state else ()
-    rows = replays.rows(sources.engine(), number, states=states, after=after, limit=_PAGE)
+    states = (RowState(state),) if state else ()
+    rows = queries.rows(sources.engine(), number, states=states, after=after, limit=_PAGE)
     changed = {row.fingerprint for row in rows if row.fingerprint != row.fingerprint_now}
     over = not plan.is_active and plan.progress.waiting > 0
     return _Progress(
         plan=plan,
         rows=rows,
         lines=summaries_by_fingerprint(sources.engine(), fingerprints_named(plan.selection) | changed),
-        left_dead=replays.count_left_dead(sources.engine(), number) if over else 0,
-        rest=replays.preview(sources.engine(), Selection(rest_of=(number,))).rows if over else 0,
+        left_dead=queries.count_left_dead(sources.engine(), number) if over else 0,
+        rest=preview(sources.engine(), Selection(rest_of=(number,))).rows if over else 0,
         died_of=_died_of(sources, plan),
         watched=_is_watched(sources) if plan.is_active else None,
     )
 
 
 def _died_of(sources: Sources, plan: Plan) -> list[FailureCount]:
-    return replays.died_of(sources.engine(), plan.id) if plan.progress.dead and not plan.is_active else []
+    return died_of(sources.engine(), plan.id) if plan.progress.dead and not plan.is_active else []
 
 
 def plan_record(sources: Sources, number: int) -> dict[str, Any]:
@@ -176,9 +182,9 @@ def steer(sources: Sources, number: int, what: str, *, actor: str, comment: str)
     """Pause, resume or cancel a replay. Raises `RequestRefused` if there is none, or its state does not allow that."""
     try:
         return _STEERS[what](sources.engine(), number, actor=actor, comment=comment)
-    except replays.NoSuchReplay as error:
+    except NoSuchReplay as error:
         raise RequestRefused(404, str(error)) from None
-    except replays.ReplayError as error:
+    except ReplayError as error:
         raise RequestRefused(409, str(error)) from None
 
 
@@ -193,13 +199,13 @@ def read_before(text: str) -> int | None:
 
 
 def _read_state(text: str) -> str:
-    if text and text not in set(replays.RowState):
-        raise RequestRefused(400, f"rows is {text[:40]!r}: expected one of {', '.join(replays.RowState)}")
+    if text and text not in set(RowState):
+        raise RequestRefused(400, f"rows is {text[:40]!r}: expected one of {', '.join(RowState)}")
     return text
 
 
 def _is_watched(sources: Sources) -> bool | None:
     try:
-        return replays.workers_watch(sources.client())
+        return workers_watch(sources.client())
     except redis.RedisError:
         return None

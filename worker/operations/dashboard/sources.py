@@ -17,8 +17,9 @@ from worker.accounting.snapshot import Rates
 from worker.database.errors import DeadLetterError, DeadLetterStoreUnavailable
 from worker.database.schema import check_schema
 from worker.dead_letters.store import DeadLetterStore
-from worker.operations.connections import broker_client, broker_outage, database_outage, database_url
+from worker.operations.broker import broker_client, broker_outage
 from worker.operations.dashboard.findings import Doctor
+from worker.operations.database import database_outage, database_url
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

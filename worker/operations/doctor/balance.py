@@ -12,7 +12,8 @@ from worker.accounting.continuity import Kind, look_at_continuity
 from worker.accounting.reconcile import reconcile
 from worker.accounting.repair import written_off_untold
 from worker.database.errors import DeadLetterError
-from worker.operations.connections import broker_client, checked_database
+from worker.operations.broker import broker_client
+from worker.operations.database import checked_database
 from worker.operations.doctor.finding import Finding, green, red, yellow
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ from worker.database.schema import check_schema, head_revision
 from worker.dead_letters.queries import count
 from worker.dead_letters.replays.queries import count_left_dead, plans
 from worker.dead_letters.store import DeadLetterStore
-from worker.operations.connections import checked_database
+from worker.operations.database import checked_database
 from worker.operations.doctor.finding import Finding, green, red, yellow
 from worker.policy.dead_letter import DeadLetterRecord, key_of_raw
 from worker.policy.durations import span

@@ -14,7 +14,8 @@ from kombu.exceptions import OperationalError
 from worker.accounting.snapshot import take_snapshot
 from worker.app import create_app
 from worker.observability.redaction import redaction_of
-from worker.operations.connections import broker_client, database_url, shown_broker
+from worker.operations.broker import broker_client, shown_broker
+from worker.operations.database import database_url
 from worker.operations.doctor.aquilax import look_at_aquilax, look_at_key
 from worker.operations.doctor.balance import look_at_books, look_at_redis_data
 from worker.operations.doctor.broker import ask_server, broker_unavailable, look_at_broker, look_at_keys

@@ -14,7 +14,7 @@ from worker.dead_letters.pruning import count_prunable
 from worker.dead_letters.pruning import prune as prune_rows
 from worker.dead_letters.queries import count
 from worker.dead_letters.selection import replayable
-from worker.operations.cli.connections import opened, settings
+from worker.operations.cli.database import opened, settings
 from worker.operations.cli.dead_letters.filters import (
     confirm,
     opened_for,

@@ -13,9 +13,10 @@ import click
 
 from worker.database.models import State
 from worker.dead_letters.ineligible import passed_over
-from worker.dead_letters.replays import NoSuchReplay, find
+from worker.dead_letters.replays.errors import NoSuchReplay
+from worker.dead_letters.replays.queries import find
 from worker.dead_letters.selection import ANY_STATE, Selection
-from worker.operations.cli.connections import opened
+from worker.operations.cli.database import opened
 from worker.operations.cli.output import say
 from worker.operations.cli.param_types import TEXT, UUID, WholeNumber
 from worker.operations.text import read_time

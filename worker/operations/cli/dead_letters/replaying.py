@@ -20,7 +20,8 @@ from worker.dead_letters.replays.planning import FASTEST, SLOWEST, create, previ
 from worker.dead_letters.replays.queries import find
 from worker.dead_letters.replays.queue import REPLAYS
 from worker.dead_letters.replays.step import NextStep
-from worker.operations.cli.connections import broker_outage, outage, settings
+from worker.operations.cli.broker import broker_outage
+from worker.operations.cli.database import outage, settings
 from worker.operations.cli.dead_letters.filters import (
     confirm,
     opened_for,

@@ -13,7 +13,7 @@ from worker.database.models import State
 from worker.dead_letters.pagination import counted_page_of
 from worker.dead_letters.queries import count, find, stream
 from worker.dead_letters.statistics import causes_over_time, covered
-from worker.operations.cli.connections import opened
+from worker.operations.cli.database import opened
 from worker.operations.cli.dead_letters.filters import opened_for, selecting
 from worker.operations.cli.dead_letters.progress import counting
 from worker.operations.cli.dead_letters.tables import print_causes, print_one, print_rows

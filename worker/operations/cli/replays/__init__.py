@@ -8,7 +8,7 @@ import click
 
 from worker.dead_letters.replays import lifecycle
 from worker.dead_letters.replays.errors import ReplayError
-from worker.operations.cli.connections import opened
+from worker.operations.cli.database import opened
 from worker.operations.cli.output import say
 from worker.operations.cli.param_types import ANY_TEXT, WholeNumber, actor_option
 from worker.operations.cli.replays.summaries import outcome

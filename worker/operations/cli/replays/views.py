@@ -15,7 +15,8 @@ from worker.dead_letters.replays.attendance import START_A_REPLAY_WORKER
 from worker.dead_letters.replays.errors import NoSuchReplay
 from worker.dead_letters.replays.queries import find, plans, rows
 from worker.dead_letters.replays.queue import REPLAYS, workers_watch
-from worker.operations.cli.connections import broker, opened
+from worker.operations.cli.broker import broker
+from worker.operations.cli.database import opened
 from worker.operations.cli.dead_letters.tables import print_lines, short_time
 from worker.operations.cli.output import json_text, say
 from worker.operations.cli.param_types import WholeNumber

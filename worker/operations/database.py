@@ -1,13 +1,13 @@
-"""Redis and the dead-letter database of the settings, opened for an operator; and the message if one is unavailable."""
+"""The dead-letter database of the settings, opened for an operator; and the message if it is unavailable.
+
+It does without `worker.operations.broker`: to import redis-py takes as long as a command on dead letters has.
+"""
 
 from __future__ import annotations
 
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from producer.broker_url import BrokerUrl
-from worker.broker.server_errors import advice
-from worker.clients.redis.connections import broker_client
 from worker.database.engine import shown
 from worker.database.errors import DeadLetterError, DeadLetterStoreUnavailable
 from worker.database.schema import checked_engine
@@ -16,12 +16,11 @@ from worker.observability.redaction import redaction_of
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    import redis
     from sqlalchemy import Engine
 
     from worker.settings import Settings
 
-__all__ = ["broker_client", "broker_outage", "checked_database", "database_outage", "database_url", "shown_broker"]
+__all__ = ["checked_database", "database_outage", "database_url"]
 
 
 @contextmanager
@@ -35,15 +34,8 @@ def checked_database(settings: Settings) -> Iterator[Engine]:
         yield engine
 
 
-def broker_outage(settings: Settings, error: redis.RedisError) -> str:
-    """Return why Redis can't be asked, which setting names it, and the fix if the error is known; without secrets."""
-    text, fix = str(error), advice(str(error))
-    where = f"FEEDBACK_BROKER_URL is {shown_broker(settings)}"
-    return redaction_of(settings)(f"{where}: {text}{f'; {fix}' if fix not in text else ''}")
-
-
 def database_outage(settings: Settings, error: DeadLetterError) -> str:
-    """Return the same for the database. Other errors than its absence say themselves what to do."""
+    """Return why the database can't be used, without secrets. Most errors say themselves what to do."""
     if isinstance(error, DeadLetterStoreUnavailable):
         return redaction_of(settings)(f"FEEDBACK_DATABASE_URL is {shown(database_url(settings))}: {error}")
     return str(error)
@@ -52,8 +44,3 @@ def database_outage(settings: Settings, error: DeadLetterError) -> str:
 def database_url(settings: Settings) -> str:
     """Return the database's URL, with its password."""
     return settings.feedback_database_url.get_secret_value()
-
-
-def shown_broker(settings: Settings) -> str:
-    """Return the broker's URL without its secrets."""
-    return BrokerUrl.read(settings.feedback_broker_url.get_secret_value(), settings.feedback_sentinel_master).shown

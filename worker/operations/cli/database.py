@@ -1,4 +1,4 @@
-"""Redis and the dead-letter database, opened for a command; a failure ends it with a message and an exit status."""
+"""The settings and the dead-letter database, for a command; a failure ends it with a message and an exit status."""
 
 from __future__ import annotations
 
@@ -10,16 +10,15 @@ import click
 from worker.database.errors import DatabaseUnusable, DeadLetterError
 from worker.database.schema import check_schema
 from worker.dead_letters.store import DeadLetterStore
-from worker.operations import connections
+from worker.operations import database
 from worker.settings import Settings, SettingsError, load_settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    import redis
     from sqlalchemy import Engine
 
-__all__ = ["broker", "broker_outage", "explained", "opened", "outage", "settings"]
+__all__ = ["explained", "opened", "outage", "settings"]
 
 
 def settings() -> Settings:
@@ -32,7 +31,7 @@ def settings() -> Settings:
 
 def outage(error: DeadLetterError) -> str:
     """Say why the database can't be used."""
-    return connections.database_outage(settings(), error)
+    return database.database_outage(settings(), error)
 
 
 @contextmanager
@@ -53,23 +52,8 @@ def opened(*, checked: bool = True) -> Iterator[Engine]:
     Args:
         checked: Whether its table must be the one that this release knows.
     """
-    url = connections.database_url(settings())
+    url = database.database_url(settings())
     with explained(), closing(DeadLetterStore.connect(url)) as store:
         if checked:
             check_schema(store.engine)
         yield store.engine
-
-
-@contextmanager
-def broker() -> Iterator[redis.Redis]:
-    """Open the Redis of the settings; it answers in bytes, and connects when it is first used."""
-    client = connections.broker_client(settings(), connections=2)
-    try:
-        yield client
-    finally:
-        client.close()
-
-
-def broker_outage(error: redis.RedisError) -> str:
-    """Say that Redis can't be asked, and which setting names it."""
-    return connections.broker_outage(settings(), error)
