@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import re
 import shlex
-import subprocess
-import sys
 import uuid
 from contextlib import closing
 from typing import TYPE_CHECKING
@@ -14,6 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 from sqlalchemy import func, select, update
 
+from tests.support.commands import typed
 from tests.support.processes import ROOT, eventually
 from worker.database.models import DeadLetter, State
 from worker.dead_letters.store import DeadLetterStore
@@ -86,17 +85,9 @@ def _session(heading: str) -> list[tuple[str, str]]:
 def _type(command: str, stack: LocalStack, folder: Path) -> str:
     program, *arguments = shlex.split(command)
     assert program == "aquilax-feedback"
-    run = subprocess.run(
-        [sys.executable, "-m", "worker.operations.cli", *arguments],
-        env=stack.environment | {"COLUMNS": "200"},
-        cwd=folder,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        check=False,
-    )
-    assert run.returncode in {0, 1}, run.stdout
-    return run.stdout
+    ended = typed(stack.environment, folder, *arguments)
+    assert ended.exit_code in {0, 1}, ended.output
+    return ended.output
 
 
 def _plain(text: str) -> list[list[str]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from contextlib import closing
+from contextlib import chdir, closing
 from typing import TYPE_CHECKING, Any
 
 from click.testing import CliRunner, Result
@@ -15,8 +15,9 @@ from worker.settings import load_settings
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
-__all__ = ["command", "record_of", "reply_to", "succeed"]
+__all__ = ["command", "record_of", "reply_to", "succeed", "typed"]
 
 
 def command(environment: Mapping[str, str], *arguments: str) -> Result:
@@ -30,6 +31,14 @@ def succeed(environment: Mapping[str, str], *arguments: str) -> str:
     ended = command(environment, *arguments)
     assert ended.exit_code == 0, ended.output
     return ended.stdout
+
+
+def typed(environment: Mapping[str, str], folder: Path, *arguments: str) -> Result:
+    """Run a command in a folder, as an operator types it on a wide terminal; `output` is what is then on it."""
+    with chdir(folder):
+        ended = command({**environment, "COLUMNS": "200"}, *arguments)
+    assert ended.exception is None or isinstance(ended.exception, SystemExit), ended.exc_info
+    return ended
 
 
 def record_of(environment: Mapping[str, str], *arguments: str) -> dict[str, Any]:
