@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.support.completeness import pytest_configure  # noqa: F401 - pytest finds it here
-from tests.support.databases import DatabaseServer, mariadb_server, postgres_server
+from tests.support.databases import DatabaseServer, empty_tables, mariadb_server, postgres_server
 from tests.support.processes import VALKEY, RedisServer, need, redis_server
 from tests.support.sandbox import RunningSandbox, running_sandbox
 from worker.database.schema import upgrade
@@ -107,11 +107,29 @@ def database_url(request: pytest.FixtureRequest) -> str:
     return url
 
 
-@pytest.fixture
-def store(database_url: str) -> Iterator[DeadLetterStore]:
-    """The dead-letter table in an up-to-date database of each kind."""
-    upgrade(database_url)
-    with closing(DeadLetterStore.connect(database_url)) as store:
+@pytest.fixture(scope="session")
+def _postgres_tables(_postgres: DatabaseServer) -> Iterator[str]:
+    with _postgres.fresh() as url:
+        upgrade(url)
+        yield url
+
+
+@pytest.fixture(scope="session")
+def _mariadb_tables(_mariadb: DatabaseServer) -> Iterator[str]:
+    with _mariadb.fresh() as url:
+        upgrade(url)
+        yield url
+
+
+@pytest.fixture(params=["sqlite", "postgres", "mariadb"])
+def store(request: pytest.FixtureRequest) -> Iterator[DeadLetterStore]:
+    """The dead-letter table in an up-to-date database of each kind; that of a server is emptied, and not made again."""
+    if request.param == "sqlite":
+        upgrade(url := request.getfixturevalue("sqlite_url"))
+    else:
+        url = request.getfixturevalue(f"_{request.param}_tables")
+        empty_tables(url)
+    with closing(DeadLetterStore.connect(url)) as store:
         yield store
 
 

@@ -54,6 +54,14 @@ def empty(database_url: str) -> Iterator[DeadLetterStore]:
         yield store
 
 
+@pytest.fixture
+def store(database_url: str) -> Iterator[DeadLetterStore]:
+    """The dead-letter table in a database of its own, which a test may leave in any state."""
+    upgrade(database_url)
+    with closing(DeadLetterStore.connect(database_url)) as store:
+        yield store
+
+
 def _say_version(store: DeadLetterStore, version: str) -> None:
     with store.engine.begin() as connection:
         connection.execute(update(table(VERSION_TABLE, column("version_num"))).values(version_num=version))

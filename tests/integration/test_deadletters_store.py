@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
-from typing import TYPE_CHECKING
 
 import pytest
-from sqlalchemy import delete, select, text, update
+from sqlalchemy import delete, select, update
 from sqlalchemy.orm import Session
 
 from tests.support.dead_letter_records import NOON, REQUEST_ID, a_record, add, an_event, row_of, rows_of, settle
 from worker.database.errors import DeadLetterStoreUnavailable
 from worker.database.models import DeadLetter, State
+from worker.dead_letters.store import DeadLetterStore
 from worker.policy.dead_letter import DeadLetterRecord, key_of_event, key_of_event_without_time, key_of_raw
 from worker.policy.retry import Reason
-
-if TYPE_CHECKING:
-    from worker.dead_letters.store import DeadLetterStore
 
 LATER = NOON + timedelta(hours=1)
 
@@ -359,12 +357,12 @@ def test_times_come_back_to_the_microsecond_in_utc(store: DeadLetterStore, momen
     assert row.occurred_at.tzinfo is UTC
 
 
-def test_a_table_that_is_gone_means_that_the_event_waits(store: DeadLetterStore) -> None:
+def test_a_table_that_is_missing_means_that_the_event_waits(database_url: str) -> None:
     """To the caller it is one thing whether the server, the permission or the table is missing: not written."""
-    with store.engine.begin() as connection:
-        connection.execute(text("DROP TABLE dead_letters"))
+    with closing(DeadLetterStore.connect(database_url)) as store:
+        store.engine.connect().close()  # an SQLite file comes into being so
 
-    with pytest.raises(DeadLetterStoreUnavailable):
-        store.add(a_record())
-    with pytest.raises(DeadLetterStoreUnavailable):
-        store.resolve_replay(1, request_id=REQUEST_ID, state=State.DELIVERED)
+        with pytest.raises(DeadLetterStoreUnavailable):
+            store.add(a_record())
+        with pytest.raises(DeadLetterStoreUnavailable):
+            store.resolve_replay(1, request_id=REQUEST_ID, state=State.DELIVERED)
