@@ -728,15 +728,15 @@ def test_rows_are_shown_page_by_page(steps: Steps) -> None:
     assert page[0].summary == "rejected 404: Request ID not found"
 
 
-def test_a_hundred_thousand_rows_are_frozen_at_once(steps: Steps) -> None:
-    """In one statement, and not one by one: a web page waits for it."""
+def test_a_hundred_thousand_rows_are_frozen_in_large_steps(steps: Steps) -> None:
+    """A statement for thousands of rows, and not one for each: a web page waits for it."""
     _many(steps.store, 100_000)
     began = datetime.now(UTC)
 
     plan = steps.plan(canary=10)
 
     assert plan.total == 100_000
-    assert datetime.now(UTC) - began < timedelta(seconds=15), "about a second, on a machine that has nothing else to do"
+    assert datetime.now(UTC) - began < timedelta(seconds=30), "2 seconds, on a machine that has nothing else to do"
 
 
 def _many(store: DeadLetterStore, number: int) -> None:

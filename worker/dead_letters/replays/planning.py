@@ -6,18 +6,17 @@ import json
 import uuid
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, Final, cast
+from itertools import chain
+from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import (
     ColumnElement,
-    CursorResult,
     Engine,
     Row,
     Select,
     case,
     func,
     insert,
-    literal,
     or_,
     select,
     update,
@@ -26,8 +25,9 @@ from sqlalchemy import (
 from worker.database.audit_log import write_action
 from worker.database.errors import translated
 from worker.database.models import MAX_ACTOR_LENGTH, DeadLetter
-from worker.database.replay_models import ACTIVE, OPEN, Replay, ReplayRow, ReplayState, RowState
+from worker.database.replay_models import ACTIVE, OPEN, Replay, ReplayRow, ReplayState
 from worker.dead_letters.replays.errors import NothingToReplay
+from worker.dead_letters.replays.freezing import active_plans, freeze, leave_to_others, pages_of
 from worker.dead_letters.replays.queries import Plan, read_plan
 from worker.dead_letters.selection import HOLDS_EVENT, replayable
 from worker.dead_letters.statistics import covered, lines_of
@@ -158,6 +158,9 @@ def create(
 ) -> Plan:
     """Make a plan. Its rows are chosen now, in the database; a worker begins within a few seconds.
 
+    They are written down in small steps, so that workers that insert meanwhile don't wait. Until the last of these
+    the plan is a cancelled one: killed in the middle, it never goes.
+
     Args:
         engine: The database.
         selection: The rows. Those that another plan has which has not ended are left out.
@@ -176,41 +179,70 @@ def create(
     _check_rate(rate)
     if canary < 0:
         raise ValueError(f"the canary is {canary} rows: expected 0 or more")
-    given: dict[str, Any] = {"rate": rate, "canary": canary}
-    values = _new(selection, actor, comment) | given
-    with translated(), engine.begin() as connection:
-        # First, for in SQLite it is what keeps all other writers out until the rows are chosen.
-        (replay_id,) = connection.execute(insert(Replay).values(values)).inserted_primary_key or (0,)
-        total = _choose_rows(connection, replay_id, selection, canary=canary, limit=limit)
-        details = {"rows": total, **given, "selection": selection.to_record()}
-        target = f"replay {replay_id}"
-        write_action(connection, actor=actor, action="replay.create", target=target, comment=comment, details=details)
-        return read_plan(connection, replay_id)
+    with translated():
+        with engine.connect() as connection:
+            left_out = _left_out(connection, selection)
+            others = active_plans(connection)
+        pages = pages_of(engine, _chosen(selection, limit), canary=canary, limit=limit)
+        if (first := next(pages, None)) is None:
+            raise NothingToReplay(_NOTHING)
+        values = _new(selection, actor, comment) | {"rate": rate, "canary": canary}
+        with engine.begin() as connection:
+            (replay_id,) = connection.execute(insert(Replay).values(values)).inserted_primary_key or (0,)
+        total = freeze(engine, replay_id, chain([first], pages))
+        with engine.begin() as connection:
+            _begin(connection, replay_id, selection, total=total, left_out=left_out, others=others)
+        with engine.connect() as connection:
+            return read_plan(connection, replay_id)
 
 
-def _choose_rows(
-    connection: Connection, replay_id: int, selection: Selection, *, canary: int, limit: int | None
-) -> int:
-    """Freeze the rows of a plan, and return how many there are."""
-    invalid, elsewhere = _left_out(connection, selection)
-    total = _freeze(connection, replay_id, selection, canary=canary, limit=limit)
-    if not total:
-        raise NothingToReplay("no row fits that could be replayed")
-    found = {"total": total, "canary_until": min(canary, total), "invalid": invalid, "elsewhere": elsewhere}
-    connection.execute(update(Replay).where(Replay.id == replay_id).values(found))
-    return total
+def _begin(
+    connection: Connection,
+    replay_id: int,
+    selection: Selection,
+    *,
+    total: int,
+    left_out: tuple[int, int],
+    others: set[int],
+) -> None:
+    """Let a plan begin whose rows are chosen; what plans have that were made meanwhile is left to them."""
+    # First, for in SQLite it is what keeps all other writers out.
+    plan = update(Replay).where(Replay.id == replay_id)
+    connection.execute(plan.values(_BEGUN))
+    taken = leave_to_others(connection, replay_id, active_plans(connection) - others - {replay_id})
+    if taken == total:
+        raise NothingToReplay(_NOTHING)
+    made = connection.execute(select(Replay).where(Replay.id == replay_id)).one()
+    found = {"total": total - taken, "canary_until": min(made.canary, total)}
+    found |= {"invalid": left_out[0], "elsewhere": left_out[1] + taken}
+    connection.execute(plan.values(found))
+    details = {"rows": total - taken, "rate": made.rate, "canary": made.canary, "selection": selection.to_record()}
+    target = f"replay {replay_id}"
+    write_action(
+        connection, actor=made.actor, action="replay.create", target=target, comment=made.comment, details=details
+    )
+
+
+_NOTHING: Final = "no row fits that could be replayed"
+
+_BEGUN: Final = {"state": ReplayState.PLANNED, "stopped_because": "", "ended_at": None, "closed_at": None}
+"""What makes a plan of one whose rows were being chosen."""
 
 
 def _new(selection: Selection, actor: str, comment: str) -> dict[str, Any]:
+    """A plan whose rows are being chosen is as one that was cancelled, so that one that is cut short stays so."""
+    now = datetime.now(UTC)
     return {
         "name": uuid.uuid4().hex,
-        "state": ReplayState.PLANNED,
+        "state": ReplayState.CANCELLED,
         "selection": json.dumps(selection.to_record(), ensure_ascii=False),
         "canary_until": 0,
         "actor": clean(actor)[:MAX_ACTOR_LENGTH],
         "comment": clean(comment),
-        "stopped_because": "",
-        "created_at": datetime.now(UTC),
+        "stopped_because": "its rows were not all chosen: planning it was cut short, so plan it again",
+        "created_at": now,
+        "ended_at": now,
+        "closed_at": now,
         "step_number": 0,
         **dict.fromkeys(("total", "elsewhere", "invalid"), 0),
     }
@@ -219,26 +251,6 @@ def _new(selection: Selection, actor: str, comment: str) -> dict[str, Any]:
 def _check_rate(rate: float | None) -> None:
     if rate is not None and not SLOWEST <= rate <= FASTEST:  # as NaN is, too
         raise ValueError(f"the rate is {rate}: expected {SLOWEST:g} to {FASTEST:,} rows a second")
-
-
-def _freeze(connection: Connection, replay_id: int, selection: Selection, *, canary: int, limit: int | None) -> int:
-    """Write the rows down, all in one statement, and return how many they are."""
-    chosen = _chosen(selection, limit).subquery()
-    order: tuple[ColumnElement[Any], ...] = (chosen.c.id,)
-    if canary:
-        in_fingerprint = (
-            func.row_number().over(partition_by=chosen.c.fingerprint, order_by=chosen.c.id).label("in_fingerprint")
-        )
-        ranked = select(chosen, in_fingerprint).subquery()
-        rank = func.row_number().over(order_by=(ranked.c.in_fingerprint, ranked.c.id)).label("rank")
-        chosen = select(ranked, rank).subquery()
-        order = (case((chosen.c.rank <= canary, 0), else_=1), chosen.c.id)
-    position = (func.row_number().over(order_by=order) - 1).label("position")
-    columns = (literal(replay_id), chosen.c.id, position, literal(RowState.WAITING.value), chosen.c.state)
-    rows = select(*columns, chosen.c.fingerprint, literal(""))
-    into = ["replay_id", "dead_letter_id", "position", "state", "was", "fingerprint", "comment"]
-    freeze = insert(ReplayRow).from_select(into, rows).execution_options(preserve_rowcount=True)
-    return cast("CursorResult[Any]", connection.execute(freeze)).rowcount
 
 
 def _chosen(selection: Selection, limit: int | None) -> Select[*tuple[Any, ...]]:

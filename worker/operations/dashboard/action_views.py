@@ -12,10 +12,10 @@ from worker.operations.dashboard.presenters import unusual
 from worker.operations.dashboard.previews import (
     Pacing,
     begin_discard,
-    begin_replay,
     choose_discard,
     choose_replay,
     frozen,
+    plan_replay,
     read_canary,
     read_count,
     read_rate,
@@ -106,7 +106,7 @@ class ReplayForm(_ActionForm):
 
     async def begin(self, filters: Filters, **confirmed: Any) -> tuple[str, int]:
         """Plan the replay."""
-        plan = await self.look(begin_replay, self.sources, filters, self.pacing(), actor=self.actor, **confirmed)
+        plan = await plan_replay(self.sources, filters, self.pacing(), actor=self.actor, **confirmed)
         return "feedback-replay-plan", plan.id
 
 

@@ -15,9 +15,9 @@ from worker.operations.dashboard.overview_views import hold, is_held, look, resu
 from worker.operations.dashboard.previews import (
     Pacing,
     begin_discard,
-    begin_replay,
     choose_discard,
     choose_replay,
+    plan_replay,
     read_canary,
     read_count,
     read_rate,
@@ -184,7 +184,7 @@ class ReplaysApi(ApiHandler):
         self.may_change()
         sent = self.sent("comment", "rate", "canary", "expected", *NAMES)
         pacing = Pacing(rate=read_rate(self.number(sent, "rate")), canary=read_canary(self.number(sent, "canary")))
-        plan = await self.look(begin_replay, self.sources, self.chosen(sent), pacing, **self.confirmed(sent))
+        plan = await plan_replay(self.sources, self.chosen(sent), pacing, **self.confirmed(sent))
         self.set_status(201)
         self.finish(plan.to_record())
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from worker.dead_letters.ineligible import passed_over
@@ -28,10 +29,10 @@ __all__ = [
     "Choice",
     "Pacing",
     "begin_discard",
-    "begin_replay",
     "choose_discard",
     "choose_replay",
     "frozen",
+    "plan_replay",
     "read_canary",
     "read_count",
     "read_rate",
@@ -41,6 +42,8 @@ RATE: Final = 50.0
 """Events a second, by default: fresh feedback goes on beside it."""
 
 CANARY: Final = 5
+_PLANNING: Final = 120.0
+"""Seconds that planning a replay may take: three times what a million rows take on SQLite and a slow disk."""
 _FASTEST: Final = 100_000.0
 _LARGEST_CANARY: Final = 10_000
 
@@ -124,6 +127,11 @@ def choose_replay(sources: Sources, filters: Filters, *, rate: float | None) -> 
         duration=seen.duration,
         problems=tuple(passed_over(engine, filters.selection)),
     )
+
+
+async def plan_replay(sources: Sources, filters: Filters, pacing: Pacing, **confirmed: Any) -> Plan:
+    """Begin a replay off the event loop: a million rows take longer to write down than any page to show."""
+    return await sources.look(partial(begin_replay, sources, filters, pacing, **confirmed), patience=_PLANNING)
 
 
 def begin_replay(

@@ -82,13 +82,14 @@ class Sources:
         self._client: redis.Redis | None = None
         self._one_at_a_time = threading.Lock()
 
-    async def look(self, what: Callable[[], T]) -> T:
+    async def look(self, what: Callable[[], T], *, patience: float | None = None) -> T:
         """Call a function on a thread. Raises `SourceUnavailable` if Redis or the database does not answer in time."""
         loop = asyncio.get_running_loop()
+        patience = self._patience if patience is None else patience
         try:
-            return await asyncio.wait_for(loop.run_in_executor(self._threads, self._explained, what), self._patience)
+            return await asyncio.wait_for(loop.run_in_executor(self._threads, self._explained, what), patience)
         except TimeoutError:
-            problem = f"no answer within {self._patience:g} seconds"
+            problem = f"no answer within {patience:g} seconds"
             raise SourceUnavailable("The database, or Redis,", problem, do="Check them, and try again.") from None
 
     def start(self, work: Callable[[], None]) -> None:
