@@ -203,7 +203,8 @@ def test_what_was_lost_is_found_and_mended(stack: LocalStack, producer: Feedback
         client.delete(LIST)
     _let_a_minute_pass(stack)
 
-    found, fixed, after = _json(stack, "reconcile"), _json(stack, "reconcile", "--repair"), _reconciled(stack)
+    soon = ("reconcile", "--patience", "1")
+    found, fixed, after = _json(stack, *soon), _json(stack, *soon, "--repair"), _reconciled(stack)
 
     assert (found["status"], found["missing"], found["dead_letters"]["stuck_replaying"]) == (1, 1, [1])
     assert fixed["status"] == 1

@@ -9,8 +9,6 @@ import time
 import uuid
 from typing import TYPE_CHECKING, Any, cast
 
-import pytest
-
 from producer import FeedbackEvent, FeedbackProducer
 from tests.support.commands import reply_to, succeed
 from tests.support.processes import eventually
@@ -56,12 +54,12 @@ def hold_of(broker: redis.Redis) -> dict[bytes, bytes]:
     return cast("dict[bytes, bytes]", broker.hgetall("feedback:hold"))
 
 
-@pytest.mark.parametrize(("status", "reason"), [(401, "401 Invalid authentication"), (302, "302 Found")])
 def test_a_wrong_key_holds_everything_and_spends_nothing(
-    stack: LocalStack, broker: redis.Redis, sandbox: SandboxClient, status: int, reason: str
+    stack: LocalStack, broker: redis.Redis, sandbox: SandboxClient
 ) -> None:
     """A backlog stays in Redis, single probes go out, everybody sees why, and it ends by itself."""
-    sandbox.behave(error_rates={str(status): 1.0})
+    reason = "401 Invalid authentication"
+    sandbox.behave(error_rates={"401": 1.0})
     worker = stack.start_worker()
     press(stack, BACKLOG)
     eventually(lambda: int(hold_of(broker).get(b"probes", 0)) >= 2, what="two probes")
