@@ -6,11 +6,11 @@ import asyncio
 from typing import TYPE_CHECKING, Self, overload
 
 from producer._chunks import Item, Taken, async_chunks
-from producer._configured import Configured, to_event
+from producer._configured import Configured, not_kept, to_event
 from producer._pipeline import Pipeline
-from producer._resp import enqueuing, leaves_clean, require_taken
-from producer.errors import BrokerUnavailable, ProducerError
-from producer.message import to_message, to_messages
+from producer._resp import PING, enqueuing, leaves_clean, require_taken
+from producer.errors import BrokerUnavailable, EnqueueUncertain, ProducerError
+from producer.message import to_messages
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, Iterable, Sequence
@@ -39,6 +39,7 @@ class AsyncFeedbackProducer(Configured):
             a call without an answer stay until the last call on them has ended.
         sentinel_master: The name of the master that the sentinels watch, if ``url`` names sentinels. They are asked for
             it each time that a connection is made: after one was lost, or led to a server that is not the master.
+        spool: As of `FeedbackProducer`.
 
     Raises:
         ValueError: An argument can't be used.
@@ -47,6 +48,11 @@ class AsyncFeedbackProducer(Configured):
     def _open(self) -> None:
         self._closed = False
         self._pipelines: dict[asyncio.AbstractEventLoop, list[Pipeline]] = {}
+
+    @property
+    def closed(self) -> bool:
+        """Whether it was closed."""
+        return self._closed
 
     @overload
     async def enqueue(
@@ -79,7 +85,7 @@ class AsyncFeedbackProducer(Configured):
     ) -> FeedbackEvent:
         """Hand one event over; as `FeedbackProducer.enqueue`."""
         event = to_event(request_id, status, org, group, occurred_at)
-        await self.enqueue_messages((to_message(event, queue=self._queue),), events=(event,), timeout=timeout)
+        await self._hand_over((event,), timeout)
         return event
 
     async def enqueue_many(
@@ -91,8 +97,7 @@ class AsyncFeedbackProducer(Configured):
         """Hand many events over; as `FeedbackProducer.enqueue_many`."""
         with Taken() as taken:
             async for chunk in async_chunks(events):
-                messages = to_messages(chunk, queue=self._queue)
-                await self.enqueue_messages(messages, events=chunk, timeout=timeout)
+                await self._hand_over(chunk, timeout)
                 taken.count += len(chunk)
         return taken.count
 
@@ -107,20 +112,23 @@ class AsyncFeedbackProducer(Configured):
         if not messages:
             return
         try:
-            loop = asyncio.get_running_loop()
-            deadline = loop.time() + self._budget(timeout)
-            pipeline = self._pipeline(loop)
-            reply = await pipeline.ask(enqueuing(self._queue, messages), deadline)
-            if not leaves_clean(reply):
-                pipeline.retire()
-            require_taken(reply)
+            require_taken(await self._ask(enqueuing(self._queue, messages), timeout))
         except ProducerError as error:
             error.not_taken = tuple(events)
             raise
 
+    async def ping(self, *, timeout: float | None = None) -> None:  # noqa: ASYNC109 - see enqueue
+        """Return if Redis answers; as `FeedbackProducer.ping`."""
+        try:
+            await self._ask(PING, timeout)
+        except EnqueueUncertain as error:
+            raise BrokerUnavailable(str(error)) from error
+
     async def aclose(self) -> None:
         """Close the connections. Calls under way end with an error; later ones raise `BrokerUnavailable`."""
         self._closed = True
+        if self._spool is not None:
+            self._spool.close()
         here = asyncio.get_running_loop()
         while self._pipelines:
             loop, pipelines = self._pipelines.popitem()
@@ -137,6 +145,31 @@ class AsyncFeedbackProducer(Configured):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self.aclose()
+
+    async def _hand_over(self, events: Sequence[FeedbackEvent], timeout: float | None) -> None:  # noqa: ASYNC109 - see enqueue
+        spool = self._spool
+        why: ProducerError | None = None
+        if spool is None or spool.is_redis_available:
+            try:
+                return await self.enqueue_messages(
+                    to_messages(events, queue=self._queue), events=events, timeout=timeout
+                )
+            except (BrokerUnavailable, EnqueueUncertain) as error:
+                if spool is None or self.closed:
+                    raise
+                why = error
+        with not_kept(events, why):
+            await spool.put_async(events, self._queue, why)
+        return None
+
+    async def _ask(self, command: bytes, timeout: float | None) -> bytes:  # noqa: ASYNC109 - see enqueue
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + self._budget(timeout)
+        pipeline = self._pipeline(loop)
+        reply = await pipeline.ask(command, deadline)
+        if not leaves_clean(reply):
+            pipeline.retire()
+        return reply
 
     def _pipeline(self, loop: asyncio.AbstractEventLoop) -> Pipeline:
         if self._closed:

@@ -6,11 +6,11 @@ import time
 from typing import TYPE_CHECKING, Self, overload
 
 from producer._chunks import Item, Taken, chunks
-from producer._configured import Configured, to_event
+from producer._configured import Configured, not_kept, to_event
 from producer._pool import Pool
-from producer._resp import enqueuing, leaves_clean, require_taken
-from producer.errors import ProducerError
-from producer.message import to_message, to_messages
+from producer._resp import PING, enqueuing, leaves_clean, require_taken
+from producer.errors import BrokerUnavailable, EnqueueUncertain, ProducerError
+from producer.message import to_messages
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -37,6 +37,8 @@ class FeedbackProducer(Configured):
         max_connections: Connections at most. A call that finds all of them busy waits, within its budget.
         sentinel_master: The name of the master that the sentinels watch, if ``url`` names sentinels. They are asked for
             it each time that a connection is made: after one was lost, or led to a server that is not the master.
+        spool: A directory on a local disk, or a `producer.spool.Spool`, that keeps events while Redis does not take
+            them: calls return once an event is in Redis or there, and a thread sends it to Redis later.
 
     Raises:
         ValueError: An argument can't be used.
@@ -44,6 +46,11 @@ class FeedbackProducer(Configured):
 
     def _open(self) -> None:
         self._pool = Pool(self._address, self._max_connections)
+
+    @property
+    def closed(self) -> bool:
+        """Whether it was closed."""
+        return self._pool.closed
 
     @overload
     def enqueue(self, request_id: FeedbackEvent, /, *, timeout: float | None = None) -> FeedbackEvent: ...
@@ -79,15 +86,15 @@ class FeedbackProducer(Configured):
             timeout: The budget of this call in seconds, if not the producer's own.
 
         Returns:
-            The event that Redis has acknowledged.
+            The event that Redis has acknowledged, or that is on the spool's disk.
 
         Raises:
             InvalidEvent: A field can't be carried; nothing was sent.
-            BrokerUnavailable: Not sent; try again later.
+            BrokerUnavailable: Not sent; try again later. With a spool: nor was it kept there.
             EnqueueUncertain: It may have been sent; enqueue it again, it is delivered once.
         """
         event = to_event(request_id, status, org, group, occurred_at)
-        self.enqueue_messages((to_message(event, queue=self._queue),), events=(event,), timeout=timeout)
+        self._hand_over((event,), timeout)
         return event
 
     def enqueue_many(self, events: Iterable[Item], *, timeout: float | None = None) -> int:
@@ -98,7 +105,7 @@ class FeedbackProducer(Configured):
             timeout: The budget of each chunk in seconds, if not the producer's own.
 
         Returns:
-            How many events Redis has acknowledged, which is all of them.
+            How many events Redis has acknowledged, or the spool has kept: all of them.
 
         Raises:
             ProducerError: As `enqueue`. ``taken`` counts the events of the chunks before; of the chunk at hand none
@@ -107,8 +114,7 @@ class FeedbackProducer(Configured):
         """
         with Taken() as taken:
             for chunk in chunks(events):
-                messages = to_messages(chunk, queue=self._queue)
-                self.enqueue_messages(messages, events=chunk, timeout=timeout)
+                self._hand_over(chunk, timeout)
                 taken.count += len(chunk)
         return taken.count
 
@@ -136,9 +142,28 @@ class FeedbackProducer(Configured):
             error.not_taken = tuple(events)
             raise
 
+    def ping(self, *, timeout: float | None = None) -> None:
+        """Return if Redis answers; for a probe of readiness.
+
+        Args:
+            timeout: The budget in seconds, if not the producer's own.
+
+        Raises:
+            BrokerUnavailable: It can't be reached, or does not answer.
+        """
+        try:
+            self._ask(PING, time.monotonic() + self._budget(timeout))
+        except EnqueueUncertain as error:
+            raise BrokerUnavailable(str(error)) from error
+
     def close(self) -> None:
-        """Close the connections. Calls under way end as they would; later ones raise `BrokerUnavailable`."""
+        """Close the connections. Calls under way end as they would; later ones raise `BrokerUnavailable`.
+
+        What is in the spool stays there, and the next process that uses its directory sends it.
+        """
         self._pool.close()
+        if self._spool is not None:
+            self._spool.close()
 
     def __enter__(self) -> Self:
         return self
@@ -148,7 +173,24 @@ class FeedbackProducer(Configured):
     ) -> None:
         self.close()
 
+    def _hand_over(self, events: Sequence[FeedbackEvent], timeout: float | None) -> None:
+        spool = self._spool
+        why: ProducerError | None = None
+        if spool is None or spool.is_redis_available:
+            try:
+                return self.enqueue_messages(to_messages(events, queue=self._queue), events=events, timeout=timeout)
+            except (BrokerUnavailable, EnqueueUncertain) as error:
+                if spool is None or self.closed:
+                    raise
+                why = error
+        with not_kept(events, why):
+            spool.put(events, self._queue, why)
+        return None
+
     def _put(self, command: bytes, deadline: float) -> None:
+        require_taken(self._ask(command, deadline))
+
+    def _ask(self, command: bytes, deadline: float) -> bytes:
         connection = self._pool.take(deadline)
         asked_at = time.monotonic()
         try:
@@ -160,4 +202,4 @@ class FeedbackProducer(Configured):
             self._pool.release(connection)
         else:
             self._pool.drop(connection, asked_at)
-        require_taken(reply)
+        return reply

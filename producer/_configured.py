@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import os
 from abc import ABC, abstractmethod
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from producer.address import Address
 from producer.environment import secret, without_line_end
+from producer.errors import ProducerError
 from producer.event import FeedbackEvent
 from producer.message import QUEUE
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping, Sequence
     from datetime import datetime
     from uuid import UUID
 
-__all__ = ["DEFAULT_URL", "Configured", "to_event"]
+    from producer._client import FeedbackProducer
+    from producer.spool import Spool
+
+__all__ = ["DEFAULT_URL", "Configured", "not_kept", "to_event"]
 
 DEFAULT_URL: Final = "redis://127.0.0.1:6379/0"
 _LONGEST_TIMEOUT: Final = 86_400.0
@@ -25,6 +30,10 @@ _LONGEST_TIMEOUT: Final = 86_400.0
 _PATIENCE: Final = 1.0
 """Seconds for which each step of connecting goes on behind the backs of calls whose time is up, so that a handshake
 slower than the budget still ends in a connection for a later call. Linux repeats a lost SYN after one second."""
+
+
+_SPOOL_TIMEOUT: Final = 5.0
+"""Seconds that a command may take with which a spool is sent: no call waits for it."""
 
 
 class Configured(ABC):
@@ -38,6 +47,7 @@ class Configured(ABC):
         queue: str = QUEUE,
         max_connections: int = 64,
         sentinel_master: str | None = None,
+        spool: str | os.PathLike[str] | Spool | None = None,
     ) -> None:
         self._timeout = _in_range(timeout)
         if max_connections < 1:
@@ -47,7 +57,33 @@ class Configured(ABC):
         self._address = Address(url, patience=max(_PATIENCE, timeout), sentinel_master=sentinel_master)
         self._queue = queue
         self._max_connections = max_connections
+        self._spool = None if spool is None else self._attached(spool, url, sentinel_master)
         self._open()
+
+    @property
+    def spool(self) -> Spool | None:
+        """The directory that keeps events while Redis does not take them, if there is one."""
+        return self._spool
+
+    def _attached(self, spool: str | os.PathLike[str] | Spool, url: str, sentinel_master: str | None) -> Spool:
+        # These take 5 ms to import, which a producer without a spool does not pay.
+        from producer._client import FeedbackProducer  # noqa: PLC0415 - see above
+        from producer.spool import Spool  # noqa: PLC0415 - see above
+
+        def connect(queue: str) -> FeedbackProducer:
+            timeout = max(self._timeout, _SPOOL_TIMEOUT)
+            return FeedbackProducer(
+                url, timeout=timeout, queue=queue, max_connections=1, sentinel_master=sentinel_master
+            )
+
+        made = spool if isinstance(spool, Spool) else Spool(spool)
+        made.attach(connect)
+        return made
+
+    @property
+    @abstractmethod
+    def closed(self) -> bool:
+        """Whether it was closed."""
 
     @abstractmethod
     def _open(self) -> None:
@@ -61,20 +97,25 @@ class Configured(ABC):
         """Make a producer for the broker that ``FEEDBACK_BROKER_URL`` names, as the worker does.
 
         The URL may stand in a file instead, which ``FEEDBACK_BROKER_URL_FILE`` names. If it names sentinels,
-        ``FEEDBACK_SENTINEL_MASTER`` names the master that they watch.
+        ``FEEDBACK_SENTINEL_MASTER`` names the master that they watch. ``FEEDBACK_SPOOL_DIR`` names the directory of the
+        spool, with the limits ``FEEDBACK_SPOOL_MAX_BYTES`` and ``FEEDBACK_SPOOL_MAX_AGE`` (seconds).
 
         Args:
             environ: The environment; this process's own if None.
             overrides: Any argument of the class; they win. A ``url`` comes with its own ``sentinel_master``, or none.
 
         Raises:
-            ValueError: The URL, or the file that it stands in, can't be read.
+            ValueError: The URL, or the file that it stands in, can't be read, or the spool can't be used.
         """
         environ = os.environ if environ is None else environ
         if "url" not in overrides:
             overrides["url"] = secret(environ, "FEEDBACK_BROKER_URL") or DEFAULT_URL
             master = without_line_end(environ.get("FEEDBACK_SENTINEL_MASTER") or "")
             overrides.setdefault("sentinel_master", master or None)
+        if "spool" not in overrides and (directory := without_line_end(environ.get("FEEDBACK_SPOOL_DIR") or "")):
+            from producer.spool import Spool  # noqa: PLC0415 - see `_attached`
+
+            overrides["spool"] = Spool.from_env(directory, environ)
         return cls(**overrides)
 
     def __repr__(self) -> str:
@@ -85,6 +126,16 @@ def _in_range(timeout: float) -> float:
     if not 0 < timeout <= _LONGEST_TIMEOUT:
         raise ValueError(f"timeout is {timeout}: expected seconds, above 0 and up to {_LONGEST_TIMEOUT:.0f}")
     return timeout
+
+
+@contextmanager
+def not_kept(events: Sequence[FeedbackEvent], why: ProducerError | None) -> Iterator[None]:
+    """Tell an error of the spool which events were not kept, and what Redis had not taken them for."""
+    try:
+        yield
+    except ProducerError as error:
+        error.not_taken = tuple(events)
+        raise error from why
 
 
 def to_event(

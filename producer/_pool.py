@@ -31,12 +31,15 @@ class Pool:
     Args:
         address: Where to connect.
         size: How many calls may be under way at once.
+
+    Attributes:
+        closed: Whether it gives out no more.
     """
 
     def __init__(self, address: Address, size: int) -> None:
         self._address = address
         self._size = size
-        self._closed = False
+        self.closed = False
         self._trusted_from = -math.inf
         self._start_afresh()
         _POOLS.add(self)
@@ -47,7 +50,7 @@ class Pool:
         Raises:
             BrokerUnavailable: There is none by the deadline (of `time.monotonic`).
         """
-        if self._closed:
+        if self.closed:
             raise BrokerUnavailable("the producer is closed")
         try:
             self._places.get(timeout=max(0.0, deadline - time.monotonic()))
@@ -57,7 +60,7 @@ class Pool:
 
     def release(self, connection: Connection) -> None:
         """Keep a connection, whose last reply has been read, for the next call."""
-        if self._closed:
+        if self.closed:
             connection.close()
         else:
             self._idle.append(connection)
@@ -76,7 +79,7 @@ class Pool:
 
     def close(self) -> None:
         """Close what is idle now, and the rest when it is given back."""
-        self._closed = True
+        self.closed = True
         while connection := self._pop():
             connection.close()
 

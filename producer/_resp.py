@@ -15,9 +15,10 @@ from producer.message import counts_of
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["MOST_MESSAGES", "PING", "enqueuing", "leaves_clean", "require_taken"]
+__all__ = ["MOST_MESSAGES", "PING", "PONG", "enqueuing", "leaves_clean", "require_taken"]
 
 PING: Final = b"*1\r\n$4\r\nPING\r\n"
+PONG: Final = b"+PONG"
 
 MOST_MESSAGES: Final = 5_000
 """Messages of one command: the script hands them to LPUSH with Lua's unpack, which has room for not quite 8,000."""
@@ -59,7 +60,7 @@ def enqueuing(queue: str, messages: Sequence[bytes]) -> bytes:
 
 def leaves_clean(line: bytes) -> bool:
     """Tell whether the connection that brought this reply is good for another command."""
-    return line[:1] in (b":", b"-") and b"\n" not in line and not _NOT_MASTER.match(line)
+    return (line[:1] in (b":", b"-") or line == PONG) and b"\n" not in line and not _NOT_MASTER.match(line)
 
 
 def require_taken(line: bytes) -> None:

@@ -49,7 +49,10 @@ class InvalidEvent(ProducerError, ValueError):
 
 
 class BrokerUnavailable(ProducerError):
-    """Redis did not take the event: it can't be reached, is full, is read-only or refuses the login."""
+    """Redis did not take the event: it can't be reached, is full, is read-only or refuses the login.
+
+    With a spool the event was not kept there either: the message says why.
+    """
 
 
 class EnqueueUncertain(ProducerError):

@@ -115,11 +115,17 @@ def to_messages(
     enqueued_at: datetime | None = None,
     envelope: dict[str, Any] | None = None,
     priority: int = 0,
+    trace: Mapping[str, str] | None = None,
 ) -> list[bytes]:
-    """Return the messages of events that are enqueued together; arguments are those of `to_message`."""
+    """Return the messages of events that are enqueued together; arguments are those of `to_message`.
+
+    They lead back to the span that the headers ``trace`` name, if these are given.
+    """
     template = _template(queue, priority, os.getpid())
     travels = _envelope(enqueued_at or datetime.now(UTC), envelope)
-    travels += "".join(f',"{name}":{_encode(value)}' for name, value in trace_headers().items())
+    travels += "".join(
+        f',"{name}":{_encode(value)}' for name, value in (trace_headers() if trace is None else trace).items()
+    )
     # Not a counter's or a generator's: those repeat themselves after a fork.
     tags = urlsafe_b64encode(os.urandom(_TAG * len(events))).decode()
     tasks = os.urandom(_TASK * len(events)).hex()

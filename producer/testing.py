@@ -64,7 +64,13 @@ class Recorder(Configured):
     def _open(self) -> None:
         self._recorded: list[FeedbackEvent] = []
         self._failures: Iterator[tuple[ProducerError, bool]] = iter(())
+        self._is_failing = False
         self._closed = False
+
+    @property
+    def closed(self) -> bool:
+        """Whether it was closed."""
+        return self._closed
 
     @property
     def recorded(self) -> list[FeedbackEvent]:
@@ -93,12 +99,12 @@ class Recorder(Configured):
                 was lost: both happen with `EnqueueUncertain`.
         """
         told = error("the test told the producer to fail") if isinstance(error, type) else error
-        before, failures = self._failures, itertools.repeat((told, recorded))
-        self._failures = itertools.islice(failures, times)
+        before, failures = (self._failures, self._is_failing), itertools.repeat((told, recorded))
+        self._failures, self._is_failing = itertools.islice(failures, times), True
         try:
             yield
         finally:
-            self._failures = before
+            self._failures, self._is_failing = before
 
     def enqueued(self, **fields: Unpack[EventFields]) -> list[FeedbackEvent]:
         """Return the recorded events that have all of these fields, each spelled in any way that `FeedbackEvent` takes.
@@ -131,6 +137,11 @@ class Recorder(Configured):
         if found := self.enqueued(**fields):
             raise AssertionError(f"{len(found)} events with {fields} are recorded: expected none; {self._listed()}")
 
+    def _answer(self) -> None:
+        """Answer a ping, which fails as calls do, and is none of those that were told to."""
+        if self._closed or self._is_failing:
+            raise BrokerUnavailable("the test told the producer to fail")
+
     def _listed(self) -> str:
         return "\n  ".join((f"all {len(self._recorded)} recorded events:", *map(repr, self._recorded)))
 
@@ -159,6 +170,11 @@ class RecordingProducer(Recorder, FeedbackProducer):
         if messages:
             self._take(messages, events, timeout)
 
+    def ping(self, *, timeout: float | None = None) -> None:
+        """Return, or fail where calls fail; as `FeedbackProducer.ping`."""
+        self._budget(timeout)
+        self._answer()
+
     def close(self) -> None:
         """Let later calls raise `BrokerUnavailable`, as a closed producer does."""
         self._closed = True
@@ -177,6 +193,11 @@ class AsyncRecordingProducer(Recorder, AsyncFeedbackProducer):
         """Record ready-made messages; as `AsyncFeedbackProducer.enqueue_messages`."""
         if messages:
             self._take(messages, events, timeout)
+
+    async def ping(self, *, timeout: float | None = None) -> None:  # noqa: ASYNC109 - see AsyncFeedbackProducer.enqueue
+        """Return, or fail where calls fail; as `AsyncFeedbackProducer.ping`."""
+        self._budget(timeout)
+        self._answer()
 
     async def aclose(self) -> None:
         """Let later calls raise `BrokerUnavailable`, as a closed producer does."""

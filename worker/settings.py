@@ -161,6 +161,16 @@ class Settings(BaseSettings):
         validate_default=True,  # it must fit to the setting above, as what is given must
         description="The Redis that holds the queue.",
     )
+    feedback_spool_dir: Path | None = Field(
+        default=None,
+        description="The directory that keeps events while Redis does not take them; without one the call raises.",
+    )
+    feedback_spool_max_bytes: int = Field(
+        default=1024**3, ge=1, description="What may stand in that directory; an event takes about 270 bytes."
+    )
+    feedback_spool_max_age: Seconds = Field(
+        default=timedelta(days=7), description="How long the oldest event may wait in it before it takes no more."
+    )
     feedback_database_url: Annotated[SecretStr, AfterValidator(_database_url)] = Field(
         default=SecretStr("sqlite:///aquilax-feedback.sqlite3"),
         description="The database of the dead letters, as an SQLAlchemy URL.",

@@ -28,6 +28,7 @@ _COMMANDS: Final = {
     "resume": "worker.operations.cli.hold:resume",
     "sandbox": "worker.operations.cli.sandbox:sandbox",
     "send": "worker.operations.cli.send:send",
+    "spool": "worker.operations.cli.spool:spool",
     "status": "worker.operations.cli.status:status",
     "up": "worker.operations.cli.local:up",
     "worker": "worker.operations.cli.start_worker:start_worker",

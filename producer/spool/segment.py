@@ -1,0 +1,220 @@
+"""A segment: a file of spooled events, one JSON line each, with a checksum that tells a whole line from a torn one.
+
+A line is ``CRC32 NUMBER JSON`` and a line feed: eight hexadecimal digits, checked over all that follows them; the
+number of the line, from 1; the event's fields, and what else a message of it needs. Lines are only ever appended, by
+the one process that holds the file's lock (flock). What is after the last whole line when that process is gone was
+never acknowledged.
+
+Beside it, a file ``.sent`` holds how many bytes and lines Redis has taken.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import time
+import zlib
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from producer.errors import InvalidEvent
+from producer.event import FeedbackEvent
+from producer.spool import locks
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = [
+    "LINES", "Progress", "Record", "create", "created_at", "last_number", "line", "parse", "paths", "remove_orphans",
+    "size_of", "torn_end", "usable", "whole_lines",
+]  # fmt: skip
+
+_SUFFIX: Final = ".events"
+_DIGITS: Final = 8
+_SENT: Final = ".sent"
+_UNNAMED: Final = ".new"
+_SURELY_LEFT: Final = 60.0
+"""Seconds after which a segment without a name is no longer about to get one."""
+
+_TAIL: Final = 4096
+"""Bytes at the end of a segment in which its last whole line is looked for; a line has at most about 1,000."""
+
+LINES: Final = 500
+"""Lines that are read, and sent, at once; see `producer._chunks.CHUNK`."""
+
+_encode: Final = json.JSONEncoder(separators=(",", ":")).encode
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Record:
+    """A spooled event.
+
+    Attributes:
+        event: The event.
+        queue: The queue for which it was meant.
+        spooled_at: When it went to disk.
+        trace: The headers that lead back to the span in which it was enqueued; see `producer.message.trace_headers`.
+    """
+
+    event: FeedbackEvent
+    queue: str
+    spooled_at: datetime
+    trace: Mapping[str, str]
+
+
+def line(record: Record, number: int) -> bytes:
+    """Return a record as the line of this number."""
+    fields: dict[str, Any] = record.event.to_wire() | {
+        "queue": record.queue,
+        "spooled_at": record.spooled_at.isoformat(),
+    }
+    if record.trace:
+        fields["trace"] = record.trace
+    content = f"{number} {_encode(fields)}".encode()
+    return b"%08x %b\n" % (zlib.crc32(content), content)
+
+
+def parse(text: bytes) -> tuple[int, Record] | None:
+    """Return a line's number and record; None if it is no whole line."""
+    checksum, _, content = text.rstrip(b"\n").partition(b" ")
+    try:
+        if len(checksum) != _DIGITS or int(checksum, 16) != zlib.crc32(content):
+            return None
+        number, _, fields = content.partition(b" ")
+        wire = json.loads(fields)
+        queue, spooled_at, trace = (
+            wire.pop("queue"),
+            datetime.fromisoformat(wire.pop("spooled_at")),
+            wire.pop("trace", {}),
+        )
+        return int(number), Record(event=FeedbackEvent.from_wire(wire), queue=queue, spooled_at=spooled_at, trace=trace)
+    except (ValueError, KeyError, TypeError, AttributeError, InvalidEvent):
+        return None
+
+
+def whole_lines(path: Path, offset: int) -> list[bytes]:
+    """Return up to `LINES` lines of a segment from an offset on, with their line feeds; no torn one at its end."""
+    lines: list[bytes] = []
+    with path.open("rb") as file:
+        file.seek(offset)
+        for text in file:
+            if not text.endswith(b"\n") or len(lines) == LINES:
+                break
+            lines.append(text)
+    return lines
+
+
+def torn_end(path: Path, offset: int) -> bytes:
+    """Return what is after the last whole line."""
+    with path.open("rb") as file:
+        file.seek(offset)
+        return file.read()
+
+
+def last_number(path: Path) -> int:
+    """Return the number of a segment's last whole line: how many it has."""
+    with path.open("rb") as file:
+        file.seek(max(0, os.fstat(file.fileno()).st_size - _TAIL))
+        lines = file.read().split(b"\n")[:-1]
+    return next((found[0] for text in reversed(lines) if (found := parse(text))), 0)
+
+
+def paths(directory: Path) -> list[Path]:
+    """Return a directory's segments, the oldest first."""
+    return sorted(path for path in directory.iterdir() if path.suffix == _SUFFIX)
+
+
+def size_of(directory: Path) -> int:
+    """Return the bytes of all files of a directory."""
+    size = 0
+    for path in directory.iterdir():
+        with suppress(FileNotFoundError):  # it was sent meanwhile
+            size += path.stat().st_size
+    return size
+
+
+def create(directory: Path) -> int:
+    """Make a segment, and return a descriptor that holds its lock; close it with `locks.close`.
+
+    It gets its name when it is locked: a segment without a lock is taken for that of a process that is gone.
+    """
+    path = directory / f"{time.time_ns():020d}-{os.getpid()}-{secrets.token_hex(4)}{_SUFFIX}"
+    unnamed = path.with_suffix(_UNNAMED)
+    descriptor = locks.open_locked(unnamed, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL)
+    try:
+        unnamed.rename(path)
+        _sync_directory(directory)
+    except BaseException:
+        locks.close(descriptor)
+        raise
+    return descriptor
+
+
+def created_at(path: Path) -> datetime:
+    """Return when a segment was made."""
+    return datetime.fromtimestamp(int(path.name.partition("-")[0]) / 1e9, UTC)
+
+
+def usable(directory: str | os.PathLike[str]) -> Path:
+    """Return a spool's directory, which is made if it is missing.
+
+    Raises:
+        ValueError: It can't be used.
+    """
+    path = Path(directory).absolute()
+    try:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise ValueError(f"the spool {path} can't be made: {error.strerror}") from None
+    if not os.access(path, os.R_OK | os.W_OK | os.X_OK):
+        raise ValueError(f"the spool {path} can't be written by this user")
+    return path
+
+
+def remove_orphans(directory: Path) -> None:
+    """Remove what a process left that ended between two steps: progress without a segment, a segment without a name."""
+    for path in directory.iterdir():
+        is_without = path.suffix == _SENT and not path.with_suffix(_SUFFIX).exists()
+        if is_without or (path.suffix == _UNNAMED and time.time() - path.stat().st_mtime > _SURELY_LEFT):
+            path.unlink(missing_ok=True)
+
+
+def _sync_directory(directory: Path) -> None:
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+class Progress:
+    """How much of a segment Redis has taken. What a crash keeps it from saying is sent again, and delivered once."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path.with_suffix(_SENT)
+        self.offset, self.lines = self._read()
+
+    def advance(self, size: int, lines: int) -> None:
+        """Write down that so many bytes and lines more were taken."""
+        self.offset += size
+        self.lines += lines
+        content = b"%d %d" % (self.offset, self.lines)
+        self._path.write_bytes(b"%08x %b" % (zlib.crc32(content), content))
+
+    def remove(self) -> None:
+        """Forget it, with its segment."""
+        self._path.unlink(missing_ok=True)
+
+    def _read(self) -> tuple[int, int]:
+        try:
+            checksum, _, content = self._path.read_bytes().partition(b" ")
+            if int(checksum, 16) == zlib.crc32(content):
+                offset, lines = content.split()
+                return int(offset), int(lines)
+        except (FileNotFoundError, ValueError):
+            pass
+        return 0, 0

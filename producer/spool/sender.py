@@ -1,0 +1,106 @@
+"""Sends what was spooled to Redis, segment by segment, the oldest first."""
+
+from __future__ import annotations
+
+import logging
+import os
+from contextlib import contextmanager
+from itertools import groupby
+from typing import TYPE_CHECKING, Final
+
+from producer.message import QUEUE, to_messages
+from producer.spool import locks, segment
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
+
+    from producer._client import FeedbackProducer
+    from producer.spool.segment import Record
+
+__all__ = ["UNREADABLE", "SpoolSender"]
+
+log = logging.getLogger(__name__)
+
+_LOCK: Final = "lock"
+
+UNREADABLE: Final = "unreadable"
+"""The file to which lines go that can't be read: a part of the disk was damaged, or power was lost while it wrote."""
+
+
+class SpoolSender:
+    """Empties a spool's directory. One process at a time does it; a lock of the kernel's keeps the others out.
+
+    Args:
+        directory: Where the segments are.
+        connect: Makes a producer for a queue: without a spool, and with one connection.
+    """
+
+    def __init__(self, directory: Path, connect: Callable[[str], FeedbackProducer]) -> None:
+        self._directory = directory
+        self._connect = connect
+        self._producers: dict[str, FeedbackProducer] = {}
+
+    def close(self) -> None:
+        """Close the connections."""
+        while self._producers:
+            self._producers.popitem()[1].close()
+
+    def ping(self) -> None:
+        """Return if Redis answers; raises as `FeedbackProducer.ping`."""
+        self._producer(QUEUE).ping()
+
+    def send(self) -> Iterator[int]:
+        """Send the segments that have ended in chunks of up to 500, and yield how many events each had.
+
+        One that is still written is left: what is not on disk yet may be taken back, and its caller be told so.
+
+        Raises:
+            BlockingIOError: Another process sends it just now.
+            BrokerUnavailable: Redis does not take it; the rest stays where it is.
+            EnqueueUncertain: Redis may have taken the last chunk, which will be sent again.
+        """
+        with self._alone():
+            for path in segment.paths(self._directory):
+                if not locks.is_locked(path):
+                    yield from self._send_segment(path)
+            segment.remove_orphans(self._directory)
+
+    def _send_segment(self, path: Path) -> Iterator[int]:
+        progress = segment.Progress(path)
+        while lines := segment.whole_lines(path, progress.offset):
+            parsed = [segment.parse(text) for text in lines]
+            records = [found[1] for found in parsed if found]
+            self._send_records(records)
+            self._set_aside(b"".join(text for text, found in zip(lines, parsed, strict=True) if not found), path)
+            progress.advance(sum(map(len, lines)), len(lines))
+            yield len(records)
+        self._set_aside(segment.torn_end(path, progress.offset), path)
+        path.unlink()
+        progress.remove()
+
+    def _send_records(self, records: Sequence[Record]) -> None:
+        for queue, same in groupby(records, key=lambda record: record.queue):
+            messages: list[bytes] = []
+            for trace, alike in groupby(same, key=lambda record: record.trace):
+                messages += to_messages([record.event for record in alike], queue=queue, trace=trace)
+            self._producer(queue).enqueue_messages(messages)
+
+    def _set_aside(self, text: bytes, path: Path) -> None:
+        if text.strip(b"\0\n"):  # a file that was extended when power was lost ends with zeros
+            log.error("%d bytes of the spool %s can't be read, and are set aside", len(text), path)
+            with (self._directory / UNREADABLE).open("ab") as file:
+                file.write(text.removesuffix(b"\n") + b"\n")
+
+    def _producer(self, queue: str) -> FeedbackProducer:
+        if queue not in self._producers:
+            self._producers[queue] = self._connect(queue)
+        return self._producers[queue]
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        descriptor = locks.open_locked(self._directory / _LOCK, os.O_RDWR | os.O_CREAT)
+        try:
+            yield
+        finally:
+            locks.close(descriptor)

@@ -1,0 +1,272 @@
+"""`Spool`: a directory that keeps events while Redis does not take them."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+import os
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from threading import Event, Lock, Thread
+from typing import TYPE_CHECKING, Final, TypeVar
+from weakref import WeakSet
+
+from producer.environment import without_line_end
+from producer.errors import BrokerUnavailable, EnqueueUncertain, ProducerError
+from producer.message import trace_headers
+from producer.spool import segment
+from producer.spool.segment import Record
+from producer.spool.sender import SpoolSender
+from producer.spool.status import SpoolStatus, status_of
+from producer.spool.writer import Writer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from concurrent.futures import Future
+
+    from producer._client import FeedbackProducer
+    from producer.event import FeedbackEvent
+
+__all__ = ["Spool"]
+
+T = TypeVar("T")
+
+log = logging.getLogger(__name__)
+
+_MAX_BYTES: Final = 1024**3
+_MAX_AGE: Final = timedelta(days=7)
+_PROBE_EVERY: Final = 1.0
+"""Seconds between tries while Redis is unavailable, and between looks at what other processes have left."""
+
+_LIMITS: Final = {"MAX_BYTES": "bytes, such as 1073741824", "MAX_AGE": "seconds, such as 604800"}
+_MOST: Final = 1e13
+"""More than any disk has, and seconds that a `timedelta` can have."""
+
+
+class Spool:
+    """Keeps events on disk, durably, while Redis does not take them, and sends them when it does again.
+
+    The directory is shared by all processes of a host that are given it; each has its own `Spool`, and any of them
+    sends what another has left. It must be on a local disk that survives the process.
+
+    Args:
+        directory: The directory; it is made if it is missing, for its owner alone.
+        max_bytes: What may stand in it altogether, roughly: an event takes about 250 bytes.
+        max_age: For how long the oldest event may wait. After that the spool refuses more, as Redis is not coming back
+            by itself; it keeps what it has.
+        timeout: Seconds that a call waits for the disk at most.
+        on_spooled: Called in the caller's thread with the events that went to disk; the call then returns.
+        on_sent: Called in the spool's thread with the number of events that Redis has taken from it.
+
+    Attributes:
+        sent: How many events this process has taken from it, and sent; others' are among them.
+        is_redis_available: Whether calls try Redis first. If not, it is probed once a second.
+
+    Raises:
+        ValueError: The directory can't be used, or a limit is no such.
+    """
+
+    is_redis_available: bool
+    _wake: Event
+
+    def __init__(
+        self,
+        directory: str | os.PathLike[str],
+        *,
+        max_bytes: int = _MAX_BYTES,
+        max_age: timedelta = _MAX_AGE,
+        timeout: float = 1.0,
+        on_spooled: Callable[[Sequence[FeedbackEvent]], object] | None = None,
+        on_sent: Callable[[int], object] | None = None,
+    ) -> None:
+        for name, value in {"max_bytes": max_bytes, "max_age": max_age.total_seconds(), "timeout": timeout}.items():
+            if value <= 0:
+                raise ValueError(f"{name} of the spool is {value}: expected more than 0")
+        self.directory: Final = segment.usable(directory)
+        self._timeout = timeout
+        self._on_spooled = on_spooled
+        self._on_sent = on_sent
+        self._writer = Writer(self.directory, max_bytes, max_age)
+        self._sender: SpoolSender | None = None
+        self._thread: Thread | None = None
+        self._start_afresh()
+        _SPOOLS.add(self)
+
+    @classmethod
+    def from_env(cls, directory: str, environ: Mapping[str, str]) -> Spool:
+        """Make a spool with the limits of an environment.
+
+        Args:
+            directory: The directory.
+            environ: ``FEEDBACK_SPOOL_MAX_BYTES`` and ``FEEDBACK_SPOOL_MAX_AGE`` (seconds) of it are read.
+
+        Raises:
+            ValueError: The directory can't be used, or a limit can't be read.
+        """
+        size, age = (_number(environ, f"FEEDBACK_SPOOL_{name}", expected) for name, expected in _LIMITS.items())
+        return cls(
+            directory,
+            max_bytes=_MAX_BYTES if size is None else int(size),
+            max_age=_MAX_AGE if age is None else timedelta(seconds=age),
+        )
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({str(self.directory)!r})"
+
+    @property
+    def spooled(self) -> int:
+        """How many events this process has put into it."""
+        return self._writer.written
+
+    def attach(self, connect: Callable[[str], FeedbackProducer]) -> None:
+        """Let it send: producers call it with what makes a producer for a queue.
+
+        Raises:
+            ValueError: It belongs to another producer.
+        """
+        if self._sender is not None:
+            raise ValueError(f"the spool {self.directory} belongs to another producer: give each a Spool of its own")
+        self._sender = SpoolSender(self.directory, connect)
+        if segment.paths(self.directory):
+            self._ensure_thread()
+
+    def status(self) -> SpoolStatus:
+        """Return what stands in the directory, of all processes. It reads a little of each segment."""
+        return status_of(self.directory)
+
+    def put(self, events: Sequence[FeedbackEvent], queue: str, why: ProducerError | None = None) -> None:
+        """Keep events on disk.
+
+        Args:
+            events: The events.
+            queue: The queue that they are for.
+            why: What Redis did not take them for; None if it was not asked.
+
+        Raises:
+            BrokerUnavailable: It has no room, or can't be written.
+            EnqueueUncertain: The disk took too long: they may be spooled, or not.
+        """
+        written = self._begin(events, queue, why)
+        with suppress(TimeoutError):
+            written.exception(self._timeout)
+        self._end(events, written)
+
+    async def put_async(self, events: Sequence[FeedbackEvent], queue: str, why: ProducerError | None = None) -> None:
+        """Keep events on disk; as `put`."""
+        written = self._begin(events, queue, why)
+        await asyncio.wait({asyncio.wrap_future(written)}, timeout=self._timeout)
+        self._end(events, written)
+
+    def close(self) -> None:
+        """Stop sending. What is in it stays there, and the next process that uses the directory sends it."""
+        self._closed.set()
+        self._wake.set()
+        self._writer.seal()
+
+    def _begin(self, events: Sequence[FeedbackEvent], queue: str, why: ProducerError | None) -> Future[None]:
+        if why is not None and self.is_redis_available:
+            log.warning("Redis does not take events, which go to the spool %s: %s", self.directory, why)
+            self.is_redis_available = False
+            self._wake.set()
+        self._ensure_thread()
+        now, trace = datetime.now(UTC), trace_headers()
+        return self._writer.append([Record(event=event, queue=queue, spooled_at=now, trace=trace) for event in events])
+
+    def _end(self, events: Sequence[FeedbackEvent], written: Future[None]) -> None:
+        if not written.done():
+            raise EnqueueUncertain(f"the disk of the spool {self.directory} took longer than {self._timeout} s")
+        error = written.exception()
+        if isinstance(error, OSError):
+            raise BrokerUnavailable(
+                f"the spool {self.directory} can't be written: {error.strerror or error}"
+            ) from error
+        if error is not None:
+            raise error
+        if self._on_spooled is not None:
+            _tell(self._on_spooled, events)
+
+    def _ensure_thread(self) -> None:
+        if self._thread is None and self._sender is not None:
+            with self._starting:
+                if self._thread is None:
+                    self._thread = Thread(target=self._run, name="feedback-spool", daemon=True)
+                    self._thread.start()
+
+    def _run(self) -> None:
+        while not self._closed.is_set():
+            self._wake.clear()
+            try:
+                self._send()
+            except Exception:
+                log.exception("the spool %s can't be sent", self.directory)
+            self._wake.wait(_PROBE_EVERY)
+
+    def _send(self) -> None:
+        assert self._sender is not None  # noqa: S101 - there is no thread before
+        try:
+            if not self.is_redis_available:
+                self._sender.ping()
+            for count in self._sender.send():
+                self._found_available()
+                self.sent += count
+                if self._on_sent is not None:
+                    _tell(self._on_sent, count)
+        except BlockingIOError:  # another process sends; and Redis has answered
+            self._found_available()
+        except ProducerError as error:
+            self.is_redis_available = False
+            log.debug("the spool %s waits for Redis: %s", self.directory, error)
+            return
+        # What had ended was sent. Now this process's own segment, which also shows whether Redis takes events again.
+        if self._writer.seal():
+            self._wake.set()
+        else:
+            self._found_available()
+
+    def _found_available(self) -> None:
+        if not self.is_redis_available:
+            log.warning("Redis takes events again: the spool %s is being sent", self.directory)
+            self.is_redis_available = True
+
+    def _start_afresh(self) -> None:
+        self.sent = 0
+        self.is_redis_available = True
+        self._thread = None
+        self._starting = Lock()
+        self._wake = Event()
+        self._closed = Event()
+
+    def after_fork_in_child(self) -> None:
+        """Share neither segment nor thread with the parent."""
+        self._writer.start_afresh()
+        self._start_afresh()
+
+
+def _number(environ: Mapping[str, str], name: str, expected: str) -> float | None:
+    text = without_line_end(environ.get(name) or "")
+    try:
+        number = float(text) if text else None
+    except ValueError:
+        number = math.nan
+    if number is not None and not 0 < number < _MOST:
+        raise ValueError(f"{name} is {text!r}: expected {expected}")
+    return number
+
+
+def _tell(callback: Callable[[T], object], what: T) -> None:
+    try:
+        callback(what)
+    except Exception:
+        log.exception("a callback of the spool has failed; its events are safe")
+
+
+_SPOOLS: Final[WeakSet[Spool]] = WeakSet()
+
+
+def _after_fork_in_child() -> None:
+    for spool in list(_SPOOLS):
+        spool.after_fork_in_child()
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)
