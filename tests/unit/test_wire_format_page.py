@@ -5,11 +5,13 @@ from __future__ import annotations
 import inspect
 import json
 import re
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from producer import FeedbackEvent
 from producer.message import ENVELOPE_VERSION, to_message
+from producer.spool import segment
+from producer.spool.segment import Record
 from tests.support.processes import ROOT
 from worker.accounting import key_types
 from worker.broker.keys import KEYS, Keys
@@ -111,3 +113,15 @@ def _types_of_keys() -> dict[str, str]:
     }
     assert "feedback" in types
     return types
+
+
+def test_the_line_of_the_spool_is_one_of_ours() -> None:
+    """With its checksum."""
+    (shown,) = re.findall(r"```text\n(.*?)```", _section("The spool"), re.DOTALL)
+    at = datetime(2026, 1, 31, 12, tzinfo=UTC)
+    event = FeedbackEvent(
+        request_id="77e81bbc-3e7f-47b9-87fa-681b5d2f54e6", status=True, org="my-org", group="my-group", occurred_at=at
+    )
+    record = Record(event=event, queue="feedback", spooled_at=at + timedelta(seconds=1), trace={})
+
+    assert shown.encode() == segment.line(record, 1)
