@@ -121,7 +121,7 @@ class FeedbackProducer(Configured):
     def enqueue_messages(
         self, messages: Sequence[bytes], *, events: Sequence[FeedbackEvent] = (), timeout: float | None = None
     ) -> None:
-        """Hand ready-made messages over, all of them or none, in one round trip.
+        """Hand ready-made messages over, all of them or none, in one round trip. The spool takes none.
 
         Args:
             messages: Encoded tasks ``feedback.deliver``; up to 5,000.

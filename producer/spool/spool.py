@@ -155,7 +155,9 @@ class Spool:
     async def put_async(self, events: Sequence[FeedbackEvent], queue: str, why: ProducerError | None = None) -> None:
         """Keep events on disk; as `put`."""
         written = self._begin(events, queue, why)
-        await asyncio.wait({asyncio.wrap_future(written)}, timeout=self._timeout)
+        waiting = asyncio.wrap_future(written)
+        waiting.add_done_callback(_see)
+        await asyncio.wait({waiting}, timeout=self._timeout)
         self._end(events, written)
 
     def close(self) -> None:
@@ -241,6 +243,12 @@ class Spool:
         """Share neither segment nor thread with the parent."""
         self._writer.start_afresh()
         self._start_afresh()
+
+
+def _see(future: asyncio.Future[None]) -> None:
+    """Take a future's error, or asyncio would log one that comes when the call has ended."""
+    if not future.cancelled():
+        future.exception()
 
 
 def _number(environ: Mapping[str, str], name: str, expected: str) -> float | None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
+import gc
 import os
 import threading
 from collections import Counter
@@ -365,3 +367,29 @@ def _quiet_end() -> Iterator[None]:
 
     for spool in list(_SPOOLS):
         spool.close()
+
+
+def test_an_error_of_the_disk_is_told_once_in_an_event_loop(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As the call's, and not by asyncio too; one that comes when the call has given up has no reader."""
+    hangs = threading.Event()
+
+    def fail(_: int) -> None:
+        hangs.wait(30)
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(os, "fdatasync", fail)
+    spool = Spool(tmp_path, timeout=0.05)
+
+    async def use() -> None:
+        with pytest.raises(EnqueueUncertain):
+            await spool.put_async(EVENTS[:1], "feedback")
+        hangs.set()
+        with pytest.raises(BrokerUnavailable, match="Input/output error"):
+            await spool.put_async(EVENTS[:1], "feedback")
+
+    asyncio.run(use())
+    gc.collect()
+
+    assert not caplog.records
