@@ -18,13 +18,13 @@ from tests.support.processes import ROOT, eventually
 from worker.accounting.table_counts import look_at_table
 from worker.database.models import DeadLetter, State
 from worker.database.replay_models import Replay, ReplayRow, ReplayState, RowState
+from worker.database.schema import upgrade
 from worker.dead_letters.columns import new_row
 from worker.dead_letters.pruning import Pruned, count_prunable, prune
+from worker.dead_letters.store import DeadLetterStore
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-
-    from worker.dead_letters.store import DeadLetterStore
 
 LONG_AGO = datetime.now(UTC) - timedelta(days=100)
 BEFORE = datetime.now(UTC) - timedelta(days=90)
@@ -51,6 +51,38 @@ def _made(store: DeadLetterStore) -> int:
     """What the books say that counted dead letters made, wherever it is now."""
     table = look_at_table(store.engine)
     return table.made + table.pruned
+
+
+def test_a_dead_letter_is_inserted_between_two_steps(store: DeadLetterStore) -> None:
+    """No step takes more than 250 rows, and no transaction is open after one: in SQLite none could be inserted."""
+    _many(store, [str(number) for number in range(600)])
+    steps: list[int] = []
+
+    def note(done: Pruned) -> None:
+        steps.append(done.dead_letters)
+        store.add(a_record())
+
+    assert prune(store.engine, BEFORE, progress=note).dead_letters == 600
+    assert steps[:3] == [250, 500, 600]
+    assert len(rows_of(store)) == len(steps)
+
+
+def test_sqlite_deletes_a_step_by_its_ids(sqlite_url: str) -> None:
+    """And looks for them among all that is over no more: with each step that took a tenth of a second at a million."""
+    upgrade(sqlite_url)
+    store = DeadLetterStore.connect(sqlite_url)
+    _many(store, ["", "counted"])
+    found: list[str] = []
+
+    def explain(connection: Any, _: Any, statement: str, parameters: Any, *_more: object) -> None:
+        if statement.startswith("DELETE FROM dead_letters "):
+            rows = connection.connection.cursor().execute(f"EXPLAIN QUERY PLAN {statement}", parameters)
+            found.extend(row[3] for row in rows)
+
+    listen(store.engine, "before_cursor_execute", explain)
+    assert prune(store.engine, BEFORE).dead_letters == 2
+    store.close()
+    assert set(found) == {"SEARCH dead_letters USING INTEGER PRIMARY KEY (rowid=?)"}
 
 
 def test_what_has_been_over_for_long_enough_is_pruned(store: DeadLetterStore) -> None:
@@ -100,9 +132,9 @@ def test_it_goes_in_steps_that_can_be_stopped(store: DeadLetterStore) -> None:
         if len(steps) == 2:
             stop.set()
 
-    assert prune(store.engine, BEFORE, stop=stop, progress=progress) == Pruned(dead_letters=1000)
-    assert (steps, _made(store)) == ([500, 1000], 1200)
-    assert prune(store.engine, BEFORE) == Pruned(dead_letters=200)
+    assert prune(store.engine, BEFORE, stop=stop, progress=progress) == Pruned(dead_letters=500)
+    assert (steps, _made(store)) == ([250, 500], 1200)
+    assert prune(store.engine, BEFORE) == Pruned(dead_letters=700)
     assert (_made(store), rows_of(store)) == (1200, [])
 
 
@@ -214,6 +246,6 @@ def test_killed_in_the_middle_the_books_still_add_up(store: DeadLetterStore) -> 
 
     eventually(lambda: _made(store) == 3000, what="the database has undone what was cut short")
     table = look_at_table(store.engine)
-    assert table.pruned >= steps * 500
+    assert table.pruned >= steps * 250
     prune(store.engine, BEFORE)
     assert (_made(store), rows_of(store)) == (3000, [])

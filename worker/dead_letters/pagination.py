@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session, defer
 from worker.database.errors import translated
 from worker.database.models import DeadLetter
 from worker.dead_letters.queries import count
-from worker.dead_letters.statistics import covered, unindexed
+from worker.dead_letters.statistics import covered, unsorted
 from worker.policy.parsing import read_whole
 
 if TYPE_CHECKING:
@@ -158,7 +158,7 @@ def _ids(which: ColumnElement[bool], order: Order, place: Place | None, *, few: 
     ids = select(DeadLetter.id).where(covered(which) if few else which)
     if place is not None:
         ids = ids.where(_beyond(order.column, place, descending=descending))
-    by = (unindexed(order.column.expression) if few else order.column, DeadLetter.id)
+    by = (unsorted(order.column.expression) if few else order.column, DeadLetter.id)
     return ids.order_by(*(column.desc() if descending else column.asc() for column in by))
 
 

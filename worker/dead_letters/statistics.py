@@ -36,6 +36,7 @@ __all__ = [
     "shares",
     "summaries_by_fingerprint",
     "unindexed",
+    "unsorted",
 ]
 
 BUCKETS: Final = 32
@@ -234,6 +235,23 @@ class unindexed(FunctionElement[Any]):  # noqa: N801 - named like the SQL functi
     def __init__(self, column: ColumnElement[Any]) -> None:
         super().__init__(column)
         self.type = column.type
+
+
+class unsorted(unindexed):  # noqa: N801 - named like the SQL function that it stands for
+    """A column to sort by whose index no database follows: in its order it may meet the few that fit last."""
+
+    inherit_cache = True
+
+
+@compiles(unsorted, "sqlite")
+def _unsorted_of_sqlite(element: unsorted, compiler: SQLCompiler, **options: Any) -> str:
+    return _unindexed_of_sqlite(element, compiler, **options)
+
+
+@compiles(unsorted)
+def _unsorted(element: unsorted, compiler: SQLCompiler, **options: Any) -> str:
+    column = compiler.process(element.clauses, **options)
+    return f"coalesce({column}, {column})"
 
 
 @compiles(unindexed)
