@@ -122,14 +122,21 @@ def _mariadb_tables(_mariadb: DatabaseServer) -> Iterator[str]:
 
 
 @pytest.fixture(params=["sqlite", "postgres", "mariadb"])
-def store(request: pytest.FixtureRequest) -> Iterator[DeadLetterStore]:
-    """The dead-letter table in an up-to-date database of each kind; that of a server is emptied, and not made again."""
-    if request.param == "sqlite":
-        upgrade(url := request.getfixturevalue("sqlite_url"))
+def tables_url(request: pytest.FixtureRequest) -> str:
+    """The URL of an up-to-date database of each kind, without a row; a server's is emptied, and not made again."""
+    kind: str = request.param
+    url: str = request.getfixturevalue("sqlite_url" if kind == "sqlite" else f"_{kind}_tables")
+    if kind == "sqlite":
+        upgrade(url)
     else:
-        url = request.getfixturevalue(f"_{request.param}_tables")
         empty_tables(url)
-    with closing(DeadLetterStore.connect(url)) as store:
+    return url
+
+
+@pytest.fixture
+def store(tables_url: str) -> Iterator[DeadLetterStore]:
+    """The dead-letter table in an up-to-date database of each kind."""
+    with closing(DeadLetterStore.connect(tables_url)) as store:
         yield store
 
 

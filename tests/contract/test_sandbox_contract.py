@@ -59,7 +59,7 @@ SCHEMA: Final = schemathesis.openapi.from_dict(
     ),
 )
 THE_SAME_EACH_TIME: Final = settings(
-    derandomize=True, database=None, deadline=None, max_examples=150, suppress_health_check=list(HealthCheck)
+    derandomize=True, database=None, deadline=None, max_examples=60, suppress_health_check=list(HealthCheck)
 )
 
 

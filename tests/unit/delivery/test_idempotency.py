@@ -469,7 +469,7 @@ class Race:
 _FAKE: Final = fakeredis.FakeServer()
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(
     statuses=st.lists(st.booleans(), min_size=1, max_size=4),
     steps=st.lists(st.builds(Step, message=st.integers(0, 3), fate=st.sampled_from(Fate)), max_size=20),

@@ -136,7 +136,7 @@ def by_http_client(sent: bytes) -> Any:
             return error
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(
     first=_FIRST_LINES,
     headers=st.dictionaries(_NAMES, _VALUES, max_size=5),
