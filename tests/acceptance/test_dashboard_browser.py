@@ -327,13 +327,13 @@ def test_a_hundred_thousand_rows(flower: ServedFlower, sqlite_store: DeadLetterS
     shoot(page, "dead-letters")
     page.get_by_role("link", name="Rows", exact=True).click()
     shown = set[str]()
-    for _ in range(20):
+    for _ in range(6):
         shown |= set(page.locator("tbody tr td:nth-child(2)").all_text_contents())
         began = time.monotonic()
         page.get_by_role("link", name="Next").click()
         page.wait_for_load_state()
         slowest = max(slowest, time.monotonic() - began)
-    assert len(shown) == 20 * 50
+    assert len(shown) == 6 * 50
     assert slowest < 5
     page.get_by_role("link", name="Replay all").click()
     expect(page.locator("header.page-header")).to_contain_text("Nothing has been changed yet")
