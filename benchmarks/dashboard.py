@@ -1,10 +1,11 @@
-"""What each page of the dashboard takes at 100,000 dead letters, beside Flower's own list of 100,000 tasks, in one run.
+"""What pages and commands take at so many dead letters, beside Flower's own list of 100,000 tasks, in one run.
 
-    python -m benchmarks.dashboard [ROWS]
+    python -m benchmarks.dashboard [ROWS [URL...]]
 
-On SQLite and on PostgreSQL: one Flower process for each, on a Valkey of its own. Rounds alternate between the pages and
-Flower's own, so that whatever else the machine does hits all alike. The medians are printed, in milliseconds, and as a
-ratio to Flower's.
+On SQLite and on PostgreSQL, or on databases of these URLs that are filled already: one Flower process for each, on a
+Valkey of its own. Rounds alternate between the pages and Flower's own, so that whatever else the machine does hits all
+alike. Medians, in milliseconds, and as a ratio to Flower's; then what `benchmarks.operators` measures. Printed, and at
+a million rows written to docs/performance/dashboard.md.
 """
 
 from __future__ import annotations
@@ -21,6 +22,9 @@ from typing import TYPE_CHECKING
 
 import requests
 
+from benchmarks.machine import describe
+from benchmarks.operators import beside_burials, commands, milliseconds_of_preview
+from benchmarks.plan import MILLION
 from tests.support.dead_letters import fill
 from worker.app import create_app
 from worker.database.schema import upgrade
@@ -31,7 +35,13 @@ from worker.settings import load_settings
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-ROUNDS = 15
+ROUNDS = 7
+_TASKS = 100_000
+_OWN = "Flower's tasks"
+_ABOUT = (
+    "Pages to their last byte, commands from the start of their process to their first byte, and how long dead letters "
+    "that are inserted one after the other wait meanwhile. `python -m benchmarks.dashboard 1000000` measures it again."
+)
 TASKS = (
     "/tasks/datatable?draw=1&start=0&length=50&search[value]=&columns[0][data]=name"
     "&order[0][column]=0&order[0][dir]=desc"
@@ -83,39 +93,68 @@ def _milliseconds(url: str) -> float:
     return (time.perf_counter() - began) * 1000
 
 
-def _measure(name: str, database: str, rows: int) -> None:
+def _fill(database: str, rows: int) -> None:
     upgrade(database)
     store = DeadLetterStore.connect(database)
     fill(store, rows, last_at=datetime.now(UTC))
     store.close()
+
+
+def _pages(database: str, rows: int) -> dict[str, float]:
+    """The median of each page, to its last byte."""
     with tempfile.TemporaryDirectory() as folder, LocalStack(folder=Path(folder)) as stack:
         broker = stack.start_broker()
         stack.environment["FEEDBACK_DATABASE_URL"] = database
-        flower = stack.start_flower([f"--max_tasks={rows}", "--inspect_timeout=100"])
-        _tell_of_tasks(broker, rows)
-        while requests.get(f"{flower}{TASKS}", timeout=120).json()["recordsTotal"] < rows:
+        flower = stack.start_flower([f"--max_tasks={_TASKS}", "--inspect_timeout=100"])
+        _tell_of_tasks(broker, _TASKS)
+        while requests.get(f"{flower}{TASKS}", timeout=120).json()["recordsTotal"] < _TASKS:
             time.sleep(1)
         half = requests.get(f"{flower}/api/feedback/dead-letters?limit=1&order=newest", timeout=60).json()
         middle = half["rows"][0]["failed_at"].replace("+", "%2B")
         pages = {label: path.format(half=f"after_{rows // 2}_{middle}") for label, path in PAGES.items()}
-        took: dict[str, list[float]] = {label: [] for label in (*pages, "Flower's tasks")}
+        took: dict[str, list[float]] = {label: [] for label in (*pages, _OWN)}
         for _ in range(ROUNDS):
-            for label, path in (pages | {"Flower's tasks": TASKS}).items():
+            for label, path in (pages | {_OWN: TASKS}).items():
                 took[label].append(_milliseconds(f"{flower}{path}"))
-    own = statistics.median(took["Flower's tasks"])
-    sys.stdout.write(f"\n{name}, {rows:,} dead letters\n")
-    for label, each in took.items():
-        median = statistics.median(each)
-        sys.stdout.write(f"  {label:<24}{median:8.1f} ms   {median / own:6.2f} x Flower's tasks\n")
-    sys.stdout.flush()
+    return {label: statistics.median(each) for label, each in took.items()}
+
+
+def _table(name: str, database: str, rows: int) -> str:
+    pages = _pages(database, rows)
+    lines = [f"{label} | {median:,.0f} ms | {median / pages[_OWN]:.2f}" for label, median in pages.items()]
+    lines += [f"`{command}`: first byte | {median:,.0f} ms |" for command, median in commands(database).items()]
+    lines.append(f"preview of a replay of all, in the database | {milliseconds_of_preview(database):,.0f} ms |")
+    lines += [f"beside insertions: {what} | {told} |" for what, told in beside_burials(database).items()]
+    head = f"## {name}, {rows:,} dead letters\n\n| what | median | of Flower's tasks |\n|---|---|---|\n"
+    return head + "".join(f"| {line} |\n" for line in lines)
+
+
+def _kind(url: str) -> str:
+    return "PostgreSQL" if url.startswith("postgres") else "SQLite"
+
+
+def _measure(databases: dict[str, str], rows: int) -> None:
+    about = "".join(f"- {name}: {value}\n" for name, value in describe().items())
+    text = f"# Operators' pages and commands\n\n{_ABOUT}\n\n{about}"
+    for name, database in databases.items():
+        table = _table(name, database, rows)
+        sys.stdout.write(f"{table}\n")
+        sys.stdout.flush()
+        text += f"\n{table}"
+        if rows >= MILLION:
+            Path("docs/performance/dashboard.md").write_text(text)
 
 
 def main() -> None:
-    """Measure, and print."""
-    rows = int(sys.argv[1]) if len(sys.argv) > 1 else 100_000
+    """Measure, print and write."""
+    rows = int(sys.argv[1]) if len(sys.argv) > 1 else _TASKS
+    if filled := sys.argv[2:]:
+        _measure({_kind(url): url for url in filled}, rows)
+        return
     with tempfile.TemporaryDirectory() as folder, _databases(Path(folder)) as databases:
-        for name, database in databases.items():
-            _measure(name, database, rows)
+        for database in databases.values():
+            _fill(database, rows)
+        _measure(databases, rows)
 
 
 if __name__ == "__main__":
