@@ -89,6 +89,11 @@ class Configured(ABC):
     def _open(self) -> None:
         """Prepare for connections; none is made before the first event."""
 
+    @property
+    def queue(self) -> str:
+        """The Celery queue that events go to."""
+        return self._queue
+
     def _budget(self, timeout: float | None) -> float:
         return self._timeout if timeout is None else _in_range(timeout)
 
@@ -148,7 +153,7 @@ def to_event(
     """Return the event that was given, whole or by its fields; raises `InvalidEvent`, or TypeError if both were."""
     if isinstance(request_id, FeedbackEvent):
         if (status, org, group, occurred_at) != (None, None, None, None):
-            raise TypeError("enqueue takes an event or its fields, not both")
+            raise TypeError("expected an event or its fields, not both")
         return request_id
     fields = {"request_id": request_id, "status": status, "org": org, "group": group, "occurred_at": occurred_at}
     return FeedbackEvent.from_wire(fields)

@@ -36,12 +36,14 @@ __all__ = [
     "unknown_settings",
 ]
 
-SECRETS: Final = ("AQUILAX_API_KEY", "FEEDBACK_BROKER_URL", "FEEDBACK_DATABASE_URL")
+SECRETS: Final = ("AQUILAX_API_KEY", "FEEDBACK_BROKER_URL", "FEEDBACK_DATABASE_URL", "FEEDBACK_OUTBOX_URL")
 """The settings that may stand in a file, which the variable of the same name and `_FILE` names."""
 
 _SHORTEST_SECONDS: Final = 0.001
 _LONGEST_SECONDS: Final = 10 * 365 * 24 * 3600
 _SHORTEST_LEASE: Final = timedelta(seconds=3)
+_LONGEST_INTERVAL: Final = timedelta(hours=1)
+"""Of a relay: `producer.outbox.Relay` takes no longer one."""
 
 
 class SettingsError(Exception):
@@ -65,6 +67,12 @@ def _lease(value: timedelta) -> timedelta:
             "expected at least 3 seconds: a lease is renewed four times while it lasts, and if one renewal is late, "
             "what is being delivered must not be handed out again"
         )
+    return value
+
+
+def _interval(value: timedelta) -> timedelta:
+    if value > _LONGEST_INTERVAL:
+        raise ValueError("expected at most an hour")
     return value
 
 
@@ -175,6 +183,13 @@ class Settings(BaseSettings):
         default=SecretStr("sqlite:///aquilax-feedback.sqlite3"),
         description="The database of the dead letters, as an SQLAlchemy URL.",
     )
+    feedback_outbox_url: Annotated[SecretStr, AfterValidator(_database_url)] | None = Field(
+        default=None, description="The backend's database, for `aquilax-feedback relay`, as an SQLAlchemy URL."
+    )
+    feedback_relay_interval: Annotated[timedelta, BeforeValidator(_seconds), AfterValidator(_interval)] = Field(
+        default=timedelta(seconds=0.25),
+        description="How often a relay looks into an outbox that is empty, or has less than a group of 500 rows.",
+    )
     feedback_max_attempts: int = Field(
         default=200, ge=1, le=1_000_000, description="Attempts before an event becomes a dead letter `exhausted`."
     )
@@ -273,6 +288,18 @@ class Settings(BaseSettings):
         if self.aquilax_api_key is None or not self.aquilax_api_key.get_secret_value():
             raise SettingsError("AQUILAX_API_KEY is not set: set it to a Personal Access Token of AquilaX")
         return self.aquilax_api_key
+
+    def require_outbox_url(self) -> str:
+        """Return the URL of the backend's database, with its password.
+
+        Raises:
+            SettingsError: There is none.
+        """
+        if self.feedback_outbox_url is None:
+            raise SettingsError(
+                "FEEDBACK_OUTBOX_URL is not set: set it to the SQLAlchemy URL of the backend's database"
+            )
+        return self.feedback_outbox_url.get_secret_value()
 
 
 def _from_files(overrides: Mapping[str, Any]) -> dict[str, str]:

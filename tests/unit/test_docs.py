@@ -193,7 +193,7 @@ def test_all_code_in_the_documents_is_run_here() -> None:
     """A new block of Python needs a test. Those of the guides are parts of the examples, which have tests."""
     blocks = {_name(path): found for path in DOCUMENTS if (found := _code(path, "python"))}
     assert len(blocks.pop("README.md")) == 3
-    assert set(blocks) == {f"docs/guides/{guide}.md" for guide in ("django", "fastapi", "flask", "testing")}
+    assert set(blocks) == {f"docs/guides/{guide}.md" for guide in ("django", "fastapi", "flask", "outbox", "testing")}
     for page, found in blocks.items():
         linked = re.findall(r"\(\.\./\.\./(examples/\w+\.py)\)", (ROOT / page).read_text())
         examples = [(ROOT / example).read_text() for example in linked]

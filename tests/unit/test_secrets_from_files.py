@@ -18,6 +18,7 @@ GIVEN = {
     "AQUILAX_BASE_URL": "https://aquilax.example",
     "FEEDBACK_BROKER_URL": "redis://:t0p-s3cret@broker",
     "FEEDBACK_DATABASE_URL": "postgresql://u:t0p-s3cret@host/name",
+    "FEEDBACK_OUTBOX_URL": "postgresql://u:t0p-s3cret@host/chat",
     "FEEDBACK_CONCURRENCY": "7",
     "FEEDBACK_LEASE": "30",
     "FEEDBACK_LOG_FORMAT": "json",

@@ -22,6 +22,8 @@ DEFAULTS: dict[str, Any] = {
     "FEEDBACK_SPOOL_MAX_BYTES": 1024**3,
     "FEEDBACK_SPOOL_MAX_AGE": timedelta(days=7),
     "FEEDBACK_DATABASE_URL": SecretStr("sqlite:///aquilax-feedback.sqlite3"),
+    "FEEDBACK_OUTBOX_URL": None,
+    "FEEDBACK_RELAY_INTERVAL": timedelta(seconds=0.25),
     "FEEDBACK_MAX_ATTEMPTS": 200,
     "FEEDBACK_RETRY_BASE": timedelta(seconds=2),
     "FEEDBACK_RETRY_CAP": timedelta(hours=1),
@@ -93,6 +95,8 @@ def test_each_setting_is_read_from_its_variable(monkeypatch: pytest.MonkeyPatch)
         AQUILAX_BASE_URL="https://eu.aquilax.ai/",
         FEEDBACK_BROKER_URL="rediss://:pw@redis:6380/1",
         FEEDBACK_DATABASE_URL="postgresql+psycopg://u:p@db/feedback",
+        FEEDBACK_OUTBOX_URL="mysql://u:p@db/chat",
+        FEEDBACK_RELAY_INTERVAL="0.1",
         FEEDBACK_MAX_ATTEMPTS="3",
         FEEDBACK_RETRY_BASE="0.5",
         FEEDBACK_RETRY_CAP="60",
@@ -117,6 +121,8 @@ def test_each_setting_is_read_from_its_variable(monkeypatch: pytest.MonkeyPatch)
     assert settings.aquilax_base_url == "https://eu.aquilax.ai"
     assert settings.feedback_broker_url.get_secret_value() == "rediss://:pw@redis:6380/1"
     assert settings.feedback_database_url.get_secret_value() == "postgresql+psycopg://u:p@db/feedback"
+    assert settings.require_outbox_url() == "mysql://u:p@db/chat"
+    assert settings.feedback_relay_interval == timedelta(seconds=0.1)
     assert settings.retry_policy == RetryPolicy(
         max_attempts=3,
         base=timedelta(milliseconds=500),
@@ -198,6 +204,8 @@ def test_a_duration_is_a_number_of_seconds(monkeypatch: pytest.MonkeyPatch, name
         ("FEEDBACK_BROKER_URL", "redis://localhost:port", "host and port"),
         ("FEEDBACK_DATABASE_URL", "feedback.sqlite3", "SQLAlchemy URL"),
         ("FEEDBACK_DATABASE_URL", "postgresql://u:p@host:port/name", "SQLAlchemy URL"),
+        ("FEEDBACK_OUTBOX_URL", "chat.sqlite3", "SQLAlchemy URL"),
+        ("FEEDBACK_RELAY_INTERVAL", "3601", "at most an hour"),
         ("FEEDBACK_MAX_ATTEMPTS", "0", "greater than or equal to 1"),
         ("FEEDBACK_MAX_ATTEMPTS", "many", "valid integer"),
         ("FEEDBACK_MAX_ATTEMPTS", "1.5", "valid integer"),

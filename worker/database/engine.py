@@ -67,23 +67,26 @@ _CONNECT_ARGS: Final[dict[str, dict[str, Any]]] = {
 _YEAR_AFTER_THE_LAST: Final = "10000-01-01 "
 
 
-def connect(url: str, *, pool_size: int = 5, answer_seconds: int = _ANSWER_SECONDS) -> Engine:
+def connect(
+    url: str, *, pool_size: int = 5, answer_seconds: int = _ANSWER_SECONDS, setting: str = "FEEDBACK_DATABASE_URL"
+) -> Engine:
     """Return an engine for a database URL; it connects when it is first used.
 
     Args:
         url: Any SQLAlchemy URL of SQLite, PostgreSQL, MySQL or MariaDB; the driver may be left out.
         pool_size: Connections kept open. As many again may be opened for a rush.
         answer_seconds: How long MySQL and MariaDB may take for one statement.
+        setting: The name of the setting that has the URL, for errors.
 
     Raises:
         DatabaseUnusable: The URL can't be read, or an option of it, or its driver is not installed.
     """
-    address = _with_driver(url)
+    address = _with_driver(url, setting)
     backend = address.get_backend_name()
     options: dict[str, Any] = {"pool_size": pool_size, "max_overflow": pool_size, "pool_timeout": _POOL_SECONDS}
     if backend in _ISOLATION:
         options |= {"pool_pre_ping": True, "isolation_level": _ISOLATION[backend]}
-    engine = _create(address, connect_args=_connect_args(backend, address, answer_seconds), **options)
+    engine = _create(address, setting, connect_args=_connect_args(backend, address, answer_seconds), **options)
     if backend == "sqlite":
         event.listen(engine, "connect", _durable)
     if backend == "postgresql":
@@ -92,15 +95,15 @@ def connect(url: str, *, pool_size: int = 5, answer_seconds: int = _ANSWER_SECON
     return engine
 
 
-def _create(address: URL, **options: Any) -> Engine:
+def _create(address: URL, setting: str, **options: Any) -> Engine:
     try:
-        check_options(address)
+        check_options(address, setting)
         return create_engine(address, hide_parameters=True, **options)  # a response belongs in no traceback
     except ModuleNotFoundError as error:
-        raise DatabaseUnusable(_missing(address.get_backend_name(), error.name)) from None
+        raise DatabaseUnusable(_missing(address.get_backend_name(), error.name, setting)) from None
     except (exc.NoSuchModuleError, exc.ArgumentError, TypeError):
         raise DatabaseUnusable(
-            f"FEEDBACK_DATABASE_URL: {address.drivername} is no database that this can use: "
+            f"{setting}: {address.drivername} is no database that this can use: "
             "expected sqlite, postgresql, mysql or mariadb, as a file or a server"
         ) from None
 
@@ -125,25 +128,25 @@ def shown(url: str) -> str:
     return address.render_as_string(hide_password=True).replace(f"{quote(_MASK)}@", f"{_MASK}@")
 
 
-def _with_driver(url: str) -> URL:
+def _with_driver(url: str, setting: str) -> URL:
     try:
         address = make_url(url)
     except exc.ArgumentError:
-        raise DatabaseUnusable("FEEDBACK_DATABASE_URL can't be read as an SQLAlchemy URL") from None
+        raise DatabaseUnusable(f"{setting} can't be read as an SQLAlchemy URL") from None
     address = address.set(drivername=_DRIVERS.get(address.drivername, address.drivername))
     usual = _DRIVERS.get(address.get_backend_name(), address.drivername)
     if address.drivername != usual:
         raise DatabaseUnusable(
-            f"FEEDBACK_DATABASE_URL names the driver {address.drivername}, and this release knows {usual}: "
+            f"{setting} names the driver {address.drivername}, and this release knows {usual}: "
             f"leave the driver out ({address.get_backend_name()}://…)"
         )
     return address
 
 
-def _missing(backend: str, module: str | None) -> str:
+def _missing(backend: str, module: str | None, setting: str) -> str:
     extra = _EXTRAS.get(backend)
     fix = f": pip install 'aquilax-feedback[{extra}]'" if extra else ""
-    return f"FEEDBACK_DATABASE_URL is for {backend}, whose driver {module} is not installed{fix}"
+    return f"{setting} is for {backend}, whose driver {module} is not installed{fix}"
 
 
 def _connect_args(backend: str, address: URL, answer_seconds: int) -> dict[str, Any]:
@@ -164,6 +167,8 @@ def _durable(connection: sqlite3.Connection, _record: object) -> None:
 
 
 def _say_begin(connection: Connection) -> None:
+    if "isolation_level" in connection.get_execution_options():
+        return  # for these connections psycopg says it, in the level that was asked for
     connection.exec_driver_sql(_BEGIN)
 
 

@@ -2,7 +2,7 @@
 
     DeadLetterError
     ├── DeadLetterStoreUnavailable   the database is unavailable or refuses: keep the event, try again later
-    ├── DatabaseUnusable             the operator fixes FEEDBACK_DATABASE_URL or installs the driver
+    ├── DatabaseUnusable             the operator fixes the URL's setting or installs the driver
     └── SchemaError                  the operator runs `aquilax-feedback db upgrade`, or a newer release
         ├── SchemaMissing            the database has no dead-letter table yet
         ├── SchemaOutdated           the table is older than this release

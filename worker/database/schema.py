@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from sqlalchemy import Connection, Engine, column, inspect, select, table, text
 
@@ -162,7 +162,7 @@ def downgrade(url: str, version: str) -> None:
 
 
 @contextmanager
-def _engine_for(url: str, **options: int) -> Iterator[Engine]:
+def _engine_for(url: str, **options: Any) -> Iterator[Engine]:
     engine = connect(url, pool_size=1, **options)
     try:
         yield engine

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 __all__ = ["check_options"]
 
 
-def check_options(address: URL) -> None:
-    """Make sure that the driver can read every option of a database URL.
+def check_options(address: URL, setting: str) -> None:
+    """Make sure that the driver can read every option of a database URL, which is the value of this setting.
 
     Raises:
         DatabaseUnusable: It can't; the message names the option and what is expected.
@@ -36,7 +36,7 @@ def check_options(address: URL) -> None:
         else:
             problem = _problem_of(name, value)
         if problem:
-            raise DatabaseUnusable(f"FEEDBACK_DATABASE_URL: the option {name}: {problem}")
+            raise DatabaseUnusable(f"{setting}: the option {name}: {problem}")
 
 
 def _problem_of(name: str, value: str | tuple[str, ...]) -> str:

@@ -19,6 +19,8 @@ def secrets_of(settings: Settings) -> set[str]:
     """Return what must not stand in a log: the key, and the passwords in the URLs, as meant and as URLs have them."""
     found = secrets_in_url(settings.feedback_broker_url.get_secret_value())
     found |= secrets_in_url(settings.feedback_database_url.get_secret_value())
+    if settings.feedback_outbox_url is not None:
+        found |= secrets_in_url(settings.feedback_outbox_url.get_secret_value())
     if settings.aquilax_api_key is not None:
         found.add(settings.aquilax_api_key.get_secret_value())
     return found | {quote(secret, safe="") for secret in found}

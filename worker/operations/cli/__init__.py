@@ -24,6 +24,7 @@ _COMMANDS: Final = {
     "hold": "worker.operations.cli.hold:hold",
     "move": "worker.operations.cli.move:move",
     "reconcile": "worker.operations.cli.reconcile:reconcile",
+    "relay": "worker.operations.cli.relay:relay",
     "replays": "worker.operations.cli.replays:replays",
     "resume": "worker.operations.cli.hold:resume",
     "sandbox": "worker.operations.cli.sandbox:sandbox",
