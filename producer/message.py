@@ -16,8 +16,10 @@ import os
 import socket
 import sys
 from base64 import urlsafe_b64encode
+from contextvars import ContextVar
 from datetime import UTC, datetime
 from functools import lru_cache
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
     from producer.event import FeedbackEvent
 
 __all__ = [
-    "ENVELOPE", "ENVELOPE_VERSION", "QUEUE", "TASK", "TRACE_HEADERS",
+    "CARRIED_TRACE", "ENVELOPE", "ENVELOPE_VERSION", "QUEUE", "TASK", "TRACE_HEADERS",
     "counts_of", "to_message", "to_messages", "trace_headers",
 ]  # fmt: skip
 
@@ -40,6 +42,9 @@ ENVELOPE_VERSION: Final = 2
 
 TRACE_HEADERS: Final = ("traceparent", "tracestate")
 """The message headers that lead back to the span in which it was enqueued: https://www.w3.org/TR/trace-context/."""
+
+CARRIED_TRACE: Final[ContextVar[Mapping[str, str]]] = ContextVar("CARRIED_TRACE", default=MappingProxyType({}))
+"""Trace headers that a program without OpenTelemetry was given, and hands on."""
 
 # The messages of all events differ in a few values only. The rest is encoded once, here, and what those of one call
 # share, once for the call. A placeholder stands for the inside of a JSON string, except %(envelope)s, an object, and
@@ -165,7 +170,7 @@ def _envelope(enqueued_at: datetime, more: dict[str, Any] | None) -> str:
 
 
 def trace_headers() -> Mapping[str, str]:
-    """Return the headers that name the current span of OpenTelemetry; none if there is no span.
+    """Return the headers that name the current span of OpenTelemetry, or those of `CARRIED_TRACE`; there may be none.
 
     A process that has not imported OpenTelemetry has no current span. Nothing is imported here: a backend that forks
     while one of its threads imports would leave its child waiting for ever for that import to end.
@@ -173,7 +178,7 @@ def trace_headers() -> Mapping[str, str]:
     current_span = getattr(sys.modules.get("opentelemetry.trace"), "get_current_span", None)
     span = current_span and current_span().get_span_context()
     if not span or not span.is_valid:
-        return {}
+        return CARRIED_TRACE.get()
     parent = {"traceparent": f"00-{span.trace_id:032x}-{span.span_id:016x}-{span.trace_flags:02x}"}
     return parent | ({"tracestate": span.trace_state.to_header()} if span.trace_state else {})
 

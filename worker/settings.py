@@ -6,21 +6,29 @@ import os
 from datetime import timedelta
 from difflib import get_close_matches
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
-from urllib.parse import SplitResult, urlsplit
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 from dotenv import dotenv_values
-from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError, ValidationInfo, model_validator
+from pydantic import AfterValidator, Field, SecretStr, ValidationError, ValidationInfo, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
-from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError
 
 from producer.address import Address
 from producer.broker_url import BrokerUrl
 from producer.environment import FILE, secret, without_line_end
 from worker.policy.environment import is_service_link
-from worker.policy.request_origin import is_loopback
 from worker.policy.retry import RetryPolicy
+from worker.setting_types import (
+    LogFormat,
+    Seconds,
+    api_key,
+    base_url,
+    database_url,
+    flower_url,
+    interval,
+    lease,
+    networks,
+    origins,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -39,84 +47,9 @@ __all__ = [
 SECRETS: Final = ("AQUILAX_API_KEY", "FEEDBACK_BROKER_URL", "FEEDBACK_DATABASE_URL", "FEEDBACK_OUTBOX_URL")
 """The settings that may stand in a file, which the variable of the same name and `_FILE` names."""
 
-_SHORTEST_SECONDS: Final = 0.001
-_LONGEST_SECONDS: Final = 10 * 365 * 24 * 3600
-_SHORTEST_LEASE: Final = timedelta(seconds=3)
-_LONGEST_INTERVAL: Final = timedelta(hours=1)
-"""Of a relay: `producer.outbox.Relay` takes no longer one."""
-
 
 class SettingsError(Exception):
     """A setting is wrong; the message names the variable and the fix, and shows no secret."""
-
-
-def _seconds(value: object) -> object:
-    """Durations are plain seconds: ``2``, ``0.5``; not ISO 8601, not ``1:00``."""
-    try:
-        seconds = value.total_seconds() if isinstance(value, timedelta) else float(value)  # type: ignore[arg-type]  # float() raises TypeError for anything else
-    except (TypeError, ValueError):
-        raise ValueError("expected a number of seconds") from None
-    if not _SHORTEST_SECONDS <= seconds <= _LONGEST_SECONDS:  # as NaN is, too
-        raise ValueError("expected a number of seconds from 0.001 to ten years")
-    return timedelta(seconds=seconds)
-
-
-def _lease(value: timedelta) -> timedelta:
-    if value < _SHORTEST_LEASE:
-        raise ValueError(
-            "expected at least 3 seconds: a lease is renewed four times while it lasts, and if one renewal is late, "
-            "what is being delivered must not be handed out again"
-        )
-    return value
-
-
-def _interval(value: timedelta) -> timedelta:
-    if value > _LONGEST_INTERVAL:
-        raise ValueError("expected at most an hour")
-    return value
-
-
-def _api_key(value: SecretStr) -> SecretStr:
-    text = value.get_secret_value().strip()
-    if not all("!" <= character <= "~" for character in text):
-        raise ValueError("expected a Personal Access Token: printable ASCII without spaces")
-    return SecretStr(text)
-
-
-def _address(value: str, example: str) -> SplitResult:
-    try:
-        parts = urlsplit(value)
-        _ = parts.port
-    except ValueError:
-        raise ValueError(f"expected an address such as {example}") from None
-    if parts.scheme not in {"http", "https"} or not parts.hostname:
-        raise ValueError(f"expected an address such as {example}")
-    if parts.query or parts.fragment or parts.username or parts.password:
-        raise ValueError("expected an address without login, query and fragment")
-    return parts
-
-
-def _base_url(value: str) -> str:
-    import requests  # noqa: PLC0415 - only an address that is set is read, and importing it is a tenth of a command's start
-
-    parts = _address(value, "https://aquilax.ai")
-    try:
-        requests.Request("GET", value).prepare()
-    except (ValueError, requests.RequestException):
-        raise ValueError("expected an address such as https://aquilax.ai") from None
-    if parts.scheme == "http" and not is_loopback(parts.hostname or ""):
-        raise ValueError("expected https: over plain http the key could be read on the way (http is for loopback)")
-    return value.rstrip("/")
-
-
-def flower_url(value: str) -> str:
-    """Read where Flower is.
-
-    Raises:
-        ValueError: It is no address, or one with a login.
-    """
-    _address(value, "http://127.0.0.1:5555")
-    return value.rstrip("/")
 
 
 def _broker_url(value: SecretStr, given: ValidationInfo) -> SecretStr:
@@ -124,18 +57,6 @@ def _broker_url(value: SecretStr, given: ValidationInfo) -> SecretStr:
     if BrokerUrl.read(url, master).options.tls or master:
         Address(url, patience=1, sentinel_master=master)  # imports redis-py, which reads the options of TLS
     return value
-
-
-def _database_url(value: SecretStr) -> SecretStr:
-    try:
-        make_url(value.get_secret_value())
-    except (ArgumentError, ValueError):
-        raise ValueError("expected an SQLAlchemy URL such as postgresql+psycopg://user:password@host/name") from None
-    return value
-
-
-Seconds = Annotated[timedelta, BeforeValidator(_seconds)]
-LogFormat = Literal["console", "json"]
 
 
 class Settings(BaseSettings):
@@ -153,12 +74,12 @@ class Settings(BaseSettings):
         hide_input_in_errors=True,
     )
 
-    aquilax_api_key: Annotated[SecretStr, AfterValidator(_api_key)] | None = Field(
+    aquilax_api_key: Annotated[SecretStr, AfterValidator(api_key)] | None = Field(
         default=None, description="The Personal Access Token sent as X-AX-KEY. The worker needs it."
     )
-    aquilax_base_url: Annotated[str, AfterValidator(_base_url)] = Field(
+    aquilax_base_url: Annotated[str, AfterValidator(base_url)] = Field(
         default="https://aquilax.ai",
-        validate_default=False,  # see _base_url
+        validate_default=False,  # see base_url
         description="Where AquilaX is. Plain http only on loopback.",
     )
     feedback_sentinel_master: str | None = Field(
@@ -179,14 +100,14 @@ class Settings(BaseSettings):
     feedback_spool_max_age: Seconds = Field(
         default=timedelta(days=7), description="How long the oldest event may wait in it before it takes no more."
     )
-    feedback_database_url: Annotated[SecretStr, AfterValidator(_database_url)] = Field(
+    feedback_database_url: Annotated[SecretStr, AfterValidator(database_url)] = Field(
         default=SecretStr("sqlite:///aquilax-feedback.sqlite3"),
         description="The database of the dead letters, as an SQLAlchemy URL.",
     )
-    feedback_outbox_url: Annotated[SecretStr, AfterValidator(_database_url)] | None = Field(
+    feedback_outbox_url: Annotated[SecretStr, AfterValidator(database_url)] | None = Field(
         default=None, description="The backend's database, for `aquilax-feedback relay`, as an SQLAlchemy URL."
     )
-    feedback_relay_interval: Annotated[timedelta, BeforeValidator(_seconds), AfterValidator(_interval)] = Field(
+    feedback_relay_interval: Annotated[Seconds, AfterValidator(interval)] = Field(
         default=timedelta(seconds=0.25),
         description="How often a relay looks into an outbox that is empty, or has less than a group of 500 rows.",
     )
@@ -210,7 +131,7 @@ class Settings(BaseSettings):
         default=timedelta(days=7), description="How long a request_id's last delivered vote is remembered."
     )
 
-    feedback_lease: Annotated[timedelta, BeforeValidator(_seconds), AfterValidator(_lease)] = Field(
+    feedback_lease: Annotated[Seconds, AfterValidator(lease)] = Field(
         default=timedelta(seconds=20),
         description="How long a worker that is not heard of keeps what it holds; then others deliver it.",
     )
@@ -258,6 +179,49 @@ class Settings(BaseSettings):
     )
     feedback_metrics_host: str = Field(
         default="127.0.0.1", description="The address that this port is opened on. It asks for no login."
+    )
+
+    feedback_gateway_host: str = Field(
+        default="127.0.0.1",
+        description="The address that the gateway listens on. One that others reach needs the file of keys.",
+    )
+    feedback_gateway_port: int = Field(
+        default=8080, ge=0, le=65535, description="The gateway's port; any free one if 0."
+    )
+    feedback_gateway_keys_file: Path | None = Field(
+        default=None, description="The file of the clients' keys, which `aquilax-feedback gateway keys` writes."
+    )
+    feedback_gateway_tls_cert: Path | None = Field(
+        default=None, description="The gateway's certificate, with those between it and the authority's, in PEM."
+    )
+    feedback_gateway_tls_key: Path | None = Field(default=None, description="The certificate's key, in PEM.")
+    feedback_gateway_trusted_proxies: Annotated[str, AfterValidator(networks)] | None = Field(
+        default=None,
+        description="Addresses of proxies, separated by commas, whose `X-Forwarded-For` and `-Proto` are believed.",
+    )
+    feedback_gateway_allowed_origins: Annotated[str, AfterValidator(origins)] | None = Field(
+        default=None, description="Origins of pages, separated by commas, that may ask the gateway from a browser."
+    )
+    feedback_gateway_max_body: int = Field(
+        default=1_048_576, ge=1024, description="Bytes of a body of JSON. One of NDJSON may have any length."
+    )
+    feedback_gateway_max_line: int = Field(default=16_384, ge=1024, description="Bytes of one line of NDJSON.")
+    feedback_gateway_max_headers: int = Field(default=16_384, ge=1024, description="Bytes of a request's headers.")
+    feedback_gateway_read_timeout: Seconds = Field(
+        default=timedelta(seconds=10),
+        description="How long a client may take for its headers, for a body of JSON, and for each next line of NDJSON.",
+    )
+    feedback_gateway_enqueue_timeout: Seconds = Field(
+        default=timedelta(seconds=1), description="How long Redis may take to acknowledge events."
+    )
+    feedback_gateway_concurrency: int = Field(
+        default=1000, ge=1, le=100_000, description="Requests at once, of one gateway process."
+    )
+    feedback_gateway_rate: float | None = Field(
+        default=None, gt=0, description="Requests per second of each key, of one gateway process; any number if none."
+    )
+    feedback_gateway_idempotency_ttl: Seconds = Field(
+        default=timedelta(days=1), description="How long the response to an `Idempotency-Key` is remembered."
     )
 
     @model_validator(mode="before")

@@ -13,9 +13,12 @@ import time
 from collections import deque
 from contextlib import suppress
 from logging.handlers import WatchedFileHandler
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from worker.concurrency.scheduler import current_scheduler
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 __all__ = ["gather_lines"]
 
@@ -26,14 +29,15 @@ _HANDLERS: Final = (logging.StreamHandler, logging.FileHandler, WatchedFileHandl
 """What is known to write a record as its formatter's text and nothing else; a subclass may do anything."""
 
 
-def gather_lines(handler: logging.Handler) -> None:
+def gather_lines(handler: logging.Handler, *, when: Callable[[], object] = current_scheduler) -> None:
     """Let a handler gather what a scheduler's tasks log, if it is one that writes lines.
 
     Args:
         handler: It is changed in its place: the loggers have it already.
+        when: Returns None where lines are to be written at once. They are gathered in one thread alone.
     """
     if type(handler) in _HANDLERS and "handle" not in vars(handler):
-        gathering = _Gathering(handler)
+        gathering = _Gathering(handler, when)
         methods = {"handle": gathering.handle, "emit": gathering.emit, "flush": gathering.flush}
         vars(handler).update(methods, format=gathering.format)
 
@@ -49,8 +53,9 @@ class _Lines(logging.LogRecord):
 class _Gathering:
     """A handler's methods, in the place of its class's own."""
 
-    def __init__(self, handler: logging.Handler) -> None:
+    def __init__(self, handler: logging.Handler, when: Callable[[], object]) -> None:
         self._handler = handler
+        self._when = when
         self._handle, self._emit = handler.handle, handler.emit
         self._flush, self._format = handler.flush, handler.format
         self._gathered: deque[logging.LogRecord] = deque()
@@ -60,7 +65,7 @@ class _Gathering:
 
     def handle(self, record: logging.LogRecord) -> bool | logging.LogRecord:
         """Keep a line for the thread, or write it now; see `logging.Handler.handle`."""
-        if record.levelno >= logging.ERROR or current_scheduler() is None:
+        if record.levelno >= logging.ERROR or self._when() is None:
             return self._handle(record)
         if passed := self._handler.filter(record):
             self._gathered.append(passed if isinstance(passed, logging.LogRecord) else record)
@@ -107,7 +112,7 @@ class _Gathering:
             return None
 
     def _start(self) -> None:
-        if self._thread is None:  # the only caller is the scheduler's thread
+        if self._thread is None:  # the only caller is the thread in which lines are gathered
             self._thread = threading.Thread(target=self._run, name="log", daemon=True)
             self._thread.start()
 

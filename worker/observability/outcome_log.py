@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import logging
-import os
 import random
 import re
-import threading
-import time
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
+from worker.observability.log_records import quick_record
 from worker.policy.message import Message
 from worker.policy.result import DeadLetteredResult, ResultKind
 
@@ -23,7 +20,7 @@ if TYPE_CHECKING:
     from worker.policy.message import PoisonMessage
     from worker.policy.result import DeliveryResult
 
-__all__ = ["FIELDS", "OutcomeLog"]
+__all__ = ["FIELDS", "OutcomeLog", "trace_id_of"]
 
 log = logging.getLogger(__name__)
 
@@ -98,8 +95,7 @@ class _Line:
         level = logging.WARNING if ending.result is ResultKind.DEAD_LETTER else logging.INFO
         if log.isEnabledFor(level) and (weight := self._log.weight(ending.result)):
             fields = self._fields(ending, weight)
-            # Not by `log.log`, which looks for who calls it, and for each field whether it is one of its own.
-            record = _record(level, ending.summary)
+            record = quick_record(log.name, level, ending.summary, file=__file__, function="ended")
             vars(record).update(fields)
             log.handle(record)
 
@@ -125,41 +121,15 @@ class _Line:
             fields["reason"] = ending.reason.value
         if envelope.dead_letter is not None:
             fields["dead_letter"] = envelope.dead_letter
-        if trace_id := _trace_id(message.trace.get("traceparent", "")):
+        if trace_id := trace_id_of(message.trace.get("traceparent", "")):
             fields["trace_id"] = trace_id
         if weight != 1:
             fields["weight"] = round(weight, 3)
         return fields
 
 
-def _record(level: int, summary: str) -> logging.LogRecord:
-    """Return a record. One of `logging`'s own is a copy, with its own time.
-
-    Making one takes longer: it asks which process, thread and task it is made in.
-    """
-    factory = logging.getLogRecordFactory()
-    if factory is not logging.LogRecord:
-        return factory(log.name, level, __file__, 0, "%s", (summary,), None, "ended")
-    model = _model(level, threading.get_ident(), os.getpid())
-    record, moment = logging.LogRecord.__new__(logging.LogRecord), time.time()
-    elapsed = 1000 * (moment - model.created)
-    vars(record).update(
-        vars(model),
-        args=(summary,),
-        created=moment,
-        msecs=float(int(moment % 1 * 1000)),
-        relativeCreated=model.relativeCreated + elapsed,
-    )
-    return record
-
-
-@lru_cache(maxsize=64)
-def _model(level: int, _thread: int, _process: int) -> logging.LogRecord:
-    return logging.LogRecord(log.name, level, __file__, 0, "%s", ("",), None, "ended")
-
-
-def _trace_id(traceparent: str) -> str:
-    """The trace's id in a header of https://www.w3.org/TR/trace-context/; '' if it is none."""
+def trace_id_of(traceparent: str) -> str:
+    """Return the trace's id in a header of https://www.w3.org/TR/trace-context/; '' if it is none."""
     found = _TRACEPARENT.fullmatch(traceparent)
     return found[1] if found else ""
 

@@ -13,7 +13,7 @@ from celery.utils.log import get_multiprocessing_logger
 
 from tests.chaos.logs import records
 from worker.app import create_app
-from worker.observability.logs import formatter
+from worker.observability.log_lines import formatter
 from worker.observability.outcome_log import FIELDS
 from worker.observability.redaction import Redactor
 from worker.settings import load_settings

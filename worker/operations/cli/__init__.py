@@ -20,6 +20,7 @@ _COMMANDS: Final = {
     "demo": "worker.operations.cli.local:demo",
     "doctor": "worker.operations.cli.doctor:doctor",
     "flower": "worker.operations.cli.flower:flower",
+    "gateway": "worker.operations.cli.gateway:gateway",
     "health": "worker.operations.cli.health:health",
     "hold": "worker.operations.cli.hold:hold",
     "move": "worker.operations.cli.move:move",

@@ -14,7 +14,7 @@ from sqlalchemy import exc
 
 from producer import ProducerError, outbox
 from worker.database.errors import DatabaseUnusable
-from worker.observability.logs import formatter
+from worker.observability.log_lines import formatter
 from worker.observability.redaction import Redactor, secrets_of
 from worker.operations.cli.database import settings
 from worker.operations.cli.output import json_text, say
