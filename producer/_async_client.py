@@ -39,7 +39,7 @@ class AsyncFeedbackProducer(Configured):
             a call without an answer stay until the last call on them has ended.
         sentinel_master: The name of the master that the sentinels watch, if ``url`` names sentinels. They are asked for
             it each time that a connection is made: after one was lost, or led to a server that is not the master.
-        spool: As of `FeedbackProducer`.
+        spool: See `FeedbackProducer`.
 
     Raises:
         ValueError: An argument can't be used.
@@ -149,7 +149,7 @@ class AsyncFeedbackProducer(Configured):
     async def _hand_over(self, events: Sequence[FeedbackEvent], timeout: float | None) -> None:  # noqa: ASYNC109 - see enqueue
         spool = self._spool
         why: ProducerError | None = None
-        if spool is None or spool.is_redis_available:
+        if spool is None or spool.tries_redis():
             try:
                 return await self.enqueue_messages(
                     to_messages(events, queue=self._queue), events=events, timeout=timeout

@@ -176,7 +176,7 @@ class FeedbackProducer(Configured):
     def _hand_over(self, events: Sequence[FeedbackEvent], timeout: float | None) -> None:
         spool = self._spool
         why: ProducerError | None = None
-        if spool is None or spool.is_redis_available:
+        if spool is None or spool.tries_redis():
             try:
                 return self.enqueue_messages(to_messages(events, queue=self._queue), events=events, timeout=timeout)
             except (BrokerUnavailable, EnqueueUncertain) as error:

@@ -12,7 +12,7 @@ from uuid import UUID
 
 from producer.errors import InvalidEvent
 
-__all__ = ["MAX_NAME_LENGTH", "FeedbackEvent"]
+__all__ = ["MAX_NAME_LENGTH", "FeedbackEvent", "restored"]
 
 MAX_NAME_LENGTH: Final = 128
 """Characters that org and group may have: AquilaX's own are 24, and the dead-letter table has room for 128."""
@@ -27,6 +27,7 @@ _SHOWN: Final = 40
 _NOW: Final = cast("datetime", object())
 """The time of an event whose message states none."""
 
+_put: Final = object.__setattr__
 _NEEDED: Final = frozenset({"request_id", "status", "org", "group"})
 _KNOWN: Final = _NEEDED | {"occurred_at"}
 
@@ -54,12 +55,12 @@ class FeedbackEvent:
     occurred_at: datetime
 
     def __init__(self, *, request_id: str, status: bool, org: str, group: str, occurred_at: datetime = _NOW) -> None:
-        put = object.__setattr__  # by hand: a dataclass's own would put each field twice
-        put(self, "request_id", _request_id(request_id))
-        put(self, "status", _status(status))
-        put(self, "org", _name("org", org))
-        put(self, "group", _name("group", group))
-        put(self, "occurred_at", datetime.now(UTC) if occurred_at is _NOW else _occurred_at(occurred_at))
+        # By hand: a dataclass's own would put each field twice.
+        _put(self, "request_id", _request_id(request_id))
+        _put(self, "status", _status(status))
+        _put(self, "org", _name("org", org))
+        _put(self, "group", _name("group", group))
+        _put(self, "occurred_at", datetime.now(UTC) if occurred_at is _NOW else _occurred_at(occurred_at))
 
     @property
     def status_text(self) -> str:
@@ -103,6 +104,20 @@ class FeedbackEvent:
             group=wire["group"],
             occurred_at=(default_occurred_at or _NOW) if occurred_at is None else occurred_at,
         )
+
+
+def restored(*, request_id: str, status: str, org: str, group: str, occurred_at: str) -> FeedbackEvent:
+    """Return the event that `FeedbackEvent.to_wire` has written, from where it can't have changed: nothing is checked.
+
+    That takes a quarter of the time.
+    """
+    event = object.__new__(FeedbackEvent)
+    _put(event, "request_id", request_id)
+    _put(event, "status", _STATUSES[status])
+    _put(event, "org", org)
+    _put(event, "group", group)
+    _put(event, "occurred_at", datetime.fromisoformat(occurred_at))
+    return event
 
 
 def _request_id(value: object) -> str:

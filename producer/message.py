@@ -20,7 +20,7 @@ from contextvars import ContextVar
 from datetime import UTC, datetime
 from functools import lru_cache
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CARRIED_TRACE", "ENVELOPE", "ENVELOPE_VERSION", "QUEUE", "TASK", "TRACE_HEADERS",
-    "counts_of", "to_message", "to_messages", "trace_headers",
+    "Parts", "counts_of", "messages_of", "to_message", "to_messages", "trace_headers", "whose",
 ]  # fmt: skip
 
 TASK: Final = "feedback.deliver"
@@ -45,6 +45,9 @@ TRACE_HEADERS: Final = ("traceparent", "tracestate")
 
 CARRIED_TRACE: Final[ContextVar[Mapping[str, str]]] = ContextVar("CARRIED_TRACE", default=MappingProxyType({}))
 """Trace headers that a program without OpenTelemetry was given, and hands on."""
+
+Parts: TypeAlias = tuple[str, str, str, str]
+"""What the message of an event has of it: request_id, status, `whose` and occurred_at."""
 
 # The messages of all events differ in a few values only. The rest is encoded once, here, and what those of one call
 # share, once for the call. A placeholder stands for the inside of a JSON string, except %(envelope)s, an object, and
@@ -126,32 +129,54 @@ def to_messages(
 
     They lead back to the span that the headers ``trace`` name, if these are given.
     """
+    parts = [
+        (event.request_id, event.status_text, whose(event.org, event.group), event.occurred_at.isoformat())
+        for event in events
+    ]
+    return messages_of(parts, queue=queue, enqueued_at=enqueued_at, envelope=envelope, priority=priority, trace=trace)
+
+
+def messages_of(
+    parts: Sequence[Parts],
+    *,
+    queue: str,
+    enqueued_at: datetime | None = None,
+    envelope: dict[str, Any] | None = None,
+    priority: int = 0,
+    trace: Mapping[str, str] | None = None,
+) -> list[bytes]:
+    """Return the messages of events that are given by their parts; as `to_messages`."""
     template = _template(queue, priority, os.getpid())
     travels = _envelope(enqueued_at or datetime.now(UTC), envelope)
     travels += "".join(
         f',"{name}":{_encode(value)}' for name, value in (trace_headers() if trace is None else trace).items()
     )
     # Not a counter's or a generator's: those repeat themselves after a fork.
-    tags = urlsafe_b64encode(os.urandom(_TAG * len(events))).decode()
-    tasks = os.urandom(_TASK * len(events)).hex()
+    tags = urlsafe_b64encode(os.urandom(_TAG * len(parts))).decode()
+    tasks = os.urandom(_TASK * len(parts)).hex()
     return [
-        _message(template, event, travels, tags[at : at + _TAG_LENGTH], tasks[2 * at : 2 * (at + _TASK)])
-        for event, at in zip(events, range(0, len(tags), _TAG_LENGTH), strict=True)
+        _message(template, part, travels, tags[at : at + _TAG_LENGTH], tasks[2 * at : 2 * (at + _TASK)])
+        for part, at in zip(parts, range(0, len(tags), _TAG_LENGTH), strict=True)
     ]
 
 
-def _message(template: str, event: FeedbackEvent, travels: str, tag: str, task: str) -> bytes:
-    name, whose, moment = event.request_id, _whose(event.org, event.group), event.occurred_at.isoformat()
+def _message(template: str, parts: Parts, travels: str, tag: str, task: str) -> bytes:
+    name, status, owner, moment = parts
     # A UUID of version 4, but for two bits of chance less, and of this message alone: were it the request_id, `revoke`
     # and Flower would take all presses on one answer for one task.
     task = f"{task[:8]}-{task[8:12]}-4{task[13:16]}-a{task[17:20]}-{task[20:]}"
-    return (template % (name, event.status_text, whose, moment, task, travels, tag)).encode()
+    return (template % (name, status, _inside_of(owner), moment, task, travels, tag)).encode()
 
 
 @lru_cache(maxsize=1024)
-def _whose(org: str, group: str) -> str:
-    """Org and group as they stand in the body."""
-    return _inside(f'"org":{_encode(org)},"group":{_encode(group)}')
+def whose(org: str, group: str) -> str:
+    """Return org and group as members of a JSON object: a backend has few of them."""
+    return f'"org":{_encode(org)},"group":{_encode(group)}'
+
+
+@lru_cache(maxsize=1024)
+def _inside_of(text: str) -> str:
+    return _inside(text)
 
 
 @lru_cache(maxsize=64)

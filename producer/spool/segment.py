@@ -1,99 +1,40 @@
-"""A segment: a file of spooled events, one JSON line each, with a checksum that tells a whole line from a torn one.
+"""A segment: a file of spooled events, one line each; see `producer.spool.line`.
 
-A line is ``CRC32 NUMBER JSON`` and a line feed: eight hexadecimal digits, checked over all that follows them; the
-number of the line, from 1; the event's fields, and what else a message of it needs. Lines are only ever appended, by
-the one process that holds the file's lock (flock). What is after the last whole line when that process is gone was
-never acknowledged.
-
-Beside it, a file ``.sent`` holds how many bytes and lines Redis has taken.
+Lines are only ever appended, by the one process that holds the file's lock (flock). What is after the last whole line
+when that process is gone was never acknowledged. Beside it, a file ``.sent`` holds how many bytes and lines Redis has
+taken.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import secrets
 import time
 import zlib
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Final
 
-from producer.errors import InvalidEvent
-from producer.event import FeedbackEvent
 from producer.spool import locks
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
+from producer.spool.line import parse
 
 __all__ = [
-    "LINES", "Progress", "Record", "create", "created_at", "last_number", "line", "parse", "paths", "remove_orphans",
-    "size_of", "torn_end", "usable", "whole_lines",
+    "LINES", "Progress", "create", "created_at", "last_number", "paths", "remove_orphans", "size_of", "torn_end",
+    "usable", "whole_lines",
 ]  # fmt: skip
 
 _SUFFIX: Final = ".events"
-_DIGITS: Final = 8
 _SENT: Final = ".sent"
 _UNNAMED: Final = ".new"
 _SURELY_LEFT: Final = 60.0
 """Seconds after which a segment without a name is no longer about to get one."""
 
-_TAIL: Final = 4096
-"""Bytes at the end of a segment in which its last whole line is looked for; a line has at most about 1,000."""
+_TAIL: Final = 65_536
+"""Bytes at the end of a segment in which its last whole line is looked for; a line has up to about 5,000."""
 
 LINES: Final = 500
 """Lines that are read, and sent, at once; see `producer._chunks.CHUNK`."""
-
-_encode: Final = json.JSONEncoder(separators=(",", ":")).encode
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Record:
-    """A spooled event.
-
-    Attributes:
-        event: The event.
-        queue: The queue for which it was meant.
-        spooled_at: When it went to disk.
-        trace: The headers that lead back to the span in which it was enqueued; see `producer.message.trace_headers`.
-    """
-
-    event: FeedbackEvent
-    queue: str
-    spooled_at: datetime
-    trace: Mapping[str, str]
-
-
-def line(record: Record, number: int) -> bytes:
-    """Return a record as the line of this number."""
-    fields: dict[str, Any] = record.event.to_wire() | {
-        "queue": record.queue,
-        "spooled_at": record.spooled_at.isoformat(),
-    }
-    if record.trace:
-        fields["trace"] = record.trace
-    content = f"{number} {_encode(fields)}".encode()
-    return b"%08x %b\n" % (zlib.crc32(content), content)
-
-
-def parse(text: bytes) -> tuple[int, Record] | None:
-    """Return a line's number and record; None if it is no whole line."""
-    checksum, _, content = text.rstrip(b"\n").partition(b" ")
-    try:
-        if len(checksum) != _DIGITS or int(checksum, 16) != zlib.crc32(content):
-            return None
-        number, _, fields = content.partition(b" ")
-        wire = json.loads(fields)
-        queue, spooled_at, trace = (
-            wire.pop("queue"),
-            datetime.fromisoformat(wire.pop("spooled_at")),
-            wire.pop("trace", {}),
-        )
-        return int(number), Record(event=FeedbackEvent.from_wire(wire), queue=queue, spooled_at=spooled_at, trace=trace)
-    except (ValueError, KeyError, TypeError, AttributeError, InvalidEvent):
-        return None
 
 
 def whole_lines(path: Path, offset: int) -> list[bytes]:
@@ -142,6 +83,7 @@ def create(directory: Path) -> int:
 
     It gets its name when it is locked: a segment without a lock is taken for that of a process that is gone.
     """
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)  # it may have been removed
     path = directory / f"{time.time_ns():020d}-{os.getpid()}-{secrets.token_hex(4)}{_SUFFIX}"
     unnamed = path.with_suffix(_UNNAMED)
     descriptor = locks.open_locked(unnamed, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL)
@@ -178,9 +120,10 @@ def usable(directory: str | os.PathLike[str]) -> Path:
 def remove_orphans(directory: Path) -> None:
     """Remove what a process left that ended between two steps: progress without a segment, a segment without a name."""
     for path in directory.iterdir():
-        is_without = path.suffix == _SENT and not path.with_suffix(_SUFFIX).exists()
-        if is_without or (path.suffix == _UNNAMED and time.time() - path.stat().st_mtime > _SURELY_LEFT):
-            path.unlink(missing_ok=True)
+        with suppress(FileNotFoundError):  # it got its name meanwhile
+            is_without = path.suffix == _SENT and not path.with_suffix(_SUFFIX).exists()
+            if is_without or (path.suffix == _UNNAMED and time.time() - path.stat().st_mtime > _SURELY_LEFT):
+                path.unlink()
 
 
 def _sync_directory(directory: Path) -> None:
@@ -202,8 +145,13 @@ class Progress:
         """Write down that so many bytes and lines more were taken."""
         self.offset += size
         self.lines += lines
-        content = b"%d %d" % (self.offset, self.lines)
-        self._path.write_bytes(b"%08x %b" % (zlib.crc32(content), content))
+        content = b"%020d %020d" % (self.offset, self.lines)
+        # Overwritten in place: ext4 flushes a file that is truncated and written again.
+        descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT, 0o600)
+        try:
+            os.pwrite(descriptor, b"%08x %b" % (zlib.crc32(content), content), 0)
+        finally:
+            os.close(descriptor)
 
     def remove(self) -> None:
         """Forget it, with its segment."""

@@ -6,17 +6,19 @@ import logging
 import os
 from contextlib import contextmanager
 from itertools import groupby
+from operator import itemgetter
 from typing import TYPE_CHECKING, Final
 
-from producer.message import QUEUE, to_messages
+from producer.message import QUEUE, messages_of
 from producer.spool import locks, segment
+from producer.spool.line import sendable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from producer._client import FeedbackProducer
-    from producer.spool.segment import Record
+    from producer.message import Parts
 
 __all__ = ["UNREADABLE", "SpoolSender"]
 
@@ -69,22 +71,22 @@ class SpoolSender:
     def _send_segment(self, path: Path) -> Iterator[int]:
         progress = segment.Progress(path)
         while lines := segment.whole_lines(path, progress.offset):
-            parsed = [segment.parse(text) for text in lines]
-            records = [found[1] for found in parsed if found]
-            self._send_records(records)
-            self._set_aside(b"".join(text for text, found in zip(lines, parsed, strict=True) if not found), path)
+            found = [sendable(text) for text in lines]
+            events = [event for event in found if event]
+            self._send_chunk(events)
+            self._set_aside(b"".join(text for text, event in zip(lines, found, strict=True) if not event), path)
             progress.advance(sum(map(len, lines)), len(lines))
-            yield len(records)
+            yield len(events)
         self._set_aside(segment.torn_end(path, progress.offset), path)
         path.unlink()
         progress.remove()
 
-    def _send_records(self, records: Sequence[Record]) -> None:
-        for queue, same in groupby(records, key=lambda record: record.queue):
-            messages: list[bytes] = []
-            for trace, alike in groupby(same, key=lambda record: record.trace):
-                messages += to_messages([record.event for record in alike], queue=queue, trace=trace)
-            self._producer(queue).enqueue_messages(messages)
+    def _send_chunk(self, events: Sequence[tuple[Parts, tuple[str, Mapping[str, str]]]]) -> None:
+        messages: dict[str, list[bytes]] = {}
+        for (queue, trace), alike in groupby(events, key=itemgetter(1)):
+            messages.setdefault(queue, []).extend(messages_of([parts for parts, _ in alike], queue=queue, trace=trace))
+        for queue, those in messages.items():
+            self._producer(queue).enqueue_messages(those)
 
     def _set_aside(self, text: bytes, path: Path) -> None:
         if text.strip(b"\0\n"):  # a file that was extended when power was lost ends with zeros

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import math
 import os
@@ -16,14 +15,14 @@ from producer.environment import without_line_end
 from producer.errors import BrokerUnavailable, EnqueueUncertain, ProducerError
 from producer.message import trace_headers
 from producer.spool import segment
-from producer.spool.segment import Record
+from producer.spool.group import AsyncGroup, Group
+from producer.spool.line import contents
 from producer.spool.sender import SpoolSender
 from producer.spool.status import SpoolStatus, status_of
 from producer.spool.writer import Writer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
-    from concurrent.futures import Future
 
     from producer._client import FeedbackProducer
     from producer.event import FeedbackEvent
@@ -69,6 +68,7 @@ class Spool:
 
     is_redis_available: bool
     _wake: Event
+    _trouble: str
 
     def __init__(
         self,
@@ -128,8 +128,13 @@ class Spool:
         if self._sender is not None:
             raise ValueError(f"the spool {self.directory} belongs to another producer: give each a Spool of its own")
         self._sender = SpoolSender(self.directory, connect)
-        if segment.paths(self.directory):
-            self._ensure_thread()
+        self._look()
+
+    def tries_redis(self) -> bool:
+        """Return whether a call tries Redis first; in a child it looks for what others have left, once."""
+        if not self._has_looked:
+            self._look()
+        return self.is_redis_available
 
     def status(self) -> SpoolStatus:
         """Return what stands in the directory, of all processes. It reads a little of each segment."""
@@ -147,18 +152,15 @@ class Spool:
             BrokerUnavailable: It has no room, or can't be written.
             EnqueueUncertain: The disk took too long: they may be spooled, or not.
         """
-        written = self._begin(events, queue, why)
-        with suppress(TimeoutError):
-            written.exception(self._timeout)
-        self._end(events, written)
+        group = Group(self._contents(events, queue, why))
+        self._writer.append(group)
+        self._end(events, group, is_over=group.wait(self._timeout))
 
     async def put_async(self, events: Sequence[FeedbackEvent], queue: str, why: ProducerError | None = None) -> None:
         """Keep events on disk; as `put`."""
-        written = self._begin(events, queue, why)
-        waiting = asyncio.wrap_future(written)
-        waiting.add_done_callback(_see)
-        await asyncio.wait({waiting}, timeout=self._timeout)
-        self._end(events, written)
+        group = AsyncGroup(self._contents(events, queue, why))
+        self._writer.append(group)
+        self._end(events, group, is_over=await group.wait(self._timeout))
 
     def close(self) -> None:
         """Stop sending. What is in it stays there, and the next process that uses the directory sends it."""
@@ -166,27 +168,34 @@ class Spool:
         self._wake.set()
         self._writer.seal()
 
-    def _begin(self, events: Sequence[FeedbackEvent], queue: str, why: ProducerError | None) -> Future[None]:
+    def _contents(self, events: Sequence[FeedbackEvent], queue: str, why: ProducerError | None) -> list[bytes]:
         if why is not None and self.is_redis_available:
             log.warning("Redis does not take events, which go to the spool %s: %s", self.directory, why)
             self.is_redis_available = False
             self._wake.set()
         self._ensure_thread()
-        now, trace = datetime.now(UTC), trace_headers()
-        return self._writer.append([Record(event=event, queue=queue, spooled_at=now, trace=trace) for event in events])
+        return contents(events, queue=queue, spooled_at=datetime.now(UTC), trace=trace_headers())
 
-    def _end(self, events: Sequence[FeedbackEvent], written: Future[None]) -> None:
-        if not written.done():
+    def _end(self, events: Sequence[FeedbackEvent], group: Group | AsyncGroup, *, is_over: bool) -> None:
+        if not is_over:
             raise EnqueueUncertain(f"the disk of the spool {self.directory} took longer than {self._timeout} s")
-        error = written.exception()
+        error = group.error
         if isinstance(error, OSError):
             raise BrokerUnavailable(
                 f"the spool {self.directory} can't be written: {error.strerror or error}"
             ) from error
+        if isinstance(error, ProducerError):  # all callers of a group have the same, and each says its own events
+            raise type(error)(str(error))
         if error is not None:
             raise error
         if self._on_spooled is not None:
             _tell(self._on_spooled, events)
+
+    def _look(self) -> None:
+        self._has_looked = True
+        with suppress(OSError):
+            if segment.paths(self.directory):
+                self._ensure_thread()
 
     def _ensure_thread(self) -> None:
         if self._thread is None and self._sender is not None:
@@ -196,35 +205,48 @@ class Spool:
                     self._thread.start()
 
     def _run(self) -> None:
+        assert self._sender is not None  # noqa: S101 - there is no thread before
         while not self._closed.is_set():
             self._wake.clear()
             try:
-                self._send()
+                self._send(self._sender)
             except Exception:
                 log.exception("the spool %s can't be sent", self.directory)
             self._wake.wait(_PROBE_EVERY)
+        self._sender.close()
 
-    def _send(self) -> None:
-        assert self._sender is not None  # noqa: S101 - there is no thread before
+    def _send(self, sender: SpoolSender) -> None:
+        trouble = ""
         try:
             if not self.is_redis_available:
-                self._sender.ping()
-            for count in self._sender.send():
-                self._found_available()
-                self.sent += count
-                if self._on_sent is not None:
-                    _tell(self._on_sent, count)
+                sender.ping()
+            self._send_ended(sender)
         except BlockingIOError:  # another process sends; and Redis has answered
             self._found_available()
         except ProducerError as error:
             self.is_redis_available = False
             log.debug("the spool %s waits for Redis: %s", self.directory, error)
             return
+        except OSError as error:  # the disk fails, and Redis has answered: calls had better go there
+            trouble = error.strerror or str(error)
+            self._found_available()
+        if trouble not in {"", self._trouble}:
+            log.error("the spool %s can't be sent: %s", self.directory, trouble)
+        self._trouble = trouble
         # What had ended was sent. Now this process's own segment, which also shows whether Redis takes events again.
         if self._writer.seal():
             self._wake.set()
         else:
             self._found_available()
+
+    def _send_ended(self, sender: SpoolSender) -> None:
+        for count in sender.send():
+            self._found_available()
+            self.sent += count
+            if self._on_sent is not None:
+                _tell(self._on_sent, count)
+            if self._closed.is_set():
+                break
 
     def _found_available(self) -> None:
         if not self.is_redis_available:
@@ -234,6 +256,8 @@ class Spool:
     def _start_afresh(self) -> None:
         self.sent = 0
         self.is_redis_available = True
+        self._has_looked = False
+        self._trouble = ""
         self._thread = None
         self._starting = Lock()
         self._wake = Event()
@@ -243,12 +267,6 @@ class Spool:
         """Share neither segment nor thread with the parent."""
         self._writer.start_afresh()
         self._start_afresh()
-
-
-def _see(future: asyncio.Future[None]) -> None:
-    """Take a future's error, or asyncio would log one that comes when the call has ended."""
-    if not future.cancelled():
-        future.exception()
 
 
 def _number(environ: Mapping[str, str], name: str, expected: str) -> float | None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from producer.spool import locks, segment
+from producer.spool.line import parse
 from producer.spool.sender import UNREADABLE
 
 if TYPE_CHECKING:
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from datetime import datetime
     from pathlib import Path
 
-    from producer.spool.segment import Record
+    from producer.spool.line import Record
 
 __all__ = ["SpoolStatus", "records_of", "status_of"]
 
@@ -65,4 +66,4 @@ def records_of(directory: Path) -> Iterator[Record]:
             offset = segment.Progress(path).offset
             while lines := segment.whole_lines(path, offset):
                 offset += sum(map(len, lines))
-                yield from (found[1] for text in lines if (found := segment.parse(text)))
+                yield from (found[1] for text in lines if (found := parse(text)))

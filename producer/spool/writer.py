@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import time
-from concurrent.futures import Future
 from contextlib import suppress
 from datetime import UTC, datetime
+from itertools import count
 from queue import Empty, SimpleQueue
 from threading import Lock, Thread
 from typing import TYPE_CHECKING, Final
 
-from producer.errors import BrokerUnavailable
+from producer.errors import BrokerUnavailable, EnqueueUncertain
 from producer.spool import locks, segment
+from producer.spool.group import AsyncGroup, Group, end_all
+from producer.spool.line import line
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import timedelta
     from pathlib import Path
-
-    from producer.spool.segment import Record
 
 __all__ = ["Writer"]
 
@@ -29,31 +30,36 @@ _SEGMENT_BYTES: Final = 8 * 1024 * 1024
 _MEASURED_FOR: Final = 0.5
 """Seconds for which the size of the directory, in which other processes write too, is not measured again."""
 
-
 _MOST_WAITING: Final = 10_000
 """Calls whose records wait for a disk that does not keep up; more are refused, or the process would grow."""
 
+_GATHER: Final = 0.0002
+"""Seconds in which the callers of a group that was just written hand over what comes next. Without it the first of them
+would get a sync of its own, and the others wait for it."""
 
 _IDLE: Final = 5.0
 """Seconds without a record after which the thread ends; the next one starts another."""
 
 
-class _Group:
-    """Records that one caller has handed over, and the future that it waits for."""
-
-    def __init__(self, records: Sequence[Record]) -> None:
-        self.records = records
-        self.written: Future[None] = Future()
-
-
-def _take_all(groups: SimpleQueue[_Group]) -> list[_Group]:
+def _take_all(groups: SimpleQueue[Group | AsyncGroup], *, gather: bool) -> list[Group | AsyncGroup]:
     """Wait for a group, and return all that are there then; none if none comes for a while."""
-    taken = []
+    taken: list[Group | AsyncGroup] = []
     with suppress(Empty):
         taken.append(groups.get(timeout=_IDLE))
+        if gather:
+            time.sleep(_GATHER)
         while True:
             taken.append(groups.get_nowait())
     return taken
+
+
+def _is_removed(descriptor: int) -> bool:
+    return not os.fstat(descriptor).st_nlink
+
+
+def _require_there(descriptor: int) -> None:
+    if _is_removed(descriptor):
+        raise FileNotFoundError(errno.ENOENT, "its files were removed")
 
 
 class Writer:
@@ -75,22 +81,18 @@ class Writer:
         self._thread: Thread | None = None
         self.start_afresh()
 
-    def append(self, records: Sequence[Record]) -> Future[None]:
-        """Return a future that ends when the records are on disk.
-
-        It ends with `BrokerUnavailable` or with an OSError if they are not, and never will be.
+    def append(self, group: Group | AsyncGroup) -> None:
+        """Write the lines of a group to disk, and end it; with `BrokerUnavailable` or an OSError if they are not there.
 
         Raises:
             BrokerUnavailable: Too much waits for the disk already.
         """
         if self._groups.qsize() >= _MOST_WAITING:
             raise BrokerUnavailable(f"the disk of the spool {self._directory} does not keep up")
-        group = _Group(records)
         with self._handing_over:
             self._groups.put(group)
             if self._thread is None:
                 self._start()
-        return group.written
 
     def seal(self) -> bool:
         """End the segment, which can be sent then; the next record begins another. Returns whether there was one."""
@@ -102,7 +104,7 @@ class Writer:
     def start_afresh(self) -> None:
         """Begin with a segment of its own, and with no thread: after a fork, in the child."""
         self._files = Lock()
-        self._groups: SimpleQueue[_Group] = SimpleQueue()
+        self._groups: SimpleQueue[Group | AsyncGroup] = SimpleQueue()
         self._handing_over = Lock()
         self._thread = None
         self._descriptor: int | None = None
@@ -116,30 +118,29 @@ class Writer:
         self._thread = Thread(target=self._run, args=(self._groups,), name="feedback-spool-writer", daemon=True)
         self._thread.start()
 
-    def _run(self, groups: SimpleQueue[_Group]) -> None:
-        while waiting := _take_all(groups):
+    def _run(self, groups: SimpleQueue[Group | AsyncGroup]) -> None:
+        are_many = False
+        while waiting := _take_all(groups, gather=are_many):
             self._write_together(waiting)
+            are_many = len(waiting) > 1
             del waiting  # or what was written last would stay in memory
         with self._handing_over:
             self._thread = None
             if not groups.empty():  # handed over since it was found empty
                 self._start()
 
-    def _write_together(self, groups: list[_Group]) -> None:
+    def _write_together(self, groups: list[Group | AsyncGroup]) -> None:
+        error: BaseException | None = None
         try:
             with self._files:
-                self._write([record for group in groups for record in group.records])
-        except BaseException as error:  # noqa: BLE001 - each waiting caller gets it
-            for group in groups:
-                group.written.set_exception(error)
-        else:
-            for group in groups:
-                group.written.set_result(None)
+                self._write([content for group in groups for content in group.contents])
+        except BaseException as raised:  # noqa: BLE001 - each waiting caller gets it
+            error = raised
+        end_all(groups, error)
 
-    def _write(self, records: Sequence[Record]) -> None:
+    def _write(self, contents: Sequence[bytes]) -> None:
         self._open()
-        first = self._number + 1
-        content = b"".join(segment.line(record, first + index) for index, record in enumerate(records))
+        content = b"".join(map(line, contents, count(self._number + 1)))
         self._require_room(len(content))
         descriptor = self._descriptor
         assert descriptor is not None  # noqa: S101 - `_open` has just set it
@@ -148,19 +149,25 @@ class Writer:
             while left:
                 left = left[os.write(descriptor, left) :]
             os.fdatasync(descriptor)
+            _require_there(descriptor)
         except BaseException:
-            # What is on disk is not known after a failed fsync: the lines are taken back, and the segment ends here.
-            try:
-                os.ftruncate(descriptor, self._size)
-            finally:
-                self._close()
+            self._take_back(descriptor)
             raise
         self._size += len(content)
-        self._number += len(records)
-        self.written += len(records)
+        self._number += len(contents)
+        self.written += len(contents)
+
+    def _take_back(self, descriptor: int) -> None:
+        """Remove what may have been written, and end the segment: what is on disk after a failed sync is unknown."""
+        try:
+            os.ftruncate(descriptor, self._size)
+        except OSError as error:
+            raise EnqueueUncertain(f"the spool {self._directory} can't be written: {error.strerror}") from error
+        finally:
+            self._close()
 
     def _open(self) -> None:
-        if self._size >= _SEGMENT_BYTES:
+        if self._size >= _SEGMENT_BYTES or (self._descriptor is not None and _is_removed(self._descriptor)):
             self._close()
         if self._descriptor is None:
             self._descriptor = segment.create(self._directory)

@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner
 
 from producer.spool import Spool, SpoolSender, segment
-from tests.unit.producer.spool.test_segment import record
+from tests.unit.producer.spool.test_line import record
 from worker.operations.cli import main
 
 if TYPE_CHECKING:

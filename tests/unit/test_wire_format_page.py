@@ -10,8 +10,7 @@ from typing import Any
 
 from producer import FeedbackEvent
 from producer.message import ENVELOPE_VERSION, to_message
-from producer.spool import segment
-from producer.spool.segment import Record
+from producer.spool.line import contents, line
 from tests.support.processes import ROOT
 from worker.accounting import key_types
 from worker.broker.keys import KEYS, Keys
@@ -122,6 +121,6 @@ def test_the_line_of_the_spool_is_one_of_ours() -> None:
     event = FeedbackEvent(
         request_id="77e81bbc-3e7f-47b9-87fa-681b5d2f54e6", status=True, org="my-org", group="my-group", occurred_at=at
     )
-    record = Record(event=event, queue="feedback", spooled_at=at + timedelta(seconds=1), trace={})
+    (content,) = contents([event], queue="feedback", spooled_at=at + timedelta(seconds=1), trace={})
 
-    assert shown.encode() == segment.line(record, 1)
+    assert shown.encode() == line(content, 1)

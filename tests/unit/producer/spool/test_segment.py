@@ -1,50 +1,19 @@
-"""The file format: what is whole is read, and what is torn or damaged is never taken for an event."""
+"""A file of the spool: what is whole is read, and what is torn or damaged is never taken for an event."""
 
 from __future__ import annotations
 
 import os
-import zlib
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from producer import FeedbackEvent
 from producer.spool import locks, segment
-from producer.spool.segment import Progress, Record
+from producer.spool.segment import Progress
+from tests.unit.producer.spool.test_line import LINES, line_of, record
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-NOW = datetime(2026, 11, 28, 12, 0, 0, 5, tzinfo=UTC)
-
-
-def record(number: int = 1, org: str = "o", **more: object) -> Record:
-    """A record, different for each number."""
-    event = FeedbackEvent(
-        request_id=f"77e81bbc-3e7f-47b9-87fa-{number:012d}",
-        status=bool(number % 2),
-        org=org,
-        group="g",
-        occurred_at=NOW,
-    )
-    return Record(event=event, queue="feedback", spooled_at=NOW + timedelta(seconds=number), trace={}, **more)
-
-
-LINES = [segment.line(record(number), number) for number in range(1, 4)]
-
-
-@given(st.text(st.characters(exclude_categories=["Cc", "Cs"]), min_size=1, max_size=128).filter(str.strip))
-def test_a_line_is_read_as_it_was_written(org: str) -> None:
-    """With what else travels with the event, and on one line whatever its text."""
-    kept = Record(event=record(org=org).event, queue="a queue", spooled_at=NOW, trace={"traceparent": "00-1-2-01"})
-
-    line = segment.line(kept, 7)
-
-    assert line.count(b"\n") == 1
-    assert segment.parse(line) == (7, kept)
 
 
 def test_a_file_that_is_cut_anywhere_has_the_lines_before_the_cut(tmp_path: Path) -> None:
@@ -57,21 +26,6 @@ def test_a_file_that_is_cut_anywhere_has_the_lines_before_the_cut(tmp_path: Path
 
         assert lines == LINES[: sum(end <= size for end in ends) - 1]
         assert segment.torn_end(path, sum(map(len, lines))) == whole[sum(map(len, lines)) : size]
-
-
-@pytest.mark.parametrize("at", range(0, len(LINES[0]) - 1, 3))
-def test_a_damaged_line_is_no_event(at: int) -> None:
-    """One changed bit, wherever it is."""
-    line = bytearray(LINES[0])
-    line[at] ^= 1
-
-    assert segment.parse(bytes(line)) is None
-
-
-@pytest.mark.parametrize("content", [b"", b"x", b"1 {}", b'1 {"queue":"q"}', b"1 []", b"x {}", b"1 {"])
-def test_what_is_checked_but_no_record_is_none(content: bytes) -> None:
-    """A file of another program, or of another version."""
-    assert segment.parse(b"%08x %b\n" % (zlib.crc32(content), content)) is None
 
 
 def test_a_segment_is_locked_while_it_is_written_and_by_its_name(tmp_path: Path) -> None:
@@ -112,7 +66,7 @@ def test_progress_that_can_not_be_read_begins_again(tmp_path: Path, damage: byte
 def test_the_last_number_says_how_many_there_are(tmp_path: Path) -> None:
     """Without reading all of it, and whatever stands behind the last whole line."""
     path = tmp_path / "1-1-a.events"
-    path.write_bytes(b"".join(segment.line(record(number), number) for number in range(1, 101)) + b"torn")
+    path.write_bytes(b"".join(line_of(record(number), number) for number in range(1, 101)) + b"torn")
 
     assert segment.last_number(path) == 100
 

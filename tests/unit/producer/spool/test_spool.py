@@ -6,7 +6,9 @@ import asyncio
 import errno
 import gc
 import os
+import shutil
 import threading
+import time
 from collections import Counter
 from contextlib import suppress
 from datetime import timedelta
@@ -18,7 +20,8 @@ import pytest
 from producer import BrokerUnavailable, EnqueueUncertain, FeedbackEvent, FeedbackProducer
 from producer.spool import Spool, SpoolSender, locks, records_of, segment, status_of
 from producer.testing import RecordingProducer
-from tests.unit.producer.spool.test_segment import record
+from tests.support.processes import eventually
+from tests.unit.producer.spool.test_line import record
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -152,7 +155,7 @@ def test_a_file_that_power_loss_filled_with_zeros_is_no_damage(tmp_path: Path) -
     assert status_of(tmp_path).unreadable_bytes == 0
 
 
-_STEPS = ("open", "rename", "write", "fdatasync", "fsync", "ftruncate", "unlink", "close")
+_STEPS = ("open", "rename", "write", "pwrite", "fdatasync", "fsync", "ftruncate", "unlink", "close")
 
 
 class _Cut(BaseException):
@@ -181,7 +184,7 @@ def test_wherever_it_is_cut_all_that_was_acknowledged_is_sent(
         spool = Spool(tmp_path)
         for name in _STEPS:
             patch.setattr(os, name, cutting(getattr(os, name)))
-        for name in ("rename", "unlink", "open", "write_bytes"):
+        for name in ("rename", "unlink", "open"):
             patch.setattr(Path, name, cutting(getattr(Path, name)))
         try:
             for group in (EVENTS[:3], EVENTS[3:6]):
@@ -299,6 +302,126 @@ def test_calls_at_once_share_a_sync(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
     assert spool.spooled == 50
     assert len(syncs) <= 11
+
+
+def test_files_that_are_removed_under_it_are_made_again(tmp_path: Path) -> None:
+    """What goes into a removed file is lost: nothing is acknowledged that went there, and the next call is kept."""
+    directory = tmp_path / "spool"
+    spool, redis = Spool(directory), _Played()
+    spool.put(EVENTS[:1], "feedback")
+    shutil.rmtree(directory)
+
+    spool.put(EVENTS[1:2], "feedback")
+    spool.close()
+
+    assert _send(directory, redis) == 1
+    assert redis.taken() == EVENTS[1:2]
+
+
+def test_a_file_that_is_removed_while_it_is_written_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its caller has to know that the press is not kept."""
+    spool, synced = Spool(tmp_path), os.fdatasync
+
+    def remove(descriptor: int) -> None:
+        synced(descriptor)
+        segment.paths(tmp_path)[0].unlink()
+
+    monkeypatch.setattr(os, "fdatasync", remove)
+
+    with pytest.raises(BrokerUnavailable, match="can't be written: its files were removed"):
+        spool.put(EVENTS[:1], "feedback")
+
+
+def test_what_a_failed_write_left_and_can_not_be_taken_back_is_uncertain(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may be sent."""
+
+    def fail(*_: object) -> int:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(os, "fdatasync", fail)
+    monkeypatch.setattr(os, "ftruncate", fail)
+
+    with pytest.raises(EnqueueUncertain, match="can't be written: Input/output error"):
+        Spool(tmp_path).put(EVENTS[:1], "feedback")
+
+
+def test_calls_that_are_refused_together_each_have_their_own_events(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The error of one must not name the events of another, which its backend would not have."""
+    began, goes_on, refused = threading.Event(), threading.Event(), dict[int, BrokerUnavailable]()
+    synced = os.fdatasync
+
+    def sync(descriptor: int) -> None:
+        began.set()
+        goes_on.wait(30)
+        synced(descriptor)
+
+    monkeypatch.setattr(os, "fdatasync", sync)
+    producer = FeedbackProducer("redis://127.0.0.1:1/0", spool=Spool(tmp_path, max_bytes=300, timeout=30))
+
+    def press(number: int) -> None:
+        try:
+            producer.enqueue(EVENTS[number])
+        except BrokerUnavailable as error:
+            refused[number] = error
+
+    threads = [threading.Thread(target=press, args=(number,)) for number in range(5)]
+    threads[0].start()
+    began.wait(30)
+    for thread in threads[1:]:
+        thread.start()
+    spool = producer.spool
+    assert spool is not None
+    while spool._writer._groups.qsize() < 4:
+        threading.Event().wait(0.01)
+    goes_on.set()
+    for thread in threads:
+        thread.join(30)
+    producer.close()
+
+    assert {number: error.not_taken for number, error in refused.items()} == {
+        number: (EVENTS[number],) for number in range(1, 5)
+    }
+
+
+def test_a_disk_that_fails_does_not_keep_calls_from_a_redis_that_answers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is told once, not each second."""
+    spool = Spool(tmp_path)
+    spool.is_redis_available = False
+    sender = SpoolSender(tmp_path, _Played())
+    monkeypatch.setattr(sender, "ping", lambda: None)
+
+    def fail(*_: object) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    monkeypatch.setattr(sender, "send", fail)
+    for _ in range(3):
+        spool._send(sender)
+
+    assert spool.is_redis_available
+    assert [entry.getMessage() for entry in caplog.records if entry.levelname == "ERROR"] == [
+        f"the spool {tmp_path} can't be sent: Read-only file system"
+    ]
+
+
+def test_a_child_looks_for_what_others_have_left(tmp_path: Path) -> None:
+    """A worker of gunicorn's that takes the place of one that was killed sends what that one had kept."""
+    spool, redis = Spool(tmp_path), _Played()
+    spool.attach(redis)
+    _kept(tmp_path, EVENTS[:1])
+    spool.tries_redis()
+    time.sleep(0.01)
+    assert not redis.taken()
+
+    spool.after_fork_in_child()
+    spool.tries_redis()
+
+    eventually(lambda: redis.taken() == EVENTS[:1], what="it is sent")
 
 
 def test_callbacks_are_told_and_one_that_fails_costs_nothing(tmp_path: Path) -> None:
