@@ -109,6 +109,20 @@ def test_importing_it_is_light(base_install: Path) -> None:
     assert float(seconds) < 0.5
 
 
+def test_the_outbox_says_what_else_to_install(base_install: Path) -> None:
+    """The wheel brings the package, and the base install not SQLAlchemy."""
+    done = run(
+        [str(base_install), "-I", "-c", "import producer.outbox"],
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+
+    assert done.returncode == 1
+    assert "producer.outbox needs SQLAlchemy: pip install 'aquilax-feedback[outbox]'\n" in done.stderr
+
+
 def test_its_command_says_what_else_to_install(base_install: Path) -> None:
     """The wheel brings the command, and the base install not what the command needs."""
     done = run([base_install.with_name("aquilax-feedback")], capture_output=True, text=True, timeout=100, check=False)

@@ -12,6 +12,7 @@ from tests.chaos.scenarios import (
     failover,
     poison,
     redis_away,
+    relays_killed,
     storm,
     workers_killed,
 )
@@ -33,4 +34,5 @@ SCENARIOS: Final[Sequence[Scenario]] = (
     *poison.SCENARIOS,
     *clocks.SCENARIOS,
     *backends.SCENARIOS,
+    *relays_killed.SCENARIOS,
 )
