@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import signal
 import socket
@@ -10,20 +11,21 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import httpx
 import pytest
+import redis
 
 from tests.support.certificates import self_signed
 from tests.support.environment import clean_environment
 from tests.support.gateway import PRESS, REQUEST_ID, RunningGateway, running_gateway
-from tests.support.processes import VALKEY, RedisServer, eventually, redis_server
+from tests.support.processes import VALKEY, RedisServer, eventually, redis_server, running
 from worker.gateway.key_file import add_key, revoke_key
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 
 @pytest.fixture(scope="module")
@@ -37,11 +39,11 @@ def shared(_valkey: RedisServer, tmp_path_factory: pytest.TempPathFactory) -> It
 
 def test_what_is_answered_is_in_redis(shared: RunningGateway, valkey: RedisServer) -> None:
     """And counted as accepted, as every event."""
-    with shared.client() as client, valkey.client() as redis:
+    with shared.client() as client, valkey.client() as looking:
         answer = client.get(PRESS)
 
         assert answer.status_code == 200
-        assert (redis.llen("feedback"), redis.hget("feedback:counts", "accepted")) == (1, "1")
+        assert (looking.llen("feedback"), looking.hget("feedback:counts", "accepted")) == (1, "1")
 
 
 def test_it_is_ready_and_says_what_it_counts(shared: RunningGateway) -> None:
@@ -108,23 +110,23 @@ def test_a_gateway_that_others_reach_does_not_start_without_keys(tmp_path: Path)
 def test_while_redis_is_away_nothing_is_answered_2xx(tmp_path: Path) -> None:
     """Frozen, then gone: 503 within its second, and not ready; then it is back, and nothing is left out or doubled."""
     with (
-        redis_server(VALKEY, tmp_path / "redis") as redis,
-        running_gateway(tmp_path, redis.url, FEEDBACK_GATEWAY_ENQUEUE_TIMEOUT="0.3") as gateway,
+        redis_server(VALKEY, tmp_path / "redis") as server,
+        running_gateway(tmp_path, server.url, FEEDBACK_GATEWAY_ENQUEUE_TIMEOUT="0.3") as gateway,
         gateway.client() as client,
     ):
-        redis.run.pause()
+        server.run.pause()
         began = time.monotonic()
         frozen = client.get(PRESS)
         took = time.monotonic() - began
         unready = client.get("/readyz")
-        redis.run.thaw()
+        server.run.thaw()
         eventually(lambda: client.get("/readyz").status_code == 200, timeout=20)
-        with redis.client() as looking:
+        with server.client() as looking:
             looking.flushall()
         thawed = client.get(PRESS)
-        with redis.client() as looking:
+        with server.client() as looking:
             queued = looking.llen("feedback")
-        redis.run.kill()
+        server.run.kill()
         gone = client.get(PRESS)
 
     assert (frozen.status_code, frozen.headers["retry-after"], unready.status_code) == (503, "1", 503)
@@ -160,10 +162,84 @@ def test_what_was_answered_before_the_end_is_durable(how: signal.Signals, valkey
             thread.join()
         status = gateway.run.process.wait(30)
 
-    with valkey.client() as redis:
-        taken = int(redis.hget("feedback:counts", "accepted") or 0)
+    with valkey.client() as looking:
+        taken = int(looking.hget("feedback:counts", "accepted") or 0)
     assert len(answered) <= taken <= len(answered) + (len(broken) if how == signal.SIGKILL else 0)
     assert status == -how
+
+
+def test_with_a_spool_presses_are_taken_while_redis_is_gone(tmp_path: Path) -> None:
+    """202 says so, and 200 where a client of AquilaX asks; then they are in Redis, once."""
+    line = json.dumps({"request_id": REQUEST_ID, "status": True, "org": "o", "group": "g"})
+    with redis_server(VALKEY, tmp_path / "redis") as first:
+        port = first.port
+        with (
+            running_gateway(
+                tmp_path, first.url, FEEDBACK_SPOOL_DIR=str(tmp_path / "spool"), FEEDBACK_GATEWAY_ENQUEUE_TIMEOUT="0.3"
+            ) as gateway,
+            gateway.client() as client,
+        ):
+            first.run.kill()
+            pressed = client.get(PRESS)
+            posted = client.post("/v1/feedback", content=line, headers={"Content-Type": "application/json"})
+            ready = client.get("/readyz")
+            again = [VALKEY, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(tmp_path)]
+            with running(again, log=tmp_path / "again.log"), redis.Redis(port=port) as looking:
+                eventually(lambda: _answers(looking))
+                eventually(lambda: looking.llen("feedback") == 2, timeout=30)
+
+    assert (pressed.status_code, posted.status_code, ready.status_code) == (200, 202, 200)
+    assert (posted.json()["taken"], posted.json()["spooled"]) == (1, 1)
+
+
+def _answers(client: redis.Redis) -> bool:
+    try:
+        return bool(client.ping())
+    except redis.ConnectionError:
+        return False
+
+
+def test_a_body_of_any_length_takes_little_memory(shared: RunningGateway, valkey: RedisServer) -> None:
+    """60 MB of it here, of which the gateway holds a piece at a time."""
+    line = json.dumps({"request_id": REQUEST_ID, "status": True, "org": "o", "group": "g"}).encode()
+    lines = (line.ljust(12_000) + b"\n") * 100
+    with shared.client() as client, valkey.client() as looking:
+        client.get("/healthz")
+        before = _peak(shared)
+        answer = client.post(
+            "/v1/feedback",
+            content=(lines for _ in range(50)),
+            headers={"Content-Type": "application/x-ndjson"},
+        )
+
+        assert (answer.status_code, answer.json()["taken"]) == (200, 5_000)
+        assert looking.llen("feedback") == 5_000
+    assert _peak(shared) - before < 20_000
+
+
+def _peak(gateway: RunningGateway) -> int:
+    """The largest amount of memory that it had so far, in kB."""
+    status = Path(f"/proc/{gateway.run.process.pid}/status").read_text()
+    (peak,) = re.findall(r"VmHWM:\s+(\d+) kB", status)
+    return int(peak)
+
+
+def test_a_stream_is_answered_when_its_gateway_stops(valkey: RedisServer, tmp_path: Path) -> None:
+    """Long before it is over: 503, with the line to go on from; all lines before are in Redis, and none behind."""
+    line = json.dumps({"request_id": REQUEST_ID, "status": True, "org": "o", "group": "g"}).encode() + b"\n"
+    with running_gateway(tmp_path, valkey.url) as gateway, gateway.client() as client, valkey.client() as looking:
+
+        def body() -> Iterator[bytes]:
+            yield line * 700 + line[:10]
+            eventually(lambda: looking.llen("feedback") == 700)
+            gateway.run.process.terminate()
+            eventually(lambda: "Shutting down" in gateway.run.output())
+
+        answer = client.post("/v1/feedback", content=body(), headers={"Content-Type": "application/x-ndjson"})
+        status = gateway.run.process.wait(30)
+
+    assert (answer.status_code, answer.json()["taken"], answer.json()["resume_at_line"]) == (503, 700, 701)
+    assert status == -signal.SIGTERM
 
 
 def test_it_speaks_tls_with_the_files_of_its_settings(valkey: RedisServer, tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
 from http import HTTPStatus
@@ -17,10 +16,13 @@ from worker.clients.redis.connections import broker_client
 from worker.gateway import probes
 from worker.gateway.access_control import AccessControl
 from worker.gateway.access_log import AccessLog
+from worker.gateway.batch_upload import BATCH, BatchUpload
+from worker.gateway.body import Stopping
 from worker.gateway.client_keys import ClientKeys
 from worker.gateway.drop_in import DROP_IN, DROP_IN_PREFIX, DropIn
 from worker.gateway.endpoint import Endpoint, Surroundings
 from worker.gateway.http_reply import problem
+from worker.gateway.idempotency_keys import IdempotentUpload
 from worker.gateway.intake import Intake, note_spooled
 from worker.gateway.metrics import GatewayMetrics
 from worker.gateway.rate_limit import RateLimit
@@ -60,7 +62,7 @@ class Gateway:
     """
 
     def __init__(self, settings: Settings, producer: AsyncFeedbackProducer | None = None) -> None:
-        self.stopping = asyncio.Event()
+        self.stopping = Stopping()
         self._settings = settings
         self._producer = producer or _producer(settings)
         self._client = broker_client(
@@ -69,10 +71,12 @@ class Gateway:
         metrics = GatewayMetrics()
         around = _surroundings(settings, metrics)
         metrics.in_flight.set_function(lambda: around.in_flight)
-        self._drop_in = Endpoint(DROP_IN, ("GET",), DropIn(Intake(self._producer)), around)
+        intake = Intake(self._producer)
+        self._drop_in = Endpoint(DROP_IN, ("GET",), DropIn(intake), around)
         self._unknown = Endpoint("unknown", (), _no_path, around, needs_key=False)
         readiness = probes.Readiness(self._client, spool_has_room=self._spool_has_room)
         endpoints = (
+            Endpoint(BATCH, ("POST",), self._upload(intake), around),
             Endpoint("/healthz", _PROBES, probes.health, around, needs_key=False),
             Endpoint("/readyz", _PROBES, readiness, around, needs_key=False),
             Endpoint("/metrics", _PROBES, probes.metrics_page(metrics), around),
@@ -97,6 +101,17 @@ class Gateway:
         finally:
             await self._producer.aclose()
             self._client.close()
+
+    def _upload(self, intake: Intake) -> IdempotentUpload:
+        settings = self._settings
+        upload = BatchUpload(
+            intake,
+            max_body=settings.feedback_gateway_max_body,
+            max_line=settings.feedback_gateway_max_line,
+            read_timeout=settings.feedback_gateway_read_timeout.total_seconds(),
+            stopping=self.stopping,
+        )
+        return IdempotentUpload(upload, self._client, ttl=settings.feedback_gateway_idempotency_ttl)
 
     def _spool_has_room(self) -> bool:
         spool = self._producer.spool

@@ -8,13 +8,14 @@ from typing import Final
 from producer.message import QUEUE, counts_of
 
 __all__ = [
-    "CLAIM", "COUNTS", "DEDUP", "HOLD", "MOVED", "MOVING", "MOVING_COUNTS", "PRUNED", "RECORDED", "REPLAY",
-    "REPLAYS_WATCHED", "REVOKED", "TOLD", "CountField",
+    "CLAIM", "COUNTS", "DEDUP", "HOLD", "IDEMPOTENCY", "MOVED", "MOVING", "MOVING_COUNTS", "PRUNED", "RECORDED",
+    "REPLAY", "REPLAYS_WATCHED", "REVOKED", "TOLD", "CountField",
 ]  # fmt: skip
 
 COUNTS: Final = counts_of(QUEUE)
 HOLD: Final = f"{QUEUE}:hold"
 DEDUP: Final = f"{QUEUE}:dedup"  # and before its buckets, see worker/delivery/lua/dedup.lua
+IDEMPOTENCY: Final = f"{QUEUE}:idempotency:"  # before a client of the gateway and the hash of its Idempotency-Key
 CLAIM: Final = f"{QUEUE}:claim:"  # before a request_id
 REVOKED: Final = f"{QUEUE}:revoked"
 REPLAY: Final = f"{QUEUE}:replay:"  # before a replay's name
