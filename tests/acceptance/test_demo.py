@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def test_the_demo_balances_and_ends_by_itself(tmp_path: Path) -> None:
-    """Trouble of every kind, a worker killed on the way, a replay; and at the end everything is accounted for."""
+    """Trouble of every kind, Redis stopped, a worker killed, a replay; and at the end everything is accounted for."""
     demo = subprocess.run(
         [sys.executable, "-m", "worker.operations.cli", "demo", "--people", "800", "--keep", str(tmp_path / "kept")],
         env=clean_environment(),
@@ -37,6 +37,9 @@ def test_the_demo_balances_and_ends_by_itself(tmp_path: Path) -> None:
     assert accepted == sum(ended)
     for line in ("dead: forbidden", "dead: rejected", "the worker is killed (SIGKILL)", "AquilaX goes down for 3 s"):
         assert line in demo.stdout
+    spooled = re.search(r"Redis is back, and ([\d,]+) presses come from the spool", demo.stdout)
+    assert spooled, demo.stdout
+    assert int(spooled[1].replace(",", "")) > 0
 
 
 def test_the_demo_refuses_a_folder_that_is_in_use(tmp_path: Path) -> None:

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-import asyncio
+import math
 import random
 import time
 from contextlib import ExitStack, closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from threading import Thread
 from typing import TYPE_CHECKING, Final
+from urllib.parse import urlsplit
 
+import redis
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from producer import AsyncFeedbackProducer, FeedbackProducer
 from worker.clients.redis.keys import CountField
 from worker.dead_letters.store import DeadLetterStore
 from worker.delivery.idempotency import IdempotencyStore
+from worker.sandbox.backends import Backends
 from worker.sandbox.run_balance import RESOLVED, RunBalance, audit, wrong_votes
 from worker.sandbox.workload import Workload, build_workload
 
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from producer import FeedbackEvent
     from worker.sandbox.client import SandboxClient
     from worker.sandbox.stack import LocalStack, Part
 
@@ -50,11 +50,23 @@ _HURRY: Final = {
 
 _OUTAGE_SECONDS: Final = 3
 _PATIENCE: Final = 60.0
-_CHUNK: Final = 100
 
 
 class DemoFailed(Exception):
     """Something did not come to its end in time."""
+
+
+@dataclass(frozen=True)
+class _Moment:
+    """What happens on the way.
+
+    Attributes:
+        is_now: Whether it is time, by the balance and the number of all events.
+        happen: Does it, and says what it was.
+    """
+
+    is_now: Callable[[RunBalance, int], bool]
+    happen: Callable[[], str]
 
 
 @dataclass(kw_only=True)
@@ -65,7 +77,7 @@ class Demo:
     console: Console
     people: int = 4000
     seed: int = 1
-    accepted: list[int] = field(default_factory=list)
+    backends: Backends = field(init=False)
 
     def run(self) -> bool:
         """Run it, and return whether the books balance."""
@@ -78,18 +90,29 @@ class Demo:
                 forbidden_org=_FORBIDDEN_ORG,
             )
 
-            def look() -> RunBalance:
-                return audit(sum(self.accepted), idempotency, store.engine)
+            self.backends = Backends(
+                url=self.stack.environment["FEEDBACK_BROKER_URL"],
+                spool=self.stack.folder / "spool",
+                events=crowd.events,
+            )
+            books = RunBalance(accepted=0, counts=dict.fromkeys(CountField, 0))
 
-            self._say("\n[bold]1. People press[/], AquilaX misbehaves, and the worker is killed on the way")
+            def look() -> RunBalance:
+                nonlocal books
+                try:
+                    books = audit(self.backends.accepted, idempotency, store.engine)
+                except redis.RedisError:  # it is stopped just now
+                    books = replace(books, accepted=self.backends.accepted)
+                return books
+
+            self._say("\n[bold]1. People press[/], Redis is stopped, AquilaX misbehaves, and the worker is killed")
             self._deliver(crowd, look, worker, sandbox)
-            books = look()
-            self._show(books, sandbox)
+            before = look()
+            self._show(before, sandbox)
             self._say("\n[bold]2. AquilaX is fixed[/], and the dead letters are replayed")
             sandbox.fix()
             self._replay(look)
-            before, books = books, look()
-            self._show(books, sandbox)
+            self._show(look(), sandbox)
             self._compare(before, books)
             self._say("\n[bold]3. The books of Redis and of the database[/] are compared")
             self._run("reconcile")
@@ -114,25 +137,14 @@ class Demo:
         return sandbox, open_parts.enter_context(closing(idempotency)), open_parts.enter_context(closing(store)), worker
 
     def _deliver(self, crowd: Workload, look: Callable[[], RunBalance], worker: Part, sandbox: SandboxClient) -> None:
-        middle = len(crowd.events) // 2
-        backends = [
-            Thread(target=self._sync_backend, args=(crowd.events[:middle],), name="sync"),
-            Thread(target=self._async_backend, args=(crowd.events[middle:],), name="asyncio"),
-        ]
-        outage = {"from": 0, "for": _OUTAGE_SECONDS, "with": "503"}
-        events: list[tuple[float, str, Callable[[], object]]] = [
-            (0.25, "AquilaX goes down for 3 s", lambda: sandbox.behave(outage=outage)),
-            (0.5, "the worker is killed (SIGKILL) …", lambda: self.stack.kill(worker)),
-            (0.5, "… and another one is started", lambda: self.stack.start_worker("worker-2")),
-        ]
+        moments = self._moments(worker, sandbox)
         total = len(crowd.events)
         bars = (TextColumn("   {task.description:32}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
         with Progress(*bars, console=self.console) as progress:
             enqueued = progress.add_task("enqueued by two chat backends", total=total)
             ended = progress.add_task("delivered, or not worth sending", total=total)
             dead = progress.add_task("in the dead-letter table", total=None)
-            for backend in backends:
-                backend.start()
+            self.backends.start()
             deadline = time.monotonic() + _PATIENCE
             while True:
                 books = look()
@@ -140,41 +152,54 @@ class Demo:
                 progress.update(enqueued, completed=books.accepted)
                 progress.update(ended, completed=books.ended - dead_lettered)
                 progress.update(dead, completed=dead_lettered)
-                if books.accepted == total and books.balance:
+                if books.accepted == total and books.balance and not moments:
                     break
                 if time.monotonic() > deadline:
                     raise DemoFailed(f"after {_PATIENCE:.0f} s: {books.equation}")
-                while events and books.ended >= events[0][0] * total:
-                    _, text, happen = events.pop(0)
-                    progress.console.print(f"   [yellow]{text}[/]")
-                    happen()
-                time.sleep(0.2)
-        for backend in backends:
-            backend.join()
-
-    def _sync_backend(self, events: Sequence[FeedbackEvent]) -> None:
-        """A backend of threads: it enqueues press by press, and now and then a chunk."""
-        with FeedbackProducer(self.stack.environment["FEEDBACK_BROKER_URL"], timeout=2) as producer:
-            for start in range(0, len(events), _CHUNK):
-                chunk = events[start : start + _CHUNK]
-                for event in chunk[: _CHUNK // 2]:
-                    producer.enqueue(event)
-                producer.enqueue_many(chunk[_CHUNK // 2 :])
-                self.accepted.append(len(chunk))
+                while moments and moments[0].is_now(books, total):
+                    progress.console.print(f"   [yellow]{moments.pop(0).happen()}[/]")
                 time.sleep(0.1)
+        self.backends.join()
 
-    def _async_backend(self, events: Sequence[FeedbackEvent]) -> None:
-        """A backend of coroutines: a hundred people press at once."""
+    def _moments(self, worker: Part, sandbox: SandboxClient) -> list[_Moment]:
+        """What happens on the way, one after the other."""
+        stack = self.stack
+        stopped_at = math.inf
 
-        async def enqueue() -> None:
-            async with AsyncFeedbackProducer(self.stack.environment["FEEDBACK_BROKER_URL"], timeout=2) as producer:
-                for start in range(0, len(events), _CHUNK):
-                    chunk = events[start : start + _CHUNK]
-                    await asyncio.gather(*(producer.enqueue(event) for event in chunk))
-                    self.accepted.append(len(chunk))
-                    await asyncio.sleep(0.1)
+        def stop_redis() -> str:
+            nonlocal stopped_at
+            stack.stop(self._broker)
+            stopped_at = time.monotonic()
+            return f"Redis is stopped for {_OUTAGE_SECONDS} s, and people go on pressing: to the spool …"
 
-        asyncio.run(enqueue())
+        def start_redis() -> str:
+            spooled = self.backends.spooled
+            stack.start_broker(port=self._port)
+            return f"… Redis is back, and {spooled:,} presses come from the spool"
+
+        def take_aquilax_down() -> str:
+            sandbox.behave(outage={"from": 0, "for": _OUTAGE_SECONDS, "with": "503"})
+            return f"AquilaX goes down for {_OUTAGE_SECONDS} s"
+
+        def kill_worker() -> str:
+            stack.kill(worker)
+            stack.start_worker("worker-2")
+            return "the worker is killed (SIGKILL), and another one is started"
+
+        return [
+            _Moment(lambda books, total: books.accepted >= total / 4, stop_redis),
+            _Moment(lambda _books, _total: time.monotonic() >= stopped_at + _OUTAGE_SECONDS, start_redis),
+            _Moment(lambda books, total: books.ended >= total / 4, take_aquilax_down),
+            _Moment(lambda books, total: books.ended >= total / 2, kill_worker),
+        ]
+
+    @property
+    def _broker(self) -> Part:
+        return next(part for part in self.stack.parts if part.name == "valkey")
+
+    @property
+    def _port(self) -> int:
+        return urlsplit(self.stack.environment["FEEDBACK_BROKER_URL"]).port or 0
 
     def _replay(self, look: Callable[[], RunBalance]) -> None:
         self._run("dead-letters", "list", "--group-by", "fingerprint")

@@ -118,9 +118,14 @@ class LocalStack:
             self.stop(self.parts[-1])
         self._locked.close()
 
-    def start_broker(self) -> str:
-        """Start a Valkey whose data survives a restart, and return its URL."""
-        port = free_port()
+    def start_broker(self, *, port: int | None = None) -> str:
+        """Start a Valkey whose data survives a restart, and return its URL.
+
+        Args:
+            port: The one that it had before, if it is started again; it ends as late as the first one would.
+        """
+        is_again = port is not None
+        port = port or free_port()
         data = self.folder / "valkey"
         data.mkdir(exist_ok=True)
         where = ("--port", str(port), "--bind", "127.0.0.1", "--dir", str(data))
@@ -130,6 +135,8 @@ class LocalStack:
         with closing(redis.Redis(port=port, retry=NO_RETRY)) as client:
             self._await(part, lambda: bool(client.ping()), but=redis.RedisError)
         self.environment["FEEDBACK_BROKER_URL"] = url
+        if is_again:
+            self.parts.insert(0, self.parts.pop())
         return url
 
     def create_database(self) -> str:
