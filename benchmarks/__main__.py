@@ -20,6 +20,7 @@ from benchmarks.enqueue import ENQUEUE, enqueue
 from benchmarks.latency import LATENCY, latency
 from benchmarks.machine import describe
 from benchmarks.memory import MEMORY, memory
+from benchmarks.outbox import OUTBOX, outbox_costs
 from benchmarks.plan import MILLION, Plan
 from benchmarks.report import Report
 from benchmarks.scale import SCALE, scale
@@ -37,6 +38,7 @@ _MEASUREMENTS: Final[dict[str, tuple[Measurement, Callable[[Plan], Iterator[Samp
     "latency": (LATENCY, latency),
     "scale": (SCALE, scale),
     "memory": (MEMORY, memory),
+    "outbox": (OUTBOX, outbox_costs),
 }
 _DAYS: Final = [day.name for day in (GOOD, *BAD_DAYS)]
 
