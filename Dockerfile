@@ -1,4 +1,4 @@
-# One image for every service: worker (the default), flower, migrate and sandbox differ only in their command.
+# One image for every service: worker (the default), flower, gateway, migrate and sandbox differ only in their command.
 #
 #   docker build --tag aquilax-feedback .
 #   docker run --rm aquilax-feedback aquilax-feedback --help
