@@ -195,7 +195,7 @@ class Relay:
             self._disconnect()
         problem = reason_of(error)
         if problem != self.problem:
-            known = isinstance(error, (ProducerError, exc.DBAPIError, exc.TimeoutError))
+            known = isinstance(error, (ProducerError, exc.DBAPIError, exc.TimeoutError, OSError))
             log.warning("nothing is relayed: %s; the rows stay, and are tried again", problem, exc_info=not known)
         self.problem = problem
 

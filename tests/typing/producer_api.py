@@ -10,6 +10,8 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, assert_type
 from uuid import UUID
 
+from sqlalchemy import Insert
+
 from producer import (
     AsyncFeedbackProducer,
     EnqueueUncertain,
@@ -17,10 +19,15 @@ from producer import (
     FeedbackProducer,
     InvalidEvent,
     ProducerError,
+    outbox,
 )
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
+
+    from sqlalchemy import Connection
+    from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
+    from sqlalchemy.orm import Session
 
     from producer.testing import AsyncRecordingProducer, RecordingProducer
 
@@ -55,6 +62,17 @@ async def coroutines(producer: AsyncFeedbackProducer, source: AsyncIterator[Feed
     await producer.enqueue(EVENT, org="o")  # type: ignore[call-overload] # an event or its fields, not both
     with producer:  # type: ignore[attr-defined] # it is closed by awaiting
         pass
+
+
+def in_a_transaction(session: Session, its_async: AsyncSession, connection: Connection, other: AsyncConnection) -> None:
+    """The outbox takes what `enqueue` takes, in every kind of transaction, and nothing is awaited."""
+    assert_type(outbox.add(session, EVENT), FeedbackEvent)
+    assert_type(outbox.add(its_async, ID, True, org="o", group="g"), FeedbackEvent)
+    assert_type(outbox.add(connection, UUID(ID), "true", org="o", group="g"), FeedbackEvent)
+    assert_type(outbox.insert(EVENT), Insert)
+
+    outbox.add(other, EVENT)  # type: ignore[call-overload] # it has to await outbox.insert
+    outbox.add(session, ID, True)  # type: ignore[call-overload] # whose it is
 
 
 def events() -> None:

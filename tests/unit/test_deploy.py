@@ -10,13 +10,17 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
+from sqlalchemy import create_engine
 
+from producer import outbox
+from producer.testing import RecordingProducer
 from tests.support.compose import Compose
 from tests.support.processes import ROOT
 from worker.accounting.snapshot import Snapshot
 from worker.broker.lease_state import SharedLeaseState
 from worker.observability.collectors import OfProcess, OfQueue
 from worker.observability.metrics import Metrics
+from worker.observability.outbox_metrics import OfOutbox
 from worker.policy.classification import Classification
 from worker.policy.result import ResultKind
 from worker.policy.retry import Reason
@@ -33,13 +37,15 @@ LABEL = re.compile(r"([a-z_]+)=~?\"([^\"]+)\"")
 
 @pytest.fixture(scope="module")
 def told() -> str:
-    """All that a worker tells, as Prometheus reads it."""
+    """All that a worker and a relay tell, as Prometheus reads it."""
     noon = datetime(2026, 1, 31, 12, tzinfo=UTC)
     empty = Snapshot(at=noon, counts={}, queued=0, in_flight=0, scheduled=0, oldest=None, hold=None, holders=())
     registry: CollectorRegistry = Metrics(now=lambda: noon).registry
     ProcessCollector(registry=registry)
     registry.register(OfProcess("1", SharedLeaseState()))
     registry.register(OfQueue(lambda: empty))
+    relay = outbox.Relay(create_engine("sqlite://"), RecordingProducer())
+    registry.register(OfOutbox(relay, lambda: outbox.OutboxStatus(waiting=0, set_aside=0, oldest_at=None)))
     return generate_latest(registry).decode()
 
 

@@ -99,5 +99,7 @@ def _explained() -> Iterator[None]:
         raise click.UsageError(str(error)) from None
     except outbox.OutboxTableError as error:
         raise click.ClickException(str(error)) from None
+    except OSError as error:  # of the file by which relays on SQLite exclude each other
+        raise click.ClickException(f"{error.filename}: {error.strerror}") from None
     except (ProducerError, exc.SQLAlchemyError) as error:
         raise click.ClickException(outbox_outage(settings(), error)) from None
