@@ -17,6 +17,7 @@ from benchmarks.databases import KINDS
 from benchmarks.days import BAD_DAYS, GOOD
 from benchmarks.deliver import DELIVER, deliver
 from benchmarks.enqueue import ENQUEUE, enqueue
+from benchmarks.gateway import GATEWAY, gateway
 from benchmarks.latency import LATENCY, latency
 from benchmarks.machine import describe
 from benchmarks.memory import MEMORY, memory
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 _ROOT: Final = Path(__file__).resolve().parent.parent
 _MEASUREMENTS: Final[dict[str, tuple[Measurement, Callable[[Plan], Iterator[Sample]]]]] = {
     "enqueue": (ENQUEUE, enqueue),
+    "gateway": (GATEWAY, gateway),
     "deliver": (DELIVER, deliver),
     "badday": (BADDAY, badday),
     "latency": (LATENCY, latency),

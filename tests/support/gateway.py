@@ -12,7 +12,7 @@ import httpx
 
 from tests.support.environment import clean_environment
 from tests.support.processes import Running, eventually, running
-from worker.gateway.app import create_app
+from worker.gateway import create_app
 from worker.gateway.key_file import add_key
 from worker.sandbox.stack import free_port
 from worker.settings import load_settings

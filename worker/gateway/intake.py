@@ -92,7 +92,7 @@ class Intake:
             for _, durable in gathered:
                 if not durable.done():  # else its request was cancelled
                     durable.set_exception(failure)
-            if not isinstance(error, ProducerError):
+            if not isinstance(error, Exception):
                 raise
         else:
             for _, durable in gathered:

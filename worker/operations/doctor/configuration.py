@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from dotenv import dotenv_values
 
+from worker.gateway.key_file import KeyFileError, read_keys
 from worker.operations.doctor.finding import Finding, green, red, yellow
 from worker.settings import Settings, SettingsError, given_variables, load_settings, unknown_settings
 
@@ -57,6 +58,7 @@ def look_at_settings(given: Given) -> Iterator[Finding]:
     if not given.wrong:
         yield green("settings", "all can be read")
     yield _key(given)
+    yield from _gateway_keys(given.settings)
     in_file = {name.upper(): value for name, value in dotenv_values(".env").items() if value}
     yield from _shadowed(in_file)
     for name, advice in unknown_settings(given_variables()):
@@ -73,6 +75,22 @@ def _key(given: Given) -> Finding:
         fix = "set it to a Personal Access Token of AquilaX, or run the doctor where the workers run"
         return red(check, "AQUILAX_API_KEY is not set here: no worker starts without it", fix=fix)
     return green(check, "AQUILAX_API_KEY is set")
+
+
+def _gateway_keys(settings: Settings) -> Iterator[Finding]:
+    """Where a gateway is set up: a file that breaks while it runs is an error in its log alone."""
+    if (path := settings.feedback_gateway_keys_file) is None:
+        return
+    try:
+        keys = read_keys(path)
+    except KeyFileError as error:
+        summary, _, fix = str(error).rpartition(": ")
+        yield red("gateway", summary, fix=fix)
+        return
+    if keys:
+        yield green("gateway", f"{len(keys)} clients have a key")
+    else:
+        yield yellow("gateway", "no client has a key", fix="aquilax-feedback gateway keys add NAME")
 
 
 def _shadowed(in_file: Mapping[str, str | None]) -> Iterator[Finding]:

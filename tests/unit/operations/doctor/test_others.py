@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from worker.gateway.key_file import add_key, revoke_key
 from worker.operations.doctor.aquilax import _judge_key, look_at_aquilax
+from worker.operations.doctor.configuration import _gateway_keys
 from worker.operations.doctor.disk import look_at_disk
 from worker.operations.doctor.flower import _login
 from worker.policy.classification import Response
@@ -84,3 +86,25 @@ def test_a_proxy_that_is_away_is_told_without_its_login(monkeypatch: pytest.Monk
     assert (finding.check, finding.level) == ("aquilax", "red")
     assert "through the proxy 127.0.0.1:" in finding.summary
     assert "s3cret" not in finding.summary + finding.fix
+
+
+def test_a_gateways_file_of_keys_is_looked_at_where_there_is_one(tmp_path: Path) -> None:
+    """A file that breaks while the gateway runs is an error in its log alone."""
+    path = tmp_path / "keys.json"
+    settings = load_settings(feedback_gateway_keys_file=path, _env_file=None)
+
+    def found() -> list[tuple[str, str]]:
+        return [(one.level.value, one.summary) for one in _gateway_keys(settings)]
+
+    missing = found()
+    add_key(path, "chat")
+    good = found()
+    path.chmod(0o666)
+    ((open_level, _),) = found()
+    path.chmod(0o600)
+    revoke_key(path, "chat")
+
+    assert missing[0][0] == open_level == "red"
+    assert good == [("green", "1 clients have a key")]
+    assert found() == [("yellow", "no client has a key")]
+    assert list(_gateway_keys(load_settings(_env_file=None))) == []
