@@ -20,7 +20,7 @@ from producer.spool import locks
 from producer.spool.line import parse
 
 __all__ = [
-    "LINES", "Progress", "create", "created_at", "last_number", "paths", "remove_orphans", "size_of", "torn_end",
+    "LINES", "Progress", "create", "created_at", "last_number", "measure", "paths", "remove_orphans", "torn_end",
     "usable", "whole_lines",
 ]  # fmt: skip
 
@@ -69,13 +69,16 @@ def paths(directory: Path) -> list[Path]:
     return sorted(path for path in directory.iterdir() if path.suffix == _SUFFIX)
 
 
-def size_of(directory: Path) -> int:
-    """Return the bytes of all files of a directory."""
-    size = 0
-    for path in directory.iterdir():
-        with suppress(FileNotFoundError):  # it was sent meanwhile
-            size += path.stat().st_size
-    return size
+def measure(directory: Path) -> tuple[int, Path | None]:
+    """Return the bytes of all files of a directory, and its oldest segment."""
+    size, names = 0, []
+    with os.scandir(directory) as entries:
+        for entry in entries:
+            with suppress(FileNotFoundError):  # it was sent meanwhile
+                size += entry.stat().st_size
+                if entry.name.endswith(_SUFFIX):
+                    names.append(entry.name)
+    return size, directory / min(names) if names else None
 
 
 def create(directory: Path) -> int:

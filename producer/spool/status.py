@@ -52,7 +52,7 @@ def status_of(directory: Path) -> SpoolStatus:
     oldest = next(records_of(directory), None)
     return SpoolStatus(
         events=events,
-        bytes=segment.size_of(directory),
+        bytes=segment.measure(directory)[0],
         oldest_at=oldest.spooled_at if oldest else None,
         writers=writers,
         unreadable_bytes=unreadable,

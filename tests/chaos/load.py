@@ -17,7 +17,7 @@ from producer.message import QUEUE
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-__all__ = ["Load", "Numbers", "event_of"]
+__all__ = ["Load", "Numbers", "event_of", "request_id"]
 
 _CHUNK = 50
 _PATIENCE = 2.0
@@ -38,8 +38,13 @@ class Numbers:
     def take(self, count: int) -> Iterator[str]:
         """Yield the next request_ids."""
         for _ in range(count):
-            yield f"{self._prefix}-0000-4000-8000-{self._next:012x}"
+            yield request_id(self._prefix, self._next)
             self._next += 1
+
+
+def request_id(prefix: str, number: int) -> str:
+    """The request_id of a number."""
+    return f"{prefix}-0000-4000-8000-{number:012x}"
 
 
 def event_of(request_id: str) -> FeedbackEvent:

@@ -21,12 +21,12 @@ A run fails if
 - AquilaX received an event twice that was not being sent there at the moment of a fault, and that no answer asked to
   send again (in a storm of 404, what AquilaX refused may be asked again);
 - Redis is back and nothing is delivered within 10 s, or the rest is not drained within two minutes (three after kills
-  of workers, ten after the long outage);
+  of workers, five after 2,000 presses a second to the spool, ten after the long outage);
 - a worker of ours ended by itself, or the system's own counts do not add up in the end;
 - a worker's log has an error that nothing explains (`tests/chaos/logs.py` lists what does).
 
 ```console
-$ make chaos                              # all of it, under 25 minutes; it writes this page
+$ make chaos                              # all of it, half an hour; it writes this page
 $ make chaos ARGS="--list"                # what there is
 $ make chaos ARGS="'kill -9' --no-plain"  # what has this text in its name, without plain Celery
 $ make chaos ARGS="--json result.json"    # every result whole, with the ids of what was lost

@@ -13,6 +13,7 @@ from tests.chaos.scenarios import (
     poison,
     redis_away,
     relays_killed,
+    spooling,
     storm,
     workers_killed,
 )
@@ -35,4 +36,5 @@ SCENARIOS: Final[Sequence[Scenario]] = (
     *clocks.SCENARIOS,
     *backends.SCENARIOS,
     *relays_killed.SCENARIOS,
+    *spooling.SCENARIOS,
 )

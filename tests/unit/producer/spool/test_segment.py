@@ -71,6 +71,14 @@ def test_the_last_number_says_how_many_there_are(tmp_path: Path) -> None:
     assert segment.last_number(path) == 100
 
 
+def test_a_directory_is_measured_in_one_pass(tmp_path: Path) -> None:
+    """All files count; the oldest segment is the one whose name comes first."""
+    for name in ("2-1-a.events", "10-1-b.sent", "1-1-c.events", "lock"):
+        (tmp_path / name).write_bytes(b"five!")
+
+    assert segment.measure(tmp_path) == (20, tmp_path / "1-1-c.events")
+
+
 def test_a_directory_that_can_not_be_used_is_refused(tmp_path: Path) -> None:
     """When the producer is made, and not when Redis is unavailable."""
     (tmp_path / "file").touch()
