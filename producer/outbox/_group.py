@@ -72,7 +72,7 @@ class ClaimedGroup:
     def claim(cls, connection: Connection) -> Self:
         """Read a group. Its rows are locked until the transaction ends, except in SQLite, which locks no rows."""
         group = cls()
-        for row in connection.execute(_PLAIN if connection.dialect.name == "sqlite" else _LOCKED):
+        for row in connection.execute(_PLAIN if connection.dialect.name == "sqlite" else _LOCKED).all():
             group._read(row)
         return group
 

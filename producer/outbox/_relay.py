@@ -174,12 +174,11 @@ class Relay:
 
     def _connected(self) -> Connection:
         if self._connection is None:
-            connection = self._engine.connect()
+            self._connection = connection = self._engine.connect()
             if connection.dialect.name in {"mysql", "mariadb"}:
                 connection.detach()  # what is set here goes with it, and not back into the backend's pool
                 connection.exec_driver_sql(f"SET SESSION wait_timeout = {_IDLE_SECONDS + 2 * round(self._interval)}")
                 connection.commit()
-            self._connection = connection
         return self._connection
 
     def _disconnect(self) -> None:
