@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, TypeAlias, overload
+from typing import TYPE_CHECKING, Final, TypeAlias, overload
 
 import sqlalchemy
 from sqlalchemy import Connection
@@ -25,6 +25,11 @@ if TYPE_CHECKING:
     InTransaction: TypeAlias = Session | scoped_session[Any] | AsyncSession | async_scoped_session[Any] | Connection
 
 __all__ = ["add", "insert"]
+
+_EXPECTED: Final = (
+    "expected a Session, an AsyncSession or a Connection; with an AsyncConnection, "
+    "await connection.execute(outbox.insert(event))"
+)
 
 
 @overload
@@ -74,11 +79,7 @@ def add(
     elif (written := getattr(session, "add", None)) is not None:
         written(OutboxRow(**_values(event)))
     else:
-        kind = type(session).__name__
-        raise TypeError(
-            f"session is of type {kind}: expected a Session, an AsyncSession or a Connection; with an AsyncConnection, "
-            "await connection.execute(outbox.insert(event))"
-        )
+        raise TypeError(f"session is of type {type(session).__name__}: {_EXPECTED}")
     return event
 
 

@@ -1,4 +1,4 @@
-"""The outbox on real databases: what commits arrives, what is rolled back never does, and nobody waits for a relay."""
+"""The outbox on real databases: what commits arrives, the rest never does, and no backend waits for a relay."""
 
 from __future__ import annotations
 
