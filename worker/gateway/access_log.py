@@ -74,7 +74,8 @@ class AccessLog:
             if self._chance() >= self._sample:
                 return
             weight = 1 / self._sample
-        record = quick_record(log.name, level, "request", file=__file__, function="write")
+        summary = f"{exchange.method} {exchange.route} {status}"
+        record = quick_record(log.name, level, summary, file=__file__, function="write")
         vars(record).update(_known(exchange, status, weight))
         log.handle(record)
 

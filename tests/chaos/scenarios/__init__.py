@@ -10,6 +10,7 @@ from tests.chaos.scenarios import (
     clocks,
     database_away,
     failover,
+    gateways_killed,
     poison,
     redis_away,
     relays_killed,
@@ -37,4 +38,5 @@ SCENARIOS: Final[Sequence[Scenario]] = (
     *backends.SCENARIOS,
     *relays_killed.SCENARIOS,
     *spooling.SCENARIOS,
+    *gateways_killed.SCENARIOS,
 )
