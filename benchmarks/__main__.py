@@ -25,6 +25,7 @@ from benchmarks.outbox import OUTBOX, outbox_costs
 from benchmarks.plan import MILLION, Plan
 from benchmarks.report import Report
 from benchmarks.scale import SCALE, scale
+from benchmarks.spool import SPOOL, spool
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -41,6 +42,7 @@ _MEASUREMENTS: Final[dict[str, tuple[Measurement, Callable[[Plan], Iterator[Samp
     "scale": (SCALE, scale),
     "memory": (MEMORY, memory),
     "outbox": (OUTBOX, outbox_costs),
+    "spool": (SPOOL, spool),
 }
 _DAYS: Final = [day.name for day in (GOOD, *BAD_DAYS)]
 
@@ -55,12 +57,12 @@ _some = partial(click.option, type=int, multiple=True, show_default=True)
 @click.option("--subjects", default="", help="Only those with one of these, separated by commas, in their names.")
 @_some("--latency", "latencies", default=(0, 50, 200), help="Milliseconds of the API, in `deliver`.")
 @_some("--backlog", "backlogs", default=(1_000, 100_000), help="Events in the queue, in `scale`.")
-@_some("--queued", "queued", default=(100_000,), help="Events, in `memory`.")
+@_some("--queued", "queued", default=(100_000,), help="Events, in `memory` and `spool`.")
 @click.option("--day", "days", type=click.Choice(_DAYS), multiple=True, default=_DAYS, help="In `badday`; all if none.")
 @click.option(
     "--database", "databases", type=click.Choice(list(KINDS)), multiple=True, default=("sqlite",), show_default=True
 )
-@click.option("--million", is_flag=True, help="Also a million events, in `scale` and `memory`.")
+@click.option("--million", is_flag=True, help="Also a million events, in `scale`, `memory` and `spool`.")
 @click.option(
     "--output", type=click.Path(path_type=Path), help="For all files, instead of docs/performance and docs/images."
 )

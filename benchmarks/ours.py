@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import os
+from typing import TYPE_CHECKING, Final
 
 from benchmarks.sender import AsyncSender, Sender
 from producer import AsyncFeedbackProducer, FeedbackProducer
@@ -12,7 +13,10 @@ if TYPE_CHECKING:
 
     from benchmarks.events import Fields
 
-__all__ = ["Asynchronous", "Blocking"]
+__all__ = ["SPOOL", "AsyncSpooling", "Asynchronous", "Blocking", "Spooling"]
+
+SPOOL: Final = "BENCH_SPOOL"
+"""The variable that names the directory of the spool."""
 
 _BUDGET = 30.0
 """Seconds: here a call that takes long is measured, not given up."""
@@ -46,3 +50,18 @@ class Asynchronous(AsyncSender):
 
     async def send_many(self, events: Sequence[Fields]) -> None:
         await self._producer.enqueue_many(events)
+
+
+class Spooling(Blocking):
+    """`FeedbackProducer` with a spool, and its usual budget."""
+
+    def __init__(self, url: str, *, threads: int) -> None:
+        self._producer = FeedbackProducer(url, max_connections=max(threads, 10), spool=os.environ[SPOOL])
+
+
+class AsyncSpooling(Asynchronous):
+    """`AsyncFeedbackProducer` with a spool, and its usual budget."""
+
+    def __init__(self, url: str, *, tasks: int) -> None:
+        del tasks  # they share one connection
+        self._producer = AsyncFeedbackProducer(url, spool=os.environ[SPOOL])

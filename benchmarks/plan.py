@@ -26,7 +26,7 @@ class Plan:
         events: How many events a subject is given, if it is not slow.
         latencies: Of the API, in milliseconds.
         backlogs: How many events lie in the queue when `scale` begins.
-        queued: How many events `memory` counts the bytes of.
+        queued: How many events `memory` counts the bytes of, and `spool` sends.
         days: Names of the days that `badday` has.
         databases: Kinds of databases that dead letters go to, in `badday` and `latency`.
         subjects: Parts of the names of those that are measured; all if empty.
