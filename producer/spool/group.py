@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from contextlib import suppress
-from threading import Lock
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ class Group:
     def __init__(self, contents: Sequence[bytes]) -> None:
         self.contents = contents
         self.error: BaseException | None = None
-        self._waiting = Lock()  # a future's condition takes six times as long
+        self._waiting = threading.Lock()  # a future's condition takes six times as long
         self._waiting.acquire()
 
     def wait(self, seconds: float) -> bool:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import logging
 import math
 import os
+import threading
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
-from threading import Event, Lock, Thread
 from typing import TYPE_CHECKING, Final, TypeVar
 from weakref import WeakSet
 
@@ -67,8 +67,9 @@ class Spool:
     """
 
     is_redis_available: bool
-    _wake: Event
+    _wake: threading.Event
     _trouble: str
+    _beginning: threading.Lock
 
     def __init__(
         self,
@@ -89,7 +90,8 @@ class Spool:
         self._on_sent = on_sent
         self._writer = Writer(self.directory, max_bytes, max_age)
         self._sender: SpoolSender | None = None
-        self._thread: Thread | None = None
+        self._thread: threading.Thread | None = None
+        self._has_begun = True
         self._start_afresh()
         _SPOOLS.add(self)
 
@@ -131,9 +133,9 @@ class Spool:
         self._look()
 
     def tries_redis(self) -> bool:
-        """Return whether a call tries Redis first; in a child it looks for what others have left, once."""
-        if not self._has_looked:
-            self._look()
+        """Return whether a call tries Redis first."""
+        if not self._has_begun:
+            self._begin()
         return self.is_redis_available
 
     def status(self) -> SpoolStatus:
@@ -191,8 +193,16 @@ class Spool:
         if self._on_spooled is not None:
             _tell(self._on_spooled, events)
 
+    def _begin(self) -> None:
+        """Begin in a child: with locks as its gevent has patched them since the fork, and what others have left."""
+        with self._beginning:
+            if not self._has_begun:
+                self._writer.start_afresh()
+                self._start_afresh()
+                self._has_begun = True
+        self._look()
+
     def _look(self) -> None:
-        self._has_looked = True
         with suppress(OSError):
             if segment.paths(self.directory):
                 self._ensure_thread()
@@ -201,7 +211,7 @@ class Spool:
         if self._thread is None and self._sender is not None:
             with self._starting:
                 if self._thread is None:
-                    self._thread = Thread(target=self._run, name="feedback-spool", daemon=True)
+                    self._thread = threading.Thread(target=self._run, name="feedback-spool", daemon=True)
                     self._thread.start()
 
     def _run(self) -> None:
@@ -256,17 +266,18 @@ class Spool:
     def _start_afresh(self) -> None:
         self.sent = 0
         self.is_redis_available = True
-        self._has_looked = False
         self._trouble = ""
         self._thread = None
-        self._starting = Lock()
-        self._wake = Event()
-        self._closed = Event()
+        self._starting = threading.Lock()
+        self._wake = threading.Event()
+        self._closed = threading.Event()
 
     def after_fork_in_child(self) -> None:
         """Share neither segment nor thread with the parent."""
         self._writer.start_afresh()
         self._start_afresh()
+        self._beginning = threading.Lock()
+        self._has_begun = False
 
 
 def _number(environ: Mapping[str, str], name: str, expected: str) -> float | None:

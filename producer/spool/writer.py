@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import errno
 import os
+import queue
+import threading
 import time
 from contextlib import suppress
 from datetime import UTC, datetime
 from itertools import count
-from queue import Empty, SimpleQueue
-from threading import Lock, Thread
 from typing import TYPE_CHECKING, Final
 
 from producer.errors import BrokerUnavailable, EnqueueUncertain
@@ -44,10 +44,10 @@ _IDLE: Final = 5.0
 """Seconds without a record after which the thread ends; the next one starts another."""
 
 
-def _take_all(groups: SimpleQueue[Group | AsyncGroup], *, gather: bool) -> list[Group | AsyncGroup]:
+def _take_all(groups: queue.SimpleQueue[Group | AsyncGroup], *, gather: bool) -> list[Group | AsyncGroup]:
     """Wait for a group, and return all that are there then; none if none comes for a while."""
     taken: list[Group | AsyncGroup] = []
-    with suppress(Empty):
+    with suppress(queue.Empty):
         taken.append(groups.get(timeout=_IDLE))
         if gather:
             time.sleep(_GATHER)
@@ -81,7 +81,7 @@ class Writer:
         self._directory = directory
         self._max_bytes = max_bytes
         self._max_age = max_age
-        self._thread: Thread | None = None
+        self._thread: threading.Thread | None = None
         self.start_afresh()
 
     def append(self, group: Group | AsyncGroup) -> None:
@@ -106,9 +106,9 @@ class Writer:
 
     def start_afresh(self) -> None:
         """Begin with a segment of its own, and with no thread: after a fork, in the child."""
-        self._files = Lock()
-        self._groups: SimpleQueue[Group | AsyncGroup] = SimpleQueue()
-        self._handing_over = Lock()
+        self._files = threading.Lock()
+        self._groups: queue.SimpleQueue[Group | AsyncGroup] = queue.SimpleQueue()
+        self._handing_over = threading.Lock()
         self._thread = None
         self._descriptor: int | None = None
         self._size = 0
@@ -118,10 +118,12 @@ class Writer:
         self.written = 0
 
     def _start(self) -> None:
-        self._thread = Thread(target=self._run, args=(self._groups,), name="feedback-spool-writer", daemon=True)
+        self._thread = threading.Thread(
+            target=self._run, args=(self._groups,), name="feedback-spool-writer", daemon=True
+        )
         self._thread.start()
 
-    def _run(self, groups: SimpleQueue[Group | AsyncGroup]) -> None:
+    def _run(self, groups: queue.SimpleQueue[Group | AsyncGroup]) -> None:
         are_many = False
         while waiting := _take_all(groups, gather=are_many):
             self._write_together(waiting)

@@ -201,6 +201,28 @@ def test_a_forked_child_that_lives_on_keeps_no_lock_of_its_parents(server: Redis
         os.waitpid(child, 0)
 
 
+def test_a_child_whose_gevent_patches_after_the_fork_spools(tmp_path: Path) -> None:
+    """As gunicorn's gevent workers do with --preload: older locks would block the greenlet that has to free them."""
+    code = f"""
+import os, time
+from producer import FeedbackProducer
+producer = FeedbackProducer("redis://127.0.0.1:1/0", spool={str(tmp_path / "spool")!r})
+if (child := os.fork()) == 0:
+    from gevent import joinall, monkey, spawn
+    monkey.patch_all()
+    began = time.monotonic()
+    names = [f"77e81bbc-3e7f-47b9-87fa-{{number:012d}}" for number in range(20)]
+    pressed = [spawn(producer.enqueue, name, True, org="o", group="g") for name in names]
+    joinall(pressed)
+    assert all(press.successful() for press in pressed), [press.exception for press in pressed]
+    os._exit(time.monotonic() - began > 10)
+assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+"""
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, timeout=60)
+
+    assert status_of(tmp_path / "spool").events == 20
+
+
 def test_a_disk_that_is_full_is_told_and_what_was_kept_is_sent(server: RedisServer, tmp_path: Path) -> None:
     """A file may not grow beyond 4 KiB here: the line that did not fit is taken back, whole."""
     code = f"""
