@@ -81,8 +81,8 @@ def measure(directory: Path) -> tuple[int, Path | None]:
     return size, directory / min(names) if names else None
 
 
-def create(directory: Path) -> int:
-    """Make a segment, and return a descriptor that holds its lock; close it with `locks.close`.
+def create(directory: Path) -> tuple[Path, int]:
+    """Make a segment, and return it with a descriptor that holds its lock; close that with `locks.close`.
 
     It gets its name when it is locked: a segment without a lock is taken for that of a process that is gone.
     """
@@ -96,7 +96,7 @@ def create(directory: Path) -> int:
     except BaseException:
         locks.close(descriptor)
         raise
-    return descriptor
+    return path, descriptor
 
 
 def created_at(path: Path) -> datetime:

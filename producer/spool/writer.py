@@ -111,6 +111,7 @@ class Writer:
         self._handing_over = threading.Lock()
         self._thread = None
         self._descriptor: int | None = None
+        self._path = self._directory
         self._size = 0
         self._number = 0
         self._others = 0
@@ -166,6 +167,8 @@ class Writer:
         """Remove what may have been written, and end the segment: what is on disk after a failed sync is unknown."""
         try:
             os.ftruncate(descriptor, self._size)
+            if not self._size:  # or a full disk would get an empty file for each call that it refuses
+                self._path.unlink(missing_ok=True)
         except OSError as error:
             raise EnqueueUncertain(f"the spool {self._directory} can't be written: {error.strerror}") from error
         finally:
@@ -175,7 +178,7 @@ class Writer:
         if self._size >= _SEGMENT_BYTES or (self._descriptor is not None and _is_removed(self._descriptor)):
             self._close()
         if self._descriptor is None:
-            self._descriptor = segment.create(self._directory)
+            self._path, self._descriptor = segment.create(self._directory)
 
     def _close(self) -> None:
         if self._descriptor is not None:

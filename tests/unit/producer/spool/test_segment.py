@@ -30,9 +30,9 @@ def test_a_file_that_is_cut_anywhere_has_the_lines_before_the_cut(tmp_path: Path
 
 def test_a_segment_is_locked_while_it_is_written_and_by_its_name(tmp_path: Path) -> None:
     """A segment without a lock is that of a process that is gone."""
-    descriptor = segment.create(tmp_path)
-    (path,) = segment.paths(tmp_path)
+    path, descriptor = segment.create(tmp_path)
 
+    assert segment.paths(tmp_path) == [path]
     assert locks.is_locked(path)
     locks.close(descriptor)
     assert not locks.is_locked(path)
