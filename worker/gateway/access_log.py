@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import logging
 import random
-import threading
 from typing import TYPE_CHECKING, Any, Final
 
 from worker.gateway.exchange import UNKNOWN_CLIENT
-from worker.observability.line_gathering import gather_lines
+from worker.gateway.loop_handler import LoopHandler
 from worker.observability.log_lines import formatter
 from worker.observability.log_records import quick_record
 from worker.observability.outcome_log import trace_id_of
@@ -36,13 +35,11 @@ _FAILED: Final = 500
 
 def configure_logging(settings: Settings) -> None:
     """Let this process log to its standard error, in the format of the settings, and write lines together."""
-    handler = logging.StreamHandler()
+    handler = LoopHandler()
     redactor = Redactor(secrets_of(settings))
     handler.setFormatter(
         formatter(settings.feedback_log_format, redactor, colour=handler.stream.isatty(), fields=_FIELDS)
     )
-    here = threading.get_ident()
-    gather_lines(handler, when=lambda: True if threading.get_ident() == here else None)
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
 
 

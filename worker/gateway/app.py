@@ -111,7 +111,13 @@ class Gateway:
             read_timeout=settings.feedback_gateway_read_timeout.total_seconds(),
             stopping=self.stopping,
         )
-        return IdempotentUpload(upload, self._client, ttl=settings.feedback_gateway_idempotency_ttl)
+        spool = self._producer.spool
+        return IdempotentUpload(
+            upload,
+            self._client,
+            ttl=settings.feedback_gateway_idempotency_ttl,
+            is_redis_available=lambda: spool is None or spool.is_redis_available,
+        )
 
     def _spool_has_room(self) -> bool:
         spool = self._producer.spool
@@ -140,7 +146,13 @@ def create_app(settings: Settings | None = None, *, producer: AsyncFeedbackProdu
     origins = parts_of(settings.feedback_gateway_allowed_origins or "")
     if not origins:
         return gateway
-    return CORSMiddleware(gateway, allow_origins=origins, allow_methods=["GET", "POST"], allow_headers=_HEADERS)
+    return CORSMiddleware(
+        gateway,
+        allow_origins=origins,
+        allow_methods=("GET", "POST"),
+        allow_headers=_HEADERS,
+        expose_headers=("Retry-After", "Idempotency-Replayed"),
+    )
 
 
 def _is_drop_in(path: str) -> bool:

@@ -27,6 +27,7 @@ from worker.gateway.exchange import ClientLeft
 from worker.gateway.http_reply import RETRY_SOON, HttpReply, problem
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from datetime import timedelta
 
     from worker.gateway.batch_upload import BatchUpload
@@ -105,11 +106,15 @@ class IdempotentUpload:
         upload: Takes them.
         client: Of Redis; it is asked in another thread.
         ttl: How long a response is remembered.
+        is_redis_available: Whether it is worth asking, as far as is known.
     """
 
-    def __init__(self, upload: BatchUpload, client: redis.Redis, *, ttl: timedelta) -> None:
+    def __init__(
+        self, upload: BatchUpload, client: redis.Redis, *, ttl: timedelta, is_redis_available: Callable[[], bool]
+    ) -> None:
         self._upload = upload
         self._client = client
+        self._is_redis_available = is_redis_available
         self._ttl_ms = int(ttl.total_seconds() * 1000)
 
     async def __call__(self, exchange: Exchange) -> HttpReply:
@@ -119,6 +124,8 @@ class IdempotentUpload:
         given = _KEY.fullmatch(exchange.header(b"idempotency-key"))
         if given is None:
             return _MALFORMED
+        if not self._is_redis_available():
+            return await self._upload(exchange)
         claim = _KeyClaim(self._client, f"{IDEMPOTENCY}{exchange.client}:{sha256(given[1].encode()).hexdigest()}")
         try:
             found = await asyncio.to_thread(claim.take)

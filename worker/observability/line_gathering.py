@@ -13,12 +13,9 @@ import time
 from collections import deque
 from contextlib import suppress
 from logging.handlers import WatchedFileHandler
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from worker.concurrency.scheduler import current_scheduler
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 __all__ = ["gather_lines"]
 
@@ -29,15 +26,14 @@ _HANDLERS: Final = (logging.StreamHandler, logging.FileHandler, WatchedFileHandl
 """What is known to write a record as its formatter's text and nothing else; a subclass may do anything."""
 
 
-def gather_lines(handler: logging.Handler, *, when: Callable[[], object] = current_scheduler) -> None:
+def gather_lines(handler: logging.Handler) -> None:
     """Let a handler gather what a scheduler's tasks log, if it is one that writes lines.
 
     Args:
         handler: It is changed in its place: the loggers have it already.
-        when: Returns None where lines are to be written at once. They are gathered in one thread alone.
     """
     if type(handler) in _HANDLERS and "handle" not in vars(handler):
-        gathering = _Gathering(handler, when)
+        gathering = _Gathering(handler)
         methods = {"handle": gathering.handle, "emit": gathering.emit, "flush": gathering.flush}
         vars(handler).update(methods, format=gathering.format)
 
@@ -53,9 +49,8 @@ class _Lines(logging.LogRecord):
 class _Gathering:
     """A handler's methods, in the place of its class's own."""
 
-    def __init__(self, handler: logging.Handler, when: Callable[[], object]) -> None:
+    def __init__(self, handler: logging.Handler) -> None:
         self._handler = handler
-        self._when = when
         self._handle, self._emit = handler.handle, handler.emit
         self._flush, self._format = handler.flush, handler.format
         self._gathered: deque[logging.LogRecord] = deque()
@@ -65,7 +60,7 @@ class _Gathering:
 
     def handle(self, record: logging.LogRecord) -> bool | logging.LogRecord:
         """Keep a line for the thread, or write it now; see `logging.Handler.handle`."""
-        if record.levelno >= logging.ERROR or self._when() is None:
+        if record.levelno >= logging.ERROR or current_scheduler() is None:
             return self._handle(record)
         if passed := self._handler.filter(record):
             self._gathered.append(passed if isinstance(passed, logging.LogRecord) else record)
@@ -112,7 +107,7 @@ class _Gathering:
             return None
 
     def _start(self) -> None:
-        if self._thread is None:  # the only caller is the thread in which lines are gathered
+        if self._thread is None:  # the only caller is the scheduler's thread
             self._thread = threading.Thread(target=self._run, name="log", daemon=True)
             self._thread.start()
 
