@@ -28,6 +28,16 @@ class Stream(io.StringIO):
         return len(text)
 
 
+class _Picky(logging.Formatter):
+    """Fails at one record."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return its text."""
+        if record.getMessage() == "bad":
+            raise ValueError("can't be formatted")
+        return super().format(record)
+
+
 @pytest.fixture
 def stream() -> Stream:
     """Where the log goes."""
@@ -39,6 +49,7 @@ def log(stream: Stream) -> Iterator[logging.Logger]:
     """A logger with that handler alone."""
     handler = LoopHandler()
     handler.setStream(stream)
+    handler.setFormatter(_Picky())
     logger = logging.getLogger("tests.loop_handler")
     logger.setLevel(logging.INFO)
     logger.propagate = False
@@ -60,15 +71,14 @@ async def test_the_lines_of_a_moment_are_one_write(log: logging.Logger, stream: 
     assert stream.writes == ["one\ntwo\n", "three\n"]
 
 
-async def test_an_error_is_written_at_once_behind_what_was_before(log: logging.Logger, stream: Stream) -> None:
+async def test_an_error_is_written_at_once_behind_what_was_before(
+    log: logging.Logger, stream: Stream, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """It may be the last that the process says. A line that can't be formatted costs no other one."""
     log.info("one")
-    log.info("%d", "no number")
-    logging.raiseExceptions = False
-    try:
-        log.error("two")
-    finally:
-        logging.raiseExceptions = True
+    log.info("bad")
+    monkeypatch.setattr(logging, "raiseExceptions", False)
+    log.error("two")
 
     assert stream.writes == ["one\ntwo\n"]
 
