@@ -426,6 +426,23 @@ def test_a_child_looks_for_what_others_have_left(tmp_path: Path) -> None:
     eventually(lambda: redis.taken() == EVENTS[:1], what="it is sent")
 
 
+def test_a_loop_that_is_closed_while_it_waits_costs_later_calls_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its call was cancelled; the event is kept all the same, and the writer goes on."""
+    goes_on, synced = threading.Event(), os.fdatasync
+    monkeypatch.setattr(os, "fdatasync", lambda descriptor: (goes_on.wait(30), synced(descriptor)))
+    spool, redis = Spool(tmp_path, timeout=30), _Played()
+    with suppress(TimeoutError):
+        asyncio.run(asyncio.wait_for(spool.put_async(EVENTS[:1], "feedback"), 0.05))
+    goes_on.set()
+
+    spool.put(EVENTS[1:2], "feedback")
+    spool.close()
+
+    assert _send(tmp_path, redis) == 2
+
+
 def test_callbacks_are_told_and_one_that_fails_costs_nothing(tmp_path: Path) -> None:
     """They are the backend's: a fault in one must not look like a lost press."""
     told: list[Any] = []
