@@ -82,6 +82,7 @@ def test_keys_are_added_and_revoked_while_it_runs(shared: RunningGateway) -> Non
         (b"no http at all\r\n\r\n", b"400 "),
         (b"GET / HTTP/1.1\r\nHost: h\r\n\r\nGET / HTTP/1.1\r\nX", b"404 "),
     ],
+    ids=["a header without end", "a large header", "a long path", "half a head", "nothing", "no HTTP", "pipelined"],
 )
 def test_headers_have_a_size_and_a_time(sent: bytes, status: bytes, shared: RunningGateway) -> None:
     """Then the connection ends, in the form of any error."""

@@ -88,7 +88,11 @@ async def test_a_body_without_a_valid_item_is_a_bad_request(client: httpx.AsyncC
     assert (len(answer.json()["problems"]), answer.json()["problems_not_listed"]) == (100, 150)
 
 
-@pytest.mark.parametrize(("body", "headers"), [(b"", NDJSON), (b"[]", JSON), (b"\n\n", NDJSON)])
+@pytest.mark.parametrize(
+    ("body", "headers"),
+    [(b"", NDJSON), (b"[]", JSON), (b"\n\n", NDJSON)],
+    ids=["nothing", "an empty array", "empty lines"],
+)
 async def test_a_body_of_no_events_is_fine(body: bytes, headers: dict[str, str], client: httpx.AsyncClient) -> None:
     """An export that has nothing to say has said it."""
     assert ((await post(client, body, headers)).status_code) == 200
@@ -107,7 +111,10 @@ async def test_a_body_of_no_events_is_fine(body: bytes, headers: dict[str, str],
         (LINE, NDJSON | {"Content-Encoding": "gzip"}, 415),
         (LINE, NDJSON | {"Idempotency-Key": "a b"}, 400),
     ],
-)
+    ids=[
+        "half an object", "nothing", "no UTF-8", "deep", "large", "text", "no type", "compressed", "a malformed key",
+    ],
+)  # fmt: skip
 async def test_what_can_not_be_read_is_refused(
     body: bytes, headers: dict[str, str], status: int, client: httpx.AsyncClient, producer: AsyncRecordingProducer
 ) -> None:

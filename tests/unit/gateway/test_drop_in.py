@@ -54,6 +54,7 @@ async def test_names_are_percent_decoded(client: httpx.AsyncClient, producer: As
             "A valid organization_id is required in the URL path: org is text of",
         ),
     ],
+    ids=["no org", "empty group", "two orgs", "another status", "no UUID", "no UTF-8", "many fields", "a long org"],
 )
 async def test_what_can_not_be_carried_is_refused_in_plain_text(
     path: str, complaint: str, client: httpx.AsyncClient, producer: AsyncRecordingProducer
