@@ -1,4 +1,4 @@
-"""A line for each request: which route, by whom, with what result; nothing of its query, its headers or its body."""
+"""A line for each request: its route, client and result; nothing of its query, its other headers or its body."""
 
 from __future__ import annotations
 

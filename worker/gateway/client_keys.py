@@ -60,7 +60,7 @@ class ClientKeys:
         return len(self._keys)
 
     def name_of(self, key: bytes) -> str | None:
-        """Return the name of the client with this key; None if it is nobody's."""
+        """Return the name of the client with this key; None if no client has it."""
         if self._clock() >= self._look_at:
             self._refresh()
         if not key or len(key) > _LONGEST:

@@ -27,7 +27,7 @@ __all__ = ["Readiness", "health", "metrics_page", "openapi"]
 log = logging.getLogger(__name__)
 
 _GOOD_FOR: Final = 1.0
-"""Seconds for which an answer of Redis is remembered: whoever asks more often needs no key."""
+"""Seconds for which an answer of Redis is remembered: probes need no key, and may come at any rate."""
 
 _OK: Final = json_reply(HTTPStatus.OK, {"status": "ok"}, (b"cache-control", b"no-store"))
 _UNREADY: Final = problem(HTTPStatus.SERVICE_UNAVAILABLE, "neither Redis nor a spool takes events")

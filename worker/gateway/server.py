@@ -62,7 +62,7 @@ def check_exposure(settings: Settings) -> None:
         f"make one with `aquilax-feedback gateway keys add NAME`, or let FEEDBACK_GATEWAY_HOST be 127.0.0.1, not {host}"
     )
     if path is None:
-        raise SettingsError(f"FEEDBACK_GATEWAY_KEYS_FILE is not set, so that anybody could send feedback: {fix}")
+        raise SettingsError(f"FEEDBACK_GATEWAY_KEYS_FILE is not set, so any program could send feedback: {fix}")
     try:
         keys = read_keys(path)
     except KeyFileError as error:

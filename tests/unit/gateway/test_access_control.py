@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 async def test_without_a_valid_key_nothing_is_answered(
     headers: list[tuple[str, str]], path: str, producer: AsyncRecordingProducer, keys_file: Path, key: str
 ) -> None:
-    """Whoever asks comes before what is asked. The key itself is in no answer."""
+    """The key is looked at before the request. The key itself is in no answer."""
     async with client_of(producer, keys_file=keys_file) as client:
         answer = await client.get(path, headers=[(name, value.format(key=key)) for name, value in headers])
 

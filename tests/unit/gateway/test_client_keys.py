@@ -1,4 +1,4 @@
-"""The file of keys: what is written, by whom it may be read, and that a gateway follows it."""
+"""The file of keys: what is written, who may read it, and that a gateway follows it."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_a_running_gateway_follows_the_file_and_keeps_its_keys_if_it_breaks(
 
 @pytest.mark.parametrize("mode", [0o622, 0o604, 0o660])
 def test_a_file_that_others_may_change_or_read_is_refused(mode: int, keys_file: Path, key: str) -> None:
-    """Who may write it may let anybody in. A group may read it: Kubernetes mounts secrets so."""
+    """Who may write it may let any client in. A group may read it: Kubernetes mounts secrets so."""
     assert key
     keys_file.chmod(0o640)
     read_keys(keys_file)
@@ -109,7 +109,7 @@ def test_the_commands_add_list_and_revoke(keys_file: Path) -> None:
     [
         (("add", "A name"), "is no name"),
         (("add", "backend"), "backend has a key already"),
-        (("revoke", "nobody"), "there is no key of the name 'nobody'"),
+        (("revoke", "other"), "there is no key of the name 'other'"),
     ],
 )
 def test_a_command_that_can_not_be_done_says_why(
