@@ -20,7 +20,7 @@ from producer.spool import locks
 from producer.spool.line import parse
 
 __all__ = [
-    "LINES", "Progress", "create", "created_at", "last_number", "measure", "paths", "remove_orphans", "torn_end",
+    "LINES", "SegmentProgress", "create", "created_at", "last_number", "measure", "paths", "remove_orphans", "torn_end",
     "usable", "whole_lines",
 ]  # fmt: skip
 
@@ -137,7 +137,7 @@ def _sync_directory(directory: Path) -> None:
         os.close(descriptor)
 
 
-class Progress:
+class SegmentProgress:
     """How much of a segment Redis has taken. What a crash keeps it from saying is sent again, and delivered once."""
 
     def __init__(self, path: Path) -> None:

@@ -69,7 +69,7 @@ class SpoolSender:
             segment.remove_orphans(self._directory)
 
     def _send_segment(self, path: Path) -> Iterator[int]:
-        progress = segment.Progress(path)
+        progress = segment.SegmentProgress(path)
         while lines := segment.whole_lines(path, progress.offset):
             found = [sendable(text) for text in lines]
             events = [event for event in found if event]

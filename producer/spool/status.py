@@ -44,7 +44,7 @@ def status_of(directory: Path) -> SpoolStatus:
     events = writers = 0
     for path in segment.paths(directory):
         with suppress(FileNotFoundError):  # it was sent meanwhile
-            events += max(0, segment.last_number(path) - segment.Progress(path).lines)
+            events += max(0, segment.last_number(path) - segment.SegmentProgress(path).lines)
             writers += locks.is_locked(path)
     unreadable = 0
     with suppress(FileNotFoundError):
@@ -63,7 +63,7 @@ def records_of(directory: Path) -> Iterator[Record]:
     """Yield what waits in a directory, the oldest segment first; it stays there. Raises OSError."""
     for path in segment.paths(directory):
         with suppress(FileNotFoundError):  # it was sent meanwhile
-            offset = segment.Progress(path).offset
+            offset = segment.SegmentProgress(path).offset
             while lines := segment.whole_lines(path, offset):
                 offset += sum(map(len, lines))
                 yield from (found[1] for text in lines if (found := parse(text)))

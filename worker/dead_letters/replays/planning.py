@@ -179,21 +179,25 @@ def create(
     _check_rate(rate)
     if canary < 0:
         raise ValueError(f"the canary is {canary} rows: expected 0 or more")
+    values = _new(selection, actor, comment) | {"rate": rate, "canary": canary}
     with translated():
-        with engine.connect() as connection:
-            left_out = _left_out(connection, selection)
-            others = active_plans(connection)
-        pages = pages_of(engine, _chosen(selection, limit), canary=canary, limit=limit)
-        if (first := next(pages, None)) is None:
-            raise NothingToReplay(_NOTHING)
-        values = _new(selection, actor, comment) | {"rate": rate, "canary": canary}
-        with engine.begin() as connection:
-            (replay_id,) = connection.execute(insert(Replay).values(values)).inserted_primary_key or (0,)
-        total = freeze(engine, replay_id, chain([first], pages))
-        with engine.begin() as connection:
-            _begin(connection, replay_id, selection, total=total, left_out=left_out, others=others)
-        with engine.connect() as connection:
-            return read_plan(connection, replay_id)
+        return _create(engine, selection, values, limit=limit)
+
+
+def _create(engine: Engine, selection: Selection, values: dict[str, Any], *, limit: int | None) -> Plan:
+    with engine.connect() as connection:
+        left_out = _left_out(connection, selection)
+        others = active_plans(connection)
+    pages = pages_of(engine, _chosen(selection, limit), canary=values["canary"], limit=limit)
+    if (first := next(pages, None)) is None:
+        raise NothingToReplay(_NOTHING)
+    with engine.begin() as connection:
+        (replay_id,) = connection.execute(insert(Replay).values(values)).inserted_primary_key or (0,)
+    total = freeze(engine, replay_id, chain([first], pages))
+    with engine.begin() as connection:
+        _begin(connection, replay_id, selection, total=total, left_out=left_out, others=others)
+    with engine.connect() as connection:
+        return read_plan(connection, replay_id)
 
 
 def _begin(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from producer.spool import locks, segment
-from producer.spool.segment import Progress
+from producer.spool.segment import SegmentProgress
 from tests.unit.producer.spool.test_line import LINES, line_of, record
 
 if TYPE_CHECKING:
@@ -55,12 +55,12 @@ def test_what_a_process_left_between_two_steps_is_removed(tmp_path: Path) -> Non
 def test_progress_that_can_not_be_read_begins_again(tmp_path: Path, damage: bytes) -> None:
     """What is sent twice is delivered once; what is passed over is lost."""
     path = tmp_path / "1-1-a.events"
-    Progress(path).advance(5, 1)
-    assert (Progress(path).offset, Progress(path).lines) == (5, 1)
+    SegmentProgress(path).advance(5, 1)
+    assert (SegmentProgress(path).offset, SegmentProgress(path).lines) == (5, 1)
 
     path.with_suffix(".sent").write_bytes(damage)
 
-    assert (Progress(path).offset, Progress(path).lines) == (0, 0)
+    assert (SegmentProgress(path).offset, SegmentProgress(path).lines) == (0, 0)
 
 
 def test_the_last_number_says_how_many_there_are(tmp_path: Path) -> None:
