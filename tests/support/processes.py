@@ -9,6 +9,7 @@ import subprocess
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
 T = TypeVar("T")
+
+_PORTS_TRIED = 3
 
 ROOT = Path(__file__).resolve().parents[2]
 VALKEY = valkey_binary()
@@ -109,15 +112,27 @@ class RedisServer:
 
 @contextmanager
 def redis_server(binary: str, folder: Path, *options: str) -> Iterator[RedisServer]:
-    """Start a Redis (or Valkey) that keeps nothing, and wait until it answers."""
-    port = free_port()
+    """Start a Redis (or Valkey) that keeps nothing, and wait until it answers.
+
+    One that ends at once has met another process on its port, which was free when it was chosen: it gets another one.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    command = [binary, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(folder), *options]
-    with running(command, log=folder / "redis.log") as process:
-        server = RedisServer(port, process)
-        with server.client() as client:
-            eventually(lambda: _answers(client), what=f"{binary} answers")
-        yield server
+    log = folder / "redis.log"
+    for _ in range(_PORTS_TRIED):
+        port = free_port()
+        command = [binary, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(folder), *options]
+        with running(command, log=log) as process:
+            server = RedisServer(port, process)
+            eventually(partial(_answers_or_has_ended, server), what=f"{binary} answers")
+            if process.process.poll() is None:
+                yield server
+                return
+    pytest.fail(f"{binary} does not start:\n{log.read_text()}")
+
+
+def _answers_or_has_ended(server: RedisServer) -> bool:
+    with server.client() as client:
+        return server.run.process.poll() is not None or _answers(client)
 
 
 def _answers(client: redis.Redis) -> bool:
