@@ -6,10 +6,12 @@ backend from writing for as long as Redis takes to answer.
 
 from __future__ import annotations
 
-import fcntl
 import os
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
+
+from producer import _locks
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,19 +28,15 @@ def alone(connection: Connection) -> Iterator[bool]:
     if not file:
         yield True
         return
-    lock = os.open(f"{file}-relay", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o660)
     try:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            yield False
-            return
-        try:
-            yield True
-        finally:
-            fcntl.flock(lock, fcntl.LOCK_UN)  # to close it is not enough: a child that was forked meanwhile has it too
+        lock = _locks.open_locked(Path(f"{file}-relay"), os.O_CREAT | os.O_RDWR, 0o660)
+    except BlockingIOError:
+        yield False
+        return
+    try:
+        yield True
     finally:
-        os.close(lock)
+        _locks.close(lock)
 
 
 def _file(connection: Connection) -> str:

@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
-from producer.spool import locks
+from producer import _locks
 from producer.spool.line import parse
 
 __all__ = [
@@ -82,19 +82,19 @@ def measure(directory: Path) -> tuple[int, Path | None]:
 
 
 def create(directory: Path) -> tuple[Path, int]:
-    """Make a segment, and return it with a descriptor that holds its lock; close that with `locks.close`.
+    """Make a segment, and return it with a descriptor that holds its lock; close that with `_locks.close`.
 
     It gets its name when it is locked: a segment without a lock is taken for that of a process that is gone.
     """
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)  # it may have been removed
     path = directory / f"{time.time_ns():020d}-{os.getpid()}-{secrets.token_hex(4)}{_SUFFIX}"
     unnamed = path.with_suffix(_UNNAMED)
-    descriptor = locks.open_locked(unnamed, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL)
+    descriptor = _locks.open_locked(unnamed, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL)
     try:
         unnamed.rename(path)
         _sync_directory(directory)
     except BaseException:
-        locks.close(descriptor)
+        _locks.close(descriptor)
         raise
     return path, descriptor
 

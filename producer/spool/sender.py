@@ -9,8 +9,9 @@ from itertools import groupby
 from operator import itemgetter
 from typing import TYPE_CHECKING, Final
 
+from producer import _locks
 from producer.message import QUEUE, messages_of
-from producer.spool import locks, segment
+from producer.spool import segment
 from producer.spool.line import sendable
 
 if TYPE_CHECKING:
@@ -64,7 +65,7 @@ class SpoolSender:
         """
         with self._alone():
             for path in segment.paths(self._directory):
-                if not locks.is_locked(path):
+                if not _locks.is_locked(path):
                     yield from self._send_segment(path)
             segment.remove_orphans(self._directory)
 
@@ -101,8 +102,8 @@ class SpoolSender:
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
-        descriptor = locks.open_locked(self._directory / _LOCK, os.O_RDWR | os.O_CREAT)
+        descriptor = _locks.open_locked(self._directory / _LOCK, os.O_RDWR | os.O_CREAT)
         try:
             yield
         finally:
-            locks.close(descriptor)
+            _locks.close(descriptor)

@@ -6,7 +6,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from producer.spool import locks, segment
+from producer import _locks
+from producer.spool import segment
 from producer.spool.line import parse
 from producer.spool.sender import UNREADABLE
 
@@ -45,7 +46,7 @@ def status_of(directory: Path) -> SpoolStatus:
     for path in segment.paths(directory):
         with suppress(FileNotFoundError):  # it was sent meanwhile
             events += max(0, segment.last_number(path) - segment.SegmentProgress(path).lines)
-            writers += locks.is_locked(path)
+            writers += _locks.is_locked(path)
     unreadable = 0
     with suppress(FileNotFoundError):
         unreadable = (directory / UNREADABLE).stat().st_size

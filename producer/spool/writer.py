@@ -12,8 +12,9 @@ from datetime import UTC, datetime
 from itertools import count
 from typing import TYPE_CHECKING, Final
 
+from producer import _locks
 from producer.errors import BrokerUnavailable, EnqueueUncertain
-from producer.spool import locks, segment
+from producer.spool import segment
 from producer.spool.group import AsyncGroup, Group, end_all
 from producer.spool.line import line
 
@@ -182,7 +183,7 @@ class Writer:
 
     def _close(self) -> None:
         if self._descriptor is not None:
-            locks.close(self._descriptor)
+            _locks.close(self._descriptor)
         self._descriptor, self._size, self._number = None, 0, 0
         self._measure_at = 0.0
 

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from producer.spool import locks, segment
+from producer import _locks
+from producer.spool import segment
 from producer.spool.segment import SegmentProgress
 from tests.unit.producer.spool.test_line import LINES, line_of, record
 
@@ -33,9 +34,9 @@ def test_a_segment_is_locked_while_it_is_written_and_by_its_name(tmp_path: Path)
     path, descriptor = segment.create(tmp_path)
 
     assert segment.paths(tmp_path) == [path]
-    assert locks.is_locked(path)
-    locks.close(descriptor)
-    assert not locks.is_locked(path)
+    assert _locks.is_locked(path)
+    _locks.close(descriptor)
+    assert not _locks.is_locked(path)
     assert segment.created_at(path) <= datetime.now(UTC)
 
 

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from producer import BrokerUnavailable, EnqueueUncertain, FeedbackEvent, FeedbackProducer
-from producer.spool import Spool, SpoolSender, locks, records_of, segment, status_of
+from producer import BrokerUnavailable, EnqueueUncertain, FeedbackEvent, FeedbackProducer, _locks
+from producer.spool import Spool, SpoolSender, records_of, segment, status_of
 from producer.testing import RecordingProducer
 from tests.support.processes import eventually
 from tests.unit.producer.spool.test_line import record
@@ -210,7 +210,7 @@ def _release(directory: Path) -> None:
     for descriptor in Path("/proc/self/fd").iterdir():
         with suppress(FileNotFoundError):
             if descriptor.readlink().is_relative_to(directory):
-                locks._LOCKED.descriptors.discard(int(descriptor.name))
+                _locks._LOCKED.descriptors.discard(int(descriptor.name))
                 os.close(int(descriptor.name))
 
 

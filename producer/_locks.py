@@ -47,15 +47,15 @@ os.register_at_fork(
 )
 
 
-def open_locked(path: Path, flags: int) -> int:
-    """Open a file, take its lock, and return its descriptor, for `close`.
+def open_locked(path: Path, flags: int, mode: int = 0o600) -> int:
+    """Open a file, take its lock, and return its descriptor, for `close`; arguments are those of `os.open`.
 
     Raises:
         BlockingIOError: Another descriptor has the lock, of this process or of another.
         OSError: The file can't be opened.
     """
     with _LOCKED.changing:
-        descriptor = os.open(path, flags, 0o600)
+        descriptor = os.open(path, flags, mode)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BaseException:
@@ -66,9 +66,10 @@ def open_locked(path: Path, flags: int) -> int:
 
 
 def close(descriptor: int) -> None:
-    """Close a file, which frees its lock."""
+    """Free a file's lock, also where a process that was forked without Python has the file too, and close it."""
     with _LOCKED.changing:
         _LOCKED.descriptors.discard(descriptor)
+        fcntl.flock(descriptor, fcntl.LOCK_UN)
         os.close(descriptor)
 
 
