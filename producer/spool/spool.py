@@ -142,6 +142,14 @@ class Spool:
         """Return what stands in the directory, of all processes. It reads a little of each segment."""
         return status_of(self.directory)
 
+    def has_room(self) -> bool:
+        """Return whether its limits would let one event more in; for a probe of readiness. It looks at no content.
+
+        Raises:
+            OSError: The directory can't be read.
+        """
+        return self._writer.has_room()
+
     def put(self, events: Sequence[FeedbackEvent], queue: str, why: ProducerError | None = None) -> None:
         """Keep events on disk.
 

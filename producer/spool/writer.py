@@ -98,6 +98,11 @@ class Writer:
             if self._thread is None:
                 self._start()
 
+    def has_room(self) -> bool:
+        """Whether the limits would let one record more in; raises OSError if the directory can't be read."""
+        total, oldest = segment.measure(self._directory)
+        return total < self._max_bytes and not self._waits_too_long(oldest)
+
     def seal(self) -> bool:
         """End the segment, which can be sent then; the next record begins another. Returns whether there was one."""
         with self._files:
@@ -199,9 +204,12 @@ class Writer:
             raise BrokerUnavailable(f"the spool {self._directory} is full: it may take {self._max_bytes} bytes")
 
     def _require_young(self, oldest: Path | None) -> None:
-        if oldest and (since := segment.created_at(oldest)) < datetime.now(UTC) - self._max_age:
+        if oldest and self._waits_too_long(oldest):
             self._measure_at = 0.0
-            at = since.isoformat(timespec="seconds")
+            at = segment.created_at(oldest).isoformat(timespec="seconds")
             raise BrokerUnavailable(
                 f"the spool {self._directory} has waited for Redis since {at}, longer than {self._max_age}"
             )
+
+    def _waits_too_long(self, oldest: Path | None) -> bool:
+        return oldest is not None and segment.created_at(oldest) < datetime.now(UTC) - self._max_age

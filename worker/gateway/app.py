@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from contextlib import asynccontextmanager, suppress
-from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 
@@ -121,12 +120,8 @@ class Gateway:
 
     def _spool_has_room(self) -> bool:
         spool = self._producer.spool
-        if spool is None:
-            return False
         with suppress(OSError):
-            status = spool.status()
-            too_old = status.oldest_at and datetime.now(UTC) - status.oldest_at > self._settings.feedback_spool_max_age
-            return status.bytes < self._settings.feedback_spool_max_bytes and not too_old
+            return spool is not None and spool.has_room()
         return False
 
 

@@ -238,6 +238,18 @@ def test_a_spool_that_has_waited_for_too_long_refuses_more(tmp_path: Path) -> No
     assert status_of(tmp_path).events == 1
 
 
+def test_whether_there_is_room_is_told_by_both_limits_and_for_what_others_keep(tmp_path: Path) -> None:
+    """By the rule by which it refuses: a probe that asks has to agree with the calls."""
+    _kept(tmp_path, EVENTS[:6])
+    (path,) = segment.paths(tmp_path)
+    size = path.stat().st_size
+
+    assert Spool(tmp_path, max_bytes=size + 1).has_room()
+    assert not Spool(tmp_path, max_bytes=size).has_room()
+    path.rename(path.with_name(f"{0:020d}-1-old.events"))
+    assert not Spool(tmp_path, max_age=timedelta(days=1)).has_room()
+
+
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EIO])
 @pytest.mark.parametrize("call", ["write", "fdatasync"])
 def test_a_disk_that_fails_is_told_and_takes_later_events(
