@@ -137,7 +137,7 @@ class FeedbackProducer(Configured):
             return
         deadline = time.monotonic() + self._budget(timeout)
         try:
-            self._put(enqueuing(self._queue, messages), deadline)
+            require_taken(self._ask(enqueuing(self._queue, messages), deadline))
         except ProducerError as error:
             error.not_taken = tuple(events)
             raise
@@ -186,9 +186,6 @@ class FeedbackProducer(Configured):
         with not_kept(events, why):
             spool.put(events, self._queue, why)
         return None
-
-    def _put(self, command: bytes, deadline: float) -> None:
-        require_taken(self._ask(command, deadline))
 
     def _ask(self, command: bytes, deadline: float) -> bytes:
         connection = self._pool.take(deadline)

@@ -1,21 +1,21 @@
 """A line of a segment: an event, with a checksum that tells a whole line from a torn one.
 
-It is ``CRC32 NUMBER JSON`` and a line feed: eight hexadecimal digits, checked over all that follows them; the number of
-the line, from 1; the event's fields, and what else a message of it needs. The JSON has one form, so that it is read by
-one expression, and a line becomes a message without an event being made.
+It is ``CHECKSUM NUMBER JSON`` and a line feed: see `producer.spool.checksum`; the number of the line, from 1; the
+event's fields, and what else a message of it needs. The JSON has one form, so that it is read by one expression, and a
+line becomes a message without an event being made.
 """
 
 from __future__ import annotations
 
 import json
 import re
-import zlib
 from datetime import datetime
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from producer.event import restored
 from producer.message import Parts, whose
+from producer.spool.checksum import checked, content_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Record", "contents", "line", "parse", "sendable"]
 
-_DIGITS: Final = 8
 _TEXT: Final = r'"[^"\\]*(?:\\.[^"\\]*)*"'
 _CONTENT: Final = re.compile(
     r'(?P<number>\d+) {"request_id":"(?P<request_id>[^"]+)","status":"(?P<status>true|false)",'
@@ -65,8 +64,7 @@ def contents(
 
 def line(content: bytes, number: int) -> bytes:
     """Return the line of this number that says this."""
-    content = b"%d %b" % (number, content)
-    return b"%08x %b\n" % (zlib.crc32(content), content)
+    return checked(b"%d %b" % (number, content)) + b"\n"
 
 
 def parse(text: bytes) -> tuple[int, Record] | None:
@@ -93,10 +91,9 @@ def sendable(text: bytes) -> tuple[Parts, tuple[str, Mapping[str, str]]] | None:
 
 def _checked(text: bytes) -> re.Match[str] | None:
     """Match a line. What its checksum vouches for is as it was written: its event was validated then."""
-    checksum, _, content = text.rstrip(b"\n").partition(b" ")
+    content = content_of(text.rstrip(b"\n"))
     try:
-        is_whole = len(checksum) == _DIGITS and int(checksum, 16) == zlib.crc32(content)
-        found = _CONTENT.fullmatch(content.decode()) if is_whole else None
+        found = _CONTENT.fullmatch(content.decode()) if content is not None else None
         if found is not None:
             _shared(found["shared"])
     except (ValueError, KeyError):

@@ -10,13 +10,13 @@ from __future__ import annotations
 import os
 import secrets
 import time
-import zlib
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
 from producer import _locks
+from producer.spool.checksum import checked, content_of
 from producer.spool.line import parse
 
 __all__ = [
@@ -152,7 +152,7 @@ class SegmentProgress:
         # Overwritten in place: ext4 flushes a file that is truncated and written again.
         descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT, 0o600)
         try:
-            os.pwrite(descriptor, b"%08x %b" % (zlib.crc32(content), content), 0)
+            os.pwrite(descriptor, checked(content), 0)
         finally:
             os.close(descriptor)
 
@@ -161,11 +161,8 @@ class SegmentProgress:
         self._path.unlink(missing_ok=True)
 
     def _read(self) -> tuple[int, int]:
-        try:
-            checksum, _, content = self._path.read_bytes().partition(b" ")
-            if int(checksum, 16) == zlib.crc32(content):
+        with suppress(FileNotFoundError):
+            if (content := content_of(self._path.read_bytes())) is not None:
                 offset, lines = content.split()
                 return int(offset), int(lines)
-        except (FileNotFoundError, ValueError):
-            pass
         return 0, 0

@@ -51,6 +51,11 @@ class Chunk:
     events: list[FeedbackEvent] = field(default_factory=list)
     problems: list[ItemProblem] = field(default_factory=list)
 
+    def begin_item(self, place: int) -> None:
+        """Note the place of the next item, an event or not."""
+        self.first = place if self.first is None else self.first
+        self.last = place
+
 
 @dataclass(slots=True)
 class BatchReport:

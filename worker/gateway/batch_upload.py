@@ -157,9 +157,7 @@ def _decoded(content: bytes) -> Any:  # noqa: ANN401 - any JSON
 
 
 def _add(chunk: Chunk, place: int, item: object) -> None:
-    if chunk.first is None:
-        chunk.first = place
-    chunk.last = place
+    chunk.begin_item(place)
     try:
         chunk.events.append(FeedbackEvent.from_wire(item))  # type: ignore[arg-type] # it says itself what is no mapping
     except InvalidEvent as error:
@@ -167,18 +165,12 @@ def _add(chunk: Chunk, place: int, item: object) -> None:
 
 
 def _add_line(chunk: Chunk, number: int, line: bytes) -> None:
-    item: object = None
-    found: ItemProblem | None = None
+    chunk.begin_item(number)
     if line is TOO_LONG:
-        found = ItemProblem(number, HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "event", "the line is too long")
-    else:
-        try:
-            item = _decoded(line)
-        except InvalidEvent as error:
-            found = ItemProblem(number, HTTPStatus.BAD_REQUEST, "event", str(error))
-    if found is None:
-        _add(chunk, number, item)
+        too_large = HTTPStatus.REQUEST_ENTITY_TOO_LARGE
+        chunk.problems.append(ItemProblem(number, too_large, "event", "the line is too long"))
         return
-    chunk.first = number if chunk.first is None else chunk.first
-    chunk.last = number
-    chunk.problems.append(found)
+    try:
+        chunk.events.append(FeedbackEvent.from_wire(_decoded(line)))
+    except InvalidEvent as error:
+        chunk.problems.append(ItemProblem(number, HTTPStatus.BAD_REQUEST, error.field, str(error)))

@@ -10,6 +10,8 @@ import asyncio
 import logging
 from typing import Final
 
+from worker.observability.line_gathering import text_of
+
 __all__ = ["LoopHandler"]
 
 _MOMENT: Final = 0.05
@@ -36,8 +38,8 @@ class LoopHandler(logging.StreamHandler):  # type: ignore[type-arg] # it is gene
         try:
             self._is_due = False
             gathered, self._gathered = self._gathered, []
-            if lines := [line for record in gathered if (line := self._line(record)) is not None]:
-                self.stream.write("\n".join(lines) + self.terminator)
+            if (text := text_of(self, gathered)) is not None:
+                self.stream.write(text + self.terminator)
             super().flush()
         except OSError:  # a full disk, say: there may be room later
             if gathered:
@@ -52,11 +54,3 @@ class LoopHandler(logging.StreamHandler):  # type: ignore[type-arg] # it is gene
             return False
         self._is_due = True
         return True
-
-    def _line(self, record: logging.LogRecord) -> str | None:
-        """Format a record; one that can't be is reported, and costs no other line."""
-        try:
-            return self.format(record)
-        except Exception:  # noqa: BLE001 - `logging` catches whatever a format raises
-            self.handleError(record)
-            return None

@@ -13,11 +13,14 @@ import time
 from collections import deque
 from contextlib import suppress
 from logging.handlers import WatchedFileHandler
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from worker.concurrency.scheduler import current_scheduler
 
-__all__ = ["gather_lines"]
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+__all__ = ["gather_lines", "text_of"]
 
 _MOMENT: Final = 0.05
 """Seconds for which lines are gathered."""
@@ -36,6 +39,20 @@ def gather_lines(handler: logging.Handler) -> None:
         gathering = _Gathering(handler)
         methods = {"handle": gathering.handle, "emit": gathering.emit, "flush": gathering.flush}
         vars(handler).update(methods, format=gathering.format)
+
+
+def text_of(handler: logging.Handler, records: Iterable[logging.LogRecord]) -> str | None:
+    """Return the lines of records in a handler's format; None if there are none.
+
+    A record that can't be formatted is reported as `logging` does, and costs no other line.
+    """
+    lines = []
+    for record in records:
+        try:
+            lines.append(handler.format(record))
+        except Exception:  # noqa: BLE001 - `logging` catches whatever a format raises
+            handler.handleError(record)
+    return "\n".join(lines) if lines else None
 
 
 class _Lines(logging.LogRecord):
@@ -93,18 +110,10 @@ class _Gathering:
         self._writing = True
         try:
             while records := [self._gathered.popleft() for _ in range(len(self._gathered))]:
-                if lines := [line for record in records if (line := self._line(record)) is not None]:
-                    self._emit(_Lines("\n".join(lines)))
+                if (text := text_of(self._handler, records)) is not None:
+                    self._emit(_Lines(text))
         finally:
             self._writing = False
-
-    def _line(self, record: logging.LogRecord) -> str | None:
-        """Format a record; one that can't be is reported as by its handler, and costs no other line."""
-        try:
-            return self._format(record)
-        except Exception:  # noqa: BLE001 - `logging` catches whatever a format raises
-            self._handler.handleError(record)
-            return None
 
     def _start(self) -> None:
         if self._thread is None:  # the only caller is the scheduler's thread
