@@ -25,7 +25,7 @@ _GROUP_LIMIT: Final = 200
 _PENDING_LIMIT: Final = 1000
 """Writes that may wait: beyond that the database is too slow for what comes, and events wait in Redis."""
 
-_GATHER: Final = 0.1
+_GATHER: Final = 0.25
 """Seconds for which writes of a scheduler's tasks are gathered. A commit costs 1 ms of CPU and a wait for the disk, and
 a row in it 0.1 ms: one commit for each would be a third of all CPU where one event in ten dies."""
 
