@@ -78,7 +78,7 @@ class HookChain:
     def began(self, message: Message | PoisonMessage) -> AttemptHooks:
         """See `Hooks`."""
         attempts = [self.tell(hooks.began, message) for hooks in self._observers]
-        return _Attempts(self, [attempt for attempt in attempts if attempt is not None])
+        return _Attempts(self, [one for one in attempts if one is not None and one is not NO_HOOKS])
 
     def hold_begun(self, kind: str) -> None:
         """See `Hooks`."""

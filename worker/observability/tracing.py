@@ -8,11 +8,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from opentelemetry import context, trace
-from opentelemetry.trace import SpanKind, Status, StatusCode
+from opentelemetry.trace import ProxyTracerProvider, SpanKind, Status, StatusCode
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from producer import __version__
 from producer.message import QUEUE
+from worker.delivery.hooks import NO_HOOKS
 from worker.policy.message import Message
 from worker.policy.result import DeadLetteredResult, ResultKind
 
@@ -45,11 +46,14 @@ class Traces:
     """
 
     def __init__(self, provider: TracerProvider | None = None) -> None:
+        self._provider = provider
         self._tracer = trace.get_tracer("aquilax-feedback", __version__, provider)
         self._propagator = TraceContextTextMapPropagator()
 
     def began(self, message: Message | PoisonMessage) -> AttemptHooks:
         """See `Hooks`: goes on with the trace that the message brings, or begins one."""
+        if self._goes_nowhere and not message.trace:
+            return NO_HOOKS
         attributes: dict[str, str | int] = {
             "messaging.system": "redis",
             "messaging.operation.name": _OPERATION,
@@ -65,6 +69,11 @@ class Traces:
         parent = self._propagator.extract(message.trace, context.Context())
         span = self._tracer.start_span(f"{_OPERATION} {QUEUE}", parent, SpanKind.CONSUMER, attributes)
         return _Traced(span, context.attach(trace.set_span_in_context(span)))
+
+    @property
+    def _goes_nowhere(self) -> bool:
+        """Whether no program has set a provider: OpenTelemetry's own one hands out spans that say nothing."""
+        return self._provider is None and isinstance(trace.get_tracer_provider(), ProxyTracerProvider)
 
     def hold_begun(self, kind: str) -> None:
         """See `Hooks`: an event of the span that found out."""

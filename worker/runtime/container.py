@@ -175,6 +175,14 @@ class FeedbackApp(Celery):
 
     feedback: Container
 
+    def uses_utc_timezone(self) -> bool:
+        """Return whether times are of UTC. Celery asks for each message; its own answer takes a lock each time."""
+        return self._uses_utc
+
+    @cached_property
+    def _uses_utc(self) -> bool:
+        return super().uses_utc_timezone()
+
 
 def container_of(app: Celery) -> Container:
     """Return the container of an app that `worker.app.create_app` has made."""

@@ -14,6 +14,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.trace import SpanKind, StatusCode
 
 from producer import FeedbackEvent
+from worker.delivery.hooks import NO_HOOKS
 from worker.observability.tracing import Traces
 from worker.policy.classification import Response, classify
 from worker.policy.envelope import Envelope
@@ -124,6 +125,15 @@ def test_a_message_that_brings_no_trace_begins_one(tracing: Tracing, headers: di
     span = tracing.attempt(DELIVERED, message=replace(MESSAGE, trace=headers))
 
     assert span.parent is None
+
+
+def test_without_a_provider_nothing_is_spent_on_a_message_that_brings_no_trace() -> None:
+    """Nothing would see its span. One that brings a trace is still the current span of whatever looks."""
+    assert isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider)
+    assert Traces().began(replace(MESSAGE, trace={})) is NO_HOOKS
+    attempt = Traces().began(MESSAGE)
+    assert f"{trace.get_current_span().get_span_context().trace_id:x}" in TRACE["traceparent"]
+    attempt.ended(DELIVERED)
 
 
 def test_poison_has_a_span_too(tracing: Tracing) -> None:
