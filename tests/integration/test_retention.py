@@ -13,7 +13,7 @@ from sqlalchemy import update
 
 from tests.support.dead_letter_records import a_record, add, rows_of
 from tests.support.processes import eventually
-from worker.clients.redis.keys import PRUNED
+from worker.clients.redis.keys import FeedbackKeys
 from worker.database.models import DeadLetter, State
 from worker.database.schema import upgrade
 from worker.dead_letters.store import DeadLetterStore
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from tests.support.processes import RedisServer
+
+PRUNED = FeedbackKeys().pruned
 
 LONG_AGO = datetime.now(UTC) - timedelta(days=100)
 NO_WORKER: Any = None

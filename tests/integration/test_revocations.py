@@ -15,13 +15,15 @@ from tests.support.dead_letter_records import an_event
 from tests.support.places import foreign_message
 from tests.support.processes import eventually
 from worker.broker.keys import KEYS
-from worker.clients.redis.keys import REVOKED
+from worker.clients.redis.keys import FeedbackKeys
 from worker.delivery.revocations import Revocations, criteria_of_ids, criteria_of_stamps
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
 
     from tests.support.processes import RedisServer
+
+REVOKED = FeedbackKeys().revoked
 
 ID = "one-and-the-same"
 

@@ -79,7 +79,9 @@ def test_what_the_transport_adds_is_listed() -> None:
 def test_the_keys_in_redis_are_listed() -> None:
     """Each key that the code names, and Kombu's bindings."""
     named = {
-        name.removesuffix(":") for name in vars(keys).values() if isinstance(name, str) and name.startswith("feedback:")
+        name.removesuffix(":")
+        for name in vars(keys.FeedbackKeys()).values()
+        if isinstance(name, str) and name.startswith("feedback:")
     }
     of_the_transport = {
         getattr(KEYS, name).removesuffix(":")
@@ -96,7 +98,7 @@ def test_the_keys_in_redis_are_listed() -> None:
 def test_the_keys_have_the_types_that_are_said() -> None:
     """Those that the doctor expects."""
     said = _types_of_keys()
-    expected = {name: kind for name, kind in key_types._types().items() if name in said}
+    expected = {name: kind for name, kind in key_types._types(None).items() if name in said}
 
     assert len(expected) > 10
     assert {name: said[name] for name in expected} == expected

@@ -2,6 +2,5 @@
 
 from worker.accounting.balance import Balance
 from worker.accounting.snapshot import LeaseHolder, Snapshot, take_snapshot
-from worker.broker.keys import KEYS
 
-__all__ = ["KEYS", "Balance", "LeaseHolder", "Snapshot", "take_snapshot"]
+__all__ = ["Balance", "LeaseHolder", "Snapshot", "take_snapshot"]

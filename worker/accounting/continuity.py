@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 
 from worker.accounting.balance import ENDS
 from worker.accounting.snapshot import take_snapshot
-from worker.clients.redis.keys import COUNTS, HOLD, CountField
+from worker.clients.redis.keys import CountField, feedback_keys
 from worker.clients.redis.scripts import Script, lua
 from worker.database.redis_generations import (
     HandHold,
@@ -167,7 +167,10 @@ def record(client: redis.Redis, engine: Engine) -> Continuity:
     if not found.is_lost:
         record_totals(engine, _seen(found.now))
     if (lost := found.lost_hold) is not None:
-        _HOLD_AGAIN(client, [HOLD, COUNTS], [lost.comment, lost.actor, lost.change_number, _milliseconds(lost.since)])
+        keys = feedback_keys(client)
+        _HOLD_AGAIN(
+            client, [keys.hold, keys.counts], [lost.comment, lost.actor, lost.change_number, _milliseconds(lost.since)]
+        )
         record_hand_hold(engine, _hold_of(take_snapshot(client)))
     elif _HOLD_CHANGES in found.now.counts:
         record_hand_hold(engine, _hold_of(found.now))
@@ -175,7 +178,7 @@ def record(client: redis.Redis, engine: Engine) -> Continuity:
 
 
 def _identify(client: redis.Redis) -> None:
-    _IDENTIFY(client, [COUNTS], [secrets.randbelow(2**53)])
+    _IDENTIFY(client, [feedback_keys(client).counts], [secrets.randbelow(2**53)])
 
 
 def _seen(now: Snapshot) -> Recorded:
@@ -213,7 +216,7 @@ def accept(client: redis.Redis, engine: Engine, found: Continuity, balance: Bala
     more, written_off = _added(before, missing) if found.kind is Kind.NEW else _raised(before, found.now, missing)
     source = found.known.generation if found.kind is Kind.NEW else ""
     parts = [part for item in more.items() for part in item]
-    carried = bool(_CARRY(client, [COUNTS], [_milliseconds(found.known.at), source, *parts]))
+    carried = bool(_CARRY(client, [feedback_keys(client).counts], [_milliseconds(found.known.at), source, *parts]))
     if found.kind is Kind.OLDER:
         forget_generations(engine)
     record_totals(engine, _seen(take_snapshot(client)))

@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Any, Final
 from producer.message import QUEUE
 from worker.accounting.key_types import naming_wrong_types
 from worker.accounting.snapshot import Snapshot, moment_arguments, moment_keys, read_moment
-from worker.broker.keys import DELAYED, KEYS
+from worker.broker.keys import DELAYED, broker_keys
 from worker.broker.scripts import MESSAGE
+from worker.clients.redis.keys import feedback_keys
 from worker.clients.redis.scripts import TIME, Script, lua
 
 if TYPE_CHECKING:
@@ -122,10 +123,10 @@ def find_replays(client: redis.Redis, wanted: Collection[int], *, at_once: int =
 
 def _check(client: redis.Redis, at_once: int) -> tuple[IntegrityCheck, bool]:
     with naming_wrong_types(client):
-        answer = _CHECK(client, moment_keys(), [*moment_arguments(), at_once])
+        answer = _CHECK(client, moment_keys(client), [*moment_arguments(client), at_once])
     now, orphaned, index, held, unreadable, looked, uncounted, no_messages, replays = answer
     return IntegrityCheck(
-        snapshot=read_moment(now),
+        snapshot=read_moment(now, feedback_keys(client)),
         uncounted=uncounted,
         no_messages=no_messages,
         orphaned={tag: _request_id(message) for tag, message in orphaned},
@@ -153,7 +154,7 @@ def _read_lists(client: redis.Redis, at_once: int) -> _Read:
     """Read every list; what is due goes from the delayed messages to the list, so those come first."""
     read = _Read()
     for suffix in (DELAYED, ""):
-        for name in KEYS.lists(QUEUE):
+        for name in broker_keys(client).lists(QUEUE):
             for start in count(0, at_once):
                 asked = time.monotonic()
                 answer: list[Any] = _PAGE(client, [name + suffix], [start, start + at_once - 1])

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Final, cast
 import redis
 
 from producer.message import QUEUE
-from worker.broker.keys import DELAYED, KEYS
-from worker.clients.redis.keys import COUNTS, DEDUP, HOLD, PRUNED, REPLAYS_WATCHED, REVOKED
+from worker.broker.keys import DELAYED, broker_keys
+from worker.clients.redis.keys import feedback_keys
 from worker.dead_letters.replays.queue import REPLAYS
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ class WrongKeyType(redis.ResponseError):
 
 def find_wrong_types(client: redis.Redis) -> tuple[KeyProblem, ...]:
     """Look at every key with a name that is known beforehand, in one round trip."""
-    expected = _types()
+    expected = _types(client)
     with client.pipeline(transaction=False) as pipe:
         for key in expected:
             pipe.type(key)
@@ -60,7 +60,7 @@ def find_wrong_types(client: redis.Redis) -> tuple[KeyProblem, ...]:
 def _wrong_type(key: str, found: str, expected: str) -> KeyProblem:
     cause = "; celery-redis-plus does that, which shares this Redis then" if found == "zset" else ""
     rest = f"RENAME {key!r} to another name, and look what is in it"
-    if key.startswith(_BINDING):
+    if _BINDING in key:
         rest = f"then DEL {key}, which holds no message: workers make it again"
     return KeyProblem(
         summary=f"the key {key!r} is a {found}, and a {expected} is expected there{cause}",
@@ -86,17 +86,19 @@ _NEVER: Final = 10 * 365 * 24 * 3600 * 1000
 
 
 def _leases_too_long(client: redis.Redis, until: int) -> Iterator[KeyProblem]:
-    for raw in cast("list[bytes]", client.zrangebyscore(KEYS.leases, until, "+inf", 0, _FEW)):
+    key = broker_keys(client).leases
+    for raw in cast("list[bytes]", client.zrangebyscore(key, until, "+inf", 0, _FEW)):
         name = raw.decode(errors="backslashreplace")
         lasts = f"a lease of {name!r} that lasts longer than a day"
         yield KeyProblem(
-            summary=f"the key {KEYS.leases!r} has {lasts}: what it holds stays there",
-            fix=f"ZADD {KEYS.leases} 1 {name!r}: then other workers return what it holds",
+            summary=f"the key {key!r} has {lasts}: what it holds stays there",
+            fix=f"ZADD {key} 1 {name!r}: then other workers return what it holds",
         )
 
 
 def _never_due(client: redis.Redis, at: int) -> Iterator[KeyProblem]:
-    for delayed in (name + DELAYED for queue in (QUEUE, REPLAYS) for name in KEYS.lists(queue)):
+    keys = broker_keys(client)
+    for delayed in (name + DELAYED for queue in (QUEUE, REPLAYS) for name in keys.lists(queue)):
         if found := client.zcount(delayed, at, "+inf"):
             yield KeyProblem(
                 summary=f"the key {delayed!r} has messages that are due in ten years or never: {found:,}",
@@ -105,13 +107,14 @@ def _never_due(client: redis.Redis, at: int) -> Iterator[KeyProblem]:
 
 
 def _odd_dedup_store(client: redis.Redis) -> Iterator[KeyProblem]:
-    said = client.get(DEDUP)
+    key = feedback_keys(client).dedup
+    said = client.get(key)
     buckets = int(said) if isinstance(said, bytes) and said.isdigit() else 0
-    ahead = [f"{DEDUP}:{number}" for number in range(max(buckets, 1), buckets + _BUCKETS_AHEAD)]
+    ahead = [f"{key}:{number}" for number in range(max(buckets, 1), buckets + _BUCKETS_AHEAD)]
     if said is not None and (buckets < 1 or client.exists(*ahead)):
         yield KeyProblem(
-            summary=f"the key {DEDUP!r} is {str(said)[1:80]}, and the number of the keys {DEDUP}:… is expected there",
-            fix=f"DEL {DEDUP}: the next delivery counts them; a repeat may have been sent again",
+            summary=f"the key {key!r} is {str(said)[1:80]}, and the number of the keys {key}:… is expected there",
+            fix=f"DEL {key}: the next delivery counts them; a repeat may have been sent again",
         )
 
 
@@ -127,15 +130,16 @@ def naming_wrong_types(client: redis.Redis) -> Iterator[None]:
         raise WrongKeyType("; ".join(sentences) or str(error)) from error
 
 
-def _types() -> Mapping[str, str]:
+def _types(client: object) -> Mapping[str, str]:
     """Every key that workers, producers and commands read, but for those with a message's or a request_id's name."""
-    lists = [name for queue in (QUEUE, REPLAYS) for name in KEYS.lists(queue)]
+    keys, ours = broker_keys(client), feedback_keys(client)
+    lists = [name for queue in (QUEUE, REPLAYS) for name in keys.lists(queue)]
     exchanges = (QUEUE, REPLAYS, f"{QUEUE}.pidbox", f"reply.{QUEUE}.pidbox", f"{QUEUE}.events")
     by_type = {
         "list": lists,
-        "zset": [*(name + DELAYED for name in lists), KEYS.index, KEYS.leases, REVOKED],
-        "hash": [KEYS.unacked, KEYS.pulse, COUNTS, HOLD, f"{DEDUP}:0"],
-        "string": [DEDUP, PRUNED, REPLAYS_WATCHED],
-        "set": [_BINDING + exchange for exchange in exchanges],
+        "zset": [*(name + DELAYED for name in lists), keys.index, keys.leases, ours.revoked],
+        "hash": [keys.unacked, keys.pulse, ours.counts, ours.hold, f"{ours.dedup}:0"],
+        "string": [ours.dedup, ours.pruned, ours.replays_watched],
+        "set": [keys.prefix + _BINDING + exchange for exchange in exchanges],
     }
-    return {key: kind for kind, keys in by_type.items() for key in keys}
+    return {key: kind for kind, names in by_type.items() for key in names}

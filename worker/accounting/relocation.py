@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any, Final, cast
 from producer.message import QUEUE
 from worker.accounting.continuity import MOVING_FIELD
 from worker.accounting.snapshot import take_snapshot
-from worker.broker.keys import DELAYED, KEYS
+from worker.broker.keys import DELAYED, broker_keys
 from worker.broker.scripts import MESSAGE, QUEUES, REQUEUE
-from worker.clients.redis.keys import COUNTS, DEDUP, HOLD, MOVED, MOVING, MOVING_COUNTS, REPLAY, REVOKED
+from worker.clients.redis.keys import feedback_keys, prefix_of
 from worker.clients.redis.scripts import TIME, Script, lua
 from worker.dead_letters.replays.queue import REPLAYS
 from worker.delivery.hold import HoldKind
@@ -29,8 +29,6 @@ if TYPE_CHECKING:
 
 __all__ = ["MoveRefused", "move"]
 
-_BUCKETS: Final = f"{DEDUP}:*"
-_NOTES: Final = f"{REPLAY}*"
 _AT_ONCE: Final = 500
 _COPIED_AT_ONCE: Final = 100
 
@@ -60,17 +58,17 @@ def move(source: redis.Redis, target: redis.Redis) -> Iterator[str]:
     yield f"remembered votes copied: {_copy_dedup(source, target):,}"
     _copy_rest(source, target)
     for client in (source, target):
-        client.hset(COUNTS, MOVING_FIELD, 1)
+        client.hset(feedback_keys(client).counts, MOVING_FIELD, 1)
     yield f"messages moved: {_move_messages(source, target):,}"
     _move_counts(source, target)
     yield "counts moved"
     _delete_copied(source)
     for client in (target, source):
-        client.hdel(COUNTS, MOVING_FIELD)
+        client.hdel(feedback_keys(client).counts, MOVING_FIELD)
 
 
 def _refuse_the_same(source: redis.Redis, target: redis.Redis) -> None:
-    mark = f"{MOVING}:{secrets.token_hex(8)}"
+    mark = f"{feedback_keys(source).moving}:{secrets.token_hex(8)}"
     source.set(mark, 1, ex=60)
     same = target.exists(mark)
     source.delete(mark)
@@ -80,13 +78,13 @@ def _refuse_the_same(source: redis.Redis, target: redis.Redis) -> None:
 
 def _return_what_the_dead_held(source: redis.Redis) -> int:
     """Return what workers held whose lease has ended; there must be no others."""
-    returned = 0
+    keys, returned = broker_keys(source), 0
     for holder in take_snapshot(source).holders:
         if holder.lease_left > timedelta():
             fix = "stop it; if it has died, wait until its lease ends"
             raise MoveRefused(f"the worker {holder.name} is alive in the old Redis: {fix}")
-        own = [KEYS.unacked, KEYS.index, KEYS.leases, KEYS.held_prefix + holder.name]
-        arguments = [holder.name, KEYS.prefix, KEYS.sep, KEYS.steps_text, "head", "1", 0]
+        own = [keys.unacked, keys.index, keys.leases, keys.held_prefix + holder.name]
+        arguments = [holder.name, keys.prefix, keys.sep, keys.steps_text, "head", "1", 0]
         returned += int(REQUEUE(source, own, arguments))
     if in_flight := take_snapshot(source).in_flight:
         fix = "stop plain Celery workers; `aquilax-feedback reconcile --repair` returns what no worker holds"
@@ -95,58 +93,78 @@ def _return_what_the_dead_held(source: redis.Redis) -> int:
 
 
 def _copy_dedup(source: redis.Redis, target: redis.Redis) -> int:
-    copied = 0
-    for bucket in source.scan_iter(match=_BUCKETS, count=1000, _type="hash"):
+    copied, dedup = 0, feedback_keys(target).dedup
+    for bucket in _buckets(source):
         votes = list(cast("dict[bytes, bytes]", source.hgetall(bucket)).items())
         for start in range(0, len(votes), _COPIED_AT_ONCE):
             parts = [part for vote in votes[start : start + _COPIED_AT_ONCE] for part in vote]
-            copied += int(_COPY_DEDUP(target, [DEDUP], parts))
+            copied += int(_COPY_DEDUP(target, [dedup], parts))
     return copied
 
 
 def _copy_rest(source: redis.Redis, target: redis.Redis) -> None:
     """Which rows of replays have gone, what was revoked, and what an operator holds."""
-    for note in source.scan_iter(match=_NOTES, count=1000, _type="set"):
-        target.sadd(note, *source.smembers(note))
+    before, after = feedback_keys(source), feedback_keys(target)
+    for note in _notes(source):
+        there = after.prefix.encode() + note.removeprefix(before.prefix.encode())
+        target.sadd(there, *source.smembers(note))
         if (left := source.pttl(note)) > 0:
-            target.pexpire(note, left)
-    if revoked := cast("list[tuple[bytes, float]]", source.zrange(REVOKED, 0, -1, withscores=True)):
-        target.zadd(REVOKED, dict(revoked))
-    hold = source.hgetall(HOLD)
-    if hold.get(b"kind") == HoldKind.OPERATOR.encode() and not target.exists(HOLD):
-        target.hset(HOLD, mapping=cast("dict[Any, Any]", hold))
+            target.pexpire(there, left)
+    if revoked := cast("list[tuple[bytes, float]]", source.zrange(before.revoked, 0, -1, withscores=True)):
+        target.zadd(after.revoked, dict(revoked))
+    hold = source.hgetall(before.hold)
+    if hold.get(b"kind") == HoldKind.OPERATOR.encode() and not target.exists(after.hold):
+        target.hset(after.hold, mapping=cast("dict[Any, Any]", hold))
 
 
 def _move_messages(source: redis.Redis, target: redis.Redis) -> int:
-    moved = 0
+    keys, parcel_key, moved = broker_keys(source), feedback_keys(source).moving, 0
     for queue in (QUEUE, REPLAYS):
-        for name in KEYS.lists(queue):
+        for name in keys.lists(queue):
             for place in (name + DELAYED, name):
-                keys = [place, MOVING, KEYS.counts_of(queue)]
-                while parcel := _TAKE(source, keys, [_AT_ONCE, secrets.token_hex(16)]):
-                    moved += _arrive(target, parcel)
-                    source.delete(MOVING)
+                taken_from = [place, parcel_key, keys.counts_of(queue)]
+                while parcel := _TAKE(source, taken_from, [_AT_ONCE, secrets.token_hex(16)]):
+                    moved += _arrive(target, parcel, prefix=prefix_of(source).encode())
+                    source.delete(parcel_key)
     return moved
 
 
-def _arrive(target: redis.Redis, parcel: list[bytes]) -> int:
+def _arrive(target: redis.Redis, parcel: list[bytes], *, prefix: bytes) -> int:
+    """Lay a parcel in its place; ``prefix`` is what stands before its place in the old Redis."""
     name, place, delayed, *messages = parcel
-    counts = "" if place.startswith(REPLAYS.encode()) else COUNTS
-    return int(_ARRIVE(target, [place, counts, MOVED], [name, delayed, *messages]))
+    keys, place = feedback_keys(target), place.removeprefix(prefix)
+    counts = "" if place.startswith(REPLAYS.encode()) else keys.counts
+    return int(_ARRIVE(target, [keys.prefix.encode() + place, counts, keys.moved], [name, delayed, *messages]))
 
 
 def _move_counts(source: redis.Redis, target: redis.Redis) -> None:
-    while flat := _TAKE_COUNTS(source, [COUNTS, MOVING_COUNTS], [secrets.token_hex(16), MOVING_FIELD]):
+    before, after = feedback_keys(source), feedback_keys(target)
+    while flat := _TAKE_COUNTS(source, [before.counts, before.moving_counts], [secrets.token_hex(16), MOVING_FIELD]):
         counts = dict(zip(flat[::2], flat[1::2], strict=True))
         name = counts.pop(b"")
         parts = [part for count in counts.items() for part in count]
-        _ADD_COUNTS(target, [COUNTS, MOVED], [name, *parts])
-        source.delete(MOVING_COUNTS)
+        _ADD_COUNTS(target, [after.counts, after.moved], [name, *parts])
+        source.delete(before.moving_counts)
 
 
 def _delete_copied(source: redis.Redis) -> None:
-    for bucket in source.scan_iter(match=_BUCKETS, count=1000, _type="hash"):
+    keys = feedback_keys(source)
+    for bucket in _buckets(source):
         source.delete(bucket)
-    source.delete(DEDUP, REVOKED, HOLD, KEYS.pulse)
-    for note in source.scan_iter(match=_NOTES, count=1000, _type="set"):
+    source.delete(keys.dedup, keys.revoked, keys.hold, broker_keys(source).pulse)
+    for note in _notes(source):
         source.delete(note)
+
+
+def _buckets(source: redis.Redis) -> Iterator[bytes]:
+    """The hashes of remembered votes."""
+    return _with_name(source, f"{feedback_keys(source).dedup}:", kind="hash")
+
+
+def _notes(source: redis.Redis) -> Iterator[bytes]:
+    """The sets of the rows of replays that have gone."""
+    return _with_name(source, feedback_keys(source).replay, kind="set")
+
+
+def _with_name(source: redis.Redis, beginning: str, *, kind: str) -> Iterator[bytes]:
+    return cast("Iterator[bytes]", source.scan_iter(match=f"{beginning}*", count=1000, _type=kind))

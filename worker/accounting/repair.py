@@ -16,9 +16,9 @@ from producer.message import QUEUE
 from worker.accounting.snapshot import text_of
 from worker.accounting.strays import move_home
 from worker.accounting.table_counts import put_back_to_dead
-from worker.broker.keys import KEYS
+from worker.broker.keys import broker_keys
 from worker.broker.scripts import MESSAGE, QUEUES
-from worker.clients.redis.keys import COUNTS, TOLD, CountField
+from worker.clients.redis.keys import CountField, feedback_keys
 from worker.clients.redis.scripts import Script, lua
 
 if TYPE_CHECKING:
@@ -60,18 +60,20 @@ def repair_redis(client: redis.Redis, report: Report) -> Iterator[str]:
 
 
 def _return(client: redis.Redis, tags: list[bytes]) -> Iterator[bytes]:
-    for_unreadable = KEYS.lists(QUEUE)[0]
-    arguments = [KEYS.held_prefix, KEYS.prefix, KEYS.sep, KEYS.steps_text, for_unreadable]
+    keys = broker_keys(client)
+    for_unreadable = keys.lists(QUEUE)[0]
+    arguments = [keys.held_prefix, keys.prefix, keys.sep, keys.steps_text, for_unreadable]
     for few in _few(tags):
-        yield from _RETURN(client, [KEYS.unacked, KEYS.index, KEYS.leases], [*arguments, *few])
+        yield from _RETURN(client, [keys.unacked, keys.index, keys.leases], [*arguments, *few])
 
 
 def _drop_all(client: redis.Redis, found: IntegrityCheck) -> Iterator[str]:
-    gone = {KEYS.index.encode(): list(found.index)}
+    keys = broker_keys(client)
+    gone = {keys.index.encode(): list(found.index)}
     for lease, tag in found.held:
-        gone.setdefault(KEYS.held_prefix.encode() + lease, []).append(tag)
+        gone.setdefault(keys.held_prefix.encode() + lease, []).append(tag)
     for key, tags in gone.items():
-        if dropped := sum(int(_DROP(client, [KEYS.unacked, key], few)) for few in _few(tags)):
+        if dropped := sum(int(_DROP(client, [keys.unacked, key], few)) for few in _few(tags)):
             yield f"dropped from {text_of(key)} what is not in flight: {dropped:,}"
 
 
@@ -104,7 +106,7 @@ def repair_table(client: redis.Redis, engine: Engine, report: Report) -> Iterato
 
 def _book(client: redis.Redis, field: str, by: int, *, tell: tuple[str, int]) -> bool:
     told_in, was = tell
-    return bool(_BOOK(client, [COUNTS], [field, by, told_in, was]))
+    return bool(_BOOK(client, [feedback_keys(client).counts], [field, by, told_in, was]))
 
 
 def _few(tags: list[bytes]) -> Iterator[list[bytes]]:
@@ -116,12 +118,13 @@ def note_told(client: redis.Redis, seen: Snapshot) -> None:
     """Note that a reconciliation has named what was written off so far. A login that may only read notes nothing."""
     number = seen.counts.get(CountField.WRITTEN_OFF, 0)
     with suppress(RedisError):
-        if number or client.exists(TOLD):
-            client.hset(TOLD, CountField.WRITTEN_OFF, number)
+        key = feedback_keys(client).told
+        if number or client.exists(key):
+            client.hset(key, CountField.WRITTEN_OFF, number)
 
 
 def written_off_untold(client: redis.Redis, now: Snapshot) -> int:
     """Return how many events were written off that no reconciliation has named yet."""
-    told = client.hget(TOLD, CountField.WRITTEN_OFF)
+    told = client.hget(feedback_keys(client).told, CountField.WRITTEN_OFF)
     number = int(told) if isinstance(told, bytes) and told.isdigit() else 0
     return max(now.counts.get(CountField.WRITTEN_OFF, 0) - number, 0)

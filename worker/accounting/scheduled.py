@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from producer.message import QUEUE
-from worker.broker.keys import DELAYED, KEYS
+from worker.broker.keys import DELAYED, broker_keys
 from worker.clients.redis.scripts import Script, lua
 from worker.policy.envelope import WaitReason
 
@@ -63,7 +63,7 @@ class Scheduled:
 
 def look_at_scheduled(client: redis.Redis) -> Scheduled:
     """Look at what waits for its time; raises `redis.RedisError` if Redis is unavailable, or refuses."""
-    keys = [name + DELAYED for name in KEYS.lists(QUEUE)]
+    keys = [name + DELAYED for name in broker_keys(client).lists(QUEUE)]
     total, looked_at, flat = _SCHEDULED(client, keys, [_LOOKED_AT])
     reasons = {reason.decode(errors="replace"): number for reason, number in zip(flat[::2], flat[1::2], strict=True)}
     return Scheduled(total=total, looked_at=looked_at, reasons=reasons)

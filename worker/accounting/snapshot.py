@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, Final
 from producer.message import QUEUE
 from worker.accounting.balance import Balance
 from worker.accounting.key_types import WrongKeyType, naming_wrong_types
-from worker.broker.keys import DELAYED, KEYS
+from worker.broker.keys import DELAYED, broker_keys
 from worker.broker.scripts import MESSAGE
-from worker.clients.redis.keys import COUNTS, HOLD, CountField
+from worker.clients.redis.keys import CountField, FeedbackKeys, feedback_keys
 from worker.clients.redis.scripts import TIME, Script, lua
 from worker.delivery.hold import HoldState
 from worker.policy.retry import Reason
@@ -183,31 +183,38 @@ class Rates:
 def take_snapshot(client: redis.Redis) -> Snapshot:
     """Take a snapshot by a client that answers in bytes; raises `redis.RedisError` if Redis is unavailable."""
     with naming_wrong_types(client):
-        return read_moment(_SNAPSHOT(client, moment_keys(), moment_arguments()))
+        answer = _SNAPSHOT(client, moment_keys(client), moment_arguments(client))
+        return read_moment(answer, feedback_keys(client))
 
 
-def moment_keys() -> list[str]:
-    """Return the keys of `lua/moment.lua`."""
-    own = [COUNTS, HOLD, KEYS.unacked, KEYS.index, KEYS.leases]
-    return [*own, *(key for name in KEYS.lists(QUEUE) for key in (name, name + DELAYED))]
+def moment_keys(client: redis.Redis) -> list[str]:
+    """Return the keys of `lua/moment.lua`, as a client reaches them."""
+    ours, keys = feedback_keys(client), broker_keys(client)
+    own = [ours.counts, ours.hold, keys.unacked, keys.index, keys.leases]
+    return [*own, *(key for name in keys.lists(QUEUE) for key in (name, name + DELAYED))]
 
 
-def moment_arguments() -> list[Any]:
+def moment_arguments(client: redis.Redis) -> list[Any]:
     """Return the arguments of `lua/moment.lua`."""
-    return [QUEUE, KEYS.held_prefix, _LOOKED_AT]
+    return [QUEUE, broker_keys(client).held_prefix, _LOOKED_AT]
 
 
-def read_moment(answer: Sequence[Any]) -> Snapshot:
-    """Read what `lua/moment.lua` returns."""
+def read_moment(answer: Sequence[Any], keys: FeedbackKeys) -> Snapshot:
+    """Read what `lua/moment.lua` returns.
+
+    Args:
+        answer: What it has returned.
+        keys: The names of the keys, which a complaint names.
+    """
     now, counts, hold, queued, scheduled, in_flight, oldest, holders = answer
     return Snapshot(
         at=datetime.fromtimestamp(now / 1000, UTC),
-        counts={text_of(name): _number(name, number) for name, number in _pairs(counts).items()},
+        counts={text_of(name): _number(keys, name, number) for name, number in _pairs(counts).items()},
         queued=queued,
         in_flight=in_flight,
         scheduled=scheduled,
         oldest=_iso(oldest),
-        hold=HoldState.read(_pairs(hold)),
+        hold=HoldState.read(_pairs(hold), key=keys.hold),
         holders=tuple(
             LeaseHolder(name=text_of(name), holds=holds, lease_left=_lease_left(float(until) - now))
             for name, until, holds in holders
@@ -220,14 +227,14 @@ def _lease_left(milliseconds: float) -> timedelta:
     return timedelta(milliseconds=min(max(milliseconds, -_CENTURY), _CENTURY))
 
 
-def _number(name: bytes, text: bytes) -> int:
+def _number(keys: FeedbackKeys, name: bytes, text: bytes) -> int:
     with suppress(ValueError):
         if abs(number := int(text)) <= _LARGEST:
             return number
-    field = text_of(name)
+    key, field = keys.counts, text_of(name)
     raise WrongKeyType(
-        f"the field {field!r} of the key {COUNTS!r} is {text_of(text)!r}, and a whole number is expected there, which "
-        f"another program has changed: HDEL {COUNTS} {field}, then `aquilax-feedback reconcile --repair`"
+        f"the field {field!r} of the key {key!r} is {text_of(text)!r}, and a whole number is expected there, which "
+        f"another program has changed: HDEL {key} {field}, then `aquilax-feedback reconcile --repair`"
     )
 
 

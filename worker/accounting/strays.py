@@ -18,9 +18,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from producer.message import QUEUE, TASK
-from worker.broker.keys import KEYS
+from worker.broker.keys import KEYS, broker_keys
 from worker.broker.scripts import MESSAGE, QUEUES
-from worker.clients.redis.keys import MOVING
+from worker.clients.redis.keys import FeedbackKeys, prefix_of
 from worker.clients.redis.scripts import Script, lua
 
 if TYPE_CHECKING:
@@ -46,10 +46,12 @@ class Stray:
     Attributes:
         key: Its name.
         entries: How many entries it has.
+        prefix: What stands before each key of the queue.
     """
 
     key: bytes
     entries: int
+    prefix: str = ""
 
     @property
     def name(self) -> str:
@@ -59,7 +61,7 @@ class Stray:
     @property
     def is_parcel(self) -> bool:
         """Whether it is being moved to another Redis: it may be there already, so it is no stray to be moved."""
-        return self.name == MOVING
+        return self.name == FeedbackKeys(self.prefix).moving
 
     @property
     def setting(self) -> str:
@@ -70,7 +72,7 @@ class Stray:
         made = _SEPARATED.fullmatch(QUEUE + behind)
         if QUEUE not in self.name or (behind and not made):
             return f"another queue: it must be {QUEUE!r} (`queue=`, `task_default_queue` or `task_routes`)"
-        if before:
+        if before != self.prefix:
             return f"`global_keyprefix` {before!r}: leave it out"
         if made and made[1] != KEYS.sep:
             return f"`sep` {made[1]!r}: leave it out"
@@ -102,12 +104,12 @@ class Strays:
 
 def find_strays(client: redis.Redis, *, within: float) -> Strays:
     """Look for feedback that no worker will find; after ``within`` seconds it is left at what was found."""
-    ours: set[bytes] = {name.encode() for name in KEYS.lists(QUEUE)}
+    ours: set[bytes] = {name.encode() for name in broker_keys(client).lists(QUEUE)}
     deadline, cursor, found = time.monotonic() + within, 0, {}
     while True:
         cursor, keys = client.scan(cursor, count=_AT_ONCE, _type="list")
         for key, entries in _with_feedback(client, [key for key in cast("list[bytes]", keys) if key not in ours]):
-            found[key] = Stray(key=key, entries=entries)
+            found[key] = Stray(key=key, entries=entries, prefix=prefix_of(client))
         if not cursor or time.monotonic() >= deadline:
             break
     return Strays(lists=tuple(found[key] for key in sorted(found)), complete=not cursor)
@@ -118,10 +120,10 @@ def move_home(client: redis.Redis, stray: Stray) -> int:
 
     Cut short, it leaves each message in one of the two.
     """
-    moved, passed = 0, 0
+    keys, moved, passed = broker_keys(client), 0, 0
     while entries := cast("list[bytes]", client.lrange(stray.key, -passed - _MOVED_AT_ONCE, -passed - 1)):
         if feedback := [entry for entry in reversed(entries) if _is_feedback(entry)]:
-            arguments = [KEYS.prefix, QUEUE, KEYS.sep, KEYS.steps_text, *feedback]
+            arguments = [keys.prefix, QUEUE, keys.sep, keys.steps_text, *feedback]
             moved += int(_MOVE(client, [stray.key], arguments))
         passed += len(entries) - len(feedback)
     return moved

@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from worker.accounting.snapshot import LeaseHolder, text_of
-from worker.broker.keys import KEYS
+from worker.broker.keys import broker_keys
 from worker.policy.durations import span
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def living_leases(client: redis.Redis) -> tuple[LeaseHolder, ...]:
     """
     with client.pipeline(transaction=False) as pipe:
         pipe.time()
-        pipe.zrange(KEYS.leases, 0, -1, withscores=True)
+        pipe.zrange(broker_keys(client).leases, 0, -1, withscores=True)
         (seconds, microseconds), leases = pipe.execute()
     now = seconds * 1000 + microseconds / 1000
     found = (

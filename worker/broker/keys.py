@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cache
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from producer.message import QUEUE
-from worker.clients.redis.keys import COUNTS, HOLD
+from worker.clients.redis.keys import FeedbackKeys, prefix_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-__all__ = ["DELAYED", "KEYS", "Keys"]
+__all__ = ["DELAYED", "KEYS", "Keys", "broker_keys"]
 
 DELAYED: Final = ":delayed"
 """What follows a list's name in the name of its delayed messages."""
@@ -91,6 +92,20 @@ class Keys:
         return ",".join(map(str, self.steps))
 
 
-KEYS: Final = Keys(prefix="", sep="\x06\x16", steps=(0, 3, 6, 9), counts={QUEUE: COUNTS}, holds={QUEUE: HOLD})
-"""Those of our queue. Kombu's separator and priorities are spelt out, as importing its transport takes long; a test
-pins them."""
+_OURS: Final = FeedbackKeys()
+
+KEYS: Final = Keys(
+    prefix="", sep="\x06\x16", steps=(0, 3, 6, 9), counts={QUEUE: _OURS.counts}, holds={QUEUE: _OURS.hold}
+)
+"""Those of our queue, with no prefix. Kombu's separator and priorities are spelt out, as importing its transport takes
+long; a test pins them."""
+
+
+def broker_keys(client: object) -> Keys:
+    """Return the names of the transport's keys as a client reaches them."""
+    return _behind(prefix_of(client))
+
+
+@cache
+def _behind(prefix: str) -> Keys:
+    return replace(KEYS, prefix=prefix)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from celery import current_task
 from kombu.utils.json import dumps
 
-from worker.broker.keys import DELAYED, KEYS, Keys
+from worker.broker.keys import DELAYED, Keys, broker_keys
 from worker.broker.payload import HELD_IN, QUEUED_IN
 from worker.broker.scripts import PUBLISH
 
@@ -123,6 +123,7 @@ class Redelivery:
 
     def __init__(self, scripts: ScriptBatcher, shared: SharedLeaseState) -> None:
         self._scripts = scripts
+        self._keys = broker_keys(scripts)
         self._shared = shared
 
     def publish(self, request: Context, headers: Mapping[str, Any], *, due: datetime | None) -> None:
@@ -139,11 +140,11 @@ class Redelivery:
         properties = request.properties
         queue, tag, held_in = (str(properties.get(name) or "") for name in (QUEUED_IN, "delivery_tag", HELD_IN))
         priority = properties.get("priority")
-        name = KEYS.list_of(queue, priority)
+        name = self._keys.list_of(queue, priority)
         message = dumps(_message(request, headers, queue=queue, priority=priority, due=due), separators=_COMPACT)
         moment = None if due is None else round(due.timestamp() * 1000)
         instead_of = Republished(tag, held_in)
-        if publish_instead(self._scripts, KEYS, name, message, due=moment, instead_of=instead_of) and held_in:
+        if publish_instead(self._scripts, self._keys, name, message, due=moment, instead_of=instead_of) and held_in:
             self._shared.add_settled(tag)
 
 

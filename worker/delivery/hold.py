@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, Self, cast
 
 import redis
 
-from worker.clients.redis.keys import COUNTS, HOLD
+from worker.clients.redis.keys import feedback_keys
 from worker.clients.redis.scripts import TIME, Script, lua
 from worker.policy.circuit_breaker import CircuitBreaker
 from worker.policy.classification import Classification
@@ -91,13 +91,14 @@ class HoldState:
         return self.beneath if self.by_hand else self
 
     @classmethod
-    def read(cls, fields: dict[bytes, bytes], *, beneath: bool = False) -> Self | None:
+    def read(cls, fields: dict[bytes, bytes], *, key: str, beneath: bool = False) -> Self | None:
         """Read what stands in Redis; None if there is no hold.
 
         Whatever stands there, nothing is handed out: what is no hold of ours is told as one that an operator ends.
 
         Args:
             fields: The hash.
+            key: Its key, which is named where it is no hold of ours.
             beneath: Whether it is the hold beneath one by hand, which has no probes meanwhile.
         """
         if not fields:
@@ -106,7 +107,7 @@ class HoldState:
         if kind is not HoldKind.OPERATOR and not beneath and _moment(fields.get(b"probe_at")) is None:
             kind = None  # no probe would ever end it
         if kind is None:
-            comment = f"the key {HOLD} is unreadable ({_shown(fields)}); `aquilax-feedback resume` deletes it"
+            comment = f"the key {key} is unreadable ({_shown(fields)}); `aquilax-feedback resume` deletes it"
         under = {name.removeprefix(_BENEATH): value for name, value in fields.items() if name.startswith(_BENEATH)}
         return cls(
             kind=kind or HoldKind.OPERATOR,
@@ -115,7 +116,7 @@ class HoldState:
             actor=fields.get(b"actor", b"").decode(errors="replace"),
             probes=_number(fields.get(b"probes")) or 0,
             probe_at=_moment(fields.get(b"probe_at")),
-            beneath=cls.read(under, beneath=True),
+            beneath=cls.read(under, key=key, beneath=True),
         )
 
     def as_dict(self) -> dict[str, Any]:
@@ -187,6 +188,8 @@ class Hold:
         begun: Callable[[HoldKind], None] = lambda _: None,
     ) -> None:
         self._client = client
+        keys = feedback_keys(client)
+        self._key, self._and_counts = keys.hold, [keys.hold, keys.counts]
         self._scripts: RunsScripts = client if scripts is None else scripts
         self._actor = actor
         self._announcer = announcer or Announcer()
@@ -197,12 +200,12 @@ class Hold:
     def state(self) -> HoldState | None:
         """Return the hold, if there is one."""
         try:
-            fields = cast("dict[bytes, bytes]", self._client.hgetall(HOLD))
+            fields = cast("dict[bytes, bytes]", self._client.hgetall(self._key))
         except redis.ResponseError as error:
             if not str(error).startswith(_WRONG_TYPE):
                 raise
             fields = {b"unreadable": b"another type"}
-        return HoldState.read(fields)
+        return HoldState.read(fields, key=self._key)
 
     def heard(
         self,
@@ -242,7 +245,9 @@ class Hold:
         self, kind: HoldKind, comment: str, *, at: datetime, asked: timedelta, probe: bool, sustained: bool = True
     ) -> bool:
         waits = [_milliseconds(_FIRST), _milliseconds(_LONGEST), _milliseconds(asked)]
-        stands = _BEGIN(self._scripts, [HOLD], [kind.value, comment, self._actor, *waits, int(probe), int(sustained)])
+        stands = _BEGIN(
+            self._scripts, [self._key], [kind.value, comment, self._actor, *waits, int(probe), int(sustained)]
+        )
         if not stands:
             return False
         with self._one_at_a_time:
@@ -254,7 +259,7 @@ class Hold:
         return True
 
     def _end(self) -> None:
-        if _END(self._scripts, [HOLD], []):
+        if _END(self._scripts, [self._key], []):
             self._announcer.ended()
 
     def turned_away(self, comment: str, *, by_hand: bool, at: datetime) -> None:
@@ -267,21 +272,21 @@ class Hold:
 
     def hold(self, comment: str, *, actor: str) -> None:
         """Hold by hand, until `resume`; a hold that has begun by itself stays noted beneath."""
-        _BY_HAND(self._scripts, [HOLD, COUNTS], [comment, actor])
+        _BY_HAND(self._scripts, self._and_counts, [comment, actor])
 
     def resume(self) -> bool:
         """End the hold by hand, or where there is none whatever hold there is; return whether there was one.
 
         A hold that had begun by itself beneath one by hand goes on, and its next probe is due.
         """
-        return bool(_RESUME(self._scripts, [HOLD, COUNTS], [_milliseconds(_FIRST)]))
+        return bool(_RESUME(self._scripts, self._and_counts, [_milliseconds(_FIRST)]))
 
     def probe_soon(self) -> None:
         """Let the next probe be sent at once: the key, or the URL, may be another one now; or the last had no need.
 
         A `Retry-After` is obeyed all the same.
         """
-        _PROBE_SOON(self._scripts, [HOLD], [])
+        _PROBE_SOON(self._scripts, [self._key], [])
 
 
 def _kind(fields: dict[bytes, bytes]) -> HoldKind | None:

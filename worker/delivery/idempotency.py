@@ -22,11 +22,11 @@ from functools import lru_cache
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, Final, Self, cast
 
-from worker.broker.keys import KEYS
+from worker.broker.keys import broker_keys
 from worker.broker.lease_state import SharedLeaseState
 from worker.clients.redis.batching import ScriptBatcher
 from worker.clients.redis.connections import redis_client
-from worker.clients.redis.keys import CLAIM, COUNTS, DEDUP, HOLD, CountField
+from worker.clients.redis.keys import CountField, feedback_keys
 from worker.clients.redis.scripts import COUNT, TIME, Script, lua
 from worker.delivery.hold import HoldKind
 
@@ -71,7 +71,6 @@ class Seen(StrEnum):
 
 Claim = Claimed | Busy | OnHold | Seen
 
-_UNACKED: Final = [KEYS.unacked, KEYS.index]
 _CLAIMING: Final = Script(TIME + lua("worker.delivery", "dedup", "claim"))
 _RECORDING: Final = Script(TIME + COUNT + lua("worker.delivery", "dedup", "end_message", "record"))
 _RELEASING: Final = Script(COUNT + lua("worker.delivery", "release"))
@@ -97,6 +96,9 @@ class IdempotencyStore:
         self, client: redis.Redis, *, ttl: timedelta, lease: timedelta, shared: SharedLeaseState | None = None
     ) -> None:
         self._client = client
+        self._keys = feedback_keys(client)
+        in_flight = broker_keys(client)
+        self._unacked = [in_flight.unacked, in_flight.index]
         self._shared = shared or SharedLeaseState()
         self._scripts = ScriptBatcher(client)
         self._ttl = _milliseconds(ttl)
@@ -154,7 +156,7 @@ class IdempotencyStore:
         """
         token = f"{random.getrandbits(128):032x}"
         asked: list[Any] = [*_vote(event, message_id), self._ttl, message_id, token, self._lease, int(probe)]
-        match _CLAIMING(self._scripts, [*_keys(event), HOLD], asked):
+        match _CLAIMING(self._scripts, [*self._of(event), self._keys.hold], asked):
             case [b"claimed", *_]:
                 return Claimed(token=token)
             case [b"held", comment, kind]:
@@ -181,7 +183,7 @@ class IdempotencyStore:
             held_in: The key of the set of what its holder holds; '' if that is not known.
         """
         took: list[Any] = [*_vote(event, message_id), self._ttl, message_id, claimed.token, delivery_tag]
-        if _RECORDING(self._scripts, [*_keys(event), *_UNACKED, held_in, COUNTS], took) and held_in:
+        if _RECORDING(self._scripts, [*self._of(event), *self._unacked, held_in, self._keys.counts], took) and held_in:
             self._shared.add_settled(delivery_tag)
 
     def finish(self, delivery_tag: str, *counts: str, held_in: str = "") -> bool:
@@ -195,7 +197,7 @@ class IdempotencyStore:
         Returns:
             Whether it was in flight. If not, its lease has ended, and it is counted where it comes to its end again.
         """
-        ended = bool(_SETTLING(self._scripts, [*_UNACKED, held_in, COUNTS], [delivery_tag, *counts]))
+        ended = bool(_SETTLING(self._scripts, [*self._unacked, held_in, self._keys.counts], [delivery_tag, *counts]))
         if ended and held_in:
             self._shared.add_settled(delivery_tag)
         return ended
@@ -204,21 +206,22 @@ class IdempotencyStore:
         self, event: FeedbackEvent, claimed: Claimed, *, message_id: str, count: CountField | None = None
     ) -> None:
         """Give the claim back without a vote delivered, and count why if ``count`` says so."""
-        _RELEASING(self._scripts, [CLAIM + event.request_id, COUNTS], [message_id, claimed.token, count or ""])
+        keys = [self._keys.claim + event.request_id, self._keys.counts]
+        _RELEASING(self._scripts, keys, [message_id, claimed.token, count or ""])
 
     def has_delivered(self, event: FeedbackEvent, *, message_id: str) -> bool:
         """Return whether the last vote that AquilaX took for this request_id is of this very message."""
         asked: list[Any] = [_digest(event.request_id, 16), _digest(message_id, 8)]
-        return bool(_DELIVERED(self._scripts, [DEDUP], asked))
+        return bool(_DELIVERED(self._scripts, [self._keys.dedup], asked))
+
+    def _of(self, event: FeedbackEvent) -> list[str]:
+        """The keys of one request_id: the remembered votes, and the claim."""
+        return [self._keys.dedup, self._keys.claim + event.request_id]
 
     def counts(self) -> dict[CountField, int]:
         """Return how many events there have been of each kind."""
-        found = cast("dict[bytes, bytes]", self._client.hgetall(COUNTS))
+        found = cast("dict[bytes, bytes]", self._client.hgetall(self._keys.counts))
         return {count: int(found.get(count.encode(), 0)) for count in CountField}
-
-
-def _keys(event: FeedbackEvent) -> list[str]:
-    return [DEDUP, CLAIM + event.request_id]
 
 
 def _vote(event: FeedbackEvent, message_id: str) -> list[str | bytes]:

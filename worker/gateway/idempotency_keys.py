@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 import redis
 
-from worker.clients.redis.keys import IDEMPOTENCY
+from worker.clients.redis.keys import feedback_keys
 from worker.clients.redis.scripts import Script, lua
 from worker.gateway.body import BodyEnd, BodyReader
 from worker.gateway.endpoint import CLIENT_LEFT
@@ -114,6 +114,7 @@ class IdempotentUpload:
     ) -> None:
         self._upload = upload
         self._client = client
+        self._prefix = feedback_keys(client).idempotency
         self._is_redis_available = is_redis_available
         self._ttl_ms = int(ttl.total_seconds() * 1000)
 
@@ -126,7 +127,8 @@ class IdempotentUpload:
             return _MALFORMED
         if not self._is_redis_available():
             return await self._upload(exchange)
-        claim = _KeyClaim(self._client, f"{IDEMPOTENCY}{exchange.client}:{sha256(given[1].encode()).hexdigest()}")
+        key = f"{self._prefix}{exchange.client}:{sha256(given[1].encode()).hexdigest()}"
+        claim = _KeyClaim(self._client, key)
         try:
             found = await asyncio.to_thread(claim.take)
         except (redis.RedisError, msgspec.MsgspecError) as error:

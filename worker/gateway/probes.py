@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 import redis
 from prometheus_client import CONTENT_TYPE_LATEST
 
-from worker.clients.redis.keys import COUNTS, CountField
+from worker.clients.redis.keys import CountField, feedback_keys
 from worker.gateway.http_reply import HttpReply, json_reply, problem
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ class Readiness:
     def _ask(self) -> bool:
         """Let Redis do what each enqueue begins with: one that is full, a replica or out of disk refuses it."""
         try:
-            self._client.hincrby(COUNTS, CountField.ACCEPTED, 0)
+            self._client.hincrby(feedback_keys(self._client).counts, CountField.ACCEPTED, 0)
         except redis.RedisError as error:
             if self._spool_has_room():
                 return True

@@ -14,7 +14,7 @@ import redis
 
 from worker.accounting.continuity import record
 from worker.clients.redis.connections import broker_client
-from worker.clients.redis.keys import RECORDED
+from worker.clients.redis.keys import feedback_keys
 from worker.database.errors import DeadLetterError
 from worker.database.schema import checked_engine
 from worker.runtime.background_step import BackgroundStep, first_in_period
@@ -56,7 +56,8 @@ class ContinuityRecorder(BackgroundStep):
 
     def _record(self, settings: Settings, name: str, *, always: bool) -> None:
         with closing(broker_client(settings)) as client:
-            if not (first_in_period(client, RECORDED, _EVERY * 0.9, worker=name) or always):
+            key = feedback_keys(client).recorded
+            if not (first_in_period(client, key, _EVERY * 0.9, worker=name) or always):
                 return
             # Checked: an SQLite file that was moved away is not created again by connecting.
             with checked_engine(settings.feedback_database_url.get_secret_value()) as engine:

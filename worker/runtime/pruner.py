@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
 from worker.clients.redis.connections import broker_client
-from worker.clients.redis.keys import PRUNED
+from worker.clients.redis.keys import feedback_keys
 from worker.dead_letters.pruning import prune
 from worker.dead_letters.store import DeadLetterStore
 from worker.runtime.background_step import BackgroundStep, first_in_period
@@ -47,7 +47,7 @@ class Pruner(BackgroundStep):
     def _look(self, settings: Settings, name: str) -> None:
         """Prune, if no worker has in the last hour."""
         with closing(broker_client(settings)) as client:
-            if not first_in_period(client, PRUNED, _EVERY, worker=name):
+            if not first_in_period(client, feedback_keys(client).pruned, _EVERY, worker=name):
                 return
         before = datetime.now(UTC) - settings.feedback_retention
         with closing(DeadLetterStore.connect(settings.feedback_database_url.get_secret_value(), pool_size=1)) as store:

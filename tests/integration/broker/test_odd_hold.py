@@ -7,10 +7,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.integration.broker.consumers import connect
-from worker.clients.redis.keys import HOLD
+from worker.clients.redis.keys import FeedbackKeys
 
 if TYPE_CHECKING:
     from tests.support.processes import RedisServer
+
+
+HOLD = FeedbackKeys().hold
 
 
 @pytest.mark.parametrize(

@@ -15,11 +15,13 @@ import redis
 
 from producer import FeedbackEvent
 from tests.support.processes import RedisServer, eventually
-from worker.clients.redis.keys import DEDUP
+from worker.clients.redis.keys import FeedbackKeys
 from worker.delivery.idempotency import _RECORDING, Claim, Claimed, IdempotencyStore, Seen
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+
+DEDUP: Final = FeedbackKeys().dedup
 
 NOON: Final = datetime(2026, 1, 31, 12, tzinfo=UTC)
 TTL: Final = timedelta(days=7)

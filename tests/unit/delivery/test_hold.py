@@ -14,12 +14,14 @@ import pytest
 import redis
 
 from worker.accounting.snapshot import take_snapshot
-from worker.clients.redis.keys import HOLD
+from worker.clients.redis.keys import FeedbackKeys
 from worker.delivery.hold import Announcer, Hold, HoldKind, HoldState
 from worker.policy.classification import Classification
 
 if TYPE_CHECKING:
     from tests.support.processes import RedisServer
+
+HOLD = FeedbackKeys().hold
 
 NOON = datetime(2026, 1, 31, 12, tzinfo=UTC)
 SECOND = timedelta(seconds=1)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import redis
 
+from worker.clients.redis.keys import prefix_of
 from worker.clients.redis.pipelining import CommandPipeline
 from worker.concurrency.batcher import Batcher
 from worker.concurrency.scheduler import current_scheduler
@@ -32,10 +33,14 @@ class ScriptBatcher:
 
     Args:
         client: Redis. It is not closed here.
+
+    Attributes:
+        key_prefix: That of the client (`worker.clients.redis.keys.prefix_of`).
     """
 
     def __init__(self, client: redis.Redis) -> None:
         self._client = client
+        self.key_prefix = prefix_of(client)
         self._pipelines: dict[Scheduler, CommandPipeline] = {}
         self._thread: Batcher[Command, Reply] = Batcher(self._execute, name="scripts", limit=_BATCH_LIMIT)
 

@@ -74,6 +74,7 @@ def redis_client(
     connections: int,
     patience: float = _PATIENCE,
     retries: int = _RETRIES,
+    key_prefix: str = "",
 ) -> redis.Redis:
     """Return a client that answers in bytes and tries again after a failure; it connects when it is first used.
 
@@ -83,6 +84,8 @@ def redis_client(
         connections: At the most; as many as there are threads.
         patience: Seconds to wait for each answer of Redis, and for a free connection.
         retries: How often it tries again after a failure, as long as ``patience`` is not used up.
+        key_prefix: What stands before every key of the queue (`worker.clients.redis.keys.prefix_of`). Commands are
+            given whole names: the client adds nothing.
 
     Raises:
         ValueError: The URL can't be read. The message never repeats any of it.
@@ -100,7 +103,9 @@ def redis_client(
         options["connection_class"] = SentinelManagedSSLConnection if master.tls else SentinelManagedConnection
         options["connection_pool"] = master
     broker = BrokerUrl.read(url, sentinel_master)
-    return redis.Redis.from_pool(redis.BlockingConnectionPool.from_url(broker.redis, **options))
+    client = redis.Redis.from_pool(redis.BlockingConnectionPool.from_url(broker.redis, **options))
+    client.key_prefix = key_prefix  # type: ignore[attr-defined]  # `prefix_of` reads it
+    return client
 
 
 def broker_client(settings: Settings, *, connections: int = 1, **options: Any) -> redis.Redis:

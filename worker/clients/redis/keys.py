@@ -1,35 +1,79 @@
-"""The names of our keys in Redis (see docs/wire-format.md), and of the counts; see `worker.broker.keys` for Kombu's."""
+"""The names of our keys in Redis (see docs/wire-format.md), and of the counts; see `worker.broker.keys` for Kombu's.
+
+Every key of one queue begins with the same prefix, which is that of the client by which it is reached.
+"""
 
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Final
+from functools import cache
 
 from producer.message import QUEUE, counts_of
 
-__all__ = [
-    "CLAIM", "COUNTS", "DEDUP", "HOLD", "IDEMPOTENCY", "MOVED", "MOVING", "MOVING_COUNTS", "PRUNED", "RECORDED",
-    "REPLAY", "REPLAYS_WATCHED", "REVOKED", "TOLD", "CountField",
-]  # fmt: skip
+__all__ = ["CountField", "FeedbackKeys", "feedback_keys", "prefix_of"]
 
-COUNTS: Final = counts_of(QUEUE)
-HOLD: Final = f"{QUEUE}:hold"
-DEDUP: Final = f"{QUEUE}:dedup"  # and before its buckets, see worker/delivery/lua/dedup.lua
-IDEMPOTENCY: Final = f"{QUEUE}:idempotency:"  # before a client of the gateway and the hash of its Idempotency-Key
-CLAIM: Final = f"{QUEUE}:claim:"  # before a request_id
-REVOKED: Final = f"{QUEUE}:revoked"
-REPLAY: Final = f"{QUEUE}:replay:"  # before a replay's name
-REPLAYS_WATCHED: Final = f"{QUEUE}:replays:watched"
-PRUNED: Final = f"{QUEUE}:pruned"
-RECORDED: Final = f"{QUEUE}:recorded"
-TOLD: Final = f"{QUEUE}:told"
-MOVING: Final = f"{QUEUE}:moving"
-MOVING_COUNTS: Final = f"{MOVING}:counts"
-MOVED: Final = f"{QUEUE}:moved"
+
+class FeedbackKeys:
+    """The whole names of our keys behind one prefix.
+
+    Args:
+        prefix: What stands before each of them, and before Kombu's; '' for nothing.
+
+    Attributes:
+        prefix: As it was given.
+        counts: The hash of the counts (`CountField`).
+        hold: The hash of the hold (`worker/delivery/lua/begin_hold.lua`).
+        dedup: The number of buckets of remembered votes, and what stands before each bucket
+            (`worker/delivery/lua/dedup.lua`).
+        idempotency: Stands before a client of the gateway and the hash of its Idempotency-Key.
+        claim: Stands before a request_id.
+        revoked: The sorted set of revocations.
+        replay: Stands before a replay's name.
+        replays_watched: Is there while a worker looks after replays.
+        pruned: Is there while no worker has to prune.
+        recorded: Is there while no worker has to write Redis' totals down.
+        told: What a reconciliation has named.
+        moving: The parcel on its way to another Redis.
+        moving_counts: The counts on their way.
+        moved: The parcels that have arrived.
+    """
+
+    def __init__(self, prefix: str = "") -> None:
+        queue = prefix + QUEUE
+        self.prefix = prefix
+        self.counts = prefix + counts_of(QUEUE)
+        self.hold = f"{queue}:hold"
+        self.dedup = f"{queue}:dedup"
+        self.idempotency = f"{queue}:idempotency:"
+        self.claim = f"{queue}:claim:"
+        self.revoked = f"{queue}:revoked"
+        self.replay = f"{queue}:replay:"
+        self.replays_watched = f"{queue}:replays:watched"
+        self.pruned = f"{queue}:pruned"
+        self.recorded = f"{queue}:recorded"
+        self.told = f"{queue}:told"
+        self.moving = f"{queue}:moving"
+        self.moving_counts = f"{self.moving}:counts"
+        self.moved = f"{queue}:moved"
+
+
+def prefix_of(client: object) -> str:
+    """Return what stands before every key that a client reaches; '' for a client that says nothing of it."""
+    return str(getattr(client, "key_prefix", ""))
+
+
+def feedback_keys(client: object) -> FeedbackKeys:
+    """Return the names of our keys as a client reaches them."""
+    return _behind(prefix_of(client))
+
+
+@cache
+def _behind(prefix: str) -> FeedbackKeys:
+    return FeedbackKeys(prefix)
 
 
 class CountField(StrEnum):
-    """The counts of events and messages in `COUNTS`."""
+    """The counts of events and messages in `FeedbackKeys.counts`."""
 
     ACCEPTED = "accepted"
     DELIVERED = "delivered"

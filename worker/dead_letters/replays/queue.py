@@ -12,7 +12,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from producer.message import QUEUE
-from worker.clients.redis.keys import COUNTS, REPLAY, REPLAYS_WATCHED
+from worker.clients.redis.keys import feedback_keys
 from worker.clients.redis.scripts import Script, lua
 
 if TYPE_CHECKING:
@@ -60,24 +60,25 @@ def enqueue(client: redis.Redis, name: str, messages: Mapping[int, bytes]) -> fr
     if not messages:
         return frozenset()
     arguments = [part for row_id, message in messages.items() for part in (row_id, message)]
-    keys = [LIST, COUNTS, REPLAY + name]
-    withheld: list[Any] = _ENQUEUE(client, keys, [_seconds(_KEPT), *arguments])
+    keys = feedback_keys(client)
+    places = [keys.prefix + LIST, keys.counts, keys.replay + name]
+    withheld: list[Any] = _ENQUEUE(client, places, [_seconds(_KEPT), *arguments])
     return frozenset(messages) - frozenset(map(int, withheld))
 
 
 def withhold(client: redis.Redis, name: str, ids: Collection[int]) -> frozenset[int]:
     """Return those of some rows that have gone; the others never will, and the set soon expires."""
-    return frozenset(map(int, _WITHHOLD(client, [REPLAY + name], [_seconds(_KEPT_ENDED), *ids])))
+    return frozenset(map(int, _WITHHOLD(client, [feedback_keys(client).replay + name], [_seconds(_KEPT_ENDED), *ids])))
 
 
 def say_watching(client: redis.Redis) -> None:
     """Let others know that a worker looks after plans."""
-    client.set(REPLAYS_WATCHED, "1", ex=_WATCHED_FOR)
+    client.set(feedback_keys(client).replays_watched, "1", ex=_WATCHED_FOR)
 
 
 def workers_watch(client: redis.Redis) -> bool:
     """Return whether a worker looks after plans."""
-    return int(client.pttl(REPLAYS_WATCHED)) > 0  # a key without an expiry is another program's
+    return int(client.pttl(feedback_keys(client).replays_watched)) > 0  # a key without an expiry is another program's
 
 
 def _seconds(duration: timedelta) -> int:
