@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -29,7 +29,8 @@ ENQUEUE: Final = Measurement(
     title="Enqueue",
     text="One process puts events into Redis, from threads or from tasks of asyncio that each wait for a call before "
     f"they make the next, until it has put in as many as were asked for, or for {_SECONDS} s. CPU is that process's, "
-    "in its own code and in the kernel. p50 and p99 are of one call, which is a whole batch where there are batches.",
+    "in its own code and in the kernel. p50 and p99 are of one call, which is a whole batch where there are batches. "
+    "What is named with a replica waits for one, which runs on the same machine.",
 )
 
 
@@ -42,11 +43,20 @@ class _Subject:
     setup: str = "threads"
     batches: tuple[int, ...] = ()
     singles: bool = True
+    replicated: bool = False
 
 
 _SUBJECTS: Final = (
     _Subject(name=OURS, sender="benchmarks.ours:Blocking", batches=(100, 500)),
     _Subject(name=f"{OURS}, asyncio", sender="benchmarks.ours:Asynchronous", setup="tasks", batches=(100, 500)),
+    _Subject(name=f"{OURS}, a replica", sender="benchmarks.ours:Replicated", batches=(100, 500), replicated=True),
+    _Subject(
+        name=f"{OURS}, asyncio, a replica",
+        sender="benchmarks.ours:AsyncReplicated",
+        setup="tasks",
+        batches=(100, 500),
+        replicated=True,
+    ),
     _Subject(name="Celery", sender="benchmarks.peers.celery:Sending", batches=(100, 500)),
     _Subject(name="dramatiq", sender="benchmarks.peers.dramatiq:Sending"),
     _Subject(name="huey", sender="benchmarks.peers.huey:Sending"),
@@ -64,14 +74,18 @@ _SUBJECTS: Final = (
 def enqueue(plan: Plan) -> Iterator[Sample]:
     """Measure every sender in every case, round by round."""
     subjects = plan.chosen(_SUBJECTS, name=lambda subject: subject.name)
-    with rig() as servers, closing(servers.start_redis()) as client:
+    with rig() as servers, ExitStack() as opened:
+        clients = [opened.enter_context(closing(servers.start_redis()))]
+        if any(subject.replicated for subject in subjects):
+            clients.append(opened.enter_context(closing(servers.start_replicated_redis())))
         for _ in range(plan.rounds):
             for concurrency, batch in (*((number, 1) for number in _CONCURRENCIES), (1, 100), (1, 500)):
                 case = f"batches of {batch}" if batch > 1 else f"{concurrency} at once"
                 for subject in subjects:
                     if batch in subject.batches or (batch == 1 and subject.singles):
                         plan.tell(f"{case}: {subject.name}")
-                        client.flushall()
+                        for client in clients:
+                            client.flushall()
                         size = ("--concurrency", str(concurrency), "--batch", str(batch))
                         limits = (
                             "--events",

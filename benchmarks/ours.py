@@ -13,7 +13,12 @@ if TYPE_CHECKING:
 
     from benchmarks.events import Fields
 
-__all__ = ["SPOOL", "AsyncSpooling", "Asynchronous", "Blocking", "Spooling"]
+__all__ = [
+    "REPLICATED_URL", "SPOOL", "AsyncReplicated", "AsyncSpooling", "Asynchronous", "Blocking", "Replicated", "Spooling",
+]  # fmt: skip
+
+REPLICATED_URL: Final = "BENCH_REPLICATED_URL"
+"""The variable that names a Redis with a replica."""
 
 SPOOL: Final = "BENCH_SPOOL"
 """The variable that names the directory of the spool."""
@@ -65,3 +70,20 @@ class AsyncSpooling(Asynchronous):
     def __init__(self, url: str, *, tasks: int) -> None:
         del tasks  # they share one connection
         self._producer = AsyncFeedbackProducer(url, spool=os.environ[SPOOL])
+
+
+class Replicated(Blocking):
+    """`FeedbackProducer` that waits for a replica."""
+
+    def __init__(self, url: str, *, threads: int) -> None:
+        del url  # its Redis is the one with a replica
+        url, connections = os.environ[REPLICATED_URL], max(threads, 10)
+        self._producer = FeedbackProducer(url, timeout=_BUDGET, max_connections=connections, replicas=1)
+
+
+class AsyncReplicated(Asynchronous):
+    """`AsyncFeedbackProducer` that waits for a replica."""
+
+    def __init__(self, url: str, *, tasks: int) -> None:
+        del url, tasks
+        self._producer = AsyncFeedbackProducer(os.environ[REPLICATED_URL], timeout=_BUDGET, replicas=1)

@@ -18,6 +18,7 @@ import redis
 import requests
 
 from benchmarks.days import GOOD
+from benchmarks.ours import REPLICATED_URL
 from benchmarks.peers.asking import TARGET_URL
 from benchmarks.sender import REDIS_URL
 from worker.sandbox.stack import LocalStack, Part, StackError, free_port, valkey_binary
@@ -52,6 +53,26 @@ class Rig(LocalStack):
     """The stack, without what is made to last: a Redis that keeps nothing, and a lean stand-in for AquilaX."""
 
     environment: dict[str, str] = field(default_factory=_environment)
+
+    def start_replicated_redis(self) -> redis.Redis:
+        """Start a Redis with a replica that is in step, and return a client of the former; the caller closes it."""
+        client = self._start_lean_redis("master")
+        port = client.connection_pool.connection_kwargs["port"]
+        self._start_lean_redis("replica", "--replicaof", "127.0.0.1", str(port)).close()
+        while not (client.set("in step", 1, px=1) and client.wait(1, 100)):
+            pass
+        self.environment[REPLICATED_URL] = f"redis://127.0.0.1:{port}/0"
+        return client
+
+    def _start_lean_redis(self, name: str, *options: str) -> redis.Redis:
+        port, data = free_port(), self.folder / name
+        data.mkdir()
+        where = ["--port", str(port), "--bind", "127.0.0.1", "--dir", str(data)]
+        lean = ["--save", "", "--repl-diskless-sync-delay", "0"]
+        part = self._start(name, [redis_binary(), *where, *lean, *options])
+        client = redis.Redis(port=port)
+        self._await(part, lambda: bool(client.ping()), but=redis.RedisError)
+        return client
 
     def start_redis(self, snapshot: Path | None = None) -> redis.Redis:
         """Start a Redis that writes nothing, and return a client of it; the caller closes it.

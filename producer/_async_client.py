@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Self, overload
 from producer._chunks import Item, Taken, async_chunks
 from producer._configured import Configured, not_kept, to_event
 from producer._pipeline import Pipeline
-from producer._resp import PING, enqueuing, leaves_clean, require_taken
+from producer._resp import enqueuing, leaves_clean, require_answer, require_taken
 from producer.errors import BrokerUnavailable, EnqueueUncertain, ProducerError
 from producer.message import to_messages
 
@@ -40,6 +40,8 @@ class AsyncFeedbackProducer(Configured):
         sentinel_master: The name of the master that the sentinels watch, if ``url`` names sentinels. They are asked for
             it each time that a connection is made: after one was lost, or led to a server that is not the master.
         spool: See `FeedbackProducer`.
+        replicas: See `FeedbackProducer`. The calls of an event loop that come together are confirmed together.
+        fsync: See `FeedbackProducer`.
 
     Raises:
         ValueError: An argument can't be used.
@@ -120,7 +122,7 @@ class AsyncFeedbackProducer(Configured):
     async def ping(self, *, timeout: float | None = None) -> None:  # noqa: ASYNC109 - see enqueue
         """Return if Redis answers; as `FeedbackProducer.ping`."""
         try:
-            await self._ask(PING, timeout)
+            require_answer(await self._ask(self._ping, timeout))
         except EnqueueUncertain as error:
             raise BrokerUnavailable(str(error)) from error
 
@@ -165,13 +167,13 @@ class AsyncFeedbackProducer(Configured):
     async def _ask(self, command: bytes, timeout: float | None) -> bytes:  # noqa: ASYNC109 - see enqueue
         loop = asyncio.get_running_loop()
         deadline = loop.time() + self._budget(timeout)
-        pipeline = self._pipeline(loop)
+        pipeline = self._pipeline(loop, deadline)
         reply = await pipeline.ask(command, deadline)
         if not leaves_clean(reply):
             pipeline.retire()
         return reply
 
-    def _pipeline(self, loop: asyncio.AbstractEventLoop) -> Pipeline:
+    def _pipeline(self, loop: asyncio.AbstractEventLoop, deadline: float) -> Pipeline:
         if self._closed:
             raise BrokerUnavailable("the producer is closed")
         pipelines = self._pipelines.get(loop)
@@ -183,7 +185,7 @@ class AsyncFeedbackProducer(Configured):
         pipelines[:] = [pipeline for pipeline in pipelines if not pipeline.closed]
         if len(pipelines) >= self._max_connections:
             raise BrokerUnavailable(f"all {self._max_connections} connections wait for Redis to answer")
-        pipelines.append(Pipeline(self._address, loop))
+        pipelines.append(Pipeline(self._address, loop, self._concern, deadline))
         return pipelines[-1]
 
     def _forget_closed_loops(self) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Self, overload
 from producer._chunks import Item, Taken, chunks
 from producer._configured import Configured, not_kept, to_event
 from producer._pool import Pool
-from producer._resp import PING, enqueuing, leaves_clean, require_taken
+from producer._resp import enqueuing, leaves_clean, require_answer, require_taken
 from producer.errors import BrokerUnavailable, EnqueueUncertain, ProducerError
 from producer.message import to_messages
 
@@ -39,13 +39,17 @@ class FeedbackProducer(Configured):
             it each time that a connection is made: after one was lost, or led to a server that is not the master.
         spool: A directory on a local disk, or a `producer.spool.Spool`, that keeps events while Redis does not take
             them: calls return once an event is in Redis or there, and a thread sends it to Redis later.
+        replicas: How many of Redis' replicas must have an event before a call returns. Fewer in time is
+            `EnqueueUncertain`: Redis has taken the event, and may lose it with its machine.
+        fsync: Whether an event must be in the append-only file, on the disk of Redis and of each of these replicas,
+            before a call returns. It needs ``appendonly yes``, ``appendfsync always``, and Redis 7.2 or Valkey.
 
     Raises:
         ValueError: An argument can't be used.
     """
 
     def _open(self) -> None:
-        self._pool = Pool(self._address, self._max_connections)
+        self._pool = Pool(self._address, self._max_connections, self._concern)
 
     @property
     def closed(self) -> bool:
@@ -91,7 +95,8 @@ class FeedbackProducer(Configured):
         Raises:
             InvalidEvent: A field can't be carried; nothing was sent.
             BrokerUnavailable: Not sent; try again later. With a spool: nor was it kept there.
-            EnqueueUncertain: It may have been sent; enqueue it again, it is delivered once.
+            EnqueueUncertain: It may have been sent, or fewer replicas have it than must; enqueue it again, it is
+                delivered once.
         """
         event = to_event(request_id, status, org, group, occurred_at)
         self._hand_over((event,), timeout)
@@ -145,14 +150,16 @@ class FeedbackProducer(Configured):
     def ping(self, *, timeout: float | None = None) -> None:
         """Return if Redis answers; for a probe of readiness.
 
+        With ``replicas`` or ``fsync``: if it confirms a write, which changes nothing, as it must confirm events.
+
         Args:
             timeout: The budget in seconds, if not the producer's own.
 
         Raises:
-            BrokerUnavailable: It can't be reached, or does not answer.
+            BrokerUnavailable: It can't be reached, does not answer, or does not confirm.
         """
         try:
-            self._ask(PING, time.monotonic() + self._budget(timeout))
+            require_answer(self._ask(self._ping, time.monotonic() + self._budget(timeout)))
         except EnqueueUncertain as error:
             raise BrokerUnavailable(str(error)) from error
 

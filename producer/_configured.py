@@ -5,16 +5,19 @@ from __future__ import annotations
 import os
 from abc import ABC, abstractmethod
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Self
 
+from producer._resp import PING
 from producer.address import Address
-from producer.environment import secret, without_line_end
+from producer.environment import secret, switch, whole_number, without_line_end
 from producer.errors import ProducerError
 from producer.event import FeedbackEvent
 from producer.message import QUEUE
+from producer.write_concern import MOST_REPLICAS, WriteConcern
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from datetime import datetime
     from uuid import UUID
 
@@ -35,6 +38,12 @@ slower than the budget still ends in a connection for a later call. Linux repeat
 _SPOOL_TIMEOUT: Final = 5.0
 """Seconds that a command may take with which a spool is sent: no call waits for it."""
 
+_OF_WRITES: Final[dict[str, tuple[str, Callable[[str], int]]]] = {
+    "replicas": ("FEEDBACK_ENQUEUE_REPLICAS", partial(whole_number, most=MOST_REPLICAS)),
+    "fsync": ("FEEDBACK_ENQUEUE_FSYNC", switch),
+}
+"""Arguments that say what must have an event; with their variables, and how these are read."""
+
 
 class Configured(ABC):
     """What both producers are told: where, how long, under which name."""
@@ -48,6 +57,8 @@ class Configured(ABC):
         max_connections: int = 64,
         sentinel_master: str | None = None,
         spool: str | os.PathLike[str] | Spool | None = None,
+        replicas: int = 0,
+        fsync: bool = False,
     ) -> None:
         self._timeout = _in_range(timeout)
         if max_connections < 1:
@@ -57,6 +68,8 @@ class Configured(ABC):
         self._address = Address(url, patience=max(_PATIENCE, timeout), sentinel_master=sentinel_master)
         self._queue = queue
         self._max_connections = max_connections
+        self._concern = WriteConcern.of(replicas, fsync=fsync, queue=queue)
+        self._ping = self._concern.probe if self._concern else PING
         self._spool = None if spool is None else self._attached(spool, url, sentinel_master)
         self._open()
 
@@ -73,7 +86,13 @@ class Configured(ABC):
         def connect(queue: str) -> FeedbackProducer:
             timeout = max(self._timeout, _SPOOL_TIMEOUT)
             return FeedbackProducer(
-                url, timeout=timeout, queue=queue, max_connections=1, sentinel_master=sentinel_master
+                url,
+                timeout=timeout,
+                queue=queue,
+                max_connections=1,
+                sentinel_master=sentinel_master,
+                replicas=self._concern.replicas if self._concern else 0,
+                fsync=self._concern.fsync if self._concern else False,
             )
 
         made = spool if isinstance(spool, Spool) else Spool(spool)
@@ -104,13 +123,15 @@ class Configured(ABC):
         The URL may stand in a file instead, which ``FEEDBACK_BROKER_URL_FILE`` names. If it names sentinels,
         ``FEEDBACK_SENTINEL_MASTER`` names the master that they watch. ``FEEDBACK_SPOOL_DIR`` names the directory of the
         spool, with the limits ``FEEDBACK_SPOOL_MAX_BYTES`` and ``FEEDBACK_SPOOL_MAX_AGE`` (seconds).
+        ``FEEDBACK_ENQUEUE_REPLICAS`` is ``replicas``, and ``FEEDBACK_ENQUEUE_FSYNC`` (yes or no) ``fsync``.
 
         Args:
             environ: The environment; this process's own if None.
             overrides: Any argument of the class; they win. A ``url`` comes with its own ``sentinel_master``, or none.
 
         Raises:
-            ValueError: The URL, or the file that it stands in, can't be read, or the spool can't be used.
+            ValueError: The URL, or the file that it stands in, can't be read, the spool can't be used, or another
+                variable can't.
         """
         environ = os.environ if environ is None else environ
         if "url" not in overrides:
@@ -121,10 +142,20 @@ class Configured(ABC):
             from producer.spool import Spool  # noqa: PLC0415 - see `_attached`
 
             overrides["spool"] = Spool.from_env(directory, environ)
+        for argument, (name, read) in _OF_WRITES.items():
+            if argument not in overrides and (text := without_line_end(environ.get(name) or "")):
+                overrides[argument] = _read(name, text, read)
         return cls(**overrides)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({str(self._address)!r}, timeout={self._timeout}, queue={self._queue!r})"
+
+
+def _read(name: str, text: str, read: Callable[[str], int]) -> int:
+    try:
+        return read(text)
+    except ValueError as error:
+        raise ValueError(f"{name} is {text!r}: {error}") from None
 
 
 def _in_range(timeout: float) -> float:

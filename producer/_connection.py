@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import select
 import ssl
 import time
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     import socket
 
     from producer.address import Address
+    from producer.write_concern import WriteConcern
 
 __all__ = [
     "READABLE",
@@ -41,6 +43,9 @@ WOULD_BLOCK: Final = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteErr
 _TRUSTED_IDLE: Final = 60.0
 """Seconds for which an idle connection is believed. Routers forget quiet connections without telling either end, the
 quickest of the common ones after 4 minutes."""
+
+_TOLD_WITHIN: Final = 0.1
+"""Seconds that a call must have left to be told in time why what must confirm its event does not."""
 
 _READ_SIZE: Final = 65_536
 
@@ -77,15 +82,17 @@ class Connection:
 
     Args:
         owner: redis-py's connection, connected. Its socket is switched to non-blocking for good.
+        concern: What must confirm each command's write; None if Redis' own reply is enough.
 
     Attributes:
         used_at: When Redis answered on it last, on the clock of `time.monotonic`.
     """
 
-    __slots__ = ("_inside", "_owner", "_poller", "socket", "used_at")
+    __slots__ = ("_concern", "_inside", "_owner", "_poller", "socket", "used_at")
 
-    def __init__(self, owner: RedisConnection) -> None:
+    def __init__(self, owner: RedisConnection, concern: WriteConcern | None = None) -> None:
         self._owner = owner
+        self._concern = concern
         self.socket: socket.socket = owner._sock  # noqa: SLF001 - redis-py has no public way to its socket
         self.socket.setblocking(False)
         self._inside = OPENSSL if isinstance(self.socket, ssl.SSLSocket) else nullcontext()
@@ -101,18 +108,62 @@ class Connection:
 
         After an error the connection must be closed: a late reply to this command may still arrive on it.
 
-        Raises `BrokerUnavailable` if it did not leave whole (Redis runs whole commands only), `EnqueueUncertain` else.
+        Raises `BrokerUnavailable` if it did not leave whole (Redis runs whole commands only), `EnqueueUncertain` else;
+        this also if what it wrote is not confirmed in time.
         """
-        try:
-            self._send(command, deadline)
-        except OSError as error:
-            raise BrokerUnavailable(f"Redis does not take what is sent to it: {said(error)}") from error
+        if self._concern is not None:
+            wait = self._concern.wait(deadline - time.monotonic())
+            reply, shortfall = self._ask_confirmed(self._concern, command, wait, deadline)
+            if shortfall and reply[:1] != b"-":
+                raise self._concern.unconfirmed(shortfall)
+            return reply
+        self._send(command, len(command), deadline)
         try:
             reply = self._receive(deadline)
         except OSError as error:
             raise EnqueueUncertain(f"no answer from Redis: {said(error)}") from error
         self.touch()
         return reply
+
+    def greet(self, patience: float, deadline: float) -> None:
+        """Return if Redis answers, and what must confirm events does so for a write that changes nothing.
+
+        Args:
+            patience: Seconds that it may take.
+            deadline: Until when the call goes on that needs the connection, by `time.monotonic`. If that is not over,
+                it is told why in time.
+
+        Raises:
+            OSError: What must confirm events does not.
+            ProducerError: See `ask`.
+        """
+        now = time.monotonic()
+        if self._concern is None:
+            self.ask(PING, now + patience)
+            return
+        wait = self._concern.wait(deadline - now if deadline - now > _TOLD_WITHIN else patience)
+        until = max(deadline, now + patience)
+        reply, shortfall = self._ask_confirmed(self._concern, self._concern.probe, wait, until)
+        if shortfall and reply[:1] != b"-":  # where it is refused, so is the event, which says it better
+            raise ConnectionError(shortfall)
+
+    def _ask_confirmed(
+        self, concern: WriteConcern, command: bytes, wait: bytes, deadline: float
+    ) -> tuple[bytes, str | None]:
+        """Send a command and what waits for its confirmation, and return its reply, and what the confirmation lacks."""
+        self._send(command + wait, len(command), deadline)
+        received = b""
+        try:
+            while True:
+                received += self._piece(deadline)
+                reply, *rest = received.split(b"\r\n")
+                if rest and not rest.pop() and concern.is_whole(rest):  # nothing is behind the last line's end
+                    break
+        except OSError as error:
+            reply, is_whole, _ = received.partition(b"\r\n")
+            raise concern.cut_off(reply if is_whole else None, said(error)) from error
+        self.touch()
+        return reply, concern.shortfall(rest)
 
     def touch(self) -> None:
         """Note that Redis has just answered on it."""
@@ -132,19 +183,31 @@ class Connection:
         """Close the socket; in a forked child without a message to Redis, as the parent goes on using its own."""
         self._owner.disconnect()
 
-    def _send(self, command: bytes, deadline: float) -> None:
-        left = memoryview(command)
-        while left:
-            try:
-                left = left[self.send(left) :]
-            except ssl.SSLWantReadError:
-                self._wait(READABLE, deadline)
-            except WOULD_BLOCK:
-                self._wait(WRITABLE, deadline)
+    def _send(self, data: bytes, size: int, deadline: float) -> None:
+        """Send data, the first ``size`` bytes of which are the command that counts; raises as `ask`."""
+        left = memoryview(data)
+        try:
+            while left:
+                try:
+                    left = left[self.send(left) :]
+                except ssl.SSLWantReadError:
+                    self._wait(READABLE, deadline)
+                except WOULD_BLOCK:
+                    self._wait(WRITABLE, deadline)
+        except OSError as error:
+            if len(data) - len(left) < size:
+                raise BrokerUnavailable(f"Redis does not take what is sent to it: {said(error)}") from error
+            raise EnqueueUncertain(f"no answer from Redis: {said(error)}") from error
 
     def _receive(self, deadline: float) -> bytes:
         reply = b""
         while not reply.endswith(b"\r\n"):
+            reply += self._piece(deadline)
+        return reply[:-2]
+
+    def _piece(self, deadline: float) -> bytes:
+        """Return what comes next."""
+        while True:
             self._wait(READABLE, deadline)
             try:
                 piece = self.receive()
@@ -152,8 +215,7 @@ class Connection:
                 continue
             if not piece:
                 raise ConnectionResetError("the connection was closed")
-            reply += piece
-        return reply[:-2]
+            return piece
 
     def _wait(self, event: int, deadline: float) -> None:
         left = deadline - time.monotonic()
@@ -186,20 +248,26 @@ def poller(sock: socket.socket, event: int) -> select.poll | _Select:
     return watching
 
 
-def dial(address: Address) -> Future[Connection]:
-    """Return the connection to come, or its `BrokerUnavailable`: a thread waits for the name lookup, which may hang."""
+def dial(address: Address, concern: WriteConcern | None = None, deadline: float = -math.inf) -> Future[Connection]:
+    """Return the connection to come, or its `BrokerUnavailable`: a thread waits for the name lookup, which may hang.
+
+    Args:
+        address: Where to connect.
+        concern: What must confirm each command's write; None if Redis' own reply is enough.
+        deadline: Until when the call goes on that needs the connection, by `time.monotonic`.
+    """
     future: Future[Connection] = Future()
     try:
-        Thread(target=_dial, args=(address, future), name="feedback-dial", daemon=True).start()
+        Thread(target=_dial, args=(address, concern, deadline, future), name="feedback-dial", daemon=True).start()
     except RuntimeError as error:  # no more threads, or the interpreter is on its way out
         future.set_exception(BrokerUnavailable(f"can't connect to {address}: {said(error)}"))
     return future
 
 
-def _dial(address: Address, future: Future[Connection]) -> None:
+def _dial(address: Address, concern: WriteConcern | None, deadline: float, future: Future[Connection]) -> None:
     try:
         with OPENSSL.handshake() if address.tls else nullcontext():
-            connection = _connect(address)
+            connection = _connect(address, concern, deadline)
     except BaseException as error:  # noqa: BLE001 - the waiting task gets every error
         unavailable = BrokerUnavailable(f"can't connect to {address}: {said(error)}")
         unavailable.__cause__ = error
@@ -208,13 +276,13 @@ def _dial(address: Address, future: Future[Connection]) -> None:
         future.set_result(connection)
 
 
-def _connect(address: Address) -> Connection:
+def _connect(address: Address, concern: WriteConcern | None, deadline: float) -> Connection:
     owner = address.connection()
     try:
         owner.connect()
-        connection = Connection(owner)
+        connection = Connection(owner, concern)
         # A frozen server accepts connections all the same: only one that has answered is worth an event.
-        connection.ask(PING, time.monotonic() + address.patience)
+        connection.greet(address.patience, deadline)
     except BaseException:
         owner.disconnect()
         raise

@@ -3,10 +3,15 @@
 Redis answers commands in their order, so thousands of tasks share one connection: each call's place in the queue of
 those that wait is its claim to a reply. A call that is cancelled or runs out of time leaves its place behind, and the
 reply that comes for it is dropped there: no other call can ever read it.
+
+Where replicas or disks must confirm what is written, one ``WAIT`` goes behind each batch, for all calls of it. The next
+batch is gathered, and not sent, until that is answered: Redis would not read it before, and its calls can still end as
+not sent.
 """
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from typing import TYPE_CHECKING, Final
 
@@ -18,6 +23,7 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
 
     from producer.address import Address
+    from producer.write_concern import WriteConcern
 
 __all__ = ["Pipeline"]
 
@@ -28,13 +34,15 @@ _BATCH: Final = 262_144
 class _PipelinedCall:
     """One command, and the future of its reply."""
 
-    __slots__ = ("asked_at", "command", "outcome", "sent")
+    __slots__ = ("asked_at", "command", "deadline", "outcome", "reply", "sent")
 
-    def __init__(self, command: bytes, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, command: bytes, deadline: float, loop: asyncio.AbstractEventLoop) -> None:
         self.command = command
         self.asked_at = loop.time()
+        self.deadline = deadline
         self.outcome: asyncio.Future[bytes | ProducerError] = loop.create_future()
         self.sent = False
+        self.reply: bytes | None = None  # that is not confirmed yet
 
     def end(self, outcome: bytes | ProducerError) -> None:
         if not self.outcome.done():
@@ -44,35 +52,47 @@ class _PipelinedCall:
 class Pipeline:
     """A connection, from its dialling to its end.
 
+    Args:
+        address: Where to connect.
+        loop: The event loop that it is in.
+        concern: What must confirm each command's write; None if Redis' own reply is enough.
+        deadline: Until when the call goes on that needs it first, on the loop's clock.
+
     Attributes:
         open: Whether new calls may use it: it is not once it has left a call without an answer.
         closed: Whether it is gone.
     """
 
-    def __init__(self, address: Address, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self, address: Address, loop: asyncio.AbstractEventLoop, concern: WriteConcern | None, deadline: float
+    ) -> None:
         self.open = True
         self.closed = False
-        self._address = address
         self._loop = loop
+        self._concern = concern
         self._connection: Connection | None = None
         self._queued: deque[_PipelinedCall] = deque()
         self._queued_bytes = 0
         self._flush_at = _BATCH
         self._sending = memoryview(b"")
         self._awaiting: deque[_PipelinedCall] = deque()
+        self._unconfirmed: list[_PipelinedCall] = []
+        self._confirmation: list[bytes] = []
+        self._awaits_confirmation = False
         self._under_way = 0
         self._unfinished_line = b""
         self._answered_at = loop.time()
         self._flush_is_due = False
         self._waits_to_write = False
-        dial(address).add_done_callback(self._dialled)
+        dial(address, concern, time.monotonic() + deadline - loop.time()).add_done_callback(self._dialled)
 
     async def ask(self, command: bytes, deadline: float) -> bytes:
         """Send a whole command by the deadline, on the loop's clock, and return its reply of one line.
 
-        Raises `BrokerUnavailable` if nothing of it has left, nor will, and `EnqueueUncertain` if it may have left.
+        Raises `BrokerUnavailable` if nothing of it has left, nor will, and `EnqueueUncertain` if it may have left; this
+        also if what it wrote is not confirmed in time.
         """
-        call = _PipelinedCall(command, self._loop)
+        call = _PipelinedCall(command, deadline, self._loop)
         self._queue(call)
         timer = self._loop.call_at(deadline, self._expire, call)
         self._under_way += 1
@@ -88,7 +108,7 @@ class Pipeline:
 
     def usable(self) -> bool:
         """Tell whether a call may use it now."""
-        if not self.open or self._connection is None or self._awaiting:
+        if not self.open or self._connection is None or self._awaiting or self._awaits_confirmation:
             return self.open
         if self._connection.usable():
             return True
@@ -109,10 +129,14 @@ class Pipeline:
         self._queued_bytes += len(call.command)
         if self._connection is None:
             return
-        if not self._awaiting or self._queued_bytes >= self._flush_at:
+        if self._queued_bytes >= self._flush_at or not (self._awaiting or self._flush_is_due):
             self._flush()
-        elif not self._flush_is_due:
-            # Others are under way: what they and this one's neighbours queue in this turn of the loop goes together.
+        else:  # others are under way
+            self._flush_soon()
+
+    def _flush_soon(self) -> None:
+        """Let what this call and its neighbours queue in this turn of the loop go together."""
+        if not self._flush_is_due:
             self._flush_is_due = True
             self._loop.call_soon(self._flush)
 
@@ -155,6 +179,9 @@ class Pipeline:
     def _next_batch(self) -> bool:
         commands: list[bytes] = []
         size = 0
+        wait_until = 0.0
+        if self._awaits_confirmation:
+            return False
         while self._queued and size < _BATCH:
             call = self._queued.popleft()
             self._queued_bytes -= len(call.command)
@@ -163,6 +190,10 @@ class Pipeline:
                 size += len(call.command)
                 commands.append(call.command)
                 self._awaiting.append(call)
+                wait_until = max(wait_until, call.deadline)
+        if self._concern is not None and commands:
+            commands.append(self._concern.wait(wait_until - self._loop.time()))
+            self._awaits_confirmation = True
         self._sending = memoryview(b"".join(commands))
         return bool(commands)
 
@@ -187,14 +218,39 @@ class Pipeline:
             self._answered_at = self._loop.time()
             connection.touch()
         for line in lines:
-            if not self._awaiting:
+            if self._awaiting:
+                self._answer(self._awaiting.popleft(), line)
+            elif self._concern is not None and self._awaits_confirmation:
+                self._confirm(self._concern, line)
+            else:
                 self._break("Redis answered what it was not asked")
                 return
-            self._awaiting.popleft().end(line)
+
+    def _answer(self, call: _PipelinedCall, line: bytes) -> None:
+        if self._concern is None or line[:1] == b"-":
+            call.end(line)
+        else:
+            call.reply = line
+            self._unconfirmed.append(call)
+
+    def _confirm(self, concern: WriteConcern, line: bytes) -> None:
+        """Take a line of the confirmation; its last one ends the calls of the batch."""
+        self._confirmation.append(line)
+        if not concern.is_whole(self._confirmation):
+            return
+        shortfall = concern.shortfall(self._confirmation)
+        confirmed, self._unconfirmed, self._confirmation = self._unconfirmed, [], []
+        self._awaits_confirmation = False
+        for call in confirmed:
+            call.end(concern.unconfirmed(shortfall) if shortfall else call.reply or b"")
+        if shortfall:  # another server may be the master by now, and a new connection finds out
+            self._break(shortfall)
+        else:  # with what the tasks that go on now enqueue next
+            self._flush_soon()
 
     def _expire(self, call: _PipelinedCall) -> None:
-        call.end(_cut_off(call, "the time is up"))
-        if self._connection is not None and self._answered_at <= call.asked_at:
+        call.end(self._cut_off(call, "the time is up"))
+        if self._connection is not None and (self._answered_at <= call.asked_at or call.reply is not None):
             self.open = False
 
     def _close_if_left(self) -> None:
@@ -212,13 +268,15 @@ class Pipeline:
             connection.close()
         if self._loop.is_closed():  # its tasks ended with it, so no call waits
             return
-        for call in (*self._awaiting, *self._queued):
-            call.end(_cut_off(call, why))
+        for call in (*self._awaiting, *self._unconfirmed, *self._queued):
+            call.end(self._cut_off(call, why))
         self._awaiting.clear()
+        self._unconfirmed.clear()
         self._queued.clear()
 
-
-def _cut_off(call: _PipelinedCall, why: str) -> ProducerError:
-    if call.sent:
+    def _cut_off(self, call: _PipelinedCall, why: str) -> ProducerError:
+        if not call.sent:
+            return BrokerUnavailable(f"not sent to Redis: {why}")
+        if self._concern is not None:
+            return self._concern.cut_off(call.reply, why)
         return EnqueueUncertain(f"no answer from Redis: {why}")
-    return BrokerUnavailable(f"not sent to Redis: {why}")

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from producer._connection import Connection
     from producer.address import Address
+    from producer.write_concern import WriteConcern
 
 __all__ = ["Pool"]
 
@@ -31,14 +32,16 @@ class Pool:
     Args:
         address: Where to connect.
         size: How many calls may be under way at once.
+        concern: What must confirm each command's write; None if Redis' own reply is enough.
 
     Attributes:
         closed: Whether it gives out no more.
     """
 
-    def __init__(self, address: Address, size: int) -> None:
+    def __init__(self, address: Address, size: int, concern: WriteConcern | None = None) -> None:
         self._address = address
         self._size = size
+        self._concern = concern
         self.closed = False
         self._trusted_from = -math.inf
         self._start_afresh()
@@ -70,7 +73,7 @@ class Pool:
         """Close a connection that must not be used again.
 
         The others lead to the same server. Those on which it has answered nothing since are not trusted either: each
-        would cost another call its event, after a machine has vanished or has lost its place to another.
+        would cost another call its event, after a machine has vanished, or has lost its place to another.
         ``asked_at`` is when the connection's last call began, by `time.monotonic`.
         """
         self._trusted_from = max(self._trusted_from, asked_at)
@@ -97,7 +100,7 @@ class Pool:
             return None
 
     def _new_one(self, deadline: float) -> Connection:
-        dialled = dial(self._address)
+        dialled = dial(self._address, self._concern, deadline)
         try:
             return dialled.result(timeout=max(0.0, deadline - time.monotonic()))
         except BaseException as error:

@@ -1,4 +1,4 @@
-"""The little of Redis's protocol (RESP) that a producer speaks: one command, and one line in reply.
+"""The little of Redis's protocol (RESP) that a producer speaks: a few commands, and one line in reply to each.
 
 Format: https://redis.io/docs/latest/develop/reference/protocol-spec/
 """
@@ -15,9 +15,11 @@ from producer.message import counts_of
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["MOST_MESSAGES", "PING", "PONG", "enqueuing", "leaves_clean", "require_taken"]
+__all__ = [
+    "MOST_MESSAGES", "PING", "PONG", "command", "enqueuing", "leaves_clean", "refused", "require_answer",
+    "require_taken", "shown", "writing_nothing",
+]  # fmt: skip
 
-PING: Final = b"*1\r\n$4\r\nPING\r\n"
 PONG: Final = b"+PONG"
 
 MOST_MESSAGES: Final = 5_000
@@ -34,6 +36,14 @@ _SHOWN: Final = 200
 
 def _bulk(data: bytes) -> bytes:
     return b"$%d\r\n%b\r\n" % (len(data), data)
+
+
+def command(*words: bytes) -> bytes:
+    """Return a command of these words."""
+    return b"*%d\r\n%b" % (len(words), b"".join(map(_bulk, words)))
+
+
+PING: Final = command(b"PING")
 
 
 def _script() -> bytes:
@@ -58,9 +68,31 @@ def enqueuing(queue: str, messages: Sequence[bytes]) -> bytes:
     return b"".join(parts)
 
 
+def writing_nothing(queue: str) -> bytes:
+    """Return the command that does what each enqueueing begins with, for no message: a write, which changes nothing."""
+    return command(b"HINCRBY", counts_of(queue).encode(), b"accepted", b"0")
+
+
 def leaves_clean(line: bytes) -> bool:
     """Tell whether the connection that brought this reply is good for another command."""
     return (line[:1] in (b":", b"-") or line == PONG) and b"\n" not in line and not _NOT_MASTER.match(line)
+
+
+def shown(line: bytes) -> str:
+    """Return what a refusal says, as far as it is shown."""
+    return line[1:].decode(errors="replace")[:_SHOWN]
+
+
+def refused(line: bytes) -> BrokerUnavailable:
+    """Return the error for a command that Redis refused with this line."""
+    cluster = "; Redis is in cluster mode, which is not supported" if _CLUSTER.match(line) else ""
+    return BrokerUnavailable(f"Redis refused the event: {shown(line)}{cluster}")
+
+
+def require_answer(line: bytes) -> None:
+    """Return if the reply to a ping is no refusal; raises `BrokerUnavailable`."""
+    if line[:1] == b"-":
+        raise BrokerUnavailable(f"Redis refuses what it is asked: {shown(line)}")
 
 
 def require_taken(line: bytes) -> None:
@@ -72,8 +104,6 @@ def require_taken(line: bytes) -> None:
     """
     if line[:1] == b":" and line[1:].isdigit():
         return
-    text = line[1:].decode(errors="replace")[:_SHOWN]
     if line[:1] == b"-":
-        cluster = "; Redis is in cluster mode, which is not supported" if _CLUSTER.match(line) else ""
-        raise BrokerUnavailable(f"Redis refused the event: {text}{cluster}")
+        raise refused(line)
     raise EnqueueUncertain("what answered does not answer as Redis does")

@@ -7,10 +7,14 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["FILE", "secret", "without_line_end"]
+__all__ = ["FILE", "secret", "switch", "whole_number", "without_line_end"]
 
 FILE: Final = "_FILE"
 """What ends the name of the variable that names a secret's file."""
+
+
+_YES: Final = frozenset({"yes", "true", "on", "1"})
+_NO: Final = frozenset({"no", "false", "off", "0"})
 
 
 def without_line_end(value: str) -> str:
@@ -32,6 +36,29 @@ def secret(environ: Mapping[str, str], name: str) -> str:
     if found := _read(file, name):
         return found
     raise ValueError(f"{name}{FILE} names a file that is empty")
+
+
+def switch(text: str) -> bool:
+    """Return whether a setting says yes.
+
+    Raises:
+        ValueError: It says neither yes nor no, in any of the usual ways.
+    """
+    said = text.strip().lower()
+    if said not in _YES | _NO:
+        raise ValueError("expected yes or no")
+    return said in _YES
+
+
+def whole_number(text: str, *, most: int) -> int:
+    """Return the number, from 0 to ``most``, that a setting is.
+
+    Raises:
+        ValueError: It is none.
+    """
+    if not text.isascii() or not text.isdigit() or int(text) > most:
+        raise ValueError(f"expected a whole number from 0 to {most}")
+    return int(text)
 
 
 def _read(file: str, name: str) -> str:

@@ -58,5 +58,8 @@ class BrokerUnavailable(ProducerError):
 class EnqueueUncertain(ProducerError):
     """The event had been sent when the response failed to come: Redis may hold it, or not.
 
+    With a producer's ``replicas`` or ``fsync`` also: Redis holds it, and fewer replicas or disks do than must. The
+    message says how many do.
+
     Enqueuing it again is safe: delivery is idempotent on its request_id.
     """

@@ -9,11 +9,12 @@ from urllib.parse import SplitResult, urlsplit
 
 from pydantic import BeforeValidator, SecretStr
 
+from producer.environment import switch
 from worker.policy.request_origin import is_loopback
 
 __all__ = [
     "LogFormat", "Seconds", "api_key", "base_url", "database_url", "flower_url", "interval", "lease", "networks",
-    "origins", "parts_of",
+    "origins", "parts_of", "yes_or_no",
 ]  # fmt: skip
 
 _SHORTEST_SECONDS: Final = 0.001
@@ -120,6 +121,11 @@ def origins(value: str) -> str:
         if origin != f"{parts.scheme}://{parts.netloc}".lower():
             raise ValueError("expected origins such as https://chat.example.com, separated by commas; without a path")
     return value
+
+
+def yes_or_no(value: object) -> object:
+    """Read a switch; raises ValueError if it is neither yes nor no."""
+    return switch(value) if isinstance(value, str) else value
 
 
 def networks(value: str) -> str:

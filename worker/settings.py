@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 from dotenv import dotenv_values
-from pydantic import AfterValidator, Field, SecretStr, ValidationError, ValidationInfo, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError, ValidationInfo, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from producer.address import Address
 from producer.broker_url import BrokerUrl
 from producer.environment import FILE, secret, without_line_end
+from producer.write_concern import MOST_REPLICAS
 from worker.policy.environment import is_service_link
 from worker.policy.retry import RetryPolicy
 from worker.setting_types import (
@@ -28,6 +29,7 @@ from worker.setting_types import (
     lease,
     networks,
     origins,
+    yes_or_no,
 )
 
 if TYPE_CHECKING:
@@ -99,6 +101,16 @@ class Settings(BaseSettings):
     )
     feedback_spool_max_age: Seconds = Field(
         default=timedelta(days=7), description="How long the oldest event may wait in it before it takes no more."
+    )
+    feedback_enqueue_replicas: int = Field(
+        default=0,
+        ge=0,
+        le=MOST_REPLICAS,
+        description="How many replicas of Redis must have an event before it counts as taken.",
+    )
+    feedback_enqueue_fsync: Annotated[bool, BeforeValidator(yes_or_no)] = Field(
+        default=False,
+        description="Whether it must also be on the disk of Redis, and of each of these replicas: yes or no.",
     )
     feedback_database_url: Annotated[SecretStr, AfterValidator(database_url)] = Field(
         default=SecretStr("sqlite:///aquilax-feedback.sqlite3"),

@@ -19,7 +19,7 @@ EVENTS_OF_CHILD = 50
 
 def main(url: str) -> int:
     """Enqueue in the parent before, during and after the forks, and in each child."""
-    producer = FeedbackProducer(url, timeout=10)
+    producer = FeedbackProducer.from_env(url=url, timeout=10)
     counts = [0] * 4
     over = Event()
 

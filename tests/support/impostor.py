@@ -10,18 +10,27 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-__all__ = ["full_backlog", "impostor"]
+__all__ = ["CONFIRMED", "full_backlog", "impostor"]
+
+CONFIRMED = b":1\r\n"
+"""What a server with one replica in step answers to WAIT."""
 
 
 @contextmanager
 def impostor(
-    on_enqueue: Callable[[socket.socket], object], *, before_greeting: Callable[[], object] = lambda: None
+    on_enqueue: Callable[[socket.socket], object],
+    *,
+    before_greeting: Callable[[], object] = lambda: None,
+    on_wait: Callable[[socket.socket], object] = lambda peer: peer.sendall(CONFIRMED),
+    on_check: Callable[[socket.socket], object] = lambda peer: peer.sendall(CONFIRMED),
 ) -> Iterator[str]:
     """Serve the handshake as Redis does, and each enqueue as told, in a thread for each connection.
 
     Args:
         on_enqueue: Answers one enqueue on the socket that it gets.
         before_greeting: Is called before each command of the handshake is answered.
+        on_wait: Answers each WAIT or WAITAOF, but
+        on_check: the first of a connection, which is for a write that changes nothing.
 
     Yields:
         The URL.
@@ -35,7 +44,7 @@ def impostor(
                 while True:
                     peer = opened.enter_context(listener.accept()[0])
                     opened.callback(_hang_up, peer)
-                    threads.append(Thread(target=_serve, args=(peer, on_enqueue, before_greeting)))
+                    threads.append(Thread(target=_serve, args=(peer, on_enqueue, before_greeting, on_wait, on_check)))
                     threads[-1].start()
 
         accepting = Thread(target=accept)
@@ -72,16 +81,27 @@ def full_backlog() -> Iterator[str]:
 
 
 def _serve(
-    peer: socket.socket, on_enqueue: Callable[[socket.socket], object], before_greeting: Callable[[], object]
+    peer: socket.socket,
+    on_enqueue: Callable[[socket.socket], object],
+    before_greeting: Callable[[], object],
+    on_wait: Callable[[socket.socket], object],
+    on_check: Callable[[socket.socket], object],
 ) -> None:
+    answer = on_check
     with suppress(OSError, ValueError), peer.makefile("rb") as reading:  # until either side hangs up
         while counted := reading.readline():
             parts = [reading.read(int(reading.readline()[1:]) + 2)[:-2] for _ in range(int(counted[1:]))]
-            if parts[0] == b"EVAL":
-                on_enqueue(peer)
-            else:
-                before_greeting()
-                peer.sendall(b"+OK\r\n")
+            match parts[0]:
+                case b"EVAL":
+                    on_enqueue(peer)
+                case b"HINCRBY":
+                    peer.sendall(b":0\r\n")
+                case b"WAIT" | b"WAITAOF":
+                    answer(peer)
+                    answer = on_wait
+                case _:
+                    before_greeting()
+                    peer.sendall(b"+OK\r\n")
 
 
 def _hang_up(end: socket.socket) -> None:

@@ -44,6 +44,10 @@ class InALoop:
         """Enqueue ready-made messages."""
         self._runner.run(self.producer.enqueue_messages(messages, **options))
 
+    def ping(self, **options: Any) -> None:
+        """Ask whether Redis is there."""
+        self._runner.run(self.producer.ping(**options))
+
     def close(self) -> None:
         """Close the producer; its loop goes on."""
         self._runner.run(self.producer.aclose())

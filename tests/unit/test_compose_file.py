@@ -75,7 +75,7 @@ def test_a_setting_of_the_worker_reaches_it(compose: Compose, name: str) -> None
     assert filled.services["worker"]["environment"][name] == "7"
 
 
-OF_BACKENDS = ("FEEDBACK_GATEWAY_", "FEEDBACK_OUTBOX_", "FEEDBACK_RELAY_", "FEEDBACK_SPOOL_")
+OF_BACKENDS = ("FEEDBACK_ENQUEUE_", "FEEDBACK_GATEWAY_", "FEEDBACK_OUTBOX_", "FEEDBACK_RELAY_", "FEEDBACK_SPOOL_")
 """How the names of settings begin that are of backends, and of what runs beside one; neither is in the file."""
 
 

@@ -76,6 +76,8 @@ def _default(default: object) -> str:
     match default:
         case None:
             return "none"
+        case bool():
+            return "`yes`" if default else "`no`"
         case SecretStr():
             return f"`{default.get_secret_value()}`"
         case timedelta():

@@ -21,6 +21,8 @@ DEFAULTS: dict[str, Any] = {
     "FEEDBACK_SPOOL_DIR": None,
     "FEEDBACK_SPOOL_MAX_BYTES": 1024**3,
     "FEEDBACK_SPOOL_MAX_AGE": timedelta(days=7),
+    "FEEDBACK_ENQUEUE_REPLICAS": 0,
+    "FEEDBACK_ENQUEUE_FSYNC": False,
     "FEEDBACK_DATABASE_URL": SecretStr("sqlite:///aquilax-feedback.sqlite3"),
     "FEEDBACK_OUTBOX_URL": None,
     "FEEDBACK_RELAY_INTERVAL": timedelta(seconds=0.25),

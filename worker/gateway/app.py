@@ -11,7 +11,7 @@ from starlette.routing import Route, Router
 
 from producer import AsyncFeedbackProducer
 from producer.spool import Spool
-from worker.clients.redis.connections import broker_client
+from worker.clients.redis.connections import broker_client, producer_options
 from worker.gateway import probes
 from worker.gateway.access_control import AccessControl
 from worker.gateway.access_log import AccessLog
@@ -73,7 +73,10 @@ class Gateway:
         intake = Intake(self._producer)
         self._drop_in = Endpoint(DROP_IN, ("GET",), DropIn(intake), around)
         self._unknown = Endpoint("unknown", (), _no_path, around, needs_key=False)
-        readiness = probes.Readiness(self._client, spool_has_room=self._spool_has_room)
+        confirms = settings.feedback_enqueue_replicas or settings.feedback_enqueue_fsync
+        readiness = probes.Readiness(
+            self._client, spool_has_room=self._spool_has_room, ping=self._producer.ping if confirms else None
+        )
         endpoints = (
             Endpoint(BATCH, ("POST",), self._upload(intake), around),
             Endpoint("/healthz", _PROBES, probes.health, around, needs_key=False),
@@ -159,12 +162,8 @@ async def _no_path(_: Exchange) -> HttpReply:
 
 
 def _producer(settings: Settings) -> AsyncFeedbackProducer:
-    return AsyncFeedbackProducer(
-        settings.feedback_broker_url.get_secret_value(),
-        timeout=settings.feedback_gateway_enqueue_timeout.total_seconds(),
-        sentinel_master=settings.feedback_sentinel_master,
-        spool=_spool(settings),
-    )
+    timeout = settings.feedback_gateway_enqueue_timeout.total_seconds()
+    return AsyncFeedbackProducer(timeout=timeout, spool=_spool(settings), **producer_options(settings))
 
 
 def _spool(settings: Settings) -> Spool | None:

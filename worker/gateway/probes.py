@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 import redis
 from prometheus_client import CONTENT_TYPE_LATEST
 
+from producer import ProducerError
 from worker.clients.redis.keys import CountField, feedback_keys
 from worker.gateway.http_reply import HttpReply, json_reply, problem
 
@@ -44,10 +45,18 @@ class Readiness:
     Args:
         client: Of Redis; it is asked in another thread, as the spool is.
         spool_has_room: Tells whether there is a spool for events while Redis is unavailable, and room in it.
+        ping: The producer's, where replicas or disks must confirm an event.
     """
 
-    def __init__(self, client: redis.Redis, *, spool_has_room: Callable[[], bool]) -> None:
+    def __init__(
+        self,
+        client: redis.Redis,
+        *,
+        spool_has_room: Callable[[], bool],
+        ping: Callable[[], Awaitable[None]] | None = None,
+    ) -> None:
         self._client = client
+        self._ping = ping
         self._spool_has_room = spool_has_room
         self._asking = asyncio.Lock()
         self._answer = (-_GOOD_FOR, True)
@@ -60,20 +69,25 @@ class Readiness:
         async with self._asking:
             at, takes = self._answer
             if monotonic() - at >= _GOOD_FOR:
-                takes = await asyncio.to_thread(self._ask)
+                takes = await self._takes()
                 self._answer = monotonic(), takes
             return takes
 
-    def _ask(self) -> bool:
-        """Let Redis do what each enqueue begins with: one that is full, a replica or out of disk refuses it."""
+    async def _takes(self) -> bool:
         try:
-            self._client.hincrby(feedback_keys(self._client).counts, CountField.ACCEPTED, 0)
-        except redis.RedisError as error:
-            if self._spool_has_room():
+            await asyncio.to_thread(self._ask)
+            if self._ping is not None:
+                await self._ping()
+        except (redis.RedisError, ProducerError) as error:
+            if await asyncio.to_thread(self._spool_has_room):
                 return True
             log.warning("not ready: %s", error)
             return False
         return True
+
+    def _ask(self) -> None:
+        """Let Redis do what each enqueue begins with: one that is full, a replica or out of disk refuses it."""
+        self._client.hincrby(feedback_keys(self._client).counts, CountField.ACCEPTED, 0)
 
 
 def metrics_page(metrics: GatewayMetrics) -> Callable[[Exchange], Awaitable[HttpReply]]:

@@ -9,6 +9,7 @@ from prometheus_client import CollectorRegistry, ProcessCollector, start_http_se
 from sqlalchemy import exc
 
 from producer import FeedbackProducer, outbox
+from worker.clients.redis.connections import producer_options
 from worker.database.engine import connect, missing_file, shown
 from worker.observability.outbox_metrics import OfOutbox
 from worker.observability.redaction import redaction_of
@@ -55,9 +56,8 @@ def opened_relay(settings: Settings, engine: Engine) -> Iterator[outbox.Relay]:
     """
     with suppress(exc.DBAPIError, exc.TimeoutError), engine.connect() as connection:
         outbox.require_table(connection)
-    url, master = settings.feedback_broker_url.get_secret_value(), settings.feedback_sentinel_master
     interval = settings.feedback_relay_interval.total_seconds()
-    with closing(FeedbackProducer(url, sentinel_master=master)) as producer:
+    with closing(FeedbackProducer(**producer_options(settings))) as producer:
         yield outbox.Relay(engine, producer, interval=interval)
 
 

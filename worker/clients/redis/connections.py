@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from producer.url_options import UrlOptions
     from worker.settings import Settings
 
-__all__ = ["KombuBroker", "Master", "broker_client", "kombu_broker", "redis_client"]
+__all__ = ["KombuBroker", "Master", "broker_client", "kombu_broker", "producer_options", "redis_client"]
 
 _CERT_REQS: Final = {"required": ssl.CERT_REQUIRED, "optional": ssl.CERT_OPTIONAL, "none": ssl.CERT_NONE}
 
@@ -112,6 +112,16 @@ def broker_client(settings: Settings, *, connections: int = 1, **options: Any) -
     """Return a client of the broker's Redis; see `redis_client` for its arguments."""
     url, master = settings.feedback_broker_url.get_secret_value(), settings.feedback_sentinel_master
     return redis_client(url, sentinel_master=master, connections=connections, **options)
+
+
+def producer_options(settings: Settings) -> dict[str, Any]:
+    """Return the arguments of a producer that say which Redis it sends to, and what must have an event there."""
+    return {
+        "url": settings.feedback_broker_url.get_secret_value(),
+        "sentinel_master": settings.feedback_sentinel_master,
+        "replicas": settings.feedback_enqueue_replicas,
+        "fsync": settings.feedback_enqueue_fsync,
+    }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

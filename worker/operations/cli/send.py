@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from producer import FeedbackEvent, FeedbackProducer, InvalidEvent, ProducerError
+from worker.clients.redis.connections import producer_options
 from worker.operations.cli.database import settings
 from worker.operations.cli.event_files import READERS, BadHeader, BadLine, GoodLine, Line
 from worker.operations.cli.output import say
@@ -73,9 +74,7 @@ def send(
     if (file is None) == (request_id is None):
         both = "" if file is None else ", and not both"
         raise click.UsageError(f"expected REQUEST_ID and true or false, or --from-file{both}")
-    broker = settings()
-    url = broker.feedback_broker_url.get_secret_value()
-    with FeedbackProducer(url, sentinel_master=broker.feedback_sentinel_master, timeout=_PATIENCE) as producer:
+    with FeedbackProducer(timeout=_PATIENCE, **producer_options(settings())) as producer:
         if file is None:
             _send_one(producer, {"request_id": request_id, "status": status, **given})
         else:

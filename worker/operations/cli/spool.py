@@ -12,6 +12,7 @@ import click
 
 from producer import FeedbackProducer, ProducerError
 from producer.spool import SpoolSender, records_of, status_of
+from worker.clients.redis.connections import producer_options
 from worker.operations.cli.database import settings
 from worker.operations.cli.output import json_text, say
 from worker.operations.text import utc
@@ -115,10 +116,7 @@ def flush(directory: Path) -> None:
 
 
 def _connect(queue: str) -> FeedbackProducer:
-    given = settings()
-    url = given.feedback_broker_url.get_secret_value()
-    master = given.feedback_sentinel_master
-    return FeedbackProducer(url, sentinel_master=master, queue=queue, timeout=_TIMEOUT, max_connections=1)
+    return FeedbackProducer(queue=queue, timeout=_TIMEOUT, max_connections=1, **producer_options(settings()))
 
 
 @spool.command()

@@ -20,6 +20,7 @@ from worker.operations.doctor.aquilax import look_at_aquilax, look_at_key
 from worker.operations.doctor.balance import look_at_books, look_at_redis_data
 from worker.operations.doctor.broker import ask_server, broker_unavailable, look_at_broker, look_at_keys
 from worker.operations.doctor.configuration import look_at_settings, read_settings
+from worker.operations.doctor.confirmation import ask_configuration, look_at_confirmation
 from worker.operations.doctor.database import look_at_database, look_at_replays
 from worker.operations.doctor.disk import look_at_disk
 from worker.operations.doctor.finding import Finding, Level, red
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 
     from celery import Celery
 
+    from worker.operations.doctor.broker import Server
     from worker.operations.doctor.configuration import Given
     from worker.policy.redaction import Redaction
     from worker.settings import Settings
@@ -180,7 +182,9 @@ def _look_through_redis(settings: Settings, app: Celery, *, alike: Settings | No
     """The broker, and what is seen through it: the queue and the workers, whose settings should be ``alike``."""
     with closing(broker_client(settings, patience=_REDIS_PATIENCE, retries=0)) as client:
         try:
-            yield from look_at_broker(ask_server(client))
+            server = ask_server(client)
+            yield from look_at_broker(server)
+            yield from _look_at_confirmation(client, server, settings)
             yield from look_at_keys(client, within=_STRAYS_WITHIN)
             before = take_snapshot(client)
             fleet = ask_fleet(app, before.alive)
@@ -194,6 +198,13 @@ def _look_through_redis(settings: Settings, app: Celery, *, alike: Settings | No
             yield broker_unavailable(redis.ResponseError(str(error)), shown_broker(settings))
         except redis.RedisError as error:
             yield broker_unavailable(error, shown_broker(settings))
+
+
+def _look_at_confirmation(client: redis.Redis, server: Server, settings: Settings) -> Iterator[Finding]:
+    """Where replicas or disks must confirm an event, and INFO tells of them."""
+    asked = settings.feedback_enqueue_replicas or settings.feedback_enqueue_fsync
+    if asked and server.info.get("role") == "master":
+        yield from look_at_confirmation(server.info, ask_configuration(client), settings)
 
 
 def _without_secrets(redacted: Redaction, finding: Finding) -> Finding:
