@@ -13,6 +13,7 @@ from producer import _locks
 from producer.message import QUEUE, messages_of
 from producer.spool import segment
 from producer.spool.line import sendable
+from producer.spool.segment import SegmentProgress
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -43,6 +44,8 @@ class SpoolSender:
         self._directory = directory
         self._connect = connect
         self._producers: dict[str, FeedbackProducer] = {}
+        self._unwritten: dict[Path, SegmentProgress] = {}
+        self._read_through: dict[Path, int] = {}
 
     def close(self) -> None:
         """Close the connections."""
@@ -56,31 +59,57 @@ class SpoolSender:
     def send(self) -> Iterator[int]:
         """Send the segments that have ended in chunks of up to 500, and yield how many events each had.
 
-        One that is still written is left: what is not on disk yet may be taken back, and its caller be told so.
+        One that is still written is left: what is not on disk yet may be taken back, and its caller be told so. One
+        that the disk refuses, or that belongs to another user, is passed over, and keeps none of the others back.
 
         Raises:
             BlockingIOError: Another process sends it just now.
             BrokerUnavailable: Redis does not take it; the rest stays where it is.
             EnqueueUncertain: Redis may have taken the last chunk, which will be sent again.
+            OSError: A segment can't be read or removed; the others were sent.
         """
+        failed: OSError | None = None
         with self._alone():
             for path in segment.paths(self._directory):
-                if not _locks.is_locked(path):
-                    yield from self._send_segment(path)
+                try:
+                    if not _locks.is_locked(path):
+                        yield from self._send_segment(path)
+                except FileNotFoundError:
+                    pass  # it was removed meanwhile
+                except OSError as error:
+                    failed = failed or error
             segment.remove_orphans(self._directory)
+        if failed is not None:
+            raise failed
 
     def _send_segment(self, path: Path) -> Iterator[int]:
-        progress = segment.SegmentProgress(path)
+        progress = SegmentProgress(path)
+        if path in self._unwritten and self._unwritten[path].offset > progress.offset:
+            progress = self._unwritten[path]
         while lines := segment.whole_lines(path, progress.offset):
             found = [sendable(text) for text in lines]
             events = [event for event in found if event]
+            size = sum(map(len, lines))
+            bad = b"".join(text for text, event in zip(lines, found, strict=True) if not event)
+            self._set_aside(bad, path, progress.offset + size)
             self._send_chunk(events)
-            self._set_aside(b"".join(text for text, event in zip(lines, found, strict=True) if not event), path)
-            progress.advance(sum(map(len, lines)), len(lines))
+            self._advance(progress, path, size, len(lines))
             yield len(events)
-        self._set_aside(segment.torn_end(path, progress.offset), path)
+        torn = segment.torn_end(path, progress.offset)
+        self._set_aside(torn, path, progress.offset + len(torn))
         path.unlink()
         progress.remove()
+        self._unwritten.pop(path, None)
+        self._read_through.pop(path, None)
+
+    def _advance(self, progress: SegmentProgress, path: Path, size: int, lines: int) -> None:
+        """Note what Redis has taken; in memory, if a full disk has no room for it: to remove the segment makes room."""
+        try:
+            progress.advance(size, lines)
+        except OSError as error:
+            if path not in self._unwritten:
+                log.warning("how much of %s was sent is kept in memory alone: %s", path, error.strerror or error)
+            self._unwritten[path] = progress
 
     def _send_chunk(self, events: Sequence[tuple[Parts, tuple[str, Mapping[str, str]]]]) -> None:
         messages: dict[str, list[bytes]] = {}
@@ -89,11 +118,17 @@ class SpoolSender:
         for queue, those in messages.items():
             self._producer(queue).enqueue_messages(those)
 
-    def _set_aside(self, text: bytes, path: Path) -> None:
+    def _set_aside(self, text: bytes, path: Path, through: int) -> None:
+        """Keep what can't be read of a segment up to an offset, once: its lines may be read again, as Redis fails."""
+        if self._read_through.get(path, 0) >= through:
+            return
         if text.strip(b"\0\n"):  # a file that was extended when power was lost ends with zeros
-            log.error("%d bytes of the spool %s can't be read, and are set aside", len(text), path)
             with (self._directory / UNREADABLE).open("ab") as file:
                 file.write(text.removesuffix(b"\n") + b"\n")
+                file.flush()
+                os.fsync(file.fileno())
+            log.error("%d bytes of the spool %s can't be read, and are set aside", len(text), path)
+            self._read_through[path] = through
 
     def _producer(self, queue: str) -> FeedbackProducer:
         if queue not in self._producers:

@@ -176,7 +176,7 @@ class Spool:
         """Stop sending. What is in it stays there, and the next process that uses the directory sends it."""
         self._closed.set()
         self._wake.set()
-        self._writer.seal()
+        self._writer.close()
 
     def _contents(self, events: Sequence[FeedbackEvent], queue: str, why: ProducerError | None) -> list[bytes]:
         if why is not None and self.is_redis_available:
@@ -219,8 +219,13 @@ class Spool:
         if self._thread is None and self._sender is not None:
             with self._starting:
                 if self._thread is None:
-                    self._thread = threading.Thread(target=self._run, name="feedback-spool", daemon=True)
-                    self._thread.start()
+                    thread = threading.Thread(target=self._run, name="feedback-spool", daemon=True)
+                    try:
+                        thread.start()
+                    except RuntimeError as error:  # no more threads for now: the next call tries again
+                        log.warning("the spool %s is not sent for now: %s", self.directory, error)
+                    else:
+                        self._thread = thread
 
     def _run(self) -> None:
         assert self._sender is not None  # noqa: S101 - there is no thread before
@@ -246,7 +251,7 @@ class Spool:
             log.debug("the spool %s waits for Redis: %s", self.directory, error)
             return
         except OSError as error:  # the disk fails, and Redis has answered: calls had better go there
-            trouble = error.strerror or str(error)
+            trouble = f"{error.filename}: {error.strerror}" if error.filename else error.strerror or str(error)
             self._found_available()
         if trouble not in {"", self._trouble}:
             log.error("the spool %s can't be sent: %s", self.directory, trouble)

@@ -83,20 +83,24 @@ class Writer:
         self._max_bytes = max_bytes
         self._max_age = max_age
         self._thread: threading.Thread | None = None
+        self._is_closed = False
         self.start_afresh()
 
     def append(self, group: Group | AsyncGroup) -> None:
         """Write the lines of a group to disk, and end it; with `BrokerUnavailable` or an OSError if they are not there.
 
         Raises:
-            BrokerUnavailable: Too much waits for the disk already.
+            BrokerUnavailable: Too much waits for the disk already, or there is no thread that could write.
         """
         if self._groups.qsize() >= _MOST_WAITING:
             raise BrokerUnavailable(f"the disk of the spool {self._directory} does not keep up")
         with self._handing_over:
-            self._groups.put(group)
             if self._thread is None:
-                self._start()
+                try:
+                    self._start()
+                except RuntimeError as error:
+                    raise BrokerUnavailable(f"the spool {self._directory} can't be written: {error}") from error
+            self._groups.put(group)
 
     def has_room(self) -> bool:
         """Whether the limits would let one record more in; raises OSError if the directory can't be read."""
@@ -109,6 +113,12 @@ class Writer:
             is_open = self._descriptor is not None
             self._close()
         return is_open
+
+    def close(self) -> None:
+        """End the segment for good: what comes later is refused, as this process would keep others from sending it."""
+        with self._files:
+            self._is_closed = True
+            self._close()
 
     def start_afresh(self) -> None:
         """Begin with a segment of its own, and with no thread: after a fork, in the child."""
@@ -125,10 +135,9 @@ class Writer:
         self.written = 0
 
     def _start(self) -> None:
-        self._thread = threading.Thread(
-            target=self._run, args=(self._groups,), name="feedback-spool-writer", daemon=True
-        )
-        self._thread.start()
+        thread = threading.Thread(target=self._run, args=(self._groups,), name="feedback-spool-writer", daemon=True)
+        thread.start()
+        self._thread = thread  # not before it runs: else nothing would write, nor start another
 
     def _run(self, groups: queue.SimpleQueue[Group | AsyncGroup]) -> None:
         are_many = False
@@ -151,6 +160,8 @@ class Writer:
         end_all(groups, error)
 
     def _write(self, contents: Sequence[bytes]) -> None:
+        if self._is_closed:
+            raise BrokerUnavailable("the producer is closed")
         self._open()
         content = b"".join(map(line, contents, count(self._number + 1)))
         self._require_room(len(content))

@@ -54,7 +54,12 @@ def _readable(directory: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise click.ClickException(f"the spool {directory} can't be used: {error.strerror or error}") from None
+        raise click.ClickException(f"the spool {directory} can't be used: {_said(error)}") from None
+
+
+def _said(error: OSError) -> str:
+    why = error.strerror or str(error)
+    return f"{error.filename}: {why}" if error.filename else why
 
 
 @spool.command()
@@ -109,6 +114,8 @@ def flush(directory: Path) -> None:
             raise click.ClickException("another process is sending it just now") from None
         except ProducerError as error:
             raise click.ClickException(f"sent {sent:,}; FEEDBACK_BROKER_URL: {error}") from None
+        except OSError as error:
+            raise click.ClickException(f"sent {sent:,}; what is left can't be sent: {_said(error)}") from None
         left = status_of(directory)
     say(f"sent {sent:,}")
     if left.events:
