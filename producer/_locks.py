@@ -11,6 +11,8 @@ import os
 from threading import Lock
 from typing import TYPE_CHECKING
 
+from producer._forks import in_each_child, notice_fork
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -40,11 +42,8 @@ class _LockedFiles:
 
 
 _LOCKED = _LockedFiles()
-os.register_at_fork(
-    before=_LOCKED.before_fork,
-    after_in_parent=_LOCKED.after_fork_in_parent,
-    after_in_child=_LOCKED.after_fork_in_child,
-)
+os.register_at_fork(before=_LOCKED.before_fork, after_in_parent=_LOCKED.after_fork_in_parent)
+in_each_child(_LOCKED.after_fork_in_child)
 
 
 def open_locked(path: Path, flags: int, mode: int = 0o600) -> int:
@@ -54,6 +53,7 @@ def open_locked(path: Path, flags: int, mode: int = 0o600) -> int:
         BlockingIOError: Another descriptor has the lock, of this process or of another.
         OSError: The file can't be opened.
     """
+    notice_fork()
     with _LOCKED.changing:
         descriptor = os.open(path, flags, mode)
         try:

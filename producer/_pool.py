@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import time
 from collections import deque
 from queue import Empty, SimpleQueue
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 from weakref import WeakSet
 
 from producer._connection import dial
+from producer._forks import in_each_child, notice_fork
 from producer.errors import BrokerUnavailable
 
 if TYPE_CHECKING:
@@ -53,6 +53,7 @@ class Pool:
         Raises:
             BrokerUnavailable: There is none by the deadline (of `time.monotonic`).
         """
+        notice_fork()
         if self.closed:
             raise BrokerUnavailable("the producer is closed")
         try:
@@ -133,4 +134,4 @@ def _after_fork_in_child() -> None:
         pool._start_afresh()  # noqa: SLF001 - a private method of this module
 
 
-os.register_at_fork(after_in_child=_after_fork_in_child)
+in_each_child(_after_fork_in_child)

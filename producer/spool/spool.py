@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final, TypeVar
 from weakref import WeakSet
 
+from producer._forks import in_each_child, notice_fork
 from producer.environment import without_line_end
 from producer.errors import BrokerUnavailable, EnqueueUncertain, ProducerError
 from producer.message import trace_headers
@@ -134,6 +135,7 @@ class Spool:
 
     def tries_redis(self) -> bool:
         """Return whether a call tries Redis first."""
+        notice_fork()
         if not self._has_begun:
             self._begin()
         return self.is_redis_available
@@ -174,11 +176,13 @@ class Spool:
 
     def close(self) -> None:
         """Stop sending. What is in it stays there, and the next process that uses the directory sends it."""
+        notice_fork()
         self._closed.set()
         self._wake.set()
         self._writer.close()
 
     def _contents(self, events: Sequence[FeedbackEvent], queue: str, why: ProducerError | None) -> list[bytes]:
+        notice_fork()
         if why is not None and self.is_redis_available:
             log.warning("Redis does not take events, which go to the spool %s: %s", self.directory, why)
             self.is_redis_available = False
@@ -319,4 +323,4 @@ def _after_fork_in_child() -> None:
         spool.after_fork_in_child()
 
 
-os.register_at_fork(after_in_child=_after_fork_in_child)
+in_each_child(_after_fork_in_child)

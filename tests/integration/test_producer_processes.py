@@ -12,14 +12,18 @@ from typing import TYPE_CHECKING
 import pytest
 
 from producer import BrokerUnavailable, FeedbackProducer
+from producer.spool import records_of, status_of
 from tests.support.places import request_id_of
 from tests.support.processes import ROOT, VALKEY, RedisServer, redis_server
 from tests.support.producers import EVENT, InThreads, attempt, first_enqueue
 
 if TYPE_CHECKING:
     from pathlib import Path
+    from subprocess import CompletedProcess
 
     import redis
+
+UNREACHABLE = "redis://127.0.0.1:1/0"
 
 
 def test_threads_share_few_connections(broker: RedisServer, broker_client: redis.Redis) -> None:
@@ -67,12 +71,34 @@ def test_a_forked_backend_never_shares_a_socket(scheme: str, tmp_path: Path) -> 
     path = tmp_path / "valkey.sock"
     with redis_server(VALKEY, tmp_path, "--unixsocket", str(path)) as server, server.client() as client:
         url = server.url if scheme == "redis" else f"unix://{path}"
-        command = [sys.executable, "-m", "tests.integration.forking_backend", url]
-
-        backend = run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+        backend = _run("forking_backend", url)
 
         assert backend.returncode == 0, backend.stderr
         messages = client.lrange("feedback", 0, -1)
         assert len(messages) == int(backend.stdout)
         assert len({request_id_of(message) for message in messages}) == len(messages)
         assert len({json.loads(message)["headers"]["id"] for message in messages}) == len(messages)
+
+
+def test_a_backend_that_is_forked_in_c_never_shares_a_socket(broker: RedisServer, broker_client: redis.Redis) -> None:
+    """By uWSGI, which does not call Python's hooks: no child takes another's acknowledgement for its own."""
+    backend = _run("c_forking_backend", broker.url)
+
+    assert backend.returncode == 0, backend.stderr
+    messages = broker_client.lrange("feedback", 0, -1)
+    assert len({request_id_of(message) for message in messages}) == len(messages) == int(backend.stdout)
+
+
+def test_a_backend_that_is_forked_in_c_never_shares_a_segment_of_its_spool(tmp_path: Path) -> None:
+    """Each child has a file and a thread of its own: nothing that one was told is kept is taken back by another."""
+    backend = _run("c_forking_backend", UNREACHABLE, str(tmp_path))
+
+    assert backend.returncode == 0, backend.stderr
+    kept = [record.event.request_id for record in records_of(tmp_path)]
+    assert len(set(kept)) == len(kept) == int(backend.stdout)
+    assert status_of(tmp_path).events == len(kept)
+
+
+def _run(module: str, *arguments: str) -> CompletedProcess[str]:
+    command = [sys.executable, "-m", f"tests.integration.{module}", *arguments]
+    return run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
