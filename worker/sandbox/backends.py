@@ -49,7 +49,7 @@ class Backends:
     @property
     def spooled(self) -> int:
         """Events that wait on disk."""
-        return status_of(self.spool).events
+        return status_of(self.spool).events if self.spool.is_dir() else 0  # a backend makes it as it starts
 
     def start(self) -> None:
         """Let people press."""
