@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import math
-import os
 import threading
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
@@ -23,6 +22,7 @@ from producer.spool.status import SpoolStatus, status_of
 from producer.spool.writer import Writer
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Callable, Mapping, Sequence
 
     from producer._client import FeedbackProducer

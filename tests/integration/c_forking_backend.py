@@ -17,7 +17,7 @@ CHILDREN = 3
 EVENTS_OF_CHILD = 50
 
 
-def main(url: str, spool: str | None) -> int:
+def main(url: str, spool: str | None = None) -> int:
     """Enqueue in the master, in each child, and in the master again."""
     producer = FeedbackProducer(url, timeout=10, spool=spool)
     _enqueue(producer)
@@ -47,4 +47,4 @@ def _fork(producer: FeedbackProducer) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1], *(sys.argv[2:] or [None])))
+    sys.exit(main(*sys.argv[1:]))

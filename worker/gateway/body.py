@@ -19,6 +19,11 @@ if TYPE_CHECKING:
 __all__ = ["BodyEnd", "BodyReader", "Stopping"]
 
 
+_LOST: Final = (
+    "the server that runs the gateway does not read the body of a request with the header Upgrade: leave it out"
+)
+"""uvicorn without our protocol; see `worker.gateway.request_parser`."""
+
 _DIGITS: Final = 18
 """Of a length that is read as a number."""
 
@@ -83,6 +88,7 @@ class BodyReader:
         hashed: bool = False,
     ) -> None:
         self._hash = hashlib.sha256() if hashed else None
+        self._is_empty = True
         self._exchange = exchange
         self._timeout = timeout
         self._stopping = stopping
@@ -107,7 +113,7 @@ class BodyReader:
         """Return what has come; None at the end.
 
         Raises:
-            BodyEnd: The client took too long, or the gateway stops.
+            BodyEnd: The client took too long, the gateway stops, or another server than ours has lost the body.
             ClientLeft: The client has closed the connection.
         """
         if not self._exchange.has_unread_body:
@@ -120,9 +126,15 @@ class BodyReader:
             if self._stopping.is_set:
                 raise BodyEnd(HTTPStatus.SERVICE_UNAVAILABLE, "the gateway is stopping") from None
             raise BodyEnd(HTTPStatus.REQUEST_TIMEOUT, "the body took too long") from None
+        self._is_empty = self._is_empty and not piece
+        self._require_any()
         if self._hash is not None:
             self._hash.update(piece)
         return piece
+
+    def _require_any(self) -> None:
+        if self._is_empty and not self._exchange.has_unread_body and b"upgrade" in self._exchange.headers:
+            raise BodyEnd(HTTPStatus.BAD_REQUEST, _LOST)
 
     async def whole(self, most: int) -> bytes:
         """Return the whole body, of ``most`` bytes; raises as `piece` does."""

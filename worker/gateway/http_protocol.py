@@ -1,4 +1,7 @@
-"""uvicorn's HTTP protocol with what it lacks: a limit on a request's headers, and on the time that they take."""
+"""uvicorn's HTTP protocol with what it lacks: a limit on a request's headers, and on the time that they take.
+
+It also reads the body of a request that offers an upgrade: see `worker.gateway.request_parser`.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from worker.gateway.http_reply import problem
+from worker.gateway.request_parser import UpgradelessParser
 
 if TYPE_CHECKING:
     import asyncio
@@ -38,6 +42,8 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self._requests = UpgradelessParser(self)
+        self.parser = self._requests  # type: ignore[assignment] # it has what uvicorn uses of httptools' own
         self._head_bytes = 0
         self._in_head = True
         self._refusal = _BAD
@@ -75,10 +81,17 @@ class BoundedProtocol(HttpToolsProtocol):
         if self._head_bytes > self.max_headers and self._head_size() > self.max_headers:
             self._refusal = _TOO_LARGE
             raise _HeadersTooLarge
+        if self._requests.offers_upgrade:
+            return
         self._in_head = False
         if self._timer is not None:
             self._stop_timer()
         super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        """Let the application know the end of the body."""
+        if not self._requests.offers_upgrade:
+            super().on_message_complete()
 
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - the signature is uvicorn's
         """Refuse what can't be read, in the form of all errors, and close the connection."""

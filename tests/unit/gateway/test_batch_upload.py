@@ -246,3 +246,16 @@ async def test_what_a_client_sent_before_it_left_is_taken_and_its_last_piece_of_
     await gateway(scope, receive, send)
 
     assert len(producer.recorded) == 1
+
+
+async def test_a_body_that_the_server_has_lost_is_not_taken_for_an_empty_one(client: httpx.AsyncClient) -> None:
+    """Without our protocol uvicorn reads none behind the header Upgrade: a 200 would be the loss of all its events."""
+
+    async def lost() -> AsyncIterator[bytes]:
+        yield b""
+
+    for media in (JSON, NDJSON):
+        answer = await post(client, lost(), media | {"Upgrade": "h2c"})
+
+        assert answer.status_code == 400
+        assert "does not read the body of a request with the header Upgrade" in answer.json()["message"]
