@@ -13,6 +13,7 @@ from producer.errors import InvalidEvent
 from producer.event import FeedbackEvent
 from producer.message import TRACE_HEADERS, to_messages
 from producer.outbox._table import TABLE, OutboxRow
+from producer.trace_context import valid_trace
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -101,7 +102,7 @@ class ClaimedGroup:
         number: int = row[0]
         columns: tuple[Any, ...] = row[1:]
         texts = {name: _text(value) for name, value in zip(_NAMES, columns, strict=True) if value is not None}
-        trace: dict[str, str] = {name: texts.pop(name) for name in TRACE_HEADERS if name in texts}
+        trace = valid_trace(*(texts.pop(name, "") for name in TRACE_HEADERS))
         try:
             self.events.append(FeedbackEvent.from_wire(texts))
         except InvalidEvent as error:

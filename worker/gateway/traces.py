@@ -5,12 +5,12 @@ Formats: https://www.w3.org/TR/trace-context/. With the extra `opentelemetry` ea
 
 from __future__ import annotations
 
-import re
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
 from producer import __version__
 from producer.message import CARRIED_TRACE
+from producer.trace_context import valid_trace
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 
 __all__ = ["CarriedTraces", "RequestSpans", "request_traces"]
 
-_TRACEPARENT: Final = re.compile(r"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
-_TRACESTATE: Final = re.compile(r"[!-~][ -~]{0,511}")
 _FAILED: Final = 500
 
 
@@ -99,7 +97,4 @@ def request_traces() -> CarriedTraces | RequestSpans:
 
 
 def _valid_headers(exchange: Exchange) -> dict[str, str]:
-    parent, state = exchange.header(b"traceparent"), exchange.header(b"tracestate")
-    if not _TRACEPARENT.fullmatch(parent):
-        return {}
-    return {"traceparent": parent} | ({"tracestate": state} if _TRACESTATE.fullmatch(state) else {})
+    return valid_trace(exchange.header(b"traceparent"), exchange.header(b"tracestate"))

@@ -221,3 +221,23 @@ def test_each_event_leads_back_to_the_span_of_its_own(engine: Engine) -> None:
 
     assert [parent.encode() in message for message in sent] == [False, True, False]
     assert b'"tracestate":"a=b"' in sent[1]
+
+
+def test_a_trace_that_is_none_is_left_out(engine: Engine) -> None:
+    """Any program writes rows: what is no header of W3C's, or is longer than one, would go into each message."""
+    sent: list[bytes] = []
+
+    class Producer(RecordingProducer):
+        def enqueue_messages(self, messages: Any, **_: Any) -> None:
+            sent.extend(messages)
+
+    _write(engine, range(2))
+    parent = f"00-{1:032x}-{1:016x}-01"
+    with engine.begin() as connection:
+        connection.execute(update(ROWS).where(ROWS.c.id == 1).values(traceparent="a span", tracestate="a=b"))
+        connection.execute(update(ROWS).where(ROWS.c.id == 2).values(traceparent=parent, tracestate="a" * 100_000))
+
+    assert outbox.Relay(engine, Producer()).run_once() == 2
+
+    assert [b"traceparent" in message for message in sent] == [False, True]
+    assert not any(b"tracestate" in message for message in sent)
