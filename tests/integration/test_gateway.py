@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 import signal
@@ -69,6 +70,34 @@ def test_keys_are_added_and_revoked_while_it_runs(shared: RunningGateway) -> Non
         eventually(lambda: client.get(PRESS).status_code == 200, timeout=5)
         revoke_key(shared.keys_file, "late")
         eventually(lambda: client.get(PRESS).status_code == 401, timeout=5)
+
+
+def test_a_body_that_is_being_sent_ends_when_its_key_is_revoked(shared: RunningGateway, valkey: RedisServer) -> None:
+    """Or who has a stolen key could go on with one request for ever. What was taken by then is told."""
+    key = add_key(shared.keys_file, "streaming")
+    line = json.dumps({"request_id": REQUEST_ID, "status": "true", "org": "my-org", "group": "my-group"}).encode()
+
+    def lines() -> Iterator[bytes]:
+        with shared.client() as client, valkey.client() as looking:
+            client.headers["X-AX-KEY"] = key
+            eventually(lambda: client.get(PRESS).status_code == 200, timeout=5)
+            before = looking.llen("feedback")
+            yield line + b"\n"
+            eventually(lambda: looking.llen("feedback") == before + 1, timeout=5)
+            revoke_key(shared.keys_file, "streaming")
+            eventually(lambda: client.get(PRESS).status_code == 401, timeout=5)
+            yield line + b"\n"
+            yield line + b"\n"
+
+    sending = lines()
+    first = next(sending)
+    with httpx.Client(base_url=shared.url, timeout=30) as client:
+        headers = {"X-AX-KEY": key, "Content-Type": "application/x-ndjson"}
+        answer = client.post("/v1/feedback", content=itertools.chain([first], sending), headers=headers)
+
+    assert answer.status_code == 401
+    assert answer.json()["message"].startswith("the key was revoked; what stands before line 2 is done")
+    assert (answer.json()["taken"], answer.json()["resume_at_line"]) == (1, 2)
 
 
 @pytest.mark.parametrize(

@@ -41,10 +41,12 @@ class AccessControl:
     def refusal(self, exchange: Exchange) -> HttpReply | None:
         """Name the client, or return why it is refused."""
         if self._keys is not None:
-            name = self._keys.name_of(presented_key(exchange))
+            keys, key = self._keys, presented_key(exchange)
+            name = keys.name_of(key)
             if name is None:
                 return _UNAUTHORIZED
             exchange.client = name
+            exchange.keeps_access = lambda: keys.name_of(key) == name
         elif not _of_this_machine(exchange):
             return _FORBIDDEN
         if self._rate is not None and (seconds := self._rate.wait(exchange.client)):

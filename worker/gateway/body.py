@@ -113,7 +113,8 @@ class BodyReader:
         """Return what has come; None at the end.
 
         Raises:
-            BodyEnd: The client took too long, the gateway stops, or another server than ours has lost the body.
+            BodyEnd: The client took too long, its key was revoked meanwhile, the gateway stops, or another server than
+                ours has lost the body.
             ClientLeft: The client has closed the connection.
         """
         if not self._exchange.has_unread_body:
@@ -128,6 +129,8 @@ class BodyReader:
             raise BodyEnd(HTTPStatus.REQUEST_TIMEOUT, "the body took too long") from None
         self._is_empty = self._is_empty and not piece
         self._require_any()
+        if not self._exchange.keeps_access():
+            raise BodyEnd(HTTPStatus.UNAUTHORIZED, "the key was revoked")
         if self._hash is not None:
             self._hash.update(piece)
         return piece

@@ -7,6 +7,8 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from starlette.types import Receive, Scope
 
 __all__ = ["UNKNOWN_CLIENT", "ClientLeft", "Exchange"]
@@ -29,6 +31,7 @@ class Exchange:
         headers: Its headers by name, in small letters; one that came more than once is not among them.
         repeated: The names of those that came more than once.
         client: The name of the client's key.
+        keeps_access: Whether its client would still be let in; for a body that takes long.
         request_id: Of the one event in the request.
         taken: Events that are durable.
         spooled: Those of them that are in the spool.
@@ -37,8 +40,8 @@ class Exchange:
     """
 
     __slots__ = (
-        "began", "client", "has_unread_body", "headers", "invalid", "receive", "repeated", "request_id", "route",
-        "scope", "spooled", "taken",
+        "began", "client", "has_unread_body", "headers", "invalid", "keeps_access", "receive", "repeated", "request_id",
+        "route", "scope", "spooled", "taken",
     )  # fmt: skip
 
     def __init__(self, route: str, scope: Scope, receive: Receive) -> None:
@@ -49,6 +52,7 @@ class Exchange:
         self.headers, self.repeated = _by_name(scope["headers"])
         self.has_unread_body = b"transfer-encoding" in self.headers or self.headers.get(b"content-length", b"0") != b"0"
         self.client = UNKNOWN_CLIENT
+        self.keeps_access: Callable[[], bool] = _always
         self.request_id = ""
         self.taken = 0
         self.spooled = 0
@@ -93,6 +97,10 @@ class Exchange:
     def seconds(self) -> float:
         """How long it takes so far."""
         return perf_counter() - self.began
+
+
+def _always() -> bool:
+    return True
 
 
 def _by_name(headers: list[tuple[bytes, bytes]]) -> tuple[dict[bytes, bytes], frozenset[bytes]]:
