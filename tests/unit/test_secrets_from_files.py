@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import click
 import pytest
 
 from producer import FeedbackProducer
+from worker.operations.dashboard.flower_hook import read_login
 from worker.policy.environment import drop_flowers_port
 from worker.settings import SECRETS, Settings, SettingsError, load_settings, unknown_settings
 
@@ -112,3 +114,24 @@ def test_links_to_services_are_no_settings(monkeypatch: pytest.MonkeyPatch) -> N
     assert of_flower == {"FLOWER_BASIC_AUTH": "u:p"}
     drop_flowers_port(kept := {"FLOWER_PORT": "5556"})
     assert kept == {"FLOWER_PORT": "5556"}
+
+
+def test_flowers_login_may_stand_in_a_file(tmp_path: Path) -> None:
+    """Flower itself knows no such option, and fails on a variable of its name that is none."""
+    (tmp_path / "login").write_text("operator:t0p-s3cret,second:p\n")
+    environ = {"FLOWER_BASIC_AUTH_FILE": str(tmp_path / "login"), "FLOWER_PORT": "5556"}
+
+    read_login(environ)
+    read_login(environ)
+
+    assert environ == {"FLOWER_BASIC_AUTH": "operator:t0p-s3cret,second:p", "FLOWER_PORT": "5556"}
+
+
+def test_a_login_of_flower_that_cannot_be_read_stops_it(tmp_path: Path) -> None:
+    """Without a login it would let nobody see the dead letters, and everybody its own pages."""
+    for environ, why in (
+        ({"FLOWER_BASIC_AUTH_FILE": str(tmp_path / "none")}, "names a file that can't be read"),
+        ({"FLOWER_BASIC_AUTH_FILE": str(tmp_path / "none"), "FLOWER_BASIC_AUTH": "u:p"}, "are both set"),
+    ):
+        with pytest.raises(click.UsageError, match=f"^FLOWER_BASIC_AUTH.* {why}"):
+            read_login(environ)

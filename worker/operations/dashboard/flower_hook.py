@@ -7,14 +7,18 @@ import sys
 from functools import wraps
 from typing import TYPE_CHECKING, Any, Final
 
+from producer.environment import FILE, secret
 from worker.policy.environment import drop_flowers_port
 
 if TYPE_CHECKING:
+    from collections.abc import MutableMapping
+
     import click
 
-__all__ = ["hook"]
+__all__ = ["hook", "read_login"]
 
 _HOOKED: Final = "feedback_dashboard"
+_LOGIN: Final = "FLOWER_BASIC_AUTH"
 
 
 def hook(command: click.Command | None = None) -> None:
@@ -38,7 +42,29 @@ def hook(command: click.Command | None = None) -> None:
 
         install()
         drop_flowers_port(os.environ)
+        read_login(os.environ)
         return flower(*arguments, **options)
 
     setattr(with_dashboard, _HOOKED, True)
     command.callback = with_dashboard
+
+
+def read_login(environ: MutableMapping[str, str]) -> None:
+    """Set FLOWER_BASIC_AUTH to what stands in the file that FLOWER_BASIC_AUTH_FILE names, if that is set.
+
+    Flower takes every variable that begins with its name for an option, and fails on one that is none.
+
+    Raises:
+        click.UsageError: Both are set, or the file can't be read.
+    """
+    if _LOGIN + FILE not in environ:
+        return
+    from click import UsageError  # noqa: PLC0415 - a worker that loads this app for itself needs no command line
+
+    try:
+        login = secret(environ, _LOGIN)
+    except ValueError as error:
+        raise UsageError(str(error)) from None
+    del environ[_LOGIN + FILE]
+    if login:
+        environ[_LOGIN] = login
