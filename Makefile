@@ -8,12 +8,14 @@ VENV := .venv
 INSTALLED := $(VENV)/.installed
 BENCH_VENV := .venv-bench
 BENCH_INSTALLED := $(BENCH_VENV)/.installed
+CHARTS_VENV := .venv-charts
+CHARTS_INSTALLED := $(CHARTS_VENV)/.installed
 DOCS_VENV := .venv-docs
 DOCS_INSTALLED := $(DOCS_VENV)/.installed
 LOCK := $(VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-emit-find-links --no-annotate --custom-compile-command "make lock"
 
-.PHONY: help install demo test coverage fuzz chaos soak bench flame check matrix docs lock clean
+.PHONY: help install demo test coverage fuzz chaos soak bench flame check chart matrix docs lock clean
 
 help:
 	@echo "make demo     watch feedback go the whole way, fail in every way, and be replayed"
@@ -25,6 +27,7 @@ help:
 	@echo "make bench    measure this beside its peers and beside the limits; ARGS=… says what of it, and how often"
 	@echo "make flame    draw where the CPU of a worker goes; with perf, and Python 3.13 or newer"
 	@echo "make check    lint, formatting, types, import contract"
+	@echo "make chart    render the Helm chart in every way, check it against Kubernetes' and KEDA's schemas, and run it"
 	@echo "make matrix   what touches redis-py, gevent and SQLAlchemy, with their oldest and newest allowed releases"
 	@echo "make docs     the documentation as a site, in build/site; a broken link fails it"
 	@echo "make install  only make $(VENV)"
@@ -50,6 +53,12 @@ $(BENCH_INSTALLED): pyproject.toml requirements/bench.txt
 
 $(DOCS_INSTALLED): pyproject.toml requirements/docs.txt
 	$(call install,$(DOCS_VENV),requirements/docs.txt)
+
+# Large files: links to uv's cache cost nothing. They render and check; no test is among them.
+$(CHARTS_INSTALLED): requirements/charts.txt $(INSTALLED)
+	$(VENV)/bin/uv venv --quiet --clear --python $(VENV)/bin/python $(CHARTS_VENV)
+	$(VENV)/bin/uv pip install --quiet --python $(CHARTS_VENV)/bin/python --no-deps --require-hashes -r requirements/charts.txt
+	@touch $@
 
 demo: $(INSTALLED)
 	@$(VENV)/bin/aquilax-feedback demo
@@ -104,6 +113,12 @@ docs: $(DOCS_INSTALLED)
 	$(DOCS_VENV)/bin/python -m sphinx --quiet --fail-on-warning --keep-going --fresh-env -c docs -d build/doctrees . build/site
 	@echo "build/site/index.html"
 
+# With the tests of the chart, which `make test` leaves out: they need what is installed here alone.
+chart: $(INSTALLED) $(CHARTS_INSTALLED)
+	$(VENV)/bin/python -m pytest tests/chart -p no:cacheprovider $(ARGS)
+
+chart: export PYTHONDONTWRITEBYTECODE :=
+
 matrix: $(INSTALLED)
 	tests/matrix.sh
 
@@ -114,7 +129,8 @@ lock: $(INSTALLED)
 	$(LOCK) $(UPGRADE) --group bench --extra local --extra gateway --extra postgresql --extra mysql \
 		-c requirements/dev.txt -o requirements/bench.txt pyproject.toml
 	$(LOCK) $(UPGRADE) --group docs -c requirements/dev.txt -o requirements/docs.txt pyproject.toml
+	$(LOCK) $(UPGRADE) --group charts -c requirements/dev.txt -o requirements/charts.txt pyproject.toml
 	$(LOCK) $(UPGRADE) -c requirements/dev.txt -o requirements/build.txt requirements/build.in
 
 clean:
-	rm -rf $(VENV) $(BENCH_VENV) $(DOCS_VENV) build dist .coverage .coverage.* .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(BENCH_VENV) $(CHARTS_VENV) $(DOCS_VENV) build dist .coverage .coverage.* .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

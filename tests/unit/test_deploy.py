@@ -16,8 +16,10 @@ from producer import outbox
 from producer.testing import RecordingProducer
 from tests.support.compose import Compose
 from tests.support.processes import ROOT
+from worker.accounting.backlog import Backlog
 from worker.accounting.snapshot import Snapshot
 from worker.broker.lease_state import SharedLeaseState
+from worker.observability.backlog_metrics import OfBacklog
 from worker.observability.collectors import OfProcess, OfQueue
 from worker.observability.metrics import Metrics
 from worker.observability.outbox_metrics import OfOutbox
@@ -37,13 +39,14 @@ LABEL = re.compile(r"([a-z_]+)=~?\"([^\"]+)\"")
 
 @pytest.fixture(scope="module")
 def told() -> str:
-    """All that a worker and a relay tell, as Prometheus reads it."""
+    """All that a worker, an exporter and a relay tell, as Prometheus reads it."""
     noon = datetime(2026, 1, 31, 12, tzinfo=UTC)
     empty = Snapshot(at=noon, counts={}, queued=0, in_flight=0, scheduled=0, oldest=None, hold=None, holders=())
     registry: CollectorRegistry = Metrics(now=lambda: noon).registry
     ProcessCollector(registry=registry)
     registry.register(OfProcess("1", SharedLeaseState()))
     registry.register(OfQueue(lambda: empty))
+    registry.register(OfBacklog(lambda: Backlog.of(empty, None), lambda: 0))
     relay = outbox.Relay(create_engine("sqlite://"), RecordingProducer())
     registry.register(OfOutbox(relay, lambda: outbox.OutboxStatus(waiting=0, set_aside=0, oldest_at=None)))
     return generate_latest(registry).decode()
@@ -138,7 +141,7 @@ def test_every_file_is_where_its_program_looks_for_it() -> None:
     source = yaml.safe_load((DEPLOY / "grafana" / "datasources.yml").read_text())["datasources"][0]
 
     assert all(file.is_file() for file in placed.values())
-    assert set(placed.values()) == {file for file in DEPLOY.rglob("*") if file.is_file()}
+    assert set(placed.values()) == {file for part in ("prometheus", "grafana") for file in (DEPLOY / part).iterdir()}
     assert placed[f"{dashboards}/aquilax-feedback.json"] == DEPLOY / "grafana" / "aquilax-feedback.json"
     assert source["url"] == "http://prometheus:9090"
     assert DASHBOARD["templating"]["list"][0]["current"]["value"] == source["uid"]

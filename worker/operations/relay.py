@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from contextlib import closing, contextmanager, nullcontext, suppress
+from contextlib import closing, contextmanager, suppress
 from typing import TYPE_CHECKING, Final
 
-from prometheus_client import CollectorRegistry, ProcessCollector, start_http_server
+from prometheus_client import CollectorRegistry, ProcessCollector
 from sqlalchemy import exc
 
 from producer import FeedbackProducer, outbox
@@ -13,11 +13,11 @@ from worker.clients.redis.connections import producer_options
 from worker.database.engine import connect, missing_file, shown
 from worker.observability.outbox_metrics import OfOutbox
 from worker.observability.redaction import redaction_of
+from worker.operations.metrics_port import metrics_port
 from worker.settings import SettingsError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from contextlib import AbstractContextManager
 
     from sqlalchemy import Engine
 
@@ -81,30 +81,18 @@ def outbox_outage(settings: Settings, error: Exception) -> str:
     return redaction_of(settings)(text)
 
 
-def served_metrics(settings: Settings, relay: outbox.Relay, engine: Engine) -> AbstractContextManager[None]:
+@contextmanager
+def served_metrics(settings: Settings, relay: outbox.Relay, engine: Engine) -> Iterator[None]:
     """Serve the relay's metrics for the length of the block, if the settings name a port.
 
     Raises:
         SettingsError: The port can't be listened on.
     """
-    return nullcontext() if settings.feedback_metrics_port is None else _served(settings, relay, engine)
-
-
-@contextmanager
-def _served(settings: Settings, relay: outbox.Relay, engine: Engine) -> Iterator[None]:
+    if settings.feedback_metrics_port is None:
+        yield
+        return
     registry = CollectorRegistry()
     ProcessCollector(registry=registry)
     registry.register(OfOutbox(relay, lambda: outbox_status(engine)))
-    host, port = settings.feedback_metrics_host, settings.feedback_metrics_port or 0
-    try:
-        server, thread = start_http_server(port, host, registry)
-    except OSError as error:
-        problem = f"metrics can't be served on {host} port {port}: {error.strerror or error}"
-        fix = "give FEEDBACK_METRICS_PORT one that is free, FEEDBACK_METRICS_HOST an address of this machine"
-        raise SettingsError(f"{problem}: {fix}") from None
-    try:
+    with metrics_port(settings, registry):
         yield
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()

@@ -19,6 +19,7 @@ _COMMANDS: Final = {
     "dead-letters": "worker.operations.cli.dead_letters:dead_letters",
     "demo": "worker.operations.cli.local:demo",
     "doctor": "worker.operations.cli.doctor:doctor",
+    "exporter": "worker.operations.cli.exporter:exporter",
     "flower": "worker.operations.cli.flower:flower",
     "gateway": "worker.operations.cli.gateway:gateway",
     "health": "worker.operations.cli.health:health",

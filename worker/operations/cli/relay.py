@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import logging
-import signal
 import sys
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import click
 from sqlalchemy import exc
 
 from producer import ProducerError, outbox
 from worker.database.errors import DatabaseUnusable
-from worker.observability.log_lines import formatter
-from worker.observability.redaction import Redactor, secrets_of
 from worker.operations.cli.database import settings
 from worker.operations.cli.output import json_text, say
+from worker.operations.cli.process import log_as_a_worker, stop_signals, until_stopped
 from worker.operations.relay import open_outbox, opened_relay, outbox_outage, outbox_status, served_metrics
 from worker.policy.durations import span
 from worker.settings import SettingsError
@@ -28,8 +25,6 @@ if TYPE_CHECKING:
     from sqlalchemy import Engine
 
 __all__ = ["relay"]
-
-_ENDS: Final = {signal.SIGTERM, signal.SIGINT}
 
 
 @click.command()
@@ -60,24 +55,13 @@ def relay(*, once: bool, shows_status: bool, creates: bool, as_json: bool) -> No
 
 
 def _carry(engine: Engine, *, once: bool) -> None:
-    _log()
+    log_as_a_worker(settings())
     with opened_relay(settings(), engine) as carrier:
         if once:
             say(f"relayed {carrier.run_once()}, set aside {carrier.set_aside}")
             sys.exit(1 if carrier.set_aside else 0)
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, _ENDS)  # no thread is interrupted: they are waited for
-        try:
-            with served_metrics(settings(), carrier, engine), carrier:
-                signal.sigwait(_ENDS)
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-def _log() -> None:
-    """Write the log as a worker does."""
-    handler = logging.StreamHandler()
-    handler.setFormatter(formatter(settings().feedback_log_format, Redactor(secrets_of(settings()))))
-    logging.basicConfig(level=logging.INFO, handlers=[handler])
+        with stop_signals(), served_metrics(settings(), carrier, engine), carrier:
+            until_stopped()
 
 
 def _say_status(found: outbox.OutboxStatus, *, as_json: bool) -> None:
