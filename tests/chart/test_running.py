@@ -199,13 +199,13 @@ def test_every_trigger_says_what_kedas_admission_wants(pods: Pods) -> None:
 
 
 @pytest.mark.parametrize(
-    ("settings", "seconds"), [({}, 60), ({"FEEDBACK_LEASE": 100}, 140), ({"FEEDBACK_LEASE": 9999}, 1800)]
+    ("settings", "seconds"), [({}, 60), ({"FEEDBACK_LEASE": 100}, 125), ({"FEEDBACK_LEASE": 9999}, 1800)]
 )
 def test_workers_are_taken_away_no_faster_than_a_lease_ends(
     chart: Chart, settings: dict[str, int], seconds: int
 ) -> None:
     """Whether fewer suffice shows when what they held is back; an autoscaler takes half an hour at the most."""
-    values = {"settings": settings, "worker": {"shutdownTimeout": 25}}
+    values = {"settings": settings, "worker": {"shutdownTimeout": 10}}
     config = chart.render(EVERYTHING, values).of("ScaledObject")["spec"]["advanced"]["horizontalPodAutoscalerConfig"]
 
     assert {each["periodSeconds"] for each in config["behavior"]["scaleDown"]["policies"]} == {seconds}
