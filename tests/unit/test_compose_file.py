@@ -6,16 +6,22 @@ import json
 import re
 import shutil
 import sys
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
+from prometheus_client import CollectorRegistry, generate_latest
+from sqlalchemy import create_engine
 
+from producer import outbox
+from producer.testing import RecordingProducer
 from tests.support.compose import Compose, MissingVariable, commented_names, read_env
 from tests.support.processes import ROOT
+from worker.observability.outbox_metrics import OfOutbox
 from worker.settings import load_settings
 
-OURS = {"migrate", "worker", "flower", "gateway", "sandbox"}
+OURS = {"migrate", "worker", "flower", "gateway", "relay", "sandbox"}
 FOREIGN_PROGRAMS = {
     "redis": {"redis-server", "redis-cli"},
     "postgres": {"pg_isready"},
@@ -107,6 +113,7 @@ def test_no_secret_stands_in_a_command_line(filled: Compose) -> None:
         ("migrate", {"POSTGRES_PASSWORD"}),
         ("flower", {"REDIS_PASSWORD", "POSTGRES_PASSWORD", "FLOWER_USER", "FLOWER_PASSWORD"}),
         ("worker", {"REDIS_PASSWORD", "POSTGRES_PASSWORD", "AQUILAX_API_KEY"}),
+        ("relay", {"REDIS_PASSWORD"}),
         ("sandbox", set()),
         ("prometheus", set()),
         ("grafana", {"FLOWER_USER", "FLOWER_PASSWORD"}),
@@ -191,11 +198,12 @@ def test_what_is_kept_is_kept_in_volumes(compose: Compose) -> None:
     assert mounted == set(compose.content["volumes"])
 
 
-def test_the_gateway_the_sandbox_and_the_metrics_start_only_when_asked_for(compose: Compose) -> None:
+def test_the_gateway_the_relay_the_sandbox_and_the_metrics_start_only_when_asked_for(compose: Compose) -> None:
     """Nothing else has a profile."""
     profiles = {name: service["profiles"] for name, service in compose.services.items() if "profiles" in service}
     assert profiles == {
         "gateway": ["gateway"],
+        "relay": ["relay"],
         "sandbox": ["sandbox"],
         "prometheus": ["metrics"],
         "grafana": ["metrics"],
@@ -292,3 +300,21 @@ def test_no_secret_is_in_a_layer(dockerfile: list[list[str]]) -> None:
     """An ARG or ENV stays readable in the image."""
     declared: list[Any] = [rest for name, rest in dockerfile if name in {"ARG", "ENV"}]
     assert not [rest for rest in declared if SECRET.search(rest)]
+
+
+def test_the_relay_is_healthy_while_it_reaches_its_database(compose: Compose) -> None:
+    """By the metric that it has, on the port that it is given. Its settings are taken as they stand."""
+    relay = compose.interpolated(FILLED | {"FEEDBACK_OUTBOX_URL": "postgresql://u:p@host/backend"}).services["relay"]
+    settings = {name.lower(): value for name, value in relay["environment"].items() if value}
+    assert load_settings(**settings, _env_file=None).feedback_outbox_url is not None
+    (check,) = [word for word in relay["healthcheck"]["test"] if "relay_up" in word]
+    assert f"127.0.0.1:{relay['environment']['FEEDBACK_METRICS_PORT']}/metrics" in check
+
+    registry = CollectorRegistry()
+    with closing(RecordingProducer()) as producer:
+        carrier = outbox.Relay(create_engine("sqlite://"), producer)
+        registry.register(OfOutbox(carrier, lambda: outbox.OutboxStatus(waiting=0, set_aside=0, oldest_at=None)))
+        assert b"aquilax_feedback_outbox_relay_up 1" in generate_latest(registry)
+        carrier.problem = "the database: away"
+        assert b"aquilax_feedback_outbox_relay_up 1" not in generate_latest(registry)
+    assert "aquilax_feedback_outbox_relay_up 1" in check

@@ -121,7 +121,8 @@ def test_the_page_names_every_metric(told: str) -> None:
 def test_prometheus_asks_each_worker_on_its_port() -> None:
     """By the name that Docker resolves to all of them."""
     config = yaml.safe_load((DEPLOY / "prometheus" / "prometheus.yml").read_text())
-    [job] = config["scrape_configs"]
+    job, of_relays = config["scrape_configs"]
+    assert of_relays["dns_sd_configs"] == [job["dns_sd_configs"][0] | {"names": ["relay"]}]
     worker = Compose.read().services["worker"]["environment"]
 
     assert job["dns_sd_configs"][0]["names"] == ["worker"]

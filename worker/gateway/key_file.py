@@ -144,6 +144,8 @@ def _locked(path: Path) -> Iterator[None]:
     """Let one process at a time change the file; the lock is beside it, as the file itself is replaced."""
     try:
         lock = os.open(path.with_name(f".{path.name}.lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except FileNotFoundError:
+        raise KeyFileError(f"{path} can't be written: make its folder first, mkdir -p {path.parent}") from None
     except OSError as error:
         raise KeyFileError(f"{path} can't be written: {error.strerror}") from None
     try:

@@ -128,3 +128,11 @@ def test_without_the_setting_the_commands_say_so() -> None:
     ended = command({}, "gateway", "keys", "list")
 
     assert (ended.exit_code, "FEEDBACK_GATEWAY_KEYS_FILE is not set" in ended.output) == (2, True)
+
+
+def test_a_folder_that_is_missing_is_named_with_the_fix(tmp_path: Path) -> None:
+    """The first key of a new gateway, as its page has it."""
+    path = tmp_path / "feedback" / "keys.json"
+
+    with pytest.raises(KeyFileError, match=f"make its folder first, mkdir -p {path.parent}"):
+        add_key(path, "backend")
