@@ -12,12 +12,13 @@ import secrets
 import time
 from contextlib import suppress
 from datetime import UTC, datetime
+from operator import attrgetter
 from pathlib import Path
 from typing import Final
 
 from producer import _locks
 from producer.spool.checksum import checked, content_of
-from producer.spool.line import parse
+from producer.spool.line import number_of
 
 __all__ = [
     "LINES", "SegmentProgress", "create", "created_at", "last_number", "measure", "paths", "remove_orphans", "torn_end",
@@ -58,15 +59,18 @@ def torn_end(path: Path, offset: int) -> bytes:
 
 def last_number(path: Path) -> int:
     """Return the number of a segment's last whole line: how many it has."""
-    with path.open("rb") as file:
-        file.seek(max(0, os.fstat(file.fileno()).st_size - _TAIL))
-        lines = file.read().split(b"\n")[:-1]
-    return next((found[0] for text in reversed(lines) if (found := parse(text))), 0)
+    descriptor = os.open(path, os.O_RDONLY)  # a file object would take longer than all else, for each of many segments
+    try:
+        tail = os.pread(descriptor, _TAIL, max(0, os.fstat(descriptor).st_size - _TAIL))
+    finally:
+        os.close(descriptor)
+    return next((number for text in reversed(tail.split(b"\n")[:-1]) if (number := number_of(text))), 0)
 
 
 def paths(directory: Path) -> list[Path]:
     """Return a directory's segments, the oldest first."""
-    return sorted(path for path in directory.iterdir() if path.suffix == _SUFFIX)
+    segments = (path for path in directory.iterdir() if path.name.endswith(_SUFFIX))
+    return sorted(segments, key=attrgetter("name"))  # paths themselves are compared slowly
 
 
 def measure(directory: Path) -> tuple[int, Path | None]:
@@ -161,8 +165,15 @@ class SegmentProgress:
         self._path.unlink(missing_ok=True)
 
     def _read(self) -> tuple[int, int]:
-        with suppress(FileNotFoundError):
-            if (content := content_of(self._path.read_bytes())) is not None:
-                offset, lines = content.split()
-                return int(offset), int(lines)
-        return 0, 0
+        try:
+            descriptor = os.open(self._path, os.O_RDONLY)
+        except FileNotFoundError:
+            return 0, 0
+        try:
+            content = content_of(os.read(descriptor, _TAIL))
+        finally:
+            os.close(descriptor)
+        if content is None:
+            return 0, 0
+        offset, lines = content.split()
+        return int(offset), int(lines)

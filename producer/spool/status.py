@@ -12,7 +12,7 @@ from producer.spool.line import parse
 from producer.spool.sender import UNREADABLE
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from datetime import datetime
     from pathlib import Path
 
@@ -43,14 +43,15 @@ class SpoolStatus:
 def status_of(directory: Path) -> SpoolStatus:
     """Return what stands in a directory; raises OSError if it can't be read."""
     events = writers = 0
-    for path in segment.paths(directory):
+    paths = segment.paths(directory)
+    for path in paths:
         with suppress(FileNotFoundError):  # it was sent meanwhile
             events += max(0, segment.last_number(path) - segment.SegmentProgress(path).lines)
             writers += _locks.is_locked(path)
     unreadable = 0
     with suppress(FileNotFoundError):
         unreadable = (directory / UNREADABLE).stat().st_size
-    oldest = next(records_of(directory), None)
+    oldest = next(_records_in(paths), None)
     return SpoolStatus(
         events=events,
         bytes=segment.measure(directory)[0],
@@ -62,7 +63,11 @@ def status_of(directory: Path) -> SpoolStatus:
 
 def records_of(directory: Path) -> Iterator[Record]:
     """Yield what waits in a directory, the oldest segment first; it stays there. Raises OSError."""
-    for path in segment.paths(directory):
+    yield from _records_in(segment.paths(directory))
+
+
+def _records_in(paths: Iterable[Path]) -> Iterator[Record]:
+    for path in paths:
         with suppress(FileNotFoundError):  # it was sent meanwhile
             offset = segment.SegmentProgress(path).offset
             while lines := segment.whole_lines(path, offset):
