@@ -1,16 +1,18 @@
-"""What pages and commands take at so many dead letters, beside Flower's own list of 100,000 tasks, in one run.
+"""What operators' pages and commands take at so many dead letters, on SQLite and on PostgreSQL.
 
-    python -m benchmarks.dashboard [ROWS [URL...]]
+    python -m benchmarks.dashboard [ROWS] [--rounds N] [--json FILE] [--before FILE] [URL...]
 
-On SQLite and on PostgreSQL, or on databases of these URLs that are filled already: one Flower process for each, on a
-Valkey of its own. Rounds alternate between the pages and Flower's own, so that whatever else the machine does hits all
-alike. Medians, in milliseconds, and as a ratio to Flower's; then what `benchmarks.operators` measures. Printed, and at
-a million rows written to docs/performance/dashboard.md.
+On databases of its own, or on those of the URLs, which are filled already. One Flower process for each, on a Valkey of
+its own, and its own list of 100,000 tasks beside our pages, in the same rounds, so that whatever else the machine does
+hits all alike. Then each command in a process of its own, and what `benchmarks.operators` measures. All of that runs on
+the cores that this process has: `taskset -c 1` gives it one. Medians with their ranges are printed, and at a million
+rows written to docs/performance/dashboard.md; beside the medians of another run, which ``--json`` wrote.
 """
 
 from __future__ import annotations
 
-import statistics
+import argparse
+import json
 import sys
 import tempfile
 import time
@@ -18,12 +20,12 @@ import warnings
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import requests
 
 from benchmarks.machine import describe
-from benchmarks.operators import beside_burials, commands, milliseconds_of_preview
+from benchmarks.operators import Took, beside_burials, cancel_replays, commands, plan_everything, previews, vacuum
 from benchmarks.plan import MILLION
 from tests.support.dead_letters import fill
 from worker.app import create_app
@@ -33,37 +35,61 @@ from worker.sandbox.stack import LocalStack
 from worker.settings import load_settings
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
-ROUNDS = 7
+ROUNDS = 5
 _TASKS = 100_000
 _OWN = "Flower's tasks"
-_ABOUT = (
-    "Pages to their last byte, commands from the start of their process to their first byte, and how long dead letters "
-    "that are inserted one after the other wait meanwhile. `python -m benchmarks.dashboard 1000000` measures it again."
+_REPORT: Final = Path("docs/performance/dashboard.md")
+_ABOUT: Final = (
+    "How long pages and commands take to their first byte and to their last, as medians of {rounds} and their ranges; "
+    "commands from the start of their process. *Before* are the medians of the same run on the commit before the "
+    "queries were changed. Below, how long dead letters that are inserted one after the other, 50 a second, wait "
+    "while operators change many. Everything, with its database, had one core to itself. "
+    "`taskset -c 1 python -m benchmarks.dashboard 1000000` measures it again."
 )
 TASKS = (
     "/tasks/datatable?draw=1&start=0&length=50&search[value]=&columns[0][data]=name"
     "&order[0][column]=0&order[0][dir]=desc"
 )
-PAGES = {
+_ROWS = "/feedback/dead-letters/rows"
+_CAUSES = "/feedback/dead-letters"
+_ORG = "65dd3e835a669e3347654203"
+_GROUP = "67e86d036e9921509f730403"
+PAGES: Final = {
     "overview": "/feedback",
-    "causes": "/feedback/dead-letters",
-    "causes, any state": "/feedback/dead-letters?state=any",
-    "causes of one org": "/feedback/dead-letters?org=65dd3e835a669e3347654203",
-    "causes since 5 days": "/feedback/dead-letters?since=5d",
-    "rows, first page": "/feedback/dead-letters/rows",
-    "rows, half-way": "/feedback/dead-letters/rows?place={half}",
-    "rows by attempts": "/feedback/dead-letters/rows?order=attempts",
-    "rows by replays": "/feedback/dead-letters/rows?order=replays",
-    "rows of one status": "/feedback/dead-letters/rows?http_status=400",
-    "rows of one group": "/feedback/dead-letters/rows?group=67e86d036e9921509f730403",
-    "rows, none fits": "/feedback/dead-letters/rows?group=no-such-group",
+    "causes": _CAUSES,
+    "causes, any state": f"{_CAUSES}?state=any",
+    "causes of one org": f"{_CAUSES}?org={_ORG}",
+    "causes of one group": f"{_CAUSES}?group={_GROUP}",
+    "causes of one HTTP status": f"{_CAUSES}?http_status=400",
+    "causes since 5 days": f"{_CAUSES}?since=5d",
+    "causes of one request_id": f"{_CAUSES}?request_id={{request_id}}",
+    "causes, none fits": f"{_CAUSES}?group=no-such-group",
+    "rows, first page": _ROWS,
+    "rows, any state": f"{_ROWS}?state=any",
+    "rows, half-way": f"{_ROWS}?place={{half}}",
+    "rows, the first to die": f"{_ROWS}?order=oldest",
+    "rows by attempts": f"{_ROWS}?order=attempts",
+    "rows by replays": f"{_ROWS}?order=replays",
+    "rows of one org": f"{_ROWS}?org={_ORG}",
+    "rows of one HTTP status": f"{_ROWS}?http_status=400",
+    "rows of one group": f"{_ROWS}?group={_GROUP}",
+    "rows of one cause": f"{_ROWS}?fingerprint={{fingerprint}}",
+    "rows of one request_id": f"{_ROWS}?request_id={{request_id}}",
+    "rows, none fits": f"{_ROWS}?group=no-such-group",
     "one row": "/feedback/dead-letters/50000",
-    "preview of a replay": "/feedback/dead-letters/replay",
     "preview of a discard": "/feedback/dead-letters/discard",
+    "preview of a replay": "/feedback/dead-letters/replay",
     "replays": "/feedback/replays",
     "audit": "/feedback/audit",
+}
+_WHILE: Final = {
+    "causes": _CAUSES,
+    "rows, first page": _ROWS,
+    "preview of a replay": "/feedback/dead-letters/replay",
+    "replays": "/feedback/replays",
+    "the replay": "/feedback/replays/{plan}",
 }
 
 
@@ -87,10 +113,14 @@ def _tell_of_tasks(url: str, number: int) -> None:
             tell.send("task-received", uuid=f"task-{each}", name="feedback.deliver", args="[]", kwargs="{}")
 
 
-def _milliseconds(url: str) -> float:
+def _load(url: str) -> tuple[float, float]:
+    """Return the milliseconds to the first byte of a page, and to its last."""
     began = time.perf_counter()
-    requests.get(url, timeout=120).raise_for_status()
-    return (time.perf_counter() - began) * 1000
+    with requests.get(url, timeout=120, stream=True) as response:
+        response.raise_for_status()
+        first = time.perf_counter()
+        _ = response.content
+    return (first - began) * 1000, (time.perf_counter() - began) * 1000
 
 
 def _fill(database: str, rows: int) -> None:
@@ -98,10 +128,12 @@ def _fill(database: str, rows: int) -> None:
     store = DeadLetterStore.connect(database)
     fill(store, rows, last_at=datetime.now(UTC))
     store.close()
+    vacuum(database)
 
 
-def _pages(database: str, rows: int) -> dict[str, float]:
-    """The median of each page, to its last byte."""
+@contextmanager
+def _flower(database: str) -> Iterator[str]:
+    """Start a Flower that knows as many tasks as dead letters are many; yields where it is."""
     with tempfile.TemporaryDirectory() as folder, LocalStack(folder=Path(folder)) as stack:
         broker = stack.start_broker()
         stack.environment["FEEDBACK_DATABASE_URL"] = database
@@ -109,52 +141,97 @@ def _pages(database: str, rows: int) -> dict[str, float]:
         _tell_of_tasks(broker, _TASKS)
         while requests.get(f"{flower}{TASKS}", timeout=120).json()["recordsTotal"] < _TASKS:
             time.sleep(1)
-        half = requests.get(f"{flower}/api/feedback/dead-letters?limit=1&order=newest", timeout=60).json()
-        middle = half["rows"][0]["failed_at"].replace("+", "%2B")
-        pages = {label: path.format(half=f"after_{rows // 2}_{middle}") for label, path in PAGES.items()}
-        took: dict[str, list[float]] = {label: [] for label in (*pages, _OWN)}
-        for _ in range(ROUNDS):
-            for label, path in (pages | {_OWN: TASKS}).items():
-                took[label].append(_milliseconds(f"{flower}{path}"))
-    return {label: statistics.median(each) for label, each in took.items()}
+        yield flower
 
 
-def _table(name: str, database: str, rows: int) -> str:
-    pages = _pages(database, rows)
-    lines = [f"{label} | {median:,.0f} ms | {median / pages[_OWN]:.2f}" for label, median in pages.items()]
-    lines += [f"`{command}`: first byte | {median:,.0f} ms |" for command, median in commands(database).items()]
-    lines.append(f"preview of a replay of all, in the database | {milliseconds_of_preview(database):,.0f} ms |")
-    lines += [f"beside insertions: {what} | {told} |" for what, told in beside_burials(database).items()]
-    head = f"## {name}, {rows:,} dead letters\n\n| what | median | of Flower's tasks |\n|---|---|---|\n"
-    return head + "".join(f"| {line} |\n" for line in lines)
+def _pages(flower: str, rows: int, rounds: int) -> dict[str, Took]:
+    newest = requests.get(f"{flower}/api/feedback/dead-letters?limit=1&order=newest", timeout=60).json()["rows"][0]
+    middle = newest["failed_at"].replace("+", "%2B")
+    names = {name: newest[name] for name in ("request_id", "fingerprint")}
+    paths = {label: path.format(half=f"after_{rows // 2}_{middle}", **names) for label, path in PAGES.items()}
+    return _rounds(flower, paths | {_OWN: TASKS}, rounds)
+
+
+def _rounds(flower: str, paths: Mapping[str, str], rounds: int) -> dict[str, Took]:
+    """Load each page so often, by turns."""
+    took: dict[str, list[tuple[float, float]]] = {label: [] for label in paths}
+    for _ in range(rounds):
+        for label, path in paths.items():
+            took[label].append(_load(f"{flower}{path}"))
+    return {label: Took.of(each) for label, each in took.items()}
+
+
+def _measure_one(database: str, rows: int, rounds: int) -> tuple[dict[str, Took], dict[str, str]]:
+    with _flower(database) as flower:
+        took = _pages(flower, rows, rounds)
+        took |= commands(database, rounds)
+        took |= previews(database, rounds)
+        plan = plan_everything(database)
+        paths = {label: path.format(plan=plan) for label, path in _WHILE.items()}
+        took |= {
+            f"{label}, while a replay of all goes on": each for label, each in _rounds(flower, paths, rounds).items()
+        }
+        cancel_replays(database)
+        took |= _rounds(flower, {"the replay, cancelled": f"/feedback/replays/{plan}"}, rounds)
+    return took, beside_burials(database)
+
+
+def _table(name: str, rows: int, took: Mapping[str, Took], told: Mapping[str, str], before: Mapping[str, Took]) -> str:
+    old = "first byte before | whole before | " if before else ""
+    columns = f"| what | first byte | whole | {old}".strip()
+    text = f"## {name}, {rows:,} dead letters\n\n{columns}\n{'|---' * (columns.count('|') - 1)}|\n"
+    for label, each in took.items():
+        cells = [label, str(each.first), str(each.whole)]
+        if old:
+            cells += (
+                [f"{was.first.median:,.0f} ms", f"{was.whole.median:,.0f} ms"]
+                if (was := before.get(label))
+                else ["—"] * 2
+            )
+        text += f"| {' | '.join(cells)} |\n"
+    text += "\n| beside insertions | how long, and how long these waited |\n|---|---|\n"
+    return text + "".join(f"| {what} | {how} |\n" for what, how in told.items())
 
 
 def _kind(url: str) -> str:
     return "PostgreSQL" if url.startswith("postgres") else "SQLite"
 
 
-def _measure(databases: dict[str, str], rows: int) -> None:
+def _measure(databases: dict[str, str], asked: argparse.Namespace) -> None:
     about = "".join(f"- {name}: {value}\n" for name, value in describe().items())
-    text = f"# Operators' pages and commands\n\n{_ABOUT}\n\n{about}"
+    text = f"# Operators' pages and commands\n\n{_ABOUT.format(rounds=asked.rounds)}\n\n{about}"
+    before = json.loads(asked.before.read_text()) if asked.before else {}
+    found: dict[str, dict[str, object]] = {}
     for name, database in databases.items():
-        table = _table(name, database, rows)
+        took, told = _measure_one(database, asked.rows, asked.rounds)
+        found[name] = {label: each.to_record() for label, each in took.items()}
+        old = {label: Took.read(each) for label, each in before.get(name, {}).items()}
+        table = _table(name, asked.rows, took, told, old)
         sys.stdout.write(f"{table}\n")
         sys.stdout.flush()
         text += f"\n{table}"
-        if rows >= MILLION:
-            Path("docs/performance/dashboard.md").write_text(text)
+        if asked.rows >= MILLION:
+            _REPORT.write_text(text)
+        if asked.json:
+            asked.json.write_text(json.dumps(found))
 
 
 def main() -> None:
     """Measure, print and write."""
-    rows = int(sys.argv[1]) if len(sys.argv) > 1 else _TASKS
-    if filled := sys.argv[2:]:
-        _measure({_kind(url): url for url in filled}, rows)
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.dashboard")
+    parser.add_argument("rows", type=int, nargs="?", default=_TASKS)
+    parser.add_argument("urls", nargs="*")
+    parser.add_argument("--rounds", type=int, default=ROUNDS)
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("--before", type=Path)
+    asked = parser.parse_intermixed_args()
+    if asked.urls:
+        _measure({_kind(url): url for url in asked.urls}, asked)
         return
     with tempfile.TemporaryDirectory() as folder, _databases(Path(folder)) as databases:
         for database in databases.values():
-            _fill(database, rows)
-        _measure(databases, rows)
+            _fill(database, asked.rows)
+        _measure(databases, asked)
 
 
 if __name__ == "__main__":

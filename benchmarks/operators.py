@@ -9,9 +9,9 @@ import sys
 import threading
 import time
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final, Self
 from uuid import uuid4
 
 from sqlalchemy import update
@@ -19,40 +19,83 @@ from sqlalchemy import update
 from tests.support.dead_letter_records import a_record
 from worker.database.engine import connect
 from worker.database.models import DeadLetter, State
+from worker.dead_letters.discard import discard
 from worker.dead_letters.group_commit import Insertion, commit
 from worker.dead_letters.pruning import prune
+from worker.dead_letters.replays.lifecycle import cancel
 from worker.dead_letters.replays.planning import create, preview
-from worker.dead_letters.selection import Selection
+from worker.dead_letters.replays.queries import plans
+from worker.dead_letters.selection import Selection, replayable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from sqlalchemy import Engine
 
-__all__ = ["beside_burials", "commands", "milliseconds_of_preview"]
+__all__ = ["Span", "Took", "beside_burials", "cancel_replays", "commands", "plan_everything", "previews", "vacuum"]
 
-_ROUNDS: Final = 7
-_PRUNING: Final = 15.0
-"""Seconds of pruning: each step is like the one before."""
+_CHANGING: Final = 15.0
+"""Seconds of pruning and of discarding: each step is like the one before."""
 
 _COMMANDS: Final = (
     ("dead-letters", "list"),
-    ("dead-letters", "list", "--group-by", "fingerprint"),
     ("dead-letters", "list", "--state", "any"),
+    ("dead-letters", "list", "--org", "65dd3e835a669e3347654203"),
+    ("dead-letters", "list", "--group", "no-such-group"),
+    ("dead-letters", "list", "--group-by", "fingerprint"),
     ("dead-letters", "show", "500"),
-    ("dead-letters", "export"),
+    ("dead-letters", "export", "--limit", "10000"),
+    ("dead-letters", "export", "--state", "discarded", "--limit", "10000"),
     ("dead-letters", "--help"),
 )
 
 
-def commands(url: str) -> dict[str, float]:
-    """Return the milliseconds from the start of each command's process to its first byte: medians."""
-    return {
-        " ".join(command): statistics.median(_first_byte(url, command) for _ in range(_ROUNDS)) for command in _COMMANDS
-    }
+@dataclass(frozen=True)
+class Span:
+    """Milliseconds: the median of several, the least and the most."""
+
+    median: float
+    least: float
+    most: float
+
+    @classmethod
+    def of(cls, every: Sequence[float]) -> Self:
+        """Return that of some."""
+        return cls(statistics.median(every), min(every), max(every))
+
+    def __str__(self) -> str:
+        return f"{self.median:,.0f} ms ({self.least:,.0f} to {self.most:,.0f})"
 
 
-def _first_byte(url: str, command: tuple[str, ...]) -> float:
+@dataclass(frozen=True)
+class Took:
+    """How long something took to its first byte, and in whole."""
+
+    first: Span
+    whole: Span
+
+    @classmethod
+    def of(cls, every: Sequence[tuple[float, float]]) -> Self:
+        """Return what several took."""
+        return cls(Span.of([first for first, _ in every]), Span.of([whole for _, whole in every]))
+
+    @classmethod
+    def read(cls, record: dict[str, Any]) -> Self:
+        """Return what `to_record` wrote."""
+        return cls(Span(**record["first"]), Span(**record["whole"]))
+
+    def to_record(self) -> dict[str, Any]:
+        """Return it as JSON can carry it."""
+        return asdict(self)
+
+
+def commands(url: str, rounds: int) -> dict[str, Took]:
+    """Return what each command takes, from the start of its process."""
+    took = {f"`{' '.join(command)}`": [_run(url, command) for _ in range(rounds)] for command in _COMMANDS}
+    return {label: Took.of(each) for label, each in took.items()}
+
+
+def _run(url: str, command: tuple[str, ...]) -> tuple[float, float]:
     environment = {**os.environ, "FEEDBACK_DATABASE_URL": url}
     environment.pop("PYTHONDONTWRITEBYTECODE", None)  # an installed program has its modules compiled
     began = time.perf_counter()
@@ -60,27 +103,53 @@ def _first_byte(url: str, command: tuple[str, ...]) -> float:
     with subprocess.Popen(  # noqa: S603 - the commands above
         program, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
     ) as process:
-        if process.stdout is not None:
-            process.stdout.read(1)
-        took = time.perf_counter() - began
-        process.kill()
-    return took * 1000
+        assert process.stdout is not None  # noqa: S101 - as it is a pipe
+        process.stdout.read(1)
+        first = time.perf_counter()
+        process.stdout.read()
+        process.wait()
+    return (first - began) * 1000, (time.perf_counter() - began) * 1000
 
 
-def milliseconds_of_preview(url: str) -> float:
-    """Return what the preview of a replay of all that is dead takes: the median."""
-    engine = connect(url)
-    took = []
-    for _ in range(_ROUNDS):
+def previews(url: str, rounds: int) -> dict[str, Took]:
+    """Return what the preview of a replay of all that is dead takes, without a page or a command around it."""
+    engine, took = connect(url), []
+    for _ in range(rounds):
         began = time.perf_counter()
         preview(engine, Selection(states=(State.DEAD,)))
         took.append((time.perf_counter() - began) * 1000)
     engine.dispose()
-    return statistics.median(took)
+    return {"preview of a replay of all, in the database": Took.of([(each, each) for each in took])}
+
+
+def vacuum(url: str) -> None:
+    """Do what autovacuum does within minutes: PostgreSQL then knows which pages everyone sees."""
+    engine = connect(url)
+    if engine.dialect.name == "postgresql":
+        with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            connection.exec_driver_sql("VACUUM (ANALYZE)")
+    engine.dispose()
+
+
+def plan_everything(url: str) -> int:
+    """Plan a replay of all that is dead, which no worker begins; return its number."""
+    engine = connect(url)
+    plan = create(engine, Selection(states=(State.DEAD,)), actor="benchmark", canary=5)
+    engine.dispose()
+    vacuum(url)
+    return plan.id
+
+
+def cancel_replays(url: str) -> None:
+    """End all replays."""
+    engine = connect(url)
+    for plan in plans(engine, active=True):
+        cancel(engine, plan.id, actor="benchmark")
+    engine.dispose()
 
 
 def beside_burials(url: str) -> dict[str, str]:
-    """Plan a replay of all that is dead, and then prune, while dead letters are inserted; return what each took."""
+    """Plan a replay of all that is dead, prune, and discard, while dead letters are inserted; return what each took."""
     engine, now = connect(url), datetime.now(UTC)
     told = {}
     with _burials(url) as waits:
@@ -89,15 +158,29 @@ def beside_burials(url: str) -> dict[str, str]:
         began = time.perf_counter()
         plan = create(engine, Selection(states=(State.DEAD,)), actor="benchmark", canary=5)
         told[f"planning a replay of {plan.total:,} rows"] = _told(waits, time.perf_counter() - began)
+    cancel_replays(url)
     _settle(engine)
     with _burials(url) as waits:
-        stop = threading.Event()
-        threading.Timer(_PRUNING, stop.set).start()
         began = time.perf_counter()
-        pruned = prune(engine, now - timedelta(hours=12), stop=stop)
+        pruned = prune(engine, now - timedelta(hours=12), stop=_soon())
         told[f"pruning {pruned.dead_letters:,} rows"] = _told(waits, time.perf_counter() - began)
+        began = time.perf_counter()
+        done = _discard_some(engine)
+        told[f"discarding {done:,} rows"] = _told(waits, time.perf_counter() - began)
     engine.dispose()
     return told
+
+
+def _soon() -> threading.Event:
+    stop = threading.Event()
+    threading.Timer(_CHANGING, stop.set).start()
+    return stop
+
+
+def _discard_some(engine: Engine) -> int:
+    return discard(
+        engine, replayable(Selection(states=(State.DEAD,))), comment="benchmark", actor="benchmark", stop=_soon()
+    )
 
 
 def _settle(engine: Engine) -> None:

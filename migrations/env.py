@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 from alembic import context
 
 from worker.database.engine import connect
-from worker.database.schema import METADATA, VERSION_TABLE
+from worker.database.metadata import METADATA
+from worker.database.schema import VERSION_TABLE
 from worker.settings import load_settings
 
 if TYPE_CHECKING:

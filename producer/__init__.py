@@ -10,17 +10,21 @@ It needs redis-py and nothing else.
 
 from typing import TYPE_CHECKING
 
-from producer._client import FeedbackProducer
 from producer._version import __version__
 from producer.errors import BrokerUnavailable, EnqueueUncertain, InvalidEvent, ProducerError
 from producer.event import FeedbackEvent
 
 if TYPE_CHECKING:
     from producer._async_client import AsyncFeedbackProducer
+    from producer._client import FeedbackProducer
 else:
 
     def __getattr__(name: str) -> object:
-        """Import what needs asyncio when it is asked for: the health check runs often, and asyncio is half its time."""
+        """Import a producer when it is asked for: commands need none, and asyncio and ssl are half of a start."""
+        if name == "FeedbackProducer":
+            from producer._client import FeedbackProducer  # noqa: PLC0415 - that is the purpose
+
+            return FeedbackProducer
         if name == "AsyncFeedbackProducer":
             from producer._async_client import AsyncFeedbackProducer  # noqa: PLC0415 - that is the purpose
 

@@ -5,7 +5,7 @@ Start reading at `worker.delivery.service`. Celery finds the app with ``celery -
 
 import producer
 
-if not hasattr(producer, "FeedbackProducer"):
+if "FeedbackProducer" not in getattr(producer, "__all__", ()):  # which is imported when it is asked for
     # Celery would swallow the failed import, and say only that this module has no attribute `celery`.
     raise ImportError(
         f"the package `producer` is {producer.__file__}, not the one of aquilax-feedback: run the worker from another"

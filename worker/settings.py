@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import os
 from datetime import timedelta
-from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
-from dotenv import dotenv_values
-from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError, ValidationInfo, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    ValidationInfo,
+    model_validator,
+)  # fmt: skip
 
-from producer.address import Address
 from producer.broker_url import BrokerUrl
 from producer.environment import FILE, secret, without_line_end
 from producer.write_concern import MOST_REPLICAS
@@ -46,6 +52,8 @@ __all__ = [
     "unknown_settings",
 ]
 
+_DOTENV: Final = ".env"
+
 SECRETS: Final = ("AQUILAX_API_KEY", "FEEDBACK_BROKER_URL", "FEEDBACK_DATABASE_URL", "FEEDBACK_OUTBOX_URL")
 """The settings that may stand in a file, which the variable of the same name and `_FILE` names."""
 
@@ -57,24 +65,19 @@ class SettingsError(Exception):
 def _broker_url(value: SecretStr, given: ValidationInfo) -> SecretStr:
     url, master = value.get_secret_value(), given.data.get("feedback_sentinel_master")
     if BrokerUrl.read(url, master).options.tls or master:
+        from producer.address import Address  # noqa: PLC0415 - it imports ssl, which a command on dead letters needs not
+
         Address(url, patience=1, sentinel_master=master)  # imports redis-py, which reads the options of TLS
     return value
 
 
-class Settings(BaseSettings):
+class Settings(BaseModel):
     """The settings; `load_settings` reads them and says clearly what is wrong.
 
     Each is the environment variable of its name in capitals. Durations are in seconds there and `timedelta` here.
     """
 
-    model_config = SettingsConfigDict(
-        env_file=".env",
-        env_file_encoding="utf-8",
-        env_ignore_empty=True,
-        extra="ignore",
-        frozen=True,
-        hide_input_in_errors=True,
-    )
+    model_config = ConfigDict(extra="ignore", frozen=True, hide_input_in_errors=True, validate_default=True)
 
     aquilax_api_key: Annotated[SecretStr, AfterValidator(api_key)] | None = Field(
         default=None, description="The Personal Access Token sent as X-AX-KEY. The worker needs it."
@@ -278,9 +281,24 @@ class Settings(BaseSettings):
         return self.feedback_outbox_url.get_secret_value()
 
 
+def _in_dotenv(path: str | None = _DOTENV) -> Mapping[str, str | None]:
+    """The variables of a file such as ``.env``, as far as there is one."""
+    if path is None or not Path(path).is_file():
+        return {}
+    from dotenv import dotenv_values  # noqa: PLC0415 - a tenth of a command's start, and most machines have no such file
+
+    return dotenv_values(path)
+
+
+def _in_environment(env_file: str | None) -> dict[str, str]:
+    """The settings that are given as variables, by their names as fields. The environment wins."""
+    every = ((name.lower(), value) for source in (_in_dotenv(env_file), os.environ) for name, value in source.items())
+    return {name: value for name, value in every if value and name in Settings.model_fields}
+
+
 def _from_files(overrides: Mapping[str, Any]) -> dict[str, str]:
     """The secrets that stand in files; raises `SettingsError` if one can't be read."""
-    given = (dotenv_values(".env"), os.environ)
+    given = (_in_dotenv(), os.environ)
     environ = {name: value for source in given for name, value in source.items() if value}
     found, wrong = {}, []
     for name in SECRETS:
@@ -294,17 +312,18 @@ def _from_files(overrides: Mapping[str, Any]) -> dict[str, str]:
     return found
 
 
-def load_settings(**overrides: Any) -> Settings:
+def load_settings(*, _env_file: str | None = _DOTENV, **overrides: Any) -> Settings:
     """Read and validate the settings.
 
     Args:
+        _env_file: A file of more variables; none if None.
         overrides: Settings by name, which win over the environment.
 
     Raises:
         SettingsError: One or more are wrong; every one is named, with the fix.
     """
     try:
-        return Settings(**_from_files(overrides) | overrides)
+        return Settings(**_in_environment(_env_file) | _from_files(overrides) | overrides)
     except ValidationError as error:
         lines = [
             f"{str(problem['loc'][0]).upper()}: {problem['msg'].removeprefix('Value error, ')}"
@@ -321,7 +340,7 @@ _OF_OTHERS: Final = frozenset({"FEEDBACK_IMAGE_TAG"})
 
 def given_variables() -> dict[str, str]:
     """Return the variables of ``.env`` and of the environment, which wins, by their names in capitals."""
-    in_file = {name.upper(): value for name, value in dotenv_values(".env").items() if value}
+    in_file = {name.upper(): value for name, value in _in_dotenv().items() if value}
     return in_file | {name.upper(): value for name, value in os.environ.items()}
 
 
@@ -335,6 +354,8 @@ def unknown_settings(variables: Mapping[str, str]) -> Iterator[tuple[str, str]]:
     for name, value in sorted(variables.items()):
         if not name.startswith(_PREFIXES) or name in known or name in _OF_OTHERS or is_service_link(name, value):
             continue
+        from difflib import get_close_matches  # noqa: PLC0415 - only a slip of the keys needs it
+
         near = get_close_matches(name, known, n=1)
         meant = f"it is {near[0]} that is meant, perhaps" if near else "docs/settings.md has all there are"
         yield name, f"rename or unset it: {meant}"

@@ -5,10 +5,11 @@ from __future__ import annotations
 from datetime import timedelta
 from functools import partial
 from itertools import product
+from threading import Event
 from typing import TYPE_CHECKING
 
 import pytest
-from sqlalchemy import true, update
+from sqlalchemy import insert, true, update
 
 from tests.support.dead_letter_records import (
     NOON,
@@ -22,12 +23,13 @@ from tests.support.dead_letter_records import (
 )
 from worker.database.audit_log import actions
 from worker.database.models import DeadLetter, State
+from worker.dead_letters.causes import causes_over_time
+from worker.dead_letters.columns import new_row
 from worker.dead_letters.discard import discard
 from worker.dead_letters.pagination import page_of
 from worker.dead_letters.queries import find, stream
 from worker.dead_letters.replays.planning import preview
 from worker.dead_letters.selection import HOLDS_EVENT, Selection, holds_event, is_replayable, replayable
-from worker.dead_letters.statistics import causes_over_time
 from worker.policy.retry import Reason
 
 if TYPE_CHECKING:
@@ -102,7 +104,7 @@ def test_causes_are_counted_the_most_frequent_first(store: DeadLetterStore) -> N
     for hour in (1, 2):
         store.add(a_record(response_body=f"job {hour} not found", failed_at=NOON + timedelta(hours=hour)))
 
-    first, second = causes_over_time(store.engine, EVERYTHING.clause()).causes
+    first, second = causes_over_time(store.engine, EVERYTHING).causes
 
     assert (first.summary, first.rows) == ("rejected 404: job <n> not found", 2)
     assert (first.first_failed_at, first.last_failed_at) == (NOON + timedelta(hours=1), NOON + timedelta(hours=2))
@@ -146,3 +148,42 @@ def test_a_discard_is_written_down_with_who_said_so(store: DeadLetterStore) -> N
         "load test",
     )
     assert action.details == {"rows": 1}
+
+
+def test_a_discard_goes_in_steps_that_can_be_stopped(store: DeadLetterStore) -> None:
+    """What was done holds, and is in the audit log; a dead letter is inserted between two steps."""
+    with store.engine.begin() as connection:
+        connection.execute(insert(DeadLetter), [new_row(a_record()) for _ in range(1200)])
+    stop, steps = Event(), list[int]()
+
+    def progress(done: int) -> None:
+        steps.append(done)
+        (action,) = actions(store.engine)
+        assert action.details == {"rows": done}
+        store.add(a_record())
+        if len(steps) == 2:
+            stop.set()
+
+    which = replayable(Selection(until=NOON + timedelta(hours=1)))
+    discarded = discard(store.engine, which, comment="enough", actor="ann", stop=stop, progress=progress)
+
+    assert steps == [500, 1000]
+    assert discarded == 1000
+    states = [row.state for row in rows_of(store)]
+    assert states == [State.DISCARDED] * 1000 + [State.DEAD] * 202
+
+
+def test_a_discard_that_is_cut_short_is_written_down_as_far_as_it_went(store: DeadLetterStore) -> None:
+    """The rows and their number go in one transaction."""
+    with store.engine.begin() as connection:
+        connection.execute(insert(DeadLetter), [new_row(a_record()) for _ in range(600)])
+
+    def cut_short(_done: int) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        discard(store.engine, replayable(EVERYTHING), comment="enough", actor="ann", progress=cut_short)
+
+    (action,) = actions(store.engine)
+    assert action.details == {"rows": 500}
+    assert [row.state for row in rows_of(store)].count(State.DISCARDED) == 500

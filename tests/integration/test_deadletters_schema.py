@@ -22,8 +22,8 @@ from tests.support.dead_letter_records import a_record, rows_of
 from tests.support.processes import ROOT
 from worker.database import schema
 from worker.database.errors import DeadLetterStoreUnavailable, SchemaMissing, SchemaOutdated, SchemaTooNew
+from worker.database.metadata import METADATA
 from worker.database.schema import (
-    METADATA,
     VERSION_TABLE,
     check_schema,
     current_revision,

@@ -97,3 +97,20 @@ def test_times_are_read_in_any_zone_to_the_last_microsecond(pooled: str) -> None
 
         assert [row_of(store, row_id).occurred_at for row_id in ids] == moments
         assert {row.state for row in rows_of(store)} == {State.DEAD}
+
+
+def test_what_an_operators_queries_are_told_ends_with_each(pooled: str) -> None:
+    """A session that is another one's next has neither their limit nor what plans them."""
+    told = text(
+        "SELECT current_setting('random_page_cost'), current_setting('jit'), current_setting('statement_timeout')"
+    )
+    operators, workers = engines.connect(pooled, looking=True, statement_seconds=3), engines.connect(pooled)
+    with operators.connect() as connection:
+        assert tuple(connection.execute(told).one()) == ("1.1", "off", "3s")
+        session = connection.scalar(text("SELECT pg_backend_pid()"))
+    with workers.connect() as connection:
+        assert connection.scalar(text("SELECT pg_backend_pid()")) == session
+        cost, _, limit = connection.execute(told).one()
+        assert (cost, limit) == ("4", "0")
+    operators.dispose()
+    workers.dispose()

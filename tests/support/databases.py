@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy import URL, create_engine, exc, make_url, text
 
 from tests.support.processes import eventually, need, running
-from worker.database.schema import METADATA
+from worker.database.metadata import METADATA
 from worker.sandbox.stack import free_port
 
 if TYPE_CHECKING:

@@ -92,10 +92,11 @@ is pruned or dies in between."""
 
 def count_by_state(engine: Engine) -> dict[str, int]:
     """Return how many rows are in each state."""
-    query = select(DeadLetter.state, func.count()).group_by(DeadLetter.state)
+    rows = select(func.count()).select_from(DeadLetter)
+    # To count the entries between two places of an index takes a fraction of the time of grouping them.
+    query = select(*(rows.where(DeadLetter.state == state).scalar_subquery().label(state.value) for state in State))
     with translated(), engine.connect() as connection:
-        found = {row.state: row[1] for row in connection.execute(query)}
-    return {state.value: found.get(state, 0) for state in State}
+        return dict(connection.execute(query).mappings().one())
 
 
 def replaying(engine: Engine) -> set[Replaying]:

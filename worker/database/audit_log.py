@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
-from sqlalchemy import BigInteger, Index, Integer, String, Text, insert, select
+from sqlalchemy import BigInteger, Index, Integer, String, Text, insert, select, update
 from sqlalchemy.orm import Mapped, mapped_column
 
 from worker.database.errors import translated
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection, Engine
 
-__all__ = ["Action", "OperatorAction", "actions", "record_action", "write_action"]
+__all__ = ["Action", "OperatorAction", "actions", "amend_action", "record_action", "write_action"]
 
 _MAX_NAME: Final = 64
 
@@ -87,8 +87,11 @@ def write_action(
     target: str,
     comment: str,
     details: Mapping[str, Any] | None = None,
-) -> None:
-    """Write one action down, in the transaction of the change itself; the arguments are those of `Action`."""
+) -> int:
+    """Write one action down, in the transaction of the change itself, and return its id.
+
+    The other arguments are those of `Action`.
+    """
     values = {
         "at": datetime.now(UTC),
         "actor": clean(actor)[:MAX_ACTOR_LENGTH],
@@ -97,7 +100,20 @@ def write_action(
         "comment": clean(comment),
         "details": json.dumps(details or {}, ensure_ascii=False),
     }
-    connection.execute(insert(OperatorAction).values(values))
+    (row_id,) = connection.execute(insert(OperatorAction).values(values)).inserted_primary_key or (0,)
+    return int(row_id)
+
+
+def amend_action(connection: Connection, action_id: int, *, details: Mapping[str, Any]) -> None:
+    """Write down how far an action is that goes in steps, in the transaction of a step.
+
+    Args:
+        connection: The transaction.
+        action_id: The action, as `write_action` returned it.
+        details: What takes the place of its details.
+    """
+    values = {"details": json.dumps(details, ensure_ascii=False)}
+    connection.execute(update(OperatorAction).where(OperatorAction.id == action_id).values(values))
 
 
 def actions(engine: Engine, *, limit: int = 50, before: int | None = None, target: str | None = None) -> list[Action]:

@@ -7,7 +7,6 @@ from enum import StrEnum
 from typing import Any, Final
 
 from sqlalchemy import BigInteger, DateTime, Dialect, Enum, Index, Integer, LargeBinary, String, Text
-from sqlalchemy.dialects import mysql
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
@@ -18,6 +17,7 @@ from worker.policy.retry import Reason
 
 __all__ = [
     "MAX_ACTOR_LENGTH",
+    "PREVIEW",
     "STATISTICS",
     "UTF8MB4",
     "Base",
@@ -75,8 +75,25 @@ class UtcDateTime(TypeDecorator[datetime]):
     def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
         """MySQL drops the microseconds unless asked for them."""
         if dialect.name in {"mysql", "mariadb"}:
+            from sqlalchemy.dialects import mysql  # noqa: PLC0415 - the other databases need it not, and it is slow
+
             return dialect.type_descriptor(mysql.DATETIME(fsp=6))
         return dialect.type_descriptor(DateTime(timezone=True))
+
+
+class _Raw(TypeDecorator[bytes]):
+    """Bytes, as many as there are: MySQL's usual type for them ends at 64 KiB."""
+
+    impl = LargeBinary
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        """Return MySQL's largest type, and the usual one elsewhere."""
+        if dialect.name in {"mysql", "mariadb"}:
+            from sqlalchemy.dialects import mysql  # noqa: PLC0415 - see UtcDateTime
+
+            return dialect.type_descriptor(mysql.LONGBLOB())
+        return dialect.type_descriptor(LargeBinary())
 
 
 def enum_column(values: type[StrEnum]) -> Enum:
@@ -102,10 +119,11 @@ STATISTICS: Final = (
 )
 """All that the dashboard counts by, and sorts by: one index holds it, so that the rows need not be read."""
 
-_PREVIEW: Final = (
+PREVIEW: Final = (
     *("org", "state", "fingerprint", "failed_at", "org_group", "reason", "http_status"),
     "replay_enqueued_at",
 )
+"""The same for a preview, in the order of its groups, and for what is of one org."""
 
 
 class DeadLetter(Base):
@@ -149,7 +167,7 @@ class DeadLetter(Base):
     replay_enqueued_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     """When Redis acknowledged the replay. A replaying row without it was left behind by a run that was cut short."""
 
-    raw: Mapped[bytes | None] = mapped_column(LargeBinary().with_variant(mysql.LONGBLOB, "mysql", "mariadb"))
+    raw: Mapped[bytes | None] = mapped_column(_Raw)
 
     __table_args__ = (
         Index("ix_dead_letters_failed_at", "failed_at", "id"),
@@ -157,8 +175,7 @@ class DeadLetter(Base):
         Index("ix_dead_letters_reason", "reason", "http_status", "failed_at"),
         Index("ix_dead_letters_request_id", "request_id"),
         Index("ix_dead_letters_statistics", *STATISTICS),
-        # The same for a preview, in the order of its groups.
-        Index("ix_dead_letters_org", *_PREVIEW),
+        Index("ix_dead_letters_org", *PREVIEW),
         {"sqlite_autoincrement": True, **UTF8MB4},
     )
 

@@ -13,10 +13,8 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 from sqlalchemy import Connection, Engine, column, inspect, select, table, text
 
 import worker
-from worker.database import audit_log, redis_generations, replay_models  # noqa: F401 - they add tables to `Base`
 from worker.database.engine import connect, missing_file
 from worker.database.errors import DeadLetterStoreUnavailable, SchemaMissing, SchemaOutdated, SchemaTooNew, translated
-from worker.database.models import Base
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,7 +23,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BASE",
-    "METADATA",
     "VERSION_TABLE",
     "check_schema",
     "checked_engine",
@@ -34,9 +31,6 @@ __all__ = [
     "head_revision",
     "upgrade",
 ]
-
-METADATA: Final = Base.metadata
-"""Every table, as the code knows it; Alembic compares the database with it."""
 
 VERSION_TABLE: Final = "dead_letters_version"
 """Where the version is kept. Not Alembic's default name: a chat backend may keep its own tables in this database."""
@@ -74,7 +68,7 @@ def check_schema(engine: Engine) -> None:
 @contextmanager
 def checked_engine(url: str) -> Iterator[Engine]:
     """Open the database for one thread, and check its schema; raises as `check_schema`, and `DatabaseUnusable`."""
-    with _engine_for(url) as engine:
+    with _engine_for(url, looking=True) as engine:
         check_schema(engine)
         yield engine
 

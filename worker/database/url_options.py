@@ -6,7 +6,6 @@ unavailable.
 
 from __future__ import annotations
 
-from difflib import get_close_matches
 from typing import TYPE_CHECKING, Final
 
 from worker.database.errors import DatabaseUnusable
@@ -31,6 +30,8 @@ def check_options(address: URL, setting: str) -> None:
     known = options_of(address)
     for name, value in address.query.items():
         if name not in known and name not in _REFUSED:
+            from difflib import get_close_matches  # noqa: PLC0415 - only a slip of the keys needs it
+
             near = get_close_matches(name, known, n=1)
             problem = f"unknown to {address.drivername}{f'; did you mean {near[0]}?' if near else ''}"
         else:

@@ -7,23 +7,24 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final, Self
 
-from sqlalchemy import ColumnElement, Engine, and_, or_, select
+from sqlalchemy import ColumnElement, Engine, or_, select
 from sqlalchemy.orm import Session, defer
 
 from worker.database.errors import translated
 from worker.database.models import DeadLetter
+from worker.dead_letters.lookups import by_no_index, covered, unsorted
 from worker.dead_letters.queries import count
-from worker.dead_letters.statistics import covered, unsorted
 from worker.policy.parsing import read_whole
 
 if TYPE_CHECKING:
-    from sqlalchemy import Select
+    from sqlalchemy import Select, SQLColumnExpression
     from sqlalchemy.orm import InstrumentedAttribute
 
-__all__ = ["Order", "Page", "Place", "counted_page_of", "page_of"]
+__all__ = ["Order", "Page", "Place", "page_of", "total_of"]
 
-_FEW: Final = 200_000
-"""Rows that are found and sorted, within one index, sooner than they are met among those that don't fit."""
+_NEAR: Final = 2_000
+"""Rows that are looked at in their order, one by one: where many fit, a page of them is among these. Else all that fit
+are found and sorted, within one index, sooner than they are met among those that don't."""
 
 
 class Order(StrEnum):
@@ -102,15 +103,6 @@ class Page:
     after: Place | None
 
 
-def counted_page_of(
-    engine: Engine, which: ColumnElement[bool], *, order: Order = Order.NEWEST, place: Place | None = None, size: int
-) -> tuple[Page, int]:
-    """Return a page of rows, and how many rows fit; arguments and errors are those of `page_of`."""
-    total = count(engine, covered(which))
-    few = total <= _FEW or order.column is not DeadLetter.failed_at  # only by time is there an index of the order
-    return page_of(engine, which, order=order, place=place, size=size, few=few), total
-
-
 def page_of(
     engine: Engine,
     which: ColumnElement[bool],
@@ -118,7 +110,7 @@ def page_of(
     order: Order = Order.NEWEST,
     place: Place | None = None,
     size: int,
-    few: bool = False,
+    near: int = _NEAR,
 ) -> Page:
     """Return a page of rows.
 
@@ -131,8 +123,7 @@ def page_of(
         order: Their order.
         place: Where to begin; at the beginning if None.
         size: How many rows at most.
-        few: Whether few rows are known to fit. Then they are found first and sorted after that; else they are looked
-            for in their order, which is soon done where many fit, and reads the whole table where none does.
+        near: Among how many rows, in their order, those are looked for that fit, before all are searched.
 
     Raises:
         DeadLetterStoreUnavailable: The database can't be asked.
@@ -140,7 +131,9 @@ def page_of(
     backwards = place is not None and place.backwards
     with translated(), Session(engine) as session:
         # The ids first: to sort whole rows, with their responses, takes several times as long.
-        found = list(session.scalars(_ids(which, order, place, few=few).limit(size + 1)))
+        found = _near(session, which, order, place, near=near, size=size + 1)
+        if found is None:
+            found = list(session.scalars(_sorted(which, order, place).limit(size + 1)))
         rows = {row.id: row for row in session.scalars(_rows(found[:size]))}
     shown = [rows[row_id] for row_id in found[:size] if row_id in rows]
     more = len(found) > size
@@ -153,25 +146,58 @@ def page_of(
     )
 
 
-def _ids(which: ColumnElement[bool], order: Order, place: Place | None, *, few: bool) -> Select[int]:
-    descending = order.descending is not (place is not None and place.backwards)
-    ids = select(DeadLetter.id).where(covered(which) if few else which)
-    if place is not None:
-        ids = ids.where(_beyond(order.column, place, descending=descending))
-    by = (unsorted(order.column.expression) if few else order.column, DeadLetter.id)
-    return ids.order_by(*(column.desc() if descending else column.asc() for column in by))
+def total_of(engine: Engine, which: ColumnElement[bool], page: Page, *, most: int | None = None) -> int:
+    """Return how many rows fit, of which this is a page; ``most`` and what is raised is as `count` has it."""
+    if page.before is None and page.after is None:
+        return len(page.rows)
+    return count(engine, which, most=most)
+
+
+def _near(
+    session: Session, which: ColumnElement[bool], order: Order, place: Place | None, *, near: int, size: int
+) -> list[int] | None:
+    """Return so many ids of rows that fit, from among the next ones of the order; None if there are not so many.
+
+    Only by time is there an index of the order.
+    """
+    column = DeadLetter.failed_at
+    if order.column is not column:
+        return None
+    ids = select(DeadLetter.id).where(*_beyond(order, place)).order_by(*_by(column, order, place))
+    end = session.scalar(ids.with_only_columns(column).offset(near - 1).limit(1))
+    if end is not None:
+        ids = ids.where(column >= end if _descends(order, place) else column <= end)
+    found = list(session.scalars(ids.where(by_no_index(which)).limit(size)))
+    return found if end is None or len(found) == size else None
+
+
+def _sorted(which: ColumnElement[bool], order: Order, place: Place | None) -> Select[int]:
+    column = order.column.expression
+    beyond = map(by_no_index, _beyond(order, place))
+    ids = select(DeadLetter.id).where(covered(which, "id", column.name), *beyond)
+    return ids.order_by(*_by(unsorted(column), order, place))
+
+
+def _by(column: SQLColumnExpression[Any], order: Order, place: Place | None) -> list[ColumnElement[Any]]:
+    return [each.desc() if _descends(order, place) else each.asc() for each in (column, DeadLetter.id)]
+
+
+def _descends(order: Order, place: Place | None) -> bool:
+    return order.descending is not (place is not None and place.backwards)
 
 
 def _rows(ids: list[int]) -> Select[DeadLetter]:
     return select(DeadLetter).where(DeadLetter.id.in_(ids)).options(defer(DeadLetter.raw, raiseload=True))
 
 
-def _beyond(column: InstrumentedAttribute[Any], place: Place, *, descending: bool) -> ColumnElement[bool]:
+def _beyond(order: Order, place: Place | None) -> list[ColumnElement[bool]]:
     """The rows on the far side of a place; in this form every database goes straight to it in an index."""
-    value, row_id = place.value, place.row_id
-    if descending:
-        return and_(column <= value, or_(column < value, DeadLetter.id < row_id))
-    return and_(column >= value, or_(column > value, DeadLetter.id > row_id))
+    if place is None:
+        return []
+    column, value, row_id = order.column, place.value, place.row_id
+    if _descends(order, place):
+        return [column <= value, or_(column < value, DeadLetter.id < row_id)]
+    return [column >= value, or_(column > value, DeadLetter.id > row_id)]
 
 
 def _beside(rows: list[DeadLetter], order: Order, *, backwards: bool) -> Place | None:

@@ -18,7 +18,7 @@ from sqlalchemy.exc import IntegrityError
 from worker.database.errors import translated
 from worker.database.models import DeadLetter, PrunedRows, State
 from worker.database.replay_models import Replay, ReplayRow
-from worker.dead_letters.statistics import covered
+from worker.dead_letters.lookups import by_no_index
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -108,7 +108,7 @@ def _prune_dead_letters(engine: Engine, before: datetime) -> tuple[bool, Pruned]
         if not ids:
             return False, Pruned()
         # One that was replayed or died again since is not over any more. SQLite would look it up among all that are.
-        still = and_(DeadLetter.id.in_(ids), covered(is_over))
+        still = and_(DeadLetter.id.in_(ids), by_no_index(is_over))
         try:
             gone = _delete(engine, still)
         except IntegrityError:  # two wrote the first number at once: by now it is there

@@ -2,29 +2,42 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
-from sqlalchemy import ColumnElement, Engine, func, select
+from sqlalchemy import ColumnElement, Engine, and_, func, literal, select
 from sqlalchemy.orm import Session, defer
 
 from worker.database.errors import translated
 from worker.database.models import DeadLetter
-from worker.dead_letters.statistics import covered
+from worker.dead_letters.lookups import FEW, by_no_index, covered, few_of, keep_to_indices
 from worker.policy.parsing import LARGEST
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
-__all__ = ["count", "find", "stream"]
+__all__ = ["count", "find", "stream", "stream_ids"]
+
+_T = TypeVar("_T")
 
 _PAGE: Final = 100
 """Rows fetched at a time. Each may hold a raw message of 1 MiB, so this also bounds the memory."""
 
 
-def count(engine: Engine, which: ColumnElement[bool]) -> int:
-    """Return how many rows fit."""
+def count(engine: Engine, which: ColumnElement[bool], *, most: int | None = None) -> int:
+    """Return how many rows fit.
+
+    Args:
+        engine: The database.
+        which: The rows.
+        most: Where more fit than this, it says one more than this, and the others are not counted.
+    """
+    rows = select(func.count()).select_from(DeadLetter).where(covered(which))
+    if most is not None:
+        some = select(literal(1).label("one")).select_from(DeadLetter).where(covered(which)).limit(most + 1)
+        rows = select(func.count()).select_from(some.subquery())
     with translated(), engine.connect() as connection:
-        return connection.scalar(select(func.count()).select_from(DeadLetter).where(which)) or 0
+        keep_to_indices(connection)
+        return connection.scalar(rows) or 0
 
 
 def find(engine: Engine, name: str) -> list[DeadLetter]:
@@ -45,6 +58,7 @@ def stream(
     limit: int | None = None,
     page: int = _PAGE,
     with_raw: bool = False,
+    few: int = FEW,
 ) -> Iterator[list[DeadLetter]]:
     """Yield all rows that fit, page by page, by id.
 
@@ -57,22 +71,57 @@ def stream(
         limit: How many at most.
         page: How many at a time.
         with_raw: Whether their raw messages are wanted too.
+        few: How many rows are few: they are found at once, in an index. Where more fit, they are met soon in the order
+            of the ids.
     """
-    fits = covered(which)  # whatever fits, SQLite goes by the id
-    with translated(), engine.connect() as connection:
-        first, final = connection.execute(select(func.min(DeadLetter.id), func.max(DeadLetter.id)).where(fits)).one()
-    seen, left = (first or 0) - 1, limit
-    while final is not None and (left is None or left > 0):
-        size = page if left is None else min(page, left)
-        query = select(DeadLetter).where(fits, DeadLetter.id > seen, DeadLetter.id <= final)
-        query = query.order_by(DeadLetter.id).limit(size)
+    query = (select(DeadLetter) if with_raw else select(DeadLetter).options(_NO_RAW)).order_by(DeadLetter.id)
+
+    def fetch(fits: ColumnElement[bool], most: int) -> list[DeadLetter]:
         with translated(), Session(engine) as session:
-            rows = list(session.scalars(query if with_raw else query.options(_NO_RAW)))
-        if not rows:
+            return list(session.scalars(query.where(fits).limit(most)))
+
+    return _pages(engine, which, fetch, lambda row: row.id, limit=limit, page=page, few=few)
+
+
+def stream_ids(engine: Engine, which: ColumnElement[bool], *, limit: int | None, page: int) -> Iterator[list[int]]:
+    """Yield the ids of all rows that fit, page by page; as `stream`, whose arguments these are."""
+    query = select(DeadLetter.id).order_by(DeadLetter.id)
+
+    def fetch(fits: ColumnElement[bool], most: int) -> list[int]:
+        with translated(), engine.connect() as connection:
+            return list(connection.scalars(query.where(fits).limit(most)))
+
+    return _pages(engine, which, fetch, lambda row_id: row_id, limit=limit, page=page, few=FEW)
+
+
+def _pages(
+    engine: Engine,
+    which: ColumnElement[bool],
+    fetch: Callable[[ColumnElement[bool], int], list[_T]],
+    id_of: Callable[[_T], int],
+    *,
+    limit: int | None,
+    page: int,
+    few: int,
+) -> Iterator[list[_T]]:
+    fits = by_no_index(which)
+    with translated(), engine.connect() as connection:
+        final = connection.scalar(select(func.max(DeadLetter.id)))
+        found_at_once = few_of(connection, which, DeadLetter.id, most=few)
+    if found_at_once is not None:
+        ids = sorted(row.id for row in found_at_once)[:limit]
+        for start in range(0, len(ids), page):
+            if found := fetch(and_(DeadLetter.id.in_(ids[start : start + page]), fits), page):
+                yield found
+        return
+    seen, left = -1, limit
+    while left is None or left > 0:
+        size = page if left is None else min(page, left)
+        if not (found := fetch(and_(fits, DeadLetter.id > seen, DeadLetter.id <= final), size)):
             return
-        yield rows
-        seen = rows[-1].id
-        left = None if left is None else left - len(rows)
+        yield found
+        seen = id_of(found[-1])
+        left = None if left is None else left - len(found)
 
 
 _NO_RAW: Final = defer(DeadLetter.raw, raiseload=True)

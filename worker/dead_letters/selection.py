@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection
     from datetime import datetime
 
-__all__ = ["ANY_STATE", "HOLDS_EVENT", "Selection", "holds_event", "is_replayable", "replayable"]
+__all__ = ["ANY_STATE", "HOLDS_EVENT", "HOLDS_NONE", "Selection", "holds_event", "is_replayable", "replayable"]
 
 ANY_STATE: Final = "any"
 """What an operator writes in place of a state for every state."""
@@ -65,9 +65,11 @@ class Selection:
 
     def clause(self) -> ColumnElement[bool]:
         """Return the condition on `DeadLetter`."""
+        # Every state is no condition, but for the index of the orgs, in which the state stands before the cause.
+        states = self.states if self.orgs or set(self.states) != set(State) else ()
         wanted = (
             (DeadLetter.id, self.ids),
-            (DeadLetter.state, self.states),
+            (DeadLetter.state, states),
             (DeadLetter.reason, self.reasons),
             (DeadLetter.http_status, self.http_statuses),
             (DeadLetter.org, self.orgs),
@@ -112,6 +114,9 @@ def is_replayable(row: DeadLetter, states: Collection[State] = (State.DEAD, Stat
 
 HOLDS_EVENT: Final = or_(DeadLetter.reason != Reason.INVALID, DeadLetter.org.is_not(None))
 """Only such a row can be replayed: another one is a message that can't be read as an event."""
+
+HOLDS_NONE: Final = and_(DeadLetter.org.is_(None), DeadLetter.reason == Reason.INVALID)
+"""The contrary, in a form that an index answers."""
 
 
 def holds_event(row: DeadLetter) -> bool:

@@ -8,7 +8,6 @@ as it came.
 
 from __future__ import annotations
 
-import html
 import re
 from base64 import b64encode
 from typing import TYPE_CHECKING, Final, NamedTuple
@@ -271,6 +270,8 @@ def _meant(encoded: re.Match[str]) -> str:
     if run := encoded["percent"]:
         return unquote_to_bytes(run).decode(errors="replace")
     if entity := encoded["entity"]:
+        import html  # noqa: PLC0415 - its table of two thousand names is rarely needed
+
         return html.unescape(entity if entity.endswith(";") else f"{entity};")
     if escaped := encoded["escaped"]:
         return " " if escaped in _CONTROLS else escaped

@@ -12,6 +12,9 @@ from sqlalchemy import update
 from tests.support.dashboard import add_three, an_invalid_record, text_of
 from tests.support.dead_letter_records import NOON, REQUEST_ID, a_record, add, an_event, row_of
 from worker.database.models import DeadLetter, State
+from worker.dead_letters.replays.planning import create
+from worker.dead_letters.selection import Selection
+from worker.operations.dashboard import dead_letter_views, presenters
 
 if TYPE_CHECKING:
     from tests.support.flower import ServedFlower
@@ -183,3 +186,33 @@ def test_a_hundred_rows_are_paged_in_both_directions(flower: ServedFlower, brows
             page = flower.get(path, params={"place": page["before"]}).json()
             assert [row["id"] for row in page["rows"]] == places.pop()
         assert page["before"] is None
+
+
+def test_what_another_replay_has_is_not_offered(flower: ServedFlower, browsed: DeadLetterStore) -> None:
+    """Of a cause with few rows that is looked up; of one with many the preview says it."""
+    for _ in range(3):
+        add(browsed, a_record(an_event(org="org-1")))
+    free = add(browsed, a_record(an_event(org="org-2"), http_status=400, response_body="bad"))
+    create(browsed.engine, Selection(orgs=("org-1",)), actor="ann")
+
+    causes = flower.get("/feedback/dead-letters").text
+    assert causes.count(">Replay…</a>") == 1
+    assert f"fingerprint={row_of(browsed, free).fingerprint}" in causes
+    assert "Replay all 1…" in text_of(flower.get("/feedback/dead-letters/rows"))
+    assert "Replay all" not in text_of(flower.get("/feedback/dead-letters/rows?org=org-1"))
+
+
+def test_more_rows_than_are_counted_are_shown_as_more(
+    flower: ServedFlower, browsed: DeadLetterStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The list says at least how many; the preview, and the API, count all."""
+    for _ in range(60):
+        add(browsed, a_record())
+    for module in (dead_letter_views, presenters):
+        monkeypatch.setattr(module, "COUNTED", 55)
+    page = text_of(flower.get("/feedback/dead-letters/rows"))
+    assert "1\u201350 of 55+" in page
+    assert "Replay all 55+…" in page
+    assert "Discard all 55+…" in page
+    assert flower.get("/api/feedback/dead-letters").json()["total"] == 60
+    assert "60 rows" in text_of(flower.get("/feedback/dead-letters/discard"))

@@ -22,11 +22,13 @@ print(ended.exit_code, *sorted({name.partition(".")[0] for name in sys.modules})
 _NOT_NEEDED = {
     "alembic",
     "celery",
+    "dotenv",
     "flower",
     "gevent",
     "kombu",
     "opentelemetry",
     "psycopg",
+    "pydantic_settings",
     "redis",
     "requests",
     "rich",

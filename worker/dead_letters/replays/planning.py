@@ -14,23 +14,22 @@ from sqlalchemy import (
     Engine,
     Row,
     Select,
-    case,
     func,
     insert,
-    or_,
     select,
     update,
 )
 
 from worker.database.audit_log import write_action
 from worker.database.errors import translated
-from worker.database.models import MAX_ACTOR_LENGTH, DeadLetter
-from worker.database.replay_models import ACTIVE, OPEN, Replay, ReplayRow, ReplayState
+from worker.database.models import MAX_ACTOR_LENGTH, PREVIEW, DeadLetter
+from worker.database.replay_models import OPEN, Replay, ReplayRow, ReplayState
+from worker.dead_letters.lookups import by_no_index, covered
 from worker.dead_letters.replays.errors import NothingToReplay
 from worker.dead_letters.replays.freezing import active_plans, freeze, leave_to_others, pages_of
 from worker.dead_letters.replays.queries import Plan, read_plan
-from worker.dead_letters.selection import HOLDS_EVENT, replayable
-from worker.dead_letters.statistics import covered, lines_of
+from worker.dead_letters.selection import HOLDS_EVENT, HOLDS_NONE, replayable
+from worker.dead_letters.statistics import summaries_of
 from worker.policy.dead_letter import clean
 
 if TYPE_CHECKING:
@@ -104,14 +103,16 @@ def preview(engine: Engine, selection: Selection, *, rate: float | None = None, 
     """
     _check_rate(rate)
     with translated(), engine.connect() as connection:
-        invalid, elsewhere = _left_out(connection, selection)
-        chosen = _chosen(selection, limit).subquery()
-        number, one = func.count().label("rows"), func.min(chosen.c.id).label("one")
+        others = active_plans(connection)
+        invalid, elsewhere = _left_out(connection, selection, others)
+        # Of all its rows, their groups: in the order of an index, which has all that they are counted by.
+        by = covered(replayable(selection), *PREVIEW) if limit is None else by_no_index(replayable(selection))
+        chosen = _chosen(by, others, limit).subquery()
+        number = func.count().label("rows")
         died = (func.min(chosen.c.failed_at).label("first"), func.max(chosen.c.failed_at).label("last"))
         alike = (chosen.c.org, chosen.c.state, chosen.c.fingerprint)  # in the order of an index
-        query = select(*alike, number, one, *died).group_by(*alike)
-        groups = connection.execute(query).all()
-        lines = lines_of(connection, list({group.fingerprint: group.one for group in groups}.values()))
+        groups = connection.execute(select(*alike, number, *died).group_by(*alike)).all()
+        lines = summaries_of(connection, {group.fingerprint for group in groups})
     by_cause = _counts(groups, lambda group: (group.fingerprint, lines.get(group.fingerprint, group.fingerprint)))
     by_org = _counts(groups, lambda group: (group.org or "", group.org or ""))
     by_state = _counts(groups, lambda group: (group.state.value, group.state.value))
@@ -186,9 +187,11 @@ def create(
 
 def _create(engine: Engine, selection: Selection, values: dict[str, Any], *, limit: int | None) -> Plan:
     with engine.connect() as connection:
-        left_out = _left_out(connection, selection)
         others = active_plans(connection)
-    pages = pages_of(engine, _chosen(selection, limit), canary=values["canary"], limit=limit)
+        left_out = _left_out(connection, selection, others)
+    pages = pages_of(
+        engine, _chosen(by_no_index(replayable(selection)), others, limit), canary=values["canary"], limit=limit
+    )
     if (first := next(pages, None)) is None:
         raise NothingToReplay(_NOTHING)
     with engine.begin() as connection:
@@ -257,7 +260,8 @@ def _check_rate(rate: float | None) -> None:
         raise ValueError(f"the rate is {rate}: expected {SLOWEST:g} to {FASTEST:,} rows a second")
 
 
-def _chosen(selection: Selection, limit: int | None) -> Select[*tuple[Any, ...]]:
+def _chosen(fits: ColumnElement[bool], others: set[int], limit: int | None) -> Select[*tuple[Any, ...]]:
+    """Those of the rows that fit which a plan takes: they hold an event, and none of the others has them."""
     columns = (
         DeadLetter.id,
         DeadLetter.state,
@@ -266,20 +270,22 @@ def _chosen(selection: Selection, limit: int | None) -> Select[*tuple[Any, ...]]
         DeadLetter.org,
         DeadLetter.failed_at,
     )
-    query = select(*columns).where(covered(replayable(selection)), HOLDS_EVENT, ~_is_elsewhere())
+    query = select(*columns).where(fits, HOLDS_EVENT)
+    if others:
+        query = query.where(~_is_elsewhere(others))
     return query if limit is None else query.order_by(DeadLetter.id).limit(limit)
 
 
-def _left_out(connection: Connection, selection: Selection) -> tuple[int, int]:
-    """How many fit and are left out: because they hold no event, and because another plan has them."""
-    left_out = (covered(replayable(selection)), or_(~HOLDS_EVENT, _is_elsewhere()))
-    query = select(func.count(), func.sum(case((HOLDS_EVENT, 1), else_=0))).select_from(DeadLetter).where(*left_out)
-    rows, elsewhere = connection.execute(query).one()
-    return rows - int(elsewhere or 0), int(elsewhere or 0)
+def _left_out(connection: Connection, selection: Selection, others: set[int]) -> tuple[int, int]:
+    """How many fit and are left out: because they hold no event, and because other plans have them."""
+    rows = select(func.count()).select_from(DeadLetter)
+    fits = by_no_index(replayable(selection))
+    invalid = connection.scalar(rows.where(fits, covered(HOLDS_NONE, *PREVIEW))) or 0
+    elsewhere = connection.scalar(rows.where(fits, HOLDS_EVENT, _is_elsewhere(others))) if others else 0
+    return invalid, elsewhere or 0
 
 
-def _is_elsewhere() -> ColumnElement[bool]:
-    """Whether a plan that has not ended has the row. Its rows are looked up once, and not for each dead letter."""
-    active = select(Replay.id).where(Replay.state.in_(ACTIVE))
-    taken = select(ReplayRow.dead_letter_id).where(ReplayRow.replay_id.in_(active), ReplayRow.state.in_(OPEN))
+def _is_elsewhere(others: set[int]) -> ColumnElement[bool]:
+    """Whether one of these plans has the row. Their rows are looked up once, and not for each dead letter."""
+    taken = select(ReplayRow.dead_letter_id).where(ReplayRow.replay_id.in_(others), ReplayRow.state.in_(OPEN))
     return DeadLetter.id.in_(taken)

@@ -15,6 +15,7 @@ from sqlalchemy import and_, func, select
 from worker.database.errors import translated
 from worker.database.models import DeadLetter, State
 from worker.database.replay_models import ACTIVE, OPEN, Replay, ReplayRow, ReplayState, RowState
+from worker.dead_letters.lookups import by_no_index
 from worker.dead_letters.replays.errors import NoSuchReplay
 
 if TYPE_CHECKING:
@@ -236,14 +237,23 @@ def rows(
         return [PlanRow(is_canary=row.position < canaries, **row._asdict()) for row in connection.execute(query)]
 
 
-def count_left_dead(engine: Engine, replay_id: int) -> int:
-    """Return how many rows of a plan were not sent, and are dead."""
-    left = (ReplayRow.replay_id == replay_id, ReplayRow.state == RowState.WAITING, DeadLetter.state == State.DEAD)
-    query = (
-        select(func.count()).join_from(ReplayRow, DeadLetter, DeadLetter.id == ReplayRow.dead_letter_id).where(*left)
+def count_left_dead(engine: Engine, replay_id: int, *, most: int | None = None) -> int:
+    """Return how many rows of a plan were not sent, and are dead.
+
+    Args:
+        engine: The database.
+        replay_id: The plan.
+        most: Where there are more than this, it says one more than this, and the others are not counted.
+    """
+    left = (
+        ReplayRow.replay_id == replay_id,
+        ReplayRow.state == RowState.WAITING,
+        by_no_index(DeadLetter.state == State.DEAD),
     )
+    ids = select(DeadLetter.id).join_from(ReplayRow, DeadLetter, DeadLetter.id == ReplayRow.dead_letter_id).where(*left)
+    some = ids if most is None else ids.limit(most + 1)
     with translated(), engine.connect() as connection:
-        return connection.scalar(query) or 0
+        return connection.scalar(select(func.count()).select_from(some.subquery())) or 0
 
 
 def replays_of(engine: Engine, dead_letter_id: int) -> list[Replayed]:

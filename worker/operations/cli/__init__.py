@@ -10,31 +10,79 @@ except ModuleNotFoundError:  # a chat backend has the producer alone
     raise SystemExit("aquilax-feedback: its commands need more: pip install 'aquilax-feedback[worker]'") from None
 
 from producer import __version__
-from worker.operations.cli.lazy_group import LazyGroup
+from worker.operations.cli.lazy_group import LazyCommand, LazyGroup
 
 __all__ = ["main"]
 
 _COMMANDS: Final = {
-    "db": "worker.operations.cli.db:db",
-    "dead-letters": "worker.operations.cli.dead_letters:dead_letters",
-    "demo": "worker.operations.cli.local:demo",
-    "doctor": "worker.operations.cli.doctor:doctor",
-    "exporter": "worker.operations.cli.exporter:exporter",
-    "flower": "worker.operations.cli.flower:flower",
-    "gateway": "worker.operations.cli.gateway:gateway",
-    "health": "worker.operations.cli.health:health",
-    "hold": "worker.operations.cli.hold:hold",
-    "move": "worker.operations.cli.move:move",
-    "reconcile": "worker.operations.cli.reconcile:reconcile",
-    "relay": "worker.operations.cli.relay:relay",
-    "replays": "worker.operations.cli.replays:replays",
-    "resume": "worker.operations.cli.hold:resume",
-    "sandbox": "worker.operations.cli.sandbox:sandbox",
-    "send": "worker.operations.cli.send:send",
-    "spool": "worker.operations.cli.spool:spool",
-    "status": "worker.operations.cli.status:status",
-    "up": "worker.operations.cli.local:up",
-    "worker": "worker.operations.cli.start_worker:start_worker",
+    "db": LazyCommand("worker.operations.cli.db:db", "Bring the dead-letter table up to date, or look at its version."),
+    "dead-letters": LazyCommand(
+        "worker.operations.cli.dead_letters:dead_letters",
+        "Look at events that were not delivered, send them again, discard or forget them.",
+    ),
+    "demo": LazyCommand(
+        "worker.operations.cli.local:demo",
+        "Watch feedback go the whole way, fail in every way, die, and be replayed.",
+    ),
+    "doctor": LazyCommand(
+        "worker.operations.cli.doctor:doctor",
+        "Look at everything, and say what is wrong and what to do: settings, Redis, queue, database, AquilaX, workers.",
+    ),
+    "exporter": LazyCommand(
+        "worker.operations.cli.exporter:exporter",
+        "Serve the metrics of the queue until SIGTERM or Ctrl-C, whether or not a worker runs.",
+    ),
+    "flower": LazyCommand(
+        "worker.operations.cli.flower:flower",
+        "Run Flower, with the overview and the dead letters in it.",
+    ),
+    "gateway": LazyCommand("worker.operations.cli.gateway:gateway", "Take feedback over HTTP, and enqueue it."),
+    "health": LazyCommand(
+        "worker.operations.cli.health:health",
+        "Exit with status 0 if this worker is well; else with 1, and say why.",
+    ),
+    "hold": LazyCommand(
+        "worker.operations.cli.hold:hold",
+        "Hand no more feedback out to any worker, until `aquilax-feedback resume`.",
+    ),
+    "move": LazyCommand(
+        "worker.operations.cli.move:move",
+        "Move all feedback from an old Redis to the one of FEEDBACK_BROKER_URL.",
+    ),
+    "reconcile": LazyCommand(
+        "worker.operations.cli.reconcile:reconcile",
+        "Prove that nothing was lost: everything that was accepted has ended, or is in a place from which it goes on.",
+    ),
+    "relay": LazyCommand(
+        "worker.operations.cli.relay:relay",
+        "Carry what is committed in a backend's outbox to Redis, until SIGTERM or Ctrl-C.",
+    ),
+    "replays": LazyCommand(
+        "worker.operations.cli.replays:replays",
+        "Look at replays, and pause, resume or cancel them; `dead-letters replay` makes one.",
+    ),
+    "resume": LazyCommand(
+        "worker.operations.cli.hold:resume",
+        "End the hold by hand; or, where there is none, the one that has begun by itself.",
+    ),
+    "sandbox": LazyCommand(
+        "worker.operations.cli.sandbox:sandbox",
+        "Run a local AquilaX that keeps the API's contract and misbehaves on request.",
+    ),
+    "send": LazyCommand("worker.operations.cli.send:send", "Enqueue feedback by hand: one event, or all of a file."),
+    "spool": LazyCommand(
+        "worker.operations.cli.spool:spool",
+        "See, send or export what producers keep on disk while Redis does not take it.",
+    ),
+    "status": LazyCommand(
+        "worker.operations.cli.status:status",
+        "Say what is queued, in flight and scheduled, what became of the rest, who works, and how fast.",
+    ),
+    "up": LazyCommand("worker.operations.cli.local:up", "Run the whole system on this machine until Ctrl-C."),
+    "worker": LazyCommand(
+        "worker.operations.cli.start_worker:start_worker",
+        "Run a worker: `celery -A worker worker`, with all of its options, in less memory.",
+    ),
 }
 
 

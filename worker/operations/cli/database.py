@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import click
 
+from worker.database.engine import connect
 from worker.database.errors import DatabaseUnusable, DeadLetterError
 from worker.database.schema import check_schema
-from worker.dead_letters.store import DeadLetterStore
 from worker.operations import database
 from worker.settings import Settings, SettingsError, load_settings
 
@@ -53,7 +53,11 @@ def opened(*, checked: bool = True) -> Iterator[Engine]:
         checked: Whether its table must be the one that this release knows.
     """
     url = database.database_url(settings())
-    with explained(), closing(DeadLetterStore.connect(url)) as store:
-        if checked:
-            check_schema(store.engine)
-        yield store.engine
+    with explained():
+        engine = connect(url, looking=True)
+        try:
+            if checked:
+                check_schema(engine)
+            yield engine
+        finally:
+            engine.dispose()

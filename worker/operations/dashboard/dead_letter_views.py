@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
 from worker.accounting.table_counts import count_by_state
-from worker.dead_letters.pagination import Order, Place, counted_page_of
+from worker.dead_letters.causes import Causes, FingerprintCount, causes_over_time
+from worker.dead_letters.pagination import Order, Place, page_of, total_of
 from worker.dead_letters.pagination import Page as Rows
 from worker.dead_letters.queries import count, find
-from worker.dead_letters.replays.planning import preview
+from worker.dead_letters.replays.free_rows import free_rows
 from worker.dead_letters.replays.queries import plans, replays_of
 from worker.dead_letters.selection import holds_event, is_replayable
-from worker.dead_letters.statistics import Causes, causes_over_time, covered
 from worker.operations.dashboard.filters import NAMES
 from worker.operations.dashboard.handler import RequestRefused
 from worker.operations.dashboard.page import HtmlHandler
-from worker.operations.dashboard.presenters import advice, view_of
+from worker.operations.dashboard.presenters import COUNTED, advice, view_of
 
 if TYPE_CHECKING:
     from worker.database.models import DeadLetter
@@ -44,6 +44,9 @@ _ROWS: Final = 50
 
 _DIGITS: Final = 10
 
+_LOOKED_AT: Final = 200
+"""Rows of each cause that are looked up in the replays that go on."""
+
 
 class CausesPage(HtmlHandler):
     """What has died, and of what: one line for each cause, however many rows it has."""
@@ -57,7 +60,7 @@ class CausesPage(HtmlHandler):
         causes, states, elsewhere = Causes(), None, set[str]()
         if wrong is None:
             causes = await self.look(causes_of, self.sources, filters)
-            elsewhere = await self.look(elsewhere_of, self.sources, filters)
+            elsewhere = await self.look(elsewhere_of, self.sources, filters, causes.causes[:_CAUSES])
             if not causes.rows and filters.folded:
                 states = await self.look(states_of, self.sources)
         self.render(
@@ -145,12 +148,14 @@ class RawFile(HtmlHandler):
 
 def causes_of(sources: Sources, filters: Filters) -> Causes:
     """Return the causes of what fits."""
-    return causes_over_time(sources.engine(), filters.selection.clause())
+    return causes_over_time(sources.engine(), filters.selection)
 
 
 def rows_of(sources: Sources, filters: Filters, *, order: Order, place: Place | None, size: int) -> tuple[Rows, int]:
     """Return a page of the rows that fit, and how many these are."""
-    return counted_page_of(sources.engine(), filters.selection.clause(), order=order, place=place, size=size)
+    engine, which = sources.engine(), filters.selection.clause()
+    rows = page_of(engine, which, order=order, place=place, size=size)
+    return rows, total_of(engine, which, rows)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -159,45 +164,52 @@ class _Seen:
 
     Attributes:
         rows: The rows.
-        total: How many fit.
-        takeable: How many of these a discard takes.
-        replayable: How many of these a replay takes: others may be in another replay, or hold no event.
+        total: How many fit, one more than `COUNTED` if there are more than these.
+        takeable: How many of these a discard takes, likewise.
+        replayable: How many of these a replay takes, likewise: others may be in another replay, or hold no event. None
+            if there are too many to be looked up.
     """
 
     rows: Rows = field(default_factory=lambda: Rows(rows=[], before=None, after=None))
     total: int = 0
     takeable: int = 0
-    replayable: int = 0
+    replayable: int | None = 0
 
 
 def see(sources: Sources, filters: Filters, *, order: Order, place: Place | None) -> _Seen:
     """Return a page of the rows that fit, and how many may be replayed or discarded at once."""
-    rows, total = rows_of(sources, filters, order=order, place=place, size=_ROWS)
-    acting = filters.acting
+    engine, which = sources.engine(), filters.selection.clause()
+    rows = page_of(engine, which, order=order, place=place, size=_ROWS)
+    total, acting = total_of(engine, which, rows, most=COUNTED), filters.acting
     if acting is None:
         takeable = 0
-    elif acting is filters:
+    elif acting is filters or not total:
         takeable = total
     else:
-        takeable = count(sources.engine(), covered(acting.selection.clause()))
+        takeable = count(engine, acting.selection.clause(), most=COUNTED)
     replayable = 0 if acting is None or not takeable else _replayable(sources, acting, takeable)
     return _Seen(rows=rows, total=total, takeable=takeable, replayable=replayable)
 
 
-def _replayable(sources: Sources, acting: Filters, takeable: int) -> int:
-    """How many rows a replay takes. They are counted one by one only while another replay goes on."""
+def _replayable(sources: Sources, acting: Filters, takeable: int) -> int | None:
+    """How many rows a replay takes. They are looked up one by one only while another replay goes on."""
     if not plans(sources.engine(), active=True, limit=1):
         return takeable
-    return preview(sources.engine(), acting.selection).rows
+    free = free_rows(sources.engine(), acting.selection)
+    return free.rows if free.are_all else None
 
 
-def elsewhere_of(sources: Sources, filters: Filters) -> set[str]:
-    """Return the causes of which another replay that goes on has every row, so that there is none to replay."""
+def elsewhere_of(sources: Sources, filters: Filters, causes: tuple[FingerprintCount, ...]) -> set[str]:
+    """Return those of some causes of which another replay that goes on has every row, so that there is none to replay.
+
+    Of a cause with many rows that is not known, and the preview says it.
+    """
     acting = filters.acting
     if acting is None or not plans(sources.engine(), active=True, limit=1):
         return set()
-    free = {count.name for count in preview(sources.engine(), acting.selection).by_cause}
-    return {cause.fingerprint for cause in causes_of(sources, filters).causes} - free
+    selections = {each.fingerprint: replace(acting.selection, fingerprints=(each.fingerprint,)) for each in causes}
+    looks = {name: free_rows(sources.engine(), one, most=_LOOKED_AT) for name, one in selections.items()}
+    return {name for name, free in looks.items() if not free.any}
 
 
 def states_of(sources: Sources) -> dict[str, int]:

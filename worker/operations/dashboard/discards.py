@@ -1,7 +1,7 @@
 """Discards in the background: a hundred thousand rows take longer than a page may.
 
-A discard goes in steps, each of which holds. If Flower ends in the middle, the rows that are left are dead as before,
-and the same discard again finishes them; so this memory of what goes on may be lost with Flower.
+A discard goes in steps, each of which holds, and is in the audit log. If Flower ends in the middle, the rows that are
+left are dead as before, and the same discard again finishes them; so this memory of what goes on may be lost with it.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ from tornado.web import authenticated
 from worker.dead_letters.selection import Selection
 from worker.operations.dashboard.filters import Filters, WrongFilter, read_filters
 from worker.operations.dashboard.handler import Handler, known_only
-from worker.operations.dashboard.presenters import bars, moment, person
+from worker.operations.dashboard.presenters import bars, counted, moment, person
 from worker.policy.durations import span
 
 __all__ = ["STATIC", "TEMPLATES", "HtmlHandler"]
@@ -42,6 +42,7 @@ class HtmlHandler(Handler):
         namespace: dict[str, Any] = super().get_template_namespace()
         return namespace | {
             "bars": bars,
+            "counted": counted,
             "moment": moment,
             "now": datetime.now(UTC),
             "number": number,

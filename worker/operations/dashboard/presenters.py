@@ -20,11 +20,13 @@ if TYPE_CHECKING:
     from worker.database.models import DeadLetter
 
 __all__ = [
+    "COUNTED",
     "Bar",
     "RawView",
     "advice",
     "bars",
     "chosen",
+    "counted",
     "deed",
     "details",
     "fingerprints_named",
@@ -34,6 +36,9 @@ __all__ = [
     "unusual",
     "view_of",
 ]
+
+COUNTED: Final = 100_000
+"""Rows that a list counts. Who acts on more of them sees their number in the preview."""
 
 _NO_LOGIN: Final = "without login, from "
 
@@ -258,3 +263,8 @@ def _hexdump(raw: bytes) -> str:
 def _line(start: int, part: bytes) -> str:
     characters = "".join(chr(byte) if 0x20 <= byte < 0x7F else "." for byte in part)  # noqa: PLR2004 - the printable characters of ASCII
     return f"{start:08x}  {part.hex(' '):<{3 * _LINE - 1}}  {characters}"
+
+
+def counted(rows: int) -> str:
+    """Return a number of rows that were counted up to `COUNTED`, and one more if there are more."""
+    return f"{COUNTED:,}+" if rows > COUNTED else f"{rows:,}"

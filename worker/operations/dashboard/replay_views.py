@@ -13,9 +13,8 @@ from worker.dead_letters.replays import lifecycle, queries
 from worker.dead_letters.replays.attendance import START_A_REPLAY_WORKER
 from worker.dead_letters.replays.errors import NoSuchReplay, ReplayError
 from worker.dead_letters.replays.failures import died_of
-from worker.dead_letters.replays.planning import preview
+from worker.dead_letters.replays.free_rows import LOOKED_AT, free_rest
 from worker.dead_letters.replays.queue import workers_watch
-from worker.dead_letters.selection import Selection
 from worker.dead_letters.statistics import summaries_by_fingerprint
 from worker.operations.dashboard.handler import RequestRefused
 from worker.operations.dashboard.page import HtmlHandler
@@ -56,9 +55,10 @@ class _Progress:
     lines: Mapping[str, str]
     """The causes that it names, as text, by their fingerprints, as far as they can be told."""
     left_dead: int
-    """How many rows were not sent, and are dead; 0 as long as it goes on."""
-    rest: int
-    """How many of these a replay of the rest would take: others are in another replay already."""
+    """How many rows were not sent, and are dead, counted up to `LOOKED_AT` and one more; 0 as long as it goes on."""
+    rest: int | None
+    """How many of these a replay of the rest would take: others are in another replay already. None if there are too
+    many to be looked up."""
     died_of: list[FailureCount]
     """Of what its rows died again; nothing as long as it goes on."""
     watched: bool | None
@@ -86,6 +86,7 @@ class ReplayPage(HtmlHandler):
             "feedback_replay.html",
             seen=seen,
             plan=seen.plan,
+            looked_at=LOOKED_AT,
             full=len(seen.rows) == _PAGE,
             wanted=text,
             after=after,
@@ -161,11 +162,16 @@ def progress_of(sources: Sources, number: int, *, after: int, state: str) -> _Pr
         plan=plan,
         rows=rows,
         lines=summaries_by_fingerprint(sources.engine(), fingerprints_named(plan.selection) | changed),
-        left_dead=queries.count_left_dead(sources.engine(), number) if over else 0,
-        rest=preview(sources.engine(), Selection(rest_of=(number,))).rows if over else 0,
+        left_dead=queries.count_left_dead(sources.engine(), number, most=LOOKED_AT) if over else 0,
+        rest=_rest_of(sources, number) if over else 0,
         died_of=_died_of(sources, plan),
         watched=_is_watched(sources) if plan.is_active else None,
     )
+
+
+def _rest_of(sources: Sources, number: int) -> int | None:
+    free = free_rest(sources.engine(), number)
+    return free.rows if free.are_all else None
 
 
 def _died_of(sources: Sources, plan: Plan) -> list[FailureCount]:

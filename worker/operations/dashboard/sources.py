@@ -11,12 +11,11 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Final, TypeVar
 
 import redis
-from sqlalchemy import event
 
 from worker.accounting.snapshot import Rates
+from worker.database.engine import connect
 from worker.database.errors import DeadLetterError, DeadLetterStoreUnavailable
 from worker.database.schema import check_schema
-from worker.dead_letters.store import DeadLetterStore
 from worker.operations.broker import broker_client, broker_outage
 from worker.operations.dashboard.findings import Doctor
 from worker.operations.database import database_outage, database_url
@@ -24,7 +23,6 @@ from worker.operations.database import database_outage, database_url
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    import psycopg
     from sqlalchemy import Engine
 
     from worker.accounting.snapshot import Snapshot
@@ -40,7 +38,8 @@ _PATIENCE: Final = 10.0
 """Seconds that a page waits for what it shows."""
 
 _STATEMENT_SECONDS: Final = 8
-"""PostgreSQL ends a statement that takes longer, so that its thread is free for the next page."""
+"""PostgreSQL ends a statement that takes longer, so that its thread is free for the next page. MySQL's driver has a
+limit of its own."""
 
 _APART: Final = timedelta(seconds=1)
 """Looks closer to each other than this say little: one of them is kept."""
@@ -78,7 +77,7 @@ class Sources:
         self.settings = settings
         self._patience = patience
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="dashboard")
-        self._store: DeadLetterStore | None = None
+        self._engine: Engine | None = None
         self._client: redis.Redis | None = None
         self._one_at_a_time = threading.Lock()
 
@@ -93,8 +92,8 @@ class Sources:
             raise SourceUnavailable("The database, or Redis,", problem, do="Check them, and try again.") from None
 
     def start(self, work: Callable[[], None]) -> None:
-        """Run something on a thread, without waiting for it."""
-        threading.Thread(target=work, name="dashboard-work", daemon=False).start()
+        """Run something on a thread, without waiting for it; Flower does not wait for it either when it ends."""
+        threading.Thread(target=work, name="dashboard-work", daemon=True).start()
 
     def _explained(self, what: Callable[[], T]) -> T:
         with self.explained():
@@ -115,17 +114,16 @@ class Sources:
     def engine(self) -> Engine:
         """Return the database; call it on a thread. Raises `DeadLetterError` if it, or its table, can't be used."""
         with self._one_at_a_time:
-            if self._store is None:
-                store = DeadLetterStore.connect(database_url(self.settings), pool_size=_THREADS)
-                if store.engine.dialect.name == "postgresql":  # MySQL's driver has a limit; SQLite has no server
-                    event.listen(store.engine, "connect", _limit_statements)
+            if self._engine is None:
+                url, limit = database_url(self.settings), _STATEMENT_SECONDS
+                engine = connect(url, pool_size=_THREADS, looking=True, statement_seconds=limit)
                 try:
-                    check_schema(store.engine)
+                    check_schema(engine)
                 except BaseException:
-                    store.close()
+                    engine.dispose()
                     raise
-                self._store = store
-            return self._store.engine
+                self._engine = engine
+            return self._engine
 
     def client(self) -> redis.Redis:
         """Return a client of the broker's Redis, which answers in bytes."""
@@ -137,8 +135,8 @@ class Sources:
     def close(self) -> None:
         """Close what was opened."""
         self._threads.shutdown()
-        if self._store is not None:
-            self._store.close()
+        if self._engine is not None:
+            self._engine.dispose()
         if self._client is not None:
             self._client.close()
 
@@ -147,12 +145,6 @@ def _database_fix(error: DeadLetterError) -> str:
     if isinstance(error, DeadLetterStoreUnavailable):
         return "Start it, or correct FEEDBACK_DATABASE_URL. Deliveries go on meanwhile; only events that die wait."
     return "Do what it says where Flower runs, and load this page again."
-
-
-def _limit_statements(connection: psycopg.Connection, _record: object) -> None:
-    with connection.cursor() as cursor:
-        cursor.execute(f"SET statement_timeout = {_STATEMENT_SECONDS * 1000}")
-    connection.commit()
 
 
 class Throughput:

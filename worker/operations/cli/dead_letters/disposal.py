@@ -55,11 +55,14 @@ def discard(
         rows = min(count(engine, which), limit or LARGEST)
         if not dry_run:
             confirm("discard", rows, selection, yes=yes)
-            with counting("discarding", rows) as progress:
-                rows = discard_rows(engine, which, comment=comment, actor=actor, limit=limit, progress=progress)
+            with stopping() as stop, counting("discarding", rows) as progress:
+                rows = discard_rows(
+                    engine, which, comment=comment, actor=actor, limit=limit, stop=stop, progress=progress
+                )
     verb = "would discard" if dry_run else "discarded"
     say(json.dumps({verb.replace(" ", "_"): rows}) if as_json else f"{verb} {rows:,}")
-    sys.exit(0 if complete else 1)
+    interrupted = not dry_run and stop.is_set()
+    sys.exit(INTERRUPTED if interrupted else 0 if complete else 1)
 
 
 @click.command()

@@ -16,8 +16,13 @@ __all__ = ["counting", "stopping"]
 
 
 @contextmanager
-def counting(what: str, total: int) -> Iterator[Callable[[int], None]]:
-    """Show a bar while the block runs; what it yields takes how many are done."""
+def counting(what: str, total: int | Callable[[], int]) -> Iterator[Callable[[int], None]]:
+    """Show a bar while the block runs; what it yields takes how many are done.
+
+    Args:
+        what: What is done.
+        total: How many there are; or what counts them, which is called only if there is a bar.
+    """
     if not sys.stderr.isatty():
         yield lambda _: None
         return
@@ -27,7 +32,7 @@ def counting(what: str, total: int) -> Iterator[Callable[[int], None]]:
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task(what, total=total)
+        task = bar.add_task(what, total=total() if callable(total) else total)
         yield lambda done: bar.update(task, completed=done)
 
 

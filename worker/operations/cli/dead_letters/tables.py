@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from worker.database.models import DeadLetter
+    from worker.dead_letters.causes import FingerprintCount
     from worker.dead_letters.replays.planning import PreviewCount
-    from worker.dead_letters.statistics import FingerprintCount
 
 __all__ = ["print_causes", "print_lines", "print_one", "print_rows", "short_time"]
 

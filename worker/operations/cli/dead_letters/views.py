@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -10,9 +11,9 @@ from typing import TYPE_CHECKING, Final, TextIO, cast
 import click
 
 from worker.database.models import State
-from worker.dead_letters.pagination import counted_page_of
+from worker.dead_letters.causes import causes_over_time
+from worker.dead_letters.pagination import page_of, total_of
 from worker.dead_letters.queries import count, find, stream
-from worker.dead_letters.statistics import causes_over_time, covered
 from worker.operations.cli.database import opened
 from worker.operations.cli.dead_letters.filters import opened_for, selecting
 from worker.operations.cli.dead_letters.progress import counting
@@ -20,6 +21,7 @@ from worker.operations.cli.dead_letters.tables import print_causes, print_one, p
 from worker.operations.cli.output import json_text, say, whole_file
 from worker.operations.cli.param_types import TEXT, WholeNumber
 from worker.operations.export import to_record, write_csv, write_ndjson
+from worker.policy.parsing import LARGEST
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -61,22 +63,22 @@ def list_(selection: Selection, group_by: str | None, limit: int, as_json: bool)
 def _tell_others(engine: Engine, selection: Selection) -> None:
     """Say how many rows fit that are in another state: who looks for one of these must not take it for lost."""
     others = tuple(state for state in State if state is not State.DEAD)
-    if hidden := count(engine, covered(replace(selection, states=others).clause())):
+    if hidden := count(engine, replace(selection, states=others).clause()):
         say(f"{hidden:,} more in other states: --state any shows them", err=True)
 
 
 def _list_rows(engine: Engine, selection: Selection, limit: int, *, as_json: bool) -> None:
-    page, total = counted_page_of(engine, selection.clause(), size=limit)
-    rows = page.rows
+    page = page_of(engine, selection.clause(), size=limit)
     if as_json:
-        _print_json([to_record(row) for row in rows])
+        _print_json([to_record(row) for row in page.rows])
         return
-    print_rows(rows)
-    say(f"{len(rows):,} of {total:,} shown", err=True)
+    print_rows(page.rows)
+    sys.stdout.flush()  # the rows are there before all that fit are counted
+    say(f"{len(page.rows):,} of {total_of(engine, selection.clause(), page):,} shown", err=True)
 
 
 def _list_causes(engine: Engine, selection: Selection, limit: int, *, as_json: bool) -> None:
-    every = causes_over_time(engine, selection.clause()).causes
+    every = causes_over_time(engine, selection).causes
     causes = every[:limit]
     if as_json:
         _print_json([cause.to_record() for cause in causes])
@@ -117,8 +119,11 @@ def export(selection: Selection, format_: str, output: Path, limit: int | None) 
     """Write dead letters of every state to a file, oldest first, with their raw messages."""
     named = str(output) != "-"
     with opened_for(selection) as engine:
-        total = count(engine, covered(selection.clause()))
-        with counting("exporting", total if limit is None else min(total, limit)) as progress:
+
+        def total() -> int:
+            return min(count(engine, selection.clause()), limit or LARGEST)
+
+        with counting("exporting", total) as progress:
             rows = _FingerprintRow(stream(engine, selection.clause(), limit=limit, with_raw=True), progress)
             destination: AbstractContextManager[TextIO] = whole_file(output) if named else _standard_output()
             with destination as file:

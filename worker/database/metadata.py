@@ -1,0 +1,12 @@
+"""Every table, as the code knows it: Alembic compares the database with it. The check of the version needs none."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from worker.database import audit_log, redis_generations, replay_models  # noqa: F401 - they add tables to `Base`
+from worker.database.models import Base
+
+__all__ = ["METADATA"]
+
+METADATA: Final = Base.metadata
