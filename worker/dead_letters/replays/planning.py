@@ -14,6 +14,7 @@ from sqlalchemy import (
     Engine,
     Row,
     Select,
+    exists,
     func,
     insert,
     select,
@@ -107,7 +108,7 @@ def preview(engine: Engine, selection: Selection, *, rate: float | None = None, 
         invalid, elsewhere = _left_out(connection, selection, others)
         # Of all its rows, their groups: in the order of an index, which has all that they are counted by.
         by = covered(replayable(selection), *PREVIEW) if limit is None else by_no_index(replayable(selection))
-        chosen = _chosen(by, others, limit).subquery()
+        chosen = _chosen(by, others, engine.dialect.name, limit=limit).subquery()
         number = func.count().label("rows")
         died = (func.min(chosen.c.failed_at).label("first"), func.max(chosen.c.failed_at).label("last"))
         alike = (chosen.c.org, chosen.c.state, chosen.c.fingerprint)  # in the order of an index
@@ -190,7 +191,10 @@ def _create(engine: Engine, selection: Selection, values: dict[str, Any], *, lim
         others = active_plans(connection)
         left_out = _left_out(connection, selection, others)
     pages = pages_of(
-        engine, _chosen(by_no_index(replayable(selection)), others, limit), canary=values["canary"], limit=limit
+        engine,
+        _chosen(by_no_index(replayable(selection)), others, engine.dialect.name, limit=limit),
+        canary=values["canary"],
+        limit=limit,
     )
     if (first := next(pages, None)) is None:
         raise NothingToReplay(_NOTHING)
@@ -260,7 +264,9 @@ def _check_rate(rate: float | None) -> None:
         raise ValueError(f"the rate is {rate}: expected {SLOWEST:g} to {FASTEST:,} rows a second")
 
 
-def _chosen(fits: ColumnElement[bool], others: set[int], limit: int | None) -> Select[*tuple[Any, ...]]:
+def _chosen(
+    fits: ColumnElement[bool], others: set[int], dialect: str, *, limit: int | None = None
+) -> Select[*tuple[Any, ...]]:
     """Those of the rows that fit which a plan takes: they hold an event, and none of the others has them."""
     columns = (
         DeadLetter.id,
@@ -272,7 +278,7 @@ def _chosen(fits: ColumnElement[bool], others: set[int], limit: int | None) -> S
     )
     query = select(*columns).where(fits, HOLDS_EVENT)
     if others:
-        query = query.where(~_is_elsewhere(others))
+        query = query.where(~_is_elsewhere(others, dialect))
     return query if limit is None else query.order_by(DeadLetter.id).limit(limit)
 
 
@@ -281,11 +287,21 @@ def _left_out(connection: Connection, selection: Selection, others: set[int]) ->
     rows = select(func.count()).select_from(DeadLetter)
     fits = by_no_index(replayable(selection))
     invalid = connection.scalar(rows.where(fits, covered(HOLDS_NONE, *PREVIEW))) or 0
-    elsewhere = connection.scalar(rows.where(fits, HOLDS_EVENT, _is_elsewhere(others))) if others else 0
+    elsewhere = (
+        connection.scalar(rows.where(fits, HOLDS_EVENT, _is_elsewhere(others, connection.dialect.name)))
+        if others
+        else 0
+    )
     return invalid, elsewhere or 0
 
 
-def _is_elsewhere(others: set[int]) -> ColumnElement[bool]:
-    """Whether one of these plans has the row. Their rows are looked up once, and not for each dead letter."""
-    taken = select(ReplayRow.dead_letter_id).where(ReplayRow.replay_id.in_(others), ReplayRow.state.in_(OPEN))
-    return DeadLetter.id.in_(taken)
+def _is_elsewhere(others: set[int], dialect: str) -> ColumnElement[bool]:
+    """Whether one of these plans has the row.
+
+    Most databases look their rows up once. PostgreSQL would go through such a list for each row, once it is longer than
+    its memory for a hash table: it joins them instead.
+    """
+    taken = (ReplayRow.replay_id.in_(others), ReplayRow.state.in_(OPEN))
+    if dialect == "postgresql":
+        return exists(select(ReplayRow.replay_id).where(*taken, ReplayRow.dead_letter_id == DeadLetter.id))
+    return DeadLetter.id.in_(select(ReplayRow.dead_letter_id).where(*taken))
