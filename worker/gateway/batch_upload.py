@@ -83,7 +83,8 @@ class BatchUpload:
         media = exchange.header(b"content-type").partition(";")[0].strip().lower()
         if media != _JSON and media not in _NDJSON:
             return _MEDIA_TYPE
-        if exchange.header(b"content-encoding").lower() not in {"", "identity"}:
+        encoding = b"content-encoding"
+        if encoding in exchange.repeated or exchange.header(encoding).lower() not in {"", "identity"}:
             return _ENCODING
         report = BatchReport("index" if media == _JSON else "line")
         try:

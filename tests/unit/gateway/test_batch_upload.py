@@ -259,3 +259,10 @@ async def test_a_body_that_the_server_has_lost_is_not_taken_for_an_empty_one(cli
 
         assert answer.status_code == 400
         assert "does not read the body of a request with the header Upgrade" in answer.json()["message"]
+
+
+async def test_a_content_encoding_that_is_there_twice_is_refused(client: httpx.AsyncClient) -> None:
+    """As one is: it says that the body is no plain text."""
+    headers = [*NDJSON.items(), ("Content-Encoding", "gzip"), ("Content-Encoding", "gzip")]
+
+    assert (await client.post("/v1/feedback", content=LINE, headers=headers)).status_code == 415

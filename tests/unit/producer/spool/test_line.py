@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from producer import FeedbackEvent
 from producer.message import messages_of
-from producer.spool.line import Record, contents, line, parse, sendable
+from producer.spool.line import Record, contents, line, number_of, parse, sendable
 
 NOW = datetime(2026, 11, 28, 12, 0, 0, 5, tzinfo=UTC)
 
@@ -76,3 +76,12 @@ def test_a_damaged_line_is_no_event(at: int) -> None:
 def test_what_is_checked_but_no_record_is_none(content: bytes) -> None:
     """A file of another program, or of another version."""
     assert sendable(b"%08x %b\n" % (zlib.crc32(content), content)) is None
+
+
+def test_a_number_is_read_of_a_whole_line_alone() -> None:
+    """How many events wait is told by the last whole line; what is torn or damaged has none."""
+    (content,) = contents([record().event], queue="feedback", spooled_at=NOW, trace={})
+    whole = line(content, 1234).rstrip(b"\n")
+
+    assert number_of(whole) == 1234
+    assert {number_of(whole[:-1]), number_of(whole.replace(b"1234", b"1235", 1)), number_of(b"")} == {0}
