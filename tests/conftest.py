@@ -7,19 +7,19 @@ from contextlib import closing
 from typing import TYPE_CHECKING
 
 import pytest
+import redis
 
 from tests.support.completeness import pytest_configure  # noqa: F401 - pytest finds it here
 from tests.support.databases import DatabaseServer, empty_tables, mariadb_server, postgres_server
 from tests.support.processes import VALKEY, RedisServer, need, redis_server
 from tests.support.sandbox import RunningSandbox, running_sandbox
+from tests.support.scripts import watching_keys
 from worker.database.schema import upgrade
 from worker.dead_letters.store import DeadLetterStore
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
-
-    import redis
 
     from worker.broker.lease import Lease
 
@@ -49,6 +49,22 @@ def broker(request: pytest.FixtureRequest) -> RedisServer:
     server: RedisServer = request.getfixturevalue("_valkey" if request.param == "valkey" else "_debian_redis")
     _empty(server)
     return server
+
+
+@pytest.fixture
+def keys_are_declared(request: pytest.FixtureRequest) -> Iterator[None]:
+    """While the test runs, every key that a script touches in its server was declared by the script's caller."""
+    server = next((name for name in ("broker", "valkey") if name in request.fixturenames), None)
+    client = request.getfixturevalue("client") if not server and "client" in request.fixturenames else None
+    if server:
+        port = request.getfixturevalue(server).port
+    elif type(client) is redis.Redis:
+        port = client.connection_pool.connection_kwargs["port"]
+    else:  # a fake one, which has no MONITOR
+        yield
+        return
+    with watching_keys(port):
+        yield
 
 
 @pytest.fixture

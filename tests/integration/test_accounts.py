@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
     from tests.support.processes import RedisServer
 
+pytestmark = pytest.mark.usefixtures("keys_are_declared")
+
 IN_ONE_STEP, BY_PAGES = 1000, 2
 """How many entries one script may look at: all there are, or so few that it takes several."""
 

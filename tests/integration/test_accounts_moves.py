@@ -5,7 +5,6 @@ Hypothesis chooses the moves; the scripts that make them are those of the worker
 
 from __future__ import annotations
 
-import json
 from contextlib import ExitStack
 from datetime import timedelta
 from functools import partial
@@ -23,11 +22,14 @@ from worker.accounting.integrity import check
 from worker.accounting.reconcile import Report
 from worker.accounting.repair import repair_redis
 from worker.broker.keys import DELAYED, KEYS
-from worker.broker.scripts import ACK, FETCH, HEARTBEAT, PUBLISH, PURGE, REQUEUE, SCHEDULE
+from worker.broker.lease_scripts import LeaseScripts
+from worker.broker.scripts import FETCH, PUBLISH, PURGE
 from worker.delivery.idempotency import IdempotencyStore
 
 if TYPE_CHECKING:
     from tests.support.processes import RedisServer
+
+pytestmark = pytest.mark.usefixtures("keys_are_declared")
 
 LEASE = 60_000
 HOLDERS = st.sampled_from(["host:1:a", "host:2:b", "host:3:c"])
@@ -123,37 +125,27 @@ class Moves(RuleBasedStateMachine):
     def ack(self, some: tuple[str, tuple[bytes, ...]], label: str) -> None:
         """Celery acknowledges, whether they were settled before or not."""
         holder, tags = some
-        counts = json.dumps({QUEUE: KEYS.counts_of(QUEUE)})
-        if tags:
-            parts = [part for tag in tags for part in (tag, label)]
-            ACK(self._client, self._hand(holder), [counts, "", KEYS.sep, KEYS.steps_text, *parts])
+        self._scripts(holder).end({tag.decode(): label for tag in tags})
 
     @rule(some=tags, due=st.sampled_from(["+60000", "1"]))
     def defer(self, some: tuple[str, tuple[bytes, ...]], due: str) -> None:
         """They wait."""
         holder, tags = some
-        SCHEDULE(
-            self._client,
-            self._hand(holder),
-            [KEYS.prefix, KEYS.sep, KEYS.steps_text, DELAYED, *[part for tag in tags for part in (tag, due)]],
-        )
+        self._scripts(holder).schedule({tag.decode(): due for tag in tags})
 
     @rule(some=tags, end=st.sampled_from(["head", "back"]), all_of_it=st.booleans())
     def requeue(self, some: tuple[str, tuple[bytes, ...]], end: str, *, all_of_it: bool) -> None:
         """They go back to the queue, or everything that the worker has."""
         holder, tags = some
-        REQUEUE(
-            self._client,
-            [KEYS.unacked, KEYS.index, KEYS.leases, KEYS.held_prefix + holder],
-            [holder, KEYS.prefix, KEYS.sep, KEYS.steps_text, end, "1" if all_of_it else "0", len(tags), *tags],
-        )
+        self._scripts(holder).requeue([tag.decode() for tag in tags], end=end, keep=() if all_of_it else None)
 
     @rule(some=consumes(tags), due=st.sampled_from(["", "4102444800000"]))
     def publish_again(self, some: tuple[str, tuple[bytes, ...]], due: str) -> None:
         """Each is published again in its own place, as a retry is."""
         for tag in some[1]:
             again = to_message(an_event())
-            PUBLISH(self._client, [QUEUE, QUEUE + DELAYED, KEYS.unacked, KEYS.index, ""], [again, due, tag])
+            keys = [QUEUE, QUEUE + DELAYED, KEYS.unacked, KEYS.index, KEYS.unacked]
+            PUBLISH(self._client, keys, [again, due, tag])
 
     @rule(holder=HOLDERS, dead=st.sets(HOLDERS))
     def beat(self, holder: str, dead: set[str]) -> None:
@@ -162,11 +154,9 @@ class Moves(RuleBasedStateMachine):
         self._client.hset(KEYS.pulse, mapping={"at": seconds * 1000 + micros // 1000, "grace": 0})
         for name in dead - {holder}:
             self._client.zadd(KEYS.leases, {name: 1}, xx=True)
-        HEARTBEAT(
-            self._client,
-            [KEYS.unacked, KEYS.index, KEYS.leases, KEYS.held_prefix + holder, KEYS.pulse],
-            [holder, LEASE, KEYS.prefix, KEYS.sep, KEYS.steps_text, KEYS.held_prefix],
-        )
+        scripts = self._scripts(holder)
+        _, ended = scripts.heartbeat()
+        scripts.reclaim(ended)
 
     # Operators, and faults
 
@@ -211,8 +201,8 @@ class Moves(RuleBasedStateMachine):
         assert found.exact
         assert found.balance.missing == self._lost, found.balance.equation()
 
-    def _hand(self, holder: str) -> list[str]:
-        return [KEYS.unacked, KEYS.index, KEYS.held_prefix + holder]
+    def _scripts(self, holder: str) -> LeaseScripts:
+        return LeaseScripts(self._client.connection_pool, KEYS, name=holder, lease_ms=LEASE)
 
 
 @pytest.mark.parametrize("at_once", [1000, 3])

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from tests.support.places import Places
     from worker.dead_letters.store import DeadLetterStore
 
+pytestmark = pytest.mark.usefixtures("keys_are_declared")
+
 
 def _run(*command: str) -> Result:
     ended = CliRunner().invoke(main, command)

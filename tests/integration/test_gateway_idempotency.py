@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
     from tests.support.processes import RedisServer
 
+pytestmark = pytest.mark.usefixtures("keys_are_declared")
+
 LINE = json.dumps({"request_id": REQUEST_ID, "status": True, "org": "o", "group": "g"}).encode() + b"\n"
 KEY = "8e03978e-40d5-43dd-bc93-6894a57f9324"
 

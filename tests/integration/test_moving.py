@@ -12,6 +12,7 @@ import pytest
 from producer import FeedbackEvent
 from tests.support.places import LONG_FROM_NOW, Places, places_of
 from tests.support.processes import VALKEY, redis_server
+from tests.support.scripts import watching_keys
 from worker.accounting import relocation as moving
 from worker.accounting.continuity import Kind, record
 from worker.accounting.integrity import check
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
 
     from tests.support.processes import RedisServer
 
+pytestmark = pytest.mark.usefixtures("keys_are_declared")
+
 EVENT = FeedbackEvent(
     request_id="77e81bbc-3e7f-47b9-87fa-681b5d2f54e6",
     status=True,
@@ -51,7 +54,7 @@ def old(broker: RedisServer) -> Iterator[Places]:
 @pytest.fixture
 def new(tmp_path: Path) -> Iterator[Places]:
     """The Redis that is moved to."""
-    with redis_server(VALKEY, tmp_path) as server, places_of(server) as places:
+    with redis_server(VALKEY, tmp_path) as server, watching_keys(server.port), places_of(server) as places:
         yield places
 
 

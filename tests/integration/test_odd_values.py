@@ -18,7 +18,8 @@ from tests.support.processes import eventually
 from worker.accounting.key_types import WrongKeyType
 from worker.accounting.snapshot import take_snapshot
 from worker.broker.keys import KEYS
-from worker.broker.scripts import FETCH, HEARTBEAT
+from worker.broker.lease_scripts import LeaseScripts
+from worker.broker.scripts import FETCH
 from worker.dead_letters.replays.queue import say_watching, workers_watch
 from worker.delivery.idempotency import Claimed, IdempotencyStore, Seen
 from worker.operations.doctor.broker import broker_unavailable, look_at_keys
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 
     from tests.support.processes import RedisServer
     from worker.sandbox.client import SandboxClient
+
+pytestmark = pytest.mark.usefixtures("keys_are_declared")
 
 REQUEST_ID = "77e81bbc-3e7f-47b9-87fa-681b5d2f54e6"
 INF = float("inf")
@@ -191,10 +194,9 @@ def test_what_a_dead_worker_held_comes_back_whatever_the_pulse_says(places: Plac
     places.take(message, "tag-1")
     places.hold("dead", "tag-1", until=1)
     places.client.hset("unacked_pulse", mapping={"at": LONG_FROM_NOW, "grace": 0} | odd)
-    keys = [KEYS.unacked, KEYS.index, KEYS.leases, KEYS.held_prefix + "heir", KEYS.pulse]
-    of_queues = ("", KEYS.sep, KEYS.steps_text, KEYS.held_prefix)
+    heir = LeaseScripts(places.client.connection_pool, KEYS, name="heir", lease_ms=1000)
 
-    eventually(lambda: HEARTBEAT(places.client, keys, ["heir", 1000, *of_queues])[1], what="it is back")
+    eventually(lambda: heir.reclaim(heir.heartbeat()[1])[0], what="it is back")
 
     assert places.client.llen("feedback") == 1
 
@@ -202,7 +204,8 @@ def test_what_a_dead_worker_held_comes_back_whatever_the_pulse_says(places: Plac
 def test_a_message_that_is_never_due_does_not_keep_a_worker_busy(places: Places) -> None:
     """When to look again is a moment that can be told, or none."""
     places.client.zadd("feedback:delayed", {"never due": INF})
-    keys = [KEYS.unacked, KEYS.index, KEYS.leases, f"{KEYS.held_prefix}a", "feedback", "feedback:delayed", "", ""]
+    own = [KEYS.unacked, KEYS.index, KEYS.leases, f"{KEYS.held_prefix}a"]
+    keys = [*own, "feedback", "feedback:delayed", KEYS.unacked, KEYS.unacked]
 
     _, look_again, taken = FETCH(places.client, keys, ["a", 1000, 10, "feedback", "1"])
 

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
     from worker.dead_letters.store import DeadLetterStore
 
+pytestmark = pytest.mark.usefixtures("keys_are_declared")
+
 
 LONG_AGO = datetime(2026, 3, 1, 12, tzinfo=UTC)
 EQUATION = (

@@ -46,6 +46,8 @@ if TYPE_CHECKING:
     from tests.support.processes import RedisServer
     from worker.dead_letters.store import DeadLetterStore
 
+pytestmark = pytest.mark.usefixtures("keys_are_declared")
+
 
 class KilledError(BaseException):
     """Stands for kill -9: nothing after it runs."""

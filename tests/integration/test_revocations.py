@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
     from tests.support.processes import RedisServer
 
+pytestmark = pytest.mark.usefixtures("keys_are_declared")
+
 REVOKED = FeedbackKeys().revoked
 
 ID = "one-and-the-same"

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
     from tests.support.processes import RedisServer
 
+pytestmark = pytest.mark.usefixtures("keys_are_declared")
+
 
 @pytest.fixture
 def client(broker: RedisServer) -> Iterator[redis.Redis]:

@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from worker.clients.aquilax.client import AquilaX
     from worker.policy.dead_letter import DeadLetterRecord
 
+pytestmark = pytest.mark.usefixtures("keys_are_declared")
+
 OK = Response(status=200)
 NOT_FOUND = Response(status=404, text="Request ID not found")
 BUSY = Response(status=503)

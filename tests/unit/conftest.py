@@ -25,3 +25,13 @@ def client(request: pytest.FixtureRequest) -> Iterator[redis.Redis]:
     with redis.Redis(port=server.port) as real:
         real.flushall()
         yield real
+
+
+@pytest.fixture(params=["valkey", "redis"])
+def real_client(request: pytest.FixtureRequest) -> Iterator[redis.Redis]:
+    """A connection to each kind of real Redis, empty."""
+    server: RedisServer = request.getfixturevalue("_valkey" if request.param == "valkey" else "_debian_redis")
+    with redis.Redis(port=server.port) as real:
+        real.flushall()
+        yield real
+        real.flushall()

@@ -14,8 +14,7 @@ from itertools import count
 from typing import TYPE_CHECKING, Any, Final
 
 from producer.message import QUEUE
-from worker.accounting.key_types import naming_wrong_types
-from worker.accounting.snapshot import Snapshot, moment_arguments, moment_keys, read_moment
+from worker.accounting.snapshot import Snapshot, ask_moment, read_moment
 from worker.broker.keys import DELAYED, broker_keys
 from worker.broker.scripts import MESSAGE
 from worker.clients.redis.keys import feedback_keys
@@ -122,8 +121,7 @@ def find_replays(client: redis.Redis, wanted: Collection[int], *, at_once: int =
 
 
 def _check(client: redis.Redis, at_once: int) -> tuple[IntegrityCheck, bool]:
-    with naming_wrong_types(client):
-        answer = _CHECK(client, moment_keys(client), [*moment_arguments(client), at_once])
+    answer = ask_moment(client, _CHECK, at_once=at_once)
     now, orphaned, index, held, unreadable, looked, uncounted, no_messages, replays = answer
     return IntegrityCheck(
         snapshot=read_moment(now, feedback_keys(client)),

@@ -15,11 +15,13 @@ from typing import TYPE_CHECKING, Any, Final, cast
 from producer.message import QUEUE
 from worker.accounting.continuity import MOVING_FIELD
 from worker.accounting.snapshot import take_snapshot
+from worker.broker.destinations import Destinations
 from worker.broker.keys import DELAYED, broker_keys
 from worker.broker.scripts import MESSAGE, QUEUES, REQUEUE
 from worker.clients.redis.keys import feedback_keys, prefix_of
-from worker.clients.redis.scripts import TIME, Script, lua
+from worker.clients.redis.scripts import Script, lua
 from worker.dead_letters.replays.queue import REPLAYS
+from worker.delivery.dedup_buckets import DedupBuckets
 from worker.delivery.hold import HoldKind
 
 if TYPE_CHECKING:
@@ -31,12 +33,13 @@ __all__ = ["MoveRefused", "move"]
 
 _AT_ONCE: Final = 500
 _COPIED_AT_ONCE: Final = 100
+_NUMBER_KEPT_MS: Final = 24 * 3600 * 1000
+"""How long a number of buckets is kept while no vote follows."""
 
 _TAKE: Final = Script(MESSAGE + lua("worker.accounting", "take"))
 _ARRIVE: Final = Script(MESSAGE + QUEUES + lua("worker.accounting", "arrive"))
 _TAKE_COUNTS: Final = Script(lua("worker.accounting", "take_counts"))
 _ADD_COUNTS: Final = Script(lua("worker.accounting", "add_counts"))
-_COPY_DEDUP: Final = Script(TIME + lua("worker.delivery", "dedup", "copy_dedup"))
 
 
 class MoveRefused(Exception):
@@ -84,8 +87,8 @@ def _return_what_the_dead_held(source: redis.Redis) -> int:
             fix = "stop it; if it has died, wait until its lease ends"
             raise MoveRefused(f"the worker {holder.name} is alive in the old Redis: {fix}")
         own = [keys.unacked, keys.index, keys.leases, keys.held_prefix + holder.name]
-        arguments = [holder.name, keys.prefix, keys.sep, keys.steps_text, "head", "1", 0]
-        returned += int(REQUEUE(source, own, arguments))
+        replies = Destinations(keys).run(REQUEUE, source, own, [0], before=[holder.name, "head", "1"])
+        returned += sum(went_back for [went_back] in replies)
     if in_flight := take_snapshot(source).in_flight:
         fix = "stop plain Celery workers; `aquilax-feedback reconcile --repair` returns what no worker holds"
         raise MoveRefused(f"{in_flight:,} messages are in flight in the old Redis: {fix}")
@@ -93,12 +96,12 @@ def _return_what_the_dead_held(source: redis.Redis) -> int:
 
 
 def _copy_dedup(source: redis.Redis, target: redis.Redis) -> int:
-    copied, dedup = 0, feedback_keys(target).dedup
+    copied, buckets = 0, DedupBuckets(target, name=feedback_keys(target).dedup, ttl_ms=_NUMBER_KEPT_MS)
     for bucket in _buckets(source):
         votes = list(cast("dict[bytes, bytes]", source.hgetall(bucket)).items())
         for start in range(0, len(votes), _COPIED_AT_ONCE):
-            parts = [part for vote in votes[start : start + _COPIED_AT_ONCE] for part in vote]
-            copied += int(_COPY_DEDUP(target, [dedup], parts))
+            copied += buckets.copy(votes[start : start + _COPIED_AT_ONCE])
+    buckets.close()
     return copied
 
 
@@ -122,7 +125,7 @@ def _move_messages(source: redis.Redis, target: redis.Redis) -> int:
     for queue in (QUEUE, REPLAYS):
         for name in keys.lists(queue):
             for place in (name + DELAYED, name):
-                taken_from = [place, parcel_key, keys.counts_of(queue)]
+                taken_from = [place, parcel_key, keys.counts_of(queue) or place]
                 while parcel := _TAKE(source, taken_from, [_AT_ONCE, secrets.token_hex(16)]):
                     moved += _arrive(target, parcel, prefix=prefix_of(source).encode())
                     source.delete(parcel_key)
@@ -133,8 +136,9 @@ def _arrive(target: redis.Redis, parcel: list[bytes], *, prefix: bytes) -> int:
     """Lay a parcel in its place; ``prefix`` is what stands before its place in the old Redis."""
     name, place, delayed, *messages = parcel
     keys, place = feedback_keys(target), place.removeprefix(prefix)
-    counts = "" if place.startswith(REPLAYS.encode()) else keys.counts
-    return int(_ARRIVE(target, [keys.prefix.encode() + place, counts, keys.moved], [name, delayed, *messages]))
+    there = keys.prefix.encode() + place
+    counts = there if place.startswith(REPLAYS.encode()) else keys.counts
+    return int(_ARRIVE(target, [there, counts, keys.moved], [name, delayed, *messages]))
 
 
 def _move_counts(source: redis.Redis, target: redis.Redis) -> None:

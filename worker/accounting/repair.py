@@ -13,16 +13,18 @@ from typing import TYPE_CHECKING, Final
 from redis.exceptions import RedisError
 
 from producer.message import QUEUE
+from worker.accounting.holders import held_keys, with_holders
 from worker.accounting.snapshot import text_of
 from worker.accounting.strays import move_home
 from worker.accounting.table_counts import put_back_to_dead
+from worker.broker.destinations import Destinations
 from worker.broker.keys import broker_keys
 from worker.broker.scripts import MESSAGE, QUEUES
 from worker.clients.redis.keys import CountField, feedback_keys
 from worker.clients.redis.scripts import Script, lua
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     import redis
     from sqlalchemy import Engine
@@ -60,11 +62,25 @@ def repair_redis(client: redis.Redis, report: Report) -> Iterator[str]:
 
 
 def _return(client: redis.Redis, tags: list[bytes]) -> Iterator[bytes]:
-    keys = broker_keys(client)
-    for_unreadable = keys.lists(QUEUE)[0]
-    arguments = [keys.held_prefix, keys.prefix, keys.sep, keys.steps_text, for_unreadable]
+    """Return what is in flight under no lease to its queue, and yield the delivery tags of those that went."""
     for few in _few(tags):
-        yield from _RETURN(client, [keys.unacked, keys.index, keys.leases], [*arguments, *few])
+        yield from _return_few(client, few)
+
+
+def _return_few(client: redis.Redis, tags: list[bytes]) -> list[bytes]:
+    keys, returned = broker_keys(client), list[bytes]()
+    destinations = Destinations(keys)
+
+    def ask(names: Sequence[bytes]) -> list[list[bytes]]:
+        own = [keys.unacked, keys.index, keys.leases, keys.lists(QUEUE)[0]]
+        declared: list[str | bytes] = [*own, *held_keys(keys, names)]
+        replies = destinations.run(_RETURN, client, declared, tags, before=[len(names), *names])
+        for _, went_back in replies:
+            returned.extend(went_back)
+        return [next((others for others, _ in replies if others), [])]
+
+    with_holders(ask)
+    return returned
 
 
 def _drop_all(client: redis.Redis, found: IntegrityCheck) -> Iterator[str]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from producer.message import QUEUE
 from worker.accounting.balance import Balance
+from worker.accounting.holders import held_keys, with_holders
 from worker.accounting.key_types import WrongKeyType, naming_wrong_types
 from worker.broker.keys import DELAYED, broker_keys
 from worker.broker.scripts import MESSAGE
@@ -26,8 +27,7 @@ __all__ = [
     "LeaseHolder",
     "Rates",
     "Snapshot",
-    "moment_arguments",
-    "moment_keys",
+    "ask_moment",
     "read_moment",
     "take_snapshot",
     "text_of",
@@ -182,21 +182,27 @@ class Rates:
 
 def take_snapshot(client: redis.Redis) -> Snapshot:
     """Take a snapshot by a client that answers in bytes; raises `redis.RedisError` if Redis is unavailable."""
-    with naming_wrong_types(client):
-        answer = _SNAPSHOT(client, moment_keys(client), moment_arguments(client))
-        return read_moment(answer, feedback_keys(client))
+    return read_moment(ask_moment(client, _SNAPSHOT)[0], feedback_keys(client))
 
 
-def moment_keys(client: redis.Redis) -> list[str]:
-    """Return the keys of `lua/moment.lua`, as a client reaches them."""
+def ask_moment(client: redis.Redis, script: Script, *, at_once: int = 0) -> list[Any]:
+    """Run a script that stands behind `lua/moment.lua`, and return what it found of one moment, with all holders.
+
+    Args:
+        client: A client that answers in bytes.
+        script: The script.
+        at_once: How many entries of the lists it looks at one by one, at most.
+
+    Raises:
+        redis.RedisError: Redis is unavailable, or refuses.
+    """
     ours, keys = feedback_keys(client), broker_keys(client)
     own = [ours.counts, ours.hold, keys.unacked, keys.index, keys.leases]
-    return [*own, *(key for name in keys.lists(QUEUE) for key in (name, name + DELAYED))]
-
-
-def moment_arguments(client: redis.Redis) -> list[Any]:
-    """Return the arguments of `lua/moment.lua`."""
-    return [QUEUE, broker_keys(client).held_prefix, _LOOKED_AT]
+    places = [*own, *(key for name in keys.lists(QUEUE) for key in (name, name + DELAYED))]
+    with naming_wrong_types(client):
+        return with_holders(
+            lambda names: script(client, [*places, *held_keys(keys, names)], [QUEUE, _LOOKED_AT, at_once, *names])
+        )
 
 
 def read_moment(answer: Sequence[Any], keys: FeedbackKeys) -> Snapshot:

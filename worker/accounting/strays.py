@@ -123,8 +123,8 @@ def move_home(client: redis.Redis, stray: Stray) -> int:
     keys, moved, passed = broker_keys(client), 0, 0
     while entries := cast("list[bytes]", client.lrange(stray.key, -passed - _MOVED_AT_ONCE, -passed - 1)):
         if feedback := [entry for entry in reversed(entries) if _is_feedback(entry)]:
-            arguments = [keys.prefix, QUEUE, keys.sep, keys.steps_text, *feedback]
-            moved += int(_MOVE(client, [stray.key], arguments))
+            arguments = [QUEUE, keys.steps_text, 1, QUEUE, *feedback]
+            moved += int(_MOVE(client, [stray.key, *keys.lists(QUEUE)], arguments))
         passed += len(entries) - len(feedback)
     return moved
 

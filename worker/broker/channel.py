@@ -127,7 +127,8 @@ class SafeChannel(FetchingChannel):
     def _purge(self, queue: str) -> int:
         names = [part for name in self.keys.lists(queue) for part in (name, name + DELAYED)]
         purged = 0
-        while some := PURGE(self.scripting(), [self.keys.counts_of(queue), *names], [_PURGED_AT_ONCE]):
+        keys = [self.keys.counts_of(queue) or names[0], *names]
+        while some := PURGE(self.scripting(), keys, [_PURGED_AT_ONCE]):
             purged += some
         return purged
 

@@ -126,7 +126,8 @@ class FetchingChannel(InFlightChannel):
             for queue, names in by_queue:
                 name = names[number]
                 acknowledged = queue not in self._no_ack and self.ack_emulation
-                keys += [name, name + DELAYED, self.keys.counts_of(queue), self.keys.hold_of(queue)]
+                counts, hold = self.keys.counts_of(queue), self.keys.hold_of(queue)
+                keys += [name, name + DELAYED, counts or self.keys.unacked, hold or self.keys.unacked]
                 arguments += [queue, "1" if acknowledged else "0"]
                 lists.append((queue, acknowledged))
         return keys, arguments, lists
@@ -167,8 +168,9 @@ class FetchingChannel(InFlightChannel):
 
     def _tracking_commands(self, keys: list[str], socket: object) -> list[tuple[Any, ...]]:
         """Let Redis remember which keys were read, and tell once when one changes; what changed before is fetched."""
-        watched = [key for at, key in enumerate(keys[_OWN_KEYS:]) if key and at % _KEYS_OF_A_LIST != _COUNTS]
-        read = ("EXISTS", *dict.fromkeys(watched))
+        watched = dict.fromkeys(key for at, key in enumerate(keys[_OWN_KEYS:]) if at % _KEYS_OF_A_LIST != _COUNTS)
+        watched.pop(self.keys.unacked, None)  # it stands for a hold that there is none of
+        read = ("EXISTS", *watched)
         if self._tracking and self._tracked is not socket:
             return [("CLIENT", "TRACKING", "ON", "NOLOOP"), read]
         return [read]

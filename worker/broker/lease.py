@@ -305,13 +305,14 @@ class Lease:
             if self._done:
                 return
             self._renew_at = time.monotonic() + self._renew_every
-            lived, returned, dead = self._scripts.heartbeat()
-        if self._renewed and not lived:
-            self._shared.lost += 1
-            log.warning("the lease of %s ended before it was renewed: others may have what it holds", self.id)
-        self._renewed = True
-        self._renewed_at = time.monotonic()
-        self.on_renewed()
+            lived, ended = self._scripts.heartbeat()
+            if self._renewed and not lived:
+                self._shared.lost += 1
+                log.warning("the lease of %s ended before it was renewed: others may have what it holds", self.id)
+            self._renewed = True
+            self._renewed_at = time.monotonic()
+            self.on_renewed()
+            returned, dead = self._scripts.reclaim(ended)
         if returned:
             log.warning("%d messages went back to their queues: their holders are dead: %s", returned, ", ".join(dead))
 

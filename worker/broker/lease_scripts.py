@@ -1,8 +1,7 @@
-"""The scripts of one lease, with its keys: end, return and schedule messages, and renew the lease."""
+"""The scripts of one lease, with its keys: end, return, schedule and reclaim messages, and renew the lease."""
 
 from __future__ import annotations
 
-import json
 import os
 import secrets
 import socket
@@ -10,8 +9,9 @@ from typing import TYPE_CHECKING, Final
 
 import redis
 
+from worker.broker.destinations import Destinations
 from worker.broker.keys import DELAYED
-from worker.broker.scripts import ACK, HEARTBEAT, REQUEUE, SCHEDULE
+from worker.broker.scripts import ACK, HEARTBEAT, RECLAIM, REQUEUE, SCHEDULE
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -47,22 +47,24 @@ class LeaseScripts:
         self._keys = keys
         self._name = name
         self._lease_ms = lease_ms
-        self._lists = [keys.prefix, keys.sep, keys.steps_text]
-        self._counts = json.dumps({queue: keys.counts_of(queue) for queue in keys.counts})
+        self._destinations = Destinations(keys)
         self.held_key = keys.held_prefix + name
         self._in_flight = [keys.unacked, keys.index, self.held_key]
+        lists = [name for queue in keys.counts for name in keys.lists(queue)]
+        self._counted_keys = [*self._in_flight, *lists, *(keys.counts_of(queue) for queue in keys.counts)]
+        self._counted = [keys.steps_text, len(keys.counts), *keys.counts]
 
     def end(self, labels: Mapping[str, str]) -> None:
         """End messages, and count how: ``labels`` has what to count for each delivery tag."""
         if labels:
             parts = [part for pair in labels.items() for part in pair]
-            ACK(self._client, self._in_flight, [self._counts, *self._lists, *parts])
+            ACK(self._client, self._counted_keys, [*self._counted, *parts])
 
     def schedule(self, dues: Mapping[str, str]) -> None:
         """Let messages wait: ``dues`` has the time for each delivery tag, as `lua/schedule.lua` takes it."""
         if dues:
             parts = [part for pair in dues.items() for part in pair]
-            SCHEDULE(self._client, self._in_flight, [*self._lists, DELAYED, *parts])
+            self._destinations.run(SCHEDULE, self._client, self._in_flight, parts, suffix=DELAYED)
 
     def requeue(self, tags: Sequence[str], *, end: str, keep: Collection[str] | None = None) -> int:
         """Return messages to their queues, and return how many went back.
@@ -75,18 +77,31 @@ class LeaseScripts:
         if not tags and keep is None:
             return 0
         pushed = reversed(tags) if end == "head" else tags
-        what = [end, "0" if keep is None else "1", len(tags), *pushed, *(keep or ())]
+        what, named = [self._name, end, "0" if keep is None else "1"], [len(tags), *pushed, *(keep or ())]
         keys = [self._keys.unacked, self._keys.index, self._keys.leases, self.held_key]
-        return int(REQUEUE(self._client, keys, [self._name, *self._lists, *what]))
+        replies = self._destinations.run(REQUEUE, self._client, keys, named, before=what)
+        return sum(returned for [returned] in replies)
 
-    def heartbeat(self) -> tuple[bool, int, list[str]]:
-        """Renew the lease, and return the messages of leases that ended.
+    def heartbeat(self) -> tuple[bool, list[bytes]]:
+        """Renew the lease; return whether it had not ended, and the names of the leases that have: see `reclaim`."""
+        keys = [self._keys.index, self._keys.leases, self.held_key, self._keys.pulse]
+        lived, dead = HEARTBEAT(self._client, keys, [self._name, self._lease_ms])
+        return bool(lived), [name if isinstance(name, bytes) else name.encode() for name in dead]
+
+    def reclaim(self, dead: Sequence[bytes]) -> tuple[int, list[str]]:
+        """Return the messages of leases that ended.
+
+        Args:
+            dead: Their names.
 
         Returns:
-            Whether the lease had not ended, how many messages of others went back, and the names of their leases.
+            How many messages went back, and the names of the leases that hold nothing any more.
         """
-        keys = [*self._in_flight[:2], self._keys.leases, self.held_key, self._keys.pulse]
-        lived, returned, dead = HEARTBEAT(
-            self._client, keys, [self._name, self._lease_ms, *self._lists, self._keys.held_prefix]
-        )
-        return bool(lived), returned, [name.decode() if isinstance(name, bytes) else str(name) for name in dead]
+        if not dead:
+            return 0, []
+        own = [self._keys.unacked, self._keys.index, self._keys.leases, self._keys.pulse]
+        keys: list[str | bytes] = [*own, *(self._keys.held_prefix.encode() + name for name in dead)]
+        replies = self._destinations.run(RECLAIM, self._client, keys, [], before=[self._lease_ms, len(dead), *dead])
+        dropped = [name for _, names in replies for name in names]
+        texts = [name.decode(errors="replace") if isinstance(name, bytes) else name for name in dropped]
+        return sum(returned for returned, _ in replies), texts

@@ -106,7 +106,7 @@ def publish_instead(
     Raises:
         redis.RedisError: Redis is unavailable; the message in flight is still there.
     """
-    places = [name, name + DELAYED, keys.unacked, keys.index, instead_of.held_in]
+    places = [name, name + DELAYED, keys.unacked, keys.index, instead_of.held_in or keys.unacked]
     published = bool(PUBLISH(client, places, [message, "" if due is None else due, instead_of.tag]))
     if not published:
         log.warning("a task is not published again: its lease ended, and another worker has its message")

@@ -6,7 +6,7 @@ from typing import Final
 
 from worker.clients.redis.scripts import COUNT, JSON, TIME, Script, lua
 
-__all__ = ["ACK", "FETCH", "HEARTBEAT", "MESSAGE", "PUBLISH", "PURGE", "QUEUES", "REQUEUE", "SCHEDULE"]
+__all__ = ["ACK", "FETCH", "HEARTBEAT", "MESSAGE", "PUBLISH", "PURGE", "QUEUES", "RECLAIM", "REQUEUE", "SCHEDULE"]
 
 _PACKAGE: Final = "worker.broker"
 
@@ -18,7 +18,8 @@ QUEUES: Final = lua(_PACKAGE, "queue")
 FETCH: Final = Script(TIME + COUNT + MESSAGE + lua(_PACKAGE, "fetch"))
 ACK: Final = Script(COUNT + MESSAGE + QUEUES + lua(_PACKAGE, "ack"))
 REQUEUE: Final = Script(MESSAGE + QUEUES + lua(_PACKAGE, "requeue"))
-HEARTBEAT: Final = Script(TIME + MESSAGE + QUEUES + lua(_PACKAGE, "heartbeat"))
+HEARTBEAT: Final = Script(TIME + lua(_PACKAGE, "pulse", "heartbeat"))
+RECLAIM: Final = Script(TIME + MESSAGE + QUEUES + lua(_PACKAGE, "pulse", "reclaim"))
 SCHEDULE: Final = Script(TIME + MESSAGE + QUEUES + lua(_PACKAGE, "schedule"))
 PUBLISH: Final = Script(TIME + MESSAGE + QUEUES + lua(_PACKAGE, "publish"))
 PURGE: Final = Script(COUNT + MESSAGE + lua(_PACKAGE, "purge"))

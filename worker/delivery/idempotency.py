@@ -28,6 +28,7 @@ from worker.clients.redis.batching import ScriptBatcher
 from worker.clients.redis.connections import redis_client
 from worker.clients.redis.keys import CountField, feedback_keys
 from worker.clients.redis.scripts import COUNT, TIME, Script, lua
+from worker.delivery.dedup_buckets import DedupBuckets
 from worker.delivery.hold import HoldKind
 
 if TYPE_CHECKING:
@@ -102,6 +103,7 @@ class IdempotencyStore:
         self._shared = shared or SharedLeaseState()
         self._scripts = ScriptBatcher(client)
         self._ttl = _milliseconds(ttl)
+        self._buckets = DedupBuckets(self._scripts, name=self._keys.dedup, ttl_ms=self._ttl)
         self._lease = _milliseconds(lease)
 
     @classmethod
@@ -130,6 +132,7 @@ class IdempotencyStore:
 
     def close(self) -> None:
         """Close the connections."""
+        self._buckets.close()
         self._scripts.close()
         self._client.close()
 
@@ -156,7 +159,7 @@ class IdempotencyStore:
         """
         token = f"{random.getrandbits(128):032x}"
         asked: list[Any] = [*_vote(event, message_id), self._ttl, message_id, token, self._lease, int(probe)]
-        match _CLAIMING(self._scripts, [*self._of(event), self._keys.hold], asked):
+        match self._buckets.run(_CLAIMING, asked[0], [self._keys.claim + event.request_id, self._keys.hold], asked):
             case [b"claimed", *_]:
                 return Claimed(token=token)
             case [b"held", comment, kind]:
@@ -183,8 +186,11 @@ class IdempotencyStore:
             held_in: The key of the set of what its holder holds; '' if that is not known.
         """
         took: list[Any] = [*_vote(event, message_id), self._ttl, message_id, claimed.token, delivery_tag]
-        if _RECORDING(self._scripts, [*self._of(event), *self._unacked, held_in, self._keys.counts], took) and held_in:
+        keys = [self._keys.claim + event.request_id, *self._unacked, held_in or self._unacked[0], self._keys.counts]
+        ended, buckets, crowded = self._buckets.run(_RECORDING, took[0], keys, took)
+        if ended and held_in:
             self._shared.add_settled(delivery_tag)
+        self._buckets.hear(buckets, crowded=bool(crowded))
 
     def finish(self, delivery_tag: str, *counts: str, held_in: str = "") -> bool:
         """End a message, and count how.
@@ -197,7 +203,8 @@ class IdempotencyStore:
         Returns:
             Whether it was in flight. If not, its lease has ended, and it is counted where it comes to its end again.
         """
-        ended = bool(_SETTLING(self._scripts, [*self._unacked, held_in, self._keys.counts], [delivery_tag, *counts]))
+        keys = [*self._unacked, held_in or self._unacked[0], self._keys.counts]
+        ended = bool(_SETTLING(self._scripts, keys, [delivery_tag, *counts]))
         if ended and held_in:
             self._shared.add_settled(delivery_tag)
         return ended
@@ -212,11 +219,7 @@ class IdempotencyStore:
     def has_delivered(self, event: FeedbackEvent, *, message_id: str) -> bool:
         """Return whether the last vote that AquilaX took for this request_id is of this very message."""
         asked: list[Any] = [_digest(event.request_id, 16), _digest(message_id, 8)]
-        return bool(_DELIVERED(self._scripts, [self._keys.dedup], asked))
-
-    def _of(self, event: FeedbackEvent) -> list[str]:
-        """The keys of one request_id: the remembered votes, and the claim."""
-        return [self._keys.dedup, self._keys.claim + event.request_id]
+        return bool(self._buckets.run(_DELIVERED, asked[0], [], asked)[0])
 
     def counts(self) -> dict[CountField, int]:
         """Return how many events there have been of each kind."""

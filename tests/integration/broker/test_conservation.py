@@ -69,6 +69,8 @@ class Conservation(History):
         while not worker.holder._renewed:
             assert time.monotonic() < deadline, "no lease"
             time.sleep(0.001)
+        with worker.holder._one_at_a_time:  # until what the dead held has been returned
+            pass
         self._swept(before)
 
     @precondition(lambda self: self.workers)

@@ -73,6 +73,8 @@ def _crashed(worker: Worker, _: Any, server: RedisServer) -> Worker:
     other = Worker(server, "a", lease=60)
     other.holder.start()
     eventually(lambda: other.holder._renewed, what="another worker has looked for the dead")
+    with other.holder._one_at_a_time:  # until what those held has been returned
+        pass
     return other
 
 

@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING, Any, Final
 import pytest
 
 from worker.broker.keys import DELAYED, KEYS
-from worker.broker.scripts import ACK, FETCH, HEARTBEAT
+from worker.broker.lease_scripts import LeaseScripts
+from worker.broker.scripts import FETCH
 
 if TYPE_CHECKING:
     import redis
 
 QUEUE: Final = "feedback"
-OF_QUEUES: Final = ("", KEYS.sep, KEYS.steps_text)
-COUNTS: Final = json.dumps({QUEUE: KEYS.counts_of(QUEUE)})
 
 
 def entry(name: str, *, unended: object = None) -> str:
@@ -26,18 +25,23 @@ def entry(name: str, *, unended: object = None) -> str:
 
 def fetch(client: redis.Redis, holder: str, room: int = 10) -> list[dict[str, Any]]:
     """Take so many messages, and return their headers."""
-    lists = [part for name in KEYS.lists(QUEUE) for part in (name, name + DELAYED, KEYS.counts_of(QUEUE), "")]
+    lists = [part for name in KEYS.lists(QUEUE) for part in (name, name + DELAYED, KEYS.counts_of(QUEUE), KEYS.unacked)]
     keys = [KEYS.unacked, KEYS.index, KEYS.leases, KEYS.held_prefix + holder, *lists]
     _, _, taken = FETCH(client, keys, [holder, 1000, room, *[QUEUE, "1"] * len(KEYS.steps)])
     return [json.loads(text)["headers"] for _, _, text, _ in taken]
+
+
+def scripts_of(client: redis.Redis, holder: str) -> LeaseScripts:
+    """What a holder has its lease renewed, and its messages ended with."""
+    return LeaseScripts(client.connection_pool, KEYS, name=holder, lease_ms=1000)
 
 
 def die(client: redis.Redis, holder: str) -> None:
     """Let a holder's lease have ended, and another one find that."""
     client.zadd(KEYS.leases, {holder: 1})
     client.hset(KEYS.pulse, mapping={"at": 10**15, "grace": 0})
-    keys = [KEYS.unacked, KEYS.index, KEYS.leases, KEYS.held_prefix + "heir", KEYS.pulse]
-    HEARTBEAT(client, keys, ["heir", 1000, *OF_QUEUES, KEYS.held_prefix])
+    heir = scripts_of(client, "heir")
+    heir.reclaim(heir.heartbeat()[1])
 
 
 def test_each_worker_that_was_lost_over_a_message_is_counted_in_it(broker_client: redis.Redis) -> None:
@@ -81,9 +85,8 @@ def test_a_message_whose_end_was_not_recorded_goes_back(broker_client: redis.Red
         broker_client.lpush(QUEUE, entry(name))
     fetch(broker_client, "holder")
 
-    keys = [KEYS.unacked, KEYS.index, KEYS.held_prefix + "holder"]
-    tags = {json.loads(row)[0]["headers"]["id"]: tag for tag, row in broker_client.hgetall(KEYS.unacked).items()}
-    ACK(broker_client, keys, [COUNTS, *OF_QUEUES, tags["a"], "", tags["b"], "revoked"])
+    tags = {json.loads(row)[0]["headers"]["id"]: str(tag) for tag, row in broker_client.hgetall(KEYS.unacked).items()}
+    scripts_of(broker_client, "holder").end({tags["a"]: "", tags["b"]: "revoked"})
 
     counts = {str(name): int(number) for name, number in broker_client.hgetall(KEYS.counts_of(QUEUE)).items()}
     assert counts == {"accepted": 2, "revoked": 1}

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import random
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from hashlib import blake2b
@@ -14,12 +16,14 @@ import pytest
 import redis
 
 from producer import FeedbackEvent
-from tests.support.processes import RedisServer, eventually
+from tests.support.processes import eventually
 from worker.clients.redis.keys import FeedbackKeys
-from worker.delivery.idempotency import _RECORDING, Claim, Claimed, IdempotencyStore, Seen
+from worker.delivery.idempotency import Claim, Claimed, IdempotencyStore, Seen
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable
+
+    from tests.support.processes import RedisServer
 
 DEDUP: Final = FeedbackKeys().dedup
 
@@ -33,14 +37,10 @@ MOST: Final = 128
 PAST: Final = f"{1:011x}".encode()
 
 
-@pytest.fixture(params=["valkey", "redis"])
-def client(request: pytest.FixtureRequest) -> Iterator[redis.Redis]:
+@pytest.fixture
+def client(real_client: redis.Redis) -> redis.Redis:
     """A connection to each kind of real Redis, empty."""
-    server: RedisServer = request.getfixturevalue("_valkey" if request.param == "valkey" else "_debian_redis")
-    with redis.Redis(port=server.port) as real:
-        real.flushall()
-        yield real
-        real.flushall()
+    return real_client
 
 
 def event(number: int, *, status: bool = True, at: datetime = NOON) -> FeedbackEvent:
@@ -50,16 +50,13 @@ def event(number: int, *, status: bool = True, at: datetime = NOON) -> FeedbackE
 
 
 def remember(client: redis.Redis, numbers: Iterable[int], *, ttl: timedelta = TTL) -> None:
-    """Record words, in a few round trips."""
-    client.script_load(_RECORDING.source)
-    idempotency = IdempotencyStore(client, ttl=ttl, lease=LEASE)
-    with client.pipeline(transaction=False) as pipe:
-        idempotency._scripts = pipe  # type: ignore[assignment]
-        for number in numbers:
+    """Record words, many at once, as a worker does."""
+    with closing(IdempotencyStore(client, ttl=ttl, lease=LEASE)) as idempotency, ThreadPoolExecutor(16) as threads:
+
+        def record(number: int) -> None:
             idempotency.record(event(number), Claimed(token="a-token"), message_id="m1")
-            if len(pipe) == 1000:
-                pipe.execute()
-        pipe.execute()
+
+        list(threads.map(record, numbers))
 
 
 def buckets(client: redis.Redis) -> list[str]:

@@ -21,6 +21,8 @@ from worker.policy.classification import Classification
 if TYPE_CHECKING:
     from tests.support.processes import RedisServer
 
+pytestmark = pytest.mark.usefixtures("keys_are_declared")
+
 HOLD = FeedbackKeys().hold
 
 NOON = datetime(2026, 1, 31, 12, tzinfo=UTC)

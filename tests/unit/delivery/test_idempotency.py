@@ -18,6 +18,8 @@ from tests.support.processes import RedisServer, eventually
 from worker.clients.redis.keys import CountField
 from worker.delivery.idempotency import Busy, Claim, Claimed, IdempotencyStore, OnHold, Seen
 
+pytestmark = pytest.mark.usefixtures("keys_are_declared")
+
 NOON = datetime(2026, 1, 31, 12, tzinfo=UTC)
 REQUEST_ID = "77e81bbc-3e7f-47b9-87fa-681b5d2f54e6"
 OTHER_ID = "11111111-3e7f-47b9-87fa-681b5d2f54e6"

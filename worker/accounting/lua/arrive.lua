@@ -1,5 +1,5 @@
 -- A parcel of messages arrives from another Redis: once, however often it is sent.
--- KEYS  1 its place here  2 the queue's counts ('' if it is not counted)  3 the names of the parcels that have arrived
+-- KEYS  1 its place here  2 the queue's counts (1 again if it is not counted)  3 the names of the parcels that have arrived
 -- ARGV  1 its name  2 '1' if its place is of delayed messages  3… two for each message, as in `take.lua`
 -- Returns how many messages have arrived with it.
 local KEPT = 30 * 24 * 3600
@@ -15,7 +15,7 @@ for at = 3, #ARGV, 2 do
   else
     redis.call('LPUSH', KEYS[1], entry)
   end
-  if KEYS[2] ~= '' and counted(decode(entry)) then
+  if KEYS[2] ~= KEYS[1] and counted(decode(entry)) then
     accepted = accepted + 1
   end
 end

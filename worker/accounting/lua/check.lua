@@ -1,6 +1,6 @@
 -- One moment of a queue, and whether what is in Redis hangs together.
--- KEYS, ARGV  as in `moment.lua`, and ARGV 4: how many entries of the lists are looked at one by one, at most
--- Returns {the moment,
+-- KEYS, ARGV  as in `moment.lua`, and ARGV 3: how many entries of the lists are looked at one by one, at most
+-- Returns {{holder, …} as in `snapshot.lua`, the moment,
 --          orphaned  {{delivery tag, message}, …}: in flight, but neither under a lease nor in the index: no worker returns them
 --          index     {delivery tag, …}: in the index, but not in flight
 --          held      {{holder, delivery tag}, …}: under a lease, but not in flight
@@ -18,8 +18,12 @@ local function note_replay(entry)
   end
 end
 
+local holders, others = holders_of(KEYS[5], LAST_LIST + 1, OWN_ARGUMENTS + 1, HOLDERS)
+if not holders then
+  return {others}
+end
 local held = {}
-for _, holder in ipairs(holders_of(KEYS[5], ARGV[2])) do
+for _, holder in ipairs(holders) do
   for _, tag in ipairs(redis.call('SMEMBERS', holder.held)) do
     held[tag] = true
     if redis.call('HEXISTS', KEYS[3], tag) == 0 then
@@ -53,10 +57,10 @@ for _, tag in ipairs(redis.call('ZRANGE', KEYS[4], 0, -1)) do
   end
 end
 
-local now = moment()
-local look = now[4] + now[5] <= tonumber(ARGV[4])
+local now = moment(holders)
+local look = now[4] + now[5] <= tonumber(ARGV[3])
 if look then
-  for at = OWN_KEYS + 1, #KEYS, 2 do
+  for at = OWN_KEYS + 1, LAST_LIST, 2 do
     for _, entries in ipairs({redis.call('LRANGE', KEYS[at], 0, -1), redis.call('ZRANGE', KEYS[at + 1], 0, -1)}) do
       for _, entry in ipairs(entries) do
         local counted, usable = judge(entry)
@@ -67,4 +71,4 @@ if look then
     end
   end
 end
-return {now, orphaned, index, dropped, unreadable, look and 1 or 0, uncounted, no_message, replays}
+return {{}, now, orphaned, index, dropped, unreadable, look and 1 or 0, uncounted, no_message, replays}

@@ -32,12 +32,23 @@ local function read_row(row)
   return queue, message
 end
 
--- The holders, each with the end of its lease and its set.
-local function holders_of(holders, held_prefix)
-  local found = {}
-  local flat = redis.call('ZRANGE', holders, 0, -1, 'WITHSCORES')
+-- The holders, each with the end of its lease and its set. The sets' keys are declared by the client, which has been told
+-- the names of all holders before: KEYS has them from `key` on for the `how_many` names that ARGV has from `argument` on.
+-- If another holder has come since, returned is nil, and the names of all: the client asks again, of a later moment.
+local function holders_of(leases, key, argument, how_many)
+  local held, found, names = {}, {}, {}
+  for number = 0, how_many - 1 do
+    held[ARGV[argument + number]] = KEYS[key + number]
+  end
+  local flat = redis.call('ZRANGE', leases, 0, -1, 'WITHSCORES')
   for at = 1, #flat, 2 do
-    found[#found + 1] = {name = flat[at], until_ms = flat[at + 1], held = held_prefix .. flat[at]}
+    names[#names + 1] = flat[at]
+    if held[flat[at]] then
+      found[#found + 1] = {name = flat[at], until_ms = flat[at + 1], held = held[flat[at]]}
+    end
+  end
+  if #found < #names then
+    return nil, names
   end
   return found
 end

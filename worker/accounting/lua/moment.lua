@@ -1,9 +1,12 @@
 -- One moment of a queue, in numbers.
 -- KEYS  1 counts  2 hold  3 unacked  4 unacked_index  5 unacked_leases
---       then two for each list of the queue: the list, its delayed messages
--- ARGV  1 the queue  2 prefix of the held sets  3 how many entries to look at, from each end of a list, for the oldest
+--       then two for each list of the queue: the list, its delayed messages; then the set of each holder
+-- ARGV  1 the queue  2 how many entries to look at, from each end of a list, for the oldest  3 see `check.lua`
+--       4… the names of the holders
 -- Returns {now (ms), counts, hold, queued, scheduled, in flight, oldest ('' or a time), {{holder, lease's end (ms), held}, …}}
-local OWN_KEYS = 5
+local OWN_KEYS, OWN_ARGUMENTS = 5, 3
+local HOLDERS = #ARGV - OWN_ARGUMENTS
+local LAST_LIST = #KEYS - HOLDERS
 
 -- The hold's fields. Another type of value stops deliveries like a hold (fetch.lua), and is told as one.
 local function hold_fields(key)
@@ -14,7 +17,7 @@ local function hold_fields(key)
   return fields
 end
 
-local function moment()
+local function moment(holders)
   local queued, scheduled, in_flight, oldest = 0, 0, 0, ''
 
   local function older(entry)
@@ -24,8 +27,8 @@ local function moment()
     end
   end
 
-  local ends = tonumber(ARGV[3])
-  for at = OWN_KEYS + 1, #KEYS, 2 do
+  local ends = tonumber(ARGV[2])
+  for at = OWN_KEYS + 1, LAST_LIST, 2 do
     queued = queued + redis.call('LLEN', KEYS[at])
     scheduled = scheduled + redis.call('ZCARD', KEYS[at + 1])
     for _, range in ipairs({{0, ends - 1}, {-ends, -1}}) do
@@ -44,10 +47,10 @@ local function moment()
       older(message)
     end
   end
-  local holders = {}
-  for _, holder in ipairs(holders_of(KEYS[5], ARGV[2])) do
-    holders[#holders + 1] = {holder.name, holder.until_ms, redis.call('SCARD', holder.held)}
+  local told = {}
+  for number, holder in ipairs(holders) do
+    told[number] = {holder.name, holder.until_ms, redis.call('SCARD', holder.held)}
   end
   local counts, hold = redis.call('HGETALL', KEYS[1]), hold_fields(KEYS[2])
-  return {now_ms(), counts, hold, queued, scheduled, in_flight, oldest, holders}
+  return {now_ms(), counts, hold, queued, scheduled, in_flight, oldest, told}
 end

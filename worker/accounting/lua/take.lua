@@ -1,5 +1,5 @@
 -- Take messages out of a place, on their way to another Redis: they wait in a parcel until they have arrived there.
--- KEYS  1 the list, or the delayed messages  2 the parcel  3 the queue's counts ('' if it is not counted)
+-- KEYS  1 the list, or the delayed messages  2 the parcel  3 the queue's counts (1 again if it is not counted)
 -- ARGV  1 how many at most  2 a name for the parcel
 -- Returns the parcel: its name, its place, '1' if that is of delayed messages, then two for each message: when it is due,
 --         and the message. A parcel that was left behind is returned first. {} if there is nothing.
@@ -11,7 +11,7 @@ local parcel, counted_there = {ARGV[2], KEYS[1], delayed and '1' or '0'}, 0
 
 local function add(due, entry)
   parcel[#parcel + 1], parcel[#parcel + 2] = due, entry
-  if KEYS[3] ~= '' and counted(decode(entry)) then
+  if KEYS[3] ~= KEYS[1] and counted(decode(entry)) then
     counted_there = counted_there + 1
   end
 end

@@ -1,7 +1,7 @@
 -- Hand messages over: from the lists of queues to the owner of a lease, in one step.
 -- KEYS  1 unacked  2 unacked_index  3 unacked_leases  4 unacked_held:<holder>
 --       then four for each list, in the order in which they are emptied:
---       the list, its delayed messages, the queue's counts and the queue's hold ('' where there is none)
+--       the list, its delayed messages, the queue's counts and the queue's hold (unacked again where there is none)
 -- ARGV  1 holder  2 lease (ms)  3 how many at most
 --       then two for each list: the queue's name, and '1' if its messages are acknowledged
 --       then, if they are given: what no other fetch has, `hex.number`, of which the delivery tags are made; and how
@@ -15,6 +15,7 @@ local PREVIEW = 64 * 1024 -- bytes of an entry that is too large
 local PROBE_LASTS = 60000
 local SUSPECT, ASK_AGAIN = 3, 50
 local NEVER = 2 ^ 53 -- ms; what is due then can't be told as a number
+local NONE = KEYS[1]
 local now = now_ms()
 local lists = (#KEYS - HEAD) / PER_LIST
 local fetch, most_bytes = ARGV[FIRST_ARGUMENT + lists * 2 + 1], ARGV[FIRST_ARGUMENT + lists * 2 + 2]
@@ -36,7 +37,7 @@ end
 
 -- How many of a queue's messages may be handed out, and whether it is as a probe.
 local function allowance(hold)
-  if hold == '' or redis.call('EXISTS', hold) == 0 then
+  if hold == NONE or redis.call('EXISTS', hold) == 0 then
     return room, false
   end
   local said = redis.pcall('HGET', hold, 'probe_at') -- whatever stands there: nothing is handed out because of it
@@ -97,7 +98,7 @@ for number = 1, lists do
   end
 
   -- The lists of one queue share its allowance.
-  if hold == '' or allowed[hold] == nil then
+  if hold == NONE or allowed[hold] == nil then
     local free, probing = allowance(hold)
     allowed[hold] = {free = free, probing = probing}
   end
@@ -109,7 +110,7 @@ for number = 1, lists do
     end
     local size = #entry
     local message = nil
-    if counts ~= '' and is_too_large(entry) then
+    if counts ~= NONE and is_too_large(entry) then
       entry = wrapped(string.sub(entry, 1, PREVIEW), '', queue, false, size)
       message = {headers = {}, properties = {delivery_info = {}}}
     else
@@ -127,7 +128,7 @@ for number = 1, lists do
     if acknowledged then
       tag = take_in_flight(entry, message, queue)
     end
-    if counts ~= '' and not counted(message) then
+    if counts ~= NONE and not counted(message) then
       count(counts, 'accepted', 1)
     end
     if share.probing then

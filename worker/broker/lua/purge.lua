@@ -1,13 +1,14 @@
 -- Take messages out of a queue: what is in flight stays.
--- KEYS  1 the queue's counts ('' if it is not counted), then two for each of its lists: the list, its delayed messages
+-- KEYS  1 the queue's counts (its first list again if it is not counted)
+--       then two for each of its lists: the list, its delayed messages
 -- ARGV  1 how many at most: Redis is not to be kept from others for long
 -- Returns how many there were.
 local room = tonumber(ARGV[1])
-local purged, uncounted = 0, 0
+local purged, uncounted, is_counted = 0, 0, KEYS[1] ~= KEYS[2]
 
 local function note(entries)
   purged, room = purged + #entries, room - #entries
-  for _, entry in ipairs(KEYS[1] ~= '' and entries or {}) do
+  for _, entry in ipairs(is_counted and entries or {}) do
     if not counted(decode(entry)) then
       uncounted = uncounted + 1 -- a foreign client's, which would have been counted when it was first handed out
     end
@@ -26,7 +27,7 @@ for at = 2, #KEYS, 2 do
   end
   note(delayed)
 end
-if KEYS[1] ~= '' and purged > 0 then
+if is_counted and purged > 0 then
   count(KEYS[1], 'purged', purged)
   if uncounted > 0 then
     count(KEYS[1], 'accepted', uncounted)

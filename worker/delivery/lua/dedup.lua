@@ -1,12 +1,12 @@
 -- The votes that AquilaX took last, many to a hash; it stands before the scripts that ask for them.
 -- In a key of its own, with an expiry of its own, a vote takes 280 bytes of memory; in a hash that is small enough for
 -- Redis to keep it as a listpack (a ziplist before Redis 7) it takes 64.
--- <dedup>           string: how many buckets there are; absent: they are counted
+-- <dedup>           string: how many buckets there are; absent: they are counted (count_buckets.lua)
 -- <dedup>:<bucket>  hash: digest of a request_id -> its vote, of fixed width, so that it is changed in its place:
 --                   status (1), '1' if it is unsure (1), occurred_at (15), when it expires (ms, 11 hex digits), digest
 --                   of its message_id (8)
--- The names of the buckets are computed here and are not among KEYS: only Redis Cluster needs them there, and Celery
--- does not support it.
+-- Which bucket a vote is in is for the client to say, which declares its key; each script looks whether that is so. If
+-- it is not, it does nothing and answers {'buckets', how many there are}, 0 if <dedup> does not tell.
 
 -- Linear hashing (Litwin 1980): buckets are split one by one, in turn, so that no script has to move all votes.
 local function bucket_of(digest, buckets)
@@ -26,91 +26,67 @@ local function read(vote)
   return string.sub(vote, 1, 1), string.sub(vote, 2, 2), string.sub(vote, 3, 17), string.sub(vote, 29)
 end
 
--- How many buckets there are. If the key does not tell, they are counted: up to where so many in a row are missing.
+-- How many buckets there are; nil if the key does not tell.
 local function buckets_of(dedup)
-  local GAP = 64
-  local said = redis.call('GET', dedup)
-  local buckets = tonumber(said or '')
+  local buckets = tonumber(redis.call('GET', dedup) or '')
   if buckets and buckets >= 1 and buckets <= 2 ^ 31 and buckets % 1 == 0 then
     return buckets
   end
-  local last, at = 0, 1
-  while at <= last + GAP do
-    if redis.call('EXISTS', dedup .. ':' .. at) == 1 then
-      last = at
-    end
-    at = at + 1
-  end
-  if said or last > 0 then
-    redis.call('SET', dedup, last + 1)
-  end
-  return last + 1
+  return nil
 end
 
--- The bucket of a request_id, how many buckets there are, and its vote; nil if none is remembered.
-local function recall(dedup, digest)
+-- How many buckets there are, and the vote of a request_id (nil if none is remembered), if `key` is its bucket. If not:
+-- nil, and what the script answers.
+local function recall(dedup, key, digest)
   local buckets = buckets_of(dedup)
-  local bucket = bucket_of(digest, buckets)
-  local vote = redis.call('HGET', dedup .. ':' .. bucket, digest)
-  return bucket, buckets, vote and not expired(vote, now_ms()) and vote or nil
+  if not buckets or dedup .. ':' .. bucket_of(digest, buckets) ~= key then
+    return nil, {'buckets', buckets or 0}
+  end
+  local vote = redis.call('HGET', key, digest)
+  return buckets, vote and not expired(vote, now_ms()) and vote or nil
 end
 
--- Drop what has expired from a bucket that has grown; if that does not help, split two, those whose turn it is. With
--- two the bucket's own turn comes in time: with 3 million votes none has more than 126. Redis reads a listpack from its
--- beginning to find a field, and makes a hash table of a hash with more than 512 fields, if not told otherwise.
-local function make_room(dedup, bucket, buckets, now)
-  local WORTH_DROPPING, MOST, SPLITS = 12, 88, 2
-
-  local function living(key)
-    local all, live = redis.call('HGETALL', key), {}
-    for at = 1, #all, 2 do
-      if not expired(all[at + 1], now) then
-        live[#live + 1], live[#live + 2] = all[at], all[at + 1]
-      end
-    end
-    return live, (#all - #live) / 2
-  end
-
-  local function put(key, entries, left)
-    if #entries > 0 then
-      redis.call('HSET', key, unpack(entries))
-      if left > 0 then -- what was copied from another Redis may have no expiry
-        redis.call('PEXPIRE', key, left)
-      end
+-- What has not expired of a bucket, and how much has.
+local function living(key, now)
+  local all, live = redis.call('HGETALL', key), {}
+  for at = 1, #all, 2 do
+    if not expired(all[at + 1], now) then
+      live[#live + 1], live[#live + 2] = all[at], all[at + 1]
     end
   end
+  return live, (#all - #live) / 2
+end
 
-  -- Buckets are written from nothing: a hash table does not become a listpack again by itself.
-  local key = dedup .. ':' .. bucket
-  local live, dead = living(key)
+-- Write entries into a bucket that was deleted: a hash table does not become a listpack again by itself.
+local function put(key, entries, left)
+  if #entries > 0 then
+    redis.call('HSET', key, unpack(entries))
+    if left > 0 then -- what was copied from another Redis may have no expiry
+      redis.call('PEXPIRE', key, left)
+    end
+  end
+end
+
+-- Whether a bucket that has grown is crowded: then the client lets split_buckets.lua split two. Until it does, and if it
+-- never does, each further vote says so again. What has expired is dropped before; to find it costs reading all of it,
+-- so that is done at every 16th vote, and always where there are too many.
+local function is_crowded(key, size, now)
+  local WORTH_DROPPING, MOST, FULL, TOO_MANY = 12, 88, 96, 128
+  if size % 16 > 0 and size <= TOO_MANY then
+    return size > FULL
+  end
+  local live, dead = living(key, now)
   if dead >= WORTH_DROPPING then
     local left = redis.call('PTTL', key)
     redis.call('DEL', key)
     put(key, live, left)
   end
-  if #live / 2 <= MOST then
-    return
-  end
-  for _ = 1, SPLITS do
-    local _, exponent = math.frexp(buckets)
-    local next_bucket = buckets - 2 ^ (exponent - 1)
-    local source, stay, move = dedup .. ':' .. next_bucket, {}, {}
-    local entries, left = living(source), redis.call('PTTL', source)
-    for at = 1, #entries, 2 do
-      local half = bucket_of(entries[at], buckets + 1) == next_bucket and stay or move
-      half[#half + 1], half[#half + 2] = entries[at], entries[at + 1]
-    end
-    redis.call('DEL', source)
-    put(source, stay, left)
-    put(dedup .. ':' .. buckets, move, left)
-    buckets = buckets + 1
-  end
-  redis.call('SET', dedup, buckets, 'KEEPTTL')
+  return #live / 2 > MOST
 end
 
--- Remember a vote for so long from now on.
-local function remember(dedup, bucket, buckets, digest, ttl, status, unsure, occurred_at, message)
-  local now, key = now_ms(), dedup .. ':' .. bucket
+-- Remember a vote for so long from now on. Returns whether its bucket is crowded.
+local function remember(dedup, key, buckets, digest, ttl, status, unsure, occurred_at, message)
+  local now = now_ms()
   local vote = status .. unsure .. occurred_at .. string.format('%011x', now + ttl) .. message
   local added = redis.call('HSET', key, digest, vote)
   -- Each vote expires by itself, and a bucket with its last: never earlier, though workers may differ in their ttl, and
@@ -124,14 +100,12 @@ local function remember(dedup, bucket, buckets, digest, ttl, status, unsure, occ
     end
   end
   if added == 1 then
-    local size = redis.call('HLEN', key)
-    if size % 16 == 0 or size > 96 then
-      make_room(dedup, bucket, buckets, now)
-    end
+    return is_crowded(key, redis.call('HLEN', key), now)
   end
+  return false
 end
 
-local function mark_unsure(dedup, bucket, digest, vote)
-  redis.call('HSET', dedup .. ':' .. bucket, digest, string.sub(vote, 1, 1) .. '1' .. string.sub(vote, 3))
+local function mark_unsure(key, digest, vote)
+  redis.call('HSET', key, digest, string.sub(vote, 1, 1) .. '1' .. string.sub(vote, 3))
 end
 
