@@ -6,9 +6,9 @@ import asyncio
 from typing import TYPE_CHECKING, Self, overload
 
 from producer._chunks import Item, Taken, async_chunks
-from producer._configured import Configured, not_kept, to_event
+from producer._configured import ASK_AGAIN, Configured, not_kept, to_event
 from producer._pipeline import Pipeline
-from producer._resp import enqueuing, leaves_clean, require_answer, require_taken
+from producer._resp import enqueuing, is_elsewhere, leaves_clean, require_answer, require_taken
 from producer.errors import BrokerUnavailable, EnqueueUncertain, ProducerError
 from producer.message import to_messages
 
@@ -114,7 +114,7 @@ class AsyncFeedbackProducer(Configured):
         if not messages:
             return
         try:
-            require_taken(await self._ask(enqueuing(self._queue, messages), timeout))
+            require_taken(await self._ask(enqueuing(self._queue, messages, prefix=self._address.key_prefix), timeout))
         except ProducerError as error:
             error.not_taken = tuple(events)
             raise
@@ -167,11 +167,14 @@ class AsyncFeedbackProducer(Configured):
     async def _ask(self, command: bytes, timeout: float | None) -> bytes:  # noqa: ASYNC109 - see enqueue
         loop = asyncio.get_running_loop()
         deadline = loop.time() + self._budget(timeout)
-        pipeline = self._pipeline(loop, deadline)
-        reply = await pipeline.ask(command, deadline)
-        if not leaves_clean(reply):
-            pipeline.retire()
-        return reply
+        while True:
+            pipeline = self._pipeline(loop, deadline)
+            reply = await pipeline.ask(command, deadline)
+            if not leaves_clean(reply):
+                pipeline.retire()
+            if not is_elsewhere(reply) or loop.time() + ASK_AGAIN >= deadline:
+                return reply
+            await asyncio.sleep(ASK_AGAIN)  # see `FeedbackProducer`
 
     def _pipeline(self, loop: asyncio.AbstractEventLoop, deadline: float) -> Pipeline:
         if self._closed:

@@ -6,9 +6,9 @@ import time
 from typing import TYPE_CHECKING, Self, overload
 
 from producer._chunks import Item, Taken, chunks
-from producer._configured import Configured, not_kept, to_event
+from producer._configured import ASK_AGAIN, Configured, not_kept, to_event
 from producer._pool import Pool
-from producer._resp import enqueuing, leaves_clean, require_answer, require_taken
+from producer._resp import enqueuing, is_elsewhere, leaves_clean, require_answer, require_taken
 from producer.errors import BrokerUnavailable, EnqueueUncertain, ProducerError
 from producer.message import to_messages
 
@@ -29,8 +29,8 @@ class FeedbackProducer(Configured):
     Safe after a fork: a child opens connections of its own.
 
     Args:
-        url: ``redis://``, ``rediss://``, ``unix://``, ``redis+socket://`` or ``sentinel://``; docs/settings.md lists
-            its options.
+        url: ``redis://``, ``rediss://``, ``unix://``, ``redis+socket://``, ``sentinel://`` or, of a cluster,
+            ``redis+cluster://`` or ``rediss+cluster://``; docs/settings.md lists its options.
         timeout: The budget of one call, in seconds: waiting for a connection, resolving, connecting, logging in,
             sending and the reply, all together.
         queue: The Celery queue that the workers consume.
@@ -142,7 +142,7 @@ class FeedbackProducer(Configured):
             return
         deadline = time.monotonic() + self._budget(timeout)
         try:
-            require_taken(self._ask(enqueuing(self._queue, messages), deadline))
+            require_taken(self._ask(enqueuing(self._queue, messages, prefix=self._address.key_prefix), deadline))
         except ProducerError as error:
             error.not_taken = tuple(events)
             raise
@@ -195,6 +195,14 @@ class FeedbackProducer(Configured):
         return None
 
     def _ask(self, command: bytes, deadline: float) -> bytes:
+        """Ask, and ask again while a cluster says that the slot is elsewhere, or about to be."""
+        while True:
+            reply = self._ask_once(command, deadline)
+            if not is_elsewhere(reply) or time.monotonic() + ASK_AGAIN >= deadline:
+                return reply
+            time.sleep(ASK_AGAIN)
+
+    def _ask_once(self, command: bytes, deadline: float) -> bytes:
         connection = self._pool.take(deadline)
         asked_at = time.monotonic()
         try:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from producer._client import FeedbackProducer
     from producer.spool import Spool
 
-__all__ = ["DEFAULT_URL", "Configured", "not_kept", "to_event"]
+__all__ = ["ASK_AGAIN", "DEFAULT_URL", "Configured", "not_kept", "to_event"]
 
 DEFAULT_URL: Final = "redis://127.0.0.1:6379/0"
 _LONGEST_TIMEOUT: Final = 86_400.0
@@ -34,6 +34,9 @@ _PATIENCE: Final = 1.0
 """Seconds for which each step of connecting goes on behind the backs of calls whose time is up, so that a handshake
 slower than the budget still ends in a connection for a later call. Linux repeats a lost SYN after one second."""
 
+
+ASK_AGAIN: Final = 0.02
+"""Seconds after which a cluster is asked again that has the queue's slot elsewhere, or moves it."""
 
 _SPOOL_TIMEOUT: Final = 5.0
 """Seconds that a command may take with which a spool is sent: no call waits for it."""
@@ -68,7 +71,8 @@ class Configured(ABC):
         self._address = Address(url, patience=max(_PATIENCE, timeout), sentinel_master=sentinel_master)
         self._queue = queue
         self._max_connections = max_connections
-        self._concern = WriteConcern.of(replicas, fsync=fsync, queue=queue)
+        prefix = self._address.key_prefix
+        self._concern = WriteConcern.of(replicas, fsync=fsync, queue=queue, prefix=prefix)
         self._ping = self._concern.probe if self._concern else PING
         self._spool = None if spool is None else self._attached(spool, url, sentinel_master)
         self._open()

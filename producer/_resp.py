@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 __all__ = [
-    "MOST_MESSAGES", "PING", "PONG", "command", "enqueuing", "leaves_clean", "refused", "require_answer",
-    "require_taken", "shown", "writing_nothing",
+    "MOST_MESSAGES", "PING", "PONG", "command", "enqueuing", "is_elsewhere", "leaves_clean", "refused",
+    "require_answer", "require_taken", "shown", "writing_nothing",
 ]  # fmt: skip
 
 PONG: Final = b"+PONG"
@@ -25,9 +25,14 @@ PONG: Final = b"+PONG"
 MOST_MESSAGES: Final = 5_000
 """Messages of one command: the script hands them to LPUSH with Lua's unpack, which has room for not quite 8,000."""
 
-_NOT_MASTER: Final = re.compile(rb"-(?:@user_script: \d+: -?)?(?:READONLY|MASTERDOWN|LOADING|NOREPLICAS)\b")
+_NOT_MASTER: Final = re.compile(
+    rb"-(?:@user_script: \d+: -?)?(?:READONLY|MASTERDOWN|LOADING|NOREPLICAS|MOVED|CLUSTERDOWN)\b"
+)
 """Refusals of a server that is no longer, or not yet, the master, or that has lost its replicas, perhaps because one of
 them is the master now: a new connection may find the one that is. Redis 6 says first where in a script it failed."""
+
+_ELSEWHERE: Final = re.compile(rb"-(?:MOVED|ASK|TRYAGAIN|CLUSTERDOWN)\b")
+"""Refusals of a cluster that is at work on the slot: another node has it now, or will in a moment."""
 
 _CLUSTER: Final = re.compile(rb"-(?:@user_script: \d+: -?)?(?:CROSSSLOT|MOVED|ASK)\b")
 
@@ -55,22 +60,28 @@ def _script() -> bytes:
 _EVAL: Final = _bulk(b"EVAL") + _bulk(_script()) + _bulk(b"2")
 
 
-def enqueuing(queue: str, messages: Sequence[bytes]) -> bytes:
+def enqueuing(queue: str, messages: Sequence[bytes], *, prefix: str = "") -> bytes:
     """Return the command that lays all of ``messages`` in a queue and counts them as accepted, in one step.
+
+    ``prefix`` stands before each key.
 
     Raises:
         ValueError: They are more than one command can carry.
     """
     if len(messages) > MOST_MESSAGES:
         raise ValueError(f"messages are {len(messages)}: expected at most {MOST_MESSAGES} at once")
-    parts = [b"*%d\r\n" % (len(messages) + 5), _EVAL, _bulk(queue.encode()), _bulk(counts_of(queue).encode())]
+    keys = [_bulk((prefix + key).encode()) for key in (queue, counts_of(queue))]
+    parts = [b"*%d\r\n" % (len(messages) + 5), _EVAL, *keys]
     parts += [b"$%d\r\n%b\r\n" % (len(message), message) for message in messages]
     return b"".join(parts)
 
 
-def writing_nothing(queue: str) -> bytes:
-    """Return the command that does what each enqueueing begins with, for no message: a write, which changes nothing."""
-    return command(b"HINCRBY", counts_of(queue).encode(), b"accepted", b"0")
+def writing_nothing(queue: str, *, prefix: str = "") -> bytes:
+    """Return the command that does what each enqueueing begins with, for no message: a write, which changes nothing.
+
+    ``prefix`` stands before its key.
+    """
+    return command(b"HINCRBY", (prefix + counts_of(queue)).encode(), b"accepted", b"0")
 
 
 def leaves_clean(line: bytes) -> bool:
@@ -85,7 +96,7 @@ def shown(line: bytes) -> str:
 
 def refused(line: bytes) -> BrokerUnavailable:
     """Return the error for a command that Redis refused with this line."""
-    cluster = "; Redis is in cluster mode, which is not supported" if _CLUSTER.match(line) else ""
+    cluster = "; a cluster is named by redis+cluster:// in FEEDBACK_BROKER_URL" if _CLUSTER.match(line) else ""
     return BrokerUnavailable(f"Redis refused the event: {shown(line)}{cluster}")
 
 
@@ -93,6 +104,11 @@ def require_answer(line: bytes) -> None:
     """Return if the reply to a ping is no refusal; raises `BrokerUnavailable`."""
     if line[:1] == b"-":
         raise BrokerUnavailable(f"Redis refuses what it is asked: {shown(line)}")
+
+
+def is_elsewhere(line: bytes) -> bool:
+    """Tell whether a cluster refused the command because of where the slot is: it has run nowhere."""
+    return _ELSEWHERE.match(line) is not None
 
 
 def require_taken(line: bytes) -> None:

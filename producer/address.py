@@ -7,13 +7,16 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from producer.broker_url import BrokerUrl
-from producer.sentinels import MasterConnection, Sentinels
+from producer.cluster import CLUSTER_PREFIX, ClusterNodes
+from producer.locator import LocatedConnection
+from producer.sentinels import Sentinels
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from producer._connection import Conversation, RedisConnection
     from producer.broker_url import Place
+    from producer.locator import Locator
 
 __all__ = ["Address"]
 
@@ -33,15 +36,20 @@ class Address:
     that begin with ``ssl_`` turn TLS on, to the sentinels as well. Sentinels that want a login of their own are given
     ``sentinel_username`` and ``sentinel_password`` from the query.
 
+    ``redis+cluster://host:port,host:port`` names nodes of a cluster, any of which leads to the others; with
+    ``rediss+cluster://`` the connections are encrypted.
+
     Args:
-        url: ``redis://``, ``rediss://``, ``unix://``, ``redis+socket://`` or ``sentinel://``.
+        url: ``redis://``, ``rediss://``, ``unix://``, ``redis+socket://``, ``sentinel://``, ``redis+cluster://`` or
+            ``rediss+cluster://``.
         patience: How long each step of connecting may take, in seconds.
         sentinel_master: The name under which the sentinels watch the master, if the URL names sentinels.
 
     Attributes:
         tls: Whether the connections are encrypted.
         patience: As it was given.
-        sentinels: The sentinels to ask for the master, if the URL names them.
+        locator: What finds the server to write to, if the URL names sentinels or a cluster.
+        key_prefix: What stands before each key; '' but for a cluster.
 
     Raises:
         ValueError: The URL can't be read. The message never repeats any of it: a password may be anywhere in it.
@@ -62,15 +70,18 @@ class Address:
         self.tls = self._connection_class is SSLConnection
         self._shown = broker.shown
         self.patience = patience
-        self.sentinels = self._ask_at(broker, sentinel_master) if sentinel_master else None
+        self.locator: Locator | None = self._sentinels(broker, sentinel_master) if sentinel_master else None
+        if broker.cluster:
+            self.locator = self._nodes(broker)
+        self.key_prefix = CLUSTER_PREFIX if broker.cluster else ""
         # The first connection that redis-py makes imports modules as well: one that never connects does so here.
         self._connection_to(self._options)
 
     def connection(self) -> RedisConnection:
         """Return a connection that has yet to connect."""
-        return MasterConnection(self.sentinels) if self.sentinels else self._connection_to(self._options)
+        return LocatedConnection(self.locator) if self.locator else self._connection_to(self._options)
 
-    def _ask_at(self, broker: BrokerUrl, master: str) -> Sentinels:
+    def _sentinels(self, broker: BrokerUrl, master: str) -> Sentinels:
         shared = {name: value for name, value in self._options.items() if name not in _OF_REDIS_ALONE}
         of_sentinels = shared | _concealed(broker.options.sentinel_login) | {"decode_responses": True}
 
@@ -78,6 +89,15 @@ class Address:
             order=broker.sentinels,
             master=master,
             sentinel_at=partial(self._connection_to, of_sentinels),
+            redis_at=partial(self._connection_to, self._options),
+            tls=self.tls,
+            patience=self.patience,
+        )
+
+    def _nodes(self, broker: BrokerUrl) -> ClusterNodes:
+        return ClusterNodes(
+            order=broker.cluster,
+            named=broker.cluster,
             redis_at=partial(self._connection_to, self._options),
             tls=self.tls,
             patience=self.patience,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 from urllib.parse import SplitResult, quote, urlencode, urlsplit
 
@@ -17,11 +17,18 @@ Place = tuple[str, int]
 _SOCKET_SCHEMES: Final = ("unix", "redis+socket")
 _SENTINEL: Final = "sentinel"
 _SCHEMES: Final = ("redis", "rediss", *_SOCKET_SCHEMES, _SENTINEL)
+_CLUSTER: Final = "+cluster"
+_CLUSTERS: Final = tuple(f"{scheme}{_CLUSTER}" for scheme in ("redis", "rediss"))
+_KOMBU_CLUSTER: Final = "rediscluster"
+"""Kombu takes what stands before a ``+`` for the transport, and the rest for another URL."""
+_EXPECTED: Final = (*_SCHEMES, *_CLUSTERS)
+_PORT: Final = 6379
 _SENTINEL_PORT: Final = 26379
 _NO_SENTINELS: Final = (
     "it names no sentinels, and sentinel_master (FEEDBACK_SENTINEL_MASTER) is given: "
     f"expected {_SENTINEL}://host:{_SENTINEL_PORT}, or no master's name"
 )
+_NOT_TOLD: Final = "its host and port can't be told; percent-encode the password"
 _NO_MASTER: Final = (
     "it names sentinels: the name of the master that they watch is missing (sentinel_master, FEEDBACK_SENTINEL_MASTER)"
 )
@@ -35,6 +42,7 @@ class BrokerUrl:
         redis: The URL as redis-py spells it, with all of its options. With sentinels its host is the first of them, and
             only holds the place of the master's.
         sentinels: Where the sentinels are, if they tell where Redis is.
+        cluster: Where nodes of the cluster are, if it is one.
         kombu: The URL as Kombu spells it, without options: it passes them on as strings, and not all of them. Of
             several sentinels it names the first alone: of several URLs Kombu shows the passwords in a worker's
             inspection.
@@ -46,6 +54,7 @@ class BrokerUrl:
     kombu: str = field(repr=False)
     shown: str
     sentinels: tuple[Place, ...] = ()
+    cluster: tuple[Place, ...] = ()
     options: UrlOptions = field(default_factory=UrlOptions)
 
     @classmethod
@@ -53,8 +62,8 @@ class BrokerUrl:
         """Read a URL.
 
         Args:
-            url: ``redis://``, ``rediss://``, ``unix://``, ``redis+socket://``, or one ``sentinel://`` after another,
-                with ``;`` in between.
+            url: ``redis://``, ``rediss://``, ``unix://``, ``redis+socket://``; or one ``sentinel://`` after another,
+                with ``;`` in between; or ``redis+cluster://``, ``rediss+cluster://``, with a ``,`` between the nodes.
             sentinel_master: The name under which the sentinels watch the master, if the URL names sentinels.
 
         Raises:
@@ -65,9 +74,11 @@ class BrokerUrl:
             raise unreadable(_NO_SENTINELS)
         if names_sentinels and not sentinel_master:
             raise unreadable(_NO_MASTER)
-        return (
-            cls._of_sentinels([_split(one) for one in url.split(";")]) if names_sentinels else cls._of_one(_split(url))
-        )
+        if names_sentinels:
+            return cls._of_sentinels([_split(one) for one in url.split(";")])
+        if url.startswith(tuple(f"{scheme}://" for scheme in _CLUSTERS)):
+            return cls._of_cluster(url)
+        return cls._of_one(_split(url))
 
     @classmethod
     def _of_one(cls, parts: SplitResult) -> BrokerUrl:
@@ -82,6 +93,30 @@ class BrokerUrl:
             rest = f"{parts.scheme}://{start}{place}/{_number(parts.path.strip('/'), options)}"
             redis, kombu = f"{rest}?{_query(options)}", rest
         return cls(redis=redis, kombu=kombu, shown=_masked(parts), options=options)
+
+    @classmethod
+    def _of_cluster(cls, url: str) -> BrokerUrl:
+        """Read what all nodes share - login, options - and where each is."""
+        try:
+            parts = urlsplit(url)
+        except ValueError:
+            raise unreadable(_NOT_TOLD) from None
+        login, at, places = parts.netloc.rpartition("@")
+        scheme = parts.scheme.removesuffix(_CLUSTER)
+        nodes = [
+            _split(parts._replace(scheme=scheme, netloc=f"{login}{at}{place}").geturl()) for place in places.split(",")
+        ]
+        if not all(node.hostname for node in nodes):
+            raise unreadable(f"expected {parts.scheme}://host:port,host:port")
+        first = cls._of_one(nodes[0])
+        if _number(parts.path.strip("/"), first.options):
+            raise unreadable("its database is not 0, and a cluster has no other")
+        return replace(
+            first,
+            kombu=first.kombu.replace(scheme, _KOMBU_CLUSTER, 1),
+            shown=_masked(parts),
+            cluster=tuple((node.hostname or "", node.port or _PORT) for node in nodes),
+        )
 
     @classmethod
     def _of_sentinels(cls, every: list[SplitResult]) -> BrokerUrl:
@@ -106,9 +141,9 @@ def _split(url: str) -> SplitResult:
         parts = urlsplit(url)
         _ = parts.port
     except ValueError:
-        raise unreadable("its host and port can't be told; percent-encode the password") from None
+        raise unreadable(_NOT_TOLD) from None
     if parts.scheme not in _SCHEMES:
-        raise unreadable(f"expected one that begins with {', '.join(f'{scheme}://' for scheme in _SCHEMES)}")
+        raise unreadable(f"expected one that begins with {', '.join(f'{scheme}://' for scheme in _EXPECTED)}")
     if parts.fragment:
         raise unreadable('it has a "#"; percent-encode the password')
     if parts.scheme not in _SOCKET_SCHEMES and not re.fullmatch(r"/?\d*", parts.path):

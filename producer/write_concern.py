@@ -68,15 +68,17 @@ class WriteConcern:
     probe: bytes
 
     @classmethod
-    def of(cls, replicas: int, *, fsync: bool, queue: str) -> WriteConcern | None:
+    def of(cls, replicas: int, *, fsync: bool, queue: str, prefix: str = "") -> WriteConcern | None:
         """Return what is asked for of the events of a queue; None if Redis' own memory is enough.
+
+        ``prefix`` stands before each key.
 
         Raises:
             ValueError: ``replicas`` is no number of replicas.
         """
         if type(replicas) is not int or not 0 <= replicas <= MOST_REPLICAS:
             raise ValueError(f"replicas is {replicas!r}: expected a whole number from 0 to {MOST_REPLICAS}")
-        return cls(replicas, fsync, writing_nothing(queue)) if replicas or fsync else None
+        return cls(replicas, fsync, writing_nothing(queue, prefix=prefix)) if replicas or fsync else None
 
     def wait(self, seconds: float) -> bytes:
         """Return the command that waits for the copies, and answers in less than so many seconds."""

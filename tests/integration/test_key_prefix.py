@@ -5,10 +5,11 @@ from __future__ import annotations
 from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import pytest
 
+from producer.cluster import CLUSTER_PREFIX
 from producer.message import QUEUE, to_message
 from tests.support.dead_letter_records import an_event
 from tests.support.places import foreign_message, places_of
@@ -40,9 +41,6 @@ if TYPE_CHECKING:
 
     from worker.dead_letters.store import DeadLetterStore
 
-PREFIX: Final = "{feedback:00.0}"
-"""As a partition of a cluster has it: of a key only what stands between braces chooses its slot."""
-
 
 @pytest.fixture(scope="module")
 def _node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
@@ -57,12 +55,12 @@ def _node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
 @pytest.fixture
 def client(_node: RedisServer) -> Iterator[redis.Redis]:
     """A client with the prefix, of an empty node; in the end every key that was written had it."""
-    with closing(redis_client(_node.url, connections=4, key_prefix=PREFIX)) as client:
+    with closing(redis_client(f"redis+cluster://127.0.0.1:{_node.port}", connections=4)) as client:
         client.flushall()
         yield client
         names = [bytes(name).decode() for name in client.scan_iter()]
         assert names
-        assert [name for name in names if not name.startswith(PREFIX)] == []
+        assert [name for name in names if not name.startswith(CLUSTER_PREFIX)] == []
 
 
 def in_flight(client: redis.Redis, number: int) -> list[str]:

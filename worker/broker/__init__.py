@@ -13,7 +13,7 @@ __all__ = ["install"]
 
 
 def install() -> None:
-    """Let this process's ``redis://``, ``rediss://`` and ``sentinel://`` connections take this transport.
+    """Let this process's connections to a Redis, by sentinels too, and to a cluster take this transport.
 
     The names stay what they are: Flower and Celery know ``redis`` by its name.
     """
@@ -22,3 +22,4 @@ def install() -> None:
     TRANSPORT_ALIASES["redis"] = "worker.broker.transport:Transport"
     TRANSPORT_ALIASES["rediss"] = "worker.broker.transport:Transport"
     TRANSPORT_ALIASES["sentinel"] = "worker.broker.transport:SentinelTransport"
+    TRANSPORT_ALIASES["rediscluster"] = "worker.broker.transport:ClusterTransport"

@@ -10,6 +10,7 @@ from kombu.transport import redis as kombu_redis
 
 from worker.broker.keys import Keys
 from worker.broker.lease import RENEWALS, Lease
+from worker.clients.redis.keys import with_prefix
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -114,7 +115,7 @@ class InFlightChannel(kombu_redis.Channel):
 
     def scripting(self) -> redis.Redis:
         """A client that puts no prefix before keys: the scripts are given whole names."""
-        return redis.Redis(connection_pool=self.pool)
+        return with_prefix(redis.Redis(connection_pool=self.pool), self.global_keyprefix)
 
     def adopt(self, tag: str) -> None:
         """Hold a message that Kombu's own code laid in `unacked`."""

@@ -65,7 +65,7 @@ def translating_server_errors(connection_class: type) -> type:
 def advice(text: str) -> str:
     """Return what to do about a refusal, as Redis words it; '' if that is not known."""
     if _CLUSTER.search(text):
-        return "Redis is in cluster mode, which is not supported: use one that is not, with replicas and sentinels"
+        return "Redis is in cluster mode: name its nodes in FEEDBACK_BROKER_URL as redis+cluster://host:port,host:port"
     if found := _COMMAND.search(text):
         return f"give the broker's login the right +{found[1].lower()}: {_LINES}"
     if _NO_KEY.search(text):

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any, Final
 from kombu.transport import redis as kombu_redis
 
 from worker.broker.activity import ConsumerActivity
-from worker.broker.channel import Channel, SafeChannel, SentinelChannel
+from worker.broker.channel import Channel, ClusterChannel, SafeChannel, SentinelChannel
 from worker.broker.poller import ChannelPoller
 
 if TYPE_CHECKING:
     from kombu.asynchronous.hub import Hub
 
-__all__ = ["SentinelTransport", "Transport"]
+__all__ = ["ClusterTransport", "SentinelTransport", "Transport"]
 
 _TURN_EVERY: Final = 1.0
 
@@ -122,3 +122,10 @@ class SentinelTransport(Transport, kombu_redis.SentinelTransport):
 
     default_port = 26379
     Channel = SentinelChannel
+
+
+class ClusterTransport(SentinelTransport):
+    """The transport for ``redis+cluster://`` and ``rediss+cluster://``, which Kombu knows as ``rediscluster://``."""
+
+    default_port = 6379
+    Channel = ClusterChannel

@@ -24,6 +24,7 @@ import redis
 import requests
 
 from worker.clients.redis.connections import redis_client
+from worker.clients.redis.keys import prefix_of
 from worker.clients.redis.retry import NO_RETRY
 from worker.database.schema import upgrade
 from worker.runtime.remote_control import EVENT_EXCHANGE
@@ -182,7 +183,7 @@ class LocalStack:
     def event_listeners(self) -> int:
         """How many monitors get an event, an empty batch: Flower answers before it does, and workers subscribe late."""
         with closing(redis_client(self.environment["FEEDBACK_BROKER_URL"], connections=1)) as client:
-            return int(client.publish(f"/0.{EVENT_EXCHANGE}/task.none", _NO_EVENTS))
+            return int(client.publish(f"{prefix_of(client)}/0.{EVENT_EXCHANGE}/task.none", _NO_EVENTS))
 
     def run(self, *arguments: str) -> None:
         """Run ``aquilax-feedback`` with these arguments to its end. Raises `StackError` if it failed."""

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from redis.exceptions import NoPermissionError
 
-from producer.sentinels import MasterConnection, Sentinels
+from producer.locator import LocatedConnection
+from producer.sentinels import Sentinels
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -179,7 +180,7 @@ def test_no_sentinel_answers_and_the_search_ends(scene: _Scene) -> None:
 
 def test_a_connection_finds_its_master_when_it_connects(scene: _Scene) -> None:
     """And not before: the master may change meanwhile."""
-    connection = MasterConnection(scene.sentinels)
+    connection = LocatedConnection(scene.sentinels)
     connection.disconnect()
     assert scene.asked == []
     with pytest.raises(ConnectionError, match="has not connected"):

@@ -11,11 +11,14 @@ from redis.sentinel import SentinelManagedConnection, SentinelManagedSSLConnecti
 
 from producer.address import Address
 from producer.broker_url import BrokerUrl
+from producer.cluster import CLUSTER_PREFIX
+from worker.clients.redis.cluster import OwnerConnection, OwnerSSLConnection
+from worker.clients.redis.keys import with_prefix
 from worker.clients.redis.retry import NO_RETRY, BoundedRetry
 
 if TYPE_CHECKING:
     from producer.broker_url import Place
-    from producer.sentinels import Sentinels
+    from producer.locator import Locator
     from producer.url_options import UrlOptions
     from worker.settings import Settings
 
@@ -38,18 +41,18 @@ class Master:
     redis-py's own way asks one sentinel after another, and waits for each that is gone.
 
     Args:
-        sentinels: The sentinels to ask.
-        name: The name under which they watch the master.
+        locator: Finds the master, or the primary of a cluster that has the queue's slot.
+        name: The name under which sentinels watch the master, or what stands before the keys in a cluster.
         tls: Whether the connections to it are encrypted.
     """
 
     is_master = True
     check_connection = False
 
-    def __init__(self, sentinels: Sentinels, name: str, *, tls: bool) -> None:
+    def __init__(self, locator: Locator, name: str, *, tls: bool) -> None:
         self.service_name = name
         self.tls = tls
-        self._sentinels = sentinels
+        self._locator = locator
 
     def __json__(self) -> str:
         """Return what `inspect stats` shows of the transport options."""
@@ -59,10 +62,10 @@ class Master:
         """Return the host and the port.
 
         Raises:
-            redis.ConnectionError: No sentinel leads to it.
+            redis.ConnectionError: No sentinel, or node, leads to it.
         """
         try:
-            return self._sentinels.find()
+            return self._locator.find()
         except OSError as error:
             raise redis.ConnectionError(str(error)) from error
 
@@ -74,9 +77,10 @@ def redis_client(
     connections: int,
     patience: float = _PATIENCE,
     retries: int = _RETRIES,
-    key_prefix: str = "",
 ) -> redis.Redis:
     """Return a client that answers in bytes and tries again after a failure; it connects when it is first used.
+
+    It is given whole names of keys, and says what stands before each (`worker.clients.redis.keys.prefix_of`).
 
     Args:
         url: The broker's URL, in redis-py's spelling or Kombu's.
@@ -84,8 +88,6 @@ def redis_client(
         connections: At the most; as many as there are threads.
         patience: Seconds to wait for each answer of Redis, and for a free connection.
         retries: How often it tries again after a failure, as long as ``patience`` is not used up.
-        key_prefix: What stands before every key of the queue (`worker.clients.redis.keys.prefix_of`). Commands are
-            given whole names: the client adds nothing.
 
     Raises:
         ValueError: The URL can't be read. The message never repeats any of it.
@@ -99,13 +101,11 @@ def redis_client(
         "retry": BoundedRetry(retries=retries, budget=patience) if retries else NO_RETRY,
         "retry_on_error": [redis.ConnectionError, redis.TimeoutError],
     }
-    if master := _master(url, sentinel_master):
-        options["connection_class"] = SentinelManagedSSLConnection if master.tls else SentinelManagedConnection
-        options["connection_pool"] = master
     broker = BrokerUrl.read(url, sentinel_master)
+    if master := _master(url, sentinel_master):
+        options |= {"connection_class": _managed_class(broker, tls=master.tls), "connection_pool": master}
     client = redis.Redis.from_pool(redis.BlockingConnectionPool.from_url(broker.redis, **options))
-    client.key_prefix = key_prefix  # type: ignore[attr-defined]  # `prefix_of` reads it
-    return client
+    return with_prefix(client, _prefix_of(broker))
 
 
 def broker_client(settings: Settings, *, connections: int = 1, **options: Any) -> redis.Redis:
@@ -147,7 +147,11 @@ def kombu_broker(url: str, *, sentinel_master: str | None = None) -> KombuBroker
     """
     broker, master = BrokerUrl.read(url, sentinel_master), _master(url, sentinel_master)
     named = {"client_name": broker.options.client_name} if broker.options.client_name else {}
-    found_by = {"master": master, "master_name": sentinel_master} if master else {}
+    found_by: dict[str, Any] = {"master": master} if master else {}
+    if sentinel_master:
+        found_by["master_name"] = sentinel_master
+    if prefix := _prefix_of(broker):
+        found_by["global_keyprefix"] = prefix
     return KombuBroker(url=broker.kombu, transport_options=named | found_by, tls=_tls(broker.options) or False)
 
 
@@ -163,4 +167,14 @@ def _tls(options: UrlOptions) -> dict[str, Any]:
 
 def _master(url: str, name: str | None) -> Master | None:
     address = Address(url, patience=_SENTINEL_PATIENCE, sentinel_master=name)
-    return Master(address.sentinels, name, tls=address.tls) if address.sentinels and name else None
+    return Master(address.locator, name or address.key_prefix, tls=address.tls) if address.locator else None
+
+
+def _managed_class(broker: BrokerUrl, *, tls: bool) -> type[SentinelManagedConnection]:
+    if broker.cluster:
+        return OwnerSSLConnection if tls else OwnerConnection
+    return SentinelManagedSSLConnection if tls else SentinelManagedConnection
+
+
+def _prefix_of(broker: BrokerUrl) -> str:
+    return CLUSTER_PREFIX if broker.cluster else ""

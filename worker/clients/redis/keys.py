@@ -7,10 +7,14 @@ from __future__ import annotations
 
 from enum import StrEnum
 from functools import cache
+from typing import TYPE_CHECKING
 
 from producer.message import QUEUE, counts_of
 
-__all__ = ["CountField", "FeedbackKeys", "feedback_keys", "prefix_of"]
+if TYPE_CHECKING:
+    import redis
+
+__all__ = ["CountField", "FeedbackKeys", "feedback_keys", "prefix_of", "with_prefix"]
 
 
 class FeedbackKeys:
@@ -60,6 +64,12 @@ class FeedbackKeys:
 def prefix_of(client: object) -> str:
     """Return what stands before every key that a client reaches; '' for a client that says nothing of it."""
     return str(getattr(client, "key_prefix", ""))
+
+
+def with_prefix(client: redis.Redis, prefix: str) -> redis.Redis:
+    """Let a client, which is given whole names, say what stands before every key of the queue; return the client."""
+    client.key_prefix = prefix  # type: ignore[attr-defined]  # `prefix_of` reads it
+    return client
 
 
 def feedback_keys(client: object) -> FeedbackKeys:

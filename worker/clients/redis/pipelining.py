@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any, Final
 import hiredis
 import redis
 
+from worker.clients.redis.cluster import is_redirection
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
@@ -40,11 +42,11 @@ _RECONNECT_AFTER: Final = 1.0
 
 
 def _tells_to_leave(reply: object) -> bool:
-    """Whether this server is not the one to ask now: it is loading its data, or is a replica.
+    """Whether this server is not the one to ask now: it is loading its data, is a replica, or has not the slot.
 
     Redis before 7 reports the latter inside a script's own error.
     """
-    if isinstance(reply, redis.ConnectionError | redis.ReadOnlyError):
+    if isinstance(reply, redis.ConnectionError | redis.ReadOnlyError) or is_redirection(reply):
         return True
     return isinstance(reply, redis.ResponseError) and "-READONLY" in str(reply)
 

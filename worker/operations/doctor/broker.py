@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
@@ -40,10 +40,12 @@ class Server:
     Attributes:
         info: What INFO told; nothing if the login may not ask.
         ahead: By how much its clock is ahead of this machine's; negative if it is behind.
+        cluster: What CLUSTER INFO told; nothing if it is in no cluster, or the login may not ask.
     """
 
     info: Mapping[str, Any]
     ahead: timedelta
+    cluster: Mapping[str, str] = field(default_factory=dict)
 
 
 def ask_server(client: redis.Redis, *, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> Server:
@@ -56,7 +58,16 @@ def ask_server(client: redis.Redis, *, now: Callable[[], datetime] = lambda: dat
         info = client.info()
     except redis.exceptions.NoPermissionError:
         info = {}
-    return Server(info=info, ahead=there - here)
+    return Server(info=info, ahead=there - here, cluster=_ask_cluster(client) if info.get("cluster_enabled") else {})
+
+
+def _ask_cluster(client: redis.Redis) -> Mapping[str, str]:
+    try:
+        told: bytes = client.execute_command("CLUSTER", "INFO")
+    except redis.exceptions.NoPermissionError:
+        return {}
+    pairs = (line.partition(":") for line in str(told, "utf-8").splitlines())
+    return {name: value for name, _, value in pairs}
 
 
 def look_at_broker(server: Server) -> Iterator[Finding]:
@@ -68,6 +79,8 @@ def look_at_broker(server: Server) -> Iterator[Finding]:
         return
     for check in (_version, _persistence, _writing, _eviction, _memory, _replicas, _clock):
         yield check(server)
+    if server.cluster:
+        yield _cluster(server)
 
 
 def broker_unavailable(error: redis.RedisError, shown: str) -> Finding:
@@ -158,6 +171,21 @@ def _replicas(server: Server) -> Finding:
     risk = "a master that is cut off may take events that its successor never hears of"
     fix = "CONFIG SET min-replicas-to-write 1 and min-replicas-max-lag 2, and in redis.conf"
     return yellow(check, f"{replicas} replicas, and min-replicas-to-write is 0: {risk}", fix=fix)
+
+
+def _cluster(server: Server) -> Finding:
+    check, told = "broker cluster", server.cluster
+    if told.get("cluster_state") != "ok":
+        fix = "redis-cli --cluster check, on any node; start the nodes that are gone, or let their replicas take over"
+        return red(check, "it is down: slots are not served, so it may take no events", fix=fix)
+    failing = sum(int(told.get(name, 0)) for name in ("cluster_slots_pfail", "cluster_slots_fail"))
+    if failing:
+        fix = "see which nodes are gone (CLUSTER NODES); the queue is not theirs, or their replicas take over"
+        return yellow(check, f"{failing:,} slots are of nodes that do not answer", fix=fix)
+    if not server.info.get("connected_slaves", 0):
+        summary = "the primary that has the queue has no replica: if it dies, the queue waits until it is back"
+        return yellow(check, summary, fix="give it one (CLUSTER REPLICATE), better two")
+    return green(check, f"{told.get('cluster_known_nodes', '?')} nodes, all slots are served")
 
 
 def _clock(server: Server) -> Finding:

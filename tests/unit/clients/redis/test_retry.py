@@ -5,12 +5,13 @@ from __future__ import annotations
 import ast
 import socket
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import redis
 
 from producer.address import Address
+from producer.sentinels import Sentinels
 from worker.clients.redis.connections import redis_client
 from worker.clients.redis.retry import BoundedRetry
 
@@ -105,17 +106,21 @@ def _connections(server: socket.socket) -> Iterator[None]:
         yield
 
 
+_URLS = (("redis://broker", None), ("sentinel://one;sentinel://two", "mymaster"), ("redis+cluster://one,two", None))
+
+
 def test_a_producers_connection_tries_once() -> None:
     """Its own budget is a quarter of a second, and its callers try again."""
-    for url, master in (("redis://broker", None), ("sentinel://one;sentinel://two", "mymaster")):
+    for url, master in _URLS:
         address = Address(url, patience=1, sentinel_master=master)
-        if address.sentinels is None:
-            made = [address.connection()]
+        place, locator = ("broker", 6379), address.locator
+        made: list[Any]
+        if isinstance(locator, Sentinels):
+            made = [locator.sentinel_at(place), locator.redis_at(place)]
         else:
-            place = ("broker", 6379)
-            made = [address.sentinels.sentinel_at(place), address.sentinels.redis_at(place)]
+            made = [locator.redis_at(place) if locator else address.connection()]
 
-        assert [connection.retry._retries for connection in made] == [0] * len(made)  # type: ignore[attr-defined]  # redis-py's
+        assert [connection.retry._retries for connection in made] == [0] * len(made)
 
 
 def test_every_client_says_how_often_it_tries() -> None:

@@ -64,6 +64,25 @@ def test_what_is_wrong_is_named_alone(changes: dict[str, Any], check: str, level
     assert all(fix in one.fix for one in wrong)
 
 
+@pytest.mark.parametrize(
+    ("told", "replicas", "level", "says"),
+    [
+        ({"cluster_state": "ok", "cluster_known_nodes": "6"}, 2, "green", "6 nodes, all slots are served"),
+        ({"cluster_state": "fail"}, 2, "red", "it is down"),
+        ({"cluster_state": "ok", "cluster_slots_pfail": "5461"}, 2, "yellow", "5,461 slots are of nodes that do not"),
+        ({"cluster_state": "ok"}, 0, "yellow", "has no replica"),
+    ],
+)
+def test_a_cluster_is_looked_at_as_one(told: dict[str, str], replicas: int, level: str, says: str) -> None:
+    """Beside the primary that has the queue."""
+    info = WELL | {"connected_slaves": replicas, "min_slaves_good_slaves": replicas}
+    *others, found = look_at_broker(Server(info=info, ahead=timedelta(), cluster=told))
+
+    assert {finding.level for finding in others} == {"green"}
+    assert (found.check, found.level) == ("broker cluster", level)
+    assert says in found.summary
+
+
 def test_a_valkey_says_what_it_is() -> None:
     """Its other version is that of the Redis which it is compatible with."""
     assert _findings(redis_version="7.2.4", valkey_version="9.1.2")[0].summary == "Valkey 9.1.2 answers"

@@ -1,0 +1,90 @@
+"""Asking the nodes of a Redis or Valkey Cluster which of them has the queue, each time that a connection is made.
+
+All keys of a queue lie in one slot, because they begin with the same hash tag. The primary that has the slot is asked
+for with a command on a key of it: every other node names it in a redirection, whatever it believes of the rest of the
+cluster. https://redis.io/docs/latest/operate/oss_and_stack/reference/cluster-spec/
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from producer.locator import Locator
+
+if TYPE_CHECKING:
+    from producer._connection import Conversation
+    from producer.broker_url import Place
+
+__all__ = ["CLUSTER_PREFIX", "ClusterNodes"]
+
+CLUSTER_PREFIX: Final = "{feedback:00.0}"
+"""What stands before each key in a cluster: of a key only what is between the braces chooses the slot."""
+
+_KEY: Final = f"{CLUSTER_PREFIX}feedback:counts"
+"""A key that is there as soon as anything was enqueued."""
+
+_MOST_KNOWN: Final = 32
+"""Nodes that are remembered, beside those that the URL names."""
+
+
+@dataclass(eq=False, repr=False, kw_only=True)
+class ClusterNodes(Locator):
+    """The nodes of a cluster that are known: those that the URL names, and what these have told of others.
+
+    Attributes:
+        named: Those that the URL names; they are asked too when all others have gone.
+    """
+
+    named: tuple[Place, ...]
+
+    asked_kind = "node"
+    found_kind = "primary"
+
+    @property
+    def failure(self) -> str:
+        """What is said if no node leads to the primary."""
+        return "no node leads to the primary that has the queue's slot"
+
+    def _answer_of(self, place: Place) -> Place:
+        connection = self.redis_at(place)
+        try:
+            connection.connect()
+            return _owner(connection, place)
+        finally:
+            connection.disconnect()
+
+    def _require(self, connection: Conversation, place: Place) -> None:
+        owner = _owner(connection, place)
+        if owner != place:
+            raise ConnectionError(f"it names {owner[0]}:{owner[1]}")
+        with suppress(Exception):  # a login without the right to ask knows the nodes that the URL names
+            connection.send_command("CLUSTER", "SLOTS")
+            told = _places(connection.read_response() or [], place)
+            self.order = tuple(dict.fromkeys([place, *told[:_MOST_KNOWN], *self.named]))
+
+
+def _owner(connection: Conversation, asked: Place) -> Place:
+    """Return where the slot is: the node itself answers, or names another."""
+    from redis.exceptions import AskError, MovedError  # noqa: PLC0415 - importing redis-py is slow; see producer.address
+
+    connection.send_command("EXISTS", _KEY)
+    try:
+        connection.read_response()
+    except MovedError as error:
+        return _place(error.host, error.port, asked)
+    except AskError:
+        return asked  # the slot is on its way to another node: until it has arrived this one has it
+    return asked
+
+
+def _places(slots: list[Any], asked: Place) -> list[Place]:
+    """The nodes in a reply to CLUSTER SLOTS: of each range its ends, then its primary and its replicas."""
+    return [_place(node[0], node[1], asked) for _, _, *nodes in slots for node in nodes]
+
+
+def _place(host: bytes | str | None, port: int, asked: Place) -> Place:
+    """A node that does not know how others reach it names no host, or ``?``: then it is that of the node asked."""
+    name = host.decode() if isinstance(host, bytes) else host
+    return (asked[0] if name in {None, "", "?"} else str(name)), int(port)

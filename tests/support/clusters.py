@@ -1,0 +1,161 @@
+"""A real cluster on loopback - primaries, a replica of each - whose queue's slot is moved, lost and taken over."""
+
+from __future__ import annotations
+
+from binascii import crc_hqx
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, cast
+
+import redis
+
+from producer.cluster import CLUSTER_PREFIX
+from tests.support.processes import RedisServer, eventually, redis_server
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+__all__ = ["SLOT", "RedisCluster", "redis_cluster"]
+
+_SLOTS: Final = 16_384
+SLOT: Final = crc_hqx(CLUSTER_PREFIX.strip("{}").encode(), 0) % _SLOTS
+"""That of the queue: CRC16 (XMODEM) of what stands between the braces, as the cluster's specification has it."""
+
+
+@dataclass
+class RedisCluster:
+    """A cluster.
+
+    Attributes:
+        servers: Every node.
+        login: What stands before the hosts in `url`, as ``:password@``.
+        password: Of every node.
+    """
+
+    servers: list[RedisServer] = field(default_factory=list)
+    login: str = ""
+    password: str | None = None
+
+    @property
+    def url(self) -> str:
+        """The broker's URL, which names every node."""
+        return f"redis+cluster://{self.login}{','.join(f'127.0.0.1:{server.port}' for server in self.servers)}/0"
+
+    def client(self, server: RedisServer) -> redis.Redis:
+        """A connection to one node; the caller closes it."""
+        return redis.Redis(port=server.port, password=self.password, decode_responses=True, socket_timeout=10)
+
+    def ask(self, server: RedisServer, *words: Any) -> Any:
+        """What one node replies to a command."""
+        with self.client(server) as client:
+            return client.execute_command(*words)
+
+    def owner(self) -> RedisServer:
+        """The node that has the queue's slot."""
+        return cast("RedisServer", eventually(self._owner, what="a node has the slot"))
+
+    def await_owner_but(self, old: RedisServer) -> RedisServer:
+        """Wait until another node has the slot, and return it."""
+        found = eventually(partial(self._owner, but=old), what="another node has the slot")
+        return cast("RedisServer", found)
+
+    def replica_of(self, primary: RedisServer) -> RedisServer:
+        """A node that follows another."""
+        for server in self.servers:
+            if server is not primary:
+                role = self.ask(server, "ROLE")
+                if role[0] == "slave" and int(role[2]) == primary.port:
+                    return server
+        raise AssertionError(f"no replica follows {primary.port}")
+
+    def primaries(self) -> list[RedisServer]:
+        """The nodes that are primaries."""
+        return [server for server in self.servers if self.ask(server, "ROLE")[0] == "master"]
+
+    def await_replicas(self) -> None:
+        """Wait until what the owner has is with its replica."""
+        with self.client(self.owner()) as client:
+            assert client.wait(1, 10_000) == 1
+
+    def queued(self) -> tuple[int, str | None]:
+        """How many wait in the queue's list, and how many were counted as accepted."""
+        with self.client(self.owner()) as client:
+            return client.llen(f"{CLUSTER_PREFIX}feedback"), client.hget(f"{CLUSTER_PREFIX}feedback:counts", "accepted")
+
+    def node_id(self, server: RedisServer) -> str:
+        """The name by which the nodes know one of them."""
+        return str(self.ask(server, "CLUSTER", "MYID"))
+
+    def _owner(self, *, but: RedisServer | None = None) -> RedisServer | None:
+        for server in self.servers:
+            if server is but or server.run.process.poll() is not None:
+                continue
+            try:
+                self.ask(server, "EXISTS", f"{CLUSTER_PREFIX}x")
+            except redis.RedisError:
+                continue
+            return server
+        return None
+
+
+@contextmanager
+def redis_cluster(
+    binary: str,
+    folder: Path,
+    *,
+    primaries: int = 3,
+    replicas: bool = True,
+    password: str | None = None,
+    options: Sequence[str] = (),
+) -> Iterator[RedisCluster]:
+    """Start a cluster, and wait until every node serves.
+
+    Args:
+        binary: The server.
+        folder: Where the nodes write.
+        primaries: How many there are; the slots are divided among them.
+        replicas: Whether each has a replica.
+        password: Of every node.
+        options: More for every node.
+    """
+    cluster = RedisCluster()
+    every = ["--cluster-enabled", "yes", "--cluster-node-timeout", "2000", "--repl-diskless-sync-delay", "0", *options]
+    with ExitStack() as opened:
+        for number in range(primaries * (2 if replicas else 1)):
+            cluster.servers.append(opened.enter_context(redis_server(binary, folder / str(number), *every)))
+        _join(cluster, primaries)
+        if password is not None:
+            _protect(cluster, password)
+        yield cluster
+
+
+def _join(cluster: RedisCluster, primaries: int) -> None:
+    first, *others = cluster.servers
+    ends = [_SLOTS * number // primaries for number in range(primaries + 1)]
+    for number, server in enumerate(cluster.servers):
+        cluster.ask(server, "CLUSTER", "SET-CONFIG-EPOCH", number + 1)
+        if number < primaries:
+            cluster.ask(server, "CLUSTER", "ADDSLOTSRANGE", ends[number], ends[number + 1] - 1)
+    for server in others:
+        cluster.ask(server, "CLUSTER", "MEET", "127.0.0.1", first.port)
+    known = f"cluster_known_nodes:{len(cluster.servers)}"
+    eventually(lambda: all(known in cluster.ask(each, "CLUSTER", "INFO") for each in cluster.servers), what="they met")
+    for number, server in enumerate(cluster.servers[primaries:]):
+        cluster.ask(server, "CLUSTER", "REPLICATE", cluster.node_id(cluster.servers[number]))
+    eventually(partial(_serves, cluster, primaries), what="all nodes serve, and the replicas are in step")
+
+
+def _serves(cluster: RedisCluster, primaries: int) -> bool:
+    states = [cluster.ask(server, "CLUSTER", "INFO") for server in cluster.servers]
+    roles = [cluster.ask(server, "ROLE") for server in cluster.servers[primaries:]]
+    return all("cluster_state:ok" in state for state in states) and all(role[3:4] == ["connected"] for role in roles)
+
+
+def _protect(cluster: RedisCluster, password: str) -> None:
+    for server in cluster.servers:
+        with cluster.client(server) as client:
+            client.config_set("masterauth", password)
+            client.config_set("requirepass", password)
+    cluster.login, cluster.password = f":{password}@", password
