@@ -138,8 +138,10 @@ def _join(cluster: RedisCluster, primaries: int) -> None:
         cluster.ask(server, "CLUSTER", "SET-CONFIG-EPOCH", number + 1)
         if number < primaries:
             cluster.ask(server, "CLUSTER", "ADDSLOTSRANGE", ends[number], ends[number + 1] - 1)
+    with cluster.client(first) as client:
+        among_nodes = client.config_get("cluster-port")["cluster-port"]
     for server in others:
-        cluster.ask(server, "CLUSTER", "MEET", "127.0.0.1", first.port)
+        cluster.ask(server, "CLUSTER", "MEET", "127.0.0.1", first.port, among_nodes)
     known = f"cluster_known_nodes:{len(cluster.servers)}"
     eventually(lambda: all(known in cluster.ask(each, "CLUSTER", "INFO") for each in cluster.servers), what="they met")
     for number, server in enumerate(cluster.servers[primaries:]):

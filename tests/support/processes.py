@@ -121,6 +121,8 @@ def redis_server(binary: str, folder: Path, *options: str) -> Iterator[RedisServ
     for _ in range(_PORTS_TRIED):
         port = free_port()
         command = [binary, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(folder), *options]
+        if "--cluster-enabled" in options:  # its own choice, 10,000 further, may be taken
+            command += ["--cluster-port", str(free_port())]
         with running(command, log=log) as process:
             server = RedisServer(port, process)
             eventually(partial(_answers_or_has_ended, server), what=f"{binary} answers")
