@@ -141,7 +141,7 @@ def test_a_cluster_is_named_and_the_worker_goes_on_asking(stack: LocalStack) -> 
         with running([*WORKER, "--loglevel=INFO"], log=stack.folder / "worker.log", env=stack.environment) as worker:
             eventually(lambda: worker.output().count("Connected to") > 3)
 
-            assert worker.output().count("cluster mode, which is not supported: use one that is not") == 1
+            assert worker.output().count("cluster mode: name its nodes in FEEDBACK_BROKER_URL as redis+cluster://") == 1
 
 
 def test_celerys_own_option_for_the_broker_is_refused(stack: LocalStack) -> None:

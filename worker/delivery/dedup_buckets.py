@@ -15,6 +15,7 @@ import redis
 
 from worker.clients.redis.scripts import TIME, Script, lua
 from worker.concurrency.batcher import Batcher
+from worker.concurrency.scheduler import run_in_thread
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -140,7 +141,8 @@ class DedupBuckets:
 
     def _learn(self, count: int) -> None:
         """Take over how many buckets there are; 0 is that it has to be counted, once for all that wait for it."""
-        self._count = count or self._counting.call(None)
+        # In a thread of its own a task keeps its place in the limit on deliveries: it goes on to AquilaX after that.
+        self._count = count or run_in_thread(self._counting.call, None)
 
     def _count_for(self, calls: Sequence[None]) -> list[int]:
         first, last, at_once = 0, -1, _COUNTED_FIRST
