@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field, replace
 from typing import Final
-from urllib.parse import SplitResult, quote, urlencode, urlsplit
+from urllib.parse import SplitResult, quote, urlencode, urlsplit, urlunsplit
 
 from producer.url_options import UrlOptions, unreadable
 
@@ -103,9 +103,8 @@ class BrokerUrl:
             raise unreadable(_NOT_TOLD) from None
         login, at, places = parts.netloc.rpartition("@")
         scheme = parts.scheme.removesuffix(_CLUSTER)
-        nodes = [
-            _split(parts._replace(scheme=scheme, netloc=f"{login}{at}{place}").geturl()) for place in places.split(",")
-        ]
+        rest = parts.path, parts.query, parts.fragment
+        nodes = [_split(urlunsplit((scheme, f"{login}{at}{place}", *rest))) for place in places.split(",")]
         if not all(node.hostname for node in nodes):
             raise unreadable(f"expected {parts.scheme}://host:port,host:port")
         first = cls._of_one(nodes[0])
