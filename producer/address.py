@@ -7,7 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from producer.broker_url import BrokerUrl
-from producer.cluster import CLUSTER_PREFIX, ClusterNodes
+from producer.cluster import ClusterNodes
 from producer.locator import LocatedConnection
 from producer.sentinels import Sentinels
 
@@ -73,7 +73,7 @@ class Address:
         self.locator: Locator | None = self._sentinels(broker, sentinel_master) if sentinel_master else None
         if broker.cluster:
             self.locator = self._nodes(broker)
-        self.key_prefix = CLUSTER_PREFIX if broker.cluster else ""
+        self.key_prefix = broker.key_prefix
         # The first connection that redis-py makes imports modules as well: one that never connects does so here.
         self._connection_to(self._options)
 

@@ -9,10 +9,13 @@ from urllib.parse import SplitResult, quote, urlencode, urlsplit, urlunsplit
 
 from producer.url_options import UrlOptions, unreadable
 
-__all__ = ["BrokerUrl", "Place"]
+__all__ = ["CLUSTER_PREFIX", "BrokerUrl", "Place"]
 
 Place = tuple[str, int]
 """A host and a port."""
+
+CLUSTER_PREFIX: Final = "{feedback:00.0}"
+"""What stands before each key in a cluster: of a key only what is between the braces chooses the slot."""
 
 _SOCKET_SCHEMES: Final = ("unix", "redis+socket")
 _SENTINEL: Final = "sentinel"
@@ -56,6 +59,11 @@ class BrokerUrl:
     sentinels: tuple[Place, ...] = ()
     cluster: tuple[Place, ...] = ()
     options: UrlOptions = field(default_factory=UrlOptions)
+
+    @property
+    def key_prefix(self) -> str:
+        """What stands before each key; '' but for a cluster."""
+        return CLUSTER_PREFIX if self.cluster else ""
 
     @classmethod
     def read(cls, url: str, sentinel_master: str | None = None) -> BrokerUrl:

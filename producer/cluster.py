@@ -11,16 +11,14 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from producer.broker_url import CLUSTER_PREFIX
 from producer.locator import Locator
 
 if TYPE_CHECKING:
     from producer._connection import Conversation
     from producer.broker_url import Place
 
-__all__ = ["CLUSTER_PREFIX", "ClusterNodes"]
-
-CLUSTER_PREFIX: Final = "{feedback:00.0}"
-"""What stands before each key in a cluster: of a key only what is between the braces chooses the slot."""
+__all__ = ["ClusterNodes"]
 
 _KEY: Final = f"{CLUSTER_PREFIX}feedback:counts"
 """A key that is there as soon as anything was enqueued."""

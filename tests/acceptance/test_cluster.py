@@ -12,7 +12,7 @@ import pytest
 import requests
 
 from producer import EnqueueUncertain, FeedbackEvent, FeedbackProducer
-from producer.cluster import CLUSTER_PREFIX
+from producer.broker_url import CLUSTER_PREFIX
 from tests.support.clusters import SLOT, redis_cluster
 from tests.support.processes import VALKEY, eventually
 

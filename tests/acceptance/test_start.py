@@ -11,7 +11,8 @@ import pytest
 import redis
 from sqlalchemy import create_engine, text
 
-from tests.support.processes import VALKEY, eventually, redis_server, running
+from tests.support.clusters import redis_cluster
+from tests.support.processes import VALKEY, eventually, running
 from worker.database.schema import VERSION_TABLE
 
 if TYPE_CHECKING:
@@ -131,13 +132,8 @@ def test_keys_that_are_missing_are_named_once(stack: LocalStack) -> None:
 
 def test_a_cluster_is_named_and_the_worker_goes_on_asking(stack: LocalStack) -> None:
     """Serverless offers of Redis have one endpoint, and are clusters: the log says so once, and what to do."""
-    options = ("--cluster-enabled", "yes", "--cluster-config-file", "nodes.conf")
-    with redis_server(VALKEY, stack.folder / "cluster", *options) as server:
-        client: Any
-        with server.client() as client:
-            client.execute_command("CLUSTER", "ADDSLOTSRANGE", 0, 16383)
-            eventually(lambda: "cluster_state:ok" in str(client.execute_command("CLUSTER", "INFO")))
-        stack.environment["FEEDBACK_BROKER_URL"] = server.url
+    with redis_cluster(VALKEY, stack.folder / "cluster", primaries=1, replicas=False) as cluster:
+        stack.environment["FEEDBACK_BROKER_URL"] = cluster.servers[0].url
         with running([*WORKER, "--loglevel=INFO"], log=stack.folder / "worker.log", env=stack.environment) as worker:
             eventually(lambda: worker.output().count("Connected to") > 3)
 

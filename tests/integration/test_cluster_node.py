@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
-from functools import partial
 from hashlib import sha1
 from typing import TYPE_CHECKING, Final
 
@@ -17,9 +16,10 @@ import pytest
 
 from producer import FeedbackProducer
 from producer.message import QUEUE, to_message
+from tests.support.clusters import redis_cluster
 from tests.support.dead_letter_records import an_event
 from tests.support.places import Places
-from tests.support.processes import VALKEY, RedisServer, eventually, need, redis_server
+from tests.support.processes import VALKEY, RedisServer, need
 from tests.support.scripts import all_scripts, watching_keys
 from tests.support.tagged_redis import TaggedRedis
 from worker.accounting import continuity
@@ -42,7 +42,6 @@ from worker.delivery.idempotency import Claimed, IdempotencyStore, Seen
 from worker.delivery.revocations import Revocations, criteria_of_ids
 from worker.gateway.idempotency_keys import _KeyClaim
 from worker.policy.classification import Classification
-from worker.sandbox.stack import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -58,13 +57,8 @@ NOON: Final = datetime(2026, 1, 31, 12, tzinfo=UTC)
 
 @contextmanager
 def _node(binary: str, folder: Path) -> Iterator[RedisServer]:
-    options = ("--cluster-enabled", "yes", "--cluster-port", str(free_port()))
-    with redis_server(binary, folder, *options) as server:
-        with server.client() as client:
-            client.execute_command("CLUSTER", "ADDSLOTSRANGE", 0, 16383)
-            told = partial(client.execute_command, "CLUSTER INFO")
-            eventually(lambda: told()["cluster_state"] == "ok", what="the cluster serves")
-        yield server
+    with redis_cluster(binary, folder, primaries=1, replicas=False) as cluster:
+        yield cluster.servers[0]
 
 
 @pytest.fixture(params=["valkey", "redis"])

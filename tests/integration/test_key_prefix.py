@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from producer.cluster import CLUSTER_PREFIX
+from producer.broker_url import CLUSTER_PREFIX
 from producer.message import QUEUE, to_message
+from tests.support.clusters import RedisCluster, redis_cluster
 from tests.support.dead_letter_records import an_event
 from tests.support.places import foreign_message, places_of
-from tests.support.processes import VALKEY, RedisServer, eventually, redis_server
+from tests.support.processes import VALKEY, RedisServer
 from worker.accounting.continuity import Kind, look_at_continuity, record
 from worker.accounting.integrity import check, find_replays
 from worker.accounting.key_types import find_odd_values, find_wrong_types
@@ -43,19 +44,16 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture(scope="module")
-def _node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+def _node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisCluster]:
     """A cluster of one node."""
-    with redis_server(VALKEY, tmp_path_factory.mktemp("node"), "--cluster-enabled", "yes") as server:
-        with server.client() as client:
-            client.execute_command("CLUSTER", "ADDSLOTSRANGE", 0, 16383)
-            eventually(lambda: "cluster_state:ok" in client.execute_command("CLUSTER", "INFO"), what="it serves")
-        yield server
+    with redis_cluster(VALKEY, tmp_path_factory.mktemp("node"), primaries=1, replicas=False) as cluster:
+        yield cluster
 
 
 @pytest.fixture
-def client(_node: RedisServer) -> Iterator[redis.Redis]:
+def client(_node: RedisCluster) -> Iterator[redis.Redis]:
     """A client with the prefix, of an empty node; in the end every key that was written had it."""
-    with closing(redis_client(f"redis+cluster://127.0.0.1:{_node.port}", connections=4)) as client:
+    with closing(redis_client(_node.url, connections=4)) as client:
         client.flushall()
         yield client
         names = [bytes(name).decode() for name in client.scan_iter()]

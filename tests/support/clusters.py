@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 import redis
 
-from producer.cluster import CLUSTER_PREFIX
+from producer.broker_url import CLUSTER_PREFIX
 from tests.support.processes import RedisServer, eventually, redis_server
 
 if TYPE_CHECKING:

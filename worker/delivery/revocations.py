@@ -20,7 +20,7 @@ from producer.message import QUEUE
 from worker.broker.keys import DELAYED
 from worker.broker.payload import handed_out_at
 from worker.broker.scripts import MESSAGE
-from worker.clients.redis.keys import FeedbackKeys
+from worker.clients.redis.keys import feedback_keys
 from worker.clients.redis.scripts import COUNT, TIME, Script, lua
 from worker.concurrency.scheduler import run_in_thread
 
@@ -84,7 +84,7 @@ class Revocations:
         self._client, self._keys = client, keys
         with client() as connected:
             now = _milliseconds(connected.time())
-            revoked = connected.zrange(FeedbackKeys(keys.prefix).revoked, 0, -1, withscores=True)
+            revoked = connected.zrange(feedback_keys(connected).revoked, 0, -1, withscores=True)
         for criterion, until in revoked:
             if isfinite(until):
                 self._until[_text(criterion)] = int(until) if until <= now else None
@@ -134,10 +134,10 @@ class Revocations:
 
     def _ask(self, criterion: str) -> int:
         """Return until when a message is hit, as Redis has it, and remember that once no worker is at it any more."""
-        if self._client is None or self._keys is None:
+        if self._client is None:
             return 0
         with self._client() as client:
-            until = int(client.zscore(FeedbackKeys(self._keys.prefix).revoked, criterion) or 0)
+            until = int(client.zscore(feedback_keys(client).revoked, criterion) or 0)
             now = _milliseconds(client.time())
         if until <= now:
             self._until[criterion] = until
@@ -160,7 +160,7 @@ class Revocations:
         places = [*(name + DELAYED for name in lists), *lists]
         with self._client() as client:
             arguments = [int(begins), _AT_ONCE, place, entry, *criteria]
-            answer = _REVOKE(client, [FeedbackKeys(keys.prefix).revoked, keys.counts_of(QUEUE), *places], arguments)
+            answer = _REVOKE(client, [feedback_keys(client).revoked, keys.counts_of(QUEUE), *places], arguments)
         state, *rest = answer
         ended = [_text(task_id) for task_id in rest[0]] if rest else []
         return _Step(_text(state), ended, rest[1:])

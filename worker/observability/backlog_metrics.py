@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 
 
 class OfBacklog(Collector):
-    """The backlog, looked at each time that somebody asks.
+    """The backlog, looked at for each scrape.
 
     Args:
         look: Looks into Redis.

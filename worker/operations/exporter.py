@@ -94,7 +94,7 @@ class _GoingReplays:
         while not self._stop.is_set():
             try:
                 found = attended(engine, client)
-            except redis.RedisError as error:  # whoever asks is told no number then: see `OfBacklog`
+            except redis.RedisError as error:  # an autoscaler is told no number then: see `OfBacklog`
                 self._tell(redaction_of(self._settings)(f"Redis is unavailable: {error}"))
             else:
                 self.number = found.active - found.paused

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from redis.exceptions import AskError, ClusterDownError, MovedError, NoPermissionError
 
-from producer.broker_url import BrokerUrl
-from producer.cluster import CLUSTER_PREFIX, ClusterNodes
+from producer.broker_url import CLUSTER_PREFIX, BrokerUrl
+from producer.cluster import ClusterNodes
+from tests.support.talks import Talk, failing
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,28 +24,6 @@ SLOTS = [
 ]
 
 
-class _Talk:
-    """A connection of redis-py's, with replies made up."""
-
-    def __init__(self, has_slot: Callable[[], Any], slots: Callable[[], Any]) -> None:
-        self._replies = {"EXISTS": has_slot, "CLUSTER": slots}
-        self._asked = ""
-        self.closed = False
-
-    def connect(self) -> None:
-        pass
-
-    def disconnect(self) -> None:
-        self.closed = True
-
-    def send_command(self, *words: str) -> None:
-        assert words[0] == "CLUSTER" or words[1].startswith(CLUSTER_PREFIX)
-        self._asked = words[0]
-
-    def read_response(self) -> Any:
-        return self._replies[self._asked]()
-
-
 class _Scene:
     """Three nodes, of which the second has the slot."""
 
@@ -53,21 +32,15 @@ class _Scene:
         self.says[TWO] = lambda: 0
         self.slots: Callable[[], Any] = lambda: SLOTS
         self.asked: list[Place] = []
+        self.opened: list[Talk] = []
         at: Any = self._at
         self.nodes = ClusterNodes(order=(ONE,), named=(ONE,), redis_at=at, tls=False, patience=0.2)
 
-    def _at(self, place: Place) -> _Talk:
+    def _at(self, place: Place) -> Talk:
         self.asked.append(place)
-        return _Talk(self.says[place], self.slots)
-
-
-def failing(error: Exception) -> Callable[[], Any]:
-    """What raises it."""
-
-    def fail() -> Any:
-        raise error
-
-    return fail
+        replies = {"EXISTS": self.says[place], "CLUSTER": self.slots}
+        self.opened.append(Talk(lambda word: replies[word]()))
+        return self.opened[-1]
 
 
 @pytest.fixture
@@ -80,6 +53,9 @@ def test_any_node_leads_to_the_one_that_has_the_slot(scene: _Scene) -> None:
     """Its redirection is followed, and the node that it names is asked too."""
     assert scene.nodes.find() == TWO
     assert scene.asked == [ONE, TWO]
+    keys = [key for talk in scene.opened for word, key in talk.commands if word == "EXISTS"]
+    assert len(keys) == 2
+    assert all(key.startswith(CLUSTER_PREFIX) for key in keys)
 
 
 def test_the_others_are_remembered(scene: _Scene) -> None:

@@ -11,6 +11,7 @@ from redis.exceptions import NoPermissionError
 
 from producer.locator import LocatedConnection
 from producer.sentinels import Sentinels
+from tests.support.talks import Talk, failing
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,27 +22,6 @@ ONE, TWO, THREE = ("one", 26379), ("two", 26379), ("three", 26379)
 OLD, NEW = ("old", 6379), ("new", 6379)
 
 
-class _Talk:
-    """A connection of redis-py's, with answers made up."""
-
-    def __init__(self, answer: Callable[[], Any]) -> None:
-        self._answer = answer
-        self.commands: list[tuple[str, ...]] = []
-        self.closed = False
-
-    def connect(self) -> None:
-        pass
-
-    def disconnect(self) -> None:
-        self.closed = True
-
-    def send_command(self, *words: str) -> None:
-        self.commands.append(words)
-
-    def read_response(self) -> Any:
-        return self._answer()
-
-
 class _Scene:
     """Three sentinels that say what they are told to, and two servers."""
 
@@ -49,30 +29,23 @@ class _Scene:
         self.says: dict[Place, Callable[[], Any]] = dict.fromkeys((ONE, TWO, THREE), lambda: ["new", "6379"])
         self.roles: dict[Place, Callable[[], Any]] = {OLD: lambda: [b"slave"], NEW: lambda: [b"master", 0, []]}
         self.asked: list[Place] = []
-        self.opened: list[_Talk] = []
+        self.opened: list[Talk] = []
         at: Any = self._sentinel_at
         redis_at: Any = self._redis_at
         self.sentinels = Sentinels(
             order=(ONE, TWO, THREE), master="mymaster", sentinel_at=at, redis_at=redis_at, tls=False, patience=0.2
         )
 
-    def _sentinel_at(self, place: Place) -> _Talk:
+    def _sentinel_at(self, place: Place) -> Talk:
         self.asked.append(place)
         return self._open(self.says[place])
 
-    def _redis_at(self, place: Place) -> _Talk:
+    def _redis_at(self, place: Place) -> Talk:
         return self._open(self.roles[place])
 
-    def _open(self, answer: Callable[[], Any]) -> _Talk:
-        self.opened.append(_Talk(answer))
+    def _open(self, answer: Callable[[], Any]) -> Talk:
+        self.opened.append(Talk(lambda _: answer()))
         return self.opened[-1]
-
-
-def _failing(error: Exception) -> Callable[[], Any]:
-    def fail() -> Any:
-        raise error
-
-    return fail
 
 
 @pytest.fixture
@@ -92,7 +65,7 @@ def test_one_sentinel_that_answers_is_enough(scene: _Scene) -> None:
 
 def test_a_sentinel_that_is_unavailable_costs_nothing(scene: _Scene) -> None:
     """The next is asked, and from then on first."""
-    scene.says[ONE] = _failing(ConnectionRefusedError("refused"))
+    scene.says[ONE] = failing(ConnectionRefusedError("refused"))
 
     assert scene.sentinels.find() == NEW
     assert scene.sentinels.find() == NEW
@@ -120,13 +93,13 @@ def test_a_slow_sentinel_is_heard_all_the_same(scene: _Scene) -> None:
         return ["new", "6379"]
 
     scene.says[ONE] = slowly
-    scene.says[TWO] = scene.says[THREE] = _failing(ConnectionRefusedError("refused"))
+    scene.says[TWO] = scene.says[THREE] = failing(ConnectionRefusedError("refused"))
 
     assert scene.sentinels.find() == NEW
 
 
 @pytest.mark.parametrize(
-    "at_the_old_one", [lambda: [b"slave"], lambda: ["slave"], _failing(ConnectionRefusedError("refused"))]
+    "at_the_old_one", [lambda: [b"slave"], lambda: ["slave"], failing(ConnectionRefusedError("refused"))]
 )
 def test_a_sentinel_that_lives_in_the_past_is_passed_over(scene: _Scene, at_the_old_one: Callable[[], Any]) -> None:
     """It was cut off while the others made another server the master."""
@@ -142,7 +115,7 @@ def test_a_sentinel_that_lives_in_the_past_is_passed_over(scene: _Scene, at_the_
 
 def test_a_login_that_may_not_ask_for_the_role_connects(scene: _Scene) -> None:
     """The first write tells whether it is the master."""
-    scene.roles[NEW] = _failing(NoPermissionError("this user has no permissions to run the 'role' command"))
+    scene.roles[NEW] = failing(NoPermissionError("this user has no permissions to run the 'role' command"))
 
     assert scene.sentinels.find() == NEW
 

@@ -1,5 +1,5 @@
 -- Return what the holders of ended leases held. heartbeat.lua has told which those are; it does not do this itself, as
--- their sets' keys have to be declared. Whoever dies in between leaves it to the next one that renews its lease.
+-- their sets' keys have to be declared. A worker that dies in between leaves it to the next one that renews its lease.
 -- KEYS  1 unacked  2 unacked_index  3 unacked_leases  4 unacked_pulse
 --       then unacked_held:<holder> of each holder, then the lists of queues (queue.lua)
 -- ARGV  1 lease (ms) of the one that asks  2 how many holders there are, then their names

@@ -11,7 +11,6 @@ from redis.sentinel import SentinelManagedConnection, SentinelManagedSSLConnecti
 
 from producer.address import Address
 from producer.broker_url import BrokerUrl
-from producer.cluster import CLUSTER_PREFIX
 from worker.clients.redis.cluster import OwnerConnection, OwnerSSLConnection
 from worker.clients.redis.keys import with_prefix
 from worker.clients.redis.retry import NO_RETRY, BoundedRetry
@@ -105,7 +104,7 @@ def redis_client(
     if master := _master(url, sentinel_master):
         options |= {"connection_class": _managed_class(broker, tls=master.tls), "connection_pool": master}
     client = redis.Redis.from_pool(redis.BlockingConnectionPool.from_url(broker.redis, **options))
-    return with_prefix(client, _prefix_of(broker))
+    return with_prefix(client, broker.key_prefix)
 
 
 def broker_client(settings: Settings, *, connections: int = 1, **options: Any) -> redis.Redis:
@@ -150,8 +149,8 @@ def kombu_broker(url: str, *, sentinel_master: str | None = None) -> KombuBroker
     found_by: dict[str, Any] = {"master": master} if master else {}
     if sentinel_master:
         found_by["master_name"] = sentinel_master
-    if prefix := _prefix_of(broker):
-        found_by["global_keyprefix"] = prefix
+    if broker.key_prefix:
+        found_by["global_keyprefix"] = broker.key_prefix
     return KombuBroker(url=broker.kombu, transport_options=named | found_by, tls=_tls(broker.options) or False)
 
 
@@ -174,7 +173,3 @@ def _managed_class(broker: BrokerUrl, *, tls: bool) -> type[SentinelManagedConne
     if broker.cluster:
         return OwnerSSLConnection if tls else OwnerConnection
     return SentinelManagedSSLConnection if tls else SentinelManagedConnection
-
-
-def _prefix_of(broker: BrokerUrl) -> str:
-    return CLUSTER_PREFIX if broker.cluster else ""
