@@ -114,7 +114,7 @@ class AsyncFeedbackProducer(Configured):
         if not messages:
             return
         try:
-            require_taken(await self._ask(enqueuing(self._queue, messages, prefix=self._address.key_prefix), timeout))
+            require_taken(await self._ask(enqueuing(self._queue, messages, prefix=self._address.prefixes[0]), timeout))
         except ProducerError as error:
             error.not_taken = tuple(events)
             raise

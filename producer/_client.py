@@ -142,7 +142,7 @@ class FeedbackProducer(Configured):
             return
         deadline = time.monotonic() + self._budget(timeout)
         try:
-            require_taken(self._ask(enqueuing(self._queue, messages, prefix=self._address.key_prefix), deadline))
+            require_taken(self._ask(enqueuing(self._queue, messages, prefix=self._address.prefixes[0]), deadline))
         except ProducerError as error:
             error.not_taken = tuple(events)
             raise

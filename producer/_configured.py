@@ -59,6 +59,7 @@ class Configured(ABC):
         queue: str = QUEUE,
         max_connections: int = 64,
         sentinel_master: str | None = None,
+        partitions: int | None = None,
         spool: str | os.PathLike[str] | Spool | None = None,
         replicas: int = 0,
         fsync: bool = False,
@@ -68,10 +69,12 @@ class Configured(ABC):
             raise ValueError(f"max_connections is {max_connections}: expected at least 1")
         if not queue:
             raise ValueError("queue is empty: expected the name of a Celery queue")
-        self._address = Address(url, patience=max(_PATIENCE, timeout), sentinel_master=sentinel_master)
+        self._address = Address(
+            url, patience=max(_PATIENCE, timeout), sentinel_master=sentinel_master, partitions=partitions
+        )
         self._queue = queue
         self._max_connections = max_connections
-        prefix = self._address.key_prefix
+        prefix = self._address.prefixes[0]
         self._concern = WriteConcern.of(replicas, fsync=fsync, queue=queue, prefix=prefix)
         self._ping = self._concern.probe if self._concern else PING
         self._spool = None if spool is None else self._attached(spool, url, sentinel_master)

@@ -277,7 +277,7 @@ def _dial(address: Address, concern: WriteConcern | None, deadline: float, futur
 
 
 def _connect(address: Address, concern: WriteConcern | None, deadline: float) -> Connection:
-    owner = address.connection()
+    owner = address.connection(address.prefixes[0])
     try:
         owner.connect()
         connection = Connection(owner, concern)

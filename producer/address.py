@@ -44,18 +44,20 @@ class Address:
             ``rediss+cluster://``.
         patience: How long each step of connecting may take, in seconds.
         sentinel_master: The name under which the sentinels watch the master, if the URL names sentinels.
+        partitions: How many partitions the queue has; if None 16 on a cluster, and 1 on one Redis.
 
     Attributes:
         tls: Whether the connections are encrypted.
         patience: As it was given.
-        locator: What finds the server to write to, if the URL names sentinels or a cluster.
-        key_prefix: What stands before each key; '' but for a cluster.
+        prefixes: What stands before the keys of each partition; one Redis with a single one has no prefix.
 
     Raises:
         ValueError: The URL can't be read. The message never repeats any of it: a password may be anywhere in it.
     """
 
-    def __init__(self, url: str, *, patience: float, sentinel_master: str | None = None) -> None:
+    def __init__(
+        self, url: str, *, patience: float, sentinel_master: str | None = None, partitions: int | None = None
+    ) -> None:
         # redis-py takes 0.1 s and more to import: a program that imports `producer` for an event or a message alone
         # need not wait for it.
         from redis.connection import Connection, SSLConnection  # noqa: PLC0415 - see above
@@ -70,18 +72,22 @@ class Address:
         self.tls = self._connection_class is SSLConnection
         self._shown = broker.shown
         self.patience = patience
-        self.locator: Locator | None = self._sentinels(broker, sentinel_master) if sentinel_master else None
-        if broker.cluster:
-            self.locator = self._nodes(broker)
-        self.key_prefix = broker.key_prefix
+        self.prefixes = broker.prefixes(partitions)
+        self._cluster = broker.cluster
+        self._sentinels = self._sentinels_of(broker, sentinel_master) if sentinel_master else None
         # The first connection that redis-py makes imports modules as well: one that never connects does so here.
         self._connection_to(self._options)
 
-    def connection(self) -> RedisConnection:
-        """Return a connection that has yet to connect."""
-        return LocatedConnection(self.locator) if self.locator else self._connection_to(self._options)
+    def connection(self, key: str = "") -> RedisConnection:
+        """Return a connection to the server that has a key, that has yet to connect."""
+        locator = self.locator(key)
+        return LocatedConnection(locator) if locator else self._connection_to(self._options)
 
-    def _sentinels(self, broker: BrokerUrl, master: str) -> Sentinels:
+    def locator(self, key: str) -> Locator | None:
+        """Return what finds the server that has a key, if the URL names sentinels or a cluster."""
+        return self._nodes(key) if self._cluster else self._sentinels
+
+    def _sentinels_of(self, broker: BrokerUrl, master: str) -> Sentinels:
         shared = {name: value for name, value in self._options.items() if name not in _OF_REDIS_ALONE}
         of_sentinels = shared | _concealed(broker.options.sentinel_login) | {"decode_responses": True}
 
@@ -94,10 +100,11 @@ class Address:
             patience=self.patience,
         )
 
-    def _nodes(self, broker: BrokerUrl) -> ClusterNodes:
+    def _nodes(self, key: str) -> ClusterNodes:
         return ClusterNodes(
-            order=broker.cluster,
-            named=broker.cluster,
+            key=key,
+            order=self._cluster,
+            named=self._cluster,
             redis_at=partial(self._connection_to, self._options),
             tls=self.tls,
             patience=self.patience,

@@ -7,15 +7,13 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 from urllib.parse import SplitResult, quote, urlencode, urlsplit, urlunsplit
 
+from producer.partitions import MOST_PARTITIONS, ON_A_CLUSTER, tags
 from producer.url_options import UrlOptions, unreadable
 
-__all__ = ["CLUSTER_PREFIX", "BrokerUrl", "Place"]
+__all__ = ["BrokerUrl", "Place"]
 
 Place = tuple[str, int]
 """A host and a port."""
-
-CLUSTER_PREFIX: Final = "{feedback:00.0}"
-"""What stands before each key in a cluster: of a key only what is between the braces chooses the slot."""
 
 _SOCKET_SCHEMES: Final = ("unix", "redis+socket")
 _SENTINEL: Final = "sentinel"
@@ -60,10 +58,20 @@ class BrokerUrl:
     cluster: tuple[Place, ...] = ()
     options: UrlOptions = field(default_factory=UrlOptions)
 
-    @property
-    def key_prefix(self) -> str:
-        """What stands before each key; '' but for a cluster."""
-        return CLUSTER_PREFIX if self.cluster else ""
+    def prefixes(self, partitions: int | None = None) -> tuple[str, ...]:
+        """Return what stands before the keys of each partition; one Redis with a single one has no prefix.
+
+        Args:
+            partitions: How many there are; if None 16 on a cluster, and 1 on one Redis.
+
+        Raises:
+            ValueError: There can't be so many.
+        """
+        if partitions is None:
+            partitions = ON_A_CLUSTER if self.cluster else 1
+        if type(partitions) is not int or not 1 <= partitions <= MOST_PARTITIONS:
+            raise ValueError(f"partitions is {partitions!r}: expected a whole number from 1 to {MOST_PARTITIONS}")
+        return tags(partitions) if self.cluster or partitions > 1 else ("",)
 
     @classmethod
     def read(cls, url: str, sentinel_master: str | None = None) -> BrokerUrl:

@@ -1,6 +1,6 @@
-"""Asking the nodes of a Redis or Valkey Cluster which of them has the queue, each time that a connection is made.
+"""Asking the nodes of a Redis or Valkey Cluster which of them has a partition, each time that a connection is made.
 
-All keys of a queue lie in one slot, because they begin with the same hash tag. The primary that has the slot is asked
+All keys of a partition lie in one slot, because they begin with the same hash tag. The primary that has it is asked
 for with a command on a key of it: every other node names it in a redirection, whatever it believes of the rest of the
 cluster. https://redis.io/docs/latest/operate/oss_and_stack/reference/cluster-spec/
 """
@@ -11,7 +11,6 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from producer.broker_url import CLUSTER_PREFIX
 from producer.locator import Locator
 
 if TYPE_CHECKING:
@@ -19,9 +18,6 @@ if TYPE_CHECKING:
     from producer.broker_url import Place
 
 __all__ = ["ClusterNodes"]
-
-_KEY: Final = f"{CLUSTER_PREFIX}feedback:counts"
-"""A key that is there as soon as anything was enqueued."""
 
 _MOST_KNOWN: Final = 32
 """Nodes that are remembered, beside those that the URL names."""
@@ -32,8 +28,11 @@ class ClusterNodes(Locator):
     """The nodes of a cluster that are known: those that the URL names, and what these have told of others.
 
     Attributes:
+        key: A key in the slot that is looked for.
         named: Those that the URL names; they are asked too when all others have gone.
     """
+
+    key: str
 
     named: tuple[Place, ...]
 
@@ -43,18 +42,18 @@ class ClusterNodes(Locator):
     @property
     def failure(self) -> str:
         """What is said if no node leads to the primary."""
-        return "no node leads to the primary that has the queue's slot"
+        return "no node leads to the primary that has the slot"
 
     def _answer_of(self, place: Place) -> Place:
         connection = self.redis_at(place)
         try:
             connection.connect()
-            return _owner(connection, place)
+            return self._owner(connection, place)
         finally:
             connection.disconnect()
 
     def _require(self, connection: Conversation, place: Place) -> None:
-        owner = _owner(connection, place)
+        owner = self._owner(connection, place)
         if owner != place:
             raise ConnectionError(f"it names {owner[0]}:{owner[1]}")
         with suppress(Exception):  # a login without the right to ask knows the nodes that the URL names
@@ -62,19 +61,19 @@ class ClusterNodes(Locator):
             told = _places(connection.read_response() or [], place)
             self.order = tuple(dict.fromkeys([place, *told[:_MOST_KNOWN], *self.named]))
 
+    def _owner(self, connection: Conversation, asked: Place) -> Place:
+        """Return where the slot is: the node itself answers, or names another."""
+        # Importing redis-py is slow; see producer.address.
+        from redis.exceptions import AskError, MovedError  # noqa: PLC0415 - see above
 
-def _owner(connection: Conversation, asked: Place) -> Place:
-    """Return where the slot is: the node itself answers, or names another."""
-    from redis.exceptions import AskError, MovedError  # noqa: PLC0415 - importing redis-py is slow; see producer.address
-
-    connection.send_command("EXISTS", _KEY)
-    try:
-        connection.read_response()
-    except MovedError as error:
-        return _place(error.host, error.port, asked)
-    except AskError:
-        return asked  # the slot is on its way to another node: until it has arrived this one has it
-    return asked
+        connection.send_command("EXISTS", self.key)
+        try:
+            connection.read_response()
+        except MovedError as error:
+            return _place(error.host, error.port, asked)
+        except AskError:
+            return asked  # the slot is on its way to another node: until it has arrived this one has it
+        return asked
 
 
 def _places(slots: list[Any], asked: Place) -> list[Place]:

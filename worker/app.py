@@ -63,7 +63,9 @@ def create_app(settings: Settings | None = None) -> FeedbackApp:
     install()
     concurrency.ALIASES["threads"] = _POOL
     broker = kombu_broker(
-        settings.feedback_broker_url.get_secret_value(), sentinel_master=settings.feedback_sentinel_master
+        settings.feedback_broker_url.get_secret_value(),
+        sentinel_master=settings.feedback_sentinel_master,
+        partitions=settings.feedback_partitions,
     )
     app = FeedbackApp(
         "aquilax-feedback", broker=broker.url, control="worker.runtime.remote_control:Control", set_as_current=False

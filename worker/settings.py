@@ -21,6 +21,7 @@ from pydantic import (
 
 from producer.broker_url import BrokerUrl
 from producer.environment import FILE, secret, without_line_end
+from producer.partitions import MOST_PARTITIONS
 from producer.write_concern import MOST_REPLICAS
 from worker.policy.environment import is_service_link
 from worker.policy.retry import RetryPolicy
@@ -94,6 +95,12 @@ class Settings(BaseModel):
         default=SecretStr("redis://127.0.0.1:6379/0"),
         validate_default=True,  # it must fit to the setting above, as what is given must
         description="The Redis that holds the queue.",
+    )
+    feedback_partitions: int | None = Field(
+        default=None,
+        ge=1,
+        le=MOST_PARTITIONS,
+        description="How many parts the queue has, each on one node of a cluster: 16 on a cluster, 1 on one Redis.",
     )
     feedback_spool_dir: Path | None = Field(
         default=None,

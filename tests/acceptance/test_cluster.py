@@ -12,8 +12,7 @@ import pytest
 import requests
 
 from producer import EnqueueUncertain, FeedbackEvent, FeedbackProducer
-from producer.broker_url import CLUSTER_PREFIX
-from tests.support.clusters import SLOT, redis_cluster
+from tests.support.clusters import CLUSTER_PREFIX, SLOT, redis_cluster
 from tests.support.processes import VALKEY, eventually
 
 if TYPE_CHECKING:

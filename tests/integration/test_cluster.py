@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from producer import BrokerUnavailable
-from producer.broker_url import CLUSTER_PREFIX
-from tests.support.clusters import SLOT, RedisCluster, redis_cluster
+from tests.support.clusters import CLUSTER_PREFIX, SLOT, RedisCluster, redis_cluster
 from tests.support.processes import VALKEY, eventually, need
 from tests.support.producers import EVENT, attempt, first_enqueue, produce
 

@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from producer.broker_url import CLUSTER_PREFIX
 from producer.message import QUEUE, to_message
-from tests.support.clusters import RedisCluster, redis_cluster
+from tests.support.clusters import CLUSTER_PREFIX, RedisCluster, redis_cluster
 from tests.support.dead_letter_records import an_event
 from tests.support.places import foreign_message, places_of
 from tests.support.processes import VALKEY, RedisServer

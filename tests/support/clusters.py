@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from binascii import crc_hqx
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -10,18 +9,21 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 import redis
 
-from producer.broker_url import CLUSTER_PREFIX
+from producer.partitions import ON_A_CLUSTER, slot_of, tags
 from tests.support.processes import RedisServer, eventually, redis_server
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-__all__ = ["SLOT", "RedisCluster", "redis_cluster"]
+__all__ = ["CLUSTER_PREFIX", "SLOT", "RedisCluster", "redis_cluster"]
 
 _SLOTS: Final = 16_384
-SLOT: Final = crc_hqx(CLUSTER_PREFIX.strip("{}").encode(), 0) % _SLOTS
-"""That of the queue: CRC16 (XMODEM) of what stands between the braces, as the cluster's specification has it."""
+CLUSTER_PREFIX: Final = tags(ON_A_CLUSTER)[0]
+"""What stands before the keys of the first partition."""
+
+SLOT: Final = slot_of(CLUSTER_PREFIX.strip("{}"))
+"""Its slot."""
 
 
 @dataclass

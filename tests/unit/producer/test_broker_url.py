@@ -117,8 +117,9 @@ def test_a_sentinel_is_not_logged_in_to_with_rediss_password() -> None:
         f"sentinel://u:{SECRET}@one/2?client_name=chat&ssl_ca_certs=/etc/ca.pem", patience=1, sentinel_master="mymaster"
     )
 
-    sentinel = address.locator.sentinel_at(("two", 7000))
-    master = address.locator.redis_at(("three", 7001))
+    sentinels = address.locator("key")
+    sentinel = sentinels.sentinel_at(("two", 7000))
+    master = sentinels.redis_at(("three", 7001))
 
     assert (sentinel.host, sentinel.port, sentinel.db, sentinel.username, sentinel.password) == (
         "two",

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from binascii import crc_hqx
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from redis.exceptions import AskError, ClusterDownError, MovedError, NoPermissionError
 
-from producer.broker_url import CLUSTER_PREFIX, BrokerUrl
+from producer.broker_url import BrokerUrl
 from producer.cluster import ClusterNodes
 from tests.support.talks import Talk, failing
 
@@ -18,6 +17,7 @@ if TYPE_CHECKING:
     from producer.broker_url import Place
 
 ONE, TWO, THREE = ("one", 7001), ("two", 7002), ("three", 7003)
+KEY = "{feedback:07.60}feedback:counts"
 SLOTS = [
     [0, 8191, [b"two", 7002, b"id", []], [b"three", 7003, b"id", []]],
     [8192, 16383, [None, 7001, b"id", []], [b"?", 7004, b"id", []], [b"", 7005, b"id", []]],
@@ -34,7 +34,7 @@ class _Scene:
         self.asked: list[Place] = []
         self.opened: list[Talk] = []
         at: Any = self._at
-        self.nodes = ClusterNodes(order=(ONE,), named=(ONE,), redis_at=at, tls=False, patience=0.2)
+        self.nodes = ClusterNodes(key=KEY, order=(ONE,), named=(ONE,), redis_at=at, tls=False, patience=0.2)
 
     def _at(self, place: Place) -> Talk:
         self.asked.append(place)
@@ -55,7 +55,7 @@ def test_any_node_leads_to_the_one_that_has_the_slot(scene: _Scene) -> None:
     assert scene.asked == [ONE, TWO]
     keys = [key for talk in scene.opened for word, key in talk.commands if word == "EXISTS"]
     assert len(keys) == 2
-    assert all(key.startswith(CLUSTER_PREFIX) for key in keys)
+    assert set(keys) == {KEY}
 
 
 def test_the_others_are_remembered(scene: _Scene) -> None:
@@ -164,9 +164,3 @@ def test_a_cluster_has_no_sentinels() -> None:
     """Their master's name is an error."""
     with pytest.raises(ValueError, match="names no sentinels"):
         BrokerUrl.read("redis+cluster://one", "mymaster")
-
-
-def test_the_tag_is_that_of_one_slot() -> None:
-    """CRC16 of what stands between the braces: another tag would leave every queue behind in its slot."""
-    assert CLUSTER_PREFIX == "{feedback:00.0}"
-    assert crc_hqx(b"feedback:00.0", 0) % 16_384 == 14_252

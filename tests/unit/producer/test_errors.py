@@ -70,11 +70,12 @@ class _Address:
 
     patience = 1.0
     tls = False
+    prefixes = ("",)
 
     def __init__(self, error: BaseException) -> None:
         self._error = error
 
-    def connection(self) -> _FailingConnection:
+    def connection(self, _key: str) -> _FailingConnection:
         return _FailingConnection(self._error)
 
     def __str__(self) -> str:

@@ -11,8 +11,11 @@ from redis.sentinel import SentinelManagedConnection, SentinelManagedSSLConnecti
 
 from producer.address import Address
 from producer.broker_url import BrokerUrl
+from producer.partitions import RECORD
 from worker.clients.redis.cluster import OwnerConnection, OwnerSSLConnection
 from worker.clients.redis.keys import with_prefix
+from worker.clients.redis.partition_record import PartitionRecord
+from worker.clients.redis.partitions import Partitions
 from worker.clients.redis.retry import NO_RETRY, BoundedRetry
 
 if TYPE_CHECKING:
@@ -21,7 +24,17 @@ if TYPE_CHECKING:
     from producer.url_options import UrlOptions
     from worker.settings import Settings
 
-__all__ = ["KombuBroker", "Master", "broker_client", "kombu_broker", "producer_options", "redis_client"]
+__all__ = [
+    "KombuBroker",
+    "Master",
+    "broker_client",
+    "broker_partitions",
+    "kombu_broker",
+    "producer_options",
+    "recorded_partitions",
+    "redis_client",
+    "redis_partitions",
+]  # fmt: skip
 
 _CERT_REQS: Final = {"required": ssl.CERT_REQUIRED, "optional": ssl.CERT_OPTIONAL, "none": ssl.CERT_NONE}
 
@@ -73,17 +86,19 @@ def redis_client(
     url: str,
     *,
     sentinel_master: str | None = None,
+    partitions: int | None = None,
     connections: int,
     patience: float = _PATIENCE,
     retries: int = _RETRIES,
 ) -> redis.Redis:
-    """Return a client that answers in bytes and tries again after a failure; it connects when it is first used.
+    """Return a client of the first partition: it answers in bytes, and tries again after a failure.
 
     It is given whole names of keys, and says what stands before each (`worker.clients.redis.keys.prefix_of`).
 
     Args:
         url: The broker's URL, in redis-py's spelling or Kombu's.
         sentinel_master: The master's name, if the URL names its sentinels. The client follows the master.
+        partitions: How many there are; if None 16 on a cluster, and 1 on one Redis.
         connections: At the most; as many as there are threads.
         patience: Seconds to wait for each answer of Redis, and for a free connection.
         retries: How often it tries again after a failure, as long as ``patience`` is not used up.
@@ -91,6 +106,39 @@ def redis_client(
     Raises:
         ValueError: The URL can't be read. The message never repeats any of it.
     """
+    prefix = BrokerUrl.read(url, sentinel_master).prefixes(partitions)[0]
+    pool = _pool(url, sentinel_master, prefix, connections=connections, patience=patience, retries=retries)
+    return _client(pool, prefix)
+
+
+def redis_partitions(
+    url: str,
+    *,
+    sentinel_master: str | None = None,
+    partitions: int | None = None,
+    connections: int,
+    patience: float = _PATIENCE,
+    retries: int = _RETRIES,
+) -> Partitions:
+    """Return the clients of all partitions; arguments are those of `redis_client`.
+
+    On one Redis they share their connections; in a cluster each has its own, as its partition may move by itself.
+
+    Raises:
+        ValueError: See `redis_client`.
+    """
+    broker = BrokerUrl.read(url, sentinel_master)
+    options: dict[str, Any] = {"connections": connections, "patience": patience, "retries": retries}
+    prefixes = broker.prefixes(partitions)
+    if broker.cluster:
+        return Partitions([_client(_pool(url, None, prefix, **options), prefix) for prefix in prefixes])
+    pool = _pool(url, sentinel_master, "", **options)
+    return Partitions([_client(pool, prefix) for prefix in prefixes])
+
+
+def _pool(
+    url: str, sentinel_master: str | None, prefix: str, *, connections: int, patience: float, retries: int
+) -> redis.ConnectionPool:
     options: dict[str, Any] = {
         "max_connections": connections,
         "timeout": patience,
@@ -101,23 +149,46 @@ def redis_client(
         "retry_on_error": [redis.ConnectionError, redis.TimeoutError],
     }
     broker = BrokerUrl.read(url, sentinel_master)
-    if master := _master(url, sentinel_master):
+    if master := _master(url, sentinel_master, prefix):
         options |= {"connection_class": _managed_class(broker, tls=master.tls), "connection_pool": master}
-    client = redis.Redis.from_pool(redis.BlockingConnectionPool.from_url(broker.redis, **options))
-    return with_prefix(client, broker.key_prefix)
+    return redis.BlockingConnectionPool.from_url(broker.redis, **options)
+
+
+def _client(pool: redis.ConnectionPool, prefix: str) -> redis.Redis:
+    return with_prefix(redis.Redis.from_pool(pool), prefix)
 
 
 def broker_client(settings: Settings, *, connections: int = 1, **options: Any) -> redis.Redis:
-    """Return a client of the broker's Redis; see `redis_client` for its arguments."""
-    url, master = settings.feedback_broker_url.get_secret_value(), settings.feedback_sentinel_master
-    return redis_client(url, sentinel_master=master, connections=connections, **options)
+    """Return a client of the broker's first partition; see `redis_client` for its arguments."""
+    return redis_client(**_where(settings), connections=connections, **options)
+
+
+def broker_partitions(settings: Settings, *, connections: int = 1, **options: Any) -> Partitions:
+    """Return the clients of all of the broker's partitions; see `redis_client` for its arguments."""
+    return redis_partitions(**_where(settings), connections=connections, **options)
+
+
+def recorded_partitions(
+    url: str, *, sentinel_master: str | None = None, partitions: int | None = None, patience: float = _PATIENCE
+) -> PartitionRecord:
+    """Return what reads and writes the recorded number of partitions; arguments are those of `redis_client`."""
+    broker = BrokerUrl.read(url, sentinel_master)
+    pool = _pool(url, sentinel_master, RECORD, connections=1, patience=patience, retries=0)
+    client = redis.Redis.from_pool(pool)
+    return PartitionRecord(client, broker.prefixes(partitions), is_cluster=bool(broker.cluster))
+
+
+def _where(settings: Settings) -> dict[str, Any]:
+    return {
+        "url": settings.feedback_broker_url.get_secret_value(),
+        "sentinel_master": settings.feedback_sentinel_master,
+        "partitions": settings.feedback_partitions,
+    }
 
 
 def producer_options(settings: Settings) -> dict[str, Any]:
     """Return the arguments of a producer that say which Redis it sends to, and what must have an event there."""
-    return {
-        "url": settings.feedback_broker_url.get_secret_value(),
-        "sentinel_master": settings.feedback_sentinel_master,
+    return _where(settings) | {
         "replicas": settings.feedback_enqueue_replicas,
         "fsync": settings.feedback_enqueue_fsync,
     }
@@ -138,19 +209,21 @@ class KombuBroker:
     tls: dict[str, Any] | bool
 
 
-def kombu_broker(url: str, *, sentinel_master: str | None = None) -> KombuBroker:
-    """Return what Celery is to be told of the broker.
+def kombu_broker(url: str, *, sentinel_master: str | None = None, partitions: int | None = None) -> KombuBroker:
+    """Return what Celery is to be told of the broker; arguments are those of `redis_client`.
 
     Raises:
         ValueError: See `redis_client`.
     """
-    broker, master = BrokerUrl.read(url, sentinel_master), _master(url, sentinel_master)
+    broker = BrokerUrl.read(url, sentinel_master)
+    prefixes = broker.prefixes(partitions)
+    master = _master(url, sentinel_master, prefixes[0])
     named = {"client_name": broker.options.client_name} if broker.options.client_name else {}
     found_by: dict[str, Any] = {"master": master} if master else {}
     if sentinel_master:
         found_by["master_name"] = sentinel_master
-    if broker.key_prefix:
-        found_by["global_keyprefix"] = broker.key_prefix
+    if prefixes[0]:
+        found_by["global_keyprefix"] = prefixes[0]
     return KombuBroker(url=broker.kombu, transport_options=named | found_by, tls=_tls(broker.options) or False)
 
 
@@ -164,9 +237,10 @@ def _tls(options: UrlOptions) -> dict[str, Any]:
     }
 
 
-def _master(url: str, name: str | None) -> Master | None:
+def _master(url: str, name: str | None, prefix: str) -> Master | None:
     address = Address(url, patience=_SENTINEL_PATIENCE, sentinel_master=name)
-    return Master(address.locator, name or address.key_prefix, tls=address.tls) if address.locator else None
+    locator = address.locator(prefix)
+    return Master(locator, name or prefix, tls=address.tls) if locator else None
 
 
 def _managed_class(broker: BrokerUrl, *, tls: bool) -> type[SentinelManagedConnection]:

@@ -113,7 +113,7 @@ def test_a_producers_connection_tries_once() -> None:
     """Its own budget is a quarter of a second, and its callers try again."""
     for url, master in _URLS:
         address = Address(url, patience=1, sentinel_master=master)
-        place, locator = ("broker", 6379), address.locator
+        place, locator = ("broker", 6379), address.locator("key")
         made: list[Any]
         if isinstance(locator, Sentinels):
             made = [locator.sentinel_at(place), locator.redis_at(place)]
