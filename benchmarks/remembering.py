@@ -10,7 +10,8 @@ import click
 from benchmarks.events import events as some_events
 from benchmarks.sender import redis_url
 from producer import FeedbackEvent
-from worker.delivery.idempotency import Claimed, IdempotencyStore
+from worker.delivery.idempotency import Claimed
+from worker.delivery.partitioned_idempotency import connect_idempotency
 from worker.settings import load_settings
 
 
@@ -19,7 +20,7 @@ from worker.settings import load_settings
 def main(number: int) -> None:
     """Claim and record so many events."""
     ttl, lease = load_settings(_env_file=None).feedback_idempotency_ttl, timedelta(seconds=40)
-    with closing(IdempotencyStore.connect(redis_url(), ttl=ttl, lease=lease, connections=1)) as idempotency:
+    with closing(connect_idempotency(redis_url(), ttl=ttl, lease=lease, connections=1)) as idempotency:
         for fields in some_events(number):
             event = FeedbackEvent.from_wire(fields)
             claim = idempotency.claim(event, message_id=event.request_id)

@@ -16,12 +16,15 @@ from worker.broker.keys import KEYS
 from worker.clients.redis.connections import kombu_broker
 from worker.dead_letters.replays.queue import ADVANCE, REPLAYS
 from worker.delivery.tasks import register, register_advance
-from worker.runtime.bootsteps import BrokerCheck, GracefulShutdown, HoldWatch, Preflight
+from worker.runtime.bootsteps import GracefulShutdown, Preflight
+from worker.runtime.broker_check import BrokerCheck
 from worker.runtime.container import Container, FeedbackApp
 from worker.runtime.continuity_recorder import ContinuityRecorder
 from worker.runtime.duplicate_nodenames import DuplicateNodenames
 from worker.runtime.event_dispatcher import batch_events
 from worker.runtime.heartbeat import HeartbeatStep
+from worker.runtime.hold_mirroring import HoldMirroring
+from worker.runtime.hold_watch import HoldWatch
 from worker.runtime.inspect_stats import InspectStats
 from worker.runtime.metrics_server import MetricsServer
 from worker.runtime.probe_server import Probes
@@ -45,7 +48,7 @@ _POOL: Final = "worker.runtime.pool:TaskPool"
 
 _WORKER_STEPS: Final = (
     Preflight, GracefulShutdown, MetricsServer, Probes, Pruner, ReplayScheduler, HeartbeatStep, DuplicateNodenames,
-    ContinuityRecorder,
+    ContinuityRecorder, HoldMirroring,
 )  # fmt: skip
 
 

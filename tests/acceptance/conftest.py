@@ -22,7 +22,7 @@ from tests.support.processes import eventually
 from worker.database.models import DeadLetter
 from worker.dead_letters.replays.queue import LIST
 from worker.dead_letters.store import DeadLetterStore
-from worker.delivery.idempotency import IdempotencyStore
+from worker.delivery.partitioned_idempotency import Idempotency, connect_idempotency
 from worker.policy.retry import Reason
 from worker.sandbox.stack import LocalStack
 
@@ -40,7 +40,7 @@ class System:
     stack: LocalStack
     sandbox: SandboxClient
     producer: FeedbackProducer
-    idempotency: IdempotencyStore
+    idempotency: Idempotency
     store: DeadLetterStore
     broker: redis.Redis
     flower: str
@@ -91,9 +91,7 @@ def running_system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]
         with (
             closing(stack.start_sandbox()) as sandbox,
             FeedbackProducer(broker, timeout=5) as producer,
-            closing(
-                IdempotencyStore.connect(broker, ttl=timedelta(1), lease=timedelta(1), connections=1)
-            ) as idempotency,
+            closing(connect_idempotency(broker, ttl=timedelta(1), lease=timedelta(1), connections=1)) as idempotency,
             closing(DeadLetterStore.connect(database)) as store,
             redis.Redis.from_url(broker) as client,
         ):

@@ -39,7 +39,7 @@ from worker.clients.redis.keys import CountField, FeedbackKeys
 from worker.dead_letters.replays.queue import enqueue, withhold
 from worker.delivery.hold import Hold
 from worker.delivery.idempotency import Claimed, IdempotencyStore, Seen
-from worker.delivery.revocations import Revocations, criteria_of_ids
+from worker.delivery.revocations import Revocations, Searched, criteria_of_ids
 from worker.gateway.idempotency_keys import _KeyClaim
 from worker.policy.classification import Classification
 
@@ -144,7 +144,7 @@ def _deliveries(client: TaggedRedis, places: Places) -> None:
     hold.heard(Classification.DELIVERED, "200", at=NOON, probe=True)
     places.enqueue(1)
     revocations = Revocations()
-    revocations.connect(lambda: client, KEYS)
+    revocations.connect([Searched(lambda: client, KEYS)])
     revocations.revoke(criteria_of_ids(["no such task"]), on_ended=lambda _: None)
 
 

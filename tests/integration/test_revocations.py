@@ -16,7 +16,7 @@ from tests.support.places import foreign_message
 from tests.support.processes import eventually
 from worker.broker.keys import KEYS
 from worker.clients.redis.keys import FeedbackKeys
-from worker.delivery.revocations import Revocations, criteria_of_ids, criteria_of_stamps
+from worker.delivery.revocations import Revocations, Searched, criteria_of_ids, criteria_of_stamps
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
@@ -50,7 +50,7 @@ def client(broker: RedisServer) -> Iterator[redis.Redis]:
 def known(client: redis.Redis) -> Revocations:
     """What a worker knows that starts now."""
     revocations = Revocations()
-    revocations.connect(lambda: client, KEYS)
+    revocations.connect([Searched(lambda: client, KEYS)])
     return revocations
 
 

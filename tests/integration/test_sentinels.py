@@ -21,7 +21,7 @@ from tests.support.producers import EVENT, attempt, first_enqueue, produce
 from tests.support.sentinels import MASTER, SentinelGroup, sentinel_group
 from worker.broker import install
 from worker.clients.redis.connections import kombu_broker, redis_client
-from worker.delivery.idempotency import IdempotencyStore
+from worker.delivery.partitioned_idempotency import connect_idempotency
 from worker.sandbox.stack import free_port
 
 if TYPE_CHECKING:
@@ -226,7 +226,7 @@ def test_sentinels_are_asked_over_tls_too(kind: str, tmp_path: Path) -> None:
 def test_the_ledger_follows_the_master(binary: str, tmp_path: Path) -> None:
     """With the same object, also from connections that were idle; what it knew is known to the new one."""
     with sentinel_group(_binary(binary), tmp_path / "group", password="s3cr3t", sentinel_password="own") as group:
-        idempotency = IdempotencyStore.connect(
+        idempotency = connect_idempotency(
             group.url, sentinel_master=MASTER, ttl=timedelta(days=1), lease=timedelta(seconds=30), connections=2
         )
         with closing(idempotency), group.client(group.master().port) as client:

@@ -11,7 +11,7 @@ import logging
 import time
 from functools import cached_property
 from queue import Empty
-from typing import Any, Final, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 
 import hiredis
 import redis
@@ -24,6 +24,9 @@ from worker.broker.payload import HELD_IN, MAX_BYTES, PROBE, QUEUED_IN, due_at, 
 from worker.broker.scripts import FETCH
 from worker.broker.server_errors import translating_server_errors
 from worker.clients.redis.retry import NO_RETRY
+
+if TYPE_CHECKING:
+    from worker.broker.link import Link
 
 __all__ = ["Fetched", "FetchingChannel"]
 
@@ -38,9 +41,6 @@ BRPOP does, with its timeout of a second), and that this channel consumes."""
 
 _ASK_WITHOUT_TRACKING: Final = 0.05
 """The same, where Redis (or a proxy before it) can't tell of changes: client tracking, since Redis 6."""
-
-_OVERDUE: Final = 5.0
-"""Seconds without an answer after which the connection is given up."""
 
 _LAST_ANSWER: Final = 1.0
 """Seconds that a closing channel waits for the answer that is under way."""
@@ -68,6 +68,12 @@ class Fetched(NamedTuple):
 
 class FetchingChannel(InFlightChannel):
     """Kombu's Redis channel, with another way to fetch."""
+
+    overdue_after = 5.0
+    """Seconds without an answer after which the connection is given up."""
+
+    is_above_partitions = False
+    """Whether others fetch for it, each from a partition."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self._no_ack: set[str] = set()
@@ -97,6 +103,9 @@ class FetchingChannel(InFlightChannel):
     @cached_property
     def client(self) -> redis.Redis:
         """The connection that waits for messages; it speaks RESP3, in which Redis can tell of changes."""
+        return self._make_waiting_client()
+
+    def _make_waiting_client(self) -> redis.Redis:
         pool = self._get_pool(asynchronous=True)
         pool.connection_kwargs["protocol"] = 3
         self._waiting_pool = pool
@@ -149,6 +158,15 @@ class FetchingChannel(InFlightChannel):
             return 1  # Celery's `worker_disable_prefetch` decides for each message
         credit = self.qos.can_consume_max_estimate()
         return _BATCH if credit is None else int(min(credit, _BATCH))
+
+    @property
+    def consumed_queues(self) -> list[str]:
+        """The queues that are consumed from, whoever fetches."""
+        return list(self.active_queues)
+
+    def link_of(self, kind: str) -> Link | None:  # noqa: ARG002 - another channel has several
+        """Return what keeps one of its connections open, by Kombu's name for it; None if its loss is Celery's."""
+        return None
 
     def ask(self) -> None:
         """Ask for messages, and to be told of changes if there may be none; the answers are read when they come."""
@@ -216,13 +234,17 @@ class FetchingChannel(InFlightChannel):
         if isinstance(fetched, Exception):
             raise fetched
         self._loaded = socket
-        self.connection.activity.answered()
+        self._heard()
         now, look_again, taken = fetched
         if not taken and self._watch:
             self._arm(connection, max(look_again - now, 0) / 1000 + _CLOCK_STEP if look_again else _ASK_AGAIN)
         # A full batch means that there may be more: fetch again at once; otherwise wait for an invalidation.
         self._watch = len(taken) < self._credit_asked
         return self._read_entries(now, taken, self._lists)
+
+    def _heard(self) -> None:
+        """Note that the server has answered."""
+        self.connection.activity.answered()
 
     def _read_replies(self, connection: redis.Connection) -> dict[str, Any]:
         """Read the reply, or the error, to each command that was sent; the fetch is the last."""
@@ -254,7 +276,7 @@ class FetchingChannel(InFlightChannel):
         """Whether an answer has not come for so long that the connection must be dead."""
         if not self._awaits_answer or self._brpop_sent_at is None:
             return False
-        return bool(kombu_redis.monotonic() - self._brpop_sent_at > _OVERDUE)
+        return bool(kombu_redis.monotonic() - self._brpop_sent_at > self.overdue_after)
 
     def _update_queue_cycle(self) -> None:
         super()._update_queue_cycle()

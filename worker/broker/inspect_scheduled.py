@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from celery.utils.collections import AttributeDict
 
-    from worker.broker.channel import SafeChannel
+    from worker.broker.safe_channel import SafeChannel
 
 __all__ = ["scheduled"]
 
@@ -40,7 +40,10 @@ def scheduled(state: AttributeDict) -> list[dict[str, Any]]:
     if consumer is not None and hasattr(consumer.channel, "keys"):
         try:
             listed += [
-                entry for queue in consumer.queues for entry in _waiting(consumer.channel, queue.name, state.hostname)
+                entry
+                for queue in consumer.queues
+                for channel in consumer.channel.channels_of(queue.name)
+                for entry in _waiting(channel, queue.name, state.hostname)
             ]
         except RedisError as error:
             log.warning("what waits in Redis can't be listed: %s", error)

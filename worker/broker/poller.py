@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from queue import Empty
 from typing import TYPE_CHECKING, Any, Final, cast
 
@@ -12,13 +12,17 @@ from kombu.utils.eventio import ERR, READ
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     import redis
 
-    from worker.broker.fetch import FetchingChannel
+    from worker.broker.safe_channel import SafeChannel
 
 __all__ = ["ChannelPoller"]
+
+_WAITING: Final = "BRPOP"
+_LISTENING: Final = "LISTEN"
+"""Kombu's names for the connection that waits for messages, and for the one that listens to what everyone is told."""
 
 _LONGEST_POLL: Final = 1.0
 """Seconds after which a waiting loop looks at its channels again."""
@@ -43,8 +47,54 @@ class ChannelPoller(MultiChannelPoller):
                 self.poller.unregister(self._wakeup)
             self._wakeup = None
 
-    def _register_BRPOP(self, channel: FetchingChannel) -> None:  # noqa: N802 - the name is Kombu's
+    def on_poll_start(self) -> None:
+        """Let channels ask and listen; of partitions first the one that has waited longest for its turn."""
+        if not any(channel.is_above_partitions for channel in self._channels):
+            super().on_poll_start()
+            return
+        for channel in sorted(self._channels, key=_asked_at):
+            if channel.active_queues and channel.qos.can_consume():
+                with self._losing(channel, _WAITING):
+                    self._register_BRPOP(channel)
+            if channel.active_fanout_queues:
+                with self._losing(channel, _LISTENING):
+                    self._register_LISTEN(channel)
+
+    @contextmanager
+    def _losing(self, channel: SafeChannel, kind: str) -> Iterator[None]:
+        """Where there are several servers, let the loss of one be its link's business, and not the whole worker's."""
+        link = channel.link_of(kind)
+        if link is None:
+            yield
+            return
+        try:
+            yield
+        except channel.connection_errors as error:
+            link.lose(cast("Exception", error))
+
+    def _register_LISTEN(self, channel: SafeChannel) -> None:  # noqa: N802 - the name is Kombu's
+        """Let a channel listen to what everyone is told."""
+        if self._is_ready(channel, _LISTENING):
+            super()._register_LISTEN(channel)  # type: ignore[misc]  # Kombu's
+
+    def _is_ready(self, channel: SafeChannel, kind: str) -> bool:
+        """Whether there is a connection, where the event loop must not wait for one."""
+        link = channel.link_of(kind)
+        if link is None:
+            return True
+        was_open = link.is_open
+        if not link.ready():
+            return False
+        if not was_open:
+            self._chan_to_sock.pop(  # type: ignore[attr-defined]  # Kombu's
+                (channel, link.client, kind), None
+            )
+        return True
+
+    def _register_BRPOP(self, channel: SafeChannel) -> None:  # noqa: N802 - the name is Kombu's
         """Let a channel ask, unless it has asked or waits for an invalidation."""
+        if not self._is_ready(channel, _WAITING):
+            return
         if channel.armed_until is not None and channel.armed_until <= time.monotonic():
             channel.disarm()
             channel._flush_brpop_reauth()  # noqa: SLF001 - Kombu has no public way; nothing is asked at this moment
@@ -61,7 +111,13 @@ class ChannelPoller(MultiChannelPoller):
             with suppress(*channel.connection_errors):  # it connects again once there is room
                 channel.handlers[kind]()
             raise Empty
-        super().on_readable(fileno)
+        if channel is None or channel.link_of(kind) is None:
+            super().on_readable(fileno)
+            return
+        with self._losing(channel, kind):
+            channel.handlers[kind]()
+            return
+        raise Empty
 
     def maybe_check_brpop_health(self) -> None:
         """Give up connections that have not answered for long; not those whose reply waits to be read."""
@@ -91,11 +147,23 @@ class ChannelPoller(MultiChannelPoller):
             while self.after_read:
                 self.after_read.pop()()
 
+    def maybe_restore_messages(self) -> None:
+        """Return what plain Celery workers left in flight."""
+        above = next((channel for channel in self._channels if channel.is_above_partitions), None)
+        if above is None:
+            super().maybe_restore_messages()
+        elif above.consumed_queues:
+            above.restore_everywhere()
+
     def _patience(self, timeout: float | None) -> float:
         now = time.monotonic()
         ends: list[float] = [channel.armed_until for channel in self._channels if channel.armed_until is not None]
         wait = min([_LONGEST_POLL, *(end - now for end in ends)])
         return max(wait if timeout is None else min(wait, timeout), 0)
+
+
+def _asked_at(channel: SafeChannel) -> float:
+    return channel._brpop_sent_at or 0.0  # noqa: SLF001 - Kombu's poller and channel share it
 
 
 def _is_readable(connection: redis.Connection) -> bool:

@@ -107,9 +107,12 @@ class QoS(kombu_redis.QoS):
         What our own workers leave comes back by their leases.
         """
         self._vrestore_count += 1
-        if (self._vrestore_count - 1) % (interval or 1):
-            return
-        with self.channel.conn_or_acquire() as client:
+        if not (self._vrestore_count - 1) % (interval or 1):
+            self.restore_visible_in(self.channel, start, num)
+
+    def restore_visible_in(self, channel: InFlightChannel, start: int = 0, num: int | None = 10) -> None:
+        """Do that in the partition of a channel."""
+        with channel.conn_or_acquire() as client:
             seconds, microseconds = client.time()
             overdue: Any = client.zrange(
                 self.unacked_index_key,

@@ -18,7 +18,7 @@ from worker.broker.payload import HELD_IN, QUEUED_IN
 from worker.broker.scripts import PUBLISH
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from datetime import datetime
 
     from celery.app.task import Context
@@ -117,13 +117,12 @@ class Redelivery:
     """Publishes messages again, each in one step with the end of the one in flight.
 
     Args:
-        scripts: Runs scripts in the broker's Redis.
+        scripts_at: Returns what runs scripts where a message lies, by the key of the set of what its holder holds.
         shared: Is told of each message in flight that ends so.
     """
 
-    def __init__(self, scripts: ScriptBatcher, shared: SharedLeaseState) -> None:
-        self._scripts = scripts
-        self._keys = broker_keys(scripts)
+    def __init__(self, scripts_at: Callable[[str], ScriptBatcher], shared: SharedLeaseState) -> None:
+        self._scripts_at = scripts_at
         self._shared = shared
 
     def publish(self, request: Context, headers: Mapping[str, Any], *, due: datetime | None) -> None:
@@ -140,11 +139,13 @@ class Redelivery:
         properties = request.properties
         queue, tag, held_in = (str(properties.get(name) or "") for name in (QUEUED_IN, "delivery_tag", HELD_IN))
         priority = properties.get("priority")
-        name = self._keys.list_of(queue, priority)
+        scripts = self._scripts_at(held_in)
+        keys = broker_keys(scripts)
+        name = keys.list_of(queue, priority)
         message = dumps(_message(request, headers, queue=queue, priority=priority, due=due), separators=_COMPACT)
         moment = None if due is None else round(due.timestamp() * 1000)
         instead_of = Republished(tag, held_in)
-        if publish_instead(self._scripts, self._keys, name, message, due=moment, instead_of=instead_of) and held_in:
+        if publish_instead(scripts, keys, name, message, due=moment, instead_of=instead_of) and held_in:
             self._shared.add_settled(tag)
 
 

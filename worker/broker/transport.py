@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING, Any, Final
 from kombu.transport import redis as kombu_redis
 
 from worker.broker.activity import ConsumerActivity
-from worker.broker.channel import Channel, ClusterChannel, SafeChannel, SentinelChannel
+from worker.broker.channel import Channel, ClusterChannel, SentinelChannel
 from worker.broker.poller import ChannelPoller
 
 if TYPE_CHECKING:
     from kombu.asynchronous.hub import Hub
+
+    from worker.broker.partitioned import PartitionedChannel
 
 __all__ = ["ClusterTransport", "SentinelTransport", "Transport"]
 
@@ -28,7 +30,7 @@ class Transport(kombu_redis.Transport):
     Transport options beside Kombu's: those of `worker.broker.channel.SafeChannel`, and ``activity``.
     """
 
-    Channel: type[SafeChannel] = Channel
+    Channel: type[PartitionedChannel] = Channel
     cycle: ChannelPoller
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -80,7 +82,7 @@ class Transport(kombu_redis.Transport):
 
     def _turn(self) -> None:
         """Show that what consumes over this connection is alive. Others drain it as well, and consume from no queue."""
-        queues = {queue for channel in self.channels for queue in channel.active_queues}
+        queues = {queue for channel in self.channels for queue in channel.consumed_queues}
         if queues or self.has_loop:
             self._turns_at = time.monotonic() + _TURN_EVERY
             self.activity.turned(queues)

@@ -174,6 +174,7 @@ class Hold:
         actor: What this process calls itself.
         announcer: The process's own, if more than this object hears of holds.
         begun: Is told the kind of a hold that this object begins.
+        changed: Is called when this object has begun or ended one.
 
     Every method but `let_through` and `turned_away` raises `redis.RedisError` when Redis is unavailable.
     """
@@ -186,6 +187,7 @@ class Hold:
         actor: str,
         announcer: Announcer | None = None,
         begun: Callable[[HoldKind], None] = lambda _: None,
+        changed: Callable[[], None] = lambda: None,
     ) -> None:
         self._client = client
         keys = feedback_keys(client)
@@ -194,6 +196,7 @@ class Hold:
         self._actor = actor
         self._announcer = announcer or Announcer()
         self._begun = begun
+        self._changed = changed
         self._breaker = CircuitBreaker()
         self._one_at_a_time = threading.Lock()
 
@@ -255,12 +258,14 @@ class Hold:
         standing, comment = (part.decode(errors="replace") for part in stands[:2])
         if stands[2]:
             self._begun(kind)
+            self._changed()
         self.turned_away(comment, by_hand=standing == HoldKind.OPERATOR, at=at)
         return True
 
     def _end(self) -> None:
         if _END(self._scripts, [self._key], []):
             self._announcer.ended()
+            self._changed()
 
     def turned_away(self, comment: str, *, by_hand: bool, at: datetime) -> None:
         """Note that an event was not sent because of a hold, for this comment; whether an operator's, and when."""

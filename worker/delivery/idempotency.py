@@ -20,12 +20,11 @@ from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from functools import lru_cache
 from hashlib import blake2b
-from typing import TYPE_CHECKING, Any, Final, Self, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from worker.broker.keys import broker_keys
 from worker.broker.lease_state import SharedLeaseState
 from worker.clients.redis.batching import ScriptBatcher
-from worker.clients.redis.connections import redis_client
 from worker.clients.redis.keys import CountField, feedback_keys
 from worker.clients.redis.scripts import COUNT, TIME, Script, lua
 from worker.delivery.dedup_buckets import DedupBuckets
@@ -106,30 +105,6 @@ class IdempotencyStore:
         self._buckets = DedupBuckets(self._scripts, name=self._keys.dedup, ttl_ms=self._ttl)
         self._lease = _milliseconds(lease)
 
-    @classmethod
-    def connect(
-        cls,
-        url: str,
-        *,
-        sentinel_master: str | None = None,
-        ttl: timedelta,
-        lease: timedelta,
-        connections: int,
-        shared: SharedLeaseState | None = None,
-    ) -> Self:
-        """Open the ledger in the broker's Redis.
-
-        Args:
-            url: The broker's URL.
-            sentinel_master: The master's name, if the URL names its sentinels.
-            ttl: See the class.
-            lease: See the class.
-            connections: At the most; as many as there are threads.
-            shared: See the class.
-        """
-        client = redis_client(url, sentinel_master=sentinel_master, connections=connections)
-        return cls(client, ttl=ttl, lease=lease, shared=shared)
-
     def close(self) -> None:
         """Close the connections."""
         self._buckets.close()
@@ -144,6 +119,10 @@ class IdempotencyStore:
     @property
     def scripts(self) -> ScriptBatcher:
         """What runs scripts over that connection, those of many tasks together."""
+        return self._scripts
+
+    def scripts_at(self, held_in: str) -> ScriptBatcher:  # noqa: ARG002 - there are other stores with several
+        """Return what runs scripts where a message lies, by the key of the set of what its holder holds."""
         return self._scripts
 
     def claim(self, event: FeedbackEvent, *, message_id: str, probe: bool = False) -> Claim:

@@ -13,7 +13,7 @@ import redis
 
 from worker.clients.redis.keys import CountField
 from worker.database.models import State
-from worker.delivery.idempotency import Busy, Claimed, IdempotencyStore, OnHold, Seen
+from worker.delivery.idempotency import Busy, Claimed, OnHold, Seen
 from worker.delivery.outages import Dependency, DependencyOutages, wait_reason_of
 from worker.policy.classification import Response
 from worker.policy.dead_letter import DeadLetterRecord, key_of_message, record_of_poison
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from worker.dead_letters.store import DeadLetterStore
     from worker.delivery.hold import Hold
+    from worker.delivery.partitioned_idempotency import Idempotency
     from worker.policy.envelope import Envelope
 
 __all__ = ["Outcomes"]
@@ -41,7 +42,7 @@ _TEN_SECONDS: Final = 10
 class Outcomes:
     """Applies outcomes; safe for many threads. The attributes are those of `DeliveryService`."""
 
-    idempotency: IdempotencyStore
+    idempotency: Idempotency
     hold: Hold
     dead_letters: DeadLetterStore
     outages: DependencyOutages

@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from dataclasses import dataclass
 from math import isfinite
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -25,11 +26,11 @@ from worker.clients.redis.scripts import COUNT, TIME, Script, lua
 from worker.concurrency.scheduler import run_in_thread
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Mapping
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
     from worker.broker.keys import Keys
 
-__all__ = ["Revocations", "criteria_of_ids", "criteria_of_stamps"]
+__all__ = ["Revocations", "Searched", "criteria_of_ids", "criteria_of_stamps"]
 
 log = logging.getLogger(__name__)
 
@@ -62,33 +63,74 @@ def criteria_of_stamps(stamps: Mapping[str, Any]) -> list[str]:
     return [f"stamp:{header}={value}" for header, values in stamps.items() for value in _each(values)]
 
 
+@dataclass(frozen=True, slots=True)
+class Searched:
+    """A partition in which messages may be revoked.
+
+    Attributes:
+        client: Returns a client that puts no prefix before keys.
+        keys: The names of the partition's keys.
+
+    Every method raises `redis.RedisError` when its Redis is unavailable, or refuses.
+    """
+
+    client: Callable[[], redis.Redis]
+    keys: Keys
+
+    def revoked(self) -> tuple[int, list[tuple[Any, float]]]:
+        """Return the time, and what is revoked: criterion, and until when; in ms."""
+        with self.client() as client:
+            now = _milliseconds(client.time())
+            return now, client.zrange(feedback_keys(client).revoked, 0, -1, withscores=True)
+
+    def until_of(self, criterion: str) -> tuple[int, int]:
+        """Return until when a message is hit, 0 if none is; and the time; in ms."""
+        with self.client() as client:
+            until = int(client.zscore(feedback_keys(client).revoked, criterion) or 0)
+            return until, _milliseconds(client.time())
+
+    def step(self, criteria: list[str], *, begins: bool, place: int, entry: int) -> _Step:
+        """Take one step; see `lua/revoke.lua`."""
+        lists = self.keys.lists(QUEUE)
+        # What is due goes from the delayed messages to the lists, so those come first.
+        places = [*(name + DELAYED for name in lists), *lists]
+        with self.client() as client:
+            arguments = [int(begins), _AT_ONCE, place, entry, *criteria]
+            answer = _REVOKE(client, [feedback_keys(client).revoked, self.keys.counts_of(QUEUE), *places], arguments)
+        state, *rest = answer
+        ended = [_text(task_id) for task_id in rest[0]] if rest else []
+        return _Step(_text(state), ended, rest[1:])
+
+
 class Revocations:
     """The revocations as one worker process knows them; safe for many threads."""
 
     def __init__(self) -> None:
         self._until: dict[str, int | None] = {}
         """By criterion; None where Redis has to be asked, because a worker is still at it."""
-        self._client: Callable[[], redis.Redis] | None = None
-        self._keys: Keys | None = None
+        self._partitions: tuple[Searched, ...] = ()
 
-    def connect(self, client: Callable[[], redis.Redis], keys: Keys) -> None:
+    def connect(self, partitions: Iterable[Searched]) -> None:
         """Take over what was revoked before this worker came.
 
         Args:
-            client: Returns a client that puts no prefix before keys.
-            keys: The broker's keys.
+            partitions: The partitions of the queue.
 
         Raises:
-            redis.RedisError: Redis is unavailable, or refuses.
+            redis.RedisError: A partition is unavailable, or refuses.
         """
-        self._client, self._keys = client, keys
-        with client() as connected:
-            now = _milliseconds(connected.time())
-            revoked = connected.zrange(feedback_keys(connected).revoked, 0, -1, withscores=True)
-        for criterion, until in revoked:
-            if isfinite(until):
-                self._until[_text(criterion)] = int(until) if until <= now else None
-        self._forget(now)
+        self._partitions = tuple(partitions)
+        for partition in self._partitions:
+            now, revoked = partition.revoked()
+            for criterion, until in revoked:
+                if isfinite(until):
+                    self._learn(_text(criterion), int(until) if until <= now else None)
+            self._forget(now)
+
+    def _learn(self, criterion: str, until: int | None) -> None:
+        """Note what one more partition says: a revocation ends with that of its last partition."""
+        known = self._until.get(criterion, 0)
+        self._until[criterion] = None if until is None or known is None else max(until, known)
 
     def revoke(self, criteria: list[str], *, on_ended: Callable[[Collection[str]], None]) -> None:
         """Revoke what waits. A long backlog is looked through by a thread; until that is done it is open.
@@ -98,16 +140,31 @@ class Revocations:
             on_ended: Called with the task ids of messages that have ended with it, by this thread or another.
 
         Raises:
-            redis.RedisError: Redis is unavailable, or refuses; nothing was revoked.
+            redis.RedisError: A partition is unavailable, or refuses: nothing was revoked there; in the others it was.
         """
         if not criteria:
             return
+        if not self._partitions:
+            raise redis.ConnectionError("this worker is not connected to Redis yet")
         self._until.update(dict.fromkeys(criteria))
-        step = self._step(criteria, begins=True, place=0, entry=0)
-        self._note(criteria, step, on_ended)
-        if step.state == "more":
-            arguments = {"criteria": criteria, "step": step, "on_ended": on_ended}
-            threading.Thread(target=self._go_on, kwargs=arguments, name="revoking", daemon=True).start()
+        failed: list[redis.RedisError] = []
+        untils: list[int] = []
+        for partition in self._partitions:
+            try:
+                step = partition.step(criteria, begins=True, place=0, entry=0)
+            except redis.RedisError as error:
+                failed.append(error)
+                continue
+            _tell(step, on_ended)
+            untils += step.rest if step.state == "done" else []
+            if step.state == "more":
+                arguments = {"partition": partition, "criteria": criteria, "step": step, "on_ended": on_ended}
+                threading.Thread(target=self._go_on, kwargs=arguments, name="revoking", daemon=True).start()
+        if failed:
+            raise _told_of(failed, len(self._partitions)) from failed[0]
+        if len(untils) == len(self._partitions):  # else Redis is asked: some worker is still at it
+            self._until.update(dict.fromkeys(criteria, max(untils)))
+            self._forget(max(untils))
 
     def hit(self, task_id: str, stamps: Mapping[str, Any], identity: str) -> bool:
         """Return whether a message is revoked.
@@ -134,12 +191,11 @@ class Revocations:
 
     def _ask(self, criterion: str) -> int:
         """Return until when a message is hit, as Redis has it, and remember that once no worker is at it any more."""
-        if self._client is None:
-            return 0
-        with self._client() as client:
-            until = int(client.zscore(feedback_keys(client).revoked, criterion) or 0)
-            now = _milliseconds(client.time())
-        if until <= now:
+        until, is_over = 0, True
+        for partition in self._partitions:
+            there, now = partition.until_of(criterion)
+            until, is_over = max(until, there), is_over and there <= now
+        if is_over:
             self._until[criterion] = until
         return until
 
@@ -151,38 +207,34 @@ class Revocations:
         for criterion in list(self._until)[: max(len(self._until) - _MOST, 0)]:
             self._until.pop(criterion, None)
 
-    def _step(self, criteria: list[str], *, begins: bool, place: int, entry: int) -> _Step:
-        if self._client is None or self._keys is None:
-            raise redis.ConnectionError("this worker is not connected to Redis yet")
-        keys = self._keys
-        lists = keys.lists(QUEUE)
-        # What is due goes from the delayed messages to the lists, so those come first.
-        places = [*(name + DELAYED for name in lists), *lists]
-        with self._client() as client:
-            arguments = [int(begins), _AT_ONCE, place, entry, *criteria]
-            answer = _REVOKE(client, [feedback_keys(client).revoked, keys.counts_of(QUEUE), *places], arguments)
-        state, *rest = answer
-        ended = [_text(task_id) for task_id in rest[0]] if rest else []
-        return _Step(_text(state), ended, rest[1:])
-
-    def _note(self, criteria: list[str], step: _Step, on_ended: Callable[[Collection[str]], None]) -> None:
-        if step.state == "done":
-            self._until.update(dict.fromkeys(criteria, step.rest[0]))
-            self._forget(step.rest[0])
-        if step.ended:
-            log.info("revoked while they waited: %s", ", ".join(step.ended))
-            on_ended(step.ended)
-
-    def _go_on(self, criteria: list[str], step: _Step, on_ended: Callable[[Collection[str]], None]) -> None:
+    def _go_on(
+        self, partition: Searched, criteria: list[str], step: _Step, on_ended: Callable[[Collection[str]], None]
+    ) -> None:
         while step.state == "more":
             asked = time.monotonic()
             try:
-                step = self._step(criteria, begins=False, place=step.rest[0], entry=step.rest[1])
-                self._note(criteria, step, on_ended)
+                step = partition.step(criteria, begins=False, place=step.rest[0], entry=step.rest[1])
+                _tell(step, on_ended)
+                if step.state == "done" and len(self._partitions) == 1:
+                    self._until.update(dict.fromkeys(criteria, step.rest[0]))
+                    self._forget(step.rest[0])
                 time.sleep(time.monotonic() - asked)  # half of Redis' time is for others
             except redis.RedisError as error:
                 log.warning("a revocation waits for Redis: %s", error)
                 time.sleep(_PAUSE)
+
+
+def _tell(step: _Step, on_ended: Callable[[Collection[str]], None]) -> None:
+    if step.ended:
+        log.info("revoked while they waited: %s", ", ".join(step.ended))
+        on_ended(step.ended)
+
+
+def _told_of(failed: Sequence[redis.RedisError], partitions: int) -> redis.RedisError:
+    """Return one error for those of several partitions; the only one as it is."""
+    if partitions == 1:
+        return failed[0]
+    return redis.ConnectionError(f"{len(failed)} of {partitions} partitions can't be asked; revoke again: {failed[0]}")
 
 
 def _each(values: object) -> list[object]:

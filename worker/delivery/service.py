@@ -26,7 +26,7 @@ import redis
 
 from worker.concurrency.scheduler import current_scheduler
 from worker.delivery.hooks import NO_HOOKS
-from worker.delivery.idempotency import Busy, Claim, Claimed, IdempotencyStore, OnHold, Seen
+from worker.delivery.idempotency import Busy, Claim, Claimed, OnHold, Seen
 from worker.delivery.outages import Dependency, DependencyOutages
 from worker.delivery.outcomes import Outcomes
 from worker.policy.classification import Classification, Response, classify
@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     from worker.dead_letters.store import DeadLetterStore
     from worker.delivery.hold import Hold
     from worker.delivery.hooks import AttemptHooks, Hooks
+    from worker.delivery.partitioned_idempotency import Idempotency
     from worker.policy.result import DeliveryResult
 
 __all__ = ["DeliveryService"]
@@ -79,7 +80,7 @@ class DeliveryService:
         self,
         *,
         aquilax: AquilaX,
-        idempotency: IdempotencyStore,
+        idempotency: Idempotency,
         hold: Hold,
         dead_letters: DeadLetterStore,
         policy: RetryPolicy,
@@ -125,10 +126,9 @@ class DeliveryService:
         attempt.ended(result)
         return result
 
-    @property
-    def scripts(self) -> ScriptBatcher:
-        """What runs scripts in the broker's Redis, those of many deliveries together."""
-        return self._idempotency.scripts
+    def scripts_at(self, held_in: str) -> ScriptBatcher:
+        """Return what runs scripts where a message lies, by the key of the set of what its holder holds."""
+        return self._idempotency.scripts_at(held_in)
 
     def now(self) -> datetime:
         """Return the time by the clock that decides."""

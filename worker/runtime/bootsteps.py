@@ -10,7 +10,6 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, Never
 
-import redis
 from billiard.process import active_children
 from celery import bootsteps
 from celery.apps.worker import Worker as WorkerProgram
@@ -18,13 +17,10 @@ from celery.concurrency.solo import TaskPool as SoloPool
 from celery.exceptions import WorkerShutdown
 from celery.signals import worker_process_init, worker_shutdown, worker_shutting_down
 from celery.worker import state
-from celery.worker.control import inspect_command
 
-from worker.broker.channel import default_channel
 from worker.concurrency.shutdown_deadline import MARGIN, ShutdownDeadline
 from worker.database.errors import DatabaseUnusable, DeadLetterStoreUnavailable, SchemaError
 from worker.database.schema import checked_engine
-from worker.delivery.hold import Hold, HoldKind
 from worker.runtime.container import container_of
 from worker.runtime.pool import TaskPool
 from worker.settings import SettingsError, given_variables, unknown_settings
@@ -34,7 +30,6 @@ if TYPE_CHECKING:
     from datetime import timedelta
     from socketserver import BaseServer
 
-    from celery.utils.collections import AttributeDict
     from celery.worker import WorkController
     from celery.worker.consumer import Consumer
 
@@ -42,8 +37,7 @@ if TYPE_CHECKING:
     from worker.settings import Settings
 
 __all__ = [
-    "BrokerCheck", "GracefulShutdown", "HoldWatch", "ListeningStep", "Preflight",
-    "exit_with_error", "feedback_hold", "port_error", "shown_hold", "start_error",
+    "GracefulShutdown", "ListeningStep", "Preflight", "exit_with_error", "port_error", "start_error",
 ]  # fmt: skip
 
 log = logging.getLogger(__name__)
@@ -99,82 +93,6 @@ class Preflight(bootsteps.Step):
             log.warning(
                 "the dead-letter database is unavailable, so its schema is not checked; events that die wait: %s", error
             )
-
-
-class BrokerCheck(bootsteps.StartStopStep):
-    """Whether Redis keeps what it is given: looked at with each new connection, since Redis may have been restarted."""
-
-    requires = ("celery.worker.consumer.connection:Connection",)
-    _said = ""
-
-    def start(self, consumer: Consumer) -> None:
-        """Refuse a Redis that throws messages away, and warn of one that forgets them when it restarts."""
-        try:
-            # Not over the channel's own connection: it may have asked for messages, and the answers would be mixed up.
-            with default_channel(consumer.connection).conn_or_acquire() as client:
-                info = client.info()
-        except redis.ResponseError as error:
-            self._warn(f"Redis does not tell whether it keeps its data (INFO: {error}): see docs/guarantees.md")
-            return
-        if (policy := info.get("maxmemory_policy", "noeviction")) != "noeviction":
-            exit_with_error(consumer, _EVICTS.format(policy))
-        self._warn("" if info.get("aof_enabled") else _NO_FILE)
-
-    def _warn(self, text: str) -> None:
-        """Warn once, as long as it stays the same: a Redis that refuses is connected to every few seconds."""
-        if text and text != self._said:
-            log.warning("%s", text)
-        self._said = text
-
-
-_EVICTS: Final = (
-    "Redis has maxmemory-policy {}, with which it throws queued feedback away when its memory is full: set it to "
-    "noeviction (CONFIG SET maxmemory-policy noeviction, and in redis.conf)"
-)
-_NO_FILE: Final = (
-    "Redis has no append-only file: what it holds is gone if it dies. Set appendonly yes "
-    "(and appendfsync always, if not even the last second may be lost)"
-)
-
-
-class HoldWatch(bootsteps.StartStopStep):
-    """The hold, as a worker sees it: it tries at once whether a hold can end, and shows one in ``inspect stats``."""
-
-    requires = (BrokerCheck,)
-    _tried = False
-
-    def start(self, consumer: Consumer) -> None:
-        """Let the next probe be sent at once: this worker may have another key, or another URL."""
-        hold = _hold(consumer)
-        if not self._tried:  # once, and not whenever Redis was unavailable
-            hold.probe_soon()
-            self._tried = True
-        if (state := hold.state()) is not None:
-            announcer = container_of(consumer.app).announcer
-            announcer.held(state.comment, by_hand=state.kind is HoldKind.OPERATOR)
-
-    def info(self, consumer: Consumer) -> dict[str, Any]:
-        """What ``celery inspect stats`` shows, and Flower's page of the worker."""
-        return {"feedback_hold": shown_hold(consumer)}
-
-
-def shown_hold(consumer: Consumer) -> dict[str, Any] | str:
-    """The hold as a worker shows it: its fields; or a text, if there is none or it is not known."""
-    try:
-        state = _hold(consumer).state()
-    except (redis.RedisError, AttributeError):  # the connection is being made again
-        return "unknown: Redis is unavailable"
-    return "none" if state is None else state.as_dict()
-
-
-def _hold(consumer: Consumer) -> Hold:
-    return Hold(default_channel(consumer.connection).scripting(), actor=consumer.hostname)
-
-
-@inspect_command()
-def feedback_hold(state: AttributeDict) -> dict[str, Any] | str:
-    """Whether delivery is held, and why."""
-    return shown_hold(state.consumer)
 
 
 class ListeningStep(bootsteps.StartStopStep):

@@ -23,7 +23,7 @@ from worker.dead_letters.replays.advancer import Advancer
 from worker.dead_letters.store import DeadLetterStore
 from worker.delivery.hold import Announcer, Hold
 from worker.delivery.hooks import HookChain
-from worker.delivery.idempotency import IdempotencyStore
+from worker.delivery.partitioned_idempotency import connect_idempotency
 from worker.delivery.revocations import Revocations
 from worker.delivery.service import DeliveryService
 from worker.observability.logs import Logs
@@ -52,6 +52,8 @@ class Container:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.announcer = Announcer()
+        self.hold_changed = threading.Event()
+        """Set when this process begins or ends a hold; who mirrors it into the other partitions clears it."""
         self.revocations = Revocations()
         self.leases = SharedLeaseState()
         self.activity = ConsumerActivity(self.leases)
@@ -76,7 +78,7 @@ class Container:
     @property
     def redelivery(self) -> Redelivery:
         """What publishes messages of the process's delivery again."""
-        return Redelivery(self.delivery.scripts, self.leases)
+        return Redelivery(self.delivery.scripts_at, self.leases)
 
     def observe(self, hooks: Hooks) -> None:
         """Let one more hear of the deliveries, as long as none has been made."""
@@ -96,9 +98,10 @@ class Container:
 
     def _make_delivery(self) -> DeliveryService:
         settings = self.settings
-        idempotency = IdempotencyStore.connect(
+        idempotency = connect_idempotency(
             settings.feedback_broker_url.get_secret_value(),
             sentinel_master=settings.feedback_sentinel_master,
+            partitions=settings.feedback_partitions,
             ttl=settings.feedback_idempotency_ttl,
             lease=settings.feedback_request_timeout + _LEASE_MARGIN,
             connections=settings.feedback_concurrency,
@@ -120,6 +123,7 @@ class Container:
                 actor=f"{socket.gethostname()}:{os.getpid()}",
                 announcer=self.announcer,
                 begun=self.hooks.hold_begun,
+                changed=self.hold_changed.set,
             ),
             dead_letters=DeadLetterStore.connect(settings.feedback_database_url.get_secret_value()),
             policy=settings.retry_policy,

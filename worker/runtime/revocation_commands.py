@@ -13,9 +13,10 @@ from celery.utils.functional import maybe_list
 from celery.worker import control
 from celery.worker import state as worker_state
 
+from producer.message import QUEUE
 from worker.broker.channel import default_channel
-from worker.delivery.revocations import criteria_of_ids, criteria_of_stamps
-from worker.runtime.bootsteps import BrokerCheck
+from worker.delivery.revocations import Searched, criteria_of_ids, criteria_of_stamps
+from worker.runtime.broker_check import BrokerCheck
 from worker.runtime.container import container_of
 
 if TYPE_CHECKING:
@@ -37,8 +38,10 @@ class KnowRevocations(bootsteps.StartStopStep):
 
     def start(self, consumer: Consumer) -> None:
         """Read it from Redis."""
-        channel = default_channel(consumer.connection)
-        container_of(consumer.app).revocations.connect(channel.scripting, channel.keys)
+        channels = default_channel(consumer.connection).channels_of(QUEUE)
+        container_of(consumer.app).revocations.connect(
+            Searched(channel.scripting, channel.keys) for channel in channels
+        )
 
 
 @control.control_command(variadic="task_id", signature="[id1 [id2 [... [idN]]]]")
@@ -94,5 +97,5 @@ def _revoke(state: AttributeDict, criteria: list[str]) -> dict[str, Any] | None:
     try:
         revocations.revoke(criteria, on_ended=tell)
     except redis.RedisError as error:
-        return dict(control.nok(f"nothing was revoked: Redis: {error}"))
+        return dict(control.nok(f"not revoked: Redis: {error}"))
     return None

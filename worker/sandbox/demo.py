@@ -17,7 +17,7 @@ from rich.table import Table
 
 from worker.clients.redis.keys import CountField
 from worker.dead_letters.store import DeadLetterStore
-from worker.delivery.idempotency import IdempotencyStore
+from worker.delivery.partitioned_idempotency import Idempotency, connect_idempotency
 from worker.sandbox.backends import Backends
 from worker.sandbox.run_balance import RESOLVED, RunBalance, audit, wrong_votes
 from worker.sandbox.workload import Workload, build_workload
@@ -121,11 +121,11 @@ class Demo:
             self._run("reconcile")
             return self._conclude(books, wrong_votes(crowd.last_votes, sandbox.received_by_request_id()))
 
-    def _accepted(self, idempotency: IdempotencyStore) -> int:
+    def _accepted(self, idempotency: Idempotency) -> int:
         """Count the presses, and those that Redis took though it could not say so: the spool sends these again."""
         return max(self.backends.accepted, idempotency.counts()[CountField.ACCEPTED])
 
-    def _set_up(self, open_parts: ExitStack) -> tuple[SandboxClient, IdempotencyStore, DeadLetterStore, Part]:
+    def _set_up(self, open_parts: ExitStack) -> tuple[SandboxClient, Idempotency, DeadLetterStore, Part]:
         self._say("[bold]Setting up[/] the whole system on this machine")
         stack = self.stack
         stack.environment |= _HURRY
@@ -139,7 +139,7 @@ class Demo:
         self._up("worker", "aquilax-feedback worker", "30 requests at once")
         self._up("Flower", stack.start_flower(), "open it while the demo runs")
         day, lease = timedelta(days=1), timedelta(seconds=30)
-        idempotency = IdempotencyStore.connect(broker, ttl=day, lease=lease, connections=1)
+        idempotency = connect_idempotency(broker, ttl=day, lease=lease, connections=1)
         store = DeadLetterStore.connect(database)
         return sandbox, open_parts.enter_context(closing(idempotency)), open_parts.enter_context(closing(store)), worker
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Engine
 
-    from worker.delivery.idempotency import IdempotencyStore
+    from worker.delivery.partitioned_idempotency import Idempotency
     from worker.policy.retry import Reason
     from worker.sandbox.received import Account
 
@@ -59,7 +59,7 @@ class RunBalance:
         return f"{self.accepted:,} accepted {sign} {resolved} + {sum(self.dead.values()):,} dead"
 
 
-def audit(accepted: int, idempotency: IdempotencyStore, engine: Engine) -> RunBalance:
+def audit(accepted: int, idempotency: Idempotency, engine: Engine) -> RunBalance:
     """Read the balance of so many accepted events from the stores themselves."""
     kinds = (DeadLetter.state, DeadLetter.reason)
     with engine.connect() as connection:

@@ -11,7 +11,7 @@ from kombu import Connection, Exchange, Queue
 
 from tests.contract.kombu.conftest import TRANSPORTS
 from tests.contract.kombu.receiver import Receiver
-from worker.broker.channel import SafeChannel
+from worker.broker.safe_channel import SafeChannel
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

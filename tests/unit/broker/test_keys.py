@@ -4,8 +4,8 @@ from kombu.transport.redis import Channel
 
 from producer.message import QUEUE
 from worker.app import create_app
-from worker.broker.channel import SafeChannel
 from worker.broker.keys import KEYS
+from worker.broker.safe_channel import SafeChannel
 from worker.settings import load_settings
 
 

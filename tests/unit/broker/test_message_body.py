@@ -10,7 +10,8 @@ import kombu.exceptions
 import kombu.serialization
 import pytest
 
-from worker.broker.channel import BrokerMessage, Channel, SafeChannel, SentinelChannel
+from worker.broker.channel import Channel, SentinelChannel
+from worker.broker.safe_channel import BrokerMessage, SafeChannel
 
 BODY = '[[],{"status":"true"},{}]'
 

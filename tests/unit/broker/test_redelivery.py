@@ -40,7 +40,8 @@ class Broker:
         self.redis.zadd("unacked_index", {"this": 1})
         self.redis.sadd("unacked_held:me", "this", "other")
         self.shared = SharedLeaseState()
-        self.redelivery = Redelivery(ScriptBatcher(self.redis), self.shared)
+        scripts = ScriptBatcher(self.redis)
+        self.redelivery = Redelivery(lambda _: scripts, self.shared)
 
     def lying_in(self, name: str) -> list[Any]:
         """The messages of a list."""

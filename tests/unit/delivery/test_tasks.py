@@ -70,7 +70,8 @@ class Worker:
         self.app.conf.update(task_default_queue="feedback", task_ignore_result=True)
         self.delivery = FakeDelivery()
         self.redis = fakeredis.FakeRedis()
-        redelivery = Redelivery(ScriptBatcher(self.redis), SharedLeaseState())
+        scripts = ScriptBatcher(self.redis)
+        redelivery = Redelivery(lambda _: scripts, SharedLeaseState())
         register(self.app, lambda: cast("DeliveryService", self.delivery), lambda: redelivery, request=TaskRequest)
         self.task = self.app.tasks[TASK]
 

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 __all__ = [
     "KombuBroker",
     "Master",
+    "PartitionAddress",
     "broker_client",
     "broker_partitions",
     "kombu_broker",
@@ -209,6 +210,23 @@ class KombuBroker:
     tls: dict[str, Any] | bool
 
 
+@dataclass(frozen=True, slots=True)
+class PartitionAddress:
+    """Where a partition is.
+
+    Attributes:
+        prefix: What stands before its keys.
+        master: What finds its server, where it has to be found.
+    """
+
+    prefix: str
+    master: Master | None
+
+    def __json__(self) -> str:
+        """Return what `inspect stats` shows of the transport options."""
+        return self.prefix
+
+
 def kombu_broker(url: str, *, sentinel_master: str | None = None, partitions: int | None = None) -> KombuBroker:
     """Return what Celery is to be told of the broker; arguments are those of `redis_client`.
 
@@ -224,6 +242,10 @@ def kombu_broker(url: str, *, sentinel_master: str | None = None, partitions: in
         found_by["master_name"] = sentinel_master
     if prefixes[0]:
         found_by["global_keyprefix"] = prefixes[0]
+    if len(prefixes) > 1:
+        found_by["partitions"] = tuple(
+            PartitionAddress(prefix, _master(url, sentinel_master, prefix)) for prefix in prefixes
+        )
     return KombuBroker(url=broker.kombu, transport_options=named | found_by, tls=_tls(broker.options) or False)
 
 

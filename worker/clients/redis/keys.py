@@ -27,6 +27,7 @@ class FeedbackKeys:
         prefix: As it was given.
         counts: The hash of the counts (`CountField`).
         hold: The hash of the hold (`worker/delivery/lua/begin_hold.lua`).
+        hold_mirrored: Is there while no worker has to mirror the hold into the other partitions.
         dedup: The number of buckets of remembered votes, and what stands before each bucket
             (`worker/delivery/lua/dedup.lua`).
         idempotency: Stands before a client of the gateway and the hash of its Idempotency-Key.
@@ -47,6 +48,7 @@ class FeedbackKeys:
         self.prefix = prefix
         self.counts = prefix + counts_of(QUEUE)
         self.hold = f"{queue}:hold"
+        self.hold_mirrored = f"{self.hold}:mirrored"
         self.dedup = f"{queue}:dedup"
         self.idempotency = f"{queue}:idempotency:"
         self.claim = f"{queue}:claim:"

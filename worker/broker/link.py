@@ -1,0 +1,111 @@
+"""A link: one connection of a channel, which a thread opens while the event loop goes on.
+
+A queue of several partitions has several servers. The one that is away must not hold up what comes from the others, so
+nothing waits for a server where messages are delivered.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+import redis
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["Link"]
+
+log = logging.getLogger(__name__)
+
+_SHORTEST_PAUSE: Final = 0.05
+_LONGEST_PAUSE: Final = 1.0
+"""Seconds between tries."""
+
+
+class _HasConnection(Protocol):
+    connection: Any
+    connection_pool: Any
+
+
+class Link:
+    """Keeps the connection of a client open; all but the connecting is done by one thread, that of the event loop.
+
+    Args:
+        client: A client of redis-py, or its publish and subscribe, with a connection of its own.
+        name: What the log calls it.
+        opened: Called by the connecting thread once there is a connection to take over.
+    """
+
+    def __init__(self, client: _HasConnection, *, name: str, opened: Callable[[], None]) -> None:
+        self.client = client
+        self._name = name
+        self._opened = opened
+        self._made: redis.Connection | None = None
+        self._thread: threading.Thread | None = None
+        self._closed = threading.Event()
+        self._failures = 0
+
+    @property
+    def is_open(self) -> bool:
+        """Whether there is a connection."""
+        connection = self.client.connection
+        return connection is not None and connection._sock is not None  # noqa: SLF001 - redis-py has no public way to its socket
+
+    def ready(self) -> bool:
+        """Return whether there is a connection; if not, one is being opened."""
+        if self.is_open:
+            return True
+        if self._made is not None:
+            self.client.connection, self._made, self._thread = self._made, None, None
+            return True
+        if self._thread is None and not self._closed.is_set():
+            self._drop(self.client.connection)
+            self._thread = threading.Thread(target=self._open, name=f"link {self._name}", daemon=True)
+            self._thread.start()
+        return False
+
+    def lose(self, error: Exception) -> None:
+        """Give the connection up, after an error on it."""
+        if not self._failures:
+            log.warning("%s is lost, and looked for again; the others go on: %s", self._name, error)
+        self._failures += 1
+        connection = self.client.connection
+        if connection is not None:
+            connection.disconnect()
+
+    def works(self) -> None:
+        """Note that the server answers."""
+        if self._failures:
+            log.info("%s is there again", self._name)
+            self._failures = 0
+
+    def close(self) -> None:
+        """Open no more."""
+        self._closed.set()
+        made, self._made = self._made, None
+        if made is not None:
+            made.disconnect()
+
+    def _drop(self, connection: redis.Connection | None) -> None:
+        if connection is not None:
+            self.client.connection = None
+            self.client.connection_pool.release(connection)
+
+    def _open(self) -> None:
+        """Connect, as often as it takes; after an error not at once."""
+        pause = min(_SHORTEST_PAUSE * 2 ** min(self._failures, 10), _LONGEST_PAUSE) if self._failures else 0.0
+        while not self._closed.wait(pause):
+            try:
+                made = self.client.connection_pool.get_connection()
+            except (redis.RedisError, OSError) as error:
+                log.debug("%s can't be reached: %s", self._name, error)
+                pause = min(max(pause * 2, _SHORTEST_PAUSE), _LONGEST_PAUSE)
+                continue
+            if self._closed.is_set():
+                made.disconnect()
+                return
+            self._made = made
+            self._opened()
+            return

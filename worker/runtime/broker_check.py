@@ -1,0 +1,87 @@
+"""Whether the broker's Redis is one that the queue is safe in."""
+
+from __future__ import annotations
+
+import logging
+from contextlib import closing
+from typing import TYPE_CHECKING, Any, Final
+
+import redis
+from celery import bootsteps
+
+from producer.message import QUEUE
+from worker.broker.channel import default_channel
+from worker.clients.redis.connections import recorded_partitions
+from worker.clients.redis.partition_record import PartitionMismatch
+from worker.runtime.bootsteps import exit_with_error
+from worker.runtime.container import container_of
+
+if TYPE_CHECKING:
+    from celery.worker.consumer import Consumer
+
+__all__ = ["BrokerCheck"]
+
+log = logging.getLogger(__name__)
+
+
+class BrokerCheck(bootsteps.StartStopStep):
+    """Whether Redis keeps what it is given: looked at with each new connection, since Redis may have been restarted."""
+
+    requires = ("celery.worker.consumer.connection:Connection",)
+    _said = ""
+
+    def start(self, consumer: Consumer) -> None:
+        """Refuse a Redis that throws messages away, and warn of one that forgets them when it restarts."""
+        channel = default_channel(consumer.connection)
+        _check_partitions(consumer)
+        for partition in channel.channels_of(QUEUE):
+            try:
+                # Not over the channel's own connection: it may have asked for messages, and the answers would be mixed.
+                with partition.conn_or_acquire() as client:
+                    info = client.info()
+            except redis.ResponseError as error:
+                self._warn(f"Redis does not tell whether it keeps its data (INFO: {error}): see docs/guarantees.md")
+            except redis.RedisError as error:
+                if partition is channel:
+                    raise
+                log.warning("a partition's server can't be asked whether it keeps its data: %s", error)
+            else:
+                self._judge(consumer, info)
+
+    def _judge(self, consumer: Consumer, info: dict[str, Any]) -> None:
+        if (policy := info.get("maxmemory_policy", "noeviction")) != "noeviction":
+            exit_with_error(consumer, _EVICTS.format(policy))
+        self._warn("" if info.get("aof_enabled") else _NO_FILE)
+
+    def _warn(self, text: str) -> None:
+        """Warn once, as long as it stays the same: a Redis that refuses is connected to every few seconds."""
+        if text and text != self._said:
+            log.warning("%s", text)
+        self._said = text
+
+
+_EVICTS: Final = (
+    "Redis has maxmemory-policy {}, with which it throws queued feedback away when its memory is full: set it to "
+    "noeviction (CONFIG SET maxmemory-policy noeviction, and in redis.conf)"
+)
+_NO_FILE: Final = (
+    "Redis has no append-only file: what it holds is gone if it dies. Set appendonly yes "
+    "(and appendfsync always, if not even the last second may be lost)"
+)
+
+
+def _check_partitions(consumer: Consumer) -> None:
+    """Refuse to start with another number of partitions than the queue was made with."""
+    settings = container_of(consumer.app).settings
+    record = recorded_partitions(
+        settings.feedback_broker_url.get_secret_value(),
+        sentinel_master=settings.feedback_sentinel_master,
+        partitions=settings.feedback_partitions,
+    )
+    with closing(record):
+        try:
+            record.check()
+        except PartitionMismatch as error:
+            exit_with_error(consumer, str(error))
+        except redis.ResponseError as error:
+            log.warning("whether the queue has this number of partitions can't be told: %s", error)
