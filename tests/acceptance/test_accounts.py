@@ -18,6 +18,7 @@ from tests.support.commands import record_of, succeed
 from tests.support.dead_letter_records import rows_of
 from tests.support.processes import eventually
 from worker.accounting.reconcile import Report, reconcile
+from worker.clients.redis.partitions import Partitions
 from worker.database.models import DeadLetter
 from worker.dead_letters.replays.queue import LIST
 from worker.dead_letters.store import DeadLetterStore
@@ -104,7 +105,7 @@ def test_the_accounts_are_exact_while_every_event_dies(stack: LocalStack, produc
         stack.start_worker()
         producer.enqueue_many(_events(2000))
         while not reports or reports[-1].balance.queued:
-            reports.append(reconcile(client, lambda: store.engine))
+            reports.append(reconcile(Partitions([client]), lambda: store.engine))
 
     dying = [report for report in reports if report.balance.queued]
     assert len(dying) > 1

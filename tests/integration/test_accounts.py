@@ -37,7 +37,7 @@ def places(broker: RedisServer) -> Iterator[Places]:
 
 
 def _repair(places: Places, found: IntegrityCheck) -> list[str]:
-    return list(repair_redis(places.client, Report(check=found)))
+    return list(repair_redis(places.partitions, Report(checks=(found,))))
 
 
 def test_an_empty_redis_is_in_order(places: Places) -> None:
@@ -57,7 +57,7 @@ def test_a_snapshot_sees_every_list_of_every_priority(places: Places) -> None:
     places.take(to_message(an_event()), "tag-2", queue="feedback2")
     places.take(to_message(an_event()), "tag-3", queue='an "odd" name')
 
-    snapshot = take_snapshot(places.client)
+    snapshot = take_snapshot(places.partitions)
 
     assert (snapshot.queued, snapshot.scheduled, snapshot.in_flight) == (10, 4, 1)
 
@@ -70,13 +70,13 @@ def test_a_snapshot_tells_the_oldest_event_of_all_places(places: Places) -> None
         return to_message(an_event(), enqueued_at=noon + timedelta(minutes=minutes))
 
     places.client.lpush("feedback", *(message(minutes) for minutes in range(50, 150)))
-    assert take_snapshot(places.client).oldest == noon + timedelta(minutes=50)
+    assert take_snapshot(places.partitions).oldest == noon + timedelta(minutes=50)
     places.schedule(message(30))
-    assert take_snapshot(places.client).oldest == noon + timedelta(minutes=30)
+    assert take_snapshot(places.partitions).oldest == noon + timedelta(minutes=30)
     places.take(message(20), "tag-1")
-    assert take_snapshot(places.client).oldest == noon + timedelta(minutes=20)
+    assert take_snapshot(places.partitions).oldest == noon + timedelta(minutes=20)
     places.client.lpush("feedback", message(10), foreign_message(), b"no message")
-    assert take_snapshot(places.client).oldest == noon + timedelta(minutes=10)
+    assert take_snapshot(places.partitions).oldest == noon + timedelta(minutes=10)
 
 
 def test_a_snapshot_tells_who_holds_what_for_how_long(places: Places) -> None:
@@ -84,7 +84,7 @@ def test_a_snapshot_tells_who_holds_what_for_how_long(places: Places) -> None:
     places.hold("host:1:a", "tag-1", "tag-2")
     places.hold("host:2:b", until=1000)
 
-    gone, alive = take_snapshot(places.client).holders
+    gone, alive = take_snapshot(places.partitions).holders
 
     assert (alive.name, alive.holds, gone.name, gone.holds) == ("host:1:a", 2, "host:2:b", 0)
     assert gone.lease_left < timedelta() < alive.lease_left
@@ -95,7 +95,7 @@ def test_a_snapshot_costs_the_same_however_much_is_queued(places: Places) -> Non
     places.enqueue(5000)
 
     before = _microseconds(places.client)
-    take_snapshot(places.client)
+    take_snapshot(places.partitions)
 
     assert _microseconds(places.client) - before < 10_000
 
@@ -219,7 +219,7 @@ def test_an_orphan_that_found_a_hand_meanwhile_is_left_in_it(places: Places) -> 
     """A worker holds it again, or Kombu has it in its index, between the look and the repair."""
     for tag in ("tag-1", "tag-2"):
         places.take(to_message(an_event()), tag, index=False)
-    found = replace(check(places.client), snapshot=take_snapshot(places.client))
+    found = replace(check(places.client), snapshot=take_snapshot(places.partitions))
     places.hold("host:1:a", "tag-1")
     places.client.zadd("unacked_index", {"tag-2": 1})
     places.count(accepted=2)
@@ -319,7 +319,7 @@ def test_what_cannot_be_told_is_not_booked(places: Places) -> None:
     places.count(accepted=1)
     found = replace(check(places.client), exact=False)
 
-    assert Report(check=found).balances is None
+    assert Report(checks=(found,)).balances is None
     assert _repair(places, found) == []
 
 
@@ -335,7 +335,7 @@ def test_a_replay_is_found_wherever_it_is(places: Places, at_once: int) -> None:
     places.take(to_message(an_event(), envelope={"dead_letter": 5}), "tag-2", queue="another")
     places.client.lpush("feedback", to_message(an_event(org='"dead_letter": 6', group='\\"dead_letter": 6')))
 
-    assert find_replays(places.client, range(10), at_once=at_once) == {1, 2, 3, 4}
+    assert find_replays(places.partitions, range(10), at_once=at_once) == {1, 2, 3, 4}
 
 
 def test_a_foreign_queue_in_the_same_redis_is_left_alone(places: Places) -> None:
@@ -375,7 +375,7 @@ def test_a_hold_is_seen_in_the_same_moment(places: Places) -> None:
     }
     places.client.hset("feedback:hold", mapping=fields)  # type: ignore[arg-type] # redis-py's types are narrower
 
-    hold = take_snapshot(places.client).hold
+    hold = take_snapshot(places.partitions).hold
 
     assert hold is not None
     assert (hold.kind, hold.comment, hold.actor, hold.probes) == ("locked_out", "401 Unauthorized", "host", 3)

@@ -24,6 +24,7 @@ from worker.accounting.repair import repair_redis
 from worker.broker.keys import DELAYED, KEYS
 from worker.broker.lease_scripts import LeaseScripts
 from worker.broker.scripts import FETCH, PUBLISH, PURGE
+from worker.clients.redis.partitions import Partitions
 from worker.delivery.idempotency import IdempotencyStore
 
 if TYPE_CHECKING:
@@ -190,7 +191,7 @@ class Moves(RuleBasedStateMachine):
     def repair(self) -> None:
         """Reconcile fixes everything, and has nothing more to say."""
         found = check(self._client)
-        list(repair_redis(self._client, Report(check=found)))
+        list(repair_redis(Partitions([self._client]), Report(checks=(found,))))
         self._lost = 0
         assert check(self._client).hangs_together
 

@@ -30,12 +30,13 @@ from worker.accounting.relocation import move
 from worker.accounting.repair import repair_redis
 from worker.accounting.scheduled import look_at_scheduled
 from worker.accounting.snapshot import take_snapshot
-from worker.accounting.strays import find_strays
+from worker.accounting.strays import copy_to_partition, find_strays
 from worker.broker.keys import DELAYED, KEYS
 from worker.broker.lease_scripts import LeaseScripts
 from worker.broker.redelivery import Republished, publish_instead
 from worker.broker.scripts import FETCH, PURGE
 from worker.clients.redis.keys import CountField, FeedbackKeys
+from worker.clients.redis.partitions import Partitions
 from worker.dead_letters.replays.queue import enqueue, withhold
 from worker.delivery.hold import Hold
 from worker.delivery.idempotency import Claimed, IdempotencyStore, Seen
@@ -156,13 +157,17 @@ def _accounts(client: TaggedRedis, places: Places) -> None:
     client.hset(KEYS.unacked, unread, "no row")
     client.zadd(KEYS.index, {"gone": 1})
     client.lpush("feedback\x06\x167", *places.enqueue_foreign(1))
-    assert take_snapshot(client).in_flight == 4
+    assert take_snapshot(Partitions([client])).in_flight == 4
     found = check(client, at_once=1)
-    repaired = list(repair_redis(client, Report(check=found, strays=find_strays(client, within=1))))
+    repaired = list(
+        repair_redis(Partitions([client]), Report(checks=(found,), strays=find_strays(Partitions([client]), within=1)))
+    )
     assert len(repaired) > 3
     assert check(client).hangs_together
-    look_at_scheduled(client)
-    take_backlog(client)
+    copy_to_partition(client, places.enqueue_foreign(1))
+    assert take_snapshot(Partitions([client])).queued > 1
+    look_at_scheduled(Partitions([client]))
+    take_backlog(Partitions([client]))
     continuity._identify(client)
     assert continuity._CARRY(client, [OURS.counts], [1, "", "accepted", 0]) == 1
     assert continuity._HOLD_AGAIN(client, [OURS.hold, OURS.counts], ["why", "me", 1000, 1]) == 1
@@ -176,10 +181,10 @@ def _accounts(client: TaggedRedis, places: Places) -> None:
 def _moving(client: TaggedRedis, other: TaggedRedis) -> None:
     """Everything goes to another slot of the node, as to another Redis."""
     _lease(client, "host:2:b").requeue([], end="head", keep=())
-    before = take_snapshot(client).queued
-    list(move(client, other))
-    assert take_snapshot(other).queued == before
-    assert take_snapshot(client).waiting == 0
+    before = take_snapshot(Partitions([client])).queued
+    list(move(Partitions([client]), Partitions([other])))
+    assert take_snapshot(Partitions([other])).queued == before
+    assert take_snapshot(Partitions([client])).waiting == 0
 
 
 def test_every_script_runs_in_cluster_mode(client: TaggedRedis, node: RedisServer) -> None:

@@ -46,9 +46,9 @@ def test_the_first_redis_is_in_order(places: Places, table: DeadLetterStore) -> 
     places.enqueue(2)
 
     assert _levels() == {"broker data": Level.GREEN}
-    assert record(places.client, table.engine).kind is Kind.FIRST
+    assert record(places.partitions, table.engine).kind is Kind.FIRST
     assert _reconcile().exit_code == 0
-    assert record(places.client, table.engine).kind is Kind.SAME
+    assert record(places.partitions, table.engine).kind is Kind.SAME
 
 
 def test_an_emptied_redis_is_told_and_taken_on_the_record(places: Places, table: DeadLetterStore) -> None:
@@ -56,12 +56,12 @@ def test_an_emptied_redis_is_told_and_taken_on_the_record(places: Places, table:
     add(table, a_record(message_id="tag-1"))
     places.enqueue(5)
     places.count(accepted=1, dead=1, dead_rejected=1, dead_letters_inserted=1)
-    record(places.client, table.engine)
+    record(places.partitions, table.engine)
     places.client.flushall()
     places.enqueue(2)
 
     found, status = _reconcile(), _run("status").stdout
-    levels, kind = _levels(), look_at_continuity(places.client, table.engine).kind
+    levels, kind = _levels(), look_at_continuity(places.partitions, table.engine).kind
     in_status = json.loads(_run("status", "--json").stdout)["redis_data"]
     fixed, again = _reconcile("--repair"), _reconcile()
 
@@ -83,12 +83,12 @@ def test_an_emptied_redis_is_told_and_taken_on_the_record(places: Places, table:
 def test_an_older_copy_is_told_and_taken_on_the_record(places: Places, table: DeadLetterStore) -> None:
     """The same generation, and totals that went back: no count stays lower than it was, and the books balance."""
     places.enqueue(3)
-    record(places.client, table.engine)
+    record(places.partitions, table.engine)
     copy = {key: places.client.dump(key) or b"" for key in places.client.keys()}  # noqa: SIM118 - Redis' own command
     places.client.lpop("feedback")
     places.count(delivered=1)
     places.enqueue(4)
-    record(places.client, table.engine)
+    record(places.partitions, table.engine)
     places.client.flushall()
     for key, dumped in copy.items():
         places.client.restore(key, 0, dumped)
@@ -107,7 +107,7 @@ def test_an_older_copy_is_told_and_taken_on_the_record(places: Places, table: De
 def test_what_workers_had_in_flight_is_not_written_off(places: Places, table: DeadLetterStore) -> None:
     """A worker ends what it holds although Redis was emptied: that is not missing, and the books balance at once."""
     places.enqueue(5)
-    record(places.client, table.engine)
+    record(places.partitions, table.engine)
     places.client.flushall()
     places.count(delivered=2)
     places.enqueue_foreign()
@@ -128,7 +128,7 @@ def test_foreign_messages_that_no_worker_had_counted_are_written_off_if_they_are
 ) -> None:
     """They were not accepted yet, and lost all the same: the books never say afterwards that nothing was lost."""
     places.enqueue_foreign(2)
-    record(places.client, table.engine)
+    record(places.partitions, table.engine)
     places.client.flushall() if flushed else places.client.delete("feedback:counts")
 
     fixed, again = _reconcile("--repair"), json.loads(_reconcile("--json").stdout)
@@ -148,7 +148,7 @@ def test_foreign_messages_that_no_worker_had_counted_are_written_off_if_they_are
 def test_counts_that_were_deleted_write_off_no_message_that_is_there(places: Places, table: DeadLetterStore) -> None:
     """The totals go on from those that the database knows, and what waits is accepted as before."""
     places.enqueue(3)
-    record(places.client, table.engine)
+    record(places.partitions, table.engine)
     places.client.delete("feedback:counts")
 
     found, fixed, again = _reconcile(), _reconcile("--repair"), json.loads(_reconcile("--json").stdout)
@@ -161,12 +161,12 @@ def test_counts_that_were_deleted_write_off_no_message_that_is_there(places: Pla
 def test_data_that_was_given_up_is_told_when_it_comes_back(places: Places, table: DeadLetterStore) -> None:
     """An operator took another Redis in its place: what came since then is not in it, although its own totals fit."""
     places.enqueue(1)
-    record(places.client, table.engine)
+    record(places.partitions, table.engine)
     copy = {key: places.client.dump(key) or b"" for key in places.client.keys()}  # noqa: SIM118 - Redis' own command
     places.client.flushall()
     _reconcile("--repair")
     places.enqueue(4)
-    record(places.client, table.engine)
+    record(places.partitions, table.engine)
     places.client.flushall()
     for key, dumped in copy.items():
         places.client.restore(key, 0, dumped)
@@ -205,10 +205,10 @@ def test_a_missing_database_is_not_made_by_looking(
 def test_a_loss_stays_told_until_it_is_taken(places: Places, table: DeadLetterStore) -> None:
     """What workers record meanwhile does not hide it."""
     places.enqueue()
-    record(places.client, table.engine)
+    record(places.partitions, table.engine)
     places.client.flushall()
 
-    assert [record(places.client, table.engine).kind for _ in range(2)] == [Kind.NEW, Kind.NEW]
+    assert [record(places.partitions, table.engine).kind for _ in range(2)] == [Kind.NEW, Kind.NEW]
     assert _reconcile().exit_code == 1
 
 
@@ -220,7 +220,7 @@ def test_a_hold_by_hand_that_redis_lost_stands_again(places: Places, table: Dead
     places.client.flushall()
 
     levels, status = _levels(), _run("status").stdout
-    record(places.client, table.engine)
+    record(places.partitions, table.engine)
 
     assert levels["hold by hand"] is Level.RED
     assert "Redis has lost the hold by hand: AquilaX migrates, by ann" in status
@@ -236,14 +236,14 @@ def test_a_resume_that_the_database_did_not_hear_of_holds(places: Places, table:
     """Redis counts the changes: what it knows later is not undone by what the database knows."""
     hold = Hold(places.client, actor="")
     hold.hold("maintenance", actor="ann")
-    record(places.client, table.engine)
+    record(places.partitions, table.engine)
 
     hold.resume()
-    record(places.client, table.engine)
+    record(places.partitions, table.engine)
 
     assert hold.state() is None
     places.client.flushall()
-    assert record(places.client, table.engine).lost_hold is None
+    assert record(places.partitions, table.engine).lost_hold is None
 
 
 def test_what_operators_gave_up_is_no_nothing_lost(places: Places, table: DeadLetterStore) -> None:

@@ -50,11 +50,11 @@ def test_a_snapshot_without_workers_is_one_call(places: Places, monkeypatch: pyt
     """And one more where there are some, whatever their number."""
     asked = before_each_ask(monkeypatch, snapshot, "_SNAPSHOT")
 
-    assert take_snapshot(places.client).holders == ()
+    assert take_snapshot(places.partitions).holders == ()
     assert len(asked) == 1
     for number in range(20):
         places.hold(f"host:{number}:a", f"tag-{number}")
-    assert len(take_snapshot(places.client).holders) == 20
+    assert len(take_snapshot(places.partitions).holders) == 20
     assert len(asked) == 3
 
 
@@ -65,7 +65,7 @@ def test_a_worker_that_comes_meanwhile_is_in_the_snapshot(places: Places, monkey
         monkeypatch, snapshot, "_SNAPSHOT", lambda: None, lambda: places.hold("host:2:b", "tag-2", "tag-3")
     )
 
-    seen = take_snapshot(places.client)
+    seen = take_snapshot(places.partitions)
 
     assert {(holder.name, holder.holds) for holder in seen.holders} == {("host:1:a", 1), ("host:2:b", 2)}
     assert len(asked) == 3
@@ -79,7 +79,7 @@ def test_a_worker_that_goes_meanwhile_is_not(places: Places, monkeypatch: pytest
         monkeypatch, snapshot, "_SNAPSHOT", lambda: None, lambda: places.client.zrem("unacked_leases", "host:2:b")
     )
 
-    assert [holder.name for holder in take_snapshot(places.client).holders] == ["host:1:a"]
+    assert [holder.name for holder in take_snapshot(places.partitions).holders] == ["host:1:a"]
 
 
 def test_what_a_new_worker_holds_is_not_taken_for_orphaned(places: Places, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -101,11 +101,11 @@ def test_what_a_new_worker_holds_is_not_returned(places: Places, monkeypatch: py
     places.client.delete("feedback")
     places.take(first, "tag-1", index=False)
     places.take(second, "tag-2", index=False, queue="feedback")
-    report = Report(check=check(places.client))
+    report = Report(checks=(check(places.client),))
     assert set(report.check.orphaned) == {b"tag-1", b"tag-2"}
     before_each_ask(monkeypatch, repair, "_RETURN", lambda: places.hold("host:1:a", "tag-1"))
 
-    told = list(repair_redis(places.client, report))
+    told = list(repair_redis(places.partitions, report))
 
     assert [line.split()[2] for line in told] == ["tag-2"]
     assert places.client.hkeys("unacked") == [b"tag-1"]

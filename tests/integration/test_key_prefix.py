@@ -28,6 +28,7 @@ from worker.broker.keys import DELAYED, broker_keys
 from worker.broker.scripts import FETCH
 from worker.clients.redis.connections import redis_client
 from worker.clients.redis.keys import CountField, feedback_keys
+from worker.clients.redis.partitions import Partitions
 from worker.dead_letters.replays.queue import enqueue, say_watching, withhold, workers_watch
 from worker.delivery.hold import Hold
 from worker.delivery.idempotency import Claimed, IdempotencyStore, Seen
@@ -92,7 +93,7 @@ def test_a_delivery(client: redis.Redis) -> None:
     assert isinstance(claimed, Claimed)
     store.release(later, claimed, message_id="m2", count=CountField.RETRIED)
 
-    snapshot = take_snapshot(client)
+    snapshot = take_snapshot(Partitions([client]))
     assert snapshot.waiting == 0
     assert snapshot.balance.missing == 0
     assert store.counts()[CountField.RETRIED] == 1
@@ -104,7 +105,7 @@ def test_a_hold(client: redis.Redis) -> None:
 
     assert hold.heard(Classification.UNAUTHORIZED, "401", at=datetime.now(UTC))
     hold.hold("a release", actor="ann")
-    state = take_snapshot(client).hold
+    state = take_snapshot(Partitions([client])).hold
     assert state == hold.state()
     assert state is not None
     assert state.by_hand
@@ -122,7 +123,7 @@ def test_a_replay(client: redis.Redis) -> None:
     assert enqueue(client, "r1", messages) == {1}
     say_watching(client)
     assert workers_watch(client)
-    assert take_snapshot(client).queued == 1
+    assert take_snapshot(Partitions([client])).queued == 1
 
 
 def test_a_check_and_a_repair(client: redis.Redis, sqlite_store: DeadLetterStore) -> None:
@@ -131,28 +132,32 @@ def test_a_check_and_a_repair(client: redis.Redis, sqlite_store: DeadLetterStore
     in_flight(client, 3)
     client.delete(keys.leases, keys.held_prefix + "holder", keys.index)
 
-    report = reconcile(client, lambda: sqlite_store.engine, patience=timedelta())
+    report = reconcile(Partitions([client]), lambda: sqlite_store.engine, patience=timedelta())
     assert len(report.check.orphaned) == 3
-    done = list(repair_redis(client, report))
+    done = list(repair_redis(Partitions([client]), report))
 
     assert len(done) == 3
-    assert take_snapshot(client).queued == 3
+    assert take_snapshot(Partitions([client])).queued == 3
     assert check(client).hangs_together
     assert (find_wrong_types(client), [*find_odd_values(client)]) == ((), [])
-    assert (living_leases(client), look_at_scheduled(client).total, find_replays(client, [1])) == ((), 0, frozenset())
-    assert find_strays(client, within=10).lists == ()
+    assert (
+        living_leases(Partitions([client])),
+        look_at_scheduled(Partitions([client])).total,
+        find_replays(Partitions([client]), [1]),
+    ) == ((), 0, frozenset())
+    assert find_strays(Partitions([client]), within=10).lists == ()
 
 
 def test_its_generation_is_known(client: redis.Redis, sqlite_store: DeadLetterStore) -> None:
     """To the database, with a hold by hand that Redis has lost."""
     Hold(client, actor="test").hold("a release", actor="ann")
-    record(client, sqlite_store.engine)
+    record(Partitions([client]), sqlite_store.engine)
     client.delete(feedback_keys(client).hold)
     client.hdel(feedback_keys(client).counts, "hold_changes")
 
-    assert record(client, sqlite_store.engine).lost_hold is not None
-    assert take_snapshot(client).hold is not None
-    assert look_at_continuity(client, sqlite_store.engine).kind is Kind.SAME
+    assert record(Partitions([client]), sqlite_store.engine).lost_hold is not None
+    assert take_snapshot(Partitions([client])).hold is not None
+    assert look_at_continuity(Partitions([client]), sqlite_store.engine).kind is Kind.SAME
 
 
 def test_one_turn_for_the_fleet(client: redis.Redis) -> None:
@@ -175,12 +180,15 @@ def test_moving_there(client: redis.Redis, valkey: RedisServer) -> None:
         places.schedule(foreign_message())
         enqueue(places.client, "r1", {1: to_message(an_event(), priority=9)})
         Hold(places.client, actor="test").hold("a release", actor="ann")
-        list(move(places.client, client))
-        assert take_snapshot(places.client).waiting == 0
+        list(move(places.partitions, Partitions([client])))
+        assert take_snapshot(places.partitions).waiting == 0
 
-    after, there = take_snapshot(client), IdempotencyStore(client, ttl=timedelta(days=1), lease=timedelta(minutes=1))
+    after, there = (
+        take_snapshot(Partitions([client])),
+        IdempotencyStore(client, ttl=timedelta(days=1), lease=timedelta(minutes=1)),
+    )
     assert (after.queued, after.scheduled, after.balance.accepted) == (5, 1, 5)
     assert after.hold is not None
     assert there.has_delivered(event, message_id="m")
     enqueue(client, "r1", {1: to_message(an_event(), priority=9)})
-    assert take_snapshot(client).queued == 5
+    assert take_snapshot(Partitions([client])).queued == 5

@@ -105,7 +105,7 @@ def test_everything_goes_and_adds_up(filled: Places, new: Places) -> None:
     """The new Redis has what the old one had, also the memory of what was delivered; the old one has nothing."""
     before = equation(filled)
 
-    said = list(move(filled.client, new.client))
+    said = list(move(filled.partitions, new.partitions))
 
     after = equation(new)
     assert after == before | {"in_flight": 0, "queued": before["queued"] + before["in_flight"]}
@@ -144,10 +144,10 @@ def test_cut_short_it_goes_on_where_it_was(
         for name in ("_TAKE", "_ARRIVE", "_TAKE_COUNTS", "_ADD_COUNTS"):
             patched.setattr(moving, name, cut(getattr(moving, name)))
         with pytest.raises(Cut):
-            list(move(filled.client, new.client))
+            list(move(filled.partitions, new.partitions))
     assert equation(filled)["missing"] == equation(new)["missing"] == 0
 
-    list(move(filled.client, new.client))
+    list(move(filled.partitions, new.partitions))
 
     assert equation(new) == before | {"in_flight": 0, "queued": before["queued"] + before["in_flight"]}
     assert not filled.client.keys("*feedback*")
@@ -172,20 +172,20 @@ def test_a_move_is_no_loss(
     script = getattr(moving, cut_at)
     upgrade(sqlite_url)
     with closing(DeadLetterStore.connect(sqlite_url)) as store:
-        record(filled.client, store.engine)
+        record(filled.partitions, store.engine)
         with monkeypatch.context() as patched:
             patched.setattr(moving, cut_at, cut)
             with pytest.raises(Cut):
-                list(move(filled.client, new.client))
+                list(move(filled.partitions, new.partitions))
 
-        meanwhile = [record(places.client, store.engine).kind for places in (filled, new)]
-        strays = find_strays(filled.client, within=5)
-        repaired = list(repair_redis(filled.client, Report(check=check(filled.client), strays=strays)))
-        list(move(filled.client, new.client))
+        meanwhile = [record(places.partitions, store.engine).kind for places in (filled, new)]
+        strays = find_strays(filled.partitions, within=5)
+        repaired = list(repair_redis(filled.partitions, Report(checks=(check(filled.client),), strays=strays)))
+        list(move(filled.partitions, new.partitions))
 
         assert meanwhile == [Kind.MOVING, Kind.MOVING]
         assert repaired == []
-        assert record(new.client, store.engine).kind is Kind.SAME
+        assert record(new.partitions, store.engine).kind is Kind.SAME
     assert equation(new)["missing"] == 0
 
 
@@ -195,7 +195,7 @@ def test_what_the_new_redis_has_already_stays(filled: Places, new: Places) -> No
     new.enqueue(5)
     new.count(generation=22)
 
-    list(move(filled.client, new.client))
+    list(move(filled.partitions, new.partitions))
 
     assert (equation(new)["accepted"], equation(new)["missing"]) == (35, 0)
     assert new.client.hget("feedback:counts", "generation") == b"11"
@@ -206,7 +206,7 @@ def test_it_is_refused_while_a_worker_is_alive(filled: Places, new: Places) -> N
     filled.hold("host:2:alive", until=LONG_FROM_NOW)
 
     with pytest.raises(MoveRefused, match="host:2:alive is alive"):
-        list(move(filled.client, new.client))
+        list(move(filled.partitions, new.partitions))
 
     assert not new.client.exists("feedback")
 
@@ -216,10 +216,10 @@ def test_it_is_refused_while_a_plain_worker_has_something(filled: Places, new: P
     filled.take(json.dumps({"headers": {}, "properties": {"delivery_info": {}}}).encode(), "plain")
 
     with pytest.raises(MoveRefused, match="1 messages are in flight"):
-        list(move(filled.client, new.client))
+        list(move(filled.partitions, new.partitions))
 
 
 def test_one_redis_is_no_two(filled: Places) -> None:
     """By whatever address."""
     with pytest.raises(MoveRefused, match="one and the same"):
-        list(move(filled.client, filled.client))
+        list(move(filled.partitions, filled.partitions))

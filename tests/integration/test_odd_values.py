@@ -132,9 +132,9 @@ def test_the_doctor_names_the_key_and_the_fix(places: Places, plant: Plant, word
     """What keeps feedback, or the accounts, from being right is never green."""
     _plant(places.client, plant)
 
-    found = list(look_at_keys(places.client, within=1))
+    found = list(look_at_keys(places.partitions, within=1))
     try:
-        now = take_snapshot(places.client)
+        now = take_snapshot(places.partitions)
         found += look_at_queue(now, now, horizon=timedelta(days=3))
     except WrongKeyType as error:
         found.append(broker_unavailable(error, "redis://localhost"))
@@ -177,7 +177,7 @@ def test_a_number_of_buckets_that_is_too_low_is_told(places: Places) -> None:
     places.client.hset("feedback:dedup:3", "digest", "word")
     places.client.set("feedback:dedup", "3")
 
-    (told,) = [one for one in look_at_keys(places.client, within=1) if one.level != "green"]
+    (told,) = [one for one in look_at_keys(places.partitions, within=1) if one.level != "green"]
 
     assert (told.level, told.summary[:27], told.fix[:18]) == (
         "red",

@@ -18,6 +18,7 @@ from worker.accounting.reconcile import Report
 from worker.accounting.repair import repair_redis
 from worker.accounting.snapshot import take_snapshot
 from worker.accounting.strays import find_strays
+from worker.clients.redis.partitions import Partitions
 from worker.operations.doctor.broker import look_at_keys
 from worker.operations.doctor.finding import Level
 
@@ -73,19 +74,19 @@ def test_feedback_in_another_list_is_found_and_moved(
     others = {key: client.lrange(key, 0, -1) for key in ("jobs", "celery")}
     others = {key: [entry for entry in entries if b"feedback" not in entry] for key, entries in others.items()}
 
-    strays = find_strays(client, within=10)
+    strays = find_strays(Partitions([client]), within=10)
 
     [stray] = strays.lists
     assert strays.complete
     assert (stray.name, stray.setting[: len(setting)]) == (name, setting)
     assert stray.entries >= 3
-    report = Report(check=check(client), strays=strays)
+    report = Report(checks=(check(client),), strays=strays)
     assert report.is_wrong
-    [_, finding] = look_at_keys(client, within=10)
+    [_, finding] = look_at_keys(Partitions([client]), within=10)
     assert (finding.check, finding.level) == ("stray feedback", Level.RED)
     assert setting in finding.summary
-    assert list(repair_redis(client, report)) == [f"moved to the queue from the list {name!r}: 3"]
-    assert not find_strays(client, within=10).lists
+    assert list(repair_redis(Partitions([client]), report)) == [f"moved to the queue from the list {name!r}: 3"]
+    assert not find_strays(Partitions([client]), within=10).lists
     found = check(client)
     assert (found.snapshot.queued, found.balance.uncounted, found.balance.missing) == (3, 3, 0)
     assert {key: client.lrange(key, 0, -1) for key in others} == others
@@ -96,7 +97,7 @@ def test_feedback_by_the_old_protocol_is_found_too(client: redis.Redis) -> None:
     body = json.dumps({"task": "feedback.deliver", "id": "1", "args": [], "kwargs": {}})
     client.lpush("elsewhere", json.dumps({"headers": {}, "properties": {}, "body": body}))
 
-    assert [stray.name for stray in find_strays(client, within=10).lists] == ["elsewhere"]
+    assert [stray.name for stray in find_strays(Partitions([client]), within=10).lists] == ["elsewhere"]
 
 
 def test_looking_stops_in_time(client: redis.Redis) -> None:
@@ -106,8 +107,8 @@ def test_looking_stops_in_time(client: redis.Redis) -> None:
             pipe.set(f"theirs:{number}", 1)
         pipe.execute()
 
-    assert not find_strays(client, within=0).complete
-    assert find_strays(client, within=30).complete
+    assert not find_strays(Partitions([client]), within=0).complete
+    assert find_strays(Partitions([client]), within=30).complete
 
 
 def test_a_key_of_another_type_is_named(client: redis.Redis) -> None:
@@ -115,7 +116,7 @@ def test_a_key_of_another_type_is_named(client: redis.Redis) -> None:
     client.zadd("_kombu.binding.feedback", {"x": 1})
 
     [wrong] = find_wrong_types(client)
-    [finding, _] = look_at_keys(client, within=10)
+    [finding, _] = look_at_keys(Partitions([client]), within=10)
 
     assert wrong.summary == (
         "the key '_kombu.binding.feedback' is a zset, and a set is expected there; celery-redis-plus does that, which "
@@ -129,7 +130,7 @@ def test_a_count_that_is_no_number_is_named(broker: RedisServer, client: redis.R
     client.hset("feedback:counts", "accepted", "many")
 
     with pytest.raises(WrongKeyType, match=r"'accepted' of the key .* is 'many'.*HDEL feedback:counts"):
-        take_snapshot(client)
+        take_snapshot(Partitions([client]))
     with places_of(broker) as places, pytest.raises(WrongKeyType, match="accepted"):
         check(places.client)
 
@@ -140,6 +141,6 @@ def test_what_asks_redis_says_which_key_it_is(broker: RedisServer, client: redis
     client.set(key, "x")
 
     with pytest.raises(WrongKeyType, match=f"the key '{key}' is a string"):
-        take_snapshot(client)
+        take_snapshot(Partitions([client]))
     with places_of(broker) as places, pytest.raises(WrongKeyType, match=key):
         check(places.client)

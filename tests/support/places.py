@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from producer.message import to_message
 from tests.support.dead_letter_records import an_event
 from worker.clients.redis.connections import redis_client
+from worker.clients.redis.partitions import Partitions
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,6 +32,11 @@ class Places:
     """
 
     client: redis.Redis
+
+    @property
+    def partitions(self) -> Partitions:
+        """The only partition."""
+        return Partitions([self.client])
 
     def count(self, **counts: int) -> None:
         """Count events as having been accepted, delivered and so on; `dead_rejected` is the field `dead:rejected`."""

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Final, Self
 
 from producer.message import QUEUE
-from worker.accounting.snapshot import take_snapshot
+from worker.accounting.snapshot import take_partial_snapshot
 from worker.broker.keys import broker_keys
 from worker.broker.scripts import MESSAGE
 from worker.clients.redis.scripts import Script, lua
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import redis
 
     from worker.accounting.snapshot import Snapshot
+    from worker.clients.redis.partitions import Partitions
 
 __all__ = ["Backlog", "take_backlog"]
 
@@ -43,6 +44,9 @@ class Backlog:
     def of(cls, snapshot: Snapshot, oldest_untried: datetime | None) -> Self:
         """Judge a moment.
 
+        A partition that can't be asked counts as one message that has not ended: workers of what it has are not to be
+        stopped. More of them would not end any of it sooner, so the rest is told of the others alone.
+
         Args:
             snapshot: The moment.
             oldest_untried: Since when the oldest event waits for its first attempt; None if none does.
@@ -52,19 +56,22 @@ class Backlog:
         return cls(
             messages=0 if is_held else snapshot.queued + snapshot.in_flight,
             age=max(age, timedelta()),  # a backend's clock may be fast
-            unfinished=snapshot.waiting,
+            unfinished=snapshot.waiting + len(snapshot.unavailable),
         )
 
 
-def take_backlog(client: redis.Redis) -> Backlog:
-    """Look at the queue by a client that answers in bytes; raises `redis.RedisError` if Redis is unavailable."""
-    oldest: bytes = _UNTRIED(client, broker_keys(client).lists(QUEUE), [_LOOKED_AT])
-    return Backlog.of(take_snapshot(client), _moment(oldest.decode(errors="replace")))
+def take_backlog(partitions: Partitions) -> Backlog:
+    """Look at the queue by clients that answer in bytes; raises `redis.RedisError` if none can be asked."""
+    snapshot = take_partial_snapshot(partitions)
+    asked = [part.number for part in snapshot.parts if part.snapshot is not None] or [0]
+    moments = [moment for moment in partitions.ask_all(_oldest_untried, only=asked) if moment is not None]
+    return Backlog.of(snapshot, min(moments, default=None))
 
 
-def _moment(text: str) -> datetime | None:
-    """Read when an event was enqueued; None if that is no time, as any client may have written it."""
+def _oldest_untried(client: redis.Redis) -> datetime | None:
+    """Since when the oldest event of a partition waits; None also if that is no time, as any client may write one."""
+    text: bytes = _UNTRIED(client, broker_keys(client).lists(QUEUE), [_LOOKED_AT])
     try:
-        return datetime.fromisoformat(text)
+        return datetime.fromisoformat(text.decode(errors="replace"))
     except ValueError:
         return None

@@ -3,20 +3,28 @@
 The equation of an emptied Redis holds, 0 = 0; so does that of one that came back from an older copy. What tells them is
 what was known before.
 
-Every function here takes a client that answers in bytes, and raises `redis.RedisError` if Redis is unavailable or
+Each partition is judged by itself: in the sum one that has lost its data would be made up for by what the others count.
+All have a generation of their own. The first one's names what the database knows, and the others' rows are named by it,
+with the number of times that the queue was laid into another number of partitions, and their own number.
+
+Every function here takes clients that answer in bytes, and raises `redis.RedisError` if Redis is unavailable or
 refuses, and `DeadLetterStoreUnavailable` if the database can't be asked.
 """
 
 from __future__ import annotations
 
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
+import redis
+
 from worker.accounting.balance import ENDS
-from worker.accounting.snapshot import take_snapshot
+from worker.accounting.carried_totals import CARRIED_FROM, GENERATION, added, raised, totals_before
+from worker.accounting.snapshot import snapshot_of, take_partial_snapshot, take_snapshot
 from worker.clients.redis.keys import CountField, feedback_keys
+from worker.clients.redis.partitions import shown_partition
 from worker.clients.redis.scripts import Script, lua
 from worker.database.redis_generations import (
     HandHold,
@@ -30,31 +38,34 @@ from worker.database.redis_generations import (
 from worker.delivery.hold import HoldKind
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Sequence
     from datetime import datetime
 
-    import redis
     from sqlalchemy import Engine
 
     from worker.accounting.balance import Balance
     from worker.accounting.snapshot import Snapshot
+    from worker.clients.redis.partitions import Partitions
 
-__all__ = ["MOVING_FIELD", "Continuity", "Kind", "accept", "look_at_continuity", "record"]
+__all__ = ["LAYOUT_FIELD", "MOVING_FIELD", "Continuity", "Kind", "accept", "look_at_continuity", "record"]
 
 _IDENTIFY: Final = Script(lua("worker.accounting", "identify"))
 _CARRY: Final = Script(lua("worker.accounting", "carry"))
 _HOLD_AGAIN: Final = Script(lua("worker.accounting", "hold_again"))
 
-_GENERATION: Final = "generation"
 _HOLD_CHANGES: Final = "hold_changes"
 _ACCEPTED: Final = CountField.ACCEPTED.value
-_WRITTEN_OFF: Final = CountField.WRITTEN_OFF.value
 _ONLY_RISE: Final = (_ACCEPTED, *ENDS)
-_CARRIED_FROM: Final = "carried_from"
 MOVING_FIELD: Final = "moving"
 """A field of the counts, in both Redises, while `worker.accounting.relocation` copies one to the other."""
 
-_NO_TOTALS: Final = frozenset({_GENERATION, _HOLD_CHANGES, "carried", MOVING_FIELD})
+LAYOUT_FIELD: Final = "layout"
+"""A field of the counts: how often the queue was laid into another number of partitions."""
+
+_SEPARATOR: Final = ":"
+"""Between the parts of the names of other partitions' rows."""
+
+_NO_TOTALS: Final = frozenset({GENERATION, _HOLD_CHANGES, "carried", MOVING_FIELD})
 
 
 class Kind(StrEnum):
@@ -81,12 +92,16 @@ class Continuity:
         now: Redis.
         known: What was known; None if nothing was.
         lost_hold: The hold by hand that Redis has lost; None if it has lost none.
+        number: The partition; None if there is only one, or it is of all.
+        parts: What was found of each partition that could be asked; empty if there is only one.
     """
 
     kind: Kind
     now: Snapshot
     known: Recorded | None = None
     lost_hold: HandHold | None = None
+    number: int | None = None
+    parts: tuple[Continuity, ...] = ()
 
     @property
     def is_lost(self) -> bool:
@@ -94,37 +109,105 @@ class Continuity:
         return self.kind in {Kind.NEW, Kind.OLDER}
 
     @property
+    def lost(self) -> tuple[Continuity, ...]:
+        """The partitions that have lost data, or the only one; empty if none has."""
+        return tuple(part for part in self.parts or (self,) if part.is_lost)
+
+    @property
     def missing(self) -> int:
         """How many messages are missing at least: those that waited when they were last seen, and are not there.
 
         Of an emptied Redis a worker may still have had some in flight: they end, or come back, as a surplus.
         """
+        if self.parts:
+            return sum(part.missing for part in self.parts)
         if self.known is None or not self.is_lost:
             return 0
         there = max(-self.now.balance.missing, 0) if self.kind is Kind.NEW else self.now.waiting
         return max(self.known.waiting - there, 0)
 
     def summary(self) -> str:
-        """Say what was lost; '' if nothing was."""
-        if self.known is None or not self.is_lost:
-            return ""
-        what = "was emptied, lost its volume, or is another one" if self.kind is Kind.NEW else "is an older copy"
-        but = ", unless some of them ended around the loss" if self.missing else ""
-        return (
-            f"Redis {what}: it is not the one that was last seen at {self.known.at:%Y-%m-%d %H:%M:%S} UTC with "
-            f"{self.known.totals.get(_ACCEPTED, 0):,} accepted and {self.known.waiting:,} waiting; "
-            f"missing since then: {self.missing:,} at least{but}"
-        )
+        """Say what was lost, and in which partitions; '' if nothing was."""
+        of_kind = [(kind, [part for part in self.lost if part.kind is kind]) for kind in (Kind.NEW, Kind.OLDER)]
+        return "; ".join(_told(kind, parts) for kind, parts in of_kind if parts)
 
 
-def look_at_continuity(client: redis.Redis, engine: Engine) -> Continuity:
-    """Compare Redis with what the database knows of it; the database first, as Redis' totals only rise."""
+def _told(kind: Kind, lost: Sequence[Continuity]) -> str:
+    known = [part.known for part in lost if part.known is not None]
+    missing = sum(part.missing for part in lost)
+    numbers = [shown_partition(part.number) for part in lost if part.number is not None]
+    what = "was emptied, lost its volume, or is another one" if kind is Kind.NEW else "is an older copy"
+    which = f" of partition{'s' if len(numbers) > 1 else ''} {', '.join(numbers)}" if numbers else ""
+    but = ", unless some of them ended around the loss" if missing else ""
+    accepted, waiting = sum(one.totals.get(_ACCEPTED, 0) for one in known), sum(one.waiting for one in known)
+    return (
+        f"Redis{which} {what}: it is not the one that was last seen at "
+        f"{max(one.at for one in known):%Y-%m-%d %H:%M:%S} UTC with {accepted:,} accepted and {waiting:,} waiting; "
+        f"missing since then: {missing:,} at least{but}"
+    )
+
+
+def look_at_continuity(partitions: Partitions, engine: Engine) -> Continuity:
+    """Compare Redis with what the database knows of it; the database first, as Redis' totals only rise.
+
+    Of partitions that can't be asked nothing is said, as long as it is not the first one.
+    """
     known, said = recorded_generations(engine), hand_holds(engine)
-    return _judge(take_snapshot(client), known, said)
+    return _judge(take_partial_snapshot(partitions), known, said)
 
 
 def _judge(now: Snapshot, known: Sequence[Recorded], said: Sequence[HandHold]) -> Continuity:
-    generation = str(now.counts.get(_GENERATION, ""))
+    of_home = [one for one in known if _SEPARATOR not in one.generation]
+    if not now.parts:
+        return _judge_home(now, of_home, said)
+    home = _judge_home(_home(now), of_home, said)
+    if home.kind is Kind.MOVING:
+        return replace(home, now=now)
+    rows = {one.generation: one for one in known}
+    others = [
+        _judge_part(part.snapshot, rows.get(_row_name(home, part.number)), part.number)
+        for part in now.parts[1:]
+        if part.snapshot is not None
+    ]
+    parts = (replace(home, number=0), *others)
+    kind = next((part.kind for part in parts if part.is_lost), home.kind)
+    return replace(home, kind=kind, now=now, parts=parts)
+
+
+def _home(now: Snapshot) -> Snapshot:
+    """The moment of the first partition, by which the others are known."""
+    first = now.moments[0] if not now.parts else now.parts[0].snapshot
+    if first is None:
+        raise now.parts[0].error or redis.ConnectionError("the first partition can't be asked")
+    return first
+
+
+def _row_name(home: Continuity, number: int) -> str:
+    """What the row of another partition is called: behind the generation that the first one has, or has lost."""
+    known = home.known
+    if known is not None and home.kind is Kind.NEW:
+        generation, layout = known.generation, known.totals.get(LAYOUT_FIELD, 0)
+    else:
+        generation, layout = str(home.now.counts.get(GENERATION, "")), home.now.counts.get(LAYOUT_FIELD, 0)
+    return _SEPARATOR.join((generation, str(layout), shown_partition(number)))
+
+
+def _judge_part(now: Snapshot, known: Recorded | None, number: int) -> Continuity:
+    if known is None:
+        return Continuity(kind=Kind.FIRST, now=now, number=number)
+    if now.counts.get(GENERATION) != known.totals.get(GENERATION):
+        kind = Kind.NEW
+    else:
+        kind = Kind.OLDER if _fell(now, known) else Kind.SAME
+    return Continuity(kind=kind, now=now, known=known, number=number)
+
+
+def _fell(now: Snapshot, known: Recorded) -> bool:
+    return any(now.counts.get(name, 0) < known.totals.get(name, 0) for name in _ONLY_RISE)
+
+
+def _judge_home(now: Snapshot, known: Sequence[Recorded], said: Sequence[HandHold]) -> Continuity:
+    generation = str(now.counts.get(GENERATION, ""))
     this = next((one for one in known if one.generation == generation), None)
     hold = next((one for one in said if one.generation == generation), None)
     if MOVING_FIELD in now.counts:
@@ -132,8 +215,7 @@ def _judge(now: Snapshot, known: Sequence[Recorded], said: Sequence[HandHold]) -
     if (later := _carried_on(this, known)) is not None:
         kind, before = Kind.OLDER, later
     elif this is not None:
-        fell = any(now.counts.get(name, 0) < this.totals.get(name, 0) for name in _ONLY_RISE)
-        kind, before = (Kind.OLDER if fell else Kind.SAME), this
+        kind, before = (Kind.OLDER if _fell(now, this) else Kind.SAME), this
     elif known:
         kind, before, hold = Kind.NEW, known[0], hold or next(iter(said), None)
     else:
@@ -146,7 +228,7 @@ def _carried_on(this: Recorded | None, known: Sequence[Recorded]) -> Recorded | 
     later = this
     for _ in known:
         name = later and later.generation
-        later = next((one for one in known if str(one.totals.get(_CARRIED_FROM, "")) == name), later)
+        later = next((one for one in known if str(one.totals.get(CARRIED_FROM, "")) == name), later)
     return None if later is this else later
 
 
@@ -156,40 +238,62 @@ def _lost(said: HandHold | None, now: Snapshot) -> HandHold | None:
     return None if now.hold is not None and now.hold.kind is HoldKind.OPERATOR else said
 
 
-def record(client: redis.Redis, engine: Engine) -> Continuity:
-    """Write Redis' totals down, unless it has lost data or is moved; and restore a hold by hand that it has lost."""
-    found = look_at_continuity(client, engine)
+def record(partitions: Partitions, engine: Engine) -> Continuity:
+    """Write Redis' totals down, unless it has lost data or is moved; and restore a hold by hand that it has lost.
+
+    Of several partitions those are left out that have lost data, or can't be asked.
+    """
+    found = look_at_continuity(partitions, engine)
     if found.kind is Kind.MOVING:
         return found
-    if _GENERATION not in found.now.counts:
-        _identify(client)
-        found = look_at_continuity(client, engine)
-    if not found.is_lost:
-        record_totals(engine, _seen(found.now))
+    if unnamed := _without_generation(found.now):
+        partitions.ask_all(_identify, only=unnamed)
+        found = look_at_continuity(partitions, engine)
+    if not (found.parts or (found,))[0].is_lost:
+        record_totals(engine, *_seen(found, but={part.number for part in found.lost}))
+    home = _home(found.now)
     if (lost := found.lost_hold) is not None:
-        keys = feedback_keys(client)
-        _HOLD_AGAIN(
-            client, [keys.hold, keys.counts], [lost.comment, lost.actor, lost.change_number, _milliseconds(lost.since)]
-        )
-        record_hand_hold(engine, _hold_of(take_snapshot(client)))
-    elif _HOLD_CHANGES in found.now.counts:
-        record_hand_hold(engine, _hold_of(found.now))
+        keys = feedback_keys(partitions.home)
+        values = [lost.comment, lost.actor, lost.change_number, _milliseconds(lost.since)]
+        _HOLD_AGAIN(partitions.home, [keys.hold, keys.counts], values)
+        record_hand_hold(engine, _hold_of(snapshot_of(partitions.home)))
+    elif _HOLD_CHANGES in home.counts:
+        record_hand_hold(engine, _hold_of(home))
     return found
+
+
+def _without_generation(now: Snapshot) -> list[int]:
+    """The numbers of the partitions that have not been given one yet, of those that could be asked."""
+    if not now.parts:
+        return [] if GENERATION in now.counts else [0]
+    moments = [(part.number, part.snapshot) for part in now.parts]
+    return [number for number, moment in moments if moment is not None and GENERATION not in moment.counts]
 
 
 def _identify(client: redis.Redis) -> None:
     _IDENTIFY(client, [feedback_keys(client).counts], [secrets.randbelow(2**53)])
 
 
-def _seen(now: Snapshot) -> Recorded:
-    totals = {name: number for name, number in now.counts.items() if name not in _NO_TOTALS}
-    return Recorded(generation=str(now.counts[_GENERATION]), at=now.at, waiting=now.waiting, totals=totals)
+def _seen(found: Continuity, *, but: Collection[int | None] = ()) -> list[Recorded]:
+    """What is to be known of Redis from now on, without some of its partitions."""
+    home, *others = found.parts or (found,)
+    rows = [_row(home.now, str(home.now.counts[GENERATION]), but=_NO_TOTALS)]
+    return rows + [
+        _row(part.now, _row_name(home, part.number or 0), but=_NO_TOTALS - {GENERATION})
+        for part in others
+        if part.number not in but
+    ]
+
+
+def _row(now: Snapshot, name: str, *, but: Collection[str]) -> Recorded:
+    totals = {field: number for field, number in now.counts.items() if field not in but}
+    return Recorded(generation=name, at=now.at, waiting=now.waiting, totals=totals)
 
 
 def _hold_of(now: Snapshot) -> HandHold:
     hold = now.hold if now.hold is not None and now.hold.kind is HoldKind.OPERATOR else None
     return HandHold(
-        generation=str(now.counts[_GENERATION]),
+        generation=str(now.counts[GENERATION]),
         change_number=now.counts[_HOLD_CHANGES],
         held=hold is not None,
         comment="" if hold is None else hold.comment,
@@ -198,58 +302,37 @@ def _hold_of(now: Snapshot) -> HandHold:
     )
 
 
-def accept(client: redis.Redis, engine: Engine, found: Continuity, balance: Balance) -> int | None:
+def accept(partitions: Partitions, engine: Engine, found: Continuity, balances: Sequence[Balance]) -> int | None:
     """Take Redis as it is, with the totals of what was lost carried on, and what is missing written off.
 
     Args:
-        client: Redis.
+        partitions: Redis.
         engine: The database.
         found: What was found: that data was lost.
-        balance: The equation of what Redis has now.
+        balances: The equation of what each partition has now, by its number.
 
     Returns:
         How many were written off; None if it had been done already.
     """
-    assert found.known is not None, "what is lost was known"  # noqa: S101 - only a caller's mistake fails this, never an input
-    _identify(client)
-    before, missing = _totals_of(found.known, balance.uncounted), balance.missing
-    more, written_off = _added(before, missing) if found.kind is Kind.NEW else _raised(before, found.now, missing)
-    source = found.known.generation if found.kind is Kind.NEW else ""
-    parts = [part for item in more.items() for part in item]
-    carried = bool(_CARRY(client, [feedback_keys(client).counts], [_milliseconds(found.known.at), source, *parts]))
-    if found.kind is Kind.OLDER:
+    partitions.ask_all(_identify)
+    carried = [_accept(partitions[part.number or 0], part, balances[part.number or 0]) for part in found.lost]
+    if any(part.kind is Kind.OLDER for part in found.lost):
         forget_generations(engine)
-    record_totals(engine, _seen(take_snapshot(client)))
+    record_totals(engine, *_seen(_judge(take_snapshot(partitions), [], [])))
+    done = [written_off for written_off in carried if written_off is not None]
+    return sum(done) if done else None
+
+
+def _accept(client: redis.Redis, found: Continuity, balance: Balance) -> int | None:
+    """Take one partition as it is."""
+    assert found.known is not None, "what is lost was known"  # noqa: S101 - only a caller's mistake fails this, never an input
+    before, missing = totals_before(found.known, balance.uncounted), balance.missing
+    more, written_off = added(before, missing) if found.kind is Kind.NEW else raised(before, found.now, missing)
+    source = found.known.generation if found.kind is Kind.NEW and not found.number else ""
+    parts = [part for item in more.items() for part in item]
+    carried = _CARRY(client, [feedback_keys(client).counts], [_milliseconds(found.known.at), source, *parts])
     return written_off if carried else None
 
 
 def _milliseconds(at: datetime) -> int:
     return round(at.timestamp() * 1000)
-
-
-def _totals_of(known: Recorded, uncounted: int) -> dict[str, int]:
-    """Return what was counted, with foreign messages that no worker had counted yet, and that are not there now."""
-    before = {name: number for name, number in known.totals.items() if name != _CARRIED_FROM}
-    not_ended = before.get(_ACCEPTED, 0) - sum(before.get(end, 0) for end in ENDS)
-    return before | {_ACCEPTED: before.get(_ACCEPTED, 0) + max(known.waiting - not_ended - uncounted, 0)}
-
-
-def _added(before: Mapping[str, int], missing: int) -> tuple[dict[str, int], int]:
-    """What was counted before is added to what was counted since; what waited is gone, unless it is the surplus."""
-    waited = before.get(_ACCEPTED, 0) - sum(before.get(end, 0) for end in ENDS)
-    gone = waited + missing
-    written_off = max(gone, 0)
-    accepted = before.get(_ACCEPTED, 0) + max(-gone, 0)
-    given_up = before.get(_WRITTEN_OFF, 0) + written_off
-    return {**before, _ACCEPTED: accepted, _WRITTEN_OFF: given_up}, written_off
-
-
-def _raised(before: Mapping[str, int], now: Snapshot, missing: int) -> tuple[dict[str, int], int]:
-    """No count of the copy stays lower than it was; what it has waiting is there."""
-    after = {name: max(number, now.counts.get(name, 0)) for name, number in before.items() if name != _ACCEPTED}
-    there = now.balance.accepted - now.balance.ended - missing
-    there += sum(after.get(end, now.counts.get(end, 0)) for end in ENDS)
-    after[_ACCEPTED] = max(before.get(_ACCEPTED, 0), there)
-    written_off = after[_ACCEPTED] - there
-    after[_WRITTEN_OFF] = after.get(_WRITTEN_OFF, 0) + written_off
-    return {name: number - now.counts.get(name, 0) for name, number in after.items()}, written_off

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from worker.accounting.snapshot import Rates, Snapshot
     from worker.accounting.strays import Strays
 
-__all__ = ["RECONCILE_KEYS", "reconcile_record", "status_record"]
+__all__ = ["RECONCILE_KEYS", "reconcile_record", "seconds_of", "status_record"]
 
 RECONCILE_KEYS: Final = (
     "at",
@@ -30,6 +30,7 @@ RECONCILE_KEYS: Final = (
     *ENDS,
     *PLACES,
     "missing",
+    "partitions",
     "redis_data",
     "no_messages",
     "orphaned",
@@ -57,6 +58,7 @@ def status_record(
     replays: Mapping[str, Any] | None = None,
     strays: Strays | None = None,
     continuity: Continuity | None = None,
+    partitions: Sequence[Mapping[str, Any]] = (),
 ) -> dict[str, Any]:
     """Return the status as JSON can carry it. What can't be asked is null.
 
@@ -70,18 +72,22 @@ def status_record(
         replays: How the replays stand that have not ended; None if that can't be told.
         strays: The lists with feedback that no worker reads; None if not looked for.
         continuity: Whether Redis has the data that it had; None if that can't be told, or was not looked for.
+        partitions: How each of several partitions stands.
     """
+    whole = None if snapshot is None or not snapshot.is_whole else snapshot
     return {
+        **{name: None if whole is None else read(whole) for name, read in _SUMS.items()},
         **{name: None if snapshot is None else read(snapshot) for name, read in _OF_SNAPSHOT.items()},
         "redis": _server(redis_problem),
         "database": _server(table_problem),
-        "scheduled_for": None if scheduled is None else scheduled.to_record(),
+        "scheduled_for": None if scheduled is None or whole is None else scheduled.to_record(),
         "dead_letters": None if states is None else dict(states),
         "redis_data": _redis_data(continuity),
         "replays": replays,
+        "partitions": None if snapshot is None else list(partitions),
         "strays": None if snapshot is None or strays is None else strays_record(strays),
         "rates": None if rates is None else _rates(rates),
-        "drained_in_seconds": None if snapshot is None or rates is None else _seconds(rates.drained_in(snapshot)),
+        "drained_in_seconds": None if snapshot is None or rates is None else seconds_of(rates.drained_in(snapshot)),
     }
 
 
@@ -103,6 +109,7 @@ def reconcile_record(
         "at": report.check.snapshot.at.isoformat(),
         "balances": report.balances,
         **report.balance.to_record(),
+        "partitions": _balances(report),
         "redis_data": _redis_data(report.continuity),
         "no_messages": report.check.no_messages,
         **_astray(report.check),
@@ -113,11 +120,22 @@ def reconcile_record(
     }
 
 
+def _balances(report: Report) -> list[dict[str, Any]]:
+    """The equation of each of several partitions."""
+    if len(report.checks) == 1:
+        return []
+    return [
+        {"number": number, "at": found.snapshot.at.isoformat(), **found.balance.to_record()}
+        for number, found in enumerate(report.checks)
+    ]
+
+
 def _redis_data(found: Continuity | None) -> dict[str, Any] | None:
     if found is None:
         return None
     known = None if found.known is None else found.known.at.isoformat()
-    return {"kind": found.kind.value, "last_seen": known, "missing_at_least": found.missing}
+    lost = [part.number for part in found.lost if part.number is not None]
+    return {"kind": found.kind.value, "last_seen": known, "missing_at_least": found.missing, "lost_partitions": lost}
 
 
 def _astray(found: IntegrityCheck) -> dict[str, Any]:
@@ -196,21 +214,26 @@ def _age(snapshot: Snapshot) -> timedelta | None:
     return None if snapshot.oldest is None else snapshot.at - snapshot.oldest
 
 
-def _seconds(duration: timedelta | None) -> float | None:
+def seconds_of(duration: timedelta | None) -> float | None:
+    """Return a duration in seconds; None if it is not known."""
     return None if duration is None else duration.total_seconds()
 
 
-_OF_SNAPSHOT: Final[Mapping[str, Callable[[Snapshot], Any]]] = {
-    "at": lambda now: now.at.isoformat(),
+_SUMS: Final[Mapping[str, Callable[[Snapshot], Any]]] = {
     "queued": lambda now: now.queued,
     "in_flight": lambda now: now.in_flight,
     "scheduled": lambda now: now.scheduled,
     "oldest_enqueued_at": lambda now: None if now.oldest is None else now.oldest.isoformat(),
-    "oldest_age_seconds": lambda now: _seconds(_age(now)),
+    "oldest_age_seconds": lambda now: seconds_of(_age(now)),
     **{name: partial(_count, name) for name in ("accepted", *ENDS, "retried", "snoozed")},
     "dead_by_reason": lambda now: now.dead_by_reason,
+}
+"""What the status says of all partitions together: null in all of it while one of them is unavailable."""
+
+_OF_SNAPSHOT: Final[Mapping[str, Callable[[Snapshot], Any]]] = {
+    "at": lambda now: now.at.isoformat(),
     "hold": lambda now: None if now.hold is None else now.hold.as_dict(),
     "workers": _workers,
     "holders": _holders,
 }
-"""What the status says of the queue: null in all of it while Redis is unavailable."""
+"""What it says of the queue besides: null while Redis is unavailable."""

@@ -1,33 +1,33 @@
 """The integrity of the data in Redis: every message is in a place from which it continues.
 
-Every function here takes a client that answers in bytes, and raises `redis.RedisError` if Redis is unavailable or
-refuses.
+Every partition is checked by itself, and at a moment of its own. Every function here takes clients that answer in
+bytes, and raises `redis.RedisError` if Redis is unavailable or refuses.
 """
 
 from __future__ import annotations
 
-import json
 import time
-from base64 import b64decode
 from dataclasses import dataclass, field, replace
 from itertools import count
 from typing import TYPE_CHECKING, Any, Final
 
 from producer.message import QUEUE
-from worker.accounting.snapshot import Snapshot, ask_moment, read_moment
+from worker.accounting.message_identity import request_id_in
+from worker.accounting.snapshot import PartitionLook, Snapshot, ask_moment, read_moment, sum_of
 from worker.broker.keys import DELAYED, broker_keys
 from worker.broker.scripts import MESSAGE
 from worker.clients.redis.keys import feedback_keys
 from worker.clients.redis.scripts import TIME, Script, lua
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Sequence
 
     import redis
 
     from worker.accounting.balance import Balance
+    from worker.clients.redis.partitions import Partitions
 
-__all__ = ["IntegrityCheck", "check", "find_replays"]
+__all__ = ["IntegrityCheck", "check", "find_replays", "sum_of_checks"]
 
 _CHECK: Final = Script(TIME + MESSAGE + lua("worker.accounting", "entries", "moment", "check"))
 _PAGE: Final = Script(MESSAGE + lua("worker.accounting", "entries", "page"))
@@ -87,8 +87,26 @@ class IntegrityCheck:
         )
 
 
+def sum_of_checks(checks: Sequence[IntegrityCheck]) -> IntegrityCheck:
+    """Return what was found in all partitions; with one, its own."""
+    if len(checks) == 1:
+        return checks[0]
+    parts = [PartitionLook(number=number, snapshot=found.snapshot) for number, found in enumerate(checks)]
+    return IntegrityCheck(
+        snapshot=sum_of(parts),
+        uncounted=sum(found.uncounted for found in checks),
+        exact=all(found.exact for found in checks),
+        no_messages=sum(found.no_messages for found in checks),
+        orphaned={tag: name for found in checks for tag, name in found.orphaned.items()},
+        index=frozenset().union(*(found.index for found in checks)),
+        held=frozenset().union(*(found.held for found in checks)),
+        unreadable=frozenset().union(*(found.unreadable for found in checks)),
+        replays=frozenset().union(*(found.replays for found in checks)),
+    )
+
+
 def check(client: redis.Redis, *, at_once: int = _AT_ONCE) -> IntegrityCheck:
-    """Check the queue once.
+    """Check one partition once.
 
     Up to ``at_once`` entries of the lists are looked at in the same step; a longer backlog is read page by page.
     """
@@ -109,8 +127,13 @@ def check(client: redis.Redis, *, at_once: int = _AT_ONCE) -> IntegrityCheck:
     )
 
 
-def find_replays(client: redis.Redis, wanted: Collection[int], *, at_once: int = _AT_ONCE) -> frozenset[int]:
+def find_replays(partitions: Partitions, wanted: Collection[int], *, at_once: int = _AT_ONCE) -> frozenset[int]:
     """Return those of some dead letters whose replay is in flight or in a list; ``at_once`` is that of `check`."""
+    found = partitions.ask_all(lambda client: _find_replays(client, wanted, at_once))
+    return frozenset().union(*found)
+
+
+def _find_replays(client: redis.Redis, wanted: Collection[int], at_once: int) -> frozenset[int]:
     found, looked = _check(client, at_once)
     replays = found.replays
     passes = 0 if looked else _PASSES
@@ -127,7 +150,7 @@ def _check(client: redis.Redis, at_once: int) -> tuple[IntegrityCheck, bool]:
         snapshot=read_moment(now, feedback_keys(client)),
         uncounted=uncounted,
         no_messages=no_messages,
-        orphaned={tag: _request_id(message) for tag, message in orphaned},
+        orphaned={tag: request_id_in(message) for tag, message in orphaned},
         index=frozenset(index),
         held=frozenset((holder, tag) for holder, tag in held),
         unreadable=frozenset(unreadable),
@@ -164,14 +187,3 @@ def _read_lists(client: redis.Redis, at_once: int) -> _Read:
                     break
                 time.sleep(time.monotonic() - asked)  # half of Redis' time is for others
     return read
-
-
-def _request_id(message: bytes) -> str:
-    """The event's own; '' if it can't be read."""
-    try:
-        envelope = json.loads(message)
-        body, encoding = envelope["body"], envelope["properties"].get("body_encoding")
-        _, kwargs, _ = json.loads(b64decode(body) if encoding == "base64" else body)
-        return str(kwargs["request_id"])
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        return ""

@@ -1,8 +1,8 @@
 """Reconciling: does it add up, and if not, what exactly is wrong?
 
-Everything is looked at in one step in Redis, so a system at work is no excuse. A message that a worker has ended and
-not let go of yet looks odd for a moment, though, and so does a row that was just marked: what is wrong has to be wrong
-for a while before it is said.
+Everything of a partition is looked at in one step in Redis, so a system at work is no excuse. A message that a worker
+has ended and not let go of yet looks odd for a moment, though, and so does a row that was just marked: what is wrong
+has to be wrong for a while before it is said.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 import redis
 
 from worker.accounting.continuity import Continuity, look_at_continuity, record
-from worker.accounting.integrity import IntegrityCheck, check, find_replays
+from worker.accounting.integrity import IntegrityCheck, check, find_replays, sum_of_checks
 from worker.accounting.snapshot import take_snapshot
 from worker.accounting.strays import Strays, find_strays
 from worker.accounting.table_counts import Replaying, Table, look_at_table, replaying
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Engine
 
     from worker.accounting.balance import Balance
+    from worker.clients.redis.partitions import Partitions
 
 __all__ = ["PATIENCE", "Report", "reconcile"]
 
@@ -48,7 +49,7 @@ class Report:
     """What a reconciliation found.
 
     Attributes:
-        check: What Redis says.
+        checks: What Redis says, for each partition by its number.
         table: What the dead-letter table says; None if it can't be asked.
         table_error: Why it can't.
         uncounted_rows: Rows beyond the number of counted insertions, also after a while.
@@ -57,7 +58,7 @@ class Report:
         strays: Lists with feedback that no worker reads.
     """
 
-    check: IntegrityCheck
+    checks: tuple[IntegrityCheck, ...]
     table: Table | None = None
     uncounted_rows: int = 0
     continuity: Continuity | None = None
@@ -66,9 +67,19 @@ class Report:
     strays: Strays = field(default_factory=Strays)
 
     @property
+    def check(self) -> IntegrityCheck:
+        """What all partitions say together."""
+        return sum_of_checks(self.checks)
+
+    @property
     def balance(self) -> Balance:
-        """The equation."""
+        """The equation; of several partitions the sum: it may hold where `unbalanced` ones make up for each other."""
         return self.check.balance
+
+    @property
+    def unbalanced(self) -> tuple[tuple[int, IntegrityCheck], ...]:
+        """The partitions in which the equation does not hold, each with its number."""
+        return tuple((number, found) for number, found in enumerate(self.checks) if found.balance.missing)
 
     @property
     def inserted(self) -> int:
@@ -89,10 +100,10 @@ class Report:
 
     @property
     def balances(self) -> bool | None:
-        """Whether the equation holds; None if that can't be told."""
-        if not self.balance.missing:
+        """Whether the equation holds in each partition; None if that can't be told."""
+        if not self.unbalanced:
             return True
-        return False if self.check.exact else None
+        return False if any(found.exact for _, found in self.unbalanced) else None
 
     @property
     def is_lost(self) -> bool:
@@ -113,7 +124,7 @@ class Report:
 
 
 def reconcile(
-    client: redis.Redis,
+    partitions: Partitions,
     open_table: Callable[[], Engine],
     *,
     patience: timedelta = PATIENCE,
@@ -124,7 +135,7 @@ def reconcile(
     """Compare what was accepted with where it is, and with the dead-letter table.
 
     Args:
-        client: A client that answers in bytes.
+        partitions: Clients that answer in bytes.
         open_table: Returns the database, or raises what is wrong with it.
         patience: How long something must be wrong before it is said to be.
         strays_within: Seconds for looking through the names of all keys.
@@ -132,44 +143,53 @@ def reconcile(
         sleep: Waits.
 
     Raises:
-        redis.RedisError: Redis is unavailable, or refuses.
+        redis.RedisError: Redis, or one of the partitions, is unavailable, or refuses.
     """
-    found = _settled(client, patience, sleep)
-    report = Report(check=found, strays=find_strays(client, within=strays_within))
+    found = _settled(partitions, patience, sleep)
+    report = Report(checks=found, strays=find_strays(partitions, within=strays_within))
     try:
         engine = open_table()
-        report = replace(report, continuity=(_recorded if writes else look_at_continuity)(client, engine))
+        report = replace(report, continuity=(_recorded if writes else look_at_continuity)(partitions, engine))
         # Redis first: a row is there before it is counted.
         table = look_at_table(engine)
-        report = replace(report, table=table, uncounted_rows=_uncounted_rows(client, table, patience, sleep))
-        return replace(report, stuck=_stuck(client, engine, patience, sleep))
+        report = replace(report, table=table, uncounted_rows=_uncounted_rows(partitions, table, patience, sleep))
+        return replace(report, stuck=_stuck(partitions, engine, patience, sleep))
     except DeadLetterError as error:
         return replace(report, table=None, table_error=error)
 
 
-def _recorded(client: redis.Redis, engine: Engine) -> Continuity:
+def _recorded(partitions: Partitions, engine: Engine) -> Continuity:
     """Write the totals down; a Redis that is full, or read-only, is looked at all the same."""
     try:
-        return record(client, engine)
+        return record(partitions, engine)
     except redis.ResponseError:
-        return look_at_continuity(client, engine)
+        return look_at_continuity(partitions, engine)
 
 
-def _settled(client: redis.Redis, patience: timedelta, sleep: Callable[[float], None]) -> IntegrityCheck:
-    """Check until nothing is wrong, or the same has been for long enough."""
-    found = check(client)
-    since = found.snapshot.at
-    while not _is_in_order(found) and found.snapshot.at - since < patience:
+def _settled(partitions: Partitions, patience: timedelta, sleep: Callable[[float], None]) -> tuple[IntegrityCheck, ...]:
+    """Check until nothing is wrong, or in each partition the same has been for long enough."""
+    found = partitions.ask_all(check)
+    since = [one.snapshot.at for one in found]
+
+    def odd() -> list[int]:
+        return [
+            number
+            for number, one in enumerate(found)
+            if not _is_in_order(one) and one.snapshot.at - since[number] < patience
+        ]
+
+    while numbers := odd():
         sleep(_LOOK_EVERY)
-        found = found.and_then(check(client))
-    return found
+        for number, later in zip(numbers, partitions.ask_all(check, only=numbers), strict=True):
+            found[number] = found[number].and_then(later)
+    return tuple(found)
 
 
 def _is_in_order(found: IntegrityCheck) -> bool:
     return found.hangs_together and not found.balance.missing
 
 
-def _uncounted_rows(client: redis.Redis, table: Table, patience: timedelta, sleep: Callable[[float], None]) -> int:
+def _uncounted_rows(partitions: Partitions, table: Table, patience: timedelta, sleep: Callable[[float], None]) -> int:
     """Return how many more rows there are than counted insertions, once those of meanwhile are counted too.
 
     A worker counts an insertion a moment after it wrote the row, so the count is read until it has come up to the rows
@@ -177,20 +197,20 @@ def _uncounted_rows(client: redis.Redis, table: Table, patience: timedelta, slee
     """
     rows, deadline = table.made + table.pruned, time.monotonic() + patience.total_seconds()
     while (
-        more := rows - take_snapshot(client).counts.get(CountField.DEAD_LETTERS_INSERTED, 0)
+        more := rows - take_snapshot(partitions).counts.get(CountField.DEAD_LETTERS_INSERTED, 0)
     ) > 0 and time.monotonic() < deadline:
         sleep(_COUNTED_WITHIN)
     return max(more, 0)
 
 
 def _stuck(
-    client: redis.Redis, engine: Engine, patience: timedelta, sleep: Callable[[float], None]
+    partitions: Partitions, engine: Engine, patience: timedelta, sleep: Callable[[float], None]
 ) -> tuple[Replaying, ...]:
     """Return the rows whose replay is nowhere, whenever it is looked for."""
     waiting = replaying(engine)
     deadline = time.monotonic() + max(patience.total_seconds(), _OUTCOME_WITHIN)
     while waiting:
-        found = find_replays(client, {row.row_id for row in waiting})
+        found = find_replays(partitions, {row.row_id for row in waiting})
         waiting = {row for row in waiting if row.row_id not in found}
         if not waiting or time.monotonic() >= deadline:
             break

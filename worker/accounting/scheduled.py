@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -11,16 +12,18 @@ from worker.clients.redis.scripts import Script, lua
 from worker.policy.envelope import WaitReason
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
     import redis
+
+    from worker.clients.redis.partitions import Partitions
 
 __all__ = ["Scheduled", "look_at_scheduled"]
 
 _SCHEDULED: Final = Script(lua("worker.accounting", "scheduled"))
 
 _LOOKED_AT: Final = 500
-"""Messages of each priority: they take Redis less than a millisecond."""
+"""Messages of each priority of a partition: they take Redis less than a millisecond."""
 
 _LABELS: Final = {
     WaitReason.RETRY: "to be tried again: AquilaX could not take them",
@@ -61,8 +64,24 @@ class Scheduled:
         return {"total": self.total, "looked_at": self.looked_at, "reasons": reasons}
 
 
-def look_at_scheduled(client: redis.Redis) -> Scheduled:
-    """Look at what waits for its time; raises `redis.RedisError` if Redis is unavailable, or refuses."""
+def look_at_scheduled(partitions: Partitions, *, only: Collection[int] | None = None) -> Scheduled:
+    """Look at what waits for its time.
+
+    Args:
+        partitions: Redis.
+        only: The numbers of the partitions that are looked at; all of them if None.
+
+    Raises:
+        redis.RedisError: One is unavailable, or refuses.
+    """
+    reasons, total, looked_at = Counter[str](), 0, 0
+    for found in partitions.ask_all(_scheduled, only=only):
+        total, looked_at = total + found.total, looked_at + found.looked_at
+        reasons.update(found.reasons)
+    return Scheduled(total=total, looked_at=looked_at, reasons=dict(reasons))
+
+
+def _scheduled(client: redis.Redis) -> Scheduled:
     keys = [name + DELAYED for name in broker_keys(client).lists(QUEUE)]
     total, looked_at, flat = _SCHEDULED(client, keys, [_LOOKED_AT])
     reasons = {reason.decode(errors="replace"): number for reason, number in zip(flat[::2], flat[1::2], strict=True)}

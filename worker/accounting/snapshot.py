@@ -1,7 +1,12 @@
-"""One moment of the queue, taken in one step in Redis, however much is queued; and the rates from two of them."""
+"""One moment of the queue, however much is queued; and the rates from two of them.
+
+A partition's is taken in one step in Redis. That of several is the sum of theirs, each of which has its own moment: as
+the equation holds in each of them, it holds in the sum.
+"""
 
 from __future__ import annotations
 
+from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -11,6 +16,7 @@ from producer.message import QUEUE
 from worker.accounting.balance import Balance
 from worker.accounting.holders import held_keys, with_holders
 from worker.accounting.key_types import WrongKeyType, naming_wrong_types
+from worker.accounting.lease_holders import LeaseHolder, merged_holders
 from worker.broker.keys import DELAYED, broker_keys
 from worker.broker.scripts import MESSAGE
 from worker.clients.redis.keys import CountField, FeedbackKeys, feedback_keys
@@ -23,15 +29,25 @@ if TYPE_CHECKING:
 
     import redis
 
+    from worker.clients.redis.partitions import Partitions
+
 __all__ = [
+    "ONCE",
     "LeaseHolder",
+    "PartitionLook",
     "Rates",
     "Snapshot",
     "ask_moment",
     "read_moment",
+    "snapshot_of",
+    "sum_of",
+    "take_partial_snapshot",
     "take_snapshot",
     "text_of",
 ]
+
+ONCE: Final = frozenset({"generation", "hold_changes", "carried", "carried_from", "layout", "moving"})
+"""Fields of the counts that are no sums, and of which the first partition's tell."""
 
 _SNAPSHOT: Final = Script(TIME + MESSAGE + lua("worker.accounting", "entries", "moment", "snapshot"))
 
@@ -45,40 +61,25 @@ _CENTURY: Final = 100 * 366 * 24 * 3600 * 1000.0
 _LARGEST: Final = 2**63 - 1
 """Redis counts no further."""
 
-_BEFORE_NODE: Final = 3
-"""Parts of a holder's name that stand before its node's."""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LeaseHolder:
-    """A worker's consuming channel, as Redis knows it.
+class PartitionLook:
+    """One of several partitions, at a moment of its own.
 
     Attributes:
-        name: ``host:process:instance.number:node``.
-        holds: How many messages it has in flight.
-        lease_left: How long it keeps them if nothing is heard of it; not positive if its lease has ended.
+        number: Which one.
+        snapshot: What it has; None if it can't be asked.
+        error: Why it can't be asked; None if it was.
     """
 
-    name: str
-    holds: int
-    lease_left: timedelta
+    number: int
+    snapshot: Snapshot | None = None
+    error: redis.RedisError | None = None
 
     @property
-    def is_alive(self) -> bool:
-        """Whether its lease lasts, by Redis' clock."""
-        return self.lease_left > timedelta()
-
-    @property
-    def process(self) -> str:
-        """What its process is called, and no other: a worker that has reconnected may have two leases for a while."""
-        host, process, instance = (*self.name.split(":", 3), "", "")[:3]
-        return f"{host}:{process}:{instance.partition('.')[0]}"
-
-    @property
-    def node(self) -> str:
-        """The node name of its worker (`-n`); '' if it did not tell."""
-        parts = self.name.split(":", _BEFORE_NODE)
-        return parts[_BEFORE_NODE] if len(parts) > _BEFORE_NODE else ""
+    def is_unattended(self) -> bool:
+        """Whether messages wait in it that no living worker consumes."""
+        return self.snapshot is not None and self.snapshot.waiting > 0 and not self.snapshot.alive
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,7 +94,8 @@ class Snapshot:
         scheduled: Messages that wait for their time.
         oldest: When the oldest event of these was first enqueued, as far as was looked; None if there is none.
         hold: Why nothing is being delivered, if so.
-        holders: The leases that have messages in flight, or may have.
+        holders: The leases that have messages in flight, or may have; of several partitions one for each process.
+        parts: The partitions of which this is the sum; empty if there is only one.
     """
 
     at: datetime
@@ -104,6 +106,27 @@ class Snapshot:
     oldest: datetime | None
     hold: HoldState | None
     holders: tuple[LeaseHolder, ...]
+    parts: tuple[PartitionLook, ...] = ()
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether every partition could be asked; else what they have is not in the sums."""
+        return not self.unavailable
+
+    @property
+    def unavailable(self) -> tuple[PartitionLook, ...]:
+        """The partitions that could not be asked."""
+        return tuple(part for part in self.parts if part.snapshot is None)
+
+    @property
+    def unattended(self) -> tuple[PartitionLook, ...]:
+        """The partitions in which messages wait that no living worker consumes."""
+        return tuple(part for part in self.parts if part.is_unattended)
+
+    @property
+    def moments(self) -> tuple[Snapshot, ...]:
+        """The moment of each partition that could be asked: of each by itself the equation has to hold."""
+        return tuple(part.snapshot for part in self.parts if part.snapshot is not None) or (self,)
 
     @property
     def alive(self) -> tuple[LeaseHolder, ...]:
@@ -180,8 +203,69 @@ class Rates:
             return None
 
 
-def take_snapshot(client: redis.Redis) -> Snapshot:
-    """Take a snapshot by a client that answers in bytes; raises `redis.RedisError` if Redis is unavailable."""
+def take_snapshot(partitions: Partitions) -> Snapshot:
+    """Take a snapshot of every partition, each at a moment of its own, and return their sum.
+
+    Raises:
+        redis.RedisError: One is unavailable, or refuses; the message says which.
+    """
+    if len(partitions) == 1:
+        return snapshot_of(partitions.home)
+    moments = partitions.ask_all(snapshot_of)
+    return sum_of([PartitionLook(number=number, snapshot=moment) for number, moment in enumerate(moments)])
+
+
+def take_partial_snapshot(partitions: Partitions) -> Snapshot:
+    """Take a snapshot of those partitions that can be asked; `Snapshot.is_whole` tells whether these are all.
+
+    Raises:
+        redis.RedisError: None can be asked.
+    """
+    if len(partitions) == 1:
+        return snapshot_of(partitions.home)
+    answers = partitions.ask(snapshot_of)
+    if not answers.of:
+        answers.all(count=len(partitions))
+    return sum_of(
+        [
+            PartitionLook(number=number, snapshot=answers.of.get(number), error=answers.errors.get(number))
+            for number in range(len(partitions))
+        ]
+    )
+
+
+def sum_of(parts: Sequence[PartitionLook]) -> Snapshot:
+    """Return the sum of the partitions that could be asked, at least one.
+
+    When it is, and what there is only once, is told by the first partition. While that one can't be asked the others
+    tell the hold, of which each has a copy.
+    """
+    asked = [part.snapshot for part in parts if part.snapshot is not None]
+    first = asked[0]
+    counts = Counter[str]()
+    for moment in asked:
+        counts.update({name: number for name, number in moment.counts.items() if name not in ONCE})
+    home = parts[0].snapshot
+    once = {} if home is None else {name: number for name, number in home.counts.items() if name in ONCE}
+    return Snapshot(
+        at=first.at,
+        counts={**counts, **once},
+        queued=sum(moment.queued for moment in asked),
+        in_flight=sum(moment.in_flight for moment in asked),
+        scheduled=sum(moment.scheduled for moment in asked),
+        oldest=min((moment.oldest for moment in asked if moment.oldest is not None), default=None),
+        hold=first.hold,
+        holders=merged_holders(holder for moment in asked for holder in moment.holders),
+        parts=tuple(parts),
+    )
+
+
+def snapshot_of(client: redis.Redis) -> Snapshot:
+    """Take a snapshot of one partition; raises `redis.RedisError` if it is unavailable, or refuses.
+
+    Args:
+        client: The partition's, which answers in bytes.
+    """
     return read_moment(ask_moment(client, _SNAPSHOT)[0], feedback_keys(client))
 
 

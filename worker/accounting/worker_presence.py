@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from worker.accounting.snapshot import LeaseHolder, text_of
+from worker.accounting.lease_holders import LeaseHolder, merged_holders
+from worker.accounting.snapshot import text_of
 from worker.broker.keys import broker_keys
 from worker.policy.durations import span
 
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     import redis
 
     from worker.accounting.snapshot import Snapshot
+    from worker.clients.redis.partitions import Partitions
 
 __all__ = ["NoWorker", "living_leases", "no_worker"]
 
@@ -42,11 +44,20 @@ def no_worker(snapshot: Snapshot) -> NoWorker | None:
     return NoWorker(summary=summary, fix=f"{fix}; if one runs, it hangs or reaches another Redis: look in its log")
 
 
-def living_leases(client: redis.Redis) -> tuple[LeaseHolder, ...]:
-    """Return the leases that last, by Redis' clock, without a look at what waits.
+def living_leases(partitions: Partitions) -> tuple[LeaseHolder, ...]:
+    """Return the leases that last, by Redis' clock, without a look at what waits; of each process one.
 
-    The client answers in bytes; `redis.RedisError` says that Redis is unavailable, or refuses.
+    Raises:
+        redis.RedisError: No partition can be asked: each worker has a lease in every one that it consumes.
     """
+    answers = partitions.ask(_living)
+    if not answers.of:
+        answers.all(count=len(partitions))
+    found = [lease for leases in answers.of.values() for lease in leases]
+    return tuple(found) if len(partitions) == 1 else merged_holders(found)
+
+
+def _living(client: redis.Redis) -> tuple[LeaseHolder, ...]:
     with client.pipeline(transaction=False) as pipe:
         pipe.time()
         pipe.zrange(broker_keys(client).leases, 0, -1, withscores=True)

@@ -2,6 +2,8 @@
 
 Redis carries a generation, a number drawn at random, among its counts. A Redis that was emptied, or lost its volume,
 has none or another one; one that came back from an older copy has the same one, and totals that are lower than before.
+A queue of several partitions has a row for each: the first one's is named by its generation, and the others' by that
+generation with more behind it (`worker.accounting.continuity`).
 
 Every function here that takes an engine raises `DeadLetterStoreUnavailable` if the database is unavailable.
 """
@@ -9,6 +11,7 @@ Every function here that takes an engine raises `DeadLetterStoreUnavailable` if 
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final, cast
@@ -22,7 +25,7 @@ from worker.database.models import MAX_ACTOR_LENGTH, UTF8MB4, Base, UtcDateTime
 from worker.policy.dead_letter import clean
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from sqlalchemy import Engine, Update
 
@@ -111,12 +114,23 @@ def recorded_generations(engine: Engine) -> list[Recorded]:
         ]
 
 
-def record_totals(engine: Engine, seen: Recorded) -> None:
-    """Write down what a generation has counted; what was seen before stays if it was seen later."""
-    values = {"recorded_at": seen.at, "waiting": seen.waiting, "totals": json.dumps(dict(seen.totals), sort_keys=True)}
-    this = RedisGeneration.generation == seen.generation
-    older = update(RedisGeneration).where(this, RedisGeneration.recorded_at <= seen.at).values(values)
-    _upsert(engine, RedisGeneration, older, {"generation": seen.generation, **values})
+def record_totals(engine: Engine, *seen: Recorded) -> None:
+    """Write down what generations have counted; what was seen before stays if it was seen later."""
+    rows = [
+        {
+            "generation": one.generation,
+            "recorded_at": one.at,
+            "waiting": one.waiting,
+            "totals": json.dumps(dict(one.totals), sort_keys=True),
+        }
+        for one in seen
+    ]
+    _upsert(engine, RedisGeneration, [(_older_totals(row), row) for row in rows])
+
+
+def _older_totals(row: Mapping[str, Any]) -> Update:
+    this = (RedisGeneration.generation == row["generation"], RedisGeneration.recorded_at <= row["recorded_at"])
+    return update(RedisGeneration).where(*this).values(row)
 
 
 def forget_generations(engine: Engine) -> None:
@@ -137,17 +151,16 @@ def record_hand_hold(engine: Engine, said: HandHold) -> None:
     values = asdict(said) | {"comment": clean(said.comment), "actor": clean(said.actor)[:MAX_ACTOR_LENGTH]}
     this = OperatorHold.generation == said.generation
     older = update(OperatorHold).where(this, OperatorHold.change_number <= said.change_number).values(values)
-    _upsert(engine, OperatorHold, older, values)
+    _upsert(engine, OperatorHold, [(older, values)])
 
 
-def _upsert(engine: Engine, table: type[Base], older: Update, values: dict[str, Any]) -> None:
-    """Update a row, or insert it; nothing is done if it is there and the update does not apply."""
+def _upsert(engine: Engine, table: type[Base], rows: Sequence[tuple[Update, dict[str, Any]]]) -> None:
+    """Update each row, or insert it; nothing is done if it is there and its update does not apply."""
     with translated():
         with engine.begin() as connection:
-            if cast("CursorResult[Any]", connection.execute(older)).rowcount:
-                return
-        try:
-            with engine.begin() as connection:
+            results = [(cast("CursorResult[Any]", connection.execute(older)), values) for older, values in rows]
+            new = [values for result, values in results if not result.rowcount]
+        for values in new:
+            # It is there, and later; or another worker has just inserted it.
+            with suppress(IntegrityError), engine.begin() as connection:
                 connection.execute(insert(table).values(values))
-        except IntegrityError:
-            return  # it is there, and later; or another worker has just inserted it

@@ -11,8 +11,8 @@ import redis
 from prometheus_client import CollectorRegistry, ProcessCollector
 
 from worker.accounting.backlog import take_backlog
-from worker.accounting.snapshot import take_snapshot
-from worker.clients.redis.connections import broker_client
+from worker.accounting.snapshot import take_partial_snapshot
+from worker.clients.redis.connections import broker_client, broker_partitions
 from worker.database.errors import DeadLetterError
 from worker.dead_letters.replays.attendance import attended
 from worker.observability.backlog_metrics import OfBacklog
@@ -51,9 +51,12 @@ def exporting(settings: Settings) -> Iterator[None]:
         raise SettingsError("FEEDBACK_METRICS_PORT is not set: set it to a port to serve the metrics on, such as 9540")
     registry = CollectorRegistry()
     ProcessCollector(registry=registry)
-    with closing(broker_client(settings, patience=_PATIENCE, retries=0)) as client, _GoingReplays(settings) as replays:
-        registry.register(OfQueue(lambda: take_snapshot(client)))
-        registry.register(OfBacklog(lambda: take_backlog(client), lambda: replays.number))
+    with (
+        closing(broker_partitions(settings, patience=_PATIENCE, retries=0)) as partitions,
+        _GoingReplays(settings) as replays,
+    ):
+        registry.register(OfQueue(lambda: take_partial_snapshot(partitions)))
+        registry.register(OfBacklog(lambda: take_backlog(partitions), lambda: replays.number))
         with metrics_port(settings, registry):
             yield
 

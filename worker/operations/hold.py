@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Engine
 
+    from worker.clients.redis.partitions import Partitions
     from worker.delivery.hold import HoldState
 
 __all__ = ["HoldChange", "HoldControl", "fix_of", "next_probe", "what_resume_does"]
@@ -44,24 +45,25 @@ class HoldControl:
     """Begins and ends the hold for an operator. A database that is unavailable prevents neither.
 
     Attributes:
-        client: Redis. Every method raises `redis.RedisError` if it is unavailable.
+        partitions: Redis, of which the first partition has the hold. Every method raises `redis.RedisError` if that one
+            is unavailable.
         database: Opens the database whose audit log has it.
         actor: The operator.
     """
 
-    client: redis.Redis
+    partitions: Partitions
     database: Callable[[], AbstractContextManager[Engine]]
     actor: str
 
     def hold(self, comment: str) -> HoldChange:
         """Hold all workers."""
-        held = Hold(self.client, actor=self.actor)
+        held = Hold(self.partitions.home, actor=self.actor)
         held.hold(comment, actor=self.actor)
         return HoldChange(state=held.state(), unrecorded=self._record("hold", comment, {}))
 
     def resume(self, comment: str) -> HoldChange | None:
         """End the hold by hand, or where there is none whatever hold there is; None if there is none at all."""
-        held = Hold(self.client, actor=self.actor)
+        held = Hold(self.partitions.home, actor=self.actor)
         state = held.state()
         if not held.resume():
             return None
@@ -74,7 +76,7 @@ class HoldControl:
             with self.database() as engine:
                 record_action(engine, actor=self.actor, action=action, target="queue", comment=comment, details=details)
                 with suppress(redis.RedisError):
-                    record(self.client, engine)
+                    record(self.partitions, engine)
         except DeadLetterError as error:
             return error
         return None

@@ -19,6 +19,7 @@ from worker.dead_letters.replays.attendance import attended
 from worker.dead_letters.selection import Selection
 from worker.operations.broker import broker_outage
 from worker.operations.database import database_outage
+from worker.operations.partitions import partition_places, partition_statuses, partitions_outage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -29,7 +30,9 @@ if TYPE_CHECKING:
     from worker.accounting.scheduled import Scheduled
     from worker.accounting.snapshot import Rates, Snapshot
     from worker.accounting.strays import Strays
+    from worker.clients.redis.partitions import Partitions
     from worker.dead_letters.replays.attendance import Attended
+    from worker.operations.partitions import PartitionStatus
     from worker.settings import Settings
 
 __all__ = ["Status"]
@@ -50,8 +53,9 @@ class Status:
         died: How many died within the last hour.
         attended: The replays that have not ended.
         continuity: Whether Redis has the data that it had.
-        redis_problem: Why Redis can't be asked; '' if it was.
+        redis_problem: Why Redis, or some of its partitions, can't be asked; '' if all were.
         table_problem: Why the database can't be asked; '' if it was.
+        partitions: How each of several partitions stands; empty if there is only one.
     """
 
     snapshot: Snapshot | None = None
@@ -64,12 +68,13 @@ class Status:
     continuity: Continuity | None = None
     redis_problem: str = ""
     table_problem: str = ""
+    partitions: tuple[PartitionStatus, ...] = ()
 
     @classmethod
     def take(
         cls,
         settings: Settings,
-        client: redis.Redis,
+        partitions: Partitions,
         *,
         queue: Callable[[], tuple[Snapshot, Rates | None]],
         database: Callable[[], Engine],
@@ -79,32 +84,41 @@ class Status:
 
         Args:
             settings: Where they are, to be named in a problem.
-            client: Redis.
-            queue: Takes the snapshot, and says how fast it goes.
+            partitions: Redis.
+            queue: Takes the snapshot, also where some partitions can't be asked, and says how fast it goes.
             database: Opens the database.
             strays_within: Seconds for looking through the names of all keys; not done if 0.
         """
         status = cls()
         try:
             status.snapshot, status.rates = queue()
-            status.scheduled = look_at_scheduled(client)
-            status.strays = find_strays(client, within=strays_within) if strays_within else None
+            status._look_at_redis(settings, status.snapshot, partitions, strays_within)
         except redis.RedisError as error:
             status.redis_problem = broker_outage(settings, error)
         try:
-            status._look_at_table(database(), client)
+            status._look_at_table(database(), partitions)
         except redis.RedisError as error:
             status.redis_problem = broker_outage(settings, error)
         except DeadLetterError as error:
             status.table_problem = database_outage(settings, error)
         return status
 
-    def _look_at_table(self, engine: Engine, client: redis.Redis) -> None:
+    def _look_at_redis(self, settings: Settings, now: Snapshot, partitions: Partitions, strays_within: float) -> None:
+        self.partitions = partition_statuses(now, partition_places(partitions))
+        if outage := partitions_outage(now):
+            self.redis_problem = broker_outage(settings, redis.ConnectionError(outage))
+        asked = [part.number for part in now.parts if part.snapshot is not None] or None
+        self.scheduled = look_at_scheduled(partitions, only=asked)
+        if strays_within and now.is_whole:
+            self.strays = find_strays(partitions, within=strays_within)
+
+    def _look_at_table(self, engine: Engine, partitions: Partitions) -> None:
         self.states = count_by_state(engine)
         self.died = count(engine, Selection(since=datetime.now(UTC) - _HOUR).clause())
-        if not self.redis_problem:
-            self.attended = attended(engine, client)
-            self.continuity = look_at_continuity(client, engine)
+        now = self.snapshot
+        if now is not None and (not now.parts or now.parts[0].snapshot is not None):
+            self.attended = attended(engine, partitions.home)
+            self.continuity = look_at_continuity(partitions, engine)
 
     def to_record(self) -> dict[str, Any]:
         """Return it as JSON can carry it."""
@@ -118,4 +132,5 @@ class Status:
             replays=None if self.attended is None else self.attended.to_record(),
             strays=self.strays,
             continuity=self.continuity,
+            partitions=[row.to_record() for row in self.partitions],
         )

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 import redis
 
 from worker.accounting.continuity import record
-from worker.clients.redis.connections import broker_client
+from worker.clients.redis.connections import broker_partitions
 from worker.clients.redis.keys import feedback_keys
 from worker.database.errors import DeadLetterError
 from worker.database.schema import checked_engine
@@ -55,13 +55,14 @@ class ContinuityRecorder(BackgroundStep):
             ended = self._stop.wait(_EVERY.total_seconds())
 
     def _record(self, settings: Settings, name: str, *, always: bool) -> None:
-        with closing(broker_client(settings)) as client:
-            key = feedback_keys(client).recorded
-            if not (first_in_period(client, key, _EVERY * 0.9, worker=name) or always):
+        with closing(broker_partitions(settings)) as partitions:
+            home = partitions.home
+            key = feedback_keys(home).recorded
+            if not (first_in_period(home, key, _EVERY * 0.9, worker=name) or always):
                 return
             # Checked: an SQLite file that was moved away is not created again by connecting.
             with checked_engine(settings.feedback_database_url.get_secret_value()) as engine:
-                found = record(client, engine)
+                found = record(partitions, engine)
         if found.lost_hold is not None:
             log.error("Redis had lost the hold by hand, which stands again: %s", found.lost_hold.comment)
         if found.is_lost:

@@ -10,7 +10,7 @@ import redis
 
 from worker.accounting.worker_presence import living_leases
 from worker.broker.lease_scripts import process_id
-from worker.clients.redis.connections import broker_client
+from worker.clients.redis.connections import broker_partitions
 from worker.runtime.background_step import BackgroundStep
 from worker.runtime.container import container_of
 
@@ -54,8 +54,8 @@ class DuplicateNodenames(BackgroundStep):
 def _others(settings: Settings, node: str) -> Iterator[str]:
     """The other processes that have a lease under this name."""
     try:
-        with closing(broker_client(settings, patience=_PATIENCE, retries=0)) as client:
-            leases = living_leases(client)
+        with closing(broker_partitions(settings, patience=_PATIENCE, retries=0)) as partitions:
+            leases = living_leases(partitions)
     except redis.RedisError as error:
         log.debug("who else has this worker's name can't be told: %s", error)
         return

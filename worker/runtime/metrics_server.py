@@ -10,8 +10,8 @@ from celery.concurrency.prefork import TaskPool as Prefork
 from prometheus_client import CollectorRegistry, ProcessCollector, start_http_server
 
 from producer import __version__
-from worker.accounting.snapshot import take_snapshot
-from worker.clients.redis.connections import broker_client
+from worker.accounting.snapshot import take_partial_snapshot
+from worker.clients.redis.connections import broker_partitions
 from worker.observability.collectors import OfPool, OfProcess, OfQueue
 from worker.observability.metrics import Metrics
 from worker.runtime.bootsteps import ListeningStep, port_error, start_error
@@ -21,10 +21,10 @@ if TYPE_CHECKING:
     from threading import Thread
     from wsgiref.simple_server import WSGIServer
 
-    import redis
     from celery.worker import WorkController
 
     from worker.broker.lease_state import SharedLeaseState
+    from worker.clients.redis.partitions import Partitions
 
 __all__ = ["MetricsServer"]
 
@@ -49,7 +49,7 @@ class MetricsServer(ListeningStep):
         super().__init__(worker, **kwargs)
         self._server: WSGIServer | None = None
         self._thread: Thread | None = None
-        self._client: redis.Redis | None = None
+        self._partitions: Partitions | None = None
 
     def include_if(self, worker: WorkController) -> bool:
         """Without a port nothing is measured, and nothing listens."""
@@ -61,8 +61,8 @@ class MetricsServer(ListeningStep):
         port, host = settings.feedback_metrics_port, settings.feedback_metrics_host
         metrics = Metrics(now=container_of(worker.app).now)
         try:
-            self._client = broker_client(settings, patience=_PATIENCE, retries=0)
-            registry = _served(metrics, self._client, container_of(worker.app).leases)
+            self._partitions = broker_partitions(settings, patience=_PATIENCE, retries=0)
+            registry = _served(metrics, self._partitions, container_of(worker.app).leases)
             self._server, self._thread = start_http_server(port or 0, host, registry)
         except OSError as error:
             raise SystemExit(port_error("METRICS", host, port, error)) from None
@@ -79,11 +79,11 @@ class MetricsServer(ListeningStep):
             self._server.server_close()
             self._thread.join()
             self._server = None
-        if self._client is not None:
-            self._client.close()
+        if self._partitions is not None:
+            self._partitions.close()
 
 
-def _served(metrics: Metrics, client: redis.Redis, leases: SharedLeaseState) -> CollectorRegistry:
+def _served(metrics: Metrics, partitions: Partitions, leases: SharedLeaseState) -> CollectorRegistry:
     """What is served: what this process counts, or, in a shared folder, it and those of its pool."""
     registry = metrics.registry
     if _SHARED in os.environ:
@@ -91,5 +91,5 @@ def _served(metrics: Metrics, client: redis.Redis, leases: SharedLeaseState) -> 
         registry.register(OfPool(os.environ[_SHARED]))
     ProcessCollector(registry=registry)
     registry.register(OfProcess(__version__, leases))
-    registry.register(OfQueue(lambda: take_snapshot(client)))
+    registry.register(OfQueue(lambda: take_partial_snapshot(partitions)))
     return registry

@@ -15,6 +15,7 @@ from tests.support.flower import ServedFlower, served_flower
 from tests.support.places import places_of
 from worker.accounting.continuity import record
 from worker.clients.redis.connections import redis_client
+from worker.clients.redis.partitions import Partitions
 from worker.database.audit_log import actions
 from worker.database.redis_generations import forget_generations
 from worker.database.schema import upgrade
@@ -142,7 +143,7 @@ def test_the_overview_does_not_call_an_emptied_redis_balanced(
     with closing(redis_client(valkey.url, connections=1)) as client:
         client.lpush("feedback", "an event")
         client.hset("feedback:counts", "accepted", 1)
-        record(client, browsed.engine)
+        record(Partitions([client]), browsed.engine)
         client.delete("feedback", "feedback:counts")
         shown = flower.get("/feedback")
         told = flower.get("/api/feedback/overview").json()["redis_data"]

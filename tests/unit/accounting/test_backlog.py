@@ -13,6 +13,7 @@ from producer import FeedbackEvent
 from producer.message import to_message
 from worker.accounting.backlog import Backlog, take_backlog
 from worker.accounting.snapshot import Snapshot
+from worker.clients.redis.partitions import Partitions
 from worker.delivery.hold import HoldKind, HoldState
 from worker.policy.envelope import Envelope, WaitReason
 
@@ -70,7 +71,7 @@ def test_a_backend_whose_clock_is_fast_makes_no_age_below_zero() -> None:
 
 def test_an_empty_queue_is_no_work(client: redis.Redis) -> None:
     """Then the last worker may go."""
-    assert take_backlog(client) == Backlog(messages=0, age=timedelta(), unfinished=0)
+    assert take_backlog(Partitions([client])) == Backlog(messages=0, age=timedelta(), unfinished=0)
 
 
 @pytest.mark.parametrize("list_name", ["feedback", "feedback\x06\x163"])
@@ -79,7 +80,7 @@ def test_the_age_is_that_of_the_oldest_event_that_was_not_tried_yet(client: redi
     for seconds in (40, 20, *[1] * 300):
         client.lpush(list_name, to_message(EVENT, enqueued_at=enqueued(seconds)))
 
-    backlog = take_backlog(client)
+    backlog = take_backlog(Partitions([client]))
 
     assert backlog.messages == backlog.unfinished == 302
     assert timedelta(seconds=39) < backlog.age < timedelta(seconds=60)
@@ -91,7 +92,7 @@ def test_what_was_tried_before_or_is_replayed_has_no_age(client: redis.Redis) ->
     client.lpush("feedback", to_message(EVENT, enqueued_at=enqueued(70_000), envelope={"dead_letter": 7}))
     client.lpush("feedback", to_message(EVENT, enqueued_at=enqueued(5)))
 
-    backlog = take_backlog(client)
+    backlog = take_backlog(Partitions([client]))
 
     assert backlog.messages == 4
     assert backlog.age < timedelta(seconds=30)
@@ -101,4 +102,4 @@ def test_what_foreign_clients_write_is_counted_and_has_no_age(client: redis.Redi
     """It does not say since when it waits, or nonsense."""
     client.lpush("feedback", b"\xff", b'{"headers": {"feedback": {"v": 2, "enqueued_at": "9999999999+00:00"}}}')
 
-    assert take_backlog(client) == Backlog(messages=2, age=timedelta(), unfinished=2)
+    assert take_backlog(Partitions([client])) == Backlog(messages=2, age=timedelta(), unfinished=2)

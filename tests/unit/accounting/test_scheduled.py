@@ -10,6 +10,7 @@ import pytest
 from worker.accounting import scheduled
 from worker.accounting.scheduled import look_at_scheduled
 from worker.broker.keys import DELAYED
+from worker.clients.redis.partitions import Partitions
 from worker.policy.envelope import Envelope, WaitReason
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ def test_what_is_scheduled_is_told_by_its_reason(client: redis.Redis) -> None:
     schedule(client, URGENT, None)
     schedule(client, REPLAYED, WaitReason.DATABASE, number=2)
 
-    seen = look_at_scheduled(client)
+    seen = look_at_scheduled(Partitions([client]))
 
     assert seen.summary == (
         "3 to be tried again: AquilaX could not take them; 2 because the dead-letter database failed; "
@@ -58,17 +59,17 @@ def test_of_very_many_it_says_that_it_is_a_part(client: redis.Redis, monkeypatch
     schedule(client, URGENT, WaitReason.BUSY, number=2)
     schedule(client, URGENT, WaitReason.RETRY, number=9)
 
-    words = look_at_scheduled(client).summary
+    words = look_at_scheduled(Partitions([client])).summary
 
     assert words == "of the 2 that are due first: 2 for another press on the same answer, which is being sent"
 
 
 def test_nothing_is_said_of_nothing(client: redis.Redis) -> None:
     """And what is no message of ours breaks nothing."""
-    assert look_at_scheduled(client).summary == ""
+    assert look_at_scheduled(Partitions([client])).summary == ""
     for at, entry in enumerate((b"\xff\x00", b'{"waits": "some<thing>"}', b'{"waits": 7}')):
         client.zadd(URGENT, {entry: at})
-    assert look_at_scheduled(client).summary == "3 for the time that their client set"
+    assert look_at_scheduled(Partitions([client])).summary == "3 for the time that their client set"
 
 
 def test_every_reason_has_its_words() -> None:

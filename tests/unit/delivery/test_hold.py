@@ -15,6 +15,7 @@ import redis
 
 from worker.accounting.snapshot import take_snapshot
 from worker.clients.redis.keys import FeedbackKeys
+from worker.clients.redis.partitions import Partitions
 from worker.delivery.hold import Announcer, Hold, HoldKind, HoldState
 from worker.policy.classification import Classification
 
@@ -445,7 +446,7 @@ def test_whatever_stands_in_the_key_is_told_and_ended(
     else:
         client.hset(HOLD, mapping={name: value.encode(errors="surrogatepass") for name, value in odd.items()})
 
-    told, shown = hold.state(), take_snapshot(client).hold
+    told, shown = hold.state(), take_snapshot(Partitions([client])).hold
     with suppress(redis.ResponseError):  # of a wrong type; a worker is told that all is held before it gets here
         hold.heard(Classification.UNAUTHORIZED, "401", at=NOON, probe=True)
         hold.probe_soon()

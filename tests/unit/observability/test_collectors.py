@@ -15,6 +15,7 @@ from prometheus_client.mmap_dict import MmapedDict
 from producer import FeedbackProducer
 from worker.accounting.snapshot import Snapshot, take_snapshot
 from worker.broker.lease_state import SharedLeaseState
+from worker.clients.redis.partitions import Partitions
 from worker.delivery.hold import Hold, HoldKind, HoldState
 from worker.observability.collectors import OfPool, OfProcess, OfQueue
 
@@ -145,7 +146,7 @@ def test_it_is_so_with_a_real_redis(broker: RedisServer) -> None:
         producer.enqueue(REQUEST_ID, True, org="org", group="group")
         Hold(client, actor="me").hold("maintenance", actor="me")
         registry = CollectorRegistry()
-        registry.register(OfQueue(lambda: take_snapshot(client)))
+        registry.register(OfQueue(lambda: take_snapshot(Partitions([client]))))
 
         assert registry.get_sample_value("aquilax_feedback_queued_messages") == 1
         assert registry.get_sample_value("aquilax_feedback_accepted_total") == 1

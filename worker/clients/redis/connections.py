@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ssl
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import redis
@@ -66,6 +67,8 @@ class Master:
         self.service_name = name
         self.tls = tls
         self._locator = locator
+        self.found: Place | None = None
+        """Where it was found last."""
 
     def __json__(self) -> str:
         """Return what `inspect stats` shows of the transport options."""
@@ -78,9 +81,10 @@ class Master:
             redis.ConnectionError: No sentinel, or node, leads to it.
         """
         try:
-            return self._locator.find()
+            self.found = self._locator.find()
         except OSError as error:
             raise redis.ConnectionError(str(error)) from error
+        return self.found
 
 
 def redis_client(
@@ -132,14 +136,23 @@ def redis_partitions(
     options: dict[str, Any] = {"connections": connections, "patience": patience, "retries": retries}
     prefixes = broker.prefixes(partitions)
     if broker.cluster:
-        return Partitions([_client(_pool(url, None, prefix, **options), prefix) for prefix in prefixes])
+        clients = [_client(_pool(url, None, prefix, **options), prefix) for prefix in prefixes]
+        return Partitions(clients, node=partial(_node, url=url, **options))
     pool = _pool(url, sentinel_master, "", **options)
     return Partitions([_client(pool, prefix) for prefix in prefixes])
 
 
 def _pool(
-    url: str, sentinel_master: str | None, prefix: str, *, connections: int, patience: float, retries: int
+    url: str,
+    sentinel_master: str | None,
+    prefix: str,
+    *,
+    connections: int,
+    patience: float,
+    retries: int,
+    place: Place | None = None,
 ) -> redis.ConnectionPool:
+    """Connections to the server that has a prefix's keys, or to the node of a cluster at a place."""
     options: dict[str, Any] = {
         "max_connections": connections,
         "timeout": patience,
@@ -150,9 +163,17 @@ def _pool(
         "retry_on_error": [redis.ConnectionError, redis.TimeoutError],
     }
     broker = BrokerUrl.read(url, sentinel_master)
-    if master := _master(url, sentinel_master, prefix):
+    master = None if place else _master(url, sentinel_master, prefix)
+    if master is not None:
         options |= {"connection_class": _managed_class(broker, tls=master.tls), "connection_pool": master}
-    return redis.BlockingConnectionPool.from_url(broker.redis, **options)
+    pool = redis.BlockingConnectionPool.from_url(broker.redis, **options)
+    if place is not None:  # the URL names other nodes
+        pool.connection_kwargs |= dict(zip(("host", "port"), place, strict=True))
+    return pool
+
+
+def _node(place: Place, *, url: str, **options: Any) -> redis.Redis:
+    return redis.Redis.from_pool(_pool(url, None, "", place=place, **options))
 
 
 def _client(pool: redis.ConnectionPool, prefix: str) -> redis.Redis:

@@ -60,6 +60,15 @@ class PartitionRecord:
                 f"FEEDBACK_PARTITIONS={found}, or move the queue to another Redis with `aquilax-feedback move`"
             )
 
+    def number(self) -> int | None:
+        """Return how many partitions are recorded; None if nothing is, or it is no number."""
+        found = self._client.get(RECORD)
+        return int(found) if isinstance(found, bytes) and found.isdigit() else None
+
+    def forget(self) -> None:
+        """Delete it: the queue has gone, and another may be made with another number."""
+        self._client.delete(RECORD)
+
     def close(self) -> None:
         """Close the connection."""
         self._client.close()

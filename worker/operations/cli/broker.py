@@ -5,8 +5,8 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from worker.operations.broker import broker_client
 from worker.operations.broker import broker_outage as outage_of
+from worker.operations.broker import broker_partitions
 from worker.operations.cli.database import settings
 
 if TYPE_CHECKING:
@@ -14,17 +14,19 @@ if TYPE_CHECKING:
 
     import redis
 
+    from worker.clients.redis.partitions import Partitions
+
 __all__ = ["broker", "broker_outage"]
 
 
 @contextmanager
-def broker() -> Iterator[redis.Redis]:
-    """Open the Redis of the settings; it answers in bytes, and connects when it is first used."""
-    client = broker_client(settings(), connections=2)
+def broker() -> Iterator[Partitions]:
+    """Open the partitions of the settings' Redis; they answer in bytes, and connect when they are first used."""
+    partitions = broker_partitions(settings(), connections=2)
     try:
-        yield client
+        yield partitions
     finally:
-        client.close()
+        partitions.close()
 
 
 def broker_outage(error: redis.RedisError) -> str:

@@ -68,8 +68,8 @@ def _tell_unrecorded(change: HoldChange) -> None:
 @contextmanager
 def _control(actor: str) -> Iterator[HoldControl]:
     try:
-        with broker() as client:
-            yield HoldControl(client=client, database=lambda: checked_database(settings()), actor=actor)
+        with broker() as partitions:
+            yield HoldControl(partitions=partitions, database=lambda: checked_database(settings()), actor=actor)
     except redis.RedisError as error:
         say(f"Error: {broker_outage(error)}", err=True)
         sys.exit(1)

@@ -16,6 +16,7 @@ from worker.accounting.documents import reconcile_record
 from worker.accounting.reconcile import PATIENCE, Report
 from worker.accounting.reconcile import reconcile as take_stock
 from worker.accounting.repair import note_told, repair_redis, repair_table
+from worker.clients.redis.partitions import shown_partition
 from worker.database.audit_log import record_action
 from worker.database.errors import DeadLetterError
 from worker.operations.cli.broker import broker, broker_outage
@@ -25,12 +26,13 @@ from worker.operations.cli.param_types import Decimal, current_actor
 from worker.operations.database import checked_database
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     from sqlalchemy import Engine
 
-    from worker.accounting.balance import Balance
+    from worker.accounting.integrity import IntegrityCheck
     from worker.accounting.table_counts import Table
+    from worker.clients.redis.partitions import Partitions
 
 __all__ = ["reconcile"]
 
@@ -81,44 +83,46 @@ class _Run:
     redis_problem: str = ""
     repair_problem: str = ""
     _engine: Engine | None = None
-    _client: redis.Redis | None = None
+    _partitions: Partitions | None = None
 
     def go(self, patience: timedelta, *, repair: bool) -> None:
         """Look, and fix if that is wanted."""
-        self._client = client = self.stack.enter_context(broker())
+        self._partitions = partitions = self.stack.enter_context(broker())
         try:
-            self.report = take_stock(client, self._open_table, patience=patience)
+            self.report = take_stock(partitions, self._open_table, patience=patience)
         except redis.RedisError as error:
             self.redis_problem = broker_outage(error)
             return
         if repair:
-            self._repair(client, self.report)
+            self._repair(partitions, self.report)
 
     def note_told(self) -> None:
         """Note that what was written off is told by now: the doctor tells of it no more."""
-        if self.report is not None and self._client is not None:
-            note_told(self._client, self.report.check.snapshot)
+        if self.report is not None and self._partitions is not None:
+            note_told(self._partitions, self.report.check.snapshot)
 
-    def _repair(self, client: redis.Redis, report: Report) -> None:
+    def _repair(self, partitions: Partitions, report: Report) -> None:
         """Fix what can be fixed, and note each repair that is done."""
         try:
-            for repair in self._repairs(client, report):
+            for repair in self._repairs(partitions, report):
                 self.repaired.append(repair)
         except redis.RedisError as error:
             self.repair_problem = broker_outage(error)
         except DeadLetterError as error:
             self.repair_problem = outage(error)
 
-    def _repairs(self, client: redis.Redis, report: Report) -> Iterator[str]:
-        yield from repair_redis(client, report)
+    def _repairs(self, partitions: Partitions, report: Report) -> Iterator[str]:
+        yield from repair_redis(partitions, report)
         if report.table is not None and self._engine is not None:
-            yield from repair_table(client, self._engine, report)
+            yield from repair_table(partitions, self._engine, report)
             if report.continuity is not None and report.continuity.is_lost:
-                yield from self._accept(client, self._engine, report.continuity, report.balance)
+                yield from self._accept(partitions, self._engine, report.continuity, report.checks)
 
-    def _accept(self, client: redis.Redis, engine: Engine, found: Continuity, balance: Balance) -> Iterator[str]:
+    def _accept(
+        self, partitions: Partitions, engine: Engine, found: Continuity, checks: Sequence[IntegrityCheck]
+    ) -> Iterator[str]:
         """Take a Redis that has lost data as it is, and write down who did."""
-        written_off = accept(client, engine, found, balance)
+        written_off = accept(partitions, engine, found, [check.balance for check in checks])
         if written_off is None:
             return
         details = {"what": found.summary(), "missing_at_least": found.missing, "written_off": written_off}
@@ -161,7 +165,7 @@ def _lines(run: _Run) -> Iterator[str]:
 
 
 def _classification(report: Report) -> str:
-    equation = report.balance.equation()
+    equation = "; ".join(_equations(report))
     match report.balances:
         case True:
             return f"balanced: {equation}; {_lost(report)}"
@@ -169,6 +173,17 @@ def _classification(report: Report) -> str:
             return f"does not balance: {equation}"
         case None:
             return f"can't tell, as foreign messages come and go meanwhile: {equation}"
+
+
+def _equations(report: Report) -> Iterator[str]:
+    """The equation; of several partitions the sum, or those in which it does not hold."""
+    if len(report.checks) == 1 or not report.unbalanced:
+        yield report.balance.equation()
+        return
+    for number, found in report.unbalanced[:_NAMED]:
+        yield f"partition {shown_partition(number)}: {found.balance.equation()}"
+    if len(report.unbalanced) > _NAMED:
+        yield f"and {len(report.unbalanced) - _NAMED:,} more partitions: --json names all"
 
 
 def _lost(report: Report) -> str:

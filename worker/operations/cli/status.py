@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from worker.accounting.balance import ENDS
-from worker.accounting.snapshot import Rates, Snapshot, take_snapshot
+from worker.accounting.snapshot import Rates, Snapshot, take_partial_snapshot
 from worker.accounting.worker_presence import no_worker
 from worker.clients.redis.keys import CountField
 from worker.database.schema import check_schema
@@ -21,12 +21,13 @@ from worker.operations.cli.output import INTERRUPTED, json_text, say, shown
 from worker.operations.cli.param_types import Decimal
 from worker.operations.database import checked_database
 from worker.operations.hold import fix_of
+from worker.operations.partitions import shown_first
 from worker.operations.status import Status
 from worker.operations.text import utc
 from worker.policy.durations import span
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from datetime import datetime
 
     from sqlalchemy import Engine
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from worker.accounting.snapshot import Snapshot
     from worker.dead_letters.replays.attendance import Attended
     from worker.delivery.hold import HoldState
+    from worker.operations.partitions import PartitionStatus
 
 __all__ = ["status"]
 
@@ -82,13 +84,13 @@ class _Looks:
 
     def __init__(self, stack: ExitStack) -> None:
         self._stack = stack
-        self._client = stack.enter_context(broker())
+        self._partitions = stack.enter_context(broker())
         self._engine: Engine | None = None
         self._before: Snapshot | None = None
 
     def take(self) -> Status:
         look = Status.take(
-            settings(), self._client, queue=self._queue, database=self._database, strays_within=_STRAYS_WITHIN
+            settings(), self._partitions, queue=self._queue, database=self._database, strays_within=_STRAYS_WITHIN
         )
         self._before = look.snapshot
         return look
@@ -96,10 +98,10 @@ class _Looks:
     def _queue(self) -> tuple[Snapshot, Rates | None]:
         before = self._before
         if before is None:
-            before = take_snapshot(self._client)
+            before = take_partial_snapshot(self._partitions)
             time.sleep(_MEASURED)
-        now = take_snapshot(self._client)
-        return now, Rates.between(before, now)
+        now = take_partial_snapshot(self._partitions)
+        return now, Rates.between(before, now) if before.is_whole and now.is_whole else None
 
     def _database(self) -> Engine:
         if self._engine is None:
@@ -126,6 +128,7 @@ def _lines(look: Status) -> Iterator[tuple[str, str]]:
         yield "redis", f"unavailable: {look.redis_problem}"
     if look.snapshot is not None:
         yield from _of_queue(look.snapshot, look.scheduled)
+        yield from _of_partitions(look.partitions)
     if look.strays is not None:
         yield from (("no worker reads", shown(stray.summary)) for stray in look.strays.lists)
     yield from _of_continuity(look.continuity)
@@ -138,6 +141,9 @@ def _lines(look: Status) -> Iterator[tuple[str, str]]:
 def _of_queue(snapshot: Snapshot, scheduled: Scheduled | None) -> Iterator[tuple[str, str]]:
     counts = snapshot.counts
     yield "at", utc(snapshot.at)
+    if not snapshot.is_whole:
+        asked = len(snapshot.parts) - len(snapshot.unavailable)
+        yield "PARTIAL", f"what follows is of the {asked} partitions that can be asked, of {len(snapshot.parts)}"
     yield ("waiting", f"{snapshot.queued:,} queued, {snapshot.in_flight:,} in flight, {snapshot.scheduled:,} scheduled")
     if scheduled is not None and scheduled.summary:
         yield "scheduled", scheduled.summary
@@ -148,6 +154,29 @@ def _of_queue(snapshot: Snapshot, scheduled: Scheduled | None) -> Iterator[tuple
     if counts.get(CountField.DEAD):
         reasons = [f"{number:,} {reason}" for reason, number in snapshot.dead_by_reason.items() if number]
         yield "died of", ", ".join(reasons)
+
+
+def _of_partitions(rows: Sequence[PartitionStatus]) -> Iterator[tuple[str, str]]:
+    """The few partitions that tell most; nothing where there is only one."""
+    if not rows:
+        return
+    few, rest = shown_first(rows)
+    nodes = {row.node for row in rows if row.node}
+    where = f" on {len(nodes)} nodes" if nodes else ""
+    yield "partitions", f"{len(rows)}{where}"
+    for row in few:
+        yield "", f"{row.name}{f' {row.node}' if row.node else ''}: {_partition(row)}"
+    if rest:
+        yield "", rest
+
+
+def _partition(row: PartitionStatus) -> str:
+    if row.now is None:
+        return click.style(shown(row.problem), fg="red", bold=True)
+    oldest = f", oldest {span(row.oldest_age)}" if row.oldest_age is not None else ""
+    workers = f"{row.now.workers} worker{'' if row.now.workers == 1 else 's'}"
+    text = f"{row.now.queued:,} queued, {row.now.in_flight:,} in flight, {row.now.scheduled:,} scheduled{oldest}"
+    return f"{text}; {click.style(row.problem, fg='red', bold=True) if row.problem else workers}"
 
 
 def _of_continuity(found: Continuity | None) -> Iterator[tuple[str, str]]:

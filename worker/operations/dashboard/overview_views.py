@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
-from worker.accounting.snapshot import Snapshot, take_snapshot
+from worker.accounting.snapshot import Snapshot, take_partial_snapshot
 from worker.accounting.worker_presence import no_worker
 from worker.delivery.hold import Hold
 from worker.operations.dashboard.findings import ExaminationResult
@@ -88,11 +88,11 @@ def resume(sources: Sources, *, comment: str, actor: str) -> bool | None:
 
 def is_held(sources: Sources) -> bool:
     """Return whether a hold stands."""
-    return Hold(sources.client(), actor="").state() is not None
+    return Hold(sources.partitions().home, actor="").state() is not None
 
 
 def _control(sources: Sources, actor: str) -> HoldControl:
-    return HoldControl(client=sources.client(), database=lambda: nullcontext(sources.engine()), actor=actor)
+    return HoldControl(partitions=sources.partitions(), database=lambda: nullcontext(sources.engine()), actor=actor)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -154,13 +154,19 @@ class Overview(Status):
             return None
         balance = self.snapshot.balance
         text = balance.sides(_IN_WORDS, brief=True)
+        if not self.snapshot.is_whole:
+            asked = len(self.snapshot.parts) - len(self.snapshot.unavailable)
+            text = f"{text} (of the {asked} partitions that can be asked)"
         if self.continuity is not None and self.continuity.is_lost:
             more = f"; but Redis has lost data. {self.continuity.summary()}; ask aquilax-feedback reconcile"
             return BalanceSummary(balanced=False, summary=text + more)
-        if balance.missing > 0:
-            more = f" + {balance.missing:,} missing: ask aquilax-feedback reconcile"
+        missing = [
+            moment.balance.missing for moment in self.snapshot.moments
+        ]  # in none can it be made up for elsewhere
+        if (lost := sum(number for number in missing if number > 0)) > 0:
+            more = f" + {lost:,} missing: ask aquilax-feedback reconcile"
             return BalanceSummary(balanced=False, summary=text + more)
-        more = f"; {-balance.missing:,} more than were counted as accepted so far" if balance.missing < 0 else ""
+        more = f"; {-sum(missing):,} more than were counted as accepted so far" if sum(missing) < 0 else ""
         return BalanceSummary(balanced=True, summary=f"{text}: nothing is missing{more}")
 
     def to_record(self) -> dict[str, Any]:
@@ -172,9 +178,9 @@ def look(sources: Sources) -> Overview:
     """Look at Redis and at the database; either may be unavailable."""
 
     def queue() -> tuple[Snapshot, Rates | None]:
-        snapshot = take_snapshot(sources.client())
-        return snapshot, sources.pace.after(snapshot)
+        snapshot = take_partial_snapshot(sources.partitions())
+        return snapshot, sources.pace.after(snapshot) if snapshot.is_whole else None
 
-    overview = Overview.take(sources.settings, sources.client(), queue=queue, database=sources.engine)
+    overview = Overview.take(sources.settings, sources.partitions(), queue=queue, database=sources.engine)
     overview.found = sources.doctor.found()
     return overview

@@ -212,6 +212,6 @@ def _read_state(text: str) -> str:
 
 def _is_watched(sources: Sources) -> bool | None:
     try:
-        return workers_watch(sources.client())
+        return workers_watch(sources.partitions().home)
     except redis.RedisError:
         return None

@@ -16,7 +16,7 @@ from worker.accounting.snapshot import Rates
 from worker.database.engine import connect
 from worker.database.errors import DeadLetterError, DeadLetterStoreUnavailable
 from worker.database.schema import check_schema
-from worker.operations.broker import broker_client, broker_outage
+from worker.operations.broker import broker_outage, broker_partitions
 from worker.operations.dashboard.findings import Doctor
 from worker.operations.database import database_outage, database_url
 
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Engine
 
     from worker.accounting.snapshot import Snapshot
+    from worker.clients.redis.partitions import Partitions
     from worker.settings import Settings
 
 __all__ = ["SourceUnavailable", "Sources", "Throughput"]
@@ -78,7 +79,7 @@ class Sources:
         self._patience = patience
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="dashboard")
         self._engine: Engine | None = None
-        self._client: redis.Redis | None = None
+        self._partitions: Partitions | None = None
         self._one_at_a_time = threading.Lock()
 
     async def look(self, what: Callable[[], T], *, patience: float | None = None) -> T:
@@ -125,20 +126,20 @@ class Sources:
                 self._engine = engine
             return self._engine
 
-    def client(self) -> redis.Redis:
-        """Return a client of the broker's Redis, which answers in bytes."""
+    def partitions(self) -> Partitions:
+        """Return the clients of the broker's partitions, which answer in bytes."""
         with self._one_at_a_time:
-            if self._client is None:
-                self._client = broker_client(self.settings, connections=_THREADS)
-            return self._client
+            if self._partitions is None:
+                self._partitions = broker_partitions(self.settings, connections=_THREADS)
+            return self._partitions
 
     def close(self) -> None:
         """Close what was opened."""
         self._threads.shutdown()
         if self._engine is not None:
             self._engine.dispose()
-        if self._client is not None:
-            self._client.close()
+        if self._partitions is not None:
+            self._partitions.close()
 
 
 def _database_fix(error: DeadLetterError) -> str:

@@ -11,8 +11,9 @@ import redis
 from worker.accounting.continuity import Kind, look_at_continuity
 from worker.accounting.reconcile import reconcile
 from worker.accounting.repair import written_off_untold
+from worker.clients.redis.partitions import shown_partition
 from worker.database.errors import DeadLetterError
-from worker.operations.broker import broker_client
+from worker.operations.broker import broker_partitions
 from worker.operations.database import checked_database
 from worker.operations.doctor.finding import Finding, green, red, yellow
 
@@ -40,17 +41,17 @@ def look_at_books(settings: Settings) -> Iterator[Finding]:
 
     Of a Redis or a database that is unavailable nothing is said here.
     """
-    client = broker_client(settings, patience=_REDIS_PATIENCE, retries=0)
-    with ExitStack() as stack, closing(client):
+    partitions = broker_partitions(settings, patience=_REDIS_PATIENCE, retries=0)
+    with ExitStack() as stack, closing(partitions):
         try:
             report = reconcile(
-                client,
+                partitions,
                 lambda: stack.enter_context(checked_database(settings)),
                 patience=_WRONG_FOR,
                 strays_within=0,
                 writes=False,
             )
-            untold = written_off_untold(client, report.check.snapshot)
+            untold = written_off_untold(partitions, report.check.snapshot)
         except redis.RedisError:
             return
         yield _balance(report)
@@ -70,10 +71,13 @@ def _balance(report: Report) -> Finding:
 
 
 def _wrong(report: Report) -> Iterator[str]:
-    found, balance = report.check, report.balance
+    found = report.check
     if report.balances is False:
-        missing = f"{balance.missing:,} events are missing"
-        yield f"{missing if balance.missing > 0 else 'it does not balance'}: {balance.equation()}"
+        several = len(report.checks) > 1
+        for number, partition in report.unbalanced:
+            balance, where = partition.balance, f"partition {shown_partition(number)}: " if several else ""
+            missing = f"{balance.missing:,} events are missing"
+            yield f"{where}{missing if balance.missing > 0 else 'it does not balance'}: {balance.equation()}"
     if report.is_lost:
         yield "Redis has lost data"
     numbers = {
@@ -88,8 +92,11 @@ def _wrong(report: Report) -> Iterator[str]:
 def look_at_redis_data(settings: Settings) -> Iterator[Finding]:
     """Check that Redis has the data that it had, and the hold by hand; nothing is said if either is unavailable."""
     try:
-        with closing(broker_client(settings, patience=_REDIS_PATIENCE)) as client, checked_database(settings) as engine:
-            found = look_at_continuity(client, engine)
+        with (
+            closing(broker_partitions(settings, patience=_REDIS_PATIENCE)) as partitions,
+            checked_database(settings) as engine,
+        ):
+            found = look_at_continuity(partitions, engine)
     except (redis.RedisError, DeadLetterError):
         return
     yield _continuity(found)

@@ -9,14 +9,16 @@ from typing import TYPE_CHECKING, Any, Final
 
 import redis
 
-from worker.accounting.key_types import WrongKeyType, find_odd_values, find_wrong_types
+from worker.accounting.key_types import KeyProblem, WrongKeyType, find_odd_values, find_wrong_types
 from worker.accounting.strays import find_strays
 from worker.broker.server_errors import advice
 from worker.operations.doctor.finding import Finding, green, red, yellow
 from worker.policy.durations import span
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Collection, Iterator, Mapping
+
+    from worker.clients.redis.partitions import Partitions
 
 __all__ = ["Server", "ask_server", "broker_unavailable", "look_at_broker", "look_at_keys"]
 
@@ -166,11 +168,23 @@ def _replicas(server: Server) -> Finding:
     replicas = info.get("connected_slaves", 0)
     if not replicas:
         return green(check, "it is the master, without replicas")
+    if server.cluster and replicas == 1:
+        return _only_replica(server)
     if "min_slaves_good_slaves" in info:  # which INFO tells where min-replicas-to-write is set
         return green(check, f"{replicas} replicas, which it waits for")
     risk = "a master that is cut off may take events that its successor never hears of"
     fix = "CONFIG SET min-replicas-to-write 1 and min-replicas-max-lag 2, and in redis.conf"
     return yellow(check, f"{replicas} replicas, and min-replicas-to-write is 0: {risk}", fix=fix)
+
+
+def _only_replica(server: Server) -> Finding:
+    """In a cluster it takes the primary's place by itself, and has none then: to wait for one would be to wait long."""
+    check = "broker replicas"
+    if "min_slaves_good_slaves" in server.info:
+        summary = "1 replica, which it waits for (min-replicas-to-write): once that has taken over, it takes no events"
+        fix = "give each primary a second replica (CLUSTER REPLICATE); or CONFIG SET min-replicas-to-write 0"
+        return yellow(check, f"{summary} until the other node is back", fix=fix)
+    return green(check, "1 replica, which takes over if it dies")
 
 
 def _cluster(server: Server) -> Finding:
@@ -183,7 +197,7 @@ def _cluster(server: Server) -> Finding:
         fix = "see which nodes are gone (CLUSTER NODES); the queue is not theirs, or their replicas take over"
         return yellow(check, f"{failing:,} slots are of nodes that do not answer", fix=fix)
     if not server.info.get("connected_slaves", 0):
-        summary = "the primary that has the queue has no replica: if it dies, the queue waits until it is back"
+        summary = "the primary has no replica: if it dies, what is queued there waits until it is back"
         return yellow(check, summary, fix="give it one (CLUSTER REPLICATE), better two")
     return green(check, f"{told.get('cluster_known_nodes', '?')} nodes, all slots are served")
 
@@ -199,30 +213,45 @@ def _clock(server: Server) -> Finding:
     return green("broker clock", summary)
 
 
-def look_at_keys(client: redis.Redis, *, within: float) -> Iterator[Finding]:
-    """Check the keys, with so many seconds for looking through all their names."""
-    yield _types(client)
-    yield from _values(client)
-    yield _strays(client, within)
+def look_at_keys(partitions: Partitions, *, within: float, only: Collection[int] | None = None) -> Iterator[Finding]:
+    """Check the keys.
+
+    Args:
+        partitions: Redis.
+        within: Seconds for looking through all their names.
+        only: The numbers of the partitions that can be asked; all of them if None. For feedback that no worker reads is
+            looked only where all can be.
+    """
+    yield _types(partitions, only)
+    yield from _values(partitions, only)
+    if only is None:
+        yield _strays(partitions, within)
 
 
-def _types(client: redis.Redis) -> Finding:
-    check, wrong = "broker keys", find_wrong_types(client)
+def _types(partitions: Partitions, only: Collection[int] | None) -> Finding:
+    found = partitions.ask_all(find_wrong_types, only=only)
+    check, wrong = "broker keys", [each for of_partition in found for each in of_partition]
     if not wrong:
         return green(check, "each has the type that it is read as")
     summary = "; ".join(one.summary for one in wrong)
     return red(check, f"{summary}: no worker starts", fix="; ".join(one.fix for one in wrong))
 
 
-def _values(client: redis.Redis) -> Iterator[Finding]:
+def _values(partitions: Partitions, only: Collection[int] | None) -> Iterator[Finding]:
     """What is odd in keys that have their type: those that have another one are told of already."""
+    for found in partitions.ask_all(_odd_values, only=only):
+        yield from (red("broker keys", odd.summary, fix=odd.fix) for odd in found)
+
+
+def _odd_values(client: redis.Redis) -> list[KeyProblem]:
+    found: list[KeyProblem] = []
     with suppress(redis.ResponseError):
-        for odd in find_odd_values(client):
-            yield red("broker keys", odd.summary, fix=odd.fix)
+        found.extend(find_odd_values(client))
+    return found
 
 
-def _strays(client: redis.Redis, within: float) -> Finding:
-    check, strays = "stray feedback", find_strays(client, within=within)
+def _strays(partitions: Partitions, within: float) -> Finding:
+    check, strays = "stray feedback", find_strays(partitions, within=within)
     if strays.lists:
         summary = "; ".join(stray.summary for stray in strays.lists)
         fix = "correct the client; `aquilax-feedback reconcile --repair` moves what is there to the queue"

@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING, Final
 import redis
 from kombu.exceptions import OperationalError
 
-from worker.accounting.snapshot import take_snapshot
+from worker.accounting.snapshot import take_partial_snapshot
 from worker.app import create_app
 from worker.observability.redaction import redaction_of
-from worker.operations.broker import broker_client, shown_broker
+from worker.operations.broker import broker_partitions, broker_record, shown_broker
 from worker.operations.database import database_url
 from worker.operations.doctor.aquilax import look_at_aquilax, look_at_key
 from worker.operations.doctor.balance import look_at_books, look_at_redis_data
-from worker.operations.doctor.broker import ask_server, broker_unavailable, look_at_broker, look_at_keys
+from worker.operations.doctor.broker import broker_unavailable, look_at_keys
+from worker.operations.doctor.cluster import look_at_partitions, look_at_record, look_at_servers
 from worker.operations.doctor.configuration import look_at_settings, read_settings
-from worker.operations.doctor.confirmation import ask_configuration, look_at_confirmation
 from worker.operations.doctor.database import look_at_database, look_at_replays
 from worker.operations.doctor.disk import look_at_disk
 from worker.operations.doctor.finding import Finding, Level, red
@@ -34,11 +34,11 @@ from worker.policy.dead_letter import clean
 from worker.settings import SettingsError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterator, Sequence
 
     from celery import Celery
 
-    from worker.operations.doctor.broker import Server
+    from worker.clients.redis.partitions import Partitions
     from worker.operations.doctor.configuration import Given
     from worker.policy.redaction import Redaction
     from worker.settings import Settings
@@ -180,15 +180,18 @@ def _look_as_worker(settings: Settings) -> Iterator[Finding]:
 
 def _look_through_redis(settings: Settings, app: Celery, *, alike: Settings | None) -> Iterator[Finding]:
     """The broker, and what is seen through it: the queue and the workers, whose settings should be ``alike``."""
-    with closing(broker_client(settings, patience=_REDIS_PATIENCE, retries=0)) as client:
+    with (
+        closing(broker_partitions(settings, patience=_REDIS_PATIENCE, retries=0)) as partitions,
+        closing(broker_record(settings, patience=_REDIS_PATIENCE)) as record,
+    ):
         try:
-            server = ask_server(client)
-            yield from look_at_broker(server)
-            yield from _look_at_confirmation(client, server, settings)
-            yield from look_at_keys(client, within=_STRAYS_WITHIN)
-            before = take_snapshot(client)
+            yield from look_at_servers(partitions, settings)
+            yield from look_at_record(record)
+            yield from look_at_keys(partitions, within=_STRAYS_WITHIN, only=_asked(partitions))
+            before = take_partial_snapshot(partitions)
+            yield from look_at_partitions(before)
             fleet = ask_fleet(app, before.alive)
-            now = take_snapshot(client)
+            now = take_partial_snapshot(partitions)
             yield from look_at_queue(before, now, horizon=settings.feedback_retry_horizon)
             asked = {lease.name for lease in before.holders}  # one that came since was not
             seen = replace(now, holders=tuple(lease for lease in now.holders if lease.name in asked))
@@ -200,11 +203,12 @@ def _look_through_redis(settings: Settings, app: Celery, *, alike: Settings | No
             yield broker_unavailable(error, shown_broker(settings))
 
 
-def _look_at_confirmation(client: redis.Redis, server: Server, settings: Settings) -> Iterator[Finding]:
-    """Where replicas or disks must confirm an event, and INFO tells of them."""
-    asked = settings.feedback_enqueue_replicas or settings.feedback_enqueue_fsync
-    if asked and server.info.get("role") == "master":
-        yield from look_at_confirmation(server.info, ask_configuration(client), settings)
+def _asked(partitions: Partitions) -> Collection[int] | None:
+    """The numbers of the partitions that can be asked; None if these are all."""
+    if not partitions.is_cluster or len(partitions) == 1:
+        return None
+    answers = partitions.ask(lambda client: client.ping())
+    return list(answers.of) if answers.errors else None
 
 
 def _without_secrets(redacted: Redaction, finding: Finding) -> Finding:

@@ -143,8 +143,8 @@ def _warn_if_unwatched(plans: Sequence[Plan]) -> None:
     if not any(plan.is_active and plan.state is not ReplayState.PAUSED for plan in plans):
         return
     try:
-        with broker() as client:
-            watched = workers_watch(client)
+        with broker() as partitions:
+            watched = workers_watch(partitions.home)
     except redis.RedisError:
         return  # what Redis says is not known, and what the table says stands
     if not watched:
