@@ -96,6 +96,11 @@ PRIVATE: Final = (
     Private(
         _KOMBU, "Channel", "_delete", "(self, queue, exchange, routing_key, pattern, *args, **kwargs)", "likewise"
     ),
+    Private(
+        _KOMBU, "Channel", "_put_fanout", "(self, exchange, message, routing_key, **kwargs)",
+        "what everyone is told goes by a server that answers",
+    ),
+    Private(_KOMBU, "Channel", "_get_publish_topics", "(self, exchange, routing_key)", "likewise"),
     Private(_KOMBU, "Channel", "_q_for_pri", "(self, queue, pri)", "the list of a priority"),
     Private(_KOMBU, "Channel", "_maybe_update_queues_expire", "(self, client, queue)", "queues that expire"),
     Private(_KOMBU, "Channel", "_create_client", "(self, asynchronous=False)", "one client for a pool of connections"),
@@ -114,6 +119,8 @@ PRIVATE: Final = (
     Private(_KOMBU, "Channel", "_update_queue_cycle", "(self)", "likewise"),
     Private(_KOMBU, "SentinelChannel", "_sentinel_managed_pool", "(self, asynchronous=False)", "our Sentinel client"),
     Private(_KOMBU, "MultiChannelPoller", "_register_BRPOP", "(self, channel)", "when a fetch is sent"),
+    Private(_KOMBU, "MultiChannelPoller", "_register_LISTEN", "(self, channel)", "when remote control is listened to"),
+    Private(_KOMBU, "MultiChannelPoller", "_chan_to_sock", "", "which socket is polled for a channel"),
     Private(_KOMBU, "MultiChannelPoller", "_channels", "", "the channels that fetch"),
     Private(_KOMBU, "MultiChannelPoller", "_fd_to_chan", "", "whose socket is readable"),
     Private(_KOMBU, "MultiChannelPoller", "_in_protected_read", "", "no channel is closed while one is read"),
@@ -131,6 +138,7 @@ PRIVATE: Final = (
     # redis-py
     Private("redis.connection", "AbstractConnection", "_sock", "", "one deadline for a command; a non-blocking socket"),
     Private("redis.connection", "AbstractConnection", "_parser", "", "its class for each error of the server"),
+    Private("redis.client", "PubSub", "_reconnect", "", "the event loop connects to no server"),
     Private("redis.retry", "Retry", "_supported_errors", "", "which errors are tried again"),
     # urllib3
     Private("urllib3.connection", "HTTPConnection", "_new_conn", "(self) -> 'socket.socket'", "gevent's connections"),

@@ -39,6 +39,7 @@ from worker.clients.redis.keys import CountField, FeedbackKeys
 from worker.clients.redis.partitions import Partitions
 from worker.dead_letters.replays.queue import enqueue, withhold
 from worker.delivery.hold import Hold
+from worker.delivery.hold_mirrors import HoldMirrors
 from worker.delivery.idempotency import Claimed, IdempotencyStore, Seen
 from worker.delivery.revocations import Revocations, Searched, criteria_of_ids
 from worker.gateway.idempotency_keys import _KeyClaim
@@ -143,10 +144,26 @@ def _deliveries(client: TaggedRedis, places: Places) -> None:
     hold.hold("by hand", actor="me")
     assert hold.resume()
     hold.heard(Classification.DELIVERED, "200", at=NOON, probe=True)
+    _mirror_a_hold(client)
     places.enqueue(1)
     revocations = Revocations()
     revocations.connect([Searched(lambda: client, KEYS)])
     revocations.revoke(criteria_of_ids(["no such task"]), on_ended=lambda _: None)
+
+
+def _mirror_a_hold(client: TaggedRedis) -> None:
+    """A hold is mirrored into another partition that has messages, which is lent a probe; and ends."""
+    hold = Hold(client, actor="me")
+    with closing(TaggedRedis(client.connection_pool.connection_kwargs["port"], b"{other}")) as other:
+        mirrors = HoldMirrors(Partitions([client, other]))
+        hold.heard(Classification.UNAUTHORIZED, "401", at=NOON)
+        mirrors.follow()
+        other.lpush(QUEUE, "a message")
+        client.hset("feedback:hold", "probe_at", 1)
+        assert mirrors.lend_probe()
+        assert hold.resume()
+        mirrors.follow()
+        assert not other.exists("feedback:hold")
 
 
 def _accounts(client: TaggedRedis, places: Places) -> None:

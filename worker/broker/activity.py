@@ -7,6 +7,7 @@ takes no lock and asks no server.
 from __future__ import annotations
 
 import time
+from collections import Counter
 from typing import TYPE_CHECKING, Final, Protocol
 
 from worker.broker.lease_state import SharedLeaseState
@@ -46,6 +47,10 @@ class ConsumerActivity:
         """When Redis answered last."""
         self.answered_on = 0.0
         """The same, as `time.time` had it."""
+        self.partitions_answered: dict[int, float] = {}
+        """When the server of each partition answered last, by its number, if there are several."""
+        self.partitions_lost: Counter[int] = Counter()
+        """How often the server of each was lost: connections from before lead to a server that may be another."""
         self.queues: Collection[str] = ()
         """From which it consumes."""
         self.pool: Watched | None = None
@@ -71,9 +76,20 @@ class ConsumerActivity:
         if queues and self.trouble() is None:
             self.on_beat(self.answered_on)
 
-    def answered(self) -> None:
-        """Note that Redis has answered; from any thread."""
+    def answered(self, partition: int | None = None) -> None:
+        """Note that Redis has answered, or the server of one of several partitions; from any thread."""
         self.answered_at, self.answered_on = time.monotonic(), time.time()
+        if partition is not None:
+            self.partitions_answered[partition] = self.answered_at
+
+    def lost(self, partition: int) -> None:
+        """Note that the connection to the server of one of several partitions was lost."""
+        self.partitions_lost[partition] += 1
+        self.partitions_answered.pop(partition, None)
+
+    def latest_partitions(self) -> list[int]:
+        """Return the partitions whose servers have answered, the latest first."""
+        return sorted(self.partitions_answered, key=lambda number: -self.partitions_answered[number])
 
     def hang(self) -> str | None:
         """Return what hangs in this process, so that only a restart helps; None if nothing does."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 from weakref import WeakSet
 
 if TYPE_CHECKING:
@@ -13,6 +13,14 @@ __all__ = ["SharedLeaseState"]
 
 _TAGS_LIMIT: Final = 10_000
 """More messages than any process has in flight."""
+
+
+class Silent(Protocol):
+    """What asks a server for deliveries."""
+
+    @property
+    def silent_for(self) -> float:
+        """For how many seconds the server has owed a reply."""
 
 
 class SharedLeaseState:
@@ -33,6 +41,7 @@ class SharedLeaseState:
         self.outside_credit = 0
         self.starved = False
         self._settled: dict[str, None] = {}
+        self._scripts: dict[str, Silent] = {}
         self._leases: WeakSet[Lease] = WeakSet()
         self._one_at_a_time = threading.Lock()
 
@@ -58,6 +67,15 @@ class SharedLeaseState:
             self.starved = False
             for lease in self.in_use:
                 lease.free_credit()
+
+    def watch(self, prefix: str, scripts: Silent) -> None:
+        """Note what runs the scripts of deliveries in a partition, by what stands before its keys."""
+        self._scripts[prefix] = scripts
+
+    def silent_for(self, prefix: str) -> float:
+        """For how many seconds a partition's server has owed a delivery a reply."""
+        scripts = self._scripts.get(prefix)
+        return 0.0 if scripts is None else scripts.silent_for
 
     def add_settled(self, tag: str) -> None:
         """Remember a message, by its delivery tag."""

@@ -36,12 +36,16 @@ class Link:
         client: A client of redis-py, or its publish and subscribe, with a connection of its own.
         name: What the log calls it.
         opened: Called by the connecting thread once there is a connection to take over.
+        lost: Called when the connection is given up.
     """
 
-    def __init__(self, client: _HasConnection, *, name: str, opened: Callable[[], None]) -> None:
+    def __init__(
+        self, client: _HasConnection, *, name: str, opened: Callable[[], None], lost: Callable[[], None] = lambda: None
+    ) -> None:
         self.client = client
         self._name = name
         self._opened = opened
+        self._lost = lost
         self._made: redis.Connection | None = None
         self._thread: threading.Thread | None = None
         self._closed = threading.Event()
@@ -71,6 +75,7 @@ class Link:
         if not self._failures:
             log.warning("%s is lost, and looked for again; the others go on: %s", self._name, error)
         self._failures += 1
+        self._lost()
         connection = self.client.connection
         if connection is not None:
             connection.disconnect()

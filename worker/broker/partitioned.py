@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 import time
 from contextlib import suppress
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, ClassVar, Final, cast
 
 from kombu.utils.json import dumps
@@ -42,6 +42,12 @@ answered by then shall not keep the others from it."""
 _LONGEST_ANSWER: Final = 2.0
 """Seconds that a server is waited for where others could go on, instead of the transport's own."""
 
+_LONGEST_BROADCAST: Final = 0.5
+"""Seconds in which a server must have taken what everyone is told; another one takes it too."""
+
+_SILENT: Final = 0.5
+"""Seconds without a reply to a delivery's script after which nothing more is fetched from that server."""
+
 _PART_FOR_A_LOOK: Final = 4
 """A partition that may be empty is asked for a quarter of the credit, so that others can be asked at the same time."""
 
@@ -72,13 +78,13 @@ class PartitionChannel(SafeChannel):
         self.number = number
         self.global_keyprefix = address.prefix
         self.master = address.master
-        self.answered_at = float("-inf")
-        """When its server answered last, by `time.monotonic`."""
         self._followed: list[str] = []
+        self._broadcasting: tuple[redis.ConnectionPool, int] | None = None
         super().__init__(above.connection)
         self._no_ack = above.acknowledges_itself
         name = f"partition {number:02d} of the queue"
-        self.link: Link = Link(self.client, name=name, opened=above.connection.wake)
+        lost = partial(above.connection.activity.lost, number)
+        self.link: Link = Link(self.client, name=name, opened=above.connection.wake, lost=lost)
 
     def link_of(self, kind: str) -> Link:  # noqa: ARG002 - it only has one
         """Return what keeps its connection open."""
@@ -115,16 +121,36 @@ class PartitionChannel(SafeChannel):
 
     def _credit(self) -> int:
         """Its share: what others were asked for is theirs. A look that may find nothing takes a part of the rest."""
+        if self.above.shared_leases and self.above.shared_leases.silent_for(self.global_keyprefix) > _SILENT:
+            return 0  # what was fetched would only wait for a server that is away, and take the others' credit
         free = super()._credit() - sum(channel.asked_for for channel in self.above.beneath)
         return free // _PART_FOR_A_LOOK if self._watch and free >= _PART_FOR_A_LOOK else free
 
     def _heard(self) -> None:
-        super()._heard()
-        self.answered_at = time.monotonic()
+        self.connection.activity.answered(self.number)
         self.link.works()
+
+    def broadcasting_pool(self) -> redis.ConnectionPool:
+        """Return connections on which everyone is told something; the thread that delivers waits on none for long."""
+        losses = self.connection.activity.partitions_lost[self.number]
+        if self._broadcasting is None or self._broadcasting[1] != losses:
+            self._end_broadcasting()
+            pool = self._get_pool()
+            pool.connection_kwargs |= dict.fromkeys(_TIMEOUTS, _LONGEST_BROADCAST)
+            self._broadcasting = pool, losses
+        return self._broadcasting[0]
+
+    def _end_broadcasting(self) -> None:
+        broadcasting, self._broadcasting = self._broadcasting, None
+        if broadcasting is not None:
+            broadcasting[0].disconnect()
 
     def _connparams(self, asynchronous: bool = False) -> dict[str, Any]:
         return impatient(super()._connparams(asynchronous))
+
+    def _disconnect_pools(self) -> None:
+        self._end_broadcasting()
+        super()._disconnect_pools()
 
     def close(self) -> None:
         """Close it; what it holds is the business of the channel above."""
@@ -179,10 +205,18 @@ class PartitionedChannel(SafeChannel):
         if not self.partitions:
             return None
         if kind not in self.links:
-            client: Any = self.client if kind == _WAITING else self.subclient  # type: ignore[attr-defined]  # a property of Kombu's
+            client: Any = self.client if kind == _WAITING else self.subclient
             name = "what there is once for all partitions" if kind == _WAITING else "remote control"
             self.links[kind] = Link(client, name=name, opened=self.connection.wake)
         return self.links[kind]
+
+    @cached_property
+    def subclient(self) -> Any:  # noqa: ANN401 - redis-py's publish and subscribe, as Kombu prefixes it
+        """The connection that listens to what everyone is told."""
+        client: Any = super().subclient  # type: ignore[misc]  # Kombu's
+        if self.partitions:
+            client._reconnect = lambda *_: None  # noqa: SLF001 - the link connects; redis-py would, in the event loop
+        return client
 
     def is_spread(self, queue: str) -> bool:
         """Whether a queue lies in all partitions."""
@@ -246,10 +280,10 @@ class PartitionedChannel(SafeChannel):
 
     def _put_fanout(self, exchange: str, message: dict[str, Any], routing_key: str, **kwargs: Any) -> None:
         """Tell everyone, by the server that answered last: in a cluster any of them reaches all."""
-        channels = sorted(self._beneath, key=lambda channel: -channel.answered_at)
-        for channel in [channel for channel in channels if channel.answered_at > 0][:_SERVERS_TRIED]:
+        latest = self.connection.activity.latest_partitions() if self.partitions else []
+        for number in latest[:_SERVERS_TRIED]:
             with suppress(*self.connection_errors):
-                client = self.Client(connection_pool=channel.pool)
+                client = self.Client(connection_pool=self.beneath[number].broadcasting_pool())
                 for topic in self._get_publish_topics(exchange, routing_key):  # type: ignore[attr-defined]  # Kombu's
                     client.publish(topic, dumps(message))
                 return

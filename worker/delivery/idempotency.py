@@ -101,6 +101,7 @@ class IdempotencyStore:
         self._unacked = [in_flight.unacked, in_flight.index]
         self._shared = shared or SharedLeaseState()
         self._scripts = ScriptBatcher(client)
+        self._shared.watch(self._keys.prefix, self._scripts)
         self._ttl = _milliseconds(ttl)
         self._buckets = DedupBuckets(self._scripts, name=self._keys.dedup, ttl_ms=self._ttl)
         self._lease = _milliseconds(lease)

@@ -6,8 +6,9 @@ and what belongs to the message are two steps, as they are where a dead letter h
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final
 
+from producer.broker_url import BrokerUrl
 from producer.partitions import partition_of
 from worker.clients.redis.connections import redis_partitions
 from worker.clients.redis.keys import CountField, prefix_of
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
     from worker.delivery.idempotency import Claim, Claimed
 
 __all__ = ["Idempotency", "PartitionedIdempotency", "connect_idempotency"]
+
+_PATIENCE_WITH_ONE: Final = 1.0
+"""Seconds to wait for one of several servers: what waits for it keeps a place from the events of the others."""
 
 
 class PartitionedIdempotency:
@@ -123,6 +127,10 @@ def connect_idempotency(
         connections: At the most, to each partition; as many as there are threads.
         shared: See `IdempotencyStore`.
     """
-    clients = redis_partitions(url, sentinel_master=sentinel_master, partitions=partitions, connections=connections)
+    several = len(BrokerUrl.read(url, sentinel_master).prefixes(partitions)) > 1
+    where: dict[str, Any] = {"sentinel_master": sentinel_master, "partitions": partitions, "connections": connections}
+    if several:
+        where["patience"] = _PATIENCE_WITH_ONE
+    clients = redis_partitions(url, **where)
     stores = [IdempotencyStore(client, ttl=ttl, lease=lease, shared=shared) for client in clients]
     return stores[0] if len(stores) == 1 else PartitionedIdempotency(stores)

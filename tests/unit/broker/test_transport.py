@@ -33,11 +33,11 @@ def test_looking_for_neighbours_hides_no_turn(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(activity, "turned", seen.append)
     transport: Any = Transport(Connection("redis://127.0.0.1:1/0", transport_options={"activity": activity}))
     transport.cycle = SimpleNamespace(get=no_message, wake_by=lambda *_: None, forget_wakeup=lambda: None)
-    channel = SimpleNamespace(active_queues=set())
+    channel = SimpleNamespace(consumed_queues=[])
     transport.channels = [channel]
 
     drain(transport)
-    channel.active_queues = {"feedback"}
+    channel.consumed_queues = ["feedback"]
     drain(transport)
     drain(transport)
 

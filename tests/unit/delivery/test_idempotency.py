@@ -46,32 +46,32 @@ def claimed(claim: Claim) -> Claimed:
     return claim
 
 
-def deliver(idempotency: Idempotency, event: FeedbackEvent, message_id: str) -> None:
+def deliver(idempotency: IdempotencyStore, event: FeedbackEvent, message_id: str) -> None:
     """Claim, and record as if AquilaX had taken it."""
     in_hand(idempotency, message_id)
     claim = claimed(idempotency.claim(event, message_id=message_id))
     idempotency.record(event, claim, message_id=message_id, delivery_tag=message_id)
 
 
-def in_hand(idempotency: Idempotency, tag: str) -> None:
+def in_hand(idempotency: IdempotencyStore, tag: str) -> None:
     """Put a message in flight."""
     idempotency.client.hset("unacked", tag, "x")
     idempotency.client.zadd("unacked_index", {tag: 1})
 
 
-def test_a_first_word_is_claimed(idempotency: Idempotency) -> None:
+def test_a_first_word_is_claimed(idempotency: IdempotencyStore) -> None:
     """Nothing is known of its request_id."""
     assert isinstance(idempotency.claim(word(True), message_id="m1"), Claimed)
 
 
-def test_a_repeat_is_delivered_once(idempotency: Idempotency) -> None:
+def test_a_repeat_is_delivered_once(idempotency: IdempotencyStore) -> None:
     """The same press enqueued twice."""
     deliver(idempotency, word(True), "m1")
 
     assert idempotency.claim(word(True), message_id="m2") is Seen.DUPLICATE
 
 
-def test_a_changed_mind_is_delivered_again(idempotency: Idempotency) -> None:
+def test_a_changed_mind_is_delivered_again(idempotency: IdempotencyStore) -> None:
     """👍, and later 👎."""
     deliver(idempotency, word(True), "m1")
 
@@ -80,21 +80,21 @@ def test_a_changed_mind_is_delivered_again(idempotency: Idempotency) -> None:
     assert idempotency.claim(word(False, NOON + SECOND), message_id="m3") is Seen.DUPLICATE
 
 
-def test_a_stale_word_is_dropped(idempotency: Idempotency) -> None:
+def test_a_stale_word_is_dropped(idempotency: IdempotencyStore) -> None:
     """An older word that arrives late."""
     deliver(idempotency, word(False, NOON + SECOND), "m1")
 
     assert idempotency.claim(word(True, NOON), message_id="m2") is Seen.STALE
 
 
-def test_a_tie_is_stale(idempotency: Idempotency) -> None:
+def test_a_tie_is_stale(idempotency: IdempotencyStore) -> None:
     """Of two opposite votes at one instant the first that arrives stays: neither is the later."""
     deliver(idempotency, word(True), "m1")
 
     assert idempotency.claim(word(False), message_id="m2") is Seen.STALE
 
 
-def test_the_same_word_said_again_makes_an_opposite_one_in_between_stale(idempotency: Idempotency) -> None:
+def test_the_same_word_said_again_makes_an_opposite_one_in_between_stale(idempotency: IdempotencyStore) -> None:
     """👍 at 12:00, 👎 at 12:01, 👍 at 12:02; the 👎 arrives last."""
     deliver(idempotency, word(True), "m1")
     assert idempotency.claim(word(True, NOON + 2 * SECOND), message_id="m3") is Seen.DUPLICATE
@@ -102,7 +102,7 @@ def test_the_same_word_said_again_makes_an_opposite_one_in_between_stale(idempot
     assert idempotency.claim(word(False, NOON + SECOND), message_id="m2") is Seen.STALE
 
 
-def test_an_older_repeat_does_not_make_the_word_older(idempotency: Idempotency) -> None:
+def test_an_older_repeat_does_not_make_the_word_older(idempotency: IdempotencyStore) -> None:
     """👍 at 12:02, then late the 👍 of 12:00: the 👎 of 12:01 is stale still."""
     deliver(idempotency, word(True, NOON + 2 * SECOND), "m3")
     assert idempotency.claim(word(True), message_id="m1") is Seen.DUPLICATE
@@ -110,7 +110,7 @@ def test_an_older_repeat_does_not_make_the_word_older(idempotency: Idempotency) 
     assert idempotency.claim(word(False, NOON + SECOND), message_id="m2") is Seen.STALE
 
 
-def test_two_words_on_one_answer_are_never_in_flight_together(idempotency: Idempotency) -> None:
+def test_two_words_on_one_answer_are_never_in_flight_together(idempotency: IdempotencyStore) -> None:
     """Otherwise it could not be said which one AquilaX took last."""
     idempotency.claim(word(True), message_id="m1")
 
@@ -120,14 +120,14 @@ def test_two_words_on_one_answer_are_never_in_flight_together(idempotency: Idemp
     assert timedelta(0) < claim.remaining <= LEASE
 
 
-def test_a_repeat_waits_while_the_first_is_in_flight(idempotency: Idempotency) -> None:
+def test_a_repeat_waits_while_the_first_is_in_flight(idempotency: IdempotencyStore) -> None:
     """The first may fail yet."""
     idempotency.claim(word(True), message_id="m1")
 
     assert isinstance(idempotency.claim(word(True), message_id="m2"), Busy)
 
 
-def test_answers_do_not_wait_for_each_other(idempotency: Idempotency) -> None:
+def test_answers_do_not_wait_for_each_other(idempotency: IdempotencyStore) -> None:
     """A claim is on one request_id."""
     idempotency.claim(word(True), message_id="m1")
 
@@ -148,7 +148,7 @@ def _granted(claim: Claim) -> Claim | None:
     return claim if isinstance(claim, Claimed) else None
 
 
-def test_only_the_holder_gives_a_claim_back(idempotency: Idempotency) -> None:
+def test_only_the_holder_gives_a_claim_back(idempotency: IdempotencyStore) -> None:
     """A worker whose lease has ended can't end another's."""
     holder = claimed(idempotency.claim(word(True), message_id="m1"))
 
@@ -160,7 +160,7 @@ def test_only_the_holder_gives_a_claim_back(idempotency: Idempotency) -> None:
     assert isinstance(idempotency.claim(word(True), message_id="m2"), Claimed)
 
 
-def test_only_the_holders_record_gives_the_claim_back(idempotency: Idempotency, client: redis.Redis) -> None:
+def test_only_the_holders_record_gives_the_claim_back(idempotency: IdempotencyStore, client: redis.Redis) -> None:
     """A late record counts, and the claim of the message that is being sent stays."""
     late = claimed(idempotency.claim(word(True), message_id="m1"))
     idempotency.release(word(True), late, message_id="m1")
@@ -171,7 +171,7 @@ def test_only_the_holders_record_gives_the_claim_back(idempotency: Idempotency, 
     assert client.exists(f"feedback:claim:{REQUEST_ID}")
 
 
-def test_a_redelivery_of_the_recorded_message_is_settled(idempotency: Idempotency) -> None:
+def test_a_redelivery_of_the_recorded_message_is_settled(idempotency: IdempotencyStore) -> None:
     """A worker killed between its record and its acknowledgement: nothing is left to do, and nothing to count."""
     deliver(idempotency, word(True), "m1")
 
@@ -180,7 +180,7 @@ def test_a_redelivery_of_the_recorded_message_is_settled(idempotency: Idempotenc
     assert idempotency.counts() == dict.fromkeys(CountField, 0) | {CountField.DELIVERED: 1}
 
 
-def test_recording_twice_counts_once(idempotency: Idempotency) -> None:
+def test_recording_twice_counts_once(idempotency: IdempotencyStore) -> None:
     """The answer of the first got lost on its way, and the client asked again."""
     in_hand(idempotency, "tag")
     claim = claimed(idempotency.claim(word(True), message_id="m1"))
@@ -191,7 +191,7 @@ def test_recording_twice_counts_once(idempotency: Idempotency) -> None:
     assert idempotency.counts()[CountField.DELIVERED] == 1
 
 
-def test_a_record_ends_the_message(idempotency: Idempotency, client: redis.Redis) -> None:
+def test_a_record_ends_the_message(idempotency: IdempotencyStore, client: redis.Redis) -> None:
     """In the same step: there is no instant at which it is recorded, counted and in flight still."""
     deliver(idempotency, word(True), "m1")
 
@@ -199,7 +199,7 @@ def test_a_record_ends_the_message(idempotency: Idempotency, client: redis.Redis
 
 
 @pytest.mark.parametrize("end", ["record", "settle"])
-def test_what_ends_leaves_its_holders_hand(idempotency: Idempotency, client: redis.Redis, end: str) -> None:
+def test_what_ends_leaves_its_holders_hand(idempotency: IdempotencyStore, client: redis.Redis, end: str) -> None:
     """In the same step: a worker that is killed before it acknowledges leaves nothing behind."""
     in_hand(idempotency, "m1")
     client.sadd("unacked_held:a-worker", "m1", "another")
@@ -215,7 +215,7 @@ def test_what_ends_leaves_its_holders_hand(idempotency: Idempotency, client: red
     assert idempotency._shared.take_settled("m1")  # nothing is left to be acknowledged
 
 
-def test_a_record_may_leave_the_message_in_hand(idempotency: Idempotency, client: redis.Redis) -> None:
+def test_a_record_may_leave_the_message_in_hand(idempotency: IdempotencyStore, client: redis.Redis) -> None:
     """Something else has to be written down first."""
     in_hand(idempotency, "m1")
 
@@ -227,7 +227,7 @@ def test_a_record_may_leave_the_message_in_hand(idempotency: Idempotency, client
     assert idempotency.counts()[CountField.DELIVERED] == 1
 
 
-def test_a_message_is_settled_once(idempotency: Idempotency, client: redis.Redis) -> None:
+def test_a_message_is_settled_once(idempotency: IdempotencyStore, client: redis.Redis) -> None:
     """The second finds it gone, and counts nothing."""
     in_hand(idempotency, "tag")
 
@@ -238,7 +238,7 @@ def test_a_message_is_settled_once(idempotency: Idempotency, client: redis.Redis
     assert client.hgetall("feedback:counts") == {b"dead": b"1", b"dead:rejected": b"1", b"dead_letters_inserted": b"1"}
 
 
-def test_while_held_nobody_may_send_but_a_probe(idempotency: Idempotency, client: redis.Redis) -> None:
+def test_while_held_nobody_may_send_but_a_probe(idempotency: IdempotencyStore, client: redis.Redis) -> None:
     """What a worker had fetched before learns of it here."""
     client.hset("feedback:hold", mapping={"kind": "locked_out", "comment": "401 Unauthorized"})
 
@@ -246,7 +246,7 @@ def test_while_held_nobody_may_send_but_a_probe(idempotency: Idempotency, client
     assert isinstance(idempotency.claim(word(True), message_id="m1", probe=True), Claimed)
 
 
-def test_a_message_that_comes_again_takes_its_own_claim_over(idempotency: Idempotency) -> None:
+def test_a_message_that_comes_again_takes_its_own_claim_over(idempotency: IdempotencyStore) -> None:
     """Its worker is dead, or others would not have been given it: the claim's end is not waited for."""
     dead = claimed(idempotency.claim(word(True), message_id="m1"))
 
@@ -258,7 +258,7 @@ def test_a_message_that_comes_again_takes_its_own_claim_over(idempotency: Idempo
 
 
 def test_a_claim_whose_answer_got_lost_is_granted_to_the_same_token_again(
-    idempotency: Idempotency, monkeypatch: pytest.MonkeyPatch
+    idempotency: IdempotencyStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """redis-py asks again by itself; the worker must not find itself in its own way."""
     monkeypatch.setattr("worker.delivery.idempotency.random.getrandbits", lambda _bits: 7)
@@ -267,7 +267,7 @@ def test_a_claim_whose_answer_got_lost_is_granted_to_the_same_token_again(
     assert isinstance(idempotency.claim(word(True), message_id="m1"), Claimed)
 
 
-def test_each_kind_is_counted(idempotency: Idempotency) -> None:
+def test_each_kind_is_counted(idempotency: IdempotencyStore) -> None:
     """The counts prove that nothing was lost."""
     deliver(idempotency, word(True), "m1")
     for tag, count in (("m2", CountField.DUPLICATE), ("m3", CountField.STALE), ("m5", CountField.DEAD)):
@@ -281,7 +281,7 @@ def test_each_kind_is_counted(idempotency: Idempotency) -> None:
     assert idempotency.counts() == {field: int(field in counted) for field in CountField}
 
 
-def test_nothing_counted_is_nothing(idempotency: Idempotency) -> None:
+def test_nothing_counted_is_nothing(idempotency: IdempotencyStore) -> None:
     """A new Redis."""
     assert idempotency.counts() == dict.fromkeys(CountField, 0)
 
@@ -297,7 +297,7 @@ def test_a_word_is_forgotten_after_its_time(client: redis.Redis) -> None:
     assert brief.claim(word(True, request_id=OTHER_ID), message_id="m4") is Seen.DUPLICATE
 
 
-def test_a_word_is_remembered_for_its_time(idempotency: Idempotency, client: redis.Redis) -> None:
+def test_a_word_is_remembered_for_its_time(idempotency: IdempotencyStore, client: redis.Redis) -> None:
     """To the millisecond, by Redis' clock."""
     earliest = now_ms(client)
     deliver(idempotency, word(True), "m1")
@@ -305,7 +305,7 @@ def test_a_word_is_remembered_for_its_time(idempotency: Idempotency, client: red
     assert earliest <= expires_ms(client) - TTL / timedelta(milliseconds=1) <= now_ms(client)
 
 
-def test_a_word_said_again_is_remembered_from_then_on(idempotency: Idempotency, client: redis.Redis) -> None:
+def test_a_word_said_again_is_remembered_from_then_on(idempotency: IdempotencyStore, client: redis.Redis) -> None:
     """It is the same person's last vote, and it is new."""
     deliver(IdempotencyStore(client, ttl=timedelta(minutes=1), lease=LEASE), word(True), "m1")
     earliest = now_ms(client)
@@ -317,7 +317,7 @@ def test_a_word_said_again_is_remembered_from_then_on(idempotency: Idempotency, 
 
 @pytest.mark.parametrize("again", [NOON, NOON - SECOND])
 def test_a_word_that_comes_again_is_not_remembered_for_longer(
-    idempotency: Idempotency, client: redis.Redis, again: datetime
+    idempotency: IdempotencyStore, client: redis.Redis, again: datetime
 ) -> None:
     """A repeat that was not said later is no news."""
     deliver(IdempotencyStore(client, ttl=timedelta(minutes=1), lease=LEASE), word(True), "m1")
@@ -340,7 +340,7 @@ def expires_ms(client: redis.Redis) -> int:
     return int(remembered[17:28], 16)
 
 
-def test_a_claim_has_an_end(idempotency: Idempotency, client: redis.Redis) -> None:
+def test_a_claim_has_an_end(idempotency: IdempotencyStore, client: redis.Redis) -> None:
     """The lease."""
     idempotency.claim(word(True), message_id="m1")
 
@@ -360,7 +360,7 @@ def test_a_claim_has_an_end(idempotency: Idempotency, client: redis.Redis) -> No
     ],
 )
 def test_times_order_right_to_the_microsecond_and_in_any_year(
-    idempotency: Idempotency, earlier: datetime, later: datetime
+    idempotency: IdempotencyStore, earlier: datetime, later: datetime
 ) -> None:
     """Lua's numbers would lose the microseconds, and text with offsets would not compare."""
     deliver(idempotency, word(True, later), "m2")
@@ -370,7 +370,7 @@ def test_times_order_right_to_the_microsecond_and_in_any_year(
     assert isinstance(idempotency.claim(word(False, later, request_id=OTHER_ID), message_id="m4"), Claimed)
 
 
-def test_a_word_is_no_duplicate_while_the_opposite_is_in_flight(idempotency: Idempotency) -> None:
+def test_a_word_is_no_duplicate_while_the_opposite_is_in_flight(idempotency: IdempotencyStore) -> None:
     """👍 recorded, 👎 on its way, 👍 said again: AquilaX is about to forget the first 👍."""
     deliver(idempotency, word(True), "m1")
     opposite = claimed(idempotency.claim(word(False, NOON + SECOND), message_id="m2"))
@@ -381,7 +381,7 @@ def test_a_word_is_no_duplicate_while_the_opposite_is_in_flight(idempotency: Ide
     assert isinstance(idempotency.claim(word(True, NOON + 2 * SECOND), message_id="m3"), Claimed)
 
 
-def test_a_word_is_no_duplicate_after_an_opposite_that_may_have_arrived(idempotency: Idempotency) -> None:
+def test_a_word_is_no_duplicate_after_an_opposite_that_may_have_arrived(idempotency: IdempotencyStore) -> None:
     """👍 recorded, 👎 sent and timed out, 👍 said again: AquilaX may have the 👎, so the 👍 is sent again."""
     deliver(idempotency, word(True), "m1")
     opposite = word(False, NOON + SECOND)
@@ -394,7 +394,7 @@ def test_a_word_is_no_duplicate_after_an_opposite_that_may_have_arrived(idempote
     assert idempotency.claim(word(True, NOON + 3 * SECOND), message_id="m4") is Seen.DUPLICATE
 
 
-def test_a_record_after_the_end_of_the_lease_leaves_the_word_unsure(idempotency: Idempotency) -> None:
+def test_a_record_after_the_end_of_the_lease_leaves_the_word_unsure(idempotency: IdempotencyStore) -> None:
     """A slow 👍 may have reached AquilaX after the 👎 that overtook it, so the next 👎 is sent again."""
     slow = claimed(idempotency.claim(word(True), message_id="m1"))
     idempotency.release(word(True), slow, message_id="m1")  # stands for the end of its lease
@@ -506,6 +506,7 @@ def test_a_redis_that_is_away_is_an_error() -> None:
 def test_a_ledger_connects_to_a_brokers_url(broker: RedisServer) -> None:
     """Its scripts load themselves, also after the Redis was emptied of them."""
     idempotency = connect_idempotency(broker.url, ttl=TTL, lease=LEASE, connections=2)
+    assert isinstance(idempotency, IdempotencyStore)
     with redis.Redis(port=broker.port) as client:
         deliver(idempotency, word(True), "m1")
         client.script_flush()

@@ -52,6 +52,11 @@ class ScriptBatcher:
         """Run a script, as redis-py's method of this name."""
         return self._call(("EVAL", script, numkeys, *keys_and_args))
 
+    @property
+    def silent_for(self) -> float:
+        """For how many seconds Redis has owed a scheduler's tasks a reply; from any thread."""
+        return max((pipeline.silent_for for pipeline in list(self._pipelines.values())), default=0.0)
+
     def close(self) -> None:
         """End the thread, after it has sent what waits."""
         self._thread.close()

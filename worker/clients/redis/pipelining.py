@@ -89,6 +89,7 @@ class CommandPipeline:
         self._sock: socket.socket | None = None
         self._connect_at = math.inf if issubclass(pool.connection_class, redis.SSLConnection) else 0.0
         """Not before this time does it connect, by the monotonic clock."""
+        self._asked_at: float | None = None
         scheduler.spawn(self._serve)
         scheduler.add_cleanup(self._disconnect)
 
@@ -102,6 +103,12 @@ class CommandPipeline:
         pending.waiter.get()
         return pending.reply
 
+    @property
+    def silent_for(self) -> float:
+        """For how many seconds Redis has owed a reply; from any thread."""
+        asked_at = self._asked_at
+        return 0.0 if asked_at is None else time.monotonic() - asked_at
+
     def _serve(self) -> None:
         while True:
             if not self._waiting:
@@ -109,10 +116,12 @@ class CommandPipeline:
                 idle.get()
             batch = self._waiting[: self._batch_limit]
             del self._waiting[: self._batch_limit]
+            self._asked_at = time.monotonic()
             try:
                 replies = self._replies([pending.command for pending in batch])
             except Exception as error:  # noqa: BLE001 - every waiting caller gets the error
                 replies = [error] * len(batch)
+            self._asked_at = None
             for pending, reply in zip(batch, replies, strict=True):
                 pending.reply = reply
             self._scheduler.wake_threadsafe([pending.waiter for pending in batch])
