@@ -69,9 +69,9 @@ class Rig(LocalStack):
         data.mkdir()
         where = ["--port", str(port), "--bind", "127.0.0.1", "--dir", str(data)]
         lean = ["--save", "", "--repl-diskless-sync-delay", "0"]
-        part = self._start(name, [redis_binary(), *where, *lean, *options])
+        part = self.start_part(name, [redis_binary(), *where, *lean, *options])
         client = redis.Redis(port=port)
-        self._await(part, lambda: bool(client.ping()), but=redis.RedisError)
+        self.await_part(part, lambda: bool(client.ping()), but=redis.RedisError)
         return client
 
     def start_redis(self, snapshot: Path | None = None) -> redis.Redis:
@@ -85,9 +85,9 @@ class Rig(LocalStack):
         if snapshot is not None:
             shutil.copy(snapshot, data / SNAPSHOT)
         where = ["--port", str(port), "--bind", "127.0.0.1", "--dir", str(data), "--dbfilename", SNAPSHOT]
-        part = self._start("redis", [redis_binary(), *where, "--save", "", "--maxclients", "2000"])
+        part = self.start_part("redis", [redis_binary(), *where, "--save", "", "--maxclients", "2000"])
         client = redis.Redis(port=port)
-        self._await(part, lambda: bool(client.ping()), but=redis.RedisError)
+        self.await_part(part, lambda: bool(client.ping()), but=redis.RedisError)
         url = f"redis://127.0.0.1:{port}/0"
         self.environment |= {"FEEDBACK_BROKER_URL": url, REDIS_URL: url}
         return client
@@ -104,8 +104,8 @@ class Rig(LocalStack):
         self, name: str, command: Sequence[str], is_up: Callable[[], bool], *, but: type[Exception]
     ) -> Part:
         """Start another server, and return it once it is up; while it is not, `is_up` may raise what `but` says."""
-        part = self._start(name, command)
-        self._await(part, is_up, but=but)
+        part = self.start_part(name, command)
+        self.await_part(part, is_up, but=but)
         return part
 
     def start_target(self, latency: float, day: Day = GOOD) -> str:
@@ -119,8 +119,8 @@ class Rig(LocalStack):
         url = f"http://127.0.0.1:{port}"
         options = ["--port", str(port), "--latency", str(latency), "--day", day.name]
         command = [sys.executable, "-m", "benchmarks.target", *options]
-        part = self._start("target", command)
-        self._await(part, lambda: self.session.get(f"{url}/stats", timeout=5).ok, but=requests.RequestException)
+        part = self.start_part("target", command)
+        self.await_part(part, lambda: self.session.get(f"{url}/stats", timeout=5).ok, but=requests.RequestException)
         self.environment |= {"AQUILAX_BASE_URL": url, "AQUILAX_API_KEY": "bench-key", TARGET_URL: url}
         return url
 
@@ -133,7 +133,7 @@ class Rig(LocalStack):
         """
         self.environment |= {"FEEDBACK_HEARTBEAT_FILE": str(self.folder / "heartbeat"), **environment}
         return [
-            self._start(f"worker{number}", [sys.executable, *command]) for number, command in enumerate(commands, 1)
+            self.start_part(f"worker{number}", [sys.executable, *command]) for number, command in enumerate(commands, 1)
         ]
 
     def ask(self, url: str) -> dict[str, Any]:

@@ -7,16 +7,24 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING
 
+import pytest
+
 from tests.support.environment import clean_environment
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 
-def test_the_demo_balances_and_ends_by_itself(tmp_path: Path) -> None:
-    """Trouble of every kind, Redis stopped, a worker killed, a replay; and at the end everything is accounted for."""
+ONE = r"Redis is back, and ([\d,]+) presses come from the spool"
+CLUSTER = r"node-\d has taken over [\s\S]* is back: [\s\S]* the presses of the spool, ([\d,]+) at the most, are sent"
+
+
+@pytest.mark.parametrize(("options", "outage"), [([], ONE), (["--cluster"], CLUSTER)], ids=["one Redis", "a cluster"])
+def test_the_demo_balances_and_ends_by_itself(options: list[str], outage: str, tmp_path: Path) -> None:
+    """Trouble of every kind, Redis stopped or a primary killed, a worker killed, a replay; and all is accounted for."""
+    command = [sys.executable, "-m", "worker.operations.cli", "demo", "--people", "800", *options]
     demo = subprocess.run(
-        [sys.executable, "-m", "worker.operations.cli", "demo", "--people", "800", "--keep", str(tmp_path / "kept")],
+        [*command, "--keep", str(tmp_path / "kept")],
         env=clean_environment(),
         capture_output=True,
         text=True,
@@ -37,7 +45,7 @@ def test_the_demo_balances_and_ends_by_itself(tmp_path: Path) -> None:
     assert accepted == sum(ended)
     for line in ("dead: forbidden", "dead: rejected", "the worker is killed (SIGKILL)", "AquilaX goes down for 3 s"):
         assert line in demo.stdout
-    spooled = re.search(r"Redis is back, and ([\d,]+) presses come from the spool", demo.stdout)
+    spooled = re.search(outage, demo.stdout)
     assert spooled, demo.stdout
     assert int(spooled[1].replace(",", "")) > 0
 

@@ -6,16 +6,14 @@ import os
 import re
 import signal
 import subprocess
-import uuid
 from typing import TYPE_CHECKING
 
 import pytest
 import requests
 
-from producer import FeedbackProducer
 from tests.support.environment import clean_environment
-from tests.support.processes import Running, eventually, running
-from tests.support.sandbox import PROGRAM
+from tests.support.local_system import addresses_of, child_named, children, press, runs, up_command
+from tests.support.processes import eventually, running
 from worker.sandbox.client import SandboxClient
 
 if TYPE_CHECKING:
@@ -27,17 +25,17 @@ def test_the_stack_runs_until_ctrl_c_and_leaves_nothing_running(tmp_path: Path) 
 
     Its folder serves one stack at a time: two Valkeys would write to one append-only file.
     """
-    with running(_up(tmp_path), log=tmp_path / "up.log", env=clean_environment()) as up:
-        addresses = _addresses(up)
-        event = _press(addresses["FEEDBACK_BROKER_URL"])
+    with running(up_command(tmp_path), log=tmp_path / "up.log", env=clean_environment()) as up:
+        addresses = addresses_of(up)
+        event = press(addresses["FEEDBACK_BROKER_URL"])
         with SandboxClient(addresses["AQUILAX_BASE_URL"]) as sandbox:
             eventually(lambda: sandbox.received_for(event).status == "true", what="the press is delivered")
         flower = re.search(r"Flower is at (\S+);", up.output())
         assert flower
         assert requests.get(f"{flower[1]}/tasks", timeout=10).ok
-        parts = _children(up.process.pid)
+        parts = children(up.process.pid)
         second = subprocess.run(
-            _up(tmp_path), env=clean_environment(), capture_output=True, text=True, timeout=60, check=False
+            up_command(tmp_path), env=clean_environment(), capture_output=True, text=True, timeout=60, check=False
         )
         assert second.returncode == 1
         assert f"is in use by process {up.process.pid}" in second.stderr
@@ -46,7 +44,7 @@ def test_the_stack_runs_until_ctrl_c_and_leaves_nothing_running(tmp_path: Path) 
 
         assert up.process.wait(30) == 0
         assert len(parts) >= 4
-        assert not [part for part in parts if _runs(part)]
+        assert not [part for part in parts if runs(part)]
 
 
 def test_what_waits_when_it_ends_is_delivered_when_it_starts_again(tmp_path: Path) -> None:
@@ -54,31 +52,31 @@ def test_what_waits_when_it_ends_is_delivered_when_it_starts_again(tmp_path: Pat
 
     `kill` ends every part of the first.
     """
-    command = _up(tmp_path)
+    command = up_command(tmp_path)
     with running(command, log=tmp_path / "first.log", env=clean_environment()) as first:
-        addresses = _addresses(first)
+        addresses = addresses_of(first)
         with SandboxClient(addresses["AQUILAX_BASE_URL"]) as sandbox:
             sandbox.behave(revoked_key=True)
-            event = _press(addresses["FEEDBACK_BROKER_URL"])
+            event = press(addresses["FEEDBACK_BROKER_URL"])
             eventually(lambda: sandbox.received_for(event).received, what="the press is tried")
-        parts = _children(first.process.pid)
+        parts = children(first.process.pid)
         assert first.stop() == 0
         assert len(parts) == 4
-        assert not [part for part in parts if _runs(part)]
+        assert not [part for part in parts if runs(part)]
 
     with (
         running(command, log=tmp_path / "second.log", env=clean_environment()) as second,
-        SandboxClient(_addresses(second)["AQUILAX_BASE_URL"]) as sandbox,
+        SandboxClient(addresses_of(second)["AQUILAX_BASE_URL"]) as sandbox,
     ):
         eventually(lambda: sandbox.received_for(event).status == "true", what="the press is delivered after all")
 
 
 def test_a_part_that_ends_by_itself_ends_the_stack_and_is_named(tmp_path: Path) -> None:
     """With the end of what it printed, so that the log need not be looked for."""
-    with running(_up(tmp_path), log=tmp_path / "up.log", env=clean_environment()) as up:
-        _addresses(up)
+    with running(up_command(tmp_path), log=tmp_path / "up.log", env=clean_environment()) as up:
+        addresses_of(up)
 
-        os.kill(_child_named(up.process.pid, "worker.operations.cli worker"), signal.SIGKILL)
+        os.kill(child_named(up.process.pid, "worker.operations.cli worker"), signal.SIGKILL)
 
         assert up.process.wait(60) == 1
         assert "worker1 has ended by SIGKILL" in up.output()
@@ -88,46 +86,12 @@ def test_a_part_that_ends_by_itself_ends_the_stack_and_is_named(tmp_path: Path) 
 @pytest.mark.parametrize("ending", [signal.SIGHUP, signal.SIGKILL])
 def test_however_the_stack_ends_nothing_is_left_running(tmp_path: Path, ending: signal.Signals) -> None:
     """A terminal that is closed, and even `kill -9`, after which the kernel ends the parts."""
-    with running(_up(tmp_path), log=tmp_path / "up.log", env=clean_environment()) as up:
-        _addresses(up)
-        parts = _children(up.process.pid)
+    with running(up_command(tmp_path), log=tmp_path / "up.log", env=clean_environment()) as up:
+        addresses_of(up)
+        parts = children(up.process.pid)
 
         up.process.send_signal(ending)
 
         up.process.wait(30)
         assert len(parts) == 4
-        eventually(lambda: not [part for part in parts if _runs(part)], what="every part has ended")
-
-
-def _up(folder: Path) -> list[str]:
-    return [PROGRAM, "up", "--folder", str(folder / "var")]
-
-
-def _press(broker: str) -> str:
-    with FeedbackProducer(broker, timeout=5) as producer:
-        return producer.enqueue(str(uuid.uuid4()), status=True, org="org-1", group="group-1").request_id
-
-
-def _addresses(up: Running) -> dict[str, str]:
-    eventually(lambda: "Flower is at" in up.output() or up.process.poll() is not None, timeout=180)
-    assert up.process.poll() is None, up.output()
-    return dict(re.findall(r"^export (\w+)=(\S+)$", up.output(), re.MULTILINE))
-
-
-def _children(pid: int) -> list[int]:
-    listed = subprocess.run(["ps", "-o", "pid=", "--ppid", str(pid)], capture_output=True, text=True, check=True)
-    return [int(child) for child in listed.stdout.split()]
-
-
-def _child_named(pid: int, words: str) -> int:
-    for child in _children(pid):
-        shown = subprocess.run(["ps", "-o", "args=", "-p", str(child)], capture_output=True, text=True, check=True)
-        if words in shown.stdout:
-            return child
-    raise AssertionError(f"{pid} has no child {words}")
-
-
-def _runs(pid: int) -> bool:
-    """Whether it runs; one that has ended and was not waited for yet (Z) does not."""
-    shown = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True, check=False)
-    return shown.stdout.strip()[:1] not in {"", "Z"}
+        eventually(lambda: not [part for part in parts if runs(part)], what="every part has ended")

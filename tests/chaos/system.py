@@ -96,7 +96,7 @@ class System(LocalStack):
         data.mkdir(exist_ok=True)
         where = ["--port", str(port), "--bind", "127.0.0.1", "--dir", str(data)]
         command = [binary, *where, *SYNCED, *options]
-        server = Server(name=name, command=command, port=port, part=self._start(name, command))
+        server = Server(name=name, command=command, port=port, part=self.start_part(name, command))
         self._await_server(server)
         self.environment.setdefault("FEEDBACK_BROKER_URL", server.url)
         return server
@@ -108,16 +108,16 @@ class System(LocalStack):
 
     def restart_server(self, server: Server) -> None:
         """Start it again on the same port and the same folder, and wait until it answers."""
-        server.part = self._start(server.name, server.command)
+        server.part = self.start_part(server.name, server.command)
         self._await_server(server)
 
     def launch(self, name: str, command: Sequence[str]) -> Part:
         """Start any program as a part, and wait for nothing."""
-        return self._start(name, command)
+        return self.start_part(name, command)
 
     def await_up(self, part: Part, is_up: Callable[[], bool]) -> Part:
         """Wait until a part is up."""
-        self._await(part, is_up)
+        self.await_part(part, is_up)
         return part
 
     def await_said(self, part: Part, words: str) -> Part:
@@ -135,7 +135,7 @@ class System(LocalStack):
         self.launched += 1
         name = f"worker-{self.launched}"
         program = [sys.executable, *launcher, "-m", "celery", "-A", app, "worker"]
-        return self._start(name, [*program, "-n", f"{name}@%h", "-l", "INFO", *options])
+        return self.start_part(name, [*program, "-n", f"{name}@%h", "-l", "INFO", *options])
 
     def await_worker(self, part: Part) -> Part:
         """Wait until a worker takes messages."""
@@ -187,4 +187,4 @@ class System(LocalStack):
 
     def _await_server(self, server: Server) -> None:
         with closing(server.client(timeout=5)) as client:
-            self._await(server.part, lambda: bool(client.ping()), but=redis.RedisError)
+            self.await_part(server.part, lambda: bool(client.ping()), but=redis.RedisError)

