@@ -138,7 +138,13 @@ PRIVATE: Final = (
     # redis-py
     Private("redis.connection", "AbstractConnection", "_sock", "", "one deadline for a command; a non-blocking socket"),
     Private("redis.connection", "AbstractConnection", "_parser", "", "its class for each error of the server"),
-    Private("redis.client", "PubSub", "_reconnect", "", "the event loop connects to no server"),
+    Private(
+        "redis.client", "PubSub", "_reconnect",
+        "(self, conn, error: Optional[Exception] = None, "
+        "failure_count: Optional[int] = None, start_time: Optional[float] = None, "
+        "command_name: Optional[str] = None) -> None",
+        "the event loop connects to no server",
+    ),
     Private("redis.retry", "Retry", "_supported_errors", "", "which errors are tried again"),
     # urllib3
     Private("urllib3.connection", "HTTPConnection", "_new_conn", "(self) -> 'socket.socket'", "gevent's connections"),
