@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Self, overload
 
+from producer._async_pools import AsyncPools
 from producer._chunks import Item, Taken, async_chunks
-from producer._configured import ASK_AGAIN, Configured, not_kept, to_event
-from producer._pipeline import Pipeline
+from producer._configured import Configured, not_kept, to_event
+from producer._partitioned import PartitionedMessages, require_answers
 from producer._resp import enqueuing, is_elsewhere, leaves_clean, require_answer, require_taken
+from producer._routing import ASK_AGAIN, ONLY
 from producer.errors import BrokerUnavailable, EnqueueUncertain, ProducerError
 from producer.message import to_messages
 
@@ -26,19 +28,20 @@ __all__ = ["AsyncFeedbackProducer"]
 class AsyncFeedbackProducer(Configured):
     """Enqueues feedback events from coroutines; to be shared by all tasks, and to be made once for a process.
 
-    All calls of an event loop go over one connection at once, so thousands of tasks need no thousands of connections.
+    All calls of an event loop go over one connection at once (in a cluster one to each primary), so thousands of tasks
+    need no thousands of connections.
     It may be used from several loops, one after the other.
 
     Args:
-        url: ``redis://``, ``rediss://``, ``unix://``, ``redis+socket://`` or ``sentinel://``; docs/settings.md lists
-            its options.
+        url: See `FeedbackProducer`.
         timeout: The budget of one call, in seconds: resolving, connecting, logging in, sending and the reply, all
             together.
         queue: The Celery queue that the workers consume.
-        max_connections: Connections at most in one event loop. There is one while Redis answers; those that have left
-            a call without an answer stay until the last call on them has ended.
+        max_connections: Connections at most in one event loop, in a cluster to each primary. There is one while Redis
+            answers; those that have left a call without an answer stay until the last call on them has ended.
         sentinel_master: The name of the master that the sentinels watch, if ``url`` names sentinels. They are asked for
             it each time that a connection is made: after one was lost, or led to a server that is not the master.
+        partitions: See `FeedbackProducer`.
         spool: See `FeedbackProducer`.
         replicas: See `FeedbackProducer`. The calls of an event loop that come together are confirmed together.
         fsync: See `FeedbackProducer`.
@@ -48,13 +51,12 @@ class AsyncFeedbackProducer(Configured):
     """
 
     def _open(self) -> None:
-        self._closed = False
-        self._pipelines: dict[asyncio.AbstractEventLoop, list[Pipeline]] = {}
+        self._pools = AsyncPools(self._routes, self._max_connections)
 
     @property
     def closed(self) -> bool:
         """Whether it was closed."""
-        return self._closed
+        return self._pools.closed
 
     @overload
     async def enqueue(
@@ -108,13 +110,20 @@ class AsyncFeedbackProducer(Configured):
         messages: Sequence[bytes],
         *,
         events: Sequence[FeedbackEvent] = (),
+        request_ids: Sequence[str] = (),
         timeout: float | None = None,  # noqa: ASYNC109 - see enqueue
     ) -> None:
         """Hand ready-made messages over; as `FeedbackProducer.enqueue_messages`."""
         if not messages:
             return
+        deadline = asyncio.get_running_loop().time() + self._budget(timeout)
+        if not self._is_whole:
+            prefixes = self._address.prefixes
+            sorted_ = PartitionedMessages(messages, events, request_ids, len(prefixes))
+            sorted_.require_taken(await self._pools.ask(sorted_.commands(self._queue, prefixes), deadline))
+            return
         try:
-            require_taken(await self._ask(enqueuing(self._queue, messages, prefix=self._address.prefixes[0]), timeout))
+            require_taken(await self._ask(enqueuing(self._queue, messages), deadline))
         except ProducerError as error:
             error.not_taken = tuple(events)
             raise
@@ -122,23 +131,19 @@ class AsyncFeedbackProducer(Configured):
     async def ping(self, *, timeout: float | None = None) -> None:  # noqa: ASYNC109 - see enqueue
         """Return if Redis answers; as `FeedbackProducer.ping`."""
         try:
-            require_answer(await self._ask(self._ping, timeout))
+            deadline = asyncio.get_running_loop().time() + self._budget(timeout)
+            if self._is_whole:
+                require_answer(await self._ask(self._pings[0], deadline))
+            else:
+                require_answers(await self._pools.ask(self._pings, deadline))
         except EnqueueUncertain as error:
             raise BrokerUnavailable(str(error)) from error
 
     async def aclose(self) -> None:
         """Close the connections. Calls under way end with an error; later ones raise `BrokerUnavailable`."""
-        self._closed = True
         if self._spool is not None:
             self._spool.close()
-        here = asyncio.get_running_loop()
-        while self._pipelines:
-            loop, pipelines = self._pipelines.popitem()
-            for pipeline in pipelines:
-                if loop is here or loop.is_closed():
-                    pipeline.close()
-                else:  # it belongs to another thread
-                    loop.call_soon_threadsafe(pipeline.close)
+        self._pools.close()
 
     async def __aenter__(self) -> Self:
         return self
@@ -159,39 +164,18 @@ class AsyncFeedbackProducer(Configured):
             except (BrokerUnavailable, EnqueueUncertain) as error:
                 if spool is None or self.closed:
                     raise
-                why = error
+                why, events = error, error.not_taken
         with not_kept(events, why):
             await spool.put_async(events, self._queue, why)
         return None
 
-    async def _ask(self, command: bytes, timeout: float | None) -> bytes:  # noqa: ASYNC109 - see enqueue
+    async def _ask(self, command: bytes, deadline: float) -> bytes:
         loop = asyncio.get_running_loop()
-        deadline = loop.time() + self._budget(timeout)
         while True:
-            pipeline = self._pipeline(loop, deadline)
+            pipeline = self._pools.pipeline(loop, deadline, ONLY)
             reply = await pipeline.ask(command, deadline)
             if not leaves_clean(reply):
                 pipeline.retire()
             if not is_elsewhere(reply) or loop.time() + ASK_AGAIN >= deadline:
                 return reply
             await asyncio.sleep(ASK_AGAIN)  # see `FeedbackProducer`
-
-    def _pipeline(self, loop: asyncio.AbstractEventLoop, deadline: float) -> Pipeline:
-        if self._closed:
-            raise BrokerUnavailable("the producer is closed")
-        pipelines = self._pipelines.get(loop)
-        if pipelines is None:
-            self._forget_closed_loops()
-            pipelines = self._pipelines[loop] = []
-        if pipelines and pipelines[-1].usable():
-            return pipelines[-1]
-        pipelines[:] = [pipeline for pipeline in pipelines if not pipeline.closed]
-        if len(pipelines) >= self._max_connections:
-            raise BrokerUnavailable(f"all {self._max_connections} connections wait for Redis to answer")
-        pipelines.append(Pipeline(self._address, loop, self._concern, deadline))
-        return pipelines[-1]
-
-    def _forget_closed_loops(self) -> None:
-        for loop in [loop for loop in self._pipelines if loop.is_closed()]:
-            for pipeline in self._pipelines.pop(loop):
-                pipeline.close()

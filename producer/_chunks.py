@@ -76,7 +76,7 @@ class Taken:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if isinstance(error, ProducerError):
-            error.taken = self.count
+            error.taken += self.count  # to those of the chunk at hand
         elif isinstance(error, Exception):
             error.add_note(f"{self.count} events were taken before")
 

@@ -6,9 +6,11 @@ import time
 from typing import TYPE_CHECKING, Self, overload
 
 from producer._chunks import Item, Taken, chunks
-from producer._configured import ASK_AGAIN, Configured, not_kept, to_event
-from producer._pool import Pool
+from producer._configured import Configured, not_kept, to_event
+from producer._partitioned import PartitionedMessages, require_answers
+from producer._pools import Pools
 from producer._resp import enqueuing, is_elsewhere, leaves_clean, require_answer, require_taken
+from producer._routing import ASK_AGAIN, ONLY
 from producer.errors import BrokerUnavailable, EnqueueUncertain, ProducerError
 from producer.message import to_messages
 
@@ -34,9 +36,13 @@ class FeedbackProducer(Configured):
         timeout: The budget of one call, in seconds: waiting for a connection, resolving, connecting, logging in,
             sending and the reply, all together.
         queue: The Celery queue that the workers consume.
-        max_connections: Connections at most. A call that finds all of them busy waits, within its budget.
+        max_connections: Connections at most, in a cluster to each primary. A call that finds all of them busy waits,
+            within its budget.
         sentinel_master: The name of the master that the sentinels watch, if ``url`` names sentinels. They are asked for
             it each time that a connection is made: after one was lost, or led to a server that is not the master.
+        partitions: How many partitions the queue has: 16 in a cluster if None, and 1 on one Redis. Each is on one node.
+            Their number is recorded in Redis with the first event, and never changes; with another one no event is
+            sent.
         spool: A directory on a local disk, or a `producer.spool.Spool`, that keeps events while Redis does not take
             them: calls return once an event is in Redis or there, and a thread sends it to Redis later.
         replicas: How many of Redis' replicas must have an event before a call returns. Fewer in time is
@@ -49,12 +55,14 @@ class FeedbackProducer(Configured):
     """
 
     def _open(self) -> None:
-        self._pool = Pool(self._address, self._max_connections, self._concern)
+        self._pools = Pools(self._routes, self._max_connections)
+        if self._is_whole:
+            self._pool = self._pools.at(ONLY, 0)
 
     @property
     def closed(self) -> bool:
         """Whether it was closed."""
-        return self._pool.closed
+        return self._pools.closed
 
     @overload
     def enqueue(self, request_id: FeedbackEvent, /, *, timeout: float | None = None) -> FeedbackEvent: ...
@@ -124,31 +132,45 @@ class FeedbackProducer(Configured):
         return taken.count
 
     def enqueue_messages(
-        self, messages: Sequence[bytes], *, events: Sequence[FeedbackEvent] = (), timeout: float | None = None
+        self,
+        messages: Sequence[bytes],
+        *,
+        events: Sequence[FeedbackEvent] = (),
+        request_ids: Sequence[str] = (),
+        timeout: float | None = None,
     ) -> None:
-        """Hand ready-made messages over, all of them or none, in one round trip. The spool takes none.
+        """Hand ready-made messages over, in one round trip. The spool takes none.
+
+        Those of one partition are taken together, or not at all; with a single partition that is all of them.
 
         Args:
             messages: Encoded tasks ``feedback.deliver``; up to 5,000.
             events: The events in them, for the error's ``not_taken``.
+            request_ids: Of each message, in their order: these tell its partition, as the events do. Without either
+                it is read from the message, which takes longer.
             timeout: The budget in seconds, if not the producer's own.
 
         Raises:
-            BrokerUnavailable: Not sent; try again later.
-            EnqueueUncertain: They may have been sent.
-            ValueError: They are too many for one command.
+            BrokerUnavailable: Not sent; try again later. ``taken`` counts those that were taken all the same.
+            EnqueueUncertain: Some may have been sent; ``taken`` as before, and ``not_taken`` are all others.
+            ValueError: They are too many for one command, or ``request_ids`` are not as many.
         """
         if not messages:
             return
         deadline = time.monotonic() + self._budget(timeout)
+        if not self._is_whole:
+            prefixes = self._address.prefixes
+            sorted_ = PartitionedMessages(messages, events, request_ids, len(prefixes))
+            sorted_.require_taken(self._pools.ask(sorted_.commands(self._queue, prefixes), deadline))
+            return
         try:
-            require_taken(self._ask(enqueuing(self._queue, messages, prefix=self._address.prefixes[0]), deadline))
+            require_taken(self._ask(enqueuing(self._queue, messages), deadline))
         except ProducerError as error:
             error.not_taken = tuple(events)
             raise
 
     def ping(self, *, timeout: float | None = None) -> None:
-        """Return if Redis answers; for a probe of readiness.
+        """Return if Redis answers, and in a cluster each primary that has a partition; for a probe of readiness.
 
         With ``replicas`` or ``fsync``: if it confirms a write, which changes nothing, as it must confirm events.
 
@@ -159,7 +181,11 @@ class FeedbackProducer(Configured):
             BrokerUnavailable: It can't be reached, does not answer, or does not confirm.
         """
         try:
-            require_answer(self._ask(self._ping, time.monotonic() + self._budget(timeout)))
+            deadline = time.monotonic() + self._budget(timeout)
+            if self._is_whole:
+                require_answer(self._ask(self._pings[0], deadline))
+            else:
+                require_answers(self._pools.ask(self._pings, deadline))
         except EnqueueUncertain as error:
             raise BrokerUnavailable(str(error)) from error
 
@@ -168,7 +194,7 @@ class FeedbackProducer(Configured):
 
         What is in the spool stays there, and the next process that uses its directory sends it.
         """
-        self._pool.close()
+        self._pools.close()
         if self._spool is not None:
             self._spool.close()
 
@@ -189,7 +215,7 @@ class FeedbackProducer(Configured):
             except (BrokerUnavailable, EnqueueUncertain) as error:
                 if spool is None or self.closed:
                     raise
-                why = error
+                why, events = error, error.not_taken
         with not_kept(events, why):
             spool.put(events, self._queue, why)
         return None

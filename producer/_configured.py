@@ -9,11 +9,13 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from producer._resp import PING
+from producer._routing import routes_of
 from producer.address import Address
 from producer.environment import secret, switch, whole_number, without_line_end
 from producer.errors import ProducerError
 from producer.event import FeedbackEvent
 from producer.message import QUEUE
+from producer.partitions import MOST_PARTITIONS
 from producer.write_concern import MOST_REPLICAS, WriteConcern
 
 if TYPE_CHECKING:
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
     from producer._client import FeedbackProducer
     from producer.spool import Spool
 
-__all__ = ["ASK_AGAIN", "DEFAULT_URL", "Configured", "not_kept", "to_event"]
+__all__ = ["DEFAULT_URL", "Configured", "not_kept", "to_event"]
 
 DEFAULT_URL: Final = "redis://127.0.0.1:6379/0"
 _LONGEST_TIMEOUT: Final = 86_400.0
@@ -34,18 +36,16 @@ _PATIENCE: Final = 1.0
 """Seconds for which each step of connecting goes on behind the backs of calls whose time is up, so that a handshake
 slower than the budget still ends in a connection for a later call. Linux repeats a lost SYN after one second."""
 
-
-ASK_AGAIN: Final = 0.02
-"""Seconds after which a cluster is asked again that has the queue's slot elsewhere, or moves it."""
-
 _SPOOL_TIMEOUT: Final = 5.0
 """Seconds that a command may take with which a spool is sent: no call waits for it."""
 
-_OF_WRITES: Final[dict[str, tuple[str, Callable[[str], int]]]] = {
+_OF_BROKER: Final[dict[str, tuple[str, Callable[[str], int]]]] = {
+    "partitions": ("FEEDBACK_PARTITIONS", partial(whole_number, least=1, most=MOST_PARTITIONS)),
     "replicas": ("FEEDBACK_ENQUEUE_REPLICAS", partial(whole_number, most=MOST_REPLICAS)),
     "fsync": ("FEEDBACK_ENQUEUE_FSYNC", switch),
 }
-"""Arguments that say what must have an event; with their variables, and how these are read."""
+"""Arguments that say what the queue consists of, and what must have an event; with their variables, and how these are
+read."""
 
 
 class Configured(ABC):
@@ -74,9 +74,13 @@ class Configured(ABC):
         )
         self._queue = queue
         self._max_connections = max_connections
-        prefix = self._address.prefixes[0]
-        self._concern = WriteConcern.of(replicas, fsync=fsync, queue=queue, prefix=prefix)
-        self._ping = self._concern.probe if self._concern else PING
+        prefixes = self._address.prefixes
+        self._is_whole = prefixes == ("",)
+        self._concern = WriteConcern.of(replicas, fsync=fsync, queue=queue)
+        self._pings = {
+            number: self._concern.probe(prefix) if self._concern else PING for number, prefix in enumerate(prefixes)
+        }
+        self._routes = routes_of(self._address, self._concern)
         self._spool = None if spool is None else self._attached(spool, url, sentinel_master)
         self._open()
 
@@ -98,6 +102,7 @@ class Configured(ABC):
                 queue=queue,
                 max_connections=1,
                 sentinel_master=sentinel_master,
+                partitions=len(self._address.prefixes),
                 replicas=self._concern.replicas if self._concern else 0,
                 fsync=self._concern.fsync if self._concern else False,
             )
@@ -130,7 +135,8 @@ class Configured(ABC):
         The URL may stand in a file instead, which ``FEEDBACK_BROKER_URL_FILE`` names. If it names sentinels,
         ``FEEDBACK_SENTINEL_MASTER`` names the master that they watch. ``FEEDBACK_SPOOL_DIR`` names the directory of the
         spool, with the limits ``FEEDBACK_SPOOL_MAX_BYTES`` and ``FEEDBACK_SPOOL_MAX_AGE`` (seconds).
-        ``FEEDBACK_ENQUEUE_REPLICAS`` is ``replicas``, and ``FEEDBACK_ENQUEUE_FSYNC`` (yes or no) ``fsync``.
+        ``FEEDBACK_PARTITIONS`` is ``partitions``, ``FEEDBACK_ENQUEUE_REPLICAS`` ``replicas``, and
+        ``FEEDBACK_ENQUEUE_FSYNC`` (yes or no) ``fsync``.
 
         Args:
             environ: The environment; this process's own if None.
@@ -149,7 +155,7 @@ class Configured(ABC):
             from producer.spool import Spool  # noqa: PLC0415 - see `_attached`
 
             overrides["spool"] = Spool.from_env(directory, environ)
-        for argument, (name, read) in _OF_WRITES.items():
+        for argument, (name, read) in _OF_BROKER.items():
             if argument not in overrides and (text := without_line_end(environ.get(name) or "")):
                 overrides[argument] = _read(name, text, read)
         return cls(**overrides)
@@ -178,6 +184,7 @@ def not_kept(events: Sequence[FeedbackEvent], why: ProducerError | None) -> Iter
         yield
     except ProducerError as error:
         error.not_taken = tuple(events)
+        error.taken = why.taken if why is not None else 0
         raise error from why
 
 

@@ -17,8 +17,9 @@ from producer.errors import BrokerUnavailable, EnqueueUncertain
 
 if TYPE_CHECKING:
     import socket
+    from collections.abc import Sequence
 
-    from producer.address import Address
+    from producer._endpoint import Endpoint
     from producer.write_concern import WriteConcern
 
 __all__ = [
@@ -31,6 +32,7 @@ __all__ = [
     "dial",
     "poller",
     "said",
+    "wait_for_any",
 ]
 
 READABLE: Final = 0x001
@@ -85,14 +87,15 @@ class Connection:
         concern: What must confirm each command's write; None if Redis' own reply is enough.
 
     Attributes:
+        concern: As it was given.
         used_at: When Redis answered on it last, on the clock of `time.monotonic`.
     """
 
-    __slots__ = ("_concern", "_inside", "_owner", "_poller", "socket", "used_at")
+    __slots__ = ("_inside", "_owner", "_poller", "concern", "socket", "used_at")
 
     def __init__(self, owner: RedisConnection, concern: WriteConcern | None = None) -> None:
         self._owner = owner
-        self._concern = concern
+        self.concern = concern
         self.socket: socket.socket = owner._sock  # noqa: SLF001 - redis-py has no public way to its socket
         self.socket.setblocking(False)
         self._inside = OPENSSL if isinstance(self.socket, ssl.SSLSocket) else nullcontext()
@@ -111,12 +114,15 @@ class Connection:
         Raises `BrokerUnavailable` if it did not leave whole (Redis runs whole commands only), `EnqueueUncertain` else;
         this also if what it wrote is not confirmed in time.
         """
-        if self._concern is not None:
-            wait = self._concern.wait(deadline - time.monotonic())
-            reply, shortfall = self._ask_confirmed(self._concern, command, wait, deadline)
+        if self.concern is not None:
+            wait = self.concern.wait(deadline - time.monotonic())
+            reply, shortfall = self._ask_confirmed(self.concern, command, wait, deadline)
             if shortfall and reply[:1] != b"-":
-                raise self._concern.unconfirmed(shortfall)
+                raise self.concern.unconfirmed(shortfall)
             return reply
+        return self._ask_plain(command, deadline)
+
+    def _ask_plain(self, command: bytes, deadline: float) -> bytes:
         self._send(command, len(command), deadline)
         try:
             reply = self._receive(deadline)
@@ -125,25 +131,29 @@ class Connection:
         self.touch()
         return reply
 
-    def greet(self, patience: float, deadline: float) -> None:
+    def greet(self, endpoint: Endpoint, deadline: float) -> None:
         """Return if Redis answers, and what must confirm events does so for a write that changes nothing.
 
         Args:
-            patience: Seconds that it may take.
+            endpoint: What it is connected to, which says how many seconds that may take.
             deadline: Until when the call goes on that needs the connection, by `time.monotonic`. If that is not over,
                 it is told why in time.
 
         Raises:
-            OSError: What must confirm events does not.
+            OSError: What must confirm events does not, or the queue has another number of partitions.
             ProducerError: See `ask`.
         """
-        now = time.monotonic()
-        if self._concern is None:
-            self.ask(PING, now + patience)
+        now, patience = time.monotonic(), endpoint.patience
+        if endpoint.record is not None:
+            if mismatch := endpoint.record.mismatch(self._ask_plain(endpoint.record.command, now + patience)):
+                raise ConnectionError(mismatch)
+        elif self.concern is None:
+            self._ask_plain(PING, now + patience)
+        if self.concern is None:
             return
-        wait = self._concern.wait(deadline - now if deadline - now > _TOLD_WITHIN else patience)
+        wait = self.concern.wait(deadline - now if deadline - now > _TOLD_WITHIN else patience)
         until = max(deadline, now + patience)
-        reply, shortfall = self._ask_confirmed(self._concern, self._concern.probe, wait, until)
+        reply, shortfall = self._ask_confirmed(self.concern, self.concern.probe(endpoint.prefix), wait, until)
         if shortfall and reply[:1] != b"-":  # where it is refused, so is the event, which says it better
             raise ConnectionError(shortfall)
 
@@ -248,41 +258,52 @@ def poller(sock: socket.socket, event: int) -> select.poll | _Select:
     return watching
 
 
-def dial(address: Address, concern: WriteConcern | None = None, deadline: float = -math.inf) -> Future[Connection]:
+def wait_for_any(watched: Sequence[tuple[socket.socket, int]], timeout: float) -> None:
+    """Wait until one of these sockets is `READABLE` or `WRITABLE`, as is said of each, for so many seconds at most."""
+    if not hasattr(select, "poll"):  # see `_Select`
+        to_read, to_write = ([sock for sock, event in watched if event == wanted] for wanted in (READABLE, WRITABLE))
+        select.select(to_read, to_write, [], timeout)
+        return
+    watching = select.poll()
+    for sock, event in watched:
+        watching.register(sock, event)
+    watching.poll(timeout * 1000)
+
+
+def dial(endpoint: Endpoint, deadline: float = -math.inf) -> Future[Connection]:
     """Return the connection to come, or its `BrokerUnavailable`: a thread waits for the name lookup, which may hang.
 
     Args:
-        address: Where to connect.
-        concern: What must confirm each command's write; None if Redis' own reply is enough.
+        endpoint: Where to connect.
         deadline: Until when the call goes on that needs the connection, by `time.monotonic`.
     """
     future: Future[Connection] = Future()
     try:
-        Thread(target=_dial, args=(address, concern, deadline, future), name="feedback-dial", daemon=True).start()
+        Thread(target=_dial, args=(endpoint, deadline, future), name="feedback-dial", daemon=True).start()
     except RuntimeError as error:  # no more threads, or the interpreter is on its way out
-        future.set_exception(BrokerUnavailable(f"can't connect to {address}: {said(error)}"))
+        future.set_exception(BrokerUnavailable(f"can't connect to {endpoint}: {said(error)}"))
     return future
 
 
-def _dial(address: Address, concern: WriteConcern | None, deadline: float, future: Future[Connection]) -> None:
+def _dial(endpoint: Endpoint, deadline: float, future: Future[Connection]) -> None:
     try:
-        with OPENSSL.handshake() if address.tls else nullcontext():
-            connection = _connect(address, concern, deadline)
+        with OPENSSL.handshake() if endpoint.tls else nullcontext():
+            connection = _connect(endpoint, deadline)
     except BaseException as error:  # noqa: BLE001 - the waiting task gets every error
-        unavailable = BrokerUnavailable(f"can't connect to {address}: {said(error)}")
+        unavailable = BrokerUnavailable(f"can't connect to {endpoint}: {said(error)}")
         unavailable.__cause__ = error
         future.set_exception(unavailable)
     else:
         future.set_result(connection)
 
 
-def _connect(address: Address, concern: WriteConcern | None, deadline: float) -> Connection:
-    owner = address.connection(address.prefixes[0])
+def _connect(endpoint: Endpoint, deadline: float) -> Connection:
+    owner = endpoint.connection()
     try:
         owner.connect()
-        connection = Connection(owner, concern)
+        connection = Connection(owner, endpoint.concern)
         # A frozen server accepts connections all the same: only one that has answered is worth an event.
-        connection.greet(address.patience, deadline)
+        connection.greet(endpoint, deadline)
     except BaseException:
         owner.disconnect()
         raise

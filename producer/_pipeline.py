@@ -20,9 +20,11 @@ from producer.errors import BrokerUnavailable, EnqueueUncertain, ProducerError
 
 if TYPE_CHECKING:
     import asyncio
+    from collections.abc import Sequence
     from concurrent.futures import Future
 
-    from producer.address import Address
+    from producer._endpoint import Endpoint
+    from producer._routing import Outcome
     from producer.write_concern import WriteConcern
 
 __all__ = ["Pipeline"]
@@ -53,9 +55,8 @@ class Pipeline:
     """A connection, from its dialling to its end.
 
     Args:
-        address: Where to connect.
+        endpoint: Where to connect, and what must confirm each command's write.
         loop: The event loop that it is in.
-        concern: What must confirm each command's write; None if Redis' own reply is enough.
         deadline: Until when the call goes on that needs it first, on the loop's clock.
 
     Attributes:
@@ -63,13 +64,11 @@ class Pipeline:
         closed: Whether it is gone.
     """
 
-    def __init__(
-        self, address: Address, loop: asyncio.AbstractEventLoop, concern: WriteConcern | None, deadline: float
-    ) -> None:
+    def __init__(self, endpoint: Endpoint, loop: asyncio.AbstractEventLoop, deadline: float) -> None:
         self.open = True
         self.closed = False
         self._loop = loop
-        self._concern = concern
+        self._concern = endpoint.concern
         self._connection: Connection | None = None
         self._queued: deque[_PipelinedCall] = deque()
         self._queued_bytes = 0
@@ -84,7 +83,7 @@ class Pipeline:
         self._answered_at = loop.time()
         self._flush_is_due = False
         self._waits_to_write = False
-        dial(address, concern, time.monotonic() + deadline - loop.time()).add_done_callback(self._dialled)
+        dial(endpoint, time.monotonic() + deadline - loop.time()).add_done_callback(self._dialled)
 
     async def ask(self, command: bytes, deadline: float) -> bytes:
         """Send a whole command by the deadline, on the loop's clock, and return its reply of one line.
@@ -106,6 +105,32 @@ class Pipeline:
             raise outcome
         return outcome
 
+    async def ask_all(self, commands: Sequence[bytes], deadline: float, send_by: float) -> list[Outcome]:
+        """Send whole commands together, and return how each ended, in their order; arguments are those of `ask`.
+
+        What could not be sent until ``send_by`` is not sent at all: another server may have its partition by then.
+        """
+        calls = [_PipelinedCall(command, deadline, self._loop) for command in commands]
+        self._queue(*calls)
+        timers = [self._loop.call_at(deadline, self._expire_all, calls)]
+        if send_by < deadline:
+            timers.append(self._loop.call_at(send_by, self._give_up_unsent, calls))
+        self._under_way += 1
+        try:
+            return [await call.outcome for call in calls]
+        finally:
+            for timer in timers:
+                timer.cancel()
+            for call in calls:
+                call.outcome.cancel()  # if this was cancelled
+            self._under_way -= 1
+            self._close_if_left()
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether what is asked is sent at once."""
+        return self._connection is not None
+
     def usable(self) -> bool:
         """Tell whether a call may use it now."""
         if not self.open or self._connection is None or self._awaiting or self._awaits_confirmation:
@@ -124,9 +149,10 @@ class Pipeline:
         """Close now; calls under way end with an error."""
         self._break("the producer was closed")
 
-    def _queue(self, call: _PipelinedCall) -> None:
-        self._queued.append(call)
-        self._queued_bytes += len(call.command)
+    def _queue(self, *calls: _PipelinedCall) -> None:
+        for call in calls:
+            self._queued.append(call)
+            self._queued_bytes += len(call.command)
         if self._connection is None:
             return
         if self._queued_bytes >= self._flush_at or not (self._awaiting or self._flush_is_due):
@@ -252,6 +278,16 @@ class Pipeline:
         call.end(self._cut_off(call, "the time is up"))
         if self._connection is not None and (self._answered_at <= call.asked_at or call.reply is not None):
             self.open = False
+
+    def _expire_all(self, calls: Sequence[_PipelinedCall]) -> None:
+        for call in calls:
+            if not call.outcome.done():
+                self._expire(call)
+
+    def _give_up_unsent(self, calls: Sequence[_PipelinedCall]) -> None:
+        for call in calls:
+            if not call.sent:
+                call.end(self._cut_off(call, "it takes too long"))
 
     def _close_if_left(self) -> None:
         if not self.open and not self._under_way:

@@ -17,8 +17,7 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
 
     from producer._connection import Connection
-    from producer.address import Address
-    from producer.write_concern import WriteConcern
+    from producer._endpoint import Endpoint
 
 __all__ = ["Pool"]
 
@@ -30,19 +29,19 @@ class Pool:
     and pop are atomic, and `SimpleQueue` is C: no lock of Python's own is on the way.
 
     Args:
-        address: Where to connect.
+        endpoint: Where to connect.
         size: How many calls may be under way at once.
-        concern: What must confirm each command's write; None if Redis' own reply is enough.
 
     Attributes:
+        endpoint: As it was given.
         closed: Whether it gives out no more.
     """
 
-    def __init__(self, address: Address, size: int, concern: WriteConcern | None = None) -> None:
-        self._address = address
+    def __init__(self, endpoint: Endpoint, size: int) -> None:
+        self.endpoint = endpoint
         self._size = size
-        self._concern = concern
         self.closed = False
+        self._is_retired = False
         self._trusted_from = -math.inf
         self._start_afresh()
         _POOLS.add(self)
@@ -59,12 +58,48 @@ class Pool:
         try:
             self._places.get(timeout=max(0.0, deadline - time.monotonic()))
         except Empty:
-            raise BrokerUnavailable(f"all {self._size} connections to Redis were busy until the time was up") from None
+            raise self._busy("until the time was up") from None
         return self._idle_one() or self._new_one(deadline)
+
+    def take_idle(self) -> Connection | None:
+        """Return a connection for one call that is there already, if there is one."""
+        notice_fork()
+        if self.closed or not self._idle:
+            return None
+        try:
+            self._places.get_nowait()
+        except Empty:
+            return None
+        connection = self._idle_one()
+        if connection is None:
+            self._places.put(None)
+        return connection
+
+    def take_soon(self, deadline: float) -> Connection | Future[Connection]:
+        """Return a connection for one call, or the one to come, which may be `abandoned <abandon>`; it does not wait.
+
+        Raises:
+            BrokerUnavailable: All are busy.
+        """
+        notice_fork()
+        if self.closed:
+            raise BrokerUnavailable("the producer is closed")
+        try:
+            self._places.get_nowait()
+        except Empty:
+            raise self._busy("") from None
+        return self._idle_one() or dial(self.endpoint, deadline)
+
+    def abandon(self, dialled: Future[Connection]) -> None:
+        """Leave a connection to come to a later call.
+
+        Its place goes with the dialling: threads are bounded too.
+        """
+        dialled.add_done_callback(self._end_of_dial)
 
     def release(self, connection: Connection) -> None:
         """Keep a connection, whose last reply has been read, for the next call."""
-        if self.closed:
+        if self.closed or self._is_retired:
             connection.close()
         else:
             self._idle.append(connection)
@@ -84,8 +119,16 @@ class Pool:
     def close(self) -> None:
         """Close what is idle now, and the rest when it is given back."""
         self.closed = True
+        self.retire()
+
+    def retire(self) -> None:
+        """Keep no connections: calls that still come here open their own."""
+        self._is_retired = True
         while connection := self._pop():
             connection.close()
+
+    def _busy(self, until: str) -> BrokerUnavailable:
+        return BrokerUnavailable(f"all {self._size} connections to Redis were busy {until}".rstrip())
 
     def _idle_one(self) -> Connection | None:
         while connection := self._pop():
@@ -101,14 +144,13 @@ class Pool:
             return None
 
     def _new_one(self, deadline: float) -> Connection:
-        dialled = dial(self._address, self._concern, deadline)
+        dialled = dial(self.endpoint, deadline)
         try:
             return dialled.result(timeout=max(0.0, deadline - time.monotonic()))
         except BaseException as error:
-            # The place goes with the dialling: threads are bounded too, and a late connection serves a later call.
-            dialled.add_done_callback(self._end_of_dial)
+            self.abandon(dialled)
             if isinstance(error, TimeoutError):
-                raise BrokerUnavailable(f"no connection to {self._address} until the time was up") from None
+                raise BrokerUnavailable(f"no connection to {self.endpoint} until the time was up") from None
             raise
 
     def _end_of_dial(self, dialled: Future[Connection]) -> None:

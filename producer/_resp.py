@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 __all__ = [
-    "MOST_MESSAGES", "PING", "PONG", "command", "enqueuing", "is_elsewhere", "leaves_clean", "refused",
-    "require_answer", "require_taken", "shown", "writing_nothing",
+    "MOST_MESSAGES", "PING", "PONG", "command", "enqueuing", "is_elsewhere", "is_reply", "is_taken", "leaves_clean",
+    "moved_to", "refused", "require_answer", "require_taken", "script", "serves_nobody", "shown", "writing_nothing",
 ]  # fmt: skip
 
 PONG: Final = b"+PONG"
@@ -33,6 +33,11 @@ them is the master now: a new connection may find the one that is. Redis 6 says 
 
 _ELSEWHERE: Final = re.compile(rb"-(?:MOVED|ASK|TRYAGAIN|CLUSTERDOWN)\b")
 """Refusals of a cluster that is at work on the slot: another node has it now, or will in a moment."""
+
+_UNAVAILABLE: Final = re.compile(rb"-(?:@user_script: \d+: -?)?(?:LOADING|MASTERDOWN|READONLY)\b")
+"""Refusals of a node that serves nobody, or no longer writes: it has run nothing."""
+
+_MOVED: Final = re.compile(rb"-MOVED \d+ (.*):(\d+)")
 
 _CLUSTER: Final = re.compile(rb"-(?:@user_script: \d+: -?)?(?:CROSSSLOT|MOVED|ASK)\b")
 
@@ -51,13 +56,13 @@ def command(*words: bytes) -> bytes:
 PING: Final = command(b"PING")
 
 
-def _script() -> bytes:
-    """The script without its comments: it travels with every command, so that no server need have seen it before."""
-    lines = (pkgutil.get_data("producer", "enqueue.lua") or b"").splitlines()
+def script(name: str) -> bytes:
+    """Return a script without its comments: it travels with every command, so that no server need have seen it."""
+    lines = (pkgutil.get_data("producer", name) or b"").splitlines()
     return b"\n".join(line for line in lines if not line.startswith(b"--"))
 
 
-_EVAL: Final = _bulk(b"EVAL") + _bulk(_script()) + _bulk(b"2")
+_EVAL: Final = _bulk(b"EVAL") + _bulk(script("enqueue.lua")) + _bulk(b"2")
 
 
 def enqueuing(queue: str, messages: Sequence[bytes], *, prefix: str = "") -> bytes:
@@ -86,7 +91,12 @@ def writing_nothing(queue: str, *, prefix: str = "") -> bytes:
 
 def leaves_clean(line: bytes) -> bool:
     """Tell whether the connection that brought this reply is good for another command."""
-    return (line[:1] in (b":", b"-") or line == PONG) and b"\n" not in line and not _NOT_MASTER.match(line)
+    return is_reply(line) and not _NOT_MASTER.match(line)
+
+
+def is_reply(line: bytes) -> bool:
+    """Tell whether it is a reply of Redis' to one of these commands, and whole."""
+    return (line[:1] in (b":", b"-") or line == PONG) and b"\n" not in line
 
 
 def shown(line: bytes) -> str:
@@ -111,6 +121,22 @@ def is_elsewhere(line: bytes) -> bool:
     return _ELSEWHERE.match(line) is not None
 
 
+def serves_nobody(line: bytes) -> bool:
+    """Tell whether a node refused the command because of its own state: it has run nothing."""
+    return _UNAVAILABLE.match(line) is not None
+
+
+def moved_to(line: bytes) -> tuple[str, int] | None:
+    """Return the host, which may be missing, and the port at which the slot is, if the command was sent elsewhere."""
+    found = _MOVED.match(line)
+    return (found[1].decode(errors="replace"), int(found[2])) if found else None
+
+
+def is_taken(line: bytes) -> bool:
+    """Tell whether the reply to the command says that Redis has taken the messages."""
+    return line[:1] == b":" and line[1:].isdigit()
+
+
 def require_taken(line: bytes) -> None:
     """Return if the reply to the command, without its line end, says that Redis has taken the messages.
 
@@ -118,7 +144,7 @@ def require_taken(line: bytes) -> None:
         BrokerUnavailable: Redis refused the command, and with it all of its messages.
         EnqueueUncertain: The reply is not one to the command; what became of the messages can't be known.
     """
-    if line[:1] == b":" and line[1:].isdigit():
+    if is_taken(line):
         return
     if line[:1] == b"-":
         raise refused(line)

@@ -83,6 +83,19 @@ class Address:
         locator = self.locator(key)
         return LocatedConnection(locator) if locator else self._connection_to(self._options)
 
+    def node(self, place: Place, *, patience: float | None = None) -> Conversation:
+        """Return a connection to one node of the cluster, that has yet to connect.
+
+        ``patience`` is how long each step may take, in seconds, if less than usual.
+        """
+        within = self.patience if patience is None else min(patience, self.patience)
+        return self._connection_to(self._options | _within(within), place)
+
+    @property
+    def nodes(self) -> tuple[Place, ...]:
+        """The nodes that the URL names, if it is that of a cluster."""
+        return self._cluster
+
     def locator(self, key: str) -> Locator | None:
         """Return what finds the server that has a key, if the URL names sentinels or a cluster."""
         return self._nodes(key) if self._cluster else self._sentinels
@@ -144,10 +157,9 @@ def _how_to_connect(patience: float) -> dict[str, Any]:
     from redis.backoff import NoBackoff  # noqa: PLC0415 - importing redis-py is slow; see Address.__init__
     from redis.retry import Retry  # noqa: PLC0415 - importing redis-py is slow; see Address.__init__
 
-    return {
-        "socket_timeout": patience,
-        "socket_connect_timeout": patience,
-        "retry": Retry(NoBackoff(), 0),
-        "retry_on_timeout": False,
-        "protocol": 2,
-    }
+    options = {"retry": Retry(NoBackoff(), 0), "retry_on_timeout": False, "protocol": 2}
+    return options | _within(patience)
+
+
+def _within(patience: float) -> dict[str, Any]:
+    return {"socket_timeout": patience, "socket_connect_timeout": patience}

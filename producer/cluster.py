@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from producer._connection import Conversation
     from producer.broker_url import Place
 
-__all__ = ["ClusterNodes"]
+__all__ = ["MOST_KNOWN", "ClusterNodes", "nodes_of", "place_of"]
 
-_MOST_KNOWN: Final = 32
+MOST_KNOWN: Final = 32
 """Nodes that are remembered, beside those that the URL names."""
 
 
@@ -58,8 +58,8 @@ class ClusterNodes(Locator):
             raise ConnectionError(f"it names {owner[0]}:{owner[1]}")
         with suppress(Exception):  # a login without the right to ask knows the nodes that the URL names
             connection.send_command("CLUSTER", "SLOTS")
-            told = _places(connection.read_response() or [], place)
-            self.order = tuple(dict.fromkeys([place, *told[:_MOST_KNOWN], *self.named]))
+            told = nodes_of(connection.read_response() or [], place)
+            self.order = tuple(dict.fromkeys([place, *told[:MOST_KNOWN], *self.named]))
 
     def _owner(self, connection: Conversation, asked: Place) -> Place:
         """Return where the slot is: the node itself answers, or names another."""
@@ -70,18 +70,18 @@ class ClusterNodes(Locator):
         try:
             connection.read_response()
         except MovedError as error:
-            return _place(error.host, error.port, asked)
+            return place_of(error.host, error.port, asked)
         except AskError:
             return asked  # the slot is on its way to another node: until it has arrived this one has it
         return asked
 
 
-def _places(slots: list[Any], asked: Place) -> list[Place]:
-    """The nodes in a reply to CLUSTER SLOTS: of each range its ends, then its primary and its replicas."""
-    return [_place(node[0], node[1], asked) for _, _, *nodes in slots for node in nodes]
+def nodes_of(slots: list[Any], asked: Place) -> list[Place]:
+    """Return the nodes in a reply to CLUSTER SLOTS: of each range its ends, then its primary and its replicas."""
+    return [place_of(node[0], node[1], asked) for _, _, *nodes in slots for node in nodes]
 
 
-def _place(host: bytes | str | None, port: int, asked: Place) -> Place:
-    """A node that does not know how others reach it names no host, or ``?``: then it is that of the node asked."""
+def place_of(host: bytes | str | None, port: int, asked: Place) -> Place:
+    """Return a node's place. One that does not know its own host says none, or ``?``: it is that of the node asked."""
     name = host.decode() if isinstance(host, bytes) else host
     return (asked[0] if name in {None, "", "?"} else str(name)), int(port)

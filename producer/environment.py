@@ -50,14 +50,14 @@ def switch(text: str) -> bool:
     return said in _YES
 
 
-def whole_number(text: str, *, most: int) -> int:
-    """Return the number, from 0 to ``most``, that a setting is.
+def whole_number(text: str, *, most: int, least: int = 0) -> int:
+    """Return the number, from ``least`` to ``most``, that a setting is.
 
     Raises:
         ValueError: It is none.
     """
-    if not text.isascii() or not text.isdigit() or int(text) > most:
-        raise ValueError(f"expected a whole number from 0 to {most}")
+    if not text.isascii() or not text.isdigit() or not least <= int(text) <= most:
+        raise ValueError(f"expected a whole number from {least} to {most}")
     return int(text)
 
 

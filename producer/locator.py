@@ -7,19 +7,21 @@ from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from threading import Thread
-from typing import TYPE_CHECKING, ClassVar, Final
+from typing import TYPE_CHECKING, ClassVar, Final, TypeVar
 
 from producer._connection import said
 from producer._forks import OPENSSL
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from producer._connection import Conversation
     from producer.broker_url import Place
 
-__all__ = ["LocatedConnection", "Locator", "shown"]
+__all__ = ["LocatedConnection", "Locator", "ask_each", "shown"]
+
+T = TypeVar("T")
 
 _HEAD_START: Final = 0.05
 """Seconds that one server has before the next is asked as well: one whose machine is gone answers nothing, and a
@@ -85,7 +87,8 @@ class Locator(ABC):
         """Ask until one leads there: one that was cut off may still believe in the server of before."""
         problems: list[str] = []
         tried: set[Place] = set()
-        for asked, answer in self._answers():
+        answers = ask_each(self.order, self._answer_of, kind=self.asked_kind, tls=self.tls, patience=self.patience)
+        for asked, answer in answers:
             if isinstance(answer, BaseException):
                 problems.append(f"{self.asked_kind} {shown(asked)}: {said(answer)}")
             elif answer not in tried:
@@ -99,31 +102,6 @@ class Locator(ABC):
                     return answer, connection
         raise ConnectionError(f"{self.failure}; {'; '.join(problems)}")
 
-    def _answers(self) -> Iterator[tuple[Place, Place | BaseException]]:
-        answers: SimpleQueue[tuple[Place, Place | BaseException]] = SimpleQueue()
-        missing = 0
-        for place in self.order:
-            Thread(target=self._ask, args=(place, answers), name=f"feedback-{self.asked_kind}", daemon=True).start()
-            missing += 1
-            with suppress(Empty):
-                answer = answers.get(timeout=_HEAD_START)
-                missing -= 1
-                yield answer
-        for _ in range(missing):
-            try:
-                yield answers.get(timeout=_STEPS * self.patience)
-            except Empty:  # a name is still being resolved, which takes no deadline
-                return
-
-    def _ask(self, place: Place, answers: SimpleQueue[tuple[Place, Place | BaseException]]) -> None:
-        answer: Place | BaseException
-        try:
-            with OPENSSL.handshake() if self.tls else nullcontext():
-                answer = self._answer_of(place)
-        except BaseException as error:  # noqa: BLE001 - the waiting task gets every error
-            answer = error
-        answers.put((place, answer))
-
     def _connect_to(self, place: Place) -> Conversation:
         connection = self.redis_at(place)
         try:
@@ -133,6 +111,44 @@ class Locator(ABC):
             connection.disconnect()
             raise
         return connection
+
+
+def ask_each(
+    places: Sequence[Place], ask: Callable[[Place], T], *, kind: str, tls: bool, patience: float
+) -> Iterator[tuple[Place, T | BaseException]]:
+    """Ask servers, each in a thread of its own and a moment after the one before, and yield the answers as they come.
+
+    Args:
+        places: Where they are, in the order in which they are asked.
+        ask: Asks one of them; any exception is yielded in place of its answer.
+        kind: What the servers are.
+        tls: Whether the connections are encrypted.
+        patience: How long each step may take, in seconds.
+    """
+    answers: SimpleQueue[tuple[Place, T | BaseException]] = SimpleQueue()
+
+    def ask_one(place: Place) -> None:
+        answer: T | BaseException
+        try:
+            with OPENSSL.handshake() if tls else nullcontext():
+                answer = ask(place)
+        except BaseException as error:  # noqa: BLE001 - the waiting task gets every error
+            answer = error
+        answers.put((place, answer))
+
+    missing = 0
+    for place in places:
+        Thread(target=ask_one, args=(place,), name=f"feedback-{kind}", daemon=True).start()
+        missing += 1
+        with suppress(Empty):
+            answer = answers.get(timeout=_HEAD_START)
+            missing -= 1
+            yield answer
+    for _ in range(missing):
+        try:
+            yield answers.get(timeout=_STEPS * patience)
+        except Empty:  # a name is still being resolved, which takes no deadline
+            return
 
 
 class LocatedConnection:

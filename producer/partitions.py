@@ -11,9 +11,12 @@ from binascii import crc_hqx
 from functools import cache
 from hashlib import blake2b
 from itertools import count as numbers
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-__all__ = ["MOST_PARTITIONS", "ON_A_CLUSTER", "RECORD", "partition_of", "slot_of", "tags"]
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+__all__ = ["MOST_PARTITIONS", "ON_A_CLUSTER", "RECORD", "partition_of", "partitions_of", "slot_of", "tags"]
 
 MOST_PARTITIONS: Final = 256
 """A worker has a connection for each."""
@@ -40,6 +43,12 @@ def partition_of(request_id: str, count: int) -> int:
     if count == 1:
         return 0
     return int.from_bytes(blake2b(request_id.encode(), digest_size=16).digest()[4:8], "big") % count
+
+
+def partitions_of(request_ids: Iterable[str], count: int) -> list[int]:
+    """Return the numbers of the partitions that events belong to; as `partition_of`, in less time."""
+    number = int.from_bytes
+    return [number(blake2b(each.encode(), digest_size=16).digest()[4:8], "big") % count for each in request_ids]
 
 
 @cache

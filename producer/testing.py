@@ -164,7 +164,12 @@ class RecordingProducer(Recorder, FeedbackProducer):
     """A `FeedbackProducer` that records; it takes the same arguments, and connects to nothing."""
 
     def enqueue_messages(
-        self, messages: Sequence[bytes], *, events: Sequence[FeedbackEvent] = (), timeout: float | None = None
+        self,
+        messages: Sequence[bytes],
+        *,
+        events: Sequence[FeedbackEvent] = (),
+        request_ids: Sequence[str] = (),  # noqa: ARG002 - a recorder has no partitions
+        timeout: float | None = None,
     ) -> None:
         """Record ready-made messages; as `FeedbackProducer.enqueue_messages`."""
         if messages:
@@ -188,6 +193,7 @@ class AsyncRecordingProducer(Recorder, AsyncFeedbackProducer):
         messages: Sequence[bytes],
         *,
         events: Sequence[FeedbackEvent] = (),
+        request_ids: Sequence[str] = (),  # noqa: ARG002 - a recorder has no partitions
         timeout: float | None = None,  # noqa: ASYNC109 - see AsyncFeedbackProducer.enqueue
     ) -> None:
         """Record ready-made messages; as `AsyncFeedbackProducer.enqueue_messages`."""

@@ -60,25 +60,30 @@ class WriteConcern:
     Attributes:
         replicas: Replicas that must have it.
         fsync: Whether it must be on Redis' disk, and on that of each of these replicas.
-        probe: A command that writes, and changes nothing: it is confirmed as an event would be.
+        queue: The queue of the events.
     """
 
     replicas: int
     fsync: bool
-    probe: bytes
+    queue: str
 
     @classmethod
-    def of(cls, replicas: int, *, fsync: bool, queue: str, prefix: str = "") -> WriteConcern | None:
+    def of(cls, replicas: int, *, fsync: bool, queue: str) -> WriteConcern | None:
         """Return what is asked for of the events of a queue; None if Redis' own memory is enough.
-
-        ``prefix`` stands before each key.
 
         Raises:
             ValueError: ``replicas`` is no number of replicas.
         """
         if type(replicas) is not int or not 0 <= replicas <= MOST_REPLICAS:
             raise ValueError(f"replicas is {replicas!r}: expected a whole number from 0 to {MOST_REPLICAS}")
-        return cls(replicas, fsync, writing_nothing(queue, prefix=prefix)) if replicas or fsync else None
+        return cls(replicas, fsync, queue) if replicas or fsync else None
+
+    def probe(self, prefix: str) -> bytes:
+        """Return a command that writes, and changes nothing: it is confirmed as an event would be.
+
+        ``prefix`` stands before its key.
+        """
+        return writing_nothing(self.queue, prefix=prefix)
 
     def wait(self, seconds: float) -> bytes:
         """Return the command that waits for the copies, and answers in less than so many seconds."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -16,14 +17,23 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-__all__ = ["CLUSTER_PREFIX", "SLOT", "RedisCluster", "redis_cluster"]
+__all__ = ["CLUSTER_PREFIX", "PREFIXES", "SLOT", "RedisCluster", "redis_cluster", "slot_at"]
 
 _SLOTS: Final = 16_384
-CLUSTER_PREFIX: Final = tags(ON_A_CLUSTER)[0]
+PREFIXES: Final = tags(ON_A_CLUSTER)
+"""What stands before the keys of each partition."""
+
+CLUSTER_PREFIX: Final = PREFIXES[0]
 """What stands before the keys of the first partition."""
 
-SLOT: Final = slot_of(CLUSTER_PREFIX.strip("{}"))
-"""Its slot."""
+
+def slot_at(partition: int) -> int:
+    """A partition's slot."""
+    return slot_of(PREFIXES[partition].strip("{}"))
+
+
+SLOT: Final = slot_at(0)
+"""The first partition's slot."""
 
 
 @dataclass
@@ -54,13 +64,13 @@ class RedisCluster:
         with self.client(server) as client:
             return client.execute_command(*words)
 
-    def owner(self) -> RedisServer:
-        """The node that has the queue's slot."""
-        return cast("RedisServer", eventually(self._owner, what="a node has the slot"))
+    def owner(self, partition: int = 0) -> RedisServer:
+        """The node that has a partition's slot."""
+        return cast("RedisServer", eventually(partial(self._owner, partition), what="a node has the slot"))
 
-    def await_owner_but(self, old: RedisServer) -> RedisServer:
+    def await_owner_but(self, old: RedisServer, partition: int = 0) -> RedisServer:
         """Wait until another node has the slot, and return it."""
-        found = eventually(partial(self._owner, but=old), what="another node has the slot")
+        found = eventually(partial(self._owner, partition, but=old), what="another node has the slot")
         return cast("RedisServer", found)
 
     def replica_of(self, primary: RedisServer) -> RedisServer:
@@ -76,28 +86,63 @@ class RedisCluster:
         """The nodes that are primaries."""
         return [server for server in self.servers if self.ask(server, "ROLE")[0] == "master"]
 
-    def await_replicas(self) -> None:
+    def await_replicas(self, partition: int = 0) -> None:
         """Wait until what the owner has is with its replica."""
-        with self.client(self.owner()) as client:
+        with self.client(self.owner(partition)) as client:
             assert client.wait(1, 10_000) == 1
 
-    def queued(self) -> tuple[int, str | None]:
-        """How many wait in the queue's list, and how many were counted as accepted."""
-        with self.client(self.owner()) as client:
-            return client.llen(f"{CLUSTER_PREFIX}feedback"), client.hget(f"{CLUSTER_PREFIX}feedback:counts", "accepted")
+    def queued(self) -> tuple[int, int]:
+        """How many wait in the queue's lists, and how many were counted as accepted, of all partitions."""
+        queued, accepted = zip(*self.of_each_partition(), strict=True)
+        return sum(queued), sum(accepted)
+
+    def of_each_partition(self) -> list[tuple[int, int]]:
+        """How many wait in each partition's list, and how many were counted there as accepted."""
+        return [
+            (
+                int(self.ask(self.owner(partition), "LLEN", f"{prefix}feedback")),
+                int(self.ask(self.owner(partition), "HGET", f"{prefix}feedback:counts", "accepted") or 0),
+            )
+            for partition, prefix in enumerate(PREFIXES)
+        ]
+
+    def request_ids(self) -> dict[int, list[str]]:
+        """The request_ids of the messages in each partition's list, the newest first."""
+        found = {}
+        for partition, prefix in enumerate(PREFIXES):
+            messages = self.ask(self.owner(partition), "LRANGE", f"{prefix}feedback", 0, -1)
+            found[partition] = [json.loads(json.loads(message)["body"])[1]["request_id"] for message in messages]
+        return found
+
+    def begin_to_move(self, partition: int, old: RedisServer, new: RedisServer) -> None:
+        """Begin to move a partition's slot key by key."""
+        self.ask(new, "CLUSTER", "SETSLOT", slot_at(partition), "IMPORTING", self.node_id(old))
+        self.ask(old, "CLUSTER", "SETSLOT", slot_at(partition), "MIGRATING", self.node_id(new))
+
+    def move_key(self, partition: int, name: str, old: RedisServer, new: RedisServer) -> None:
+        """Move one of the slot's keys."""
+        login = ["AUTH", self.password] if self.password else []
+        key = PREFIXES[partition] + name
+        assert self.ask(old, "MIGRATE", "127.0.0.1", new.port, key, 0, 5000, *login) in {"OK", "NOKEY"}
+
+    def end_move(self, partition: int, old: RedisServer, new: RedisServer) -> None:
+        """End the move, when all keys are there."""
+        for server in (new, old, *self.primaries()):
+            self.ask(server, "CLUSTER", "SETSLOT", slot_at(partition), "NODE", self.node_id(new))
 
     def node_id(self, server: RedisServer) -> str:
         """The name by which the nodes know one of them."""
         return str(self.ask(server, "CLUSTER", "MYID"))
 
-    def _owner(self, *, but: RedisServer | None = None) -> RedisServer | None:
+    def _owner(self, partition: int, *, but: RedisServer | None = None) -> RedisServer | None:
         for server in self.servers:
             if server is but or server.run.process.poll() is not None:
                 continue
             try:
-                self.ask(server, "EXISTS", f"{CLUSTER_PREFIX}x")
-            except redis.RedisError:
-                continue
+                self.ask(server, "EXISTS", f"{PREFIXES[partition]}x")
+            except redis.RedisError as error:
+                if type(error) is not redis.exceptions.AskError:  # it moves, and is there until it has
+                    continue
             return server
         return None
 

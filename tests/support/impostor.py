@@ -92,6 +92,9 @@ def _serve(
         while counted := reading.readline():
             parts = [reading.read(int(reading.readline()[1:]) + 2)[:-2] for _ in range(int(counted[1:]))]
             match parts[0]:
+                case b"EVAL" if parts[2] == b"1":  # the record of the partitions
+                    before_greeting()
+                    peer.sendall(b":0\r\n")
                 case b"EVAL":
                     on_enqueue(peer)
                 case b"HINCRBY":

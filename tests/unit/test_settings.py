@@ -17,6 +17,7 @@ DEFAULTS: dict[str, Any] = {
     "AQUILAX_API_KEY": None,
     "AQUILAX_BASE_URL": "https://aquilax.ai",
     "FEEDBACK_SENTINEL_MASTER": None,
+    "FEEDBACK_PARTITIONS": None,
     "FEEDBACK_BROKER_URL": SecretStr("redis://127.0.0.1:6379/0"),
     "FEEDBACK_SPOOL_DIR": None,
     "FEEDBACK_SPOOL_MAX_BYTES": 1024**3,

@@ -13,6 +13,7 @@ import redis.exceptions
 
 from producer import BrokerUnavailable, EnqueueUncertain, FeedbackEvent, InvalidEvent, ProducerError
 from producer._connection import Connection, dial
+from producer._endpoint import Endpoint
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -70,12 +71,11 @@ class _Address:
 
     patience = 1.0
     tls = False
-    prefixes = ("",)
 
     def __init__(self, error: BaseException) -> None:
         self._error = error
 
-    def connection(self, _key: str) -> _FailingConnection:
+    def connection(self) -> _FailingConnection:
         return _FailingConnection(self._error)
 
     def __str__(self) -> str:
@@ -87,7 +87,7 @@ def test_whatever_fails_while_connecting_leaves_the_event_unsent(kind: type[Base
     """No event has been sent before there is a connection, so the caller may try again later."""
     address: Any = _Address(_raise(kind))
 
-    error = dial(address).exception(timeout=5)
+    error = dial(Endpoint(address=address, prefix="")).exception(timeout=5)
 
     assert type(error) is BrokerUnavailable
     assert type(error.__cause__) is kind

@@ -11,10 +11,10 @@ from producer.write_concern import MOST_REPLICAS, WriteConcern
 
 BOTH = pytest.mark.parametrize("kind", [FeedbackProducer, AsyncFeedbackProducer])
 PROBE = b"*4\r\n$7\r\nHINCRBY\r\n$15\r\nfeedback:counts\r\n$8\r\naccepted\r\n$1\r\n0\r\n"
-ONE = WriteConcern(replicas=1, fsync=False, probe=PROBE)
-TWO = WriteConcern(replicas=2, fsync=False, probe=PROBE)
-DISK = WriteConcern(replicas=0, fsync=True, probe=PROBE)
-DISKS = WriteConcern(replicas=1, fsync=True, probe=PROBE)
+ONE = WriteConcern(replicas=1, fsync=False, queue="feedback")
+TWO = WriteConcern(replicas=2, fsync=False, queue="feedback")
+DISK = WriteConcern(replicas=0, fsync=True, queue="feedback")
+DISKS = WriteConcern(replicas=1, fsync=True, queue="feedback")
 
 
 def _milliseconds(command: bytes) -> int:
@@ -105,6 +105,12 @@ def test_what_is_known_when_the_connection_ends_is_told(reply: bytes | None, kin
     assert str(error) == words
 
 
+def test_what_is_confirmed_first_writes_nothing() -> None:
+    """To the counts of a partition that the server has: without them an event would be refused as well."""
+    assert ONE.probe("") == PROBE
+    assert ONE.probe("{a}") == PROBE.replace(b"$15\r\n", b"$18\r\n{a}")
+
+
 def test_nothing_asked_for_is_no_concern() -> None:
     """And costs nothing."""
     assert WriteConcern.of(0, fsync=False, queue="feedback") is None
@@ -123,7 +129,9 @@ def test_the_environment_asks_for_replicas_and_disks(kind: Any) -> None:
     """As everything else of a producer; a URL that is given changes nothing about it, and an argument wins."""
     environ = {"FEEDBACK_ENQUEUE_REPLICAS": "2\n", "FEEDBACK_ENQUEUE_FSYNC": "Yes"}
 
-    assert kind.from_env(environ, url="redis://there")._concern == WriteConcern(replicas=2, fsync=True, probe=PROBE)
+    assert kind.from_env(environ, url="redis://there")._concern == WriteConcern(
+        replicas=2, fsync=True, queue="feedback"
+    )
     assert kind.from_env(environ, replicas=1, fsync=False)._concern == ONE
     assert kind.from_env({"FEEDBACK_ENQUEUE_FSYNC": "no", "FEEDBACK_ENQUEUE_REPLICAS": ""})._concern is None
 
