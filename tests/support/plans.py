@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from tests.support.dead_letter_records import row_of, settle
+from worker.clients.redis.partitions import Partitions
 from worker.database.models import State
 from worker.dead_letters.replays.planning import create
 from worker.dead_letters.replays.queries import find, rows
@@ -35,6 +36,8 @@ class Steps:
     store: DeadLetterStore
     client: redis.Redis
     time: datetime = field(default_factory=lambda: datetime.now(UTC))
+    partitions: Partitions | None = None
+    """All of Redis, if it has several; else the client's is the only one."""
 
     def plan(self, selection: Selection = EVERYTHING, **options: Any) -> Plan:
         """Make a plan."""
@@ -44,8 +47,9 @@ class Steps:
         """Do the plan's next step, or that of a turn; the clock goes on to when the one after is due."""
         if step_number is None:
             step_number = self.look(plan).step_number
+        partitions = self.partitions or Partitions([self.client])
         done = advance(
-            self.store.engine, self.client, plan.id, step_number=step_number, now=lambda: self.time, lease=LEASE
+            self.store.engine, partitions, plan.id, step_number=step_number, now=lambda: self.time, lease=LEASE
         )
         if isinstance(done, NextStep):
             self.time += done.after

@@ -11,7 +11,7 @@ from starlette.routing import Route, Router
 
 from producer import AsyncFeedbackProducer
 from producer.spool import Spool
-from worker.clients.redis.connections import broker_client, producer_options
+from worker.clients.redis.connections import broker_partitions, producer_options
 from worker.gateway import probes
 from worker.gateway.access_control import AccessControl
 from worker.gateway.access_log import AccessLog
@@ -64,7 +64,7 @@ class Gateway:
         self.stopping = Stopping()
         self._settings = settings
         self._producer = producer or _producer(settings)
-        self._client = broker_client(
+        self._partitions = broker_partitions(
             settings, connections=8, patience=settings.feedback_gateway_enqueue_timeout.total_seconds(), retries=0
         )
         metrics = GatewayMetrics()
@@ -75,7 +75,7 @@ class Gateway:
         self._unknown = Endpoint("unknown", (), _no_path, around, needs_key=False)
         confirms = settings.feedback_enqueue_replicas or settings.feedback_enqueue_fsync
         readiness = probes.Readiness(
-            self._client, spool_has_room=self._spool_has_room, ping=self._producer.ping if confirms else None
+            self._partitions, spool_has_room=self._spool_has_room, ping=self._producer.ping if confirms else None
         )
         endpoints = (
             Endpoint(BATCH, ("POST",), self._upload(intake), around),
@@ -102,7 +102,7 @@ class Gateway:
             yield
         finally:
             await self._producer.aclose()
-            self._client.close()
+            self._partitions.close()
 
     def _upload(self, intake: Intake) -> IdempotentUpload:
         settings = self._settings
@@ -116,7 +116,7 @@ class Gateway:
         spool = self._producer.spool
         return IdempotentUpload(
             upload,
-            self._client,
+            self._partitions.home,
             ttl=settings.feedback_gateway_idempotency_ttl,
             is_redis_available=lambda: spool is None or spool.is_redis_available,
         )

@@ -20,6 +20,7 @@ from worker.gateway.http_reply import HttpReply, json_reply, problem
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from worker.clients.redis.partitions import Partitions
     from worker.gateway.exchange import Exchange
     from worker.gateway.metrics import GatewayMetrics
 
@@ -43,19 +44,19 @@ class Readiness:
     """Answers whether an event would be taken now.
 
     Args:
-        client: Of Redis; it is asked in another thread, as the spool is.
+        partitions: Redis; it is asked in another thread, as the spool is.
         spool_has_room: Tells whether there is a spool for events while Redis is unavailable, and room in it.
         ping: The producer's, where replicas or disks must confirm an event.
     """
 
     def __init__(
         self,
-        client: redis.Redis,
+        partitions: Partitions,
         *,
         spool_has_room: Callable[[], bool],
         ping: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
-        self._client = client
+        self._partitions = partitions
         self._ping = ping
         self._spool_has_room = spool_has_room
         self._asking = asyncio.Lock()
@@ -86,8 +87,20 @@ class Readiness:
         return True
 
     def _ask(self) -> None:
-        """Let Redis do what each enqueue begins with: one that is full, a replica or out of disk refuses it."""
-        self._client.hincrby(feedback_keys(self._client).counts, CountField.ACCEPTED, 0)
+        """Let Redis do what each enqueue begins with: one that is full, a replica or out of disk refuses it.
+
+        Of several partitions one that takes events is enough: were all gateways taken out of service because of a
+        primary that is away, the events of the other partitions would find none.
+        """
+        try:
+            _write_nothing(self._partitions.home)
+        except redis.RedisError:
+            if not self._partitions.is_cluster or not self._partitions.ask(_write_nothing).of:
+                raise
+
+
+def _write_nothing(client: redis.Redis) -> None:
+    client.hincrby(feedback_keys(client).counts, CountField.ACCEPTED, 0)
 
 
 def metrics_page(metrics: GatewayMetrics) -> Callable[[Exchange], Awaitable[HttpReply]]:

@@ -11,7 +11,7 @@ from worker.accounting.documents import seconds_of
 from worker.clients.redis.partitions import shown_partition
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from producer.broker_url import Place
     from worker.accounting.snapshot import PartitionLook, Snapshot
@@ -84,19 +84,22 @@ def partition_places(partitions: Partitions) -> list[Place | None]:
     return partitions.places(partitions.slots()) if len(partitions) > 1 and partitions.is_cluster else []
 
 
-def partition_statuses(snapshot: Snapshot, places: Sequence[Place | None]) -> tuple[PartitionStatus, ...]:
+def partition_statuses(
+    snapshot: Snapshot, places: Sequence[Place | None], redacted: Callable[[str], str]
+) -> tuple[PartitionStatus, ...]:
     """Return how each of several partitions stands; nothing where there is only one.
 
     Args:
         snapshot: What they have.
         places: The primary of each, from `partition_places`.
+        redacted: Takes secrets out of an error's text.
     """
     return tuple(
         PartitionStatus(
             number=part.number,
             node=_shown_place(places[part.number]) if part.number < len(places) else "",
             now=part.snapshot,
-            problem=_problem(part),
+            problem=redacted(_problem(part)),
         )
         for part in snapshot.parts
     )
@@ -122,11 +125,11 @@ def partitions_outage(snapshot: Snapshot) -> str:
     )
 
 
-def shown_first(rows: Sequence[PartitionStatus]) -> tuple[list[PartitionStatus], str]:
-    """Return the few that tell most, by number: what is wrong, then what has most waiting; and the rest in a line."""
+def shown_first(rows: Sequence[PartitionStatus], *, most: int = _SHOWN) -> tuple[list[PartitionStatus], str]:
+    """Return so many that tell most, by number: what is wrong, then where most waits; and of the rest a line."""
     ordered = sorted(rows, key=lambda row: (not row.problem, -row.waiting, row.number))
-    rest = ordered[_SHOWN:]
-    shown = sorted(ordered[:_SHOWN], key=lambda row: row.number)
+    rest = ordered[most:]
+    shown = sorted(ordered[:most], key=lambda row: row.number)
     if not rest:
         return shown, ""
     places = Counter[str]()

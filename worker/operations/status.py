@@ -17,6 +17,7 @@ from worker.database.errors import DeadLetterError
 from worker.dead_letters.queries import count
 from worker.dead_letters.replays.attendance import attended
 from worker.dead_letters.selection import Selection
+from worker.observability.redaction import redaction_of
 from worker.operations.broker import broker_outage
 from worker.operations.database import database_outage
 from worker.operations.partitions import partition_places, partition_statuses, partitions_outage
@@ -104,7 +105,7 @@ class Status:
         return status
 
     def _look_at_redis(self, settings: Settings, now: Snapshot, partitions: Partitions, strays_within: float) -> None:
-        self.partitions = partition_statuses(now, partition_places(partitions))
+        self.partitions = partition_statuses(now, partition_places(partitions), redaction_of(settings))
         if outage := partitions_outage(now):
             self.redis_problem = broker_outage(settings, redis.ConnectionError(outage))
         asked = [part.number for part in now.parts if part.snapshot is not None] or None

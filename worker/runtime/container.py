@@ -147,6 +147,7 @@ class Container:
             settings.feedback_database_url.get_secret_value(),
             settings.feedback_broker_url.get_secret_value(),
             sentinel_master=settings.feedback_sentinel_master,
+            partitions=settings.feedback_partitions,
             lease=settings.feedback_lease,
         )
 

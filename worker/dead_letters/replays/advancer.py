@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, Self, cast
 from sqlalchemy import CursorResult, and_, or_, select, update
 
 from worker.clients.redis.clock import RedisClock
-from worker.clients.redis.connections import redis_client
+from worker.clients.redis.connections import redis_partitions
 from worker.database.engine import connect
 from worker.database.errors import translated
 from worker.database.replay_models import Replay, ReplayState
@@ -18,8 +18,9 @@ from worker.dead_letters.replays.step import Step, advance
 if TYPE_CHECKING:
     from datetime import datetime
 
-    import redis
     from sqlalchemy import Engine
+
+    from worker.clients.redis.partitions import Partitions
 
 __all__ = ["Advancer", "overdue"]
 
@@ -36,40 +37,47 @@ class Advancer:
 
     Args:
         engine: The database.
-        client: The broker's Redis.
+        partitions: The broker's Redis.
         lease: The lease on a step.
     """
 
-    def __init__(self, engine: Engine, client: redis.Redis, *, lease: timedelta) -> None:
+    def __init__(self, engine: Engine, partitions: Partitions, *, lease: timedelta) -> None:
         self._engine = engine
-        self._client = client
+        self._partitions = partitions
         self._lease = lease
-        self.now: Final = RedisClock(client).now
+        self.now: Final = RedisClock(partitions.home).now
 
     @classmethod
-    def connect(cls, database: str, broker: str, *, sentinel_master: str | None, lease: timedelta) -> Self:
+    def connect(
+        cls, database: str, broker: str, *, sentinel_master: str | None, partitions: int | None, lease: timedelta
+    ) -> Self:
         """Return an advancer that connects when it is first used.
 
         Args:
             database: The URL of the database.
             broker: The URL of the broker.
             sentinel_master: The master's name, if that URL names its sentinels.
+            partitions: How many partitions the queue has; if None 16 on a cluster, and 1 on one Redis.
             lease: See `Advancer`.
 
         Raises:
             DatabaseUnusable: The database's URL can't be read, or its driver is not installed.
         """
-        client = redis_client(broker, sentinel_master=sentinel_master, connections=_CONNECTIONS)
-        return cls(connect(database, pool_size=_CONNECTIONS), client, lease=lease)
+        clients = redis_partitions(
+            broker, sentinel_master=sentinel_master, partitions=partitions, connections=_CONNECTIONS
+        )
+        return cls(connect(database, pool_size=_CONNECTIONS), clients, lease=lease)
 
     def close(self) -> None:
         """Close every connection."""
-        self._client.close()
+        self._partitions.close()
         self._engine.dispose()
 
     def advance(self, replay_id: int, step_number: int) -> Step:
         """Bring a plan one step further; see `worker.dead_letters.replays.step.advance`."""
-        return advance(self._engine, self._client, replay_id, step_number=step_number, now=self.now, lease=self._lease)
+        return advance(
+            self._engine, self._partitions, replay_id, step_number=step_number, now=self.now, lease=self._lease
+        )
 
     def overdue(self, *, only: int | None = None) -> list[tuple[int, int]]:
         """Return each plan whose next step is overdue, with the number of that step; see `overdue`."""
@@ -77,11 +85,11 @@ class Advancer:
 
     def say_watching(self) -> None:
         """Let others know for some seconds that a worker looks after plans."""
-        say_watching(self._client)
+        say_watching(self._partitions.home)
 
     def workers_watch(self) -> bool:
         """Return whether a worker looks after plans."""
-        return workers_watch(self._client)
+        return workers_watch(self._partitions.home)
 
     def moment(self, after: timedelta) -> datetime:
         """Return the time in a while, by the clock that all share."""

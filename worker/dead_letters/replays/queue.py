@@ -1,7 +1,7 @@
 """A plan's side in Redis: each row goes into the queue once, however often that is tried.
 
-The set of the rows that have gone is in the same Redis as their messages. If it loses its data both are gone together,
-and a row whose enqueue was not confirmed goes again.
+The set of the rows that have gone is in the same Redis as their messages, and in the same partition. If it loses its
+data both are gone together, and a row whose enqueue was not confirmed goes again.
 
 Every function here raises `redis.RedisError` if Redis is unavailable, or refuses.
 """
@@ -50,7 +50,7 @@ def enqueue(client: redis.Redis, name: str, messages: Mapping[int, bytes]) -> fr
     """Enqueue the rows that have not gone, and return those that have now: all but those that were `withhold`-en.
 
     Args:
-        client: Redis. Trying again after an uncertain answer is safe.
+        client: The partition to which their events belong. Trying again after an uncertain answer is safe.
         name: The plan's name.
         messages: The message of each row.
 
@@ -67,7 +67,7 @@ def enqueue(client: redis.Redis, name: str, messages: Mapping[int, bytes]) -> fr
 
 
 def withhold(client: redis.Redis, name: str, ids: Collection[int]) -> frozenset[int]:
-    """Return those of some rows that have gone; the others never will, and the set soon expires."""
+    """Return those of some rows that have gone to a partition; the others never will, and the set soon expires."""
     return frozenset(map(int, _WITHHOLD(client, [feedback_keys(client).replay + name], [_seconds(_KEPT_ENDED), *ids])))
 
 

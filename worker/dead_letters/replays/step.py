@@ -3,7 +3,7 @@
 A chunk of rows takes three steps, each of which is finished before the next one:
 
 1. mark: the rows become ``sending``, and their dead letters ``replaying``, in one transaction;
-2. enqueue: their messages go into the queue in one command, which leaves out those that have gone already;
+2. enqueue: their messages go into the queue in one command for each partition, which leaves out those that have gone;
 3. confirm: the rows become ``enqueued``; the next step, if it is due, marks its rows in the same transaction.
 
 Who is killed in between leaves rows that are ``sending``, and the next step begins with them. A plan is worked on by
@@ -22,6 +22,7 @@ import redis
 from sqlalchemy import CursorResult, Engine, or_, select, update
 
 from producer.message import to_message
+from worker.clients.redis.keys import prefix_of
 from worker.database.errors import DeadLetterStoreUnavailable, translated
 from worker.database.models import DeadLetter
 from worker.database.replay_models import ACTIVE, Replay, ReplayRow, ReplayState, RowState
@@ -48,6 +49,8 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from sqlalchemy import Connection
+
+    from worker.clients.redis.partitions import Partitions
 
 __all__ = ["NextStep", "ReplayEnded", "Step", "StepTaken", "advance"]
 
@@ -116,7 +119,7 @@ class _Begun:
 
 def advance(
     engine: Engine,
-    client: redis.Redis,
+    partitions: Partitions,
     replay_id: int,
     *,
     step_number: int,
@@ -127,7 +130,7 @@ def advance(
 
     Args:
         engine: The database.
-        client: The broker's Redis.
+        partitions: The broker's Redis.
         replay_id: The plan.
         step_number: Which step this is. A step that was done already is not done again.
         now: The time, by the clock that all share.
@@ -136,13 +139,13 @@ def advance(
     Raises:
         redis.RedisError, DeadLetterStoreUnavailable: It is unavailable. A later call does the step again.
     """
-    client.ping()  # before rows are marked: while it is unavailable no row is marked
+    partitions.ping()  # before rows are marked: while it is unavailable no row is marked
     with translated(), engine.begin() as connection:
         step = _begin(connection, replay_id, step_number, now(), lease)
     for more in reversed(range(_AT_A_STRETCH)):
         if not isinstance(step, _Begun):
             break
-        gone = _enqueued(engine, client, step)
+        gone = _enqueued(engine, partitions, step)
         with translated(), engine.begin() as connection:
             done = _confirm(connection, step.taken, step.batch, gone, now())
             again = more and isinstance(done, NextStep) and not done.after
@@ -161,10 +164,10 @@ def _begin(connection: Connection, replay_id: int, step_number: int, at: datetim
     return _Begun(taken, todo) if isinstance(todo, Batch) else todo
 
 
-def _enqueued(engine: Engine, client: redis.Redis, begun: _Begun) -> frozenset[int]:
+def _enqueued(engine: Engine, partitions: Partitions, begun: _Begun) -> frozenset[int]:
     """Enqueue the rows that were marked, and return those that have gone; a failure ends the lease."""
     try:
-        return _carry_out(client, begun.taken, begun.batch)
+        return _carry_out(partitions, begun.taken, begun.batch)
     except redis.RedisError:
         due = begun.taken.at + _AFTER_A_FAILURE
         with suppress(DeadLetterStoreUnavailable), translated(), engine.begin() as connection:
@@ -260,24 +263,27 @@ def _become(connection: Connection, taken: _Taken, move: Become) -> _Taken:
     return replace(taken, state=move.state, canary_until=move.canary_until)
 
 
-def _carry_out(client: redis.Redis, taken: _Taken, chunk: Batch) -> frozenset[int]:
+def _carry_out(partitions: Partitions, taken: _Taken, chunk: Batch) -> frozenset[int]:
     """Do what Redis has to do, and return the rows that have gone.
 
     A replay begins with a new envelope: an exhausted event would be dead on arrival with its old attempts and age.
+
+    Where one partition refuses, the others have their rows by then, which don't go again. The rows of a plan that has
+    ended are asked for everywhere: to which partition they belong their dead letters say, and those may be gone.
     """
     if taken.state not in ACTIVE:
-        return withhold(client, taken.name, chunk.unsure)
-    envelope: dict[str, Any] = {"replay": taken.name}
-    return enqueue(
-        client,
-        taken.name,
-        {
-            row_id: to_message(
-                event, enqueued_at=taken.at, envelope={"dead_letter": row_id, **envelope}, priority=PRIORITY
-            )
-            for row_id, event in chunk.events.items()
-        },
+        unsure = partitions.ask_all(lambda client: withhold(client, taken.name, chunk.unsure))
+        return frozenset().union(*unsure)
+    messages: dict[int, dict[int, bytes]] = {}
+    for row_id, event in chunk.events.items():
+        envelope: dict[str, Any] = {"dead_letter": row_id, "replay": taken.name}
+        message = to_message(event, enqueued_at=taken.at, envelope=envelope, priority=PRIORITY)
+        messages.setdefault(partitions.number_of(event.request_id), {})[row_id] = message
+    of_prefix = {prefix_of(partitions[number]): rows for number, rows in messages.items()}
+    gone = partitions.ask_all(
+        lambda client: enqueue(client, taken.name, of_prefix[prefix_of(client)]), only=messages.keys()
     )
+    return frozenset().union(*gone)
 
 
 def _confirm(connection: Connection, taken: _Taken, chunk: Batch, gone: frozenset[int], at: datetime) -> Step:

@@ -13,6 +13,7 @@ from worker.delivery.hold import Hold
 from worker.operations.dashboard.findings import ExaminationResult
 from worker.operations.dashboard.page import HtmlHandler
 from worker.operations.hold import HoldControl, fix_of, next_probe, what_resume_does
+from worker.operations.partitions import shown_first
 from worker.operations.status import Status
 
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ class OverviewPage(HtmlHandler):
             unrecorded=unrecorded,
             fix_of=fix_of,
             next_probe=next_probe,
+            shown_first=shown_first,
             what_resume_does=what_resume_does,
         )
 
@@ -128,6 +130,7 @@ class Overview(Status):
         """What the doctor found and the page does not show otherwise."""
         shown = {
             "broker": self.redis_problem,
+            "partitions": any(row.problem for row in self.partitions),
             "database": self.table_problem,
             "database schema": self.table_problem,
             "workers": self.no_worker,

@@ -118,6 +118,7 @@ def _advancer() -> Advancer:
         given.feedback_database_url.get_secret_value(),
         given.feedback_broker_url.get_secret_value(),
         sentinel_master=given.feedback_sentinel_master,
+        partitions=given.feedback_partitions,
         lease=given.feedback_lease,
     )
 
