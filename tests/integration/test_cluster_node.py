@@ -157,12 +157,12 @@ def _mirror_a_hold(client: TaggedRedis) -> None:
     with closing(TaggedRedis(client.connection_pool.connection_kwargs["port"], b"{other}")) as other:
         mirrors = HoldMirrors(Partitions([client, other]))
         hold.heard(Classification.UNAUTHORIZED, "401", at=NOON)
-        mirrors.follow()
+        mirrors.follow(mirrors.state())
         other.lpush(QUEUE, "a message")
         client.hset("feedback:hold", "probe_at", 1)
         assert mirrors.lend_probe()
         assert hold.resume()
-        mirrors.follow()
+        mirrors.follow(mirrors.state())
         assert not other.exists("feedback:hold")
 
 

@@ -50,19 +50,20 @@ class HoldMirrors:
 
     partitions: Partitions
 
-    def follow(self) -> HoldState | None:
-        """Bring each partition in line with the first one, as far as its server is there; return the hold.
+    def state(self) -> HoldState | None:
+        """Return the hold that stands in the first partition; raises `redis.RedisError` if its server is not there."""
+        return Hold(self.partitions.home, actor="").state()
 
-        Raises:
-            redis.RedisError: The server of the first partition is not there. The others stay as they are.
-        """
-        state = Hold(self.partitions.home, actor="").state()
+    def follow(self, state: HoldState | None) -> bool:
+        """Bring each other partition in line with the hold; return whether all of their servers are there."""
+        all_follow = True
         for client in list(self.partitions)[1:]:
             try:
                 self._bring_in_line(client, state)
             except redis.RedisError as error:
+                all_follow = False
                 log.debug("a partition follows the hold later: %s", error)
-        return state
+        return all_follow
 
     def lend_probe(self) -> bool:
         """Let a partition that has messages send the probe that is due, if the first one does not; return whether.

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 from worker.broker.keys import broker_keys
 from worker.broker.lease_state import SharedLeaseState
-from worker.clients.redis.batching import ScriptBatcher
+from worker.clients.redis.batching import NodePipelines, ScriptBatcher
 from worker.clients.redis.keys import CountField, feedback_keys
 from worker.clients.redis.scripts import COUNT, TIME, Script, lua
 from worker.delivery.dedup_buckets import DedupBuckets
@@ -88,19 +88,26 @@ class IdempotencyStore:
         ttl: How long a delivered vote is remembered.
         lease: How long a claim holds if its worker dies: longer than a request to AquilaX can take.
         shared: Told of each message that is finished here; None if this process consumes none.
+        nodes: What the partitions share; None if there is one.
 
     Every method raises `redis.RedisError` when Redis is unavailable.
     """
 
     def __init__(
-        self, client: redis.Redis, *, ttl: timedelta, lease: timedelta, shared: SharedLeaseState | None = None
+        self,
+        client: redis.Redis,
+        *,
+        ttl: timedelta,
+        lease: timedelta,
+        shared: SharedLeaseState | None = None,
+        nodes: NodePipelines | None = None,
     ) -> None:
         self._client = client
         self._keys = feedback_keys(client)
         in_flight = broker_keys(client)
         self._unacked = [in_flight.unacked, in_flight.index]
         self._shared = shared or SharedLeaseState()
-        self._scripts = ScriptBatcher(client)
+        self._scripts = ScriptBatcher(client, nodes=nodes)
         self._shared.watch(self._keys.prefix, self._scripts)
         self._ttl = _milliseconds(ttl)
         self._buckets = DedupBuckets(self._scripts, name=self._keys.dedup, ttl_ms=self._ttl)

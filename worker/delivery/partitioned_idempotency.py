@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from producer.broker_url import BrokerUrl
 from producer.partitions import partition_of
+from worker.clients.redis.batching import NodePipelines
 from worker.clients.redis.connections import redis_partitions
 from worker.clients.redis.keys import CountField, prefix_of
 from worker.delivery.idempotency import IdempotencyStore
@@ -132,5 +133,6 @@ def connect_idempotency(
     if several:
         where["patience"] = _PATIENCE_WITH_ONE
     clients = redis_partitions(url, **where)
-    stores = [IdempotencyStore(client, ttl=ttl, lease=lease, shared=shared) for client in clients]
+    nodes = NodePipelines() if several else None
+    stores = [IdempotencyStore(client, ttl=ttl, lease=lease, shared=shared, nodes=nodes) for client in clients]
     return stores[0] if len(stores) == 1 else PartitionedIdempotency(stores)

@@ -12,6 +12,7 @@ from worker.accounting.continuity import record
 from worker.database.audit_log import record_action
 from worker.database.errors import DeadLetterError
 from worker.delivery.hold import Hold, HoldKind
+from worker.delivery.hold_mirrors import HoldMirrors
 from worker.policy.durations import span
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ class HoldControl:
         """Hold all workers."""
         held = Hold(self.partitions.home, actor=self.actor)
         held.hold(comment, actor=self.actor)
-        return HoldChange(state=held.state(), unrecorded=self._record("hold", comment, {}))
+        return HoldChange(state=self._mirrored(held), unrecorded=self._record("hold", comment, {}))
 
     def resume(self, comment: str) -> HoldChange | None:
         """End the hold by hand, or where there is none whatever hold there is; None if there is none at all."""
@@ -67,8 +68,15 @@ class HoldControl:
         state = held.state()
         if not held.resume():
             return None
+        self._mirrored(held)
         details = {} if state is None else {"held": state.as_dict()}
         return HoldChange(state=state, unrecorded=self._record("resume", comment, details))
+
+    def _mirrored(self, held: Hold) -> HoldState | None:
+        """Return the hold that stands now, after the other partitions know it too: workers need not tell them."""
+        state = held.state()
+        HoldMirrors(self.partitions).follow(state)
+        return state
 
     def _record(self, action: str, comment: str, details: dict[str, Any]) -> DeadLetterError | None:
         """Write down who did it, and the hold itself, which is restored from there if Redis loses it."""

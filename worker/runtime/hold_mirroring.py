@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final
@@ -25,6 +26,10 @@ __all__ = ["HoldMirroring"]
 log = logging.getLogger(__name__)
 
 _EVERY: Final = timedelta(seconds=0.5)
+_IDLE: Final = 5.0
+"""Seconds for which the other partitions are not asked while no hold stands: a worker that dies between the end of a hold
+and that of its mirrors leaves them for so long."""
+
 _PATIENCE: Final = 1.0
 """Seconds to wait for a partition's server: the other partitions follow meanwhile, but after it."""
 
@@ -38,14 +43,14 @@ class HoldMirroring(BackgroundStep):
         with closing(broker_partitions(container.settings, patience=_PATIENCE, retries=0)) as partitions:
             if len(partitions) == 1:
                 return
-            mirrors = HoldMirrors(partitions)
+            mirroring = _Mirroring(HoldMirrors(partitions))
             while not self._stop.is_set():
                 changed = container.hold_changed.wait(_EVERY.total_seconds())
                 container.hold_changed.clear()
                 try:
                     key = feedback_keys(partitions.home).hold_mirrored
                     if changed or first_in_period(partitions.home, key, _EVERY * 0.9, worker=worker.hostname):
-                        _mirror(mirrors)
+                        mirroring.look(changed=changed)
                 except redis.RedisError as error:
                     log.debug("the hold is mirrored later: %s", error)
                 except Exception as error:  # noqa: BLE001 - an error in this thread must not end the worker; it tries again
@@ -57,10 +62,24 @@ class HoldMirroring(BackgroundStep):
         container_of(worker.app).hold_changed.set()
 
 
-def _mirror(mirrors: HoldMirrors) -> None:
-    state = mirrors.follow()
-    if state is not None and _is_probe_due(state):
-        mirrors.lend_probe()
+class _Mirroring:
+    """Mirrors what there is; where nothing stood and nothing stands, the other partitions are seldom asked."""
+
+    def __init__(self, mirrors: HoldMirrors) -> None:
+        self._mirrors = mirrors
+        self._idle_until = 0.0
+
+    def look(self, *, changed: bool) -> None:
+        state = self._mirrors.state()
+        if state is None and not changed and time.monotonic() < self._idle_until:
+            return
+        all_follow = self._mirrors.follow(state)
+        if state is None and all_follow:
+            self._idle_until = time.monotonic() + _IDLE
+        else:
+            self._idle_until = 0.0
+        if state is not None and _is_probe_due(state):
+            self._mirrors.lend_probe()
 
 
 def _is_probe_due(state: HoldState) -> bool:

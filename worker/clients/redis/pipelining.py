@@ -21,6 +21,7 @@ from worker.clients.redis.cluster import is_redirection
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from producer.broker_url import Place
     from worker.concurrency.scheduler import Scheduler, Waiter
 
 __all__ = ["Command", "CommandPipeline", "Reply"]
@@ -70,6 +71,10 @@ class CommandPipeline:
         scheduler: Runs the tasks.
         fallback: Sends a batch where no connection is open, in any thread; returns a reply or an error for each.
         batch_limit: Commands in one round trip.
+        broke: Called with the place that the connection led to when it is given up.
+
+    Attributes:
+        place: Where its connection leads; None while there is none.
     """
 
     def __init__(
@@ -79,7 +84,10 @@ class CommandPipeline:
         fallback: Callable[[Sequence[Command]], list[Any]],
         *,
         batch_limit: int,
+        broke: Callable[[Place], None] = lambda _: None,
     ) -> None:
+        self.place: Place | None = None
+        self._broke = broke
         self._pool = pool
         self._scheduler = scheduler
         self._fallback = fallback
@@ -91,7 +99,7 @@ class CommandPipeline:
         """Not before this time does it connect, by the monotonic clock."""
         self._asked_at: float | None = None
         scheduler.spawn(self._serve)
-        scheduler.add_cleanup(self._disconnect)
+        scheduler.add_cleanup(self.disconnect)
 
     def execute(self, command: Command) -> Reply:
         """Return the reply or the error; the task yields to the others meanwhile."""
@@ -131,7 +139,10 @@ class CommandPipeline:
             try:
                 return self._round_trip(self._sock, commands)
             except (redis.RedisError, OSError):
-                self._disconnect()
+                place = self.place
+                self.disconnect()
+                if place is not None:
+                    self._broke(place)
         replies = self._scheduler.run_in_thread(lambda: self._fallback(commands))
         if time.monotonic() >= self._connect_at and not all(isinstance(reply, Exception) for reply in replies):
             self._connect_at = math.inf
@@ -171,9 +182,12 @@ class CommandPipeline:
             protocolError=redis.InvalidResponse, replyError=parser.parse_error, notEnoughData=_INCOMPLETE
         )
         self._sock = self._scheduler.adopt_socket(opened)
+        # A Unix socket has no host.
+        self.place = (str(getattr(connection, "host", "")), int(getattr(connection, "port", 0)))
 
-    def _disconnect(self) -> None:
-        sock, self._sock = self._sock, None
+    def disconnect(self) -> None:
+        """Give the connection up, if there is one; another is opened when one is needed."""
+        sock, self._sock, self.place = self._sock, None, None
         if sock is not None:
             sock.close()
             self._connect_at = 0.0
