@@ -125,7 +125,7 @@ class AsyncFeedbackProducer(Configured):
         try:
             require_taken(await self._ask(enqueuing(self._queue, messages), deadline))
         except ProducerError as error:
-            error.not_taken = tuple(events)
+            error.not_taken, error.messages_not_taken = tuple(events), tuple(range(len(messages)))
             raise
 
     async def ping(self, *, timeout: float | None = None) -> None:  # noqa: ASYNC109 - see enqueue

@@ -166,7 +166,7 @@ class FeedbackProducer(Configured):
         try:
             require_taken(self._ask(enqueuing(self._queue, messages), deadline))
         except ProducerError as error:
-            error.not_taken = tuple(events)
+            error.not_taken, error.messages_not_taken = tuple(events), tuple(range(len(messages)))
             raise
 
     def ping(self, *, timeout: float | None = None) -> None:

@@ -77,11 +77,10 @@ class PartitionedMessages:
             told = f"{len(every)} of {len(self._messages)} events, of {len(failed)} of {len(self._members)} partitions"
             error = type(error)(f"{error} ({told})")
         error.taken = len(self._messages) - len(every)
-        error.not_taken = tuple(self._events[number] for number in every) if self._are_told() else tuple(self._events)
+        error.messages_not_taken = tuple(every)
+        is_told = len(self._events) == len(self._messages)
+        error.not_taken = tuple(self._events[number] for number in every) if is_told else tuple(self._events)
         return error
-
-    def _are_told(self) -> bool:
-        return len(self._events) == len(self._messages)
 
 
 def require_answers(outcomes: Mapping[int, Outcome]) -> None:

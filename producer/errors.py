@@ -26,12 +26,15 @@ class ProducerError(Exception):
         not_taken: The events of the chunk at hand that Redis did not acknowledge, in order. With
             `EnqueueUncertain` they may have been taken all the same. What the call had not yet drawn from
             its iterable is not among them.
+        messages_not_taken: Of `enqueue_messages <FeedbackProducer.enqueue_messages>`: the positions, from 0, of the
+            messages that Redis did not acknowledge.
     """
 
     def __init__(self, message: str, *, taken: int = 0, not_taken: tuple[FeedbackEvent, ...] = ()) -> None:
         super().__init__(message)
         self.taken = taken
         self.not_taken = not_taken
+        self.messages_not_taken: tuple[int, ...] = ()
 
 
 class InvalidEvent(ProducerError, ValueError):

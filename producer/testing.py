@@ -156,7 +156,7 @@ class Recorder(Configured):
             self._recorded += [FeedbackEvent.from_wire(json.loads(json.loads(each)["body"])[1]) for each in messages]
         if error is not None:
             failure = copy.copy(error)  # a traceback and events of its own for each call
-            failure.not_taken = tuple(events)
+            failure.not_taken, failure.messages_not_taken = tuple(events), tuple(range(len(messages)))
             raise failure
 
 

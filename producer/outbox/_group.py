@@ -16,7 +16,7 @@ from producer.outbox._table import TABLE, OutboxRow
 from producer.trace_context import valid_trace
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
 
     from sqlalchemy import Connection, Row, Select
 
@@ -87,6 +87,11 @@ class ClaimedGroup:
             until = at + sum(1 for _ in alike)
             yield from to_messages(self.events[at:until], queue=queue, trace=trace)
             at = until
+
+    def leave(self, positions: Collection[int]) -> None:
+        """Leave the events at these positions where they are: `remove` passes over their rows."""
+        for number in sorted(positions, reverse=True):
+            del self.ids[number], self.events[number], self.traces[number]
 
     def remove(self, connection: Connection) -> None:
         """Delete the rows of the events, and set the others aside."""

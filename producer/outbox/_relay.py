@@ -145,9 +145,9 @@ class Relay:
                 if connection.dialect.name == "postgresql":
                     connection.exec_driver_sql(f"SET LOCAL idle_in_transaction_session_timeout = '{_IDLE_SECONDS}s'")
                 group = ClaimedGroup.claim(connection)
-                self._send(group)
+                error = self._send(group)
                 group.remove(connection)
-            return self._count(group)
+            return self._count(group, error)
         with alone(connection) as is_alone:
             return self._carry_alone(connection) if is_alone else 0
 
@@ -155,21 +155,31 @@ class Relay:
         """Carry one group while no other relay does: nothing is locked while Redis is waited for."""
         with connection.begin():
             group = ClaimedGroup.claim(connection)
-        self._send(group)
+        error = self._send(group)
         with connection.begin():
             group.remove(connection)
-        return self._count(group)
+        return self._count(group, error)
 
-    def _send(self, group: ClaimedGroup) -> None:
+    def _send(self, group: ClaimedGroup) -> ProducerError | None:
+        """Send a group. If it was taken in part, the rest leaves it, and the error is returned."""
         messages = list(group.messages(self._producer.queue))
-        self._producer.enqueue_messages(messages, events=group.events, timeout=_SEND_SECONDS)
+        try:
+            self._producer.enqueue_messages(messages, events=group.events, timeout=_SEND_SECONDS)
+        except ProducerError as error:
+            if not error.taken:
+                raise
+            group.leave(frozenset(error.messages_not_taken))
+            return error
+        return None
 
-    def _count(self, group: ClaimedGroup) -> int:
-        """Count a group that is committed, and name what was set aside."""
+    def _count(self, group: ClaimedGroup, error: ProducerError | None) -> int:
+        """Count a group that is committed, name what was set aside, and raise what kept the rest of it."""
         self.relayed += len(group.events)
         self.set_aside += len(group.problems)
         for row, why in group.problems.items():
             log.error("row %s of %s is set aside: %s; correct it, and set its problem to NULL", row, TABLE, why)
+        if error is not None:
+            raise error
         return len(group)
 
     def _connected(self) -> Connection:

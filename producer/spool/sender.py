@@ -10,6 +10,7 @@ from operator import itemgetter
 from typing import TYPE_CHECKING, Final
 
 from producer import _locks
+from producer.errors import ProducerError
 from producer.message import QUEUE, messages_of
 from producer.spool import segment
 from producer.spool.line import sendable
@@ -46,6 +47,7 @@ class SpoolSender:
         self._producers: dict[str, FeedbackProducer] = {}
         self._unwritten: dict[Path, SegmentProgress] = {}
         self._read_through: dict[Path, int] = {}
+        self._cut_short: tuple[tuple[Path, int], set[int]] = (directory, 0), set()
 
     def close(self) -> None:
         """Close the connections."""
@@ -92,7 +94,7 @@ class SpoolSender:
             size = sum(map(len, lines))
             bad = b"".join(text for text, event in zip(lines, found, strict=True) if not event)
             self._set_aside(bad, path, progress.offset + size)
-            self._send_chunk(events)
+            self._send_chunk(events, (path, progress.offset))
             self._advance(progress, path, size, len(lines))
             yield len(events)
         torn = segment.torn_end(path, progress.offset)
@@ -111,12 +113,30 @@ class SpoolSender:
                 log.warning("how much of %s was sent is kept in memory alone: %s", path, error.strerror or error)
             self._unwritten[path] = progress
 
-    def _send_chunk(self, events: Sequence[tuple[Parts, tuple[str, Mapping[str, str]]]]) -> None:
-        messages: dict[str, list[bytes]] = {}
-        for (queue, trace), alike in groupby(events, key=itemgetter(1)):
-            messages.setdefault(queue, []).extend(messages_of([parts for parts, _ in alike], queue=queue, trace=trace))
-        for queue, those in messages.items():
-            self._producer(queue).enqueue_messages(those)
+    def _send_chunk(
+        self, events: Sequence[tuple[Parts, tuple[str, Mapping[str, str]]]], place: tuple[Path, int]
+    ) -> None:
+        """Send the events of the lines at a place, but for those that were taken when it was tried before."""
+        if self._cut_short[0] != place:
+            self._cut_short = place, set()
+        taken = self._cut_short[1]
+        left = [(number, *event) for number, event in enumerate(events) if number not in taken]
+        chunks: dict[str, tuple[list[int], list[bytes], list[str]]] = {}
+        for (queue, trace), alike in groupby(left, key=itemgetter(2)):
+            places, parts, _ = zip(*alike, strict=True)
+            chunk = chunks.setdefault(queue, ([], [], []))
+            chunk[0].extend(places)
+            chunk[1].extend(messages_of(parts, queue=queue, trace=trace))
+            chunk[2].extend(request_id for request_id, *_ in parts)
+        for queue, (numbers, messages, request_ids) in chunks.items():
+            try:
+                self._producer(queue).enqueue_messages(messages, request_ids=request_ids)
+            except ProducerError as error:
+                # Of a cluster some primaries may have taken theirs: they are not to get them again with each try.
+                not_taken = {numbers[at] for at in error.messages_not_taken}
+                taken.update(number for number in numbers if number not in not_taken)
+                raise
+            taken.update(numbers)
 
     def _set_aside(self, text: bytes, path: Path, through: int) -> None:
         """Keep what can't be read of a segment up to an offset, once: its lines may be read again, as Redis fails."""

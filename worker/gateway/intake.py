@@ -89,9 +89,17 @@ class Intake:
             spooled = await self.take_many([event for event, _ in gathered])
         except BaseException as error:
             failure = error if isinstance(error, Exception) else EnqueueUncertain("the gateway is stopping")
-            for _, durable in gathered:
-                if not durable.done():  # else its request was cancelled
+            # Of a cluster some primaries may have taken theirs.
+            failed = {id(event) for event, _ in gathered}
+            if isinstance(error, ProducerError) and error.taken:
+                failed = set(map(id, error.not_taken))
+            for event, durable in gathered:
+                if durable.done():  # its request was cancelled
+                    continue
+                if id(event) in failed:
                     durable.set_exception(failure)
+                else:
+                    durable.set_result(False)
             if not isinstance(error, Exception):
                 raise
         else:

@@ -79,7 +79,7 @@ def test_the_span_in_which_an_event_was_kept_travels_with_it(tmp_path: Path, mon
     spool.close()
     sent: list[bytes] = []
     redis = RecordingProducer()
-    monkeypatch.setattr(redis, "enqueue_messages", sent.extend)
+    monkeypatch.setattr(redis, "enqueue_messages", lambda messages, **_: sent.extend(messages))
 
     assert list(SpoolSender(tmp_path, lambda _: redis).send()) == [2]
 
