@@ -17,7 +17,7 @@ from producer.testing import RecordingProducer
 from tests.support.compose import Compose
 from tests.support.processes import ROOT
 from worker.accounting.backlog import Backlog
-from worker.accounting.snapshot import Snapshot
+from worker.accounting.snapshot import PartitionLook, Snapshot, sum_of
 from worker.broker.lease_state import SharedLeaseState
 from worker.observability.backlog_metrics import OfBacklog
 from worker.observability.collectors import OfProcess, OfQueue
@@ -45,7 +45,7 @@ def told() -> str:
     registry: CollectorRegistry = Metrics(now=lambda: noon).registry
     ProcessCollector(registry=registry)
     registry.register(OfProcess("1", SharedLeaseState()))
-    registry.register(OfQueue(lambda: empty))
+    registry.register(OfQueue(lambda: sum_of([PartitionLook(number=number, snapshot=empty) for number in range(2)])))
     registry.register(OfBacklog(lambda: Backlog.of(empty, None), lambda: 0))
     relay = outbox.Relay(create_engine("sqlite://"), RecordingProducer())
     registry.register(OfOutbox(relay, lambda: outbox.OutboxStatus(waiting=0, set_aside=0, oldest_at=None)))

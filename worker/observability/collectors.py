@@ -53,11 +53,10 @@ class OfQueue(Collector):
         count that falls is taken for one that began again.
         """
         snapshot = self._snapshot()
-        is_whole = snapshot is not None and snapshot.is_whole
-        yield _gauge("redis_up", "Whether the queue in Redis, all of it, can be looked at.", is_whole)
+        yield _gauge("redis_up", "Whether the queue in Redis can be looked at.", snapshot is not None)
         if snapshot is None:
             return
-        if is_whole:
+        if snapshot.is_whole:
             yield from _sums(snapshot)
         if not snapshot.parts or snapshot.parts[0].snapshot is not None:
             yield _hold(snapshot)

@@ -13,7 +13,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.mmap_dict import MmapedDict
 
 from producer import FeedbackProducer
-from worker.accounting.snapshot import Snapshot, take_snapshot
+from worker.accounting.snapshot import PartitionLook, Snapshot, sum_of, take_snapshot
 from worker.broker.lease_state import SharedLeaseState
 from worker.clients.redis.partitions import Partitions
 from worker.delivery.hold import Hold, HoldKind, HoldState
@@ -186,3 +186,43 @@ def test_a_folder_that_is_none_is_refused(tmp_path: Path) -> None:
     """Before the worker starts."""
     with pytest.raises(ValueError, match="dir"):
         OfPool(str(tmp_path / "not-there"))
+
+
+def several(*parts: Snapshot | None) -> Snapshot:
+    """Several partitions; None is one that is away."""
+    away = redis.ConnectionError("away")
+    return sum_of(
+        [PartitionLook(number=number, snapshot=part, error=None if part else away) for number, part in enumerate(parts)]
+    )
+
+
+def test_partitions_are_told_one_by_one_beside_their_sums() -> None:
+    """Where there are several."""
+    series = Redis(several(snapshot(oldest=NOON - timedelta(minutes=2)), snapshot())).scrape()
+
+    assert (series["queued_messages"], series["accepted_total"], series["oldest_age_seconds"]) == (6, 84, 120)
+    assert {name: value for name, value in series.items() if name.endswith(" 01")} == {
+        "partition_up 01": 1,
+        "partition_queued_messages 01": 3,
+        "partition_in_flight_messages 01": 2,
+        "partition_scheduled_messages 01": 1,
+        "partition_oldest_age_seconds 01": 0,
+        "partition_workers 01": 0,
+    }
+
+
+def test_without_one_of_them_there_are_no_sums() -> None:
+    """They would be too low, and a count that falls would look like one that began again; the hold is known."""
+    series = Redis(several(snapshot(hold=held(HoldKind.OPERATOR)), None)).scrape()
+
+    assert [name for name in series if name.endswith(" 01")] == ["partition_up 01"]
+    assert (series["partition_up 01"], series["partition_queued_messages 00"]) == (0, 3)
+    assert (series["redis_up"], series["hold operator"]) == (1, 1)
+    assert not {"queued_messages", "accepted_total", "oldest_age_seconds"} & series.keys()
+
+
+def test_without_the_first_one_the_hold_is_not_told() -> None:
+    """It stands there."""
+    series = Redis(several(None, snapshot())).scrape()
+
+    assert [name for name in series if name.startswith("hold")] == []
