@@ -194,7 +194,7 @@ def test_no_task_waits_for_a_connection(
         assert ask(scheduler, another, ECHO, "first") == [b"first"]  # by a connection that is there, from now on
         monkeypatch.setattr(redis.Connection, "connect", slow)
         (pipeline,) = another._pipelines.values()
-        pipeline._disconnect()
+        pipeline.disconnect()
         began = time.monotonic()
         for number in range(20):
             assert ask(scheduler, another, ECHO, str(number)) == [str(number).encode()]

@@ -27,8 +27,8 @@ log = logging.getLogger(__name__)
 
 _EVERY: Final = timedelta(seconds=0.5)
 _IDLE: Final = 5.0
-"""Seconds for which the other partitions are not asked while no hold stands: a worker that dies between the end of a hold
-and that of its mirrors leaves them for so long."""
+"""Seconds for which the other partitions are not asked while no hold stands. A mirror outlasts its hold for so long if
+the worker that ended the hold died just then."""
 
 _PATIENCE: Final = 1.0
 """Seconds to wait for a partition's server: the other partitions follow meanwhile, but after it."""
