@@ -116,11 +116,11 @@ def test_another_number_of_partitions_is_red(cluster: RedisCluster) -> None:
     made.check()
     told = recorded_partitions(cluster.url, partitions=8)
 
-    [finding] = look_at_record(told)
+    [finding] = look_at_record(told, tells=True)
 
     assert (finding.level, "was made with 16" in finding.summary) == ("red", True)
     assert "FEEDBACK_PARTITIONS=16" in finding.fix
-    assert [finding.level for finding in look_at_record(made)] == ["green"]
+    assert [finding.level for finding in look_at_record(made, tells=True)] == ["green"]
     made.close()
     told.close()
 
@@ -245,3 +245,23 @@ def _scraped(partitions: Partitions) -> dict[str, float]:
         for family in registry.collect()
         for sample in family.samples
     }
+
+
+def test_a_frozen_primary_is_waited_for_once(without_replicas: RedisCluster) -> None:
+    """However many partitions it has, and however often they are asked; when it goes on they are there again."""
+    cluster = without_replicas
+    with opened(cluster.url, patience=0.5, retries=0) as partitions:
+        enqueue(partitions, *request_ids(60))
+        owners = [cluster.owner(number) for number in range(16)]
+        victim = next(server for server in cluster.servers if server is not owners[0])
+        away = [number for number, owner in enumerate(owners) if owner is victim]
+        victim.run.pause()
+        try:
+            looks = [take_partial_snapshot(partitions) for _ in range(3)]
+            partial = take_partial_snapshot(partitions, away=looks[0].unavailable)
+        finally:
+            victim.run.thaw()
+
+        assert [[part.number for part in look.unavailable] for look in (*looks, partial)] == [away] * 4
+        eventually(lambda: take_partial_snapshot(partitions).is_whole, what="all are there again")
+        assert take_snapshot(partitions).queued == 60

@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Engine
 
     from worker.accounting.balance import Balance
-    from worker.accounting.snapshot import Snapshot
+    from worker.accounting.snapshot import PartitionLook, Snapshot
     from worker.clients.redis.partitions import Partitions
 
 __all__ = ["LAYOUT_FIELD", "MOVING_FIELD", "Continuity", "Kind", "accept", "look_at_continuity", "record"]
@@ -147,13 +147,18 @@ def _told(kind: Kind, lost: Sequence[Continuity]) -> str:
     )
 
 
-def look_at_continuity(partitions: Partitions, engine: Engine) -> Continuity:
+def look_at_continuity(partitions: Partitions, engine: Engine, *, away: Sequence[PartitionLook] = ()) -> Continuity:
     """Compare Redis with what the database knows of it; the database first, as Redis' totals only rise.
 
     Of partitions that can't be asked nothing is said, as long as it is not the first one.
+
+    Args:
+        partitions: Redis.
+        engine: The database.
+        away: Partitions that could not be asked a moment ago: they are not waited for again.
     """
     known, said = recorded_generations(engine), hand_holds(engine)
-    return _judge(take_partial_snapshot(partitions), known, said)
+    return _judge(take_partial_snapshot(partitions, away=away), known, said)
 
 
 def _judge(now: Snapshot, known: Sequence[Recorded], said: Sequence[HandHold]) -> Continuity:

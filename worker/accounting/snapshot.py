@@ -215,23 +215,27 @@ def take_snapshot(partitions: Partitions) -> Snapshot:
     return sum_of([PartitionLook(number=number, snapshot=moment) for number, moment in enumerate(moments)])
 
 
-def take_partial_snapshot(partitions: Partitions) -> Snapshot:
+def take_partial_snapshot(partitions: Partitions, *, away: Sequence[PartitionLook] = ()) -> Snapshot:
     """Take a snapshot of those partitions that can be asked; `Snapshot.is_whole` tells whether these are all.
+
+    Args:
+        partitions: Redis.
+        away: Partitions that could not be asked a moment ago: they are not waited for again.
 
     Raises:
         redis.RedisError: None can be asked.
     """
     if len(partitions) == 1:
         return snapshot_of(partitions.home)
-    answers = partitions.ask(snapshot_of)
+    unasked = {look.number: look.error for look in away if look.error is not None}
+    asked = [number for number in range(len(partitions)) if number not in unasked]
+    answers = partitions.ask(snapshot_of, only=asked, within=partitions.patience)
+    errors = unasked | dict(answers.errors)
     if not answers.of:
-        answers.all(count=len(partitions))
-    return sum_of(
-        [
-            PartitionLook(number=number, snapshot=answers.of.get(number), error=answers.errors.get(number))
-            for number in range(len(partitions))
-        ]
-    )
+        raise errors[min(errors)]
+    looks = {number: PartitionLook(number=number, error=error) for number, error in errors.items()}
+    looks |= {number: PartitionLook(number=number, snapshot=moment) for number, moment in answers.of.items()}
+    return sum_of([look for _, look in sorted(looks.items())])
 
 
 def sum_of(parts: Sequence[PartitionLook]) -> Snapshot:
@@ -263,8 +267,7 @@ def sum_of(parts: Sequence[PartitionLook]) -> Snapshot:
 def snapshot_of(client: redis.Redis) -> Snapshot:
     """Take a snapshot of one partition; raises `redis.RedisError` if it is unavailable, or refuses.
 
-    Args:
-        client: The partition's, which answers in bytes.
+    ``client`` is the partition's, and answers in bytes.
     """
     return read_moment(ask_moment(client, _SNAPSHOT)[0], feedback_keys(client))
 

@@ -50,7 +50,7 @@ def living_leases(partitions: Partitions) -> tuple[LeaseHolder, ...]:
     Raises:
         redis.RedisError: No partition can be asked: each worker has a lease in every one that it consumes.
     """
-    answers = partitions.ask(_living)
+    answers = partitions.ask(_living, within=partitions.patience)
     if not answers.of:
         answers.all(count=len(partitions))
     found = [lease for leases in answers.of.values() for lease in leases]

@@ -119,7 +119,7 @@ class Status:
         now = self.snapshot
         if now is not None and (not now.parts or now.parts[0].snapshot is not None):
             self.attended = attended(engine, partitions.home)
-            self.continuity = look_at_continuity(partitions, engine)
+            self.continuity = look_at_continuity(partitions, engine, away=now.unavailable)
 
     def to_record(self) -> dict[str, Any]:
         """Return it as JSON can carry it."""

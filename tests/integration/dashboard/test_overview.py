@@ -12,9 +12,11 @@ import redis
 from tests.support.dashboard import API, add_three, text_of
 from tests.support.dead_letter_records import NOON, a_record, add
 from tests.support.flower import ServedFlower, served_flower
+from tests.support.partitions import count, enqueue, opened, request_id_of_partition, take
 from tests.support.places import places_of
 from worker.accounting.continuity import record
 from worker.clients.redis.connections import redis_client
+from worker.clients.redis.keys import feedback_keys
 from worker.clients.redis.partitions import Partitions
 from worker.database.audit_log import actions
 from worker.database.redis_generations import forget_generations
@@ -120,6 +122,37 @@ def test_a_hold_for_a_wrong_key_is_red_and_can_be_held_by_hand_besides(
         assert "Nothing is being delivered: 401 Unauthorized" in text_of(flower.get("/feedback"))
         assert flower.post("/api/feedback/resume", json={}, headers=API).json()["held"] is False
         assert 'action="/feedback/resume"' not in flower.get("/feedback").text
+
+
+@pytest.mark.usefixtures("sqlite_store")
+def test_partitions_are_summed_and_each_is_shown(
+    sqlite_url: str, valkey: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Red is one that no worker consumes, or that can't be asked; what one has too much hides no loss of another."""
+    monkeypatch.setenv("FEEDBACK_PARTITIONS", "3")
+    with opened(valkey.url, 3) as partitions, a_flower(valkey, sqlite_url) as flower:
+        names = [request_id_of_partition(partitions, number) for number in (0, 1, 2)]
+        enqueue(partitions, *names, names[1])
+        for client in list(partitions)[:2]:
+            take(client, "host:8:b.1:w2@host")
+        shown, record = flower.get("/feedback"), flower.get("/api/feedback/overview").json()
+        count(partitions[0], accepted=5)
+        count(partitions[1], accepted=-5)
+        unbalanced = text_of(flower.get("/feedback"))
+        partitions[1].delete(feedback_keys(partitions[1]).counts)
+        partitions[1].set(feedback_keys(partitions[1]).counts, "no hash")
+        away, told = flower.get("/feedback"), flower.get("/api/feedback/overview").json()
+
+    assert "3 partitions" in text_of(shown)
+    assert "00 1 0 0" in text_of(shown)
+    assert re.search(r'<tr class="table-danger">\s*<td data-label="Partition">02 <strong>no living worker', shown.text)
+    assert shown.text.count('<tr class="table-danger">') == 1
+    assert (record["queued"], [row["queued"] for row in record["partitions"]]) == (4, [1, 2, 1])
+    assert "+ 5 missing: ask aquilax-feedback reconcile" in unbalanced
+    assert away.status_code == 503
+    assert "1 of 3 partitions can't be reached." in text_of(away)
+    assert "(of the 2 partitions that can be asked)" in text_of(away)
+    assert (told["queued"], [row["up"] for row in told["partitions"]]) == (None, [True, False, True])
 
 
 def test_the_overview_says_whether_the_books_balance(flower: ServedFlower, valkey: RedisServer) -> None:

@@ -137,7 +137,7 @@ def redis_partitions(
     prefixes = broker.prefixes(partitions)
     if broker.cluster:
         clients = [_client(_pool(url, None, prefix, **options), prefix) for prefix in prefixes]
-        return Partitions(clients, node=partial(_node, url=url, **options))
+        return Partitions(clients, node=partial(_node, url=url, **options), patience=patience)
     pool = _pool(url, sentinel_master, "", **options)
     return Partitions([_client(pool, prefix) for prefix in prefixes])
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import threading
-from collections import deque
+import time
 from contextlib import contextmanager
 from copy import copy
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import redis
 
@@ -24,10 +24,6 @@ if TYPE_CHECKING:
 __all__ = ["Answers", "Partitions", "partition_of_digest", "shown_partition"]
 
 T = TypeVar("T")
-
-_THREADS: Final = 64
-"""Partitions of a cluster that are asked at once: a frozen primary holds up each of its own for as long as a client is
-patient."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,17 +46,56 @@ class Answers(Generic[T]):
         return [answer for _, answer in sorted(self.of.items())]
 
 
+class _Question(threading.Thread, Generic[T]):
+    """Asks one partition."""
+
+    def __init__(self, question: Callable[[redis.Redis], T], client: redis.Redis) -> None:
+        super().__init__(name="partition", daemon=True)
+        self._question = question
+        self._client = client
+        self._answers: list[T] = []
+        self._fault: BaseException | None = None
+        self.error: redis.RedisError | None = None
+
+    def run(self) -> None:
+        try:
+            self._answers.append(self._question(self._client))
+        except redis.RedisError as error:
+            self.error = error
+        except BaseException as error:  # noqa: BLE001 - it is raised in the thread that asks
+            self._fault = error
+
+    def answer(self) -> T:
+        """The answer, or what was raised that is no error of Redis."""
+        if self._fault is not None:
+            raise self._fault
+        return self._answers[0]
+
+
 class Partitions:
     """The clients of all partitions of one queue.
 
     Args:
         clients: One for each, by the partition's number. They are closed with this.
         node: Returns a client of the node of a cluster at a place, if each may lie on another; None for one Redis.
+        patience: Seconds for which a client waits for an answer.
+
+    Attributes:
+        patience: As it was given.
     """
 
-    def __init__(self, clients: Sequence[redis.Redis], *, node: Callable[[Place], redis.Redis] | None = None) -> None:
+    def __init__(
+        self,
+        clients: Sequence[redis.Redis],
+        *,
+        node: Callable[[Place], redis.Redis] | None = None,
+        patience: float | None = None,
+    ) -> None:
         self._clients = tuple(clients)
         self._node = node
+        self.patience = patience
+        self._late: dict[int, threading.Thread] = {}
+        """Who waits for a partition that has not answered in time."""
 
     def __len__(self) -> int:
         return len(self._clients)
@@ -89,7 +124,13 @@ class Partitions:
         """Return the number of the partition that an event belongs to."""
         return partition_of(request_id, len(self._clients))
 
-    def ask(self, question: Callable[[redis.Redis], T], *, only: Collection[int] | None = None) -> Answers[T]:
+    def ask(
+        self,
+        question: Callable[[redis.Redis], T],
+        *,
+        only: Collection[int] | None = None,
+        within: float | None = None,
+    ) -> Answers[T]:
         """Ask the partitions, those of a cluster at the same time.
 
         Of one Redis the first failure to reach it is that of all: nobody waits for it again and again.
@@ -97,10 +138,12 @@ class Partitions:
         Args:
             question: Asks one by its client.
             only: The numbers of those that are asked; all of them if None.
+            within: Seconds after which a partition of a cluster counts as unavailable, and until it has answered is not
+                asked anew; as long as its client is patient if None.
         """
         numbers = range(len(self._clients)) if only is None else sorted(only)
-        if self._node is not None and len(numbers) > 1:
-            return self._ask_at_once(question, numbers)
+        if self._node is not None and len(self._clients) > 1:
+            return self._ask_at_once(question, numbers, within)
         found: dict[int, T] = {}
         errors: dict[int, redis.RedisError] = {}
         for number in numbers:
@@ -120,31 +163,28 @@ class Partitions:
         """
         return self.ask(question, only=only).all(count=len(self._clients))
 
-    def _ask_at_once(self, question: Callable[[redis.Redis], T], numbers: Sequence[int]) -> Answers[T]:
+    def _ask_at_once(
+        self, question: Callable[[redis.Redis], T], numbers: Sequence[int], within: float | None
+    ) -> Answers[T]:
         """Threads of its own, that no program waits for as it ends: the name of a node may be looked up for long."""
-        waiting, found, errors = deque(numbers), dict[int, T](), dict[int, redis.RedisError]()
-        faults: list[BaseException] = []
-
-        def work() -> None:
-            while not faults:
-                try:
-                    number = waiting.popleft()
-                except IndexError:
-                    return
-                try:
-                    found[number] = question(self._clients[number])
-                except redis.RedisError as error:
-                    errors[number] = error
-                except BaseException as error:  # noqa: BLE001 - it is raised in the thread that asks
-                    faults.append(error)
-
-        threads = [threading.Thread(target=work, daemon=True) for _ in range(min(len(numbers), _THREADS))]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        if faults:
-            raise faults[0]
+        asked = [number for number in numbers if number not in self._late or not self._late[number].is_alive()]
+        questions = {number: _Question(question, self._clients[number]) for number in asked}
+        for each in questions.values():
+            each.start()
+        deadline = None if within is None else time.monotonic() + within
+        for each in questions.values():
+            each.join(None if deadline is None else max(0.0, deadline - time.monotonic()))
+        found: dict[int, T] = {}
+        errors: dict[int, redis.RedisError] = {}
+        for number in numbers:
+            asking = questions.get(number)
+            if asking is None or asking.is_alive():
+                errors[number] = redis.TimeoutError("no answer in time")
+                self._late[number] = asking or self._late[number]
+            elif asking.error is not None:
+                errors[number] = asking.error
+            else:
+                found[number] = asking.answer()
         return Answers(of=found, errors=errors)
 
     def ping(self) -> None:
@@ -153,7 +193,7 @@ class Partitions:
         Raises:
             redis.RedisError: One is unavailable; the message says which.
         """
-        self.ask_all(lambda client: client.ping(), only=None if self.is_cluster else (0,))
+        self.ask(_ping, only=None if self.is_cluster else (0,), within=self.patience).all(count=len(self._clients))
 
     def slots(self) -> list[SlotRange]:
         """Return which node has which slots; [] if all are in one Redis.
@@ -163,13 +203,10 @@ class Partitions:
         """
         if self._node is None:
             return []
-        failure: redis.RedisError | None = None
-        for client in self._clients:  # any node knows
-            try:
-                return slot_ranges(client)
-            except redis.RedisError as error:
-                failure = failure or error
-        raise failure or redis.ConnectionError("there is no partition")
+        answers = self.ask(slot_ranges, only=(0,), within=self.patience)
+        if not answers.of and len(self._clients) > 1:  # any node knows
+            answers = self.ask(slot_ranges, only=range(1, len(self._clients)), within=self.patience)
+        return next(iter(answers.of.values()), None) or answers.all(count=len(self._clients))[0]
 
     def places(self, slots: Sequence[SlotRange]) -> list[Place | None]:
         """Return the primary of each partition by its number, of what `slots` has told; None if it is not known."""
@@ -219,6 +256,10 @@ class Partitions:
         """Close all connections."""
         for client in self._clients:
             client.close()
+
+
+def _ping(client: redis.Redis) -> None:
+    client.ping()
 
 
 def partition_of_digest(digest: bytes, count: int) -> int:

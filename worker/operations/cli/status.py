@@ -100,7 +100,9 @@ class _Looks:
         if before is None:
             before = take_partial_snapshot(self._partitions)
             time.sleep(_MEASURED)
-        now = take_partial_snapshot(self._partitions)
+            now = take_partial_snapshot(self._partitions, away=before.unavailable)
+        else:
+            now = take_partial_snapshot(self._partitions)
         return now, Rates.between(before, now) if before.is_whole and now.is_whole else None
 
     def _database(self) -> Engine:

@@ -46,14 +46,17 @@ def look_at_servers(partitions: Partitions, settings: Settings) -> Iterator[Find
     places = partitions.places(partitions.slots())
     found: dict[str, list[tuple[str, Finding]]] = {}
     first = {place: number for number, place in reversed(list(enumerate(places))) if place is not None}
-    answers = partitions.ask(lambda client: list(_of_server(client, settings)), only=first.values())
+    answers = partitions.ask(
+        lambda client: list(_of_server(client, settings)), only=first.values(), within=partitions.patience
+    )
     for place, number in sorted(first.items()):
         for finding in answers.of.get(number, ()):
             found.setdefault(finding.check, []).append((_shown(place), finding))
     if not answers.of:
         answers.all(count=len(partitions))
     yield from (_together(of_check) for of_check in found.values())
-    yield _spread(partitions, places)
+    if len(partitions) > 1:
+        yield _spread(partitions, places)
 
 
 def _of_server(client: redis.Redis, settings: Settings) -> Iterator[Finding]:
@@ -129,8 +132,12 @@ def _numbers(numbers: Sequence[int]) -> str:
     return ", ".join(map(shown_partition, numbers))
 
 
-def look_at_record(record: PartitionRecord) -> Iterator[Finding]:
+def look_at_record(record: PartitionRecord, *, tells: bool) -> Iterator[Finding]:
     """Check that the queue was made with as many partitions as the settings say.
+
+    Args:
+        record: What is recorded.
+        tells: Whether to say so where that is so.
 
     Raises:
         redis.RedisError: Redis is unavailable, or refuses.
@@ -141,7 +148,8 @@ def look_at_record(record: PartitionRecord) -> Iterator[Finding]:
     except PartitionMismatch as error:
         summary, _, fix = str(error).partition(": ")
         yield red(check, summary, fix=fix)
-    else:
+        return
+    if tells:
         yield green(check, "FEEDBACK_PARTITIONS is that of the queue")
 
 

@@ -186,12 +186,12 @@ def _look_through_redis(settings: Settings, app: Celery, *, alike: Settings | No
     ):
         try:
             yield from look_at_servers(partitions, settings)
-            yield from look_at_record(record)
+            yield from look_at_record(record, tells=len(partitions) > 1)
             yield from look_at_keys(partitions, within=_STRAYS_WITHIN, only=_asked(partitions))
             before = take_partial_snapshot(partitions)
             yield from look_at_partitions(before)
             fleet = ask_fleet(app, before.alive)
-            now = take_partial_snapshot(partitions)
+            now = take_partial_snapshot(partitions, away=before.unavailable)
             yield from look_at_queue(before, now, horizon=settings.feedback_retry_horizon)
             asked = {lease.name for lease in before.holders}  # one that came since was not
             seen = replace(now, holders=tuple(lease for lease in now.holders if lease.name in asked))
@@ -207,7 +207,7 @@ def _asked(partitions: Partitions) -> Collection[int] | None:
     """The numbers of the partitions that can be asked; None if these are all."""
     if not partitions.is_cluster or len(partitions) == 1:
         return None
-    answers = partitions.ask(lambda client: client.ping())
+    answers = partitions.ask(lambda client: client.ping(), within=partitions.patience)
     return list(answers.of) if answers.errors else None
 
 
