@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Self, overload
 from producer._async_pools import AsyncPools
 from producer._chunks import Item, Taken, async_chunks
 from producer._configured import Configured, not_kept, to_event
-from producer._partitioned import PartitionedMessages, require_answers
+from producer._partitioned import PartitionedMessages, require_answers, require_one_taken
 from producer._resp import enqueuing, is_elsewhere, leaves_clean, require_answer, require_taken
 from producer._routing import ASK_AGAIN, ONLY
 from producer.errors import BrokerUnavailable, EnqueueUncertain, ProducerError
 from producer.message import to_messages
+from producer.partitions import partition_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, Iterable, Sequence
@@ -119,6 +120,11 @@ class AsyncFeedbackProducer(Configured):
         deadline = asyncio.get_running_loop().time() + self._budget(timeout)
         if not self._is_whole:
             prefixes = self._address.prefixes
+            if len(events) == len(messages) == 1:  # the shortest way
+                partition = partition_of(events[0].request_id, len(prefixes))
+                command = enqueuing(self._queue, messages, prefix=prefixes[partition])
+                require_one_taken(await self._pools.ask_one(partition, command, deadline), events[0])
+                return
             sorted_ = PartitionedMessages(messages, events, request_ids, len(prefixes))
             sorted_.require_taken(await self._pools.ask(sorted_.commands(self._queue, prefixes), deadline))
             return

@@ -75,6 +75,29 @@ class AsyncPools:
         await call.run(commands)
         return outcomes
 
+    async def ask_one(self, partition: int, command: bytes, deadline: float) -> Outcome:
+        """Send one command; as `ask`. Over a connection that is there already; anything else goes as many do."""
+        loop = asyncio.get_running_loop()
+        place = self.routes.place(partition)
+        places = self._loops.get(loop)
+        pipelines = places.get(place) if places and place is not None else None
+        if place is not None and pipelines and (pipeline := pipelines[-1]).usable() and pipeline.is_connected:
+            outcome: Outcome
+            try:
+                outcome = await pipeline.ask(command, deadline)
+            except ProducerError as error:
+                outcome = error
+            else:
+                if outcome[:1] == b":":  # as nearly always
+                    return outcome
+                if not self.routes.leaves_clean(outcome):
+                    pipeline.retire()
+            pause = self.routes.again(place, partition, outcome)
+            if pause is None or self.closed or loop.time() + pause >= deadline:
+                return outcome
+            await asyncio.sleep(pause)
+        return (await self.ask({partition: command}, deadline))[partition]
+
     def close(self) -> None:
         """Close all connections. Calls under way end with an error."""
         self.closed = True
@@ -144,11 +167,8 @@ class _Call:
     async def _outcomes_at(self, place: Place, commands: Mapping[int, bytes]) -> Mapping[int, Outcome]:
         try:
             pipeline = self._pools.pipeline(self._loop, self._deadline, place, next(iter(commands)))
-            if len(commands) == 1 and pipeline.is_connected:
-                outcomes: Iterable[Outcome] = [await pipeline.ask(next(iter(commands.values())), self._deadline)]
-            else:
-                send_by = self._loop.time() + _SUSPECT
-                outcomes = await pipeline.ask_all([*commands.values()], self._deadline, send_by)
+            send_by = self._loop.time() + _SUSPECT
+            outcomes = await pipeline.ask_all([*commands.values()], self._deadline, send_by)
         except ProducerError as error:
             return dict.fromkeys(commands, error)
         ended = dict(zip(commands, outcomes, strict=True))

@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Self, overload
 
 from producer._chunks import Item, Taken, chunks
 from producer._configured import Configured, not_kept, to_event
-from producer._partitioned import PartitionedMessages, require_answers
+from producer._partitioned import PartitionedMessages, require_answers, require_one_taken
 from producer._pools import Pools
 from producer._resp import enqueuing, is_elsewhere, leaves_clean, require_answer, require_taken
 from producer._routing import ASK_AGAIN, ONLY
 from producer.errors import BrokerUnavailable, EnqueueUncertain, ProducerError
 from producer.message import to_messages
+from producer.partitions import partition_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -121,8 +122,9 @@ class FeedbackProducer(Configured):
             How many events Redis has acknowledged, or the spool has kept: all of them.
 
         Raises:
-            ProducerError: As `enqueue`. ``taken`` counts the events of the chunks before; of the chunk at hand none
-                was taken, and its events so far are in ``not_taken``.
+            ProducerError: As `enqueue`. ``taken`` counts the events that were acknowledged, and ``not_taken`` has those
+                of the chunk at hand that were not: with a single partition all of them, as a chunk is taken as a
+                whole, or not; with several each partition's part of it is.
             Exception: What ``events`` raises of its own comes through, with a note that says how many were taken.
         """
         with Taken() as taken:
@@ -160,6 +162,11 @@ class FeedbackProducer(Configured):
         deadline = time.monotonic() + self._budget(timeout)
         if not self._is_whole:
             prefixes = self._address.prefixes
+            if len(events) == len(messages) == 1:  # the shortest way
+                partition = partition_of(events[0].request_id, len(prefixes))
+                command = enqueuing(self._queue, messages, prefix=prefixes[partition])
+                require_one_taken(self._pools.ask_one(partition, command, deadline), events[0])
+                return
             sorted_ = PartitionedMessages(messages, events, request_ids, len(prefixes))
             sorted_.require_taken(self._pools.ask(sorted_.commands(self._queue, prefixes), deadline))
             return

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from producer._routing import Outcome
     from producer.event import FeedbackEvent
 
-__all__ = ["PartitionedMessages", "require_answers"]
+__all__ = ["PartitionedMessages", "require_answers", "require_one_taken"]
 
 
 class PartitionedMessages:
@@ -66,7 +66,7 @@ class PartitionedMessages:
         The error's ``taken`` counts those that were acknowledged; ``not_taken`` are the events of all the others, in
         their order.
         """
-        failed = {part: error for part, outcome in outcomes.items() if (error := _error_of(outcome)) is not None}
+        failed = {part: error for part, outcome in outcomes.items() if (error := _failure_of(outcome)) is not None}
         if failed:
             raise self._error(failed)
 
@@ -83,6 +83,13 @@ class PartitionedMessages:
         return error
 
 
+def require_one_taken(outcome: Outcome, event: FeedbackEvent) -> None:
+    """Return if the command of one event ended well; raises as `PartitionedMessages.require_taken`."""
+    if (error := _failure_of(outcome)) is not None:
+        error.not_taken, error.messages_not_taken = (event,), (0,)
+        raise error
+
+
 def require_answers(outcomes: Mapping[int, Outcome]) -> None:
     """Return if no reply to pings is a refusal, nor missing.
 
@@ -95,7 +102,7 @@ def require_answers(outcomes: Mapping[int, Outcome]) -> None:
         require_answer(outcome)
 
 
-def _error_of(outcome: Outcome) -> ProducerError | None:
+def _failure_of(outcome: Outcome) -> ProducerError | None:
     if isinstance(outcome, ProducerError):
         return outcome
     try:

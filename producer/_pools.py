@@ -53,16 +53,10 @@ class Pools:
         if len(commands) > 1:
             return Batch(self, commands, deadline).run()
         ((partition, command),) = commands.items()
-        return {partition: self._ask_one(partition, command, deadline)}
+        return {partition: self.ask_one(partition, command, deadline)}
 
-    def close(self) -> None:
-        """Close what is idle now, and the rest when it is given back."""
-        self.closed = True
-        for pool in list(self._pools.values()):
-            pool.close()
-
-    def _ask_one(self, partition: int, command: bytes, deadline: float) -> Outcome:
-        """The shortest way, over a connection that is there already; anything else is a batch's matter."""
+    def ask_one(self, partition: int, command: bytes, deadline: float) -> Outcome:
+        """Send one command; as `ask`. Over a connection that is there already; anything else is a batch's matter."""
         place = self.routes.place(partition)
         if place is not None:
             pool = self.at(place, partition)
@@ -86,6 +80,12 @@ class Pools:
                     return outcome
                 time.sleep(pause)
         return Batch(self, {partition: command}, deadline).run()[partition]
+
+    def close(self) -> None:
+        """Close what is idle now, and the rest when it is given back."""
+        self.closed = True
+        for pool in list(self._pools.values()):
+            pool.close()
 
     def _retire_others(self) -> None:
         """Close connections to servers that have no partition any more."""

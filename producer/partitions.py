@@ -27,6 +27,9 @@ ON_A_CLUSTER: Final = 16
 RECORD: Final = "feedback:partitions"
 """The key of their number. It is the only one under no tag: it has to be found before their number is known."""
 
+_OF_ONE_BYTE: Final = frozenset({1, 2, 4, 8, 16, 32, 64, 128, 256})
+"""Numbers of partitions by which 256 can be divided: only the last of the digest's four bytes matters."""
+
 _SLOTS: Final = 16_384
 
 
@@ -47,6 +50,8 @@ def partition_of(request_id: str, count: int) -> int:
 
 def partitions_of(request_ids: Iterable[str], count: int) -> list[int]:
     """Return the numbers of the partitions that events belong to; as `partition_of`, in less time."""
+    if count in _OF_ONE_BYTE:
+        return [blake2b(each.encode(), digest_size=16).digest()[7] % count for each in request_ids]
     number = int.from_bytes
     return [number(blake2b(each.encode(), digest_size=16).digest()[4:8], "big") % count for each in request_ids]
 

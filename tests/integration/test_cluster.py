@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+import sys
+from subprocess import run
 from typing import TYPE_CHECKING
 
 import pytest
@@ -10,7 +13,7 @@ from producer import BrokerUnavailable, EnqueueUncertain
 from producer.partitions import ON_A_CLUSTER, RECORD, partition_of
 from tests.support.cluster_load import an_event_of
 from tests.support.clusters import RedisCluster, redis_cluster, slot_at
-from tests.support.processes import VALKEY, eventually, need
+from tests.support.processes import ROOT, VALKEY, eventually, need
 from tests.support.producers import EVENT, attempt, first_enqueue, produce
 
 if TYPE_CHECKING:
@@ -227,6 +230,37 @@ def test_what_a_replica_has_outlives_its_primary(kind: str, cluster: RedisCluste
         assert None not in after, "a primary without a replica confirms nothing"
         assert taken == 101
         assert taken <= queued == accepted <= taken + len(after)
+
+
+@pytest.mark.parametrize("module", ["forking_backend", "c_forking_backend"])
+def test_a_backend_that_forks_shares_no_socket_and_no_map(module: str, cluster: RedisCluster) -> None:
+    """While its threads are enqueuing, by Python, and in C as uWSGI does: each child finds the primaries by itself."""
+    command = [sys.executable, "-m", f"tests.integration.{module}", cluster.url]
+    backend = run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+
+    assert backend.returncode == 0, backend.stderr
+    assert cluster.queued() == (int(backend.stdout), int(backend.stdout))
+    for partition, names in cluster.request_ids().items():
+        assert len(set(names)) == len(names)
+        assert {partition_of(name, ON_A_CLUSTER) for name in names} <= {partition}
+
+
+@servers
+def test_the_rights_that_are_documented_are_enough(cluster: RedisCluster) -> None:
+    """Those of a producer, and those behind tags."""
+    text = (ROOT / "docs" / "settings.md").read_text()
+    lines = re.findall(r"^ *(ACL SETUSER feedback-producer .+)$", text, re.MULTILINE)
+    assert len(lines) == 3
+    for server in cluster.servers:
+        for line in lines:
+            cluster.ask(server, *line.split())
+    url = cluster.url.replace(":s3cr3t@", "feedback-producer:PASSWORD@")
+    with produce("threads", url, timeout=20) as producer:
+        producer.enqueue_many(an_event_of(number) for number in range(ON_A_CLUSTER))
+
+    refused = [entry for server in cluster.servers for entry in cluster.ask(server, "ACL", "LOG")]
+    assert [entry for entry in refused if "setinfo" not in str(entry)] == []
+    assert cluster.queued() == (ON_A_CLUSTER, ON_A_CLUSTER)
 
 
 @both

@@ -6,10 +6,12 @@ import inspect
 import json
 import re
 from datetime import UTC, datetime, timedelta
+from hashlib import blake2b
 from typing import Any
 
 from producer import FeedbackEvent
 from producer.message import ENVELOPE_VERSION, to_message
+from producer.partitions import ON_A_CLUSTER, RECORD, partition_of, slot_of, tags
 from producer.spool.line import contents, line
 from tests.support.processes import ROOT
 from worker.accounting import key_types
@@ -91,8 +93,21 @@ def test_the_keys_in_redis_are_listed() -> None:
     listed = {name for name in _types_of_keys() if not name.endswith(":delayed")}
 
     assert "feedback:claim" in named
-    assert listed == named | of_the_transport | {"feedback", "_kombu.binding.feedback"}
+    assert listed == named | of_the_transport | {"feedback", "_kombu.binding.feedback", RECORD}
     assert "feedback:delayed" in PAGE
+
+
+def test_the_partitions_are_those_of_the_code() -> None:
+    """The example, and the tags and slots of 16."""
+    cells = re.findall(r"`(\{feedback:[^`]+)` (\d+)", _section("Partitions"))
+
+    assert cells == [(tag, str(slot_of(tag.strip("{}")))) for tag in tags(ON_A_CLUSTER)]
+    name, digest, number = re.findall(
+        r"For `(\S+)` the digest is `(\S+)`, .*\s16\s+partitions it is number (\d+)", _section("Partitions"), re.DOTALL
+    )[0]
+    assert digest == blake2b(name.encode(), digest_size=16).hexdigest()
+    assert f"these bytes are `{digest[8:16]}`" in PAGE
+    assert int(number) == partition_of(name, ON_A_CLUSTER) == int(digest[8:16], 16) % ON_A_CLUSTER
 
 
 def test_the_keys_have_the_types_that_are_said() -> None:
