@@ -114,6 +114,12 @@ PRIVATE: Final = (
     Private(_KOMBU, "Channel", "_brpop_sent_at", "", "likewise: its check of the connection's health"),
     Private(_KOMBU, "Channel", "_flush_brpop_reauth", "(self)", "a login that is due, between two fetches"),
     Private(_KOMBU, "Channel", "_in_poll", "", "the connection on which a fetch waits"),
+    Private(_KOMBU, "Channel", "_receive", "(self)", "remote control is heard again"),
+    Private(
+        _KOMBU, "Channel", "_new_queue", "(self, queue, auto_delete=False, **kwargs)",
+        "a queue is declared while a server of it is away",
+    ),
+    Private(_KOMBU, "Channel", "_expires", "", "whether there are bindings to refresh"),
     Private(_KOMBU, "Channel", "_closing", "", "whether the channel is being closed"),
     Private(_KOMBU, "Channel", "_queue_cycle", "", "which queue comes next"),
     Private(_KOMBU, "Channel", "_update_queue_cycle", "(self)", "likewise"),

@@ -11,6 +11,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Final, Protocol
 
 from worker.broker.lease_state import SharedLeaseState
+from worker.clients.redis.partitions import shown_partition
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -47,10 +48,14 @@ class ConsumerActivity:
         """When Redis answered last."""
         self.answered_on = 0.0
         """The same, as `time.time` had it."""
+        self.partitions = 1
+        """How many partitions the queue has."""
         self.partitions_answered: dict[int, float] = {}
         """When the server of each partition answered last, by its number, if there are several."""
         self.partitions_lost: Counter[int] = Counter()
         """How often the server of each was lost: connections from before lead to a server that may be another."""
+        self._lost: set[int] = set()
+        """The partitions whose servers have not answered since they were lost."""
         self.queues: Collection[str] = ()
         """From which it consumes."""
         self.pool: Watched | None = None
@@ -60,7 +65,10 @@ class ConsumerActivity:
 
     def __json__(self) -> dict[str, list[str]]:
         """Return what `inspect stats` shows of the transport options."""
-        return {"queues": sorted(self.queues)}
+        shown = {"queues": sorted(self.queues)}
+        if self.partitions > 1:
+            shown["partitions_away"] = [shown_partition(number) for number in self.partitions_away()]
+        return shown
 
     def turned(self, queues: Collection[str] | None = None) -> None:
         """Note that the event loop turns.
@@ -81,15 +89,30 @@ class ConsumerActivity:
         self.answered_at, self.answered_on = time.monotonic(), time.time()
         if partition is not None:
             self.partitions_answered[partition] = self.answered_at
+            self._lost.discard(partition)
 
     def lost(self, partition: int) -> None:
         """Note that the connection to the server of one of several partitions was lost."""
         self.partitions_lost[partition] += 1
-        self.partitions_answered.pop(partition, None)
+        self._lost.add(partition)
 
     def latest_partitions(self) -> list[int]:
         """Return the partitions whose servers have answered, the latest first."""
-        return sorted(self.partitions_answered, key=lambda number: -self.partitions_answered[number])
+        answered = self.partitions_answered.copy()  # leases answer in threads of their own
+        return sorted(answered.keys() - self._lost, key=lambda number: -answered[number])
+
+    def partitions_away(self) -> list[int]:
+        """Return the numbers of the partitions that can't be worked on just now, if there are several.
+
+        Those are the ones whose servers have not answered for long, and the ones in which the lease on what it holds
+        has ended.
+        """
+        if self.partitions == 1:
+            return []
+        now = time.monotonic()
+        answered = {number for number, at in self.partitions_answered.copy().items() if now - at <= _ANSWER_WITHIN}
+        overdue = {lease.partition for lease in self._leases.in_use if lease.is_overdue(now)}
+        return [number for number in range(self.partitions) if number not in answered or number in overdue]
 
     def hang(self) -> str | None:
         """Return what hangs in this process, so that only a restart helps; None if nothing does."""
@@ -100,7 +123,7 @@ class ConsumerActivity:
         return None
 
     def trouble(self) -> str | None:
-        """Return why this worker can't do its work just now; None if it can."""
+        """Return why this worker can't do its work just now; None if it can, be it in one of several partitions."""
         if hang := self.hang():
             return hang
         now = time.monotonic()
@@ -110,6 +133,14 @@ class ConsumerActivity:
             return f"Redis has not answered for {age:.0f} s"
         if not self.queues:
             return "it consumes from no queue"
-        if any(lease.is_overdue(now) for lease in self._leases.in_use):
+        return self._trouble_in_partitions(now)
+
+    def _trouble_in_partitions(self, now: float) -> str | None:
+        """Return why no partition can be worked on; of several, one that is there is reason enough to be ready."""
+        away = self.partitions_away()
+        if self.partitions == 1 and any(lease.is_overdue(now) for lease in self._leases.in_use):
             return "the lease on what it holds has ended: others may have it"
-        return None
+        if self.partitions == 1 or len(away) < self.partitions:
+            return None
+        numbers = ", ".join(map(shown_partition, away))
+        return f"no partition can be worked on: no answer, or the lease on what it holds has ended, in {numbers}"

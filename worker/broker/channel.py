@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, cast
 import redis
 from kombu.transport import redis as kombu_redis
 
-from worker.broker.partitioned import PartitionChannel, PartitionedChannel
+from worker.broker.partition_channel import PartitionChannel
+from worker.broker.partitioned import PartitionedChannel
 from worker.clients.redis.cluster import OwnerConnection, OwnerSSLConnection
 
 if TYPE_CHECKING:

@@ -28,7 +28,7 @@ from worker.clients.redis.retry import NO_RETRY
 if TYPE_CHECKING:
     from worker.broker.link import Link
 
-__all__ = ["Fetched", "FetchingChannel"]
+__all__ = ["LAST_ANSWER", "Fetched", "FetchingChannel"]
 
 log = logging.getLogger(__name__)
 
@@ -42,7 +42,7 @@ BRPOP does, with its timeout of a second), and that this channel consumes."""
 _ASK_WITHOUT_TRACKING: Final = 0.05
 """The same, where Redis (or a proxy before it) can't tell of changes: client tracking, since Redis 6."""
 
-_LAST_ANSWER: Final = 1.0
+LAST_ANSWER: Final = 1.0
 """Seconds that a closing channel waits for the answer that is under way."""
 
 _ON_TIME: Final = 20
@@ -152,10 +152,8 @@ class FetchingChannel(InFlightChannel):
 
     def _credit(self) -> int:
         """How many messages may be fetched at once."""
-        if self.connection is None or not self.connection.has_loop:
-            return 1  # a program that drains by hand gets one at a time; the rest stays available to others
-        if "can_consume" in vars(self.qos):
-            return 1  # Celery's `worker_disable_prefetch` decides for each message
+        if self.takes_one:
+            return 1
         credit = self.qos.can_consume_max_estimate()
         return _BATCH if credit is None else int(min(credit, _BATCH))
 
@@ -342,12 +340,12 @@ class FetchingChannel(InFlightChannel):
                 with self.conn_or_acquire() as client:
                     client.rpush(self._q_for_pri(message.queue, priority), dumps(message.payload))
 
-    def finish_asking(self) -> None:
-        """Read the reply that is under way, so that nothing is handed over to a lease that was released."""
+    def finish_asking(self, *, within: float = LAST_ANSWER) -> None:
+        """Read the reply that comes in so many seconds, so that nothing is handed over to a lease that was released."""
         asked, self._in_poll = self._in_poll, None
         if asked and self._awaits_answer:
             try:
-                if asked.can_read(timeout=_LAST_ANSWER):
+                if asked.can_read(timeout=within):
                     self.holder.requeue_at_head([message.tag for message in self._read_answers(asked) if message.tag])
             except (*self.connection_errors, *self.connection.channel_errors):
                 log.debug("the answer under way is lost; what it held comes back by the lease", exc_info=True)

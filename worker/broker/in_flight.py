@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, ClassVar, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final, cast
 
 import redis
 from kombu.transport import redis as kombu_redis
@@ -13,8 +13,9 @@ from worker.broker.lease import RENEWALS, Lease
 from worker.clients.redis.keys import with_prefix
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Callable, Collection, Mapping
 
+    from worker.broker.activity import ConsumerActivity
     from worker.broker.lease_state import SharedLeaseState
 
 __all__ = ["InFlightChannel"]
@@ -39,6 +40,9 @@ class InFlightChannel(kombu_redis.Channel):
     """What the leases share with the process's other parts."""
     farthest: float = float("inf")
     """Seconds ahead within which a message of a counted queue waits for its time; any other is handed out at once."""
+
+    number: int = 0
+    """The number of the partition that it fetches from."""
 
     from_transport_options: ClassVar[tuple[str, ...]] = (
         *kombu_redis.Channel.from_transport_options,
@@ -78,9 +82,21 @@ class InFlightChannel(kombu_redis.Channel):
             lease.grouped = bool(self.connection and self.connection.has_loop)
             if self.connection is not None:
                 lease.on_flushed = self.connection.wake
-                lease.on_renewed = self.connection.activity.answered
+                lease.on_renewed = self._sign_of_life()
+            lease.partition = self.number
             self.current_holder = lease
         return self.current_holder
+
+    @property
+    def takes_one(self) -> bool:
+        """Whether it fetches one message at a time."""
+        if self.connection is None or not self.connection.has_loop:
+            return True  # a program that drains by hand gets one at a time; the rest stays available to others
+        return "can_consume" in vars(self.qos)  # Celery's `worker_disable_prefetch` decides for each message
+
+    def _sign_of_life(self) -> Callable[[], None]:
+        """What is called when its lease was renewed, by another thread; the channel may be closed by then."""
+        return cast("ConsumerActivity", self.connection.activity).answered
 
     def _lease_pool(self) -> redis.ConnectionPool:
         """A command that hangs must not cost the lease: there has to be time for another on a new connection."""

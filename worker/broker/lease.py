@@ -70,6 +70,8 @@ class Lease:
         self.lease_ms = max(1, round(lease * 1000))
         self.grouped = False
         """Whether what ends is written down together with what ends meanwhile; else at once, before `ack` returns."""
+        self.partition = 0
+        """The number of the partition that its messages lie in."""
         self.on_flushed: Callable[[], None] = lambda: None
         """Called, by the thread, after something was written down: there is room for more."""
         self.on_renewed: Callable[[], None] = lambda: None

@@ -37,19 +37,31 @@ class Link:
         name: What the log calls it.
         opened: Called by the connecting thread once there is a connection to take over.
         lost: Called when the connection is given up.
+        losses: Returns how often its server was lost, as far as other connections know: one from before leads to a
+            server that may be another now.
     """
 
     def __init__(
-        self, client: _HasConnection, *, name: str, opened: Callable[[], None], lost: Callable[[], None] = lambda: None
+        self,
+        client: _HasConnection,
+        *,
+        name: str,
+        opened: Callable[[], None],
+        lost: Callable[[], None] = lambda: None,
+        losses: Callable[[], int] = lambda: 0,
     ) -> None:
         self.client = client
         self._name = name
         self._opened = opened
         self._lost = lost
+        self._losses = losses
+        self._losses_before = losses()
         self._made: redis.Connection | None = None
         self._thread: threading.Thread | None = None
         self._closed = threading.Event()
+        self._changing = threading.Lock()
         self._failures = 0
+        self._told = False
 
     @property
     def is_open(self) -> bool:
@@ -60,20 +72,24 @@ class Link:
     def ready(self) -> bool:
         """Return whether there is a connection; if not, one is being opened."""
         if self.is_open:
-            return True
-        if self._made is not None:
-            self.client.connection, self._made, self._thread = self._made, None, None
+            if self._losses() == self._losses_before:
+                return True
+            self.lose(redis.ConnectionError("its server was lost on another connection"))
+        with self._changing:
+            made, self._made = self._made, None
+        if made is not None:
+            self.client.connection, self._thread = made, None
             return True
         if self._thread is None and not self._closed.is_set():
             self._drop(self.client.connection)
+            self._losses_before = self._losses()
             self._thread = threading.Thread(target=self._open, name=f"link {self._name}", daemon=True)
             self._thread.start()
         return False
 
     def lose(self, error: Exception) -> None:
         """Give the connection up, after an error on it."""
-        if not self._failures:
-            log.warning("%s is lost, and looked for again; the others go on: %s", self._name, error)
+        self._tell(error)
         self._failures += 1
         self._lost()
         connection = self.client.connection
@@ -82,16 +98,29 @@ class Link:
 
     def works(self) -> None:
         """Note that the server answers."""
-        if self._failures:
+        self._failures = 0
+        if self._told:
             log.info("%s is there again", self._name)
-            self._failures = 0
+            self._told = False
 
     def close(self) -> None:
         """Open no more."""
-        self._closed.set()
-        made, self._made = self._made, None
+        with self._changing:
+            self._closed.set()
+            made, self._made = self._made, None
         if made is not None:
             made.disconnect()
+
+    def forget(self) -> None:
+        """Leave what is being opened to the process that this one was forked from: its thread is not here."""
+        self._changing = threading.Lock()
+        self._made, self._thread = None, None
+
+    def _tell(self, error: Exception) -> None:
+        """Warn once, until it works again."""
+        if not self._told:
+            log.warning("%s is lost, and looked for again; the others go on: %s", self._name, error)
+            self._told = True
 
     def _drop(self, connection: redis.Connection | None) -> None:
         if connection is not None:
@@ -104,13 +133,16 @@ class Link:
         while not self._closed.wait(pause):
             try:
                 made = self.client.connection_pool.get_connection()
-            except (redis.RedisError, OSError) as error:
-                log.debug("%s can't be reached: %s", self._name, error)
+            except Exception as error:  # noqa: BLE001 - whatever it is, without this thread there never is a connection
+                if not self._closed.is_set():
+                    self._tell(error)
                 pause = min(max(pause * 2, _SHORTEST_PAUSE), _LONGEST_PAUSE)
                 continue
-            if self._closed.is_set():
+            with self._changing:
+                is_closed = self._closed.is_set()
+                self._made = None if is_closed else made
+            if is_closed:
                 made.disconnect()
-                return
-            self._made = made
-            self._opened()
+            else:
+                self._opened()
             return

@@ -7,25 +7,30 @@ own; what it fetches is delivered, and acknowledged, through the channel above.
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from contextlib import suppress
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, ClassVar, Final, cast
 
+import redis
+from kombu.transport.virtual.base import queue_declare_ok_t
 from kombu.utils.json import dumps
 
 from producer.partitions import partition_of
 from worker.broker.event_id import request_id_of
+from worker.broker.fetch import LAST_ANSWER
 from worker.broker.link import Link
+from worker.broker.partition_channel import LONGEST_ANSWER, PartitionChannel, impatient, unchecked
 from worker.broker.payload import HELD_IN
 from worker.broker.redelivery import republished
 from worker.broker.safe_channel import SafeChannel
+from worker.concurrency.at_once import ask_at_once
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterator, Sequence
 
-    import redis
     from kombu.transport import virtual
 
     from worker.broker.fetch import Fetched
@@ -33,129 +38,26 @@ if TYPE_CHECKING:
     from worker.broker.qos import QoS
     from worker.clients.redis.connections import PartitionAddress
 
-__all__ = ["PartitionChannel", "PartitionedChannel"]
+__all__ = ["PartitionedChannel"]
+
+log = logging.getLogger(__name__)
 
 _RESERVED: Final = 0.25
 """Seconds for which the credit is kept back that an unanswered partition was asked to use: a server that has not
 answered by then shall not keep the others from it."""
 
-_LONGEST_ANSWER: Final = 2.0
-"""Seconds that a server is waited for where others could go on, instead of the transport's own."""
+_HOME: Final = 0
+"""The number of the first partition, whose server has what there is once."""
 
-_LONGEST_BROADCAST: Final = 0.5
-"""Seconds in which a server must have taken what everyone is told; another one takes it too."""
-
-_SILENT: Final = 0.5
-"""Seconds without a reply to a delivery's script after which nothing more is fetched from that server."""
-
-_PART_FOR_A_LOOK: Final = 4
-"""A partition that may be empty is asked for a quarter of the credit, so that others can be asked at the same time."""
+_BINDINGS_EVERY: Final = 15.0
+"""Seconds between two looks whether Kombu has bindings to refresh, which it does more seldom."""
 
 _SERVERS_TRIED: Final = 2
 """Servers by which something is told to everyone, before it is tried in Kombu's way."""
 
-_TIMEOUTS: Final = ("socket_timeout", "socket_connect_timeout")
 _WAITING: Final = "BRPOP"
-"""Kombu's name for the connection that waits for messages."""
-
-
-class PartitionChannel(SafeChannel):
-    """The channel of one partition: it fetches for the channel above, whose credit it takes.
-
-    Args:
-        above: The channel that Celery knows.
-        number: The partition's number.
-        address: What stands before its keys, and what finds its server.
-    """
-
-    from_transport_options: ClassVar[tuple[str, ...]] = tuple(
-        name for name in SafeChannel.from_transport_options if name != "global_keyprefix"
-    )
-    overdue_after = _LONGEST_ANSWER
-
-    def __init__(self, above: PartitionedChannel, number: int, address: PartitionAddress) -> None:
-        self.above = above
-        self.number = number
-        self.global_keyprefix = address.prefix
-        self.master = address.master
-        self._followed: list[str] = []
-        self._broadcasting: tuple[redis.ConnectionPool, int] | None = None
-        super().__init__(above.connection)
-        self._no_ack = above.acknowledges_itself
-        name = f"partition {number:02d} of the queue"
-        lost = partial(above.connection.activity.lost, number)
-        self.link: Link = Link(self.client, name=name, opened=above.connection.wake, lost=lost)
-
-    def link_of(self, kind: str) -> Link:  # noqa: ARG002 - it only has one
-        """Return what keeps its connection open."""
-        return self.link
-
-    @property
-    def qos(self) -> QoS:
-        """That of the channel above: one prefetch credit for all partitions."""
-        return cast("QoS", self.above.qos)
-
-    @property
-    def active_queues(self) -> list[str]:  # type: ignore[override]  # its stub says a set, which Kombu no longer returns
-        """The queues that it fetches from."""
-        return self._followed
-
-    def follow(self, queues: list[str]) -> None:
-        """Fetch from these queues."""
-        self._followed = queues
-        self._update_queue_cycle()
-
-    @cached_property
-    def client(self) -> redis.Redis:
-        """The connection that waits for messages. Kombu's constructor asks on it; it is not opened for that."""
-        client = self._make_waiting_client()
-        client.ping = lambda **_: True  # type: ignore[method-assign]  # the link connects, once there is something to fetch
-        return client
-
-    @property
-    def asked_for(self) -> int:
-        """How many messages its server was asked for that may come at any moment."""
-        if not self._awaits_answer or self._brpop_sent_at is None:
-            return 0
-        return self._credit_asked if time.monotonic() - self._brpop_sent_at < _RESERVED else 0
-
-    def _credit(self) -> int:
-        """Its share: what others were asked for is theirs. A look that may find nothing takes a part of the rest."""
-        if self.above.shared_leases and self.above.shared_leases.silent_for(self.global_keyprefix) > _SILENT:
-            return 0  # what was fetched would only wait for a server that is away, and take the others' credit
-        free = super()._credit() - sum(channel.asked_for for channel in self.above.beneath)
-        return free // _PART_FOR_A_LOOK if self._watch and free >= _PART_FOR_A_LOOK else free
-
-    def _heard(self) -> None:
-        self.connection.activity.answered(self.number)
-        self.link.works()
-
-    def broadcasting_pool(self) -> redis.ConnectionPool:
-        """Return connections on which everyone is told something; the thread that delivers waits on none for long."""
-        losses = self.connection.activity.partitions_lost[self.number]
-        if self._broadcasting is None or self._broadcasting[1] != losses:
-            self._end_broadcasting()
-            pool = self._get_pool()
-            pool.connection_kwargs |= dict.fromkeys(_TIMEOUTS, _LONGEST_BROADCAST)
-            self._broadcasting = pool, losses
-        return self._broadcasting[0]
-
-    def _end_broadcasting(self) -> None:
-        broadcasting, self._broadcasting = self._broadcasting, None
-        if broadcasting is not None:
-            broadcasting[0].disconnect()
-
-    def _connparams(self, asynchronous: bool = False) -> dict[str, Any]:
-        return impatient(super()._connparams(asynchronous))
-
-    def _disconnect_pools(self) -> None:
-        self._end_broadcasting()
-        super()._disconnect_pools()
-
-    def close(self) -> None:
-        """Close it; what it holds is the business of the channel above."""
-        self.link.close()
-        super().close()
+_LISTENING: Final = "LISTEN"
+"""Kombu's names for the connection that waits for messages, and for the one that listens to what everyone is told."""
 
 
 class PartitionedChannel(SafeChannel):
@@ -169,13 +71,14 @@ class PartitionedChannel(SafeChannel):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self._beneath: tuple[PartitionChannel, ...] = ()
-        self._restoring = threading.Lock()
+        self._aside = {"restore": threading.Lock(), "refresh bindings": threading.Lock()}
+        self._bindings_looked_at = float("-inf")
         super().__init__(*args, **kwargs)
         self.links: dict[str, Link] = {}
         """Those of its own connections, by what they are for."""
         self.is_above_partitions = bool(self.partitions)
         if self.partitions:
-            self.overdue_after = _LONGEST_ANSWER
+            self.overdue_after = LONGEST_ANSWER
 
     @property
     def acknowledges_itself(self) -> set[str]:
@@ -186,6 +89,7 @@ class PartitionedChannel(SafeChannel):
     def beneath(self) -> tuple[PartitionChannel, ...]:
         """The channels of the partitions; made when first needed."""
         if self.partitions and not self._beneath and not self.closed:
+            self.connection.activity.partitions = len(self.partitions)
             self._beneath = tuple(
                 self.partition_class(self, number, address) for number, address in enumerate(self.partitions)
             )
@@ -207,8 +111,13 @@ class PartitionedChannel(SafeChannel):
         if kind not in self.links:
             client: Any = self.client if kind == _WAITING else self.subclient
             name = "what there is once for all partitions" if kind == _WAITING else "remote control"
-            self.links[kind] = Link(client, name=name, opened=self.connection.wake)
+            losses = partial(self.connection.activity.partitions_lost.__getitem__, _HOME)
+            self.links[kind] = Link(client, name=name, opened=self.connection.wake, losses=losses)
         return self.links[kind]
+
+    def _make_waiting_client(self) -> redis.Redis:
+        client = super()._make_waiting_client()
+        return unchecked(client) if self.partitions else client
 
     @cached_property
     def subclient(self) -> Any:  # noqa: ANN401 - redis-py's publish and subscribe, as Kombu prefixes it
@@ -217,6 +126,39 @@ class PartitionedChannel(SafeChannel):
         if self.partitions:
             client._reconnect = lambda *_: None  # noqa: SLF001 - the link connects; redis-py would, in the event loop
         return client
+
+    def _heard(self) -> None:
+        super()._heard()
+        if _WAITING in self.links:
+            self.links[_WAITING].works()
+
+    def _receive(self) -> bool:
+        received = super()._receive()
+        if _LISTENING in self.links:
+            self.links[_LISTENING].works()
+        return received
+
+    def _credit(self) -> int:
+        free = super()._credit()
+        return self.unasked(free) if self.partitions else free
+
+    def unasked(self, free: int) -> int:
+        """Return how much of the free credit no channel was asked to use, and may be used by one more.
+
+        What a server was asked for and has not answered for long is lent to another one, once: so there may be twice as
+        much in flight as the prefetch count says, and one message for each partition beyond that, where servers are
+        slow; no more than one message where a program wants one at a time.
+        """
+        fresh = late = 0
+        for channel in self.everywhere:
+            asked, waited = channel.asked_for
+            if waited < _RESERVED:
+                fresh += asked
+            else:
+                late += asked
+        if self.takes_one:
+            return free - fresh - max(late - 1, 0)
+        return max(free - fresh - max(late - int(self.qos.prefetch_count), 0), int(free > fresh))
 
     def is_spread(self, queue: str) -> bool:
         """Whether a queue lies in all partitions."""
@@ -307,18 +249,39 @@ class PartitionedChannel(SafeChannel):
             return sum(channel._purge(queue) for channel in self.beneath)  # noqa: SLF001 - a channel of this module
         return super()._purge(queue)
 
+    def queue_declare(self, queue: str | None = None, passive: bool = False, **kwargs: Any) -> queue_declare_ok_t:
+        """Declare a queue. One that is spread can be declared while servers of it are away: theirs is not counted."""
+        if queue is None or passive or not self.is_spread(queue):
+            return cast("queue_declare_ok_t", super().queue_declare(queue, passive, **kwargs))
+        self._new_queue(queue, **kwargs)
+        found = ask_at_once([partial(channel._size, queue) for channel in self.beneath])  # noqa: SLF001 - a channel of this module
+        sizes = [size for size in found if not isinstance(size, Exception)]
+        if not sizes and isinstance(found[0], Exception):
+            raise found[0]
+        return queue_declare_ok_t(queue, sum(sizes), 0)
+
     def restore_everywhere(self) -> None:
         """Return what plain Celery workers left in flight, in a thread: no server that is away holds others up."""
-        if self._restoring.acquire(blocking=False):
-            threading.Thread(target=self._restore_everywhere, name="restore", daemon=True).start()
+        self._do_aside("restore", self._restore_everywhere)
 
     def _restore_everywhere(self) -> None:
-        try:
-            for channel in self.everywhere:
-                with suppress(*self.connection_errors):
-                    self.qos.restore_visible_in(channel)
-        finally:
-            self._restoring.release()
+        for channel in self.everywhere:
+            with suppress(redis.RedisError):
+                self.qos.restore_visible_in(channel)
+
+    def maybe_refresh_binding_expiry(self) -> None:
+        """Keep the bindings of its own queues alive; where there are several partitions in a thread likewise."""
+        if not self.partitions:
+            super().maybe_refresh_binding_expiry()
+        elif self._expires and time.monotonic() - self._bindings_looked_at > _BINDINGS_EVERY:
+            self._bindings_looked_at = time.monotonic()
+            self._do_aside("refresh bindings", super().maybe_refresh_binding_expiry)
+
+    def _do_aside(self, name: str, work: Callable[[], object]) -> None:
+        """Do something in a thread, unless it is still being done."""
+        lock = self._aside[name]
+        if lock.acquire(blocking=False):
+            threading.Thread(target=_work_and_release, args=(work, lock), name=name, daemon=True).start()
 
     def _connparams(self, asynchronous: bool = False) -> dict[str, Any]:
         params = super()._connparams(asynchronous)
@@ -326,15 +289,25 @@ class PartitionedChannel(SafeChannel):
 
     def let_go(self, keep: Collection[str]) -> None:
         """Return what is in flight to the heads of its queues; see `SafeChannel.let_go`."""
-        for channel in self._beneath:
-            channel.finish_asking()
+        self._finish_asking_beneath()
         super().let_go(keep)
+
+    def _finish_asking_beneath(self) -> None:
+        """Read the replies that are under way; all together they are waited for as long as one."""
+        deadline = time.monotonic() + LAST_ANSWER
+        for channel in self._beneath:
+            channel.finish_asking(within=max(deadline - time.monotonic(), 0))
+
+    def _after_fork(self) -> None:
+        self._aside = {name: threading.Lock() for name in self._aside}
+        super()._after_fork()
+        for link in self.links.values():
+            link.forget()
 
     def close(self) -> None:
         """Close it, and the channels of the partitions."""
         if not self.closed:
-            for channel in self._beneath:
-                channel.finish_asking()
+            self._finish_asking_beneath()
         for link in self.links.values():
             link.close()
         super().close()
@@ -343,10 +316,13 @@ class PartitionedChannel(SafeChannel):
         self._beneath = ()
 
 
-def impatient(params: dict[str, Any]) -> dict[str, Any]:
-    """Return the parameters of connections, with less patience: others can go on meanwhile."""
-    limited = {name: min(params.get(name) or _LONGEST_ANSWER, _LONGEST_ANSWER) for name in _TIMEOUTS if name in params}
-    return params | limited
+def _work_and_release(work: Callable[[], object], lock: threading.Lock) -> None:
+    try:
+        work()
+    except redis.RedisError as error:
+        log.debug("done later, as a server is away: %s", error)
+    finally:
+        lock.release()
 
 
 def held_in_of(qos: QoS, tag: str) -> str:

@@ -7,14 +7,13 @@ from contextlib import contextmanager, suppress
 from queue import Empty
 from typing import TYPE_CHECKING, Any, Final, cast
 
-from kombu.transport.redis import MultiChannelPoller, _socket_readable
+import redis
+from kombu.transport.redis import SUBCLIENT_MAX_MISSED_HEALTH_CHECKS, MultiChannelPoller, _socket_readable
 from kombu.utils.eventio import ERR, READ
 
 if TYPE_CHECKING:
     import socket
     from collections.abc import Callable, Iterator
-
-    import redis
 
     from worker.broker.safe_channel import SafeChannel
 
@@ -71,6 +70,8 @@ class ChannelPoller(MultiChannelPoller):
             yield
         except channel.connection_errors as error:
             link.lose(cast("Exception", error))
+        except redis.ResponseError as error:  # a key of the wrong type is that partition's alone, too
+            link.lose(error)
 
     def _register_LISTEN(self, channel: SafeChannel) -> None:  # noqa: N802 - the name is Kombu's
         """Let a channel listen to what everyone is told."""
@@ -124,7 +125,22 @@ class ChannelPoller(MultiChannelPoller):
         for channel in self._channels:
             connection = channel._in_poll  # noqa: SLF001 - Kombu's poller and channel share it
             if connection and channel.is_overdue() and not _is_readable(connection):
-                connection.disconnect()
+                link = channel.link_of(_WAITING)
+                if link is None:
+                    connection.disconnect()
+                else:
+                    link.lose(redis.TimeoutError(f"no answer for {channel.overdue_after:g} s"))
+
+    def maybe_check_subclient_health(self) -> None:
+        """Give up connections on which nothing is heard; where there are several servers, none is opened for that."""
+        if not any(channel.is_above_partitions for channel in self._channels):
+            super().maybe_check_subclient_health()
+            return
+        for channel in self._channels:
+            link = channel.link_of(_LISTENING) if channel.active_fanout_queues else None
+            if link is not None and link.is_open:
+                with self._losing(channel, _LISTENING):
+                    _check_listening(channel.subclient)
 
     def get(self, callback: Callable[..., Any], timeout: float | None = None) -> None:  # noqa: ARG002 - the signature is Kombu's
         """Wait for one message, and deliver it; raises `Empty` if none came within the timeout, or within a second."""
@@ -149,11 +165,11 @@ class ChannelPoller(MultiChannelPoller):
 
     def maybe_restore_messages(self) -> None:
         """Return what plain Celery workers left in flight."""
-        above = next((channel for channel in self._channels if channel.is_above_partitions), None)
-        if above is None:
+        above = [channel for channel in self._channels if channel.is_above_partitions]
+        if not above:
             super().maybe_restore_messages()
-        elif above.consumed_queues:
-            above.restore_everywhere()
+        elif consuming := next((channel for channel in above if channel.consumed_queues), None):
+            consuming.restore_everywhere()
 
     def _patience(self, timeout: float | None) -> float:
         now = time.monotonic()
@@ -164,6 +180,14 @@ class ChannelPoller(MultiChannelPoller):
 
 def _asked_at(channel: SafeChannel) -> float:
     return channel._brpop_sent_at or 0.0  # noqa: SLF001 - Kombu's poller and channel share it
+
+
+def _check_listening(client: Any) -> None:  # noqa: ANN401 - redis-py's publish and subscribe, as Kombu prefixes it
+    """Ask a server for a sign of life, which comes as a message; raises if it owes several."""
+    if client.health_check_response_counter >= SUBCLIENT_MAX_MISSED_HEALTH_CHECKS:
+        client.health_check_response_counter = 0
+        raise redis.TimeoutError(f"no answer to {SUBCLIENT_MAX_MISSED_HEALTH_CHECKS} questions")
+    client.check_health()
 
 
 def _is_readable(connection: redis.Connection) -> bool:

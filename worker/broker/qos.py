@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import logging
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from kombu.transport import redis as kombu_redis
 from kombu.transport.virtual import QoS as VirtualQoS
+
+from worker.concurrency.at_once import do_at_once
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -98,8 +101,7 @@ class QoS(kombu_redis.QoS):
                     log.info(text)
                 else:
                     print(text, file=stderr)
-            for holder in holders:
-                holder.release(keep)
+            do_at_once([partial(holder.release, keep) for holder in holders])
 
     def restore_visible(self, start: int = 0, num: int | None = 10, interval: int = 10) -> None:
         """Return what a plain Celery worker left in flight: its visibility timeout has passed by Redis' clock.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from contextlib import suppress
+from functools import partial
 from queue import Empty
 from typing import TYPE_CHECKING, Any, Final
 
@@ -16,6 +17,7 @@ from worker.broker.payload import due_at, read_json
 from worker.broker.qos import QoS
 from worker.broker.redelivery import publish_instead, republished
 from worker.broker.scripts import FETCH, PURGE
+from worker.concurrency.at_once import do_at_once
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
@@ -46,6 +48,13 @@ class SafeChannel(FetchingChannel):
     QoS = QoS
     Message = BrokerMessage
     _client_of_pool: redis.Redis | None = None
+
+    @property
+    def asked_for(self) -> tuple[int, float]:
+        """How many messages its server was asked for that may come at any moment, and for how many seconds by now."""
+        if not self._awaits_answer or self._brpop_sent_at is None:
+            return 0, 0.0
+        return self._credit_asked, time.monotonic() - self._brpop_sent_at
 
     def basic_consume(self, queue: str, no_ack: bool, *args: Any, **kwargs: Any) -> None:
         """Consume from a queue."""
@@ -149,8 +158,7 @@ class SafeChannel(FetchingChannel):
             keep: The delivery tags of what is still being worked on.
         """
         self.finish_asking()
-        for holder in self.holders:
-            holder.release(keep)
+        do_at_once([partial(holder.release, keep) for holder in self.holders])
 
     def close(self) -> None:
         """Close the channel: what is in flight goes back to the heads of its queues, but for what is `kept`."""

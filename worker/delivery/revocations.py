@@ -12,6 +12,7 @@ import logging
 import threading
 import time
 from dataclasses import dataclass
+from functools import partial
 from math import isfinite
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -23,6 +24,7 @@ from worker.broker.payload import handed_out_at
 from worker.broker.scripts import MESSAGE
 from worker.clients.redis.keys import feedback_keys
 from worker.clients.redis.scripts import COUNT, TIME, Script, lua
+from worker.concurrency.at_once import ask_at_once
 from worker.concurrency.scheduler import run_in_thread
 
 if TYPE_CHECKING:
@@ -41,6 +43,8 @@ _REMEMBERED: Final = 8 * 24 * 3600 * 1000
 """In ms, as Redis keeps them (`lua/revoke.lua`): longer than any message is retried by default."""
 _MOST: Final = 50_000
 """As many as Celery remembers of its own."""
+_ANSWER_WITHIN: Final = 0.5
+"""Seconds in which each of several partitions has to answer: who revokes waits a second for the worker's reply."""
 _PAUSE: Final = 1.0
 """Seconds before a step that failed is tried again."""
 
@@ -113,19 +117,45 @@ class Revocations:
     def connect(self, partitions: Iterable[Searched]) -> None:
         """Take over what was revoked before this worker came.
 
+        What one of several partitions says is learned later, if its server is away; most revocations are in all.
+
         Args:
             partitions: The partitions of the queue.
 
         Raises:
-            redis.RedisError: A partition is unavailable, or refuses.
+            redis.RedisError: Every partition is unavailable, or refuses.
         """
         self._partitions = tuple(partitions)
-        for partition in self._partitions:
-            now, revoked = partition.revoked()
+        if away := self._learn_from(self._partitions):
+            failed, error = zip(*away, strict=True)
+            if len(failed) == len(self._partitions):
+                raise error[0]
+            log.warning("what was revoked in %d partitions is learned later: %s", len(failed), error[0])
+            arguments = (self._partitions, failed)
+            threading.Thread(target=self._learn_later, args=arguments, name="revoked before", daemon=True).start()
+
+    def _learn_later(self, all_of_them: tuple[Searched, ...], partitions: Sequence[Searched]) -> None:
+        """Learn what the partitions say whose servers were away, until this worker connects again."""
+        while partitions and self._partitions is all_of_them:
+            time.sleep(_PAUSE)
+            partitions = [partition for partition, _ in self._learn_from(partitions)]
+
+    def _learn_from(self, partitions: Sequence[Searched]) -> list[tuple[Searched, redis.RedisError]]:
+        """Learn what partitions say; return those that can't be asked, and why."""
+        away = []
+        answers = ask_at_once([partition.revoked for partition in partitions])
+        for partition, answer in zip(partitions, answers, strict=True):
+            if isinstance(answer, redis.RedisError):
+                away.append((partition, answer))
+                continue
+            if isinstance(answer, Exception):
+                raise answer
+            now, revoked = answer
             for criterion, until in revoked:
                 if isfinite(until):
                     self._learn(_text(criterion), int(until) if until <= now else None)
             self._forget(now)
+        return away
 
     def _learn(self, criterion: str, until: int | None) -> None:
         """Note what one more partition says: a revocation ends with that of its last partition."""
@@ -147,24 +177,34 @@ class Revocations:
         if not self._partitions:
             raise redis.ConnectionError("this worker is not connected to Redis yet")
         self._until.update(dict.fromkeys(criteria))
-        failed: list[redis.RedisError] = []
-        untils: list[int] = []
-        for partition in self._partitions:
-            try:
-                step = partition.step(criteria, begins=True, place=0, entry=0)
-            except redis.RedisError as error:
-                failed.append(error)
-                continue
-            _tell(step, on_ended)
-            untils += step.rest if step.state == "done" else []
-            if step.state == "more":
-                arguments = {"partition": partition, "criteria": criteria, "step": step, "on_ended": on_ended}
-                threading.Thread(target=self._go_on, kwargs=arguments, name="revoking", daemon=True).start()
-        if failed:
+        steps = self._begin(criteria, on_ended)
+        if failed := [step for step in steps if isinstance(step, Exception)]:
             raise _told_of(failed, len(self._partitions)) from failed[0]
+        untils = [step.rest[0] for step in steps if isinstance(step, _Step) and step.state == "done"]
         if len(untils) == len(self._partitions):  # else Redis is asked: some worker is still at it
             self._until.update(dict.fromkeys(criteria, max(untils)))
             self._forget(max(untils))
+
+    def _begin(self, criteria: list[str], on_ended: Callable[[Collection[str]], None]) -> list[_Step | Exception]:
+        """Take the first step in each partition, and return how it went; of several no server is waited for for long.
+
+        It is the event loop that waits. One that answers later has revoked all the same, as it has if it is told again.
+        """
+
+        def begin(partition: Searched) -> _Step:
+            step = partition.step(criteria, begins=True, place=0, entry=0)
+            _tell(step, on_ended)
+            if step.state == "more":
+                arguments = {"partition": partition, "criteria": criteria, "step": step, "on_ended": on_ended}
+                threading.Thread(target=self._go_on, kwargs=arguments, name="revoking", daemon=True).start()
+            return step
+
+        within = _ANSWER_WITHIN if len(self._partitions) > 1 else None
+        steps = ask_at_once([partial(begin, partition) for partition in self._partitions], within=within)
+        for step in steps:
+            if isinstance(step, Exception) and not isinstance(step, (redis.RedisError, TimeoutError)):
+                raise step
+        return steps
 
     def hit(self, task_id: str, stamps: Mapping[str, Any], identity: str) -> bool:
         """Return whether a message is revoked.
@@ -190,12 +230,17 @@ class Revocations:
         return until or 0
 
     def _ask(self, criterion: str) -> int:
-        """Return until when a message is hit, as Redis has it, and remember that once no worker is at it any more."""
-        until, is_over = 0, True
-        for partition in self._partitions:
-            there, now = partition.until_of(criterion)
-            until, is_over = max(until, there), is_over and there <= now
-        if is_over:
+        """Return until when a message is hit, as Redis has it, and remember that once no worker is at it any more.
+
+        One partition that knows is enough; raises `redis.RedisError` if none can be asked.
+        """
+        answers = ask_at_once([partial(partition.until_of, criterion) for partition in self._partitions])
+        failed = [answer for answer in answers if isinstance(answer, Exception)]
+        known = [answer for answer in answers if not isinstance(answer, Exception)]
+        if failed and not known:
+            raise failed[0]
+        until = max(there for there, _ in known)
+        if not failed and all(there <= now for there, now in known):
             self._until[criterion] = until
         return until
 
@@ -230,7 +275,7 @@ def _tell(step: _Step, on_ended: Callable[[Collection[str]], None]) -> None:
         on_ended(step.ended)
 
 
-def _told_of(failed: Sequence[redis.RedisError], partitions: int) -> redis.RedisError:
+def _told_of(failed: Sequence[Exception], partitions: int) -> Exception:
     """Return one error for those of several partitions; the only one as it is."""
     if partitions == 1:
         return failed[0]

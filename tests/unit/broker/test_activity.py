@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import time
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from worker.broker.activity import STUCK_AFTER, ConsumerActivity
+from worker.broker.lease_state import SharedLeaseState
 
 QUEUES = {"feedback"}
 
@@ -93,3 +96,111 @@ def test_what_connects_beside_the_consumer_hides_no_queue(pulse: ConsumerActivit
 
     assert pulse.queues == QUEUES
     assert pulse.trouble() is None
+
+
+class Leases(SharedLeaseState):
+    """Those of a process, as a test wants them: the partitions in which a lease has ended."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.overdue: set[int] = set()
+
+    @property
+    def in_use(self) -> list[Any]:
+        """One lease for each partition."""
+        return [SimpleNamespace(partition=n, is_overdue=lambda _, n=n: n in self.overdue) for n in range(3)]
+
+
+@pytest.fixture
+def leases() -> Leases:
+    """Those of `spread`."""
+    return Leases()
+
+
+@pytest.fixture
+def spread(leases: Leases) -> ConsumerActivity:
+    """A worker that is well, of a queue in three partitions."""
+    pulse = ConsumerActivity(leases)
+    pulse.partitions = 3
+    for number in range(3):
+        pulse.answered(number)
+    pulse.turned(QUEUES)
+    return pulse
+
+
+def silence(pulse: ConsumerActivity, *partitions: int) -> None:
+    """Let servers have answered 25 s ago."""
+    pulse.partitions_answered |= dict.fromkeys(partitions, time.monotonic() - 25)
+
+
+def test_a_worker_is_well_while_a_server_of_any_partition_answers(spread: ConsumerActivity) -> None:
+    """The others' events are delivered: a restart would help nobody. It shows which are away."""
+    silence(spread, 0, 2)
+
+    assert spread.trouble() is None
+    assert spread.partitions_away() == [0, 2]
+    assert spread.__json__() == {"queues": ["feedback"], "partitions_away": ["00", "02"]}
+
+
+def test_a_lease_that_ended_in_one_partition_of_several_is_no_trouble(spread: ConsumerActivity, leases: Leases) -> None:
+    """In all of them it is, and in the ones whose servers do not answer: then the worker can do nothing."""
+    leases.overdue = {1}
+    assert spread.trouble() is None
+    assert spread.partitions_away() == [1]
+
+    silence(spread, 0)
+    leases.overdue = {1, 2}
+    beats: list[float] = []
+    spread.on_beat = beats.append
+    spread.turned(QUEUES)
+
+    reason = "no partition can be worked on: no answer, or the lease on what it holds has ended, in 00, 01, 02"
+    assert spread.trouble() == reason
+    assert not beats
+
+
+def test_a_lease_that_ended_in_the_only_partition_is_trouble(leases: Leases) -> None:
+    """As others may have what it holds."""
+    pulse = ConsumerActivity(leases)
+    pulse.answered()
+    pulse.turned(QUEUES)
+    assert pulse.trouble() is None
+    assert pulse.__json__() == {"queues": ["feedback"]}
+
+    leases.overdue = {0}
+
+    assert pulse.trouble() == "the lease on what it holds has ended: others may have it"
+
+
+def test_a_partition_that_never_answered_is_away(leases: Leases) -> None:
+    """As its server was when the worker started."""
+    pulse = ConsumerActivity(leases)
+    pulse.partitions = 3
+    pulse.answered(1)
+    pulse.turned(QUEUES)
+
+    assert pulse.partitions_away() == [0, 2]
+    assert pulse.trouble() is None
+
+
+def test_all_servers_that_are_away_are_told_as_one_is(spread: ConsumerActivity) -> None:
+    """With how long it has been."""
+    silence(spread, 0, 1, 2)
+    spread.answered_at = time.monotonic() - 25
+
+    assert spread.trouble() == "Redis has not answered for 25 s"
+    assert spread.partitions_away() == [0, 1, 2]
+
+
+def test_everyone_is_told_by_the_server_that_answered_last(spread: ConsumerActivity) -> None:
+    """One that was lost is left out, until it answers again; it is not away for that: a moment is no outage."""
+    spread.answered(0)
+    spread.answered(2)
+    assert spread.latest_partitions()[0] == 2
+
+    spread.lost(2)
+    assert spread.latest_partitions() == [0, 1]
+    assert spread.partitions_away() == []
+    assert spread.partitions_lost == {2: 1}
+    spread.answered(2)
+    assert spread.latest_partitions()[0] == 2

@@ -1,11 +1,16 @@
 from collections import OrderedDict
 from collections.abc import Callable
 from multiprocessing.util import Finalize
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 from kombu.message import Message as BaseMessage
 
 class UndeliverableWarning(UserWarning): ...
+
+class queue_declare_ok_t(NamedTuple):
+    queue: str
+    message_count: int
+    consumer_count: int
 
 class _Delivered(OrderedDict[str, Any]):
     restored: bool
