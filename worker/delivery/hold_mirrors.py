@@ -55,15 +55,15 @@ class HoldMirrors:
         return Hold(self.partitions.home, actor="").state()
 
     def follow(self, state: HoldState | None) -> bool:
-        """Bring each other partition in line with the hold; return whether all of their servers are there."""
-        all_follow = True
-        for client in list(self.partitions)[1:]:
-            try:
-                self._bring_in_line(client, state)
-            except redis.RedisError as error:
-                all_follow = False
-                log.debug("a partition follows the hold later: %s", error)
-        return all_follow
+        """Bring each other partition in line with the hold; return whether all of their servers are there.
+
+        Those of a cluster at the same time: one that does not answer keeps no other from following.
+        """
+        others = range(1, len(self.partitions))
+        answers = self.partitions.ask(lambda client: self._bring_in_line(client, state), only=others)
+        for number, error in answers.errors.items():
+            log.debug("partition %02d follows the hold later: %s", number, error)
+        return not answers.errors
 
     def lend_probe(self) -> bool:
         """Let a partition that has messages send the probe that is due, if the first one does not; return whether.
