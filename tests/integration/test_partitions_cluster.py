@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import TYPE_CHECKING
 
@@ -23,6 +24,8 @@ from worker.accounting.snapshot import take_partial_snapshot, take_snapshot
 from worker.accounting.strays import find_strays
 from worker.clients.redis.cluster import slot_of_key
 from worker.clients.redis.connections import recorded_partitions
+from worker.delivery.hold import Hold
+from worker.gateway.probes import Readiness
 from worker.observability.backlog_metrics import OfBacklog
 from worker.observability.collectors import OfQueue
 from worker.operations.cli import main
@@ -265,3 +268,27 @@ def test_a_frozen_primary_is_waited_for_once(without_replicas: RedisCluster) -> 
         assert [[part.number for part in look.unavailable] for look in (*looks, partial)] == [away] * 4
         eventually(lambda: take_partial_snapshot(partitions).is_whole, what="all are there again")
         assert take_snapshot(partitions).queued == 60
+
+
+@pytest.mark.usefixtures("table")
+def test_without_the_first_partition_the_others_are_told(without_replicas: RedisCluster) -> None:
+    """The hold that they have a copy of, what waits in them; the gateway takes their events."""
+    cluster = without_replicas
+    with opened(cluster.url, patience=0.5, retries=0) as partitions:
+        enqueue(partitions, *request_ids(60))
+        for client in partitions:
+            Hold(client, actor="a test").hold("maintenance", actor="ann")
+        readiness = Readiness(partitions, spool_has_room=lambda: False)
+        owners = [cluster.owner(number) for number in range(16)]
+        there = sum(owners[partitions.number_of(name)] is not owners[0] for name in request_ids(60))
+        owners[0].run.kill()
+        eventually(lambda: take_partial_snapshot(partitions).parts[0].snapshot is None, what="the first one is away")
+
+        now = take_partial_snapshot(partitions)
+        assert (now.queued, now.hold is not None) == (there, True)
+        assert (take_backlog(partitions).messages, take_backlog(partitions).unfinished > there) == (0, True)
+        assert "hold operator" not in _scraped(partitions)
+        assert asyncio.run(readiness(None)).status == 200  # type: ignore[arg-type]  # a probe needs no request
+        status = invoke("status", "--json")
+        told = json.loads(status.stdout)
+        assert (status.exit_code, told["redis_data"], told["hold"]["comment"]) == (1, None, "maintenance")

@@ -136,13 +136,16 @@ def find_strays(partitions: Partitions, *, within: float) -> Strays:
     Raises:
         redis.RedisError: Redis, or a primary, is unavailable, or refuses.
     """
+    # One Redis is asked once all the same; to connect to every primary takes longer than nothing.
+    if within <= 0 and partitions.is_cluster:
+        return Strays(complete=False)
+    prefixes = tuple(prefix_of(client) for client in partitions)
     ours: set[bytes] = {name.encode() for client in partitions for name in broker_keys(client).lists(QUEUE)}
     deadline, complete, found = time.monotonic() + within, True, dict[bytes, int]()
     with partitions.primaries() as primaries:
-        for number, client in enumerate(primaries.values()):
+        for number, client in enumerate(primaries):
             share = (deadline - time.monotonic()) / (len(primaries) - number)
             complete &= _scan(client, ours, found, until=time.monotonic() + share)
-    prefixes = tuple(prefix_of(client) for client in partitions)
     lists = tuple(Stray(key=key, entries=found[key], prefixes=prefixes) for key in sorted(found))
     return Strays(lists=lists, complete=complete)
 

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
+import redis
+
 from worker.accounting.documents import seconds_of
 from worker.clients.redis.partitions import shown_partition
 
@@ -76,12 +78,17 @@ class PartitionStatus:
 
 
 def partition_places(partitions: Partitions) -> list[Place | None]:
-    """Return the primary of each of several partitions, as far as a cluster tells; [] where there is only one Redis.
+    """Return the primary of each of several partitions; [] where there is only one Redis, or the login may not ask.
 
     Raises:
         redis.RedisError: No partition can be asked.
     """
-    return partitions.places(partitions.slots()) if len(partitions) > 1 and partitions.is_cluster else []
+    if len(partitions) == 1 or not partitions.is_cluster:
+        return []
+    try:
+        return partitions.places(partitions.slots())
+    except redis.exceptions.NoPermissionError:
+        return []
 
 
 def partition_statuses(

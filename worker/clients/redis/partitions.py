@@ -199,6 +199,7 @@ class Partitions:
         """Return which node has which slots; [] if all are in one Redis.
 
         Raises:
+            redis.exceptions.NoPermissionError: The login may not ask.
             redis.RedisError: No partition can be asked.
         """
         if self._node is None:
@@ -214,22 +215,27 @@ class Partitions:
         return [next((one.primary for one in slots if one.first <= slot <= one.last), None) for slot in by_slot]
 
     @contextmanager
-    def primaries(self) -> Iterator[dict[Place | None, redis.Redis]]:
+    def primaries(self) -> Iterator[Sequence[redis.Redis]]:
         """Open a client of every primary, also of those that have no partition; of one Redis it is that of `home`.
+
+        Where the login may not ask which they are, those of the partitions are what there is.
 
         Raises:
             redis.RedisError: No partition can be asked which they are.
         """
         if self._node is None:
-            yield {None: self.home}
+            yield (self.home,)
             return
-        clients: dict[Place | None, redis.Redis] = {}
         try:
-            for place in sorted({one.primary for one in self.slots()}):
-                clients[place] = self._node(place)
+            places = sorted({one.primary for one in self.slots()})
+        except redis.exceptions.NoPermissionError:
+            yield self._clients
+            return
+        clients = [self._node(place) for place in places]
+        try:
             yield clients
         finally:
-            for client in clients.values():
+            for client in clients:
                 client.close()
 
     @contextmanager

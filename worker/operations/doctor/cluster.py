@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from producer.broker_url import Place
     from worker.accounting.snapshot import Snapshot
+    from worker.clients.redis.cluster import SlotRange
     from worker.clients.redis.partition_record import PartitionRecord
     from worker.clients.redis.partitions import Partitions
     from worker.settings import Settings
@@ -43,7 +44,16 @@ def look_at_servers(partitions: Partitions, settings: Settings) -> Iterator[Find
     if not partitions.is_cluster:
         yield from _of_server(partitions.home, settings)
         return
-    places = partitions.places(partitions.slots())
+    try:
+        slots = partitions.slots()
+    except redis.exceptions.NoPermissionError:
+        yield from _of_server(partitions.home, settings)
+        summary = "which primaries have the partitions is not told: the login lacks the right to CLUSTER SLOTS"
+        yield yellow(
+            "partitions' spread", summary, fix="give the broker's login the right +cluster|slots (ACL SETUSER)"
+        )
+        return
+    places = partitions.places(slots)
     found: dict[str, list[tuple[str, Finding]]] = {}
     first = {place: number for number, place in reversed(list(enumerate(places))) if place is not None}
     answers = partitions.ask(
@@ -56,7 +66,7 @@ def look_at_servers(partitions: Partitions, settings: Settings) -> Iterator[Find
         answers.all(count=len(partitions))
     yield from (_together(of_check) for of_check in found.values())
     if len(partitions) > 1:
-        yield _spread(partitions, places)
+        yield _spread(slots, places)
 
 
 def _of_server(client: redis.Redis, settings: Settings) -> Iterator[Finding]:
@@ -94,15 +104,15 @@ def _coverage(client: redis.Redis) -> Finding:
     return yellow(check, summary, fix=f"CONFIG SET {_COVERAGE} no on every node, and in redis.conf")
 
 
-def _spread(partitions: Partitions, places: Sequence[Place | None]) -> Finding:
+def _spread(slots: Sequence[SlotRange], places: Sequence[Place | None]) -> Finding:
     """Whether each primary has its share of the partitions: the busiest one limits what the cluster can take."""
     check = "partitions' spread"
-    every = {one.primary for one in partitions.slots()}
+    every = {one.primary for one in slots}
     counts = Counter(place for place in places if place is not None)
     numbers = [counts[place] for place in every]
     told = ", ".join(str(number) for number in sorted(numbers, reverse=True)[: 4 * _NAMED])
-    summary = f"{len(partitions)} partitions on {len(every)} primaries: {told}"
-    share = len(partitions) / max(len(every), 1)
+    summary = f"{len(places)} partitions on {len(every)} primaries: {told}"
+    share = len(places) / max(len(every), 1)
     if max(numbers, default=0) - min(numbers, default=0) > max(1.0, share / 2):
         fix = f"move slots, so that each primary has about {share:.0f} (`redis-cli --cluster rebalance`, or reshard)"
         return yellow(check, f"{summary}: the busiest one limits them all", fix=fix)
