@@ -49,6 +49,16 @@ class PartitionStatus:
         return shown_partition(self.number)
 
     @property
+    def workers(self) -> int | None:
+        """How many living workers consume it; None if it can't be asked."""
+        return None if self.now is None else self.now.workers
+
+    @property
+    def brief(self) -> str:
+        """What is wrong, where the reason stands beside it; '' if nothing is."""
+        return self.problem if self.now is not None else "unavailable"
+
+    @property
     def waiting(self) -> int:
         """How many messages have not ended, as far as is known."""
         return 0 if self.now is None else self.now.waiting
@@ -71,7 +81,7 @@ class PartitionStatus:
             "in_flight": None if now is None else now.in_flight,
             "scheduled": None if now is None else now.scheduled,
             "oldest_age_seconds": seconds_of(self.oldest_age),
-            "workers": None if now is None else now.workers,
+            "workers": self.workers,
             "missing": None if now is None else now.balance.missing,
             "problem": self.problem or None,
         }
@@ -132,17 +142,33 @@ def partitions_outage(snapshot: Snapshot) -> str:
     )
 
 
-def shown_first(rows: Sequence[PartitionStatus], *, most: int = _SHOWN) -> tuple[list[PartitionStatus], str]:
-    """Return so many that tell most, by number: what is wrong, then where most waits; and of the rest a line."""
-    ordered = sorted(rows, key=lambda row: (not row.problem, -row.waiting, row.number))
-    rest = ordered[most:]
-    shown = sorted(ordered[:most], key=lambda row: row.number)
-    if not rest:
-        return shown, ""
+def shown_first(
+    rows: Sequence[PartitionStatus], *, most: int = _SHOWN, alike: bool = False
+) -> tuple[list[PartitionStatus], str]:
+    """Choose those that tell most: what is wrong, then where most waits.
+
+    Args:
+        rows: All of them.
+        most: How many.
+        alike: Whether those count that are empty, and consumed by as many workers as most of them are.
+
+    Returns:
+        Those, by number; and of the rest a line, '' if there is none.
+    """
+    [(usual, _)] = Counter(row.workers for row in rows).most_common(1)
+    ordered = sorted(rows, key=lambda row: (not row.problem, -row.waiting, row.workers == usual, row.number))
+    telling = [row for row in ordered if alike or row.problem or row.waiting or row.workers != usual][:most]
+    return sorted(telling, key=lambda row: row.number), _in_a_line(ordered[len(telling) :], are_all=not telling)
+
+
+def _in_a_line(rows: Sequence[PartitionStatus], *, are_all: bool) -> str:
+    if not rows:
+        return ""
     places = Counter[str]()
-    for row in rest:
+    for row in rows:
         if row.now is not None:
             places.update(queued=row.now.queued, in_flight=row.now.in_flight, scheduled=row.now.scheduled)
-    wrong = sum(bool(row.problem) for row in rest)
+    wrong = sum(bool(row.problem) for row in rows)
     text = ", ".join(f"{places[name]:,} {name.replace('_', ' ')}" for name in ("queued", "in_flight", "scheduled"))
-    return shown, f"{len(rest)} more: {text}{f'; {wrong} of them are not in order' if wrong else ''}"
+    which = "in all" if are_all else f"{len(rows)} more"
+    return f"{which}: {text}{f'; {wrong} of them are not in order' if wrong else ''}"

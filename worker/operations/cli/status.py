@@ -174,7 +174,7 @@ def _of_partitions(rows: Sequence[PartitionStatus]) -> Iterator[tuple[str, str]]
 
 def _partition(row: PartitionStatus) -> str:
     if row.now is None:
-        return click.style(shown(row.problem), fg="red", bold=True)
+        return click.style(row.brief, fg="red", bold=True)
     oldest = f", oldest {span(row.oldest_age)}" if row.oldest_age is not None else ""
     workers = f"{row.now.workers} worker{'' if row.now.workers == 1 else 's'}"
     text = f"{row.now.queued:,} queued, {row.now.in_flight:,} in flight, {row.now.scheduled:,} scheduled{oldest}"
