@@ -160,20 +160,24 @@ class AsyncFeedbackProducer(Configured):
         await self.aclose()
 
     async def _hand_over(self, events: Sequence[FeedbackEvent], timeout: float | None) -> None:  # noqa: ASYNC109 - see enqueue
-        spool = self._spool
+        if (spool := self._spool) is None:
+            await self.enqueue_messages(to_messages(events, queue=self._queue), events=events, timeout=timeout)
+            return
+        tried, left = self._outages.divided(events) if spool.tries_redis() else ((), events)
         why: ProducerError | None = None
-        if spool is None or spool.tries_redis():
+        is_total = True
+        if tried:
             try:
-                return await self.enqueue_messages(
-                    to_messages(events, queue=self._queue), events=events, timeout=timeout
-                )
+                await self.enqueue_messages(to_messages(tried, queue=self._queue), events=tried, timeout=timeout)
             except (BrokerUnavailable, EnqueueUncertain) as error:
-                if spool is None or self.closed:
+                if self.closed:
                     raise
-                why, events = error, error.not_taken
-        with not_kept(events, why):
-            await spool.put_async(events, self._queue, why)
-        return None
+                why, left, is_total = error, (*left, *error.not_taken), self._outages.failed(tried, error)
+            else:
+                self._outages.succeeded(tried)
+        if left:
+            with not_kept(left, why):
+                await spool.put_async(left, self._queue, why if is_total else None)
 
     async def _ask(self, command: bytes, deadline: float) -> bytes:
         loop = asyncio.get_running_loop()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Self, overload
+from typing import TYPE_CHECKING, Final, Self, overload
 
 from producer._chunks import Item, Taken, chunks
 from producer._configured import Configured, not_kept, to_event
@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from producer.event import FeedbackEvent
 
 __all__ = ["FeedbackProducer"]
+
+_PART_ANSWERS: Final = 1.0
+"""Seconds that it may take to find out whether any server answers."""
 
 
 class FeedbackProducer(Configured):
@@ -196,6 +199,13 @@ class FeedbackProducer(Configured):
         except EnqueueUncertain as error:
             raise BrokerUnavailable(str(error)) from error
 
+    def _answers_in_part(self) -> bool:
+        """Whether the partitions are at several servers, and one of them answers: another one's outage is its own."""
+        if len(self._routes.places()) < 2:  # noqa: PLR2004 - several
+            return False
+        outcomes = self._pools.ask(self._pings, time.monotonic() + min(self._timeout, _PART_ANSWERS))
+        return any(isinstance(outcome, bytes) and outcome[:1] != b"-" for outcome in outcomes.values())
+
     def close(self) -> None:
         """Close the connections. Calls under way end as they would; later ones raise `BrokerUnavailable`.
 
@@ -214,18 +224,24 @@ class FeedbackProducer(Configured):
         self.close()
 
     def _hand_over(self, events: Sequence[FeedbackEvent], timeout: float | None) -> None:
-        spool = self._spool
+        if (spool := self._spool) is None:
+            self.enqueue_messages(to_messages(events, queue=self._queue), events=events, timeout=timeout)
+            return
+        tried, left = self._outages.divided(events) if spool.tries_redis() else ((), events)
         why: ProducerError | None = None
-        if spool is None or spool.tries_redis():
+        is_total = True
+        if tried:
             try:
-                return self.enqueue_messages(to_messages(events, queue=self._queue), events=events, timeout=timeout)
+                self.enqueue_messages(to_messages(tried, queue=self._queue), events=tried, timeout=timeout)
             except (BrokerUnavailable, EnqueueUncertain) as error:
-                if spool is None or self.closed:
+                if self.closed:
                     raise
-                why, events = error, error.not_taken
-        with not_kept(events, why):
-            spool.put(events, self._queue, why)
-        return None
+                why, left, is_total = error, (*left, *error.not_taken), self._outages.failed(tried, error)
+            else:
+                self._outages.succeeded(tried)
+        if left:
+            with not_kept(left, why):
+                spool.put(left, self._queue, why if is_total else None)
 
     def _ask(self, command: bytes, deadline: float) -> bytes:
         """Ask, and ask again while a cluster says that the slot is elsewhere, or about to be."""

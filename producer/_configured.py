@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Self
 
+from producer._outages import Outages
 from producer._resp import PING
 from producer._routing import routes_of
 from producer.address import Address
@@ -81,6 +82,7 @@ class Configured(ABC):
             number: self._concern.probe(prefix) if self._concern else PING for number, prefix in enumerate(prefixes)
         }
         self._routes = routes_of(self._address, self._concern)
+        self._outages = Outages(self._routes, len(prefixes))
         self._spool = None if spool is None else self._attached(spool, url, sentinel_master)
         self._open()
 

@@ -55,8 +55,13 @@ class SpoolSender:
             self._producers.popitem()[1].close()
 
     def ping(self) -> None:
-        """Return if Redis answers; raises as `FeedbackProducer.ping`."""
-        self._producer(QUEUE).ping()
+        """Return if Redis answers, of a cluster any primary; raises as `FeedbackProducer.ping`."""
+        if not self.answers_in_part():
+            self._producer(QUEUE).ping()
+
+    def answers_in_part(self) -> bool:
+        """Return whether there are several primaries, and one of them answers."""
+        return self._producer(QUEUE)._answers_in_part()  # noqa: SLF001 - for the spool alone
 
     def send(self) -> Iterator[int]:
         """Send the segments that have ended in chunks of up to 500, and yield how many events each had.

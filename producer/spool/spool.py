@@ -61,7 +61,8 @@ class Spool:
 
     Attributes:
         sent: How many events this process has taken from it, and sent; others' are among them.
-        is_redis_available: Whether calls try Redis first. If not, it is probed once a second.
+        is_redis_available: Whether calls try Redis first. If not, it is probed once a second. While only some primaries
+            of a cluster are unavailable, calls for these alone go to disk, and each is tried once a second.
 
     Raises:
         ValueError: The directory can't be used, or a limit is no such.
@@ -251,7 +252,7 @@ class Spool:
         except BlockingIOError:  # another process sends; and Redis has answered
             self._found_available()
         except ProducerError as error:
-            self.is_redis_available = False
+            self.is_redis_available = error.taken > 0 or sender.answers_in_part()
             log.debug("the spool %s waits for Redis: %s", self.directory, error)
             return
         except OSError as error:  # the disk fails, and Redis has answered: calls had better go there

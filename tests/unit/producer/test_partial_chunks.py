@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from contextlib import closing
 from typing import TYPE_CHECKING
 
@@ -59,6 +60,48 @@ def test_a_spool_keeps_the_rest_alone(kind: str, cluster: MadeUpCluster, tmp_pat
         eventually(lambda: spool.sent, what="it is sent from there")
     tries = sum(node.enqueued.count(FULL) for node in cluster.nodes) - 1
     assert_each_was_sent_once(cluster, tries=tries)
+
+
+@pytest.mark.parametrize("kind", ["threads", "asyncio"])
+def test_a_spool_takes_only_what_is_for_a_silent_primary_and_costs_no_time(
+    kind: str, cluster: MadeUpCluster, tmp_path: Path
+) -> None:
+    """Calls for the others go to Redis, as before; of those for the silent one, one in a second tries it."""
+    mend(cluster)
+    silent = cluster.owners[FULL]
+    others = [number for number in range(ON_A_CLUSTER) if cluster.owners[number] is not silent]
+    with closing(Spool(tmp_path)) as spool, produce(kind, cluster.url, timeout=0.5, spool=spool) as producer:
+        producer.enqueue_many(EVENTS)
+        silent.on_enqueue, silent.on_greeting = (lambda _: None), (lambda: None)
+        silent.enqueued.clear()
+        began = time.monotonic()
+        for _ in range(20):
+            for number in (FULL, *others):
+                producer.enqueue(EVENTS[number])
+        lasted = time.monotonic() - began
+
+        assert spool.is_redis_available
+        assert spool.spooled == 20
+        assert all(cluster.owners[number].enqueued.count(number) == 21 for number in others)
+        assert lasted < 20 * 0.5
+
+        silent.on_enqueue, silent.on_greeting = (lambda _: TAKEN), (lambda: b"+PONG\r\n")
+        eventually(lambda: spool.sent == 20, what="they are sent from there")
+        eventually(lambda: producer.enqueue(EVENTS[FULL]) and spool.spooled == spool.sent, what="and there it ends")
+
+
+@pytest.mark.parametrize("kind", ["threads", "asyncio"])
+def test_where_no_primary_takes_anything_all_goes_to_the_spool(
+    kind: str, cluster: MadeUpCluster, tmp_path: Path
+) -> None:
+    """At once, as with one Redis that is gone."""
+    for node in cluster.nodes:
+        node.stop()
+    with closing(Spool(tmp_path)) as spool, produce(kind, cluster.url, timeout=0.3, spool=spool) as producer:
+        producer.enqueue(EVENTS[0])
+        assert not spool.is_redis_available
+        assert producer.enqueue_many(EVENTS) == ON_A_CLUSTER
+        assert spool.spooled == ON_A_CLUSTER + 1
 
 
 def test_what_a_spools_chunk_has_sent_is_not_sent_with_each_try(cluster: MadeUpCluster, tmp_path: Path) -> None:
