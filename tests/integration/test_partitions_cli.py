@@ -10,6 +10,8 @@ from click.testing import CliRunner, Result
 
 from producer.message import QUEUE
 from tests.support.partitions import count, enqueue, enqueue_in, message_of, opened, request_ids, take
+from tests.support.places import places_of
+from tests.support.processes import VALKEY, redis_server
 from worker.accounting.continuity import record
 from worker.broker.keys import broker_keys
 from worker.clients.redis.connections import recorded_partitions
@@ -18,6 +20,7 @@ from worker.operations.cli import main
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from tests.support.processes import RedisServer
     from worker.clients.redis.partitions import Partitions
@@ -135,3 +138,41 @@ def test_a_hold_by_hand_stands_in_all_partitions(partitions: Partitions) -> None
     assert "resumed" in invoke("resume", "--actor", "ann").stdout
     assert json.loads(invoke("status", "--json").stdout)["hold"] is None
     assert [client.exists(feedback_keys(client).hold) for client in partitions] == [0, 0, 0]
+
+
+def test_a_queue_leaves_its_partitions_with_a_move(
+    partitions: Partitions, valkey: RedisServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The old Redis says how many it has; empty, it may be made with another number."""
+    made = recorded_partitions(valkey.url, partitions=3)
+    made.check()
+    made.close()
+    enqueue(partitions, *request_ids(9))
+    count(partitions[2], accepted=4, delivered=4)
+    with redis_server(VALKEY, tmp_path) as server, places_of(server) as new:
+        monkeypatch.setenv("FEEDBACK_BROKER_URL", server.url)
+        monkeypatch.delenv("FEEDBACK_PARTITIONS")
+
+        moved = invoke("move", "--from", valkey.url)
+
+        assert (moved.exit_code, "messages moved: 9" in moved.stdout) == (0, True), moved.output
+        assert (new.client.llen(QUEUE), new.counted("accepted"), new.counted("delivered")) == (9, 13, 4)
+        assert partitions.home.keys("*") == []
+        assert reconcile().exit_code == 0
+
+
+def test_a_move_into_a_queue_of_another_number_is_refused(
+    partitions: Partitions, valkey: RedisServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before anything has gone."""
+    enqueue(partitions, *request_ids(3))
+    with redis_server(VALKEY, tmp_path) as server:
+        made = recorded_partitions(server.url, partitions=4)
+        made.check()
+        made.close()
+        monkeypatch.setenv("FEEDBACK_BROKER_URL", server.url)
+
+        refused = invoke("move", "--from", valkey.url)
+
+    assert (refused.exit_code, "made with 4" in refused.output) == (1, True), refused.output
+    assert sum(client.llen(broker_keys(client).lists(QUEUE)[0]) for client in partitions) == 3
