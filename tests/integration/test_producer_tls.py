@@ -15,6 +15,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from producer import BrokerUnavailable
+from tests.support.cluster_load import an_event_of
+from tests.support.clusters import redis_cluster
 from tests.support.processes import ROOT, RedisServer, need, redis_server
 from tests.support.producers import EVENT, attempt, first_enqueue, produce
 from worker.sandbox.stack import free_port
@@ -145,3 +147,26 @@ def test_a_frozen_server_is_not_waited_for_over_tls_either(
 
     assert all(outcome.error for outcome in outcomes)
     assert max(outcome.seconds for outcome in outcomes) < 0.25 + 0.15
+
+
+@both
+def test_a_cluster_over_tls(kind: str, certificate: Path, tmp_path: Path) -> None:
+    """Every node is reached over TLS, at the port that the others tell of; chunks go to all of them at once."""
+    ports = [free_port() for _ in range(3)]
+    options = ["--tls-cluster", "yes", "--tls-auth-clients", "no"]
+    for option, file in (("cert", "cert"), ("key", "key"), ("ca-cert", "cert")):
+        options += [f"--tls-{option}-file", str(certificate / f"{file}.pem")]
+    own = [("--tls-port", str(port)) for port in ports]
+    with redis_cluster(
+        need("redis-server"), tmp_path / "cluster", replicas=False, options=options, own_options=own
+    ) as cluster:
+        events = [an_event_of() for _ in range(2_000)]
+        url = f"rediss+cluster://127.0.0.1:{ports[0]}?ssl_ca_certs={certificate / 'cert.pem'}"
+        with produce(kind, url, timeout=20) as producer:
+            producer.enqueue(EVENT)
+            assert producer.enqueue_many(events) == 2_000
+            clients = [cluster.ask(server, "CLIENT", "LIST") for server in cluster.servers]
+
+        assert cluster.queued() == (2_001, 2_001)
+        for port, told in zip(ports, clients, strict=True):
+            assert f"laddr=127.0.0.1:{port} " in told

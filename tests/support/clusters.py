@@ -156,6 +156,7 @@ def redis_cluster(
     replicas: bool = True,
     password: str | None = None,
     options: Sequence[str] = (),
+    own_options: Sequence[Sequence[str]] = (),
 ) -> Iterator[RedisCluster]:
     """Start a cluster, and wait until every node serves.
 
@@ -166,12 +167,14 @@ def redis_cluster(
         replicas: Whether each has a replica.
         password: Of every node.
         options: More for every node.
+        own_options: More for each node.
     """
     cluster = RedisCluster()
     every = ["--cluster-enabled", "yes", "--cluster-node-timeout", "2000", "--repl-diskless-sync-delay", "0", *options]
     with ExitStack() as opened:
         for number in range(primaries * (2 if replicas else 1)):
-            cluster.servers.append(opened.enter_context(redis_server(binary, folder / str(number), *every)))
+            own = own_options[number] if own_options else ()
+            cluster.servers.append(opened.enter_context(redis_server(binary, folder / str(number), *every, *own)))
         _join(cluster, primaries)
         if password is not None:
             _protect(cluster, password)
