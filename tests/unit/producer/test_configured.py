@@ -95,3 +95,23 @@ def test_an_event_and_its_fields_are_not_given_together() -> None:
 
     with pytest.raises(TypeError, match="an event or its fields, not both"):
         either(event, False)
+
+
+@BOTH
+def test_the_environment_says_how_many_partitions_there_are(kind: Any) -> None:
+    """An argument wins; without either it is 16 in a cluster, and one on one Redis."""
+    of_env = kind.from_env({"FEEDBACK_PARTITIONS": "4\n"}, url="redis://there")
+    given = kind.from_env({"FEEDBACK_PARTITIONS": "4"}, url="redis://there", partitions=2)
+    of_cluster = kind.from_env({}, url="redis+cluster://there")
+
+    assert [len(made._address.prefixes) for made in (of_env, given, of_cluster, kind())] == [4, 2, 16, 1]
+
+
+@BOTH
+@pytest.mark.parametrize("text", ["0", "257", "-1", "1.5", "many"])
+def test_a_number_of_partitions_that_can_not_be_is_refused(kind: Any, text: str) -> None:
+    """With the variable, or the argument, and what is expected."""
+    with pytest.raises(ValueError, match=r"FEEDBACK_PARTITIONS is .*: expected a whole number from 1 to 256"):
+        kind.from_env({"FEEDBACK_PARTITIONS": text})
+    with pytest.raises(ValueError, match=r"partitions is .*: expected a whole number from 1 to 256"):
+        kind(partitions=text)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
+from threading import Event
 from typing import TYPE_CHECKING
 
 import pytest
 
-from producer import BrokerUnavailable, EnqueueUncertain, FeedbackEvent, ProducerError
-from producer.partitions import ON_A_CLUSTER
+from producer import AsyncFeedbackProducer, BrokerUnavailable, EnqueueUncertain, FeedbackEvent, ProducerError
+from producer.partitions import ON_A_CLUSTER, slot_of
 from tests.support.cluster_load import an_event_of
-from tests.support.made_up_cluster import TAKEN, MadeUpCluster, MadeUpNode, made_up_cluster
+from tests.support.made_up_cluster import PREFIXES, TAKEN, MadeUpCluster, MadeUpNode, made_up_cluster
+from tests.support.processes import eventually
 from tests.support.producers import InALoop, InThreads, produce
 
 if TYPE_CHECKING:
@@ -318,3 +321,41 @@ def test_a_cluster_that_is_not_there_costs_a_call_its_time(kind: str, cluster: M
         producer.enqueue(EVENTS[0])
 
     assert "s3cr3t" not in str(told.value)
+
+
+@both
+def test_a_slot_that_no_node_has_is_told(kind: str, cluster: MadeUpCluster) -> None:
+    """The other partitions go on."""
+    slot = b"*3\r\n:%d\r\n:%d\r\n" % (2 * (slot_of(PREFIXES[2].strip("{}")),))
+    for node in cluster.nodes:
+        node.on_slots = lambda: cluster.slots().replace(slot, slot.replace(b":2541", b":2540"))
+    with produce(kind, cluster.url, timeout=5) as producer:
+        with pytest.raises(BrokerUnavailable, match="no node of the cluster has the partition's slot"):
+            producer.enqueue(EVENTS[2], timeout=0.3)
+        for number in range(ON_A_CLUSTER):
+            if number != 2:
+                producer.enqueue(EVENTS[number])
+
+
+async def test_a_call_that_is_cancelled_leaves_its_replies_to_no_other(cluster: MadeUpCluster) -> None:
+    """They come late, on a connection that others use."""
+    slow, go_on = cluster.nodes[0], Event()
+
+    def late(_: int) -> bytes:
+        go_on.wait(60)
+        return b"-OOM of the call that was cancelled\r\n"
+
+    async with AsyncFeedbackProducer(cluster.url, timeout=10) as producer:
+        await producer.enqueue_many(EVENTS)
+        slow.on_enqueue = late
+        before = len(slow.enqueued)
+        cancelled = asyncio.create_task(producer.enqueue_many(EVENTS))
+        await asyncio.to_thread(eventually, lambda: len(slow.enqueued) > before, what="it is sent")
+        cancelled.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await cancelled
+        slow.on_enqueue = lambda _: TAKEN if len(slow.enqueued) > before + 6 else late(0)
+        go_on.set()
+
+        await asyncio.gather(*(producer.enqueue(event) for event in EVENTS))
+    assert slow.commands.count("PING") == 1

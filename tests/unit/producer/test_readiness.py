@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from producer._connection import READABLE, WRITABLE, poller
+from producer._connection import READABLE, WRITABLE, poller, wait_for_any
+from tests.support.made_up_cluster import made_up_cluster
 
 if TYPE_CHECKING:
     from tests.support.processes import RedisServer
@@ -46,6 +47,20 @@ def test_a_socket_is_ready_alike_with_and_without_poll(monkeypatch: pytest.Monke
         assert to_read.poll(0)
 
 
+@pytest.mark.parametrize("has_poll", [True, False])
+def test_the_first_of_several_that_is_ready_ends_the_wait(monkeypatch: pytest.MonkeyPatch, has_poll: bool) -> None:
+    """Of a call over several primaries; the wait has no end here but a socket's."""
+    if not has_poll:
+        monkeypatch.delattr(select, "poll")
+    ones, others = zip(*(socket.socketpair() for _ in range(3)), strict=True)
+    with ones[0], ones[1], ones[2], others[0], others[1], others[2]:
+        wait_for_any([(ones[0], READABLE), (ones[1], READABLE), (ones[2], WRITABLE)], 3_600)
+        others[1].send(b"x")
+        wait_for_any([(ones[0], READABLE), (ones[1], READABLE)], 3_600)
+        wait_for_any([(ones[0], READABLE)], 0)
+        assert ones[1].recv(1) == b"x"
+
+
 def test_a_backend_on_eventlet_enqueues(valkey: RedisServer) -> None:
     """Gunicorn -k eventlet and Flask-SocketIO; while it waits for Redis, other green threads run."""
     ended = subprocess.run(
@@ -55,3 +70,30 @@ def test_a_backend_on_eventlet_enqueues(valkey: RedisServer) -> None:
     assert (ended.returncode, ended.stdout) == (0, "others had a turn\n"), ended.stderr
     with valkey.client() as client:
         assert client.llen("feedback") == 3
+
+
+@pytest.mark.parametrize(
+    "patch", ["import eventlet; eventlet.monkey_patch()", "from gevent import monkey; monkey.patch_all()"]
+)
+def test_a_patched_backend_enqueues_into_a_cluster(patch: str) -> None:
+    """One by one, and a chunk to all primaries at once, over green sockets."""
+    backend = f"""
+import warnings
+warnings.simplefilter("ignore")
+{patch}
+import sys, uuid
+from producer import FeedbackProducer
+fields = {{"status": True, "org": "o", "group": "g"}}
+with FeedbackProducer(sys.argv[1], timeout=10) as producer:
+    for _ in range(30):
+        producer.enqueue(str(uuid.uuid4()), True, org="o", group="g")
+    print(producer.enqueue_many(fields | {{"request_id": str(uuid.uuid4())}} for _ in range(1_000)))
+"""
+    with made_up_cluster() as cluster:
+        command = [sys.executable, "-c", backend, cluster.url]
+        ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+
+        assert (ended.returncode, ended.stdout) == (0, "1000\n"), ended.stderr
+        assert all(node.enqueued for node in cluster.nodes)
+        for node in cluster.nodes:
+            assert set(node.enqueued) <= set(cluster.partitions_of(node))
