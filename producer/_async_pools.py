@@ -6,6 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING, Final
 
 from producer._pipeline import Pipeline
+from producer._pool import CLOSED
 from producer.errors import BrokerUnavailable, ProducerError
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ class AsyncPools:
             BrokerUnavailable: There are too many already, on which answers are waited for.
         """
         if self.closed:
-            raise BrokerUnavailable("the producer is closed")
+            raise BrokerUnavailable(CLOSED)
         places = self._loops.get(loop)
         if places is None:
             self._forget_closed_loops()
@@ -179,7 +180,8 @@ class _Call:
 
     async def _find(self, commands: Mapping[int, bytes]) -> Mapping[int, bytes]:
         """Wait until it is known where these commands' partitions are, and return the commands, or none if it can't."""
-        self._outcomes |= dict.fromkeys(commands, BrokerUnavailable(self._routes.problem))
+        problem = CLOSED if self._pools.closed else self._routes.problem
+        self._outcomes |= dict.fromkeys(commands, BrokerUnavailable(problem))
         version = self._routes.version
         if self._pools.closed or (self._routes.is_refused and version != self._began_with):
             return {}

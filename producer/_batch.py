@@ -112,8 +112,8 @@ class Batch:
 
     def _look_for(self, partitions: Iterable[int]) -> None:
         """Wait until it is known where these partitions are."""
-        self._outcomes |= dict.fromkeys(partitions, BrokerUnavailable(self._routes.problem))
-        if self._routes.is_refused and self._version != self._began_with:
+        self._outcomes |= dict.fromkeys(partitions, self._pools.unknown())
+        if self._pools.closed or (self._routes.is_refused and self._version != self._began_with):
             return
         if found := self._routes.find():
             self._wake_at_end_of(found)

@@ -17,13 +17,14 @@ from producer.errors import BrokerUnavailable, EnqueueUncertain
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from producer._endpoint import Endpoint
     from producer.write_concern import WriteConcern
 
 __all__ = [
     "READABLE",
+    "SILENT",
     "WOULD_BLOCK",
     "WRITABLE",
     "Connection",
@@ -48,6 +49,9 @@ quickest of the common ones after 4 minutes."""
 
 _TOLD_WITHIN: Final = 0.1
 """Seconds that a call must have left to be told in time why what must confirm its event does not."""
+
+SILENT: Final = 0.5
+"""Seconds after which a node of a cluster is suspected that has not answered."""
 
 _READ_SIZE: Final = 65_536
 
@@ -85,16 +89,23 @@ class Connection:
     Args:
         owner: redis-py's connection, connected. Its socket is switched to non-blocking for good.
         concern: What must confirm each command's write; None if Redis' own reply is enough.
+        on_silence: See `Endpoint`.
 
     Attributes:
         concern: As it was given.
         used_at: When Redis answered on it last, on the clock of `time.monotonic`.
     """
 
-    __slots__ = ("_inside", "_owner", "_poller", "concern", "socket", "used_at")
+    __slots__ = ("_inside", "_on_silence", "_owner", "_poller", "concern", "socket", "used_at")
 
-    def __init__(self, owner: RedisConnection, concern: WriteConcern | None = None) -> None:
+    def __init__(
+        self,
+        owner: RedisConnection,
+        concern: WriteConcern | None = None,
+        on_silence: Callable[[], object] | None = None,
+    ) -> None:
         self._owner = owner
+        self._on_silence = on_silence
         self.concern = concern
         self.socket: socket.socket = owner._sock  # noqa: SLF001 - redis-py has no public way to its socket
         self.socket.setblocking(False)
@@ -230,6 +241,11 @@ class Connection:
     def _wait(self, event: int, deadline: float) -> None:
         left = deadline - time.monotonic()
         waiting = self._poller if event == READABLE else poller(self.socket, event)
+        if self._on_silence is not None and left > SILENT:
+            if waiting.poll(SILENT * 1000):
+                return
+            self._on_silence()
+            left -= SILENT
         if not waiting.poll(max(0.0, left * 1000)):
             raise TimeoutError("the time is up")
 
@@ -301,7 +317,7 @@ def _connect(endpoint: Endpoint, deadline: float) -> Connection:
     owner = endpoint.connection()
     try:
         owner.connect()
-        connection = Connection(owner, endpoint.concern)
+        connection = Connection(owner, endpoint.concern, endpoint.on_silence)
         # A frozen server accepts connections all the same: only one that has answered is worth an event.
         connection.greet(endpoint, deadline)
     except BaseException:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 from producer.locator import shown
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from producer._connection import RedisConnection
     from producer._partition_record import PartitionRecord
     from producer.address import Address
@@ -27,6 +29,7 @@ class Endpoint:
         concern: What must confirm each command's write; None if Redis' own reply is enough.
         record: What the recorded number of partitions must be; None in a cluster, where another node may have it.
         place: Which node of the cluster it is; None if it is the one Redis.
+        on_silence: Called, and more than once, while an answer does not come; another node may have taken over.
     """
 
     address: Address
@@ -34,6 +37,7 @@ class Endpoint:
     concern: WriteConcern | None = None
     record: PartitionRecord | None = None
     place: Place | None = None
+    on_silence: Callable[[], object] | None = None
 
     @property
     def tls(self) -> bool:

@@ -15,7 +15,7 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING, Final
 
-from producer._connection import WOULD_BLOCK, Connection, dial
+from producer._connection import SILENT, WOULD_BLOCK, Connection, dial
 from producer.errors import BrokerUnavailable, EnqueueUncertain, ProducerError
 
 if TYPE_CHECKING:
@@ -69,6 +69,7 @@ class Pipeline:
         self.closed = False
         self._loop = loop
         self._concern = endpoint.concern
+        self._on_silence = endpoint.on_silence
         self._connection: Connection | None = None
         self._queued: deque[_PipelinedCall] = deque()
         self._queued_bytes = 0
@@ -134,11 +135,19 @@ class Pipeline:
     def usable(self) -> bool:
         """Tell whether a call may use it now."""
         if not self.open or self._connection is None or self._awaiting or self._awaits_confirmation:
+            if self._on_silence is not None and self._is_silent():
+                self._on_silence()
             return self.open
         if self._connection.usable():
             return True
         self._break("the connection was closed, or idle for too long")
         return False
+
+    def _is_silent(self) -> bool:
+        """Whether a call was sent some time ago, and nothing has come since."""
+        if not self._awaiting:
+            return False
+        return self._loop.time() - max(self._awaiting[0].asked_at, self._answered_at) > SILENT
 
     def retire(self) -> None:
         """Take no more calls; close when the last one under way has ended."""

@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     from producer._connection import Connection
     from producer._endpoint import Endpoint
 
-__all__ = ["Pool"]
+__all__ = ["CLOSED", "Pool"]
+
+CLOSED: Final = "the producer is closed"
 
 
 class Pool:
@@ -54,7 +56,7 @@ class Pool:
         """
         notice_fork()
         if self.closed:
-            raise BrokerUnavailable("the producer is closed")
+            raise BrokerUnavailable(CLOSED)
         try:
             self._places.get(timeout=max(0.0, deadline - time.monotonic()))
         except Empty:
@@ -83,7 +85,7 @@ class Pool:
         """
         notice_fork()
         if self.closed:
-            raise BrokerUnavailable("the producer is closed")
+            raise BrokerUnavailable(CLOSED)
         try:
             self._places.get_nowait()
         except Empty:

@@ -6,8 +6,8 @@ import time
 from typing import TYPE_CHECKING
 
 from producer._batch import Batch
-from producer._pool import Pool
-from producer.errors import ProducerError
+from producer._pool import CLOSED, Pool
+from producer.errors import BrokerUnavailable, ProducerError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -80,6 +80,10 @@ class Pools:
                     return outcome
                 time.sleep(pause)
         return Batch(self, {partition: command}, deadline).run()[partition]
+
+    def unknown(self) -> BrokerUnavailable:
+        """Return the error of a call whose partition is not known to be anywhere."""
+        return BrokerUnavailable(CLOSED if self.closed else self.routes.problem)
 
     def close(self) -> None:
         """Close what is idle now, and the rest when it is given back."""

@@ -148,7 +148,7 @@ class ClusterRoutes:
     def endpoint(self, place: Place, partition: int) -> Endpoint:
         """See `Routes`."""
         prefix = self._address.prefixes[partition]
-        return Endpoint(address=self._address, prefix=prefix, concern=self._concern, place=place)
+        return Endpoint(address=self._address, prefix=prefix, concern=self._concern, place=place, on_silence=self.find)
 
     def again(self, place: Place, partition: int, outcome: Outcome) -> float | None:
         """See `Routes`: a command goes again that has not left whole, or was refused because of where the slot is."""

@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import asyncio
-from threading import Event
+from threading import Event, Thread
 from typing import TYPE_CHECKING
 
 import pytest
 
-from producer import AsyncFeedbackProducer, BrokerUnavailable, EnqueueUncertain, FeedbackEvent, ProducerError
+from producer import (
+    AsyncFeedbackProducer,
+    BrokerUnavailable,
+    EnqueueUncertain,
+    FeedbackEvent,
+    FeedbackProducer,
+    ProducerError,
+)
 from producer.partitions import ON_A_CLUSTER, slot_of
 from tests.support.cluster_load import an_event_of
 from tests.support.made_up_cluster import PREFIXES, TAKEN, MadeUpCluster, MadeUpNode, made_up_cluster
 from tests.support.processes import eventually
-from tests.support.producers import InALoop, InThreads, produce
+from tests.support.producers import InALoop, produce
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
 both = pytest.mark.parametrize("kind", ["threads", "asyncio"])
 
@@ -152,16 +159,18 @@ def test_what_may_have_been_taken_is_sent_nowhere_else(kind: str, end: bytes | N
 
         outcomes: list[ProducerError | None] = []
         while None not in outcomes:  # it asks for the slots once in a while
-            outcomes.append(attempt_at(producer, EVENTS[0]))
+            outcomes.append(attempt_at(producer, EVENTS[:1]))
 
     assert len(old.enqueued) == 2 + sum(type(error) is EnqueueUncertain for error in outcomes)
     assert new.enqueued == [0]
 
 
-def attempt_at(producer: InThreads | InALoop, event: FeedbackEvent) -> ProducerError | None:
-    """Why an event was not taken, if it was not."""
+def attempt_at(
+    producer: FeedbackProducer | InALoop, events: Sequence[FeedbackEvent], timeout: float = 0.3
+) -> ProducerError | None:
+    """Why events were not taken, if they were not."""
     try:
-        producer.enqueue(event, timeout=0.3)
+        producer.enqueue_many(events, timeout=timeout)
     except ProducerError as error:
         return error
     return None
@@ -221,6 +230,41 @@ def test_a_silent_node_holds_up_no_call_for_another(kind: str, cluster: MadeUpCl
 
         assert len(other.enqueued) >= 21
         assert len(silent.commands) - before <= 2
+
+
+@pytest.mark.parametrize("number", [1, 16], ids=["one", "chunk"])
+def test_while_a_call_waits_for_a_silent_node_later_ones_go_to_its_heir(number: int, cluster: MadeUpCluster) -> None:
+    """Though the first has all the time in the world: the slots are asked for meanwhile."""
+    old, new = cluster.owners[0], cluster.owners[1]
+    with FeedbackProducer(cluster.url, timeout=60) as producer:
+        producer.enqueue_many(EVENTS)
+        old.on_enqueue = lambda _: None
+        cluster.owners = [new if owner is old else owner for owner in cluster.owners]
+        waiting = Thread(target=attempt_at, args=(producer, EVENTS[:number], 60))
+        waiting.start()
+        eventually(lambda: producer._routes.place(0) == ("127.0.0.1", new.port), what="the new owner is known")
+        producer.enqueue(EVENTS[0])
+        old.stop()
+        waiting.join()
+
+    assert new.enqueued[-1] == 0
+
+
+async def test_while_a_task_waits_for_a_silent_node_later_ones_go_to_its_heir(cluster: MadeUpCluster) -> None:
+    """One that was sent to the silent node meanwhile lets the slots be asked for."""
+    old, new = cluster.owners[0], cluster.owners[1]
+    async with AsyncFeedbackProducer(cluster.url, timeout=60) as producer:
+        await producer.enqueue_many(EVENTS)
+        old.on_enqueue = lambda _: None
+        cluster.owners = [new if owner is old else owner for owner in cluster.owners]
+        waiting = [asyncio.create_task(producer.enqueue(EVENTS[0]))]
+        while not any(task.done() for task in waiting):
+            await asyncio.wait(waiting, timeout=0.1, return_when=asyncio.FIRST_COMPLETED)
+            waiting.append(asyncio.create_task(producer.enqueue(EVENTS[0])))
+        old.stop()
+        await asyncio.gather(*waiting, return_exceptions=True)
+
+    assert 0 in new.enqueued
 
 
 @both
@@ -307,6 +351,10 @@ def test_a_closed_producer_sends_nothing(kind: str, cluster: MadeUpCluster) -> N
             producer.enqueue(EVENTS[0])
         with pytest.raises(BrokerUnavailable, match="closed"):
             producer.enqueue_many(EVENTS)
+    with produce(kind, cluster.url, timeout=60) as unused:
+        unused.close()
+        with pytest.raises(BrokerUnavailable, match="closed"):
+            unused.enqueue(EVENTS[0])
 
 
 @both
