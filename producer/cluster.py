@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any, Final
 from producer.locator import Locator
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from producer._connection import Conversation
     from producer.broker_url import Place
 
@@ -30,11 +32,13 @@ class ClusterNodes(Locator):
     Attributes:
         key: A key in the slot that is looked for.
         named: Those that the URL names; they are asked too when all others have gone.
+        heard: Is told the reply to CLUSTER SLOTS, and which node gave it, if the login has the right to ask.
     """
 
     key: str
 
     named: tuple[Place, ...]
+    heard: Callable[[list[Any], Place], None] = lambda *_: None
 
     asked_kind = "node"
     found_kind = "primary"
@@ -58,7 +62,9 @@ class ClusterNodes(Locator):
             raise ConnectionError(f"it names {owner[0]}:{owner[1]}")
         with suppress(Exception):  # a login without the right to ask knows the nodes that the URL names
             connection.send_command("CLUSTER", "SLOTS")
-            told = nodes_of(connection.read_response() or [], place)
+            ranges = connection.read_response() or []
+            self.heard(ranges, place)
+            told = nodes_of(ranges, place)
             self.order = tuple(dict.fromkeys([place, *told[:MOST_KNOWN], *self.named]))
 
     def _owner(self, connection: Conversation, asked: Place) -> Place:

@@ -3,25 +3,22 @@
 from __future__ import annotations
 
 import time
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from queue import Empty
 from typing import TYPE_CHECKING, Any, Final, cast
 
-import redis
-from kombu.transport.redis import SUBCLIENT_MAX_MISSED_HEALTH_CHECKS, MultiChannelPoller, _socket_readable
+from kombu.transport.redis import MultiChannelPoller, _socket_readable
 from kombu.utils.eventio import ERR, READ
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
-    from worker.broker.safe_channel import SafeChannel
+    import redis
 
-__all__ = ["ChannelPoller"]
+    from worker.broker.fetch import FetchingChannel
 
-_WAITING: Final = "BRPOP"
-_LISTENING: Final = "LISTEN"
-"""Kombu's names for the connection that waits for messages, and for the one that listens to what everyone is told."""
+__all__ = ["ChannelPoller", "is_readable"]
 
 _LONGEST_POLL: Final = 1.0
 """Seconds after which a waiting loop looks at its channels again."""
@@ -46,56 +43,8 @@ class ChannelPoller(MultiChannelPoller):
                 self.poller.unregister(self._wakeup)
             self._wakeup = None
 
-    def on_poll_start(self) -> None:
-        """Let channels ask and listen; of partitions first the one that has waited longest for its turn."""
-        if not any(channel.is_above_partitions for channel in self._channels):
-            super().on_poll_start()
-            return
-        for channel in sorted(self._channels, key=_asked_at):
-            if channel.active_queues and channel.qos.can_consume():
-                with self._losing(channel, _WAITING):
-                    self._register_BRPOP(channel)
-            if channel.active_fanout_queues:
-                with self._losing(channel, _LISTENING):
-                    self._register_LISTEN(channel)
-
-    @contextmanager
-    def _losing(self, channel: SafeChannel, kind: str) -> Iterator[None]:
-        """Where there are several servers, let the loss of one be its link's business, and not the whole worker's."""
-        link = channel.link_of(kind)
-        if link is None:
-            yield
-            return
-        try:
-            yield
-        except channel.connection_errors as error:
-            link.lose(cast("Exception", error))
-        except redis.ResponseError as error:  # a key of the wrong type is that partition's alone, too
-            link.lose(error)
-
-    def _register_LISTEN(self, channel: SafeChannel) -> None:  # noqa: N802 - the name is Kombu's
-        """Let a channel listen to what everyone is told."""
-        if self._is_ready(channel, _LISTENING):
-            super()._register_LISTEN(channel)  # type: ignore[misc]  # Kombu's
-
-    def _is_ready(self, channel: SafeChannel, kind: str) -> bool:
-        """Whether there is a connection, where the event loop must not wait for one."""
-        link = channel.link_of(kind)
-        if link is None:
-            return True
-        was_open = link.is_open
-        if not link.ready():
-            return False
-        if not was_open:
-            self._chan_to_sock.pop(  # type: ignore[attr-defined]  # Kombu's
-                (channel, link.client, kind), None
-            )
-        return True
-
-    def _register_BRPOP(self, channel: SafeChannel) -> None:  # noqa: N802 - the name is Kombu's
+    def _register_BRPOP(self, channel: FetchingChannel) -> None:  # noqa: N802 - the name is Kombu's
         """Let a channel ask, unless it has asked or waits for an invalidation."""
-        if not self._is_ready(channel, _WAITING):
-            return
         if channel.armed_until is not None and channel.armed_until <= time.monotonic():
             channel.disarm()
             channel._flush_brpop_reauth()  # noqa: SLF001 - Kombu has no public way; nothing is asked at this moment
@@ -112,35 +61,14 @@ class ChannelPoller(MultiChannelPoller):
             with suppress(*channel.connection_errors):  # it connects again once there is room
                 channel.handlers[kind]()
             raise Empty
-        if channel is None or channel.link_of(kind) is None:
-            super().on_readable(fileno)
-            return
-        with self._losing(channel, kind):
-            channel.handlers[kind]()
-            return
-        raise Empty
+        super().on_readable(fileno)
 
     def maybe_check_brpop_health(self) -> None:
         """Give up connections that have not answered for long; not those whose reply waits to be read."""
         for channel in self._channels:
             connection = channel._in_poll  # noqa: SLF001 - Kombu's poller and channel share it
-            if connection and channel.is_overdue() and not _is_readable(connection):
-                link = channel.link_of(_WAITING)
-                if link is None:
-                    connection.disconnect()
-                else:
-                    link.lose(redis.TimeoutError(f"no answer for {channel.overdue_after:g} s"))
-
-    def maybe_check_subclient_health(self) -> None:
-        """Give up connections on which nothing is heard; where there are several servers, none is opened for that."""
-        if not any(channel.is_above_partitions for channel in self._channels):
-            super().maybe_check_subclient_health()
-            return
-        for channel in self._channels:
-            link = channel.link_of(_LISTENING) if channel.active_fanout_queues else None
-            if link is not None and link.is_open:
-                with self._losing(channel, _LISTENING):
-                    _check_listening(channel.subclient)
+            if connection and channel.is_overdue() and not is_readable(connection):
+                connection.disconnect()
 
     def get(self, callback: Callable[..., Any], timeout: float | None = None) -> None:  # noqa: ARG002 - the signature is Kombu's
         """Wait for one message, and deliver it; raises `Empty` if none came within the timeout, or within a second."""
@@ -163,14 +91,6 @@ class ChannelPoller(MultiChannelPoller):
             while self.after_read:
                 self.after_read.pop()()
 
-    def maybe_restore_messages(self) -> None:
-        """Return what plain Celery workers left in flight."""
-        above = [channel for channel in self._channels if channel.is_above_partitions]
-        if not above:
-            super().maybe_restore_messages()
-        elif consuming := next((channel for channel in above if channel.consumed_queues), None):
-            consuming.restore_everywhere()
-
     def _patience(self, timeout: float | None) -> float:
         now = time.monotonic()
         ends: list[float] = [channel.armed_until for channel in self._channels if channel.armed_until is not None]
@@ -178,19 +98,7 @@ class ChannelPoller(MultiChannelPoller):
         return max(wait if timeout is None else min(wait, timeout), 0)
 
 
-def _asked_at(channel: SafeChannel) -> float:
-    return channel._brpop_sent_at or 0.0  # noqa: SLF001 - Kombu's poller and channel share it
-
-
-def _check_listening(client: Any) -> None:  # noqa: ANN401 - redis-py's publish and subscribe, as Kombu prefixes it
-    """Ask a server for a sign of life, which comes as a message; raises if it owes several."""
-    if client.health_check_response_counter >= SUBCLIENT_MAX_MISSED_HEALTH_CHECKS:
-        client.health_check_response_counter = 0
-        raise redis.TimeoutError(f"no answer to {SUBCLIENT_MAX_MISSED_HEALTH_CHECKS} questions")
-    client.check_health()
-
-
-def _is_readable(connection: redis.Connection) -> bool:
-    """Whether something came over a connection; nothing of it is read."""
+def is_readable(connection: redis.Connection) -> bool:
+    """Return whether something came over a connection; nothing of it is read."""
     opened = cast("socket.socket | None", connection._sock)  # noqa: SLF001 - redis-py has no public way to its socket; see Kombu's `_socket_readable`
     return opened is not None and bool(_socket_readable(opened))

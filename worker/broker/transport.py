@@ -12,6 +12,7 @@ from kombu.transport import redis as kombu_redis
 
 from worker.broker.activity import ConsumerActivity
 from worker.broker.channel import Channel, ClusterChannel, SentinelChannel
+from worker.broker.partition_poller import PartitionPoller
 from worker.broker.poller import ChannelPoller
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ class Transport(kombu_redis.Transport):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.cycle = ChannelPoller()
+        self.cycle = PartitionPoller() if self.client.transport_options.get("partitions") else ChannelPoller()
         self.activity: ConsumerActivity = self.client.transport_options.get("activity") or ConsumerActivity()
         self.has_loop = False
         """Whether an event loop consumes; if not, a program drains by hand."""

@@ -32,11 +32,23 @@ def is_redirection(reply: object) -> bool:
 class _LeavingOnRedirection:
     """A connection that takes a redirection for the loss of its server: the next one finds the slot."""
 
+    def connect(self) -> None:
+        try:
+            super().connect()  # type: ignore[misc]  # mixed into redis-py's connection classes, which have it
+        except Exception:
+            self._forget()
+            raise
+
+    def _forget(self) -> None:
+        """Let the source of the address, a `worker.clients.redis.connections.Master`, ask for it the next time."""
+        self.connection_pool.forget()  # type: ignore[attr-defined]  # likewise
+
     def read_response(self, *args: Any, **kwargs: Any) -> object:
         try:
             return super().read_response(*args, **kwargs)  # type: ignore[misc]  # mixed into redis-py's connection classes, which have it
         except _OF_A_CLUSTER as error:
             if isinstance(error, (MovedError, ClusterDownError)):
+                self._forget()
                 self.disconnect()  # type: ignore[attr-defined]  # likewise
             raise redis.ConnectionError(f"the queue's slot is elsewhere, or moves: {error}") from error
 

@@ -12,14 +12,18 @@ from redis.sentinel import SentinelManagedConnection, SentinelManagedSSLConnecti
 
 from producer.address import Address
 from producer.broker_url import BrokerUrl
-from producer.partitions import RECORD
+from producer.cluster import ClusterNodes
+from producer.partitions import RECORD, slot_of
 from worker.clients.redis.cluster import OwnerConnection, OwnerSSLConnection
 from worker.clients.redis.keys import with_prefix
+from worker.clients.redis.known_owners import KnownOwners
 from worker.clients.redis.partition_record import PartitionRecord
 from worker.clients.redis.partitions import Partitions
 from worker.clients.redis.retry import NO_RETRY, BoundedRetry
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from producer.broker_url import Place
     from producer.locator import Locator
     from producer.url_options import UrlOptions
@@ -58,15 +62,20 @@ class Master:
         locator: Finds the master, or the primary of a cluster that has the queue's slot.
         name: The name under which sentinels watch the master, or what stands before the keys in a cluster.
         tls: Whether the connections to it are encrypted.
+        known: Returns where it is, if another connection of this process was just told.
     """
 
     is_master = True
     check_connection = False
 
-    def __init__(self, locator: Locator, name: str, *, tls: bool) -> None:
+    def __init__(
+        self, locator: Locator, name: str, *, tls: bool, known: Callable[[], Place | None] = lambda: None
+    ) -> None:
         self.service_name = name
         self.tls = tls
         self._locator = locator
+        self._known = known
+        self._is_wrong = False
         self.found: Place | None = None
         """Where it was found last."""
 
@@ -80,11 +89,18 @@ class Master:
         Raises:
             redis.ConnectionError: No sentinel, or node, leads to it.
         """
-        try:
-            self.found = self._locator.find()
-        except OSError as error:
-            raise redis.ConnectionError(str(error)) from error
-        return self.found
+        known = None if self._is_wrong else self._known()
+        if known is None:
+            try:
+                known = self._locator.find()
+            except OSError as error:
+                raise redis.ConnectionError(str(error)) from error
+        self.found, self._is_wrong = known, False
+        return known
+
+    def forget(self) -> None:
+        """Note that what was known is wrong: it is looked for the next time."""
+        self._is_wrong = True
 
 
 def redis_client(
@@ -283,7 +299,15 @@ def _tls(options: UrlOptions) -> dict[str, Any]:
 def _master(url: str, name: str | None, prefix: str) -> Master | None:
     address = Address(url, patience=_SENTINEL_PATIENCE, sentinel_master=name)
     locator = address.locator(prefix)
+    if isinstance(locator, ClusterNodes):
+        known = _KNOWN.setdefault(address.nodes, KnownOwners())
+        locator.heard = known.learn
+        return Master(locator, prefix, tls=address.tls, known=partial(known.place_of, slot_of(prefix.strip("{}"))))
     return Master(locator, name or prefix, tls=address.tls) if locator else None
+
+
+_KNOWN: Final[dict[tuple[Place, ...], KnownOwners]] = {}
+"""What this process was told of clusters, by the nodes that their URLs name."""
 
 
 def _managed_class(broker: BrokerUrl, *, tls: bool) -> type[SentinelManagedConnection]:
