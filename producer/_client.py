@@ -199,7 +199,7 @@ class FeedbackProducer(Configured):
         except EnqueueUncertain as error:
             raise BrokerUnavailable(str(error)) from error
 
-    def _answers_in_part(self) -> bool:
+    def answers_in_part(self) -> bool:
         """Whether the partitions are at several servers, and one of them answers: another one's outage is its own."""
         if len(self._routes.places()) < 2:  # noqa: PLR2004 - several
             return False

@@ -61,7 +61,7 @@ class SpoolSender:
 
     def answers_in_part(self) -> bool:
         """Return whether there are several primaries, and one of them answers."""
-        return self._producer(QUEUE)._answers_in_part()  # noqa: SLF001 - for the spool alone
+        return self._producer(QUEUE).answers_in_part()
 
     def send(self) -> Iterator[int]:
         """Send the segments that have ended in chunks of up to 500, and yield how many events each had.

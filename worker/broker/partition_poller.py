@@ -15,7 +15,6 @@ from worker.broker.poller import ChannelPoller, is_readable
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from kombu.utils.eventio import _poll
     from redis.client import PubSub
 
     from worker.broker.fetch import FetchingChannel
@@ -58,7 +57,7 @@ class PartitionPoller(ChannelPoller):
         super()._register(channel, client, type)  # type: ignore[misc]  # Kombu's
         self._untold.append(client.connection._sock.fileno())  # noqa: SLF001 - redis-py has no public way to its socket
 
-    def on_poll_init(self, poller: _poll) -> None:
+    def on_poll_init(self, poller: Any) -> None:  # noqa: ANN401 - Kombu's, of a private class
         """Take the event loop's poller over; it knows no socket yet."""
         self._tell_all_at = 0.0
         super().on_poll_init(poller)  # type: ignore[misc]  # Kombu's

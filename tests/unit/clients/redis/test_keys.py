@@ -10,7 +10,7 @@ import pytest
 from tests.support.processes import ROOT
 from worker.clients.redis.keys import CountField
 
-ONE_PLACE: Final = {"worker/clients/redis/keys.py", "worker/broker/keys.py"}
+ONE_PLACE: Final = {"worker/clients/redis/keys.py", "worker/broker/keys.py", "producer/partitions.py"}
 BARE: Final = re.compile(r'f?"(?:\{QUEUE\}|feedback):[a-z]|"_?unacked\w*"|counts(?:\.get\(|\[)"')
 COUNTED: Final = re.compile(r"""(?:HINCRBY', \w+\[\d\], |count\(\w+(?:\[\d\])?, )'(\w+)'|counts\.get\("(\w+)\"""")
 
