@@ -213,6 +213,9 @@ class FetchingChannel(InFlightChannel):
             self._awaits_answer = False
             connection.disconnect()
             raise
+        except redis.ResponseError:
+            self._retire_lease()  # the script may have handed messages over before it failed, which go back so
+            raise
         if not self._deliver_all(fetched):
             raise Empty
         return True

@@ -279,9 +279,19 @@ class PartitionedChannel(SafeChannel):
 
     def _do_aside(self, name: str, work: Callable[[], object]) -> None:
         """Do something in a thread, unless it is still being done."""
-        lock = self._aside[name]
-        if lock.acquire(blocking=False):
-            threading.Thread(target=_work_and_release, args=(work, lock), name=name, daemon=True).start()
+        if self._aside[name].acquire(blocking=False):
+            threading.Thread(target=self._do_and_release, args=(name, work), name=name, daemon=True).start()
+
+    def _do_and_release(self, name: str, work: Callable[[], object]) -> None:
+        try:
+            work()
+        except redis.RedisError as error:
+            log.debug("%s: later, as a server is away: %s", name, error)
+        except Exception:
+            if not self._closing:  # else it was cut short
+                log.exception("a fault of ours: %s", name)
+        finally:
+            self._aside[name].release()
 
     def _connparams(self, asynchronous: bool = False) -> dict[str, Any]:
         params = super()._connparams(asynchronous)
@@ -314,15 +324,6 @@ class PartitionedChannel(SafeChannel):
         for channel in self._beneath:
             channel.close()
         self._beneath = ()
-
-
-def _work_and_release(work: Callable[[], object], lock: threading.Lock) -> None:
-    try:
-        work()
-    except redis.RedisError as error:
-        log.debug("done later, as a server is away: %s", error)
-    finally:
-        lock.release()
 
 
 def held_in_of(qos: QoS, tag: str) -> str:

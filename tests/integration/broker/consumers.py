@@ -9,13 +9,15 @@ from typing import TYPE_CHECKING, Any, Self
 from kombu import Connection, Consumer, Queue
 from kombu.asynchronous import Hub
 
+from worker.clients.redis.connections import kombu_broker
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from tests.support.processes import RedisServer
     from worker.broker.lease import Lease
 
-__all__ = ["TRANSPORT", "Drainer", "Looper", "Worker", "connect"]
+__all__ = ["TRANSPORT", "Drainer", "Looper", "Worker", "connect", "spread"]
 
 TRANSPORT = "worker.broker.transport:Transport"
 
@@ -23,6 +25,11 @@ TRANSPORT = "worker.broker.transport:Transport"
 def connect(server: RedisServer, **options: Any) -> Any:
     """A Kombu connection over the transport; the caller releases it."""
     return Connection(server.url, transport=TRANSPORT, transport_options=options)
+
+
+def spread(server: RedisServer, partitions: int) -> dict[str, Any]:
+    """The transport's options for so many partitions on one server."""
+    return kombu_broker(server.url, partitions=partitions).transport_options
 
 
 class Worker:
@@ -58,6 +65,11 @@ class Worker:
         return holder
 
     @property
+    def fetching(self) -> list[Any]:
+        """The channels that fetch for it: of a queue in several partitions one for each."""
+        return [channel for channel in self.channel.everywhere if channel.active_queues]
+
+    @property
     def room(self) -> int:
         """How many messages more it may have in flight."""
         estimate = self.channel.qos.can_consume_max_estimate()
@@ -90,12 +102,13 @@ class Worker:
 
     def settle(self) -> None:
         """Wait until everything that it noted stands in Redis."""
-        holder, deadline = self.holder, time.monotonic() + 10
-        while holder._pending:
-            assert time.monotonic() < deadline, "not written down"
-            time.sleep(0.001)
-        with holder._one_at_a_time:
-            pass
+        deadline = time.monotonic() + 10
+        for holder in self.channel.holders:
+            while holder._pending:
+                assert time.monotonic() < deadline, "not written down"
+                time.sleep(0.001)
+            with holder._one_at_a_time:
+                pass
 
     def close(self) -> None:
         """Close in order: what is in flight goes back."""
@@ -103,12 +116,13 @@ class Worker:
 
     def crash(self) -> None:
         """End like a killed process: nothing is written any more. The thread and the sockets are this process' own."""
-        holder = self.holder
-        holder.forget()
-        with holder._changed:
-            holder._changed.notify_all()
-        self.channel._in_poll = None
-        holder._pool.disconnect()
+        for channel in self.channel.everywhere:
+            channel._in_poll, channel._awaits_answer = None, False
+        for holder in self.channel.holders:
+            holder.forget()
+            with holder._changed:
+                holder._changed.notify_all()
+            holder._pool.disconnect()
         self.connection.release()
 
     def __enter__(self) -> Self:
@@ -146,7 +160,8 @@ class Drainer(Worker):
     @property
     def is_quiet(self) -> bool:
         """Whether Redis has answered that there is nothing, or nothing more is wanted."""
-        return self.channel.armed_until is not None or not self.channel.qos.can_consume()
+        waits = all(channel.armed_until is not None for channel in self.fetching)
+        return waits or not self.channel.qos.can_consume()
 
 
 class Looper(Drainer):

@@ -244,7 +244,10 @@ class Conservation(History):
             worker, message, entry = found
             held_in = worker.channel.holder_of(message.delivery_tag).held_key if tells else ""
             taken = Republished(message.delivery_tag, held_in)
-            with patch("worker.broker.channel.republished", return_value=taken):
+            with (
+                patch("worker.broker.safe_channel.republished", return_value=taken),
+                patch("worker.broker.partitioned.republished", return_value=taken),
+            ):
                 assert self.put_by_celery(self.new_name(), entry.queue, 0, eta, OURS)
             self.put[entry.queue] -= 1  # the same message still
             self.alive[entry.name] -= 1
