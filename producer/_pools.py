@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from producer._batch import Batch
 from producer._pool import CLOSED, Pool
+from producer._resp import is_taken
 from producer.errors import BrokerUnavailable, ProducerError
 
 if TYPE_CHECKING:
@@ -71,6 +72,9 @@ class Pools:
                         raise
                     outcome = error
                 else:
+                    if is_taken(outcome):  # as nearly always
+                        pool.release(connection)
+                        return outcome
                     if self.routes.leaves_clean(outcome):
                         pool.release(connection)
                     else:
