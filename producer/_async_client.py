@@ -10,7 +10,7 @@ from producer._chunks import Item, Taken, async_chunks
 from producer._configured import Configured, not_kept, to_event
 from producer._partitioned import PartitionedMessages, require_answers, require_one_taken
 from producer._resp import enqueuing, is_elsewhere, leaves_clean, require_answer, require_taken
-from producer._routing import ASK_AGAIN, ONLY
+from producer._routing import ASK_AGAIN, LAST_TRY, ONLY
 from producer.errors import BrokerUnavailable, EnqueueUncertain, ProducerError
 from producer.message import to_messages
 from producer.partitions import partition_of
@@ -186,6 +186,6 @@ class AsyncFeedbackProducer(Configured):
             reply = await pipeline.ask(command, deadline)
             if not leaves_clean(reply):
                 pipeline.retire()
-            if not is_elsewhere(reply) or loop.time() + ASK_AGAIN >= deadline:
+            if not is_elsewhere(reply) or loop.time() + ASK_AGAIN + LAST_TRY >= deadline:
                 return reply
             await asyncio.sleep(ASK_AGAIN)  # see `FeedbackProducer`

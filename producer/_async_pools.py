@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from producer._pipeline import Pipeline
 from producer._pool import CLOSED
+from producer._routing import LAST_TRY
 from producer.errors import BrokerUnavailable, ProducerError
 
 if TYPE_CHECKING:
@@ -94,7 +95,7 @@ class AsyncPools:
                 if not self.routes.leaves_clean(outcome):
                     pipeline.retire()
             pause = self.routes.again(place, partition, outcome)
-            if pause is None or self.closed or loop.time() + pause >= deadline:
+            if pause is None or self.closed or loop.time() + pause + LAST_TRY >= deadline:
                 return outcome
             await asyncio.sleep(pause)
         return (await self.ask({partition: command}, deadline))[partition]
@@ -160,7 +161,7 @@ class _Call:
             if pause is not None:
                 again[partition] = commands[partition]
                 pauses.append(pause)
-        if not again or self._pools.closed or self._loop.time() + max(pauses) >= self._deadline:
+        if not again or self._pools.closed or self._loop.time() + max(pauses) + LAST_TRY >= self._deadline:
             return {}
         await asyncio.sleep(max(pauses))
         return again

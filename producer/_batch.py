@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final
 
 from producer._connection import READABLE, wait_for_any
 from producer._exchange import Exchange
+from producer._routing import LAST_TRY
 from producer.errors import BrokerUnavailable
 
 if TYPE_CHECKING:
@@ -169,8 +170,11 @@ class Batch:
         for partition, outcome in zip(share.partitions, outcomes, strict=True):
             self._outcomes[partition] = outcome
             pause = self._routes.again(share.place, partition, outcome)
-            if pause is not None and not self._pools.closed:
-                self._due[partition] = time.monotonic() + pause
+            if pause is None or self._pools.closed:
+                continue
+            at = time.monotonic() + pause
+            if at + LAST_TRY < self._deadline:
+                self._due[partition] = at
 
     def _wait(self) -> None:
         """Wait until something can go on, and no longer than until something is due."""

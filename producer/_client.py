@@ -10,7 +10,7 @@ from producer._configured import Configured, not_kept, to_event
 from producer._partitioned import PartitionedMessages, require_answers, require_one_taken
 from producer._pools import Pools
 from producer._resp import enqueuing, is_elsewhere, leaves_clean, require_answer, require_taken
-from producer._routing import ASK_AGAIN, ONLY
+from producer._routing import ASK_AGAIN, LAST_TRY, ONLY
 from producer.errors import BrokerUnavailable, EnqueueUncertain, ProducerError
 from producer.message import to_messages
 from producer.partitions import partition_of
@@ -200,7 +200,7 @@ class FeedbackProducer(Configured):
             raise BrokerUnavailable(str(error)) from error
 
     def answers_in_part(self) -> bool:
-        """Whether the partitions are at several servers, and one of them answers: another one's outage is its own."""
+        """Return whether the partitions are at several servers, and one of them answers; for the spool."""
         if len(self._routes.places()) < 2:  # noqa: PLR2004 - several
             return False
         outcomes = self._pools.ask(self._pings, time.monotonic() + min(self._timeout, _PART_ANSWERS))
@@ -247,7 +247,7 @@ class FeedbackProducer(Configured):
         """Ask, and ask again while a cluster says that the slot is elsewhere, or about to be."""
         while True:
             reply = self._ask_once(command, deadline)
-            if not is_elsewhere(reply) or time.monotonic() + ASK_AGAIN >= deadline:
+            if not is_elsewhere(reply) or time.monotonic() + ASK_AGAIN + LAST_TRY >= deadline:
                 return reply
             time.sleep(ASK_AGAIN)
 

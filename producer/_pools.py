@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from producer._batch import Batch
 from producer._pool import CLOSED, Pool
 from producer._resp import is_taken
+from producer._routing import LAST_TRY
 from producer.errors import BrokerUnavailable, ProducerError
 
 if TYPE_CHECKING:
@@ -80,7 +81,7 @@ class Pools:
                     else:
                         pool.drop(connection, asked_at)
                 pause = self.routes.again(place, partition, outcome)
-                if pause is None or self.closed or time.monotonic() + pause >= deadline:
+                if pause is None or self.closed or time.monotonic() + pause + LAST_TRY >= deadline:
                     return outcome
                 time.sleep(pause)
         return Batch(self, {partition: command}, deadline).run()[partition]

@@ -18,13 +18,16 @@ if TYPE_CHECKING:
     from producer.broker_url import Place
     from producer.write_concern import WriteConcern
 
-__all__ = ["ASK_AGAIN", "ONLY", "ClusterRoutes", "Outcome", "Routes", "SingleRoute", "routes_of"]
+__all__ = ["ASK_AGAIN", "LAST_TRY", "ONLY", "ClusterRoutes", "Outcome", "Routes", "SingleRoute", "routes_of"]
 
 Outcome: TypeAlias = bytes | ProducerError
 """Of a command: its reply of one line, or why there is none."""
 
 ASK_AGAIN: Final = 0.02
 """Seconds after which a cluster is asked again that has the partition elsewhere, or moves it."""
+
+LAST_TRY: Final = 0.02
+"""Seconds that a call must have left to send a command again: an answer that comes too late makes it uncertain."""
 
 _CONNECT_AGAIN: Final = 0.05
 """Seconds after which a primary is tried again that can't be reached."""
