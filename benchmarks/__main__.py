@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from benchmarks.badday import BADDAY, badday
+from benchmarks.cluster import CLUSTER, cluster
 from benchmarks.databases import KINDS
 from benchmarks.days import BAD_DAYS, GOOD
 from benchmarks.deliver import DELIVER, deliver
@@ -43,6 +44,7 @@ _MEASUREMENTS: Final[dict[str, tuple[Measurement, Callable[[Plan], Iterator[Samp
     "memory": (MEMORY, memory),
     "outbox": (OUTBOX, outbox_costs),
     "spool": (SPOOL, spool),
+    "cluster": (CLUSTER, cluster),
 }
 _DAYS: Final = [day.name for day in (GOOD, *BAD_DAYS)]
 

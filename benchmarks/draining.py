@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from benchmarks.servers import Rig
     from worker.sandbox.stack import Part
 
-__all__ = ["Drained", "Gathered", "drain", "gathered"]
+__all__ = ["Drained", "Gathered", "await_all", "drain", "gather", "gathered"]
 
 _STARTED_WITHIN: Final = 60
 _GATHERED_WITHIN: Final = 7
@@ -99,7 +99,7 @@ class Gathered:
     def deliver(self, events: int) -> None:
         """Open the gate, and look on until so many events have arrived, or none has for a while."""
         self.servers.ask(f"{self.url}/open")
-        _await_all(self.servers, self.url, events)
+        await_all(self.servers, self.url, events)
 
 
 @contextmanager
@@ -137,7 +137,7 @@ def gathered(
         servers.ask(f"{url}/close")
         added = {EVENTS: str(events), **consumer.environment, **(environment or {})}
         workers = servers.launch(consumer.commands, added)
-        _gather(workers, servers, url, min(consumer.at_once, events))
+        gather(workers, servers, url, min(consumer.at_once, events))
         yield Gathered(workers=workers, client=client, url=url, servers=servers)
 
 
@@ -159,7 +159,7 @@ def drain(consumer: Consumer, events: int, *, latency: float, backlog: Path | No
     return _drained(first, last, busy, events)
 
 
-def _gather(workers: list[Part], servers: Rig, url: str, number: int) -> None:
+def gather(workers: list[Part], servers: Rig, url: str, number: int) -> None:
     """Wait until so many requests stand at the gate, or until those that do would not stand there much longer."""
     began, first = time.monotonic(), None
     while (waiting := int(servers.ask(f"{url}/stats")["waiting"])) < number:
@@ -172,7 +172,8 @@ def _gather(workers: list[Part], servers: Rig, url: str, number: int) -> None:
         time.sleep(_LOOK)
 
 
-def _await_all(servers: Rig, url: str, events: int) -> None:
+def await_all(servers: Rig, url: str, events: int) -> None:
+    """Look on until so many events have arrived, or none has for a while."""
     seen, since = 0, time.monotonic()
     while seen < events and time.monotonic() - since < _IDLE:
         time.sleep(_LOOK)

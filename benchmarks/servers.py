@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 __all__ = ["SNAPSHOT", "Rig", "redis_binary", "rig"]
 
 SNAPSHOT: Final = "dump.rdb"
+
+_SLOTS: Final = 16_384
 
 _CONCURRENCY: Final = 100
 """Requests at once of one of our workers; there are two workers, as there are of most peers."""
@@ -64,15 +67,43 @@ class Rig(LocalStack):
         self.environment[REPLICATED_URL] = f"redis://127.0.0.1:{port}/0"
         return client
 
-    def _start_lean_redis(self, name: str, *options: str) -> redis.Redis:
+    def start_valkey(self) -> str:
+        """Start a Valkey that writes nothing, and return its URL."""
+        client = self._start_lean_redis("valkey", binary=valkey_binary())
+        client.close()
+        return f"redis://127.0.0.1:{client.connection_pool.connection_kwargs['port']}/0"
+
+    def _start_lean_redis(self, name: str, *options: str, binary: str | None = None) -> redis.Redis:
         port, data = free_port(), self.folder / name
         data.mkdir()
         where = ["--port", str(port), "--bind", "127.0.0.1", "--dir", str(data)]
         lean = ["--save", "", "--repl-diskless-sync-delay", "0"]
-        part = self.start_part(name, [redis_binary(), *where, *lean, *options])
+        part = self.start_part(name, [binary or redis_binary(), *where, *lean, *options])
         client = redis.Redis(port=port)
         self.await_part(part, lambda: bool(client.ping()), but=redis.RedisError)
         return client
+
+    def start_nodes(self, number: int) -> str:
+        """Start the primaries of a Valkey Cluster, which write nothing and have no replicas, and return its URL."""
+        nodes: list[redis.Redis] = []
+        for each in range(number):
+            options = ["--cluster-enabled", "yes", "--cluster-port", str(free_port())]
+            nodes.append(self._start_lean_redis(f"node{each}", *options, binary=valkey_binary()))
+        ends = [_SLOTS * each // number for each in range(number + 1)]
+        for each, node in enumerate(nodes):
+            node.execute_command("CLUSTER", "SET-CONFIG-EPOCH", each + 1)
+            node.execute_command("CLUSTER", "ADDSLOTSRANGE", ends[each], ends[each + 1] - 1)
+        first = nodes[0].connection_pool.connection_kwargs["port"]
+        among = nodes[0].config_get("cluster-port")["cluster-port"]
+        for node in nodes[1:]:
+            node.execute_command("CLUSTER", "MEET", "127.0.0.1", first, among)
+        known = f"cluster_known_nodes:{number}".encode()
+        while not all(b"cluster_state:ok" in (told := _told(node)) and known in told for node in nodes):
+            time.sleep(0.05)
+        places = ",".join(f"127.0.0.1:{node.connection_pool.connection_kwargs['port']}" for node in nodes)
+        for node in nodes:
+            node.close()
+        return f"redis+cluster://{places}/0"
 
     def start_redis(self, snapshot: Path | None = None) -> redis.Redis:
         """Start a Redis that writes nothing, and return a client of it; the caller closes it.
@@ -164,6 +195,13 @@ class Rig(LocalStack):
             os.killpg(part.process.pid, signal.SIGKILL)  # it leads a session of its own
         part.process.wait()
         self.parts.remove(part)
+
+
+def _told(node: redis.Redis) -> bytes:
+    """What a node says of its cluster."""
+    with closing(redis.Redis(port=node.connection_pool.connection_kwargs["port"])) as raw:
+        raw.set_response_callback("CLUSTER INFO", bytes)
+        return bytes(raw.execute_command("CLUSTER INFO"))
 
 
 @contextmanager
