@@ -37,9 +37,9 @@ _SUBJECTS: Final = ("one Valkey", f"a cluster of {_PRIMARIES} primaries")
 CLUSTER: Final = Measurement(
     name="cluster",
     title="A cluster beside one server",
-    text="One Valkey, and a Valkey Cluster of three primaries with 16 partitions; nothing is written to disks, and there are no "
-    "replicas. A worker of 100 requests empties a queue, with an API that answers after 20 ms; a producer enqueues with one "
-    "thread. CPU is that of the process, or of all servers together.",
+    text="One Valkey, and a Valkey Cluster of three primaries with 16 partitions; nothing is written to disks, and "
+    "there are no replicas. A worker of 100 requests empties a queue, with an API that answers after 20 ms; a producer "
+    "enqueues with one thread. CPU is that of the process, or of all servers together.",
     more_is_better=False,
     ranked=False,
 )

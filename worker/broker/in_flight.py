@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
 
     from worker.broker.activity import ConsumerActivity
+    from worker.broker.gatherer import Gatherer
     from worker.broker.lease_state import SharedLeaseState
 
 __all__ = ["InFlightChannel"]
@@ -84,8 +85,14 @@ class InFlightChannel(kombu_redis.Channel):
                 lease.on_flushed = self.connection.wake
                 lease.on_renewed = self._sign_of_life()
             lease.partition = self.number
+            lease.gatherer = self.gatherer if lease.grouped else None
             self.current_holder = lease
         return self.current_holder
+
+    @property
+    def gatherer(self) -> Gatherer | None:
+        """What ends messages under several leases together; None if there is one."""
+        return None
 
     @property
     def takes_one(self) -> bool:

@@ -11,18 +11,20 @@ import logging
 import secrets
 import threading
 import time
-from contextlib import contextmanager
-from itertools import count, islice
+from itertools import count
 from typing import TYPE_CHECKING, Final
 
 import redis
 
+from worker.broker.gatherer import GATHER
 from worker.broker.lease_scripts import LeaseScripts, process_id
 from worker.broker.lease_state import SharedLeaseState
+from worker.broker.noted import Noted
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Iterator
+    from collections.abc import Callable, Collection, Iterable
 
+    from worker.broker.gatherer import Gatherer
     from worker.broker.keys import Keys
 
 __all__ = ["RENEWALS", "Lease"]
@@ -33,12 +35,6 @@ RENEWALS: Final = 4
 """A lease is renewed this many times before it would end: three renewals may fail."""
 _LONGEST_UNRENEWED: Final = 10.0
 """Seconds after which a lease is renewed, however long it is: it shows that Redis is there while nothing is fetched."""
-_AT_ONCE: Final = 1000
-"""Messages that one script ends: it shall not keep Redis from others for long."""
-_GATHER: Final = 0.005
-"""Seconds for which ended messages are gathered while others are in flight: one round trip for all, and one for all
-that is fetched in their place."""
-
 _SHORTEST_PAUSE: Final = 0.05
 _LONGEST_PAUSE: Final = 1.0
 """Seconds between tries while Redis is unavailable."""
@@ -76,17 +72,15 @@ class Lease:
         """Called, by the thread, after something was written down: there is room for more."""
         self.on_renewed: Callable[[], None] = lambda: None
         """Called, by the thread, after the lease was renewed."""
+        self.gatherer: Gatherer | None = None
+        """What ends the settled messages of several leases together, if there are several."""
         self._shared = shared or SharedLeaseState()
         self._mark = secrets.token_hex(6)
         self._fetches = count()
         self._pool = pool
         self._scripts = LeaseScripts(pool, keys, name=self.id, lease_ms=self.lease_ms)
         self._renew_every = min(lease / RENEWALS, _LONGEST_UNRENEWED)
-        self._held: dict[str, float] = {}
         self._noted_at = 0.0
-        self._ended: dict[str, str] = {}
-        self._returned: dict[str, str] = {}
-        self._deferred: dict[str, str] = {}
         self._credit_freed = False
         self._keep: frozenset[str] | None = None
         self._renewed = False
@@ -94,6 +88,7 @@ class Lease:
         self._renewed_at = 0.0
         self._done = False
         self._changed = threading.Condition()
+        self._noted = Noted(self._changed)
         self._one_at_a_time = threading.RLock()
         self._thread: threading.Thread | None = None
 
@@ -109,22 +104,22 @@ class Lease:
 
     def is_overdue(self, now: float) -> bool:
         """Whether it holds something, and its lease must have ended by ``now`` (of `time.monotonic`)."""
-        return not self._done and bool(self._held) and now - self._renewed_at > self.lease_ms / 1000
+        return not self._done and bool(self._noted.held) and now - self._renewed_at > self.lease_ms / 1000
 
     @property
     def held(self) -> int:
         """How many messages it holds."""
-        return len(self._held)
+        return len(self._noted.held)
 
     def without_end(self, now: float) -> float:
         """For how many seconds up to ``now`` (of `time.monotonic`) it has held something and ended nothing."""
         with self._changed:
-            oldest = next(iter(self._held.values()), now)
+            oldest = next(iter(self._noted.held.values()), now)
         return max(now - max(oldest, self._noted_at), 0.0)
 
     def __contains__(self, tag: object) -> bool:
         """Whether it holds this message."""
-        return tag in self._held
+        return tag in self._noted.held
 
     def start(self) -> None:
         """Begin to renew it."""
@@ -144,7 +139,7 @@ class Lease:
         """Note what was handed over to it."""
         self.start()
         with self._changed:
-            self._held.update(dict.fromkeys(tags, time.monotonic()))
+            self._noted.held.update(dict.fromkeys(tags, time.monotonic()))
 
     def ack(self, tag: str, label: str = "") -> None:
         """End a message.
@@ -156,11 +151,11 @@ class Lease:
         Raises:
             redis.RedisError: Redis is unavailable, and it is not `grouped`. The message is ended once Redis is back.
         """
-        self._note(self._ended, tag, label)
+        self._note(self._noted.ended, tag, label)
 
     def requeue(self, tag: str) -> None:
         """Return a message to the end of its queue; raises as `ack`."""
-        self._note(self._returned, tag)
+        self._note(self._noted.returned, tag)
 
     def defer(self, tag: str, *, due: int | None = None, wait: float = 0) -> None:
         """Let a message wait in Redis; raises as `ack`.
@@ -170,7 +165,7 @@ class Lease:
             due: When it is due, in ms of Redis' clock.
             wait: Or in how many seconds.
         """
-        self._note(self._deferred, tag, f"+{round(wait * 1000)}" if due is None else str(due))
+        self._note(self._noted.deferred, tag, f"+{round(wait * 1000)}" if due is None else str(due))
 
     def free_credit(self) -> None:
         """Call `on_flushed` soon, together with what ends meanwhile: there is prefetch credit again."""
@@ -178,6 +173,23 @@ class Lease:
             is_first = not self._must_flush
             self._credit_freed = True
             if is_first:
+                self._tell()
+
+    def _tell(self) -> None:
+        if self.gatherer is None or not self.gatherer.add(self):
+            self._changed.notify()
+
+    @property
+    def more_will_end(self) -> bool:
+        """Whether it holds what has not ended yet."""
+        return self._noted.pending < len(self._noted.held)
+
+    def end_settled(self) -> None:
+        """End the messages for which nothing is left to write; its thread writes the rest."""
+        self._credit_freed = False
+        self._noted.drop_ended(self._shared.take_settled)
+        with self._changed:
+            if self._noted.pending:
                 self._changed.notify()
 
     def requeue_at_head(self, tags: Collection[str]) -> None:
@@ -214,79 +226,53 @@ class Lease:
         That is so after the reply to a fetch was lost: its messages never arrived here.
         """
         with self._changed:
-            self._keep = frozenset(self._held)
+            self._keep = frozenset(self._noted.held)
             self._done = self._done or self._thread is None  # it never held anything
             self._changed.notify()
 
     def forget(self) -> None:
         """Leave everything to the process that this one was forked from."""
         self._done = True
-        self._held.clear()
+        self._noted.held.clear()
 
     def _note(self, notes: dict[str, str], tag: str, what: str = "") -> None:
-        if notes is not self._ended:
+        if notes is not self._noted.ended:
             self._shared.take_settled(tag)  # what comes again is settled again
         with self._changed:
             is_first = not self._must_flush
             notes[tag] = what
             self._noted_at = time.monotonic()
             if self.grouped and is_first:
-                self._changed.notify()
+                self._tell()
         if not self.grouped:
             self._write_down()
 
     def _drop(self, tags: Iterable[str]) -> None:
         with self._changed:
             for tag in tags:
-                self._held.pop(tag, None)
-
-    @property
-    def _pending(self) -> int:
-        return len(self._ended) + len(self._returned) + len(self._deferred)
+                self._noted.held.pop(tag, None)
 
     @property
     def _must_flush(self) -> bool:
-        return self._credit_freed or self._pending > 0
+        return self._credit_freed or self._noted.pending > 0
 
     @property
     def _may_gather(self) -> bool:
         """Whether more will end soon. Where nothing else is in flight, a fetch waits for room."""
-        return self._must_flush and self._pending < len(self._held) and self._keep is None
+        return self._must_flush and self.more_will_end and self._keep is None
 
     def _write_down(self) -> None:
         """Write down what has ended and what goes back. What fails stays noted, and is tried again."""
         with self._one_at_a_time:
             while self._must_flush:
                 self._credit_freed = False
-                with self._taken(self._ended) as ended:
+                with self._noted.taken(self._noted.ended) as ended:
                     self._scripts.end({tag: what for tag, what in ended.items() if not self._shared.take_settled(tag)})
-                with self._taken(self._returned) as returned:
+                with self._noted.taken(self._noted.returned) as returned:
                     self._scripts.requeue(list(returned), end="back")
-                with self._taken(self._deferred) as deferred:
+                with self._noted.taken(self._noted.deferred) as deferred:
                     self._scripts.schedule(deferred)
                 self.on_flushed()
-
-    @contextmanager
-    def _taken(self, notes: dict[str, str]) -> Iterator[dict[str, str]]:
-        """Take notes, which are done when the block ends; if it fails they stand there again.
-
-        They are taken before Redis is told: a message that goes back may be handed over to this very lease meanwhile.
-        """
-        with self._changed:
-            taken = dict(islice(notes.items(), _AT_ONCE))
-            held = [tag for tag in taken if tag in self._held]
-            for tag in taken:
-                notes.pop(tag)
-                self._held.pop(tag, None)
-        try:
-            yield taken
-        except BaseException:
-            with self._changed:
-                later = dict(notes)
-                notes.clear()
-                notes.update(taken | later)
-                self._held.update(dict.fromkeys(held, time.monotonic()))
-            raise
 
     def _let_go(self) -> int:
         with self._one_at_a_time:
@@ -294,10 +280,10 @@ class Lease:
             if keep is None or self._done:
                 return 0
             with self._changed:
-                tags = [tag for tag in self._held if tag not in keep]
+                tags = [tag for tag in self._noted.held if tag not in keep]
             returned = self._scripts.requeue(tags, end="head", keep=keep)
             self._drop(tags)
-            if not self._held:
+            if not self._noted.held:
                 self._done = True
                 self._pool.disconnect()
             return returned
@@ -325,7 +311,7 @@ class Lease:
             elif not self._must_flush:
                 self._changed.wait(max(self._renew_at - time.monotonic(), 0))
         if self._may_gather:
-            time.sleep(_GATHER)
+            time.sleep(GATHER)
 
     def _run(self) -> None:
         pause = 0.0

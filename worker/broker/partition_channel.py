@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     import redis
 
+    from worker.broker.gatherer import Gatherer
     from worker.broker.partitioned import PartitionedChannel
     from worker.broker.qos import QoS
     from worker.clients.redis.connections import PartitionAddress
@@ -74,6 +75,11 @@ class PartitionChannel(SafeChannel):
     def active_queues(self) -> list[str]:  # type: ignore[override]  # its stub says a set, which Kombu no longer returns
         """The queues that it fetches from."""
         return self._followed
+
+    @property
+    def gatherer(self) -> Gatherer:
+        """That of the channel above."""
+        return self.above.common_gatherer
 
     def follow(self, queues: list[str]) -> None:
         """Fetch from these queues."""

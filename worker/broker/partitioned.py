@@ -21,6 +21,7 @@ from kombu.utils.json import dumps
 from producer.partitions import partition_of
 from worker.broker.event_id import request_id_of
 from worker.broker.fetch import LAST_ANSWER
+from worker.broker.gatherer import Gatherer
 from worker.broker.link import Link
 from worker.broker.partition_channel import LONGEST_ANSWER, PartitionChannel, impatient, unchecked
 from worker.broker.payload import HELD_IN
@@ -79,6 +80,11 @@ class PartitionedChannel(SafeChannel):
         self.is_above_partitions = bool(self.partitions)
         if self.partitions:
             self.overdue_after = LONGEST_ANSWER
+
+    @cached_property
+    def common_gatherer(self) -> Gatherer:
+        """What ends messages in all partitions."""
+        return Gatherer(self.connection.wake)
 
     @property
     def acknowledges_itself(self) -> set[str]:
@@ -311,6 +317,7 @@ class PartitionedChannel(SafeChannel):
     def _after_fork(self) -> None:
         self._aside = {name: threading.Lock() for name in self._aside}
         super()._after_fork()
+        self.__dict__.pop("common_gatherer", None)
         for link in self.links.values():
             link.forget()
 
@@ -321,6 +328,8 @@ class PartitionedChannel(SafeChannel):
         for link in self.links.values():
             link.close()
         super().close()
+        if "common_gatherer" in self.__dict__:
+            self.common_gatherer.close()
         for channel in self._beneath:
             channel.close()
         self._beneath = ()

@@ -42,6 +42,7 @@ class Transport(kombu_redis.Transport):
         """Whether an event loop consumes; if not, a program drains by hand."""
         self._loop: Hub | None = None
         self._wakeup: tuple[int, int] | None = None
+        self._is_woken = False
         self._turns_at = 0.0
 
     def register_with_event_loop(self, connection: object, loop: Hub) -> None:
@@ -67,11 +68,13 @@ class Transport(kombu_redis.Transport):
 
     def wake(self) -> None:
         """Wake the thread that waits for events, from any thread: there is room for more messages."""
-        if self._wakeup is not None:
+        if self._wakeup is not None and not self._is_woken:
+            self._is_woken = True
             with suppress(OSError):  # it is full, which wakes as well; or the connection is closed
                 os.write(self._wakeup[1], b"!")
 
     def _drain_wakeup_pipe(self) -> None:
+        self._is_woken = False  # first: what wakes it from now on is written again
         if self._wakeup is not None:
             with suppress(OSError):
                 os.read(self._wakeup[0], 4096)

@@ -83,7 +83,7 @@ def test_freed_credit_is_told_together_with_what_ends_meanwhile(
     """Once for all that is freed at about the same time: each call has a fetch follow it."""
     monkeypatch.setattr("worker.broker.lease._GATHER", 0.3)
     told: list[int] = []
-    holding.on_flushed = lambda: told.append(len(holding._held))
+    holding.on_flushed = lambda: told.append(len(holding._noted.held))
     for _ in range(50):
         holding._shared.starved = True
         holding._shared.set_outside_credit(holding._shared.outside_credit + 1)
@@ -98,10 +98,10 @@ def test_the_last_in_flight_is_written_down_at_once(holding: Lease, monkeypatch:
     """Nothing else will end soon, and a fetch waits for room."""
     monkeypatch.setattr("worker.broker.lease._GATHER", 60)
     flushed: list[int] = []
-    holding.on_flushed = lambda: flushed.append(len(holding._held))
+    holding.on_flushed = lambda: flushed.append(len(holding._noted.held))
     with holding._changed:
         for number in range(100):
-            holding._ended[str(number)] = ""
+            holding._noted.ended[str(number)] = ""
         holding._changed.notify()
 
     eventually(lambda: flushed, timeout=5, what="it is written down")
@@ -111,7 +111,7 @@ def test_the_last_in_flight_is_written_down_at_once(holding: Lease, monkeypatch:
 def test_what_the_ledger_has_ended_is_not_written_down_again(holding: Lease, broker_client: redis.Redis) -> None:
     """There is room for more all the same; and what it has not ended is."""
     flushed: list[int] = []
-    holding.on_flushed = lambda: flushed.append(len(holding._held))
+    holding.on_flushed = lambda: flushed.append(len(holding._noted.held))
     store = IdempotencyStore(broker_client, ttl=timedelta(hours=1), lease=timedelta(seconds=40), shared=holding._shared)
     with closing(store) as idempotency:
         for number in range(98):
