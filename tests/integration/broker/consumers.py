@@ -104,7 +104,7 @@ class Worker:
         """Wait until everything that it noted stands in Redis."""
         deadline = time.monotonic() + 10
         for holder in self.channel.holders:
-            while holder._pending:
+            while holder._noted.pending:
                 assert time.monotonic() < deadline, "not written down"
                 time.sleep(0.001)
             with holder._one_at_a_time:

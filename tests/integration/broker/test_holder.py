@@ -81,7 +81,7 @@ def test_freed_credit_is_told_together_with_what_ends_meanwhile(
     holding: Lease, broker_client: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Once for all that is freed at about the same time: each call has a fetch follow it."""
-    monkeypatch.setattr("worker.broker.lease._GATHER", 0.3)
+    monkeypatch.setattr("worker.broker.lease.GATHER", 0.3)
     told: list[int] = []
     holding.on_flushed = lambda: told.append(len(holding._noted.held))
     for _ in range(50):
@@ -96,7 +96,7 @@ def test_freed_credit_is_told_together_with_what_ends_meanwhile(
 
 def test_the_last_in_flight_is_written_down_at_once(holding: Lease, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing else will end soon, and a fetch waits for room."""
-    monkeypatch.setattr("worker.broker.lease._GATHER", 60)
+    monkeypatch.setattr("worker.broker.lease.GATHER", 60)
     flushed: list[int] = []
     holding.on_flushed = lambda: flushed.append(len(holding._noted.held))
     with holding._changed:

@@ -32,7 +32,7 @@ def test_several_leases_end_together() -> None:
     leases: list[Any] = [_Lease() for _ in range(5)]
     gatherer = Gatherer(lambda: seen.append([lease.ended for lease in leases]))
 
-    assert all([gatherer.add(lease) for lease in leases])
+    assert [gatherer.add(lease) for lease in leases] == [True] * 5
 
     eventually(lambda: seen, what="they have ended")
     assert seen[0] == [1] * 5
