@@ -39,7 +39,7 @@ def _debian_redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisSer
 @pytest.fixture
 def valkey(_valkey: RedisServer) -> RedisServer:
     """A real Valkey, empty."""
-    _empty(_valkey)
+    empty(_valkey)
     return _valkey
 
 
@@ -47,7 +47,7 @@ def valkey(_valkey: RedisServer) -> RedisServer:
 def broker(request: pytest.FixtureRequest) -> RedisServer:
     """A real Valkey, then a real Redis, empty."""
     server: RedisServer = request.getfixturevalue("_valkey" if request.param == "valkey" else "_debian_redis")
-    _empty(server)
+    empty(server)
     return server
 
 
@@ -74,8 +74,8 @@ def broker_client(broker: RedisServer) -> Iterator[redis.Redis]:
         yield client
 
 
-def _empty(server: RedisServer) -> None:
-    """A holder that an earlier test left with messages in flight would show up as a worker of this one."""
+def empty(server: RedisServer) -> None:
+    """Empty a server. A holder that an earlier test left with messages would show up as a worker of this one."""
     for thread in threading.enumerate():
         if thread.name.startswith("lease "):
             holder: Lease = thread._target.__self__  # type: ignore[attr-defined]

@@ -35,6 +35,8 @@ class _Tags:
         """What a script or SCAN returned, its keys without the tag."""
         if isinstance(reply, list):
             return [self.untagged(part) for part in reply]
+        if isinstance(reply, str):
+            return reply.removeprefix(self.tag.decode())
         return reply.removeprefix(self.tag) if isinstance(reply, bytes) else reply
 
     def _places(self, name: str, arguments: tuple[Any, ...]) -> range:
@@ -53,10 +55,11 @@ class TaggedRedis(redis.Redis):
     Args:
         port: Of the server on this machine.
         tag: Stands before each key, as `{a}`.
+        options: More for redis-py's client.
     """
 
-    def __init__(self, port: int, tag: bytes) -> None:
-        super().__init__(port=port)
+    def __init__(self, port: int, tag: bytes, **options: Any) -> None:
+        super().__init__(port=port, **options)
         self.tags = _Tags(tag, {})
         self.tags = _Tags(tag, self.command())
 
@@ -64,6 +67,10 @@ class TaggedRedis(redis.Redis):
         """As redis-py's."""
         reply: Any = super().execute_command(*self.tags.tagged(args), **options)  # type: ignore[no-untyped-call]  # redis-py's own
         return self.tags.untagged(reply) if str(args[0]).upper() in _SCRIPTS else reply
+
+    def keys(self, pattern: Any = "*", **options: Any) -> Any:
+        """As redis-py's."""
+        return self.tags.untagged(super().keys(self.tags.tag + str(pattern).encode(), **options))
 
     def scan(
         self, cursor: int = 0, match: Any = None, count: int | None = None, _type: str | None = None, **options: Any

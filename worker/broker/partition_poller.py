@@ -13,7 +13,7 @@ from kombu.transport.redis import SUBCLIENT_MAX_MISSED_HEALTH_CHECKS
 from worker.broker.poller import ChannelPoller, is_readable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from redis.client import PubSub
 
@@ -66,12 +66,10 @@ class PartitionPoller(ChannelPoller):
         """Let channels ask and listen; first the one that has waited longest for its turn."""
         now = time.monotonic()
         free = [channel for channel in self._channels if _is_free(channel, now)]
-        if free and self._can_consume():
-            free.sort(key=_asked_at)
-            for channel in free:
-                if channel.active_queues:
-                    with self._losing(channel, _WAITING):
-                        self._register_BRPOP(channel)
+        for channel in sorted(_with_room(free), key=_asked_at):
+            if channel.active_queues:
+                with self._losing(channel, _WAITING):
+                    self._register_BRPOP(channel)
         for channel in self._channels:
             if channel.active_fanout_queues and not channel._in_listen:  # noqa: SLF001 - Kombu's poller and channel share it
                 with self._losing(channel, _LISTENING):
@@ -110,10 +108,6 @@ class PartitionPoller(ChannelPoller):
             if link is not None and link.is_open:
                 with self._losing(channel, _LISTENING):
                     _check_listening(cast("PubSub", link.client))
-
-    def _can_consume(self) -> bool:
-        """Whether there is prefetch credit; all partitions share it."""
-        return any(channel.is_above_partitions and channel.qos.can_consume() for channel in self._channels)
 
     @contextmanager
     def _losing(self, channel: SafeChannel, kind: str) -> Iterator[None]:
@@ -164,6 +158,17 @@ def _is_free(channel: SafeChannel, now: float) -> bool:
     if channel.armed_until is not None:
         return channel.armed_until <= now
     return not channel._in_poll  # noqa: SLF001 - Kombu's poller and channel share it
+
+
+def _with_room(channels: Iterable[SafeChannel]) -> Iterator[SafeChannel]:
+    """Yield those that have prefetch credit, which all partitions of a channel that Celery knows share."""
+    room: dict[int, bool] = {}
+    for channel in channels:
+        qos = channel.qos
+        if id(qos) not in room:
+            room[id(qos)] = qos.can_consume()
+        if room[id(qos)]:
+            yield channel
 
 
 def _asked_at(channel: SafeChannel) -> float:

@@ -209,14 +209,17 @@ class PartitionedChannel(SafeChannel):
         return next((channel for channel in self._beneath if key.startswith(channel.global_keyprefix)), None)
 
     def _partition_for(self, queue: str, message: dict[str, Any]) -> PartitionChannel | None:
-        """The partition that a message belongs to: that of the one that it takes over from, or its event's."""
+        """The partition that a message belongs to: that of the one that it takes over from, or its event's.
+
+        What is no event goes to the first one.
+        """
         if not self.is_spread(queue):
             return None
         beneath = self.beneath
-        return (
-            self._partition_at(republished(message.get("headers")).held_in)
-            or beneath[partition_of(request_id_of(message), len(beneath))]
-        )
+        if taken_over := self._partition_at(republished(message.get("headers")).held_in):
+            return taken_over
+        request_id = request_id_of(message)
+        return beneath[partition_of(request_id, len(beneath)) if request_id else _HOME]
 
     def _put(self, queue: str, message: dict[str, Any], **kwargs: Any) -> None:
         partition = self._partition_for(queue, message)

@@ -226,13 +226,12 @@ def test_a_transport_may_do_without_acknowledgements(
     assert receiver.receive(ack=True) == [2]
 
 
-def test_two_copies_of_a_message_are_two_messages(connection: Connection, publish: Publish) -> None:
+def test_two_copies_of_a_message_are_two_messages(
+    connection: Connection, publish: Publish, broker_client: redis.Redis
+) -> None:
     """An entry that a client pushed twice, with one delivery tag: each is received."""
     publish("q", 1)
-    channel: Any = connection.default_channel
-    client = channel.client
-    entry = client.lrange("q", 0, 0)[0]
-    client.lpush("q", entry)
+    broker_client.lpush("q", *broker_client.lrange("q", 0, 0))
 
     receiver = Receiver(connection, "q", prefetch=1)
 

@@ -14,6 +14,7 @@ import pytest
 from kombu import Connection, pools
 from kombu.exceptions import OperationalError
 
+from tests.contract.kombu.conftest import WITHOUT_PARTITIONS
 from tests.contract.kombu.receiver import Receiver
 from tests.support.processes import ROOT
 from worker.sandbox.stack import free_port
@@ -50,6 +51,7 @@ def test_a_connection_can_be_closed_and_used_again(connect: Connect, publish: Pu
         assert not connection.connected
 
 
+@pytest.mark.parametrize("place", WITHOUT_PARTITIONS, indirect=True)
 def test_a_connection_to_nowhere_says_so(transport: str) -> None:
     """With an error that the caller can name; it can be tried for as long as one likes."""
     with Connection(f"redis://127.0.0.1:{free_port()}/0", transport=transport) as connection:
@@ -124,6 +126,7 @@ def test_threads_share_a_queue(connect: Connect, publish: Publish, broker_client
     assert not broker_client.exists("q", "unacked", "unacked_index")
 
 
+@pytest.mark.parametrize("place", WITHOUT_PARTITIONS, indirect=True)
 def test_a_process_that_forks_goes_on_in_both(broker: RedisServer, transport: str, broker_client: redis.Redis) -> None:
     """A pool of connections and messages in flight belong to the parent; the child makes its own."""
     command = [sys.executable, "-W", "ignore", "-m", "tests.contract.kombu.forking", broker.url, transport]

@@ -8,6 +8,7 @@ import pytest
 from kombu import Connection, Exchange, Queue
 from kombu.exceptions import ChannelError
 
+from tests.contract.kombu.conftest import NOT_SPREAD, WITHOUT_PARTITIONS
 from tests.contract.kombu.receiver import Receiver
 from tests.support.processes import eventually
 
@@ -78,6 +79,7 @@ def test_an_urgent_message_of_any_queue_comes_before_the_others(connection: Conn
     assert Receiver(connection, "a", "b").receive(2) == ["b now", "a later"]
 
 
+@pytest.mark.parametrize("place", WITHOUT_PARTITIONS, indirect=True)
 def test_every_key_begins_with_the_chosen_prefix(connect: Connect, broker_client: redis.Redis) -> None:
     """Option `global_keyprefix`: two systems can share one database, and neither sees the other."""
     mine, other = connect(global_keyprefix="mine:"), connect(global_keyprefix="other:")
@@ -101,6 +103,7 @@ def test_every_key_begins_with_the_chosen_prefix(connect: Connect, broker_client
     eventually(lambda: not broker_client.exists("mine:unacked"), what="everything is acknowledged")
 
 
+@pytest.mark.parametrize("place", WITHOUT_PARTITIONS, indirect=True)
 def test_a_broadcast_is_heard_under_the_prefix_only(connect: Connect) -> None:
     """The prefix goes for channels, too."""
     exchange = Exchange("news", type="fanout")
@@ -180,6 +183,7 @@ def test_a_queue_with_messages_can_be_spared(connection: Connection, publish: Pu
     assert waiting("q") == [1]
 
 
+@pytest.mark.parametrize("place", NOT_SPREAD, indirect=True)
 def test_an_unused_queue_expires(connection: Connection, broker_client: redis.Redis) -> None:
     """Argument `x-expires`, in ms; each use puts it off."""
     queue = Queue("q", expires=0.5)(connection.default_channel)
@@ -194,6 +198,7 @@ def test_an_unused_queue_expires(connection: Connection, broker_client: redis.Re
     assert queue.get() is None
 
 
+@pytest.mark.parametrize("place", NOT_SPREAD, indirect=True)
 def test_taking_a_message_puts_the_expiry_off(connection: Connection, broker_client: redis.Redis) -> None:
     """A queue in use does not expire."""
     queue = Queue("q", expires=30)(connection.default_channel)

@@ -8,6 +8,7 @@ import pytest
 from kombu import Connection, Exchange, Queue
 from kombu.exceptions import OperationalError
 
+from tests.contract.kombu.conftest import PLACES, Place
 from tests.contract.kombu.receiver import Receiver
 from tests.support.certificates import self_signed
 from tests.support.processes import VALKEY, need, redis_server
@@ -17,6 +18,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 WAYS = ("socket", "database", "tls", "password", "few rights")
+
+
+@pytest.fixture(params=["valkey-stock", "valkey-ours"])
+def place(request: pytest.FixtureRequest) -> Place:
+    """Kombu's own transport, and ours."""
+    return PLACES[request.param]
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from kombu import Connection, Exchange, Queue
 
-from tests.contract.kombu.conftest import TRANSPORTS
+from tests.contract.kombu.conftest import PLACES, TRANSPORTS, Place
 from tests.contract.kombu.receiver import Receiver
 from worker.broker.safe_channel import SafeChannel
 
@@ -28,6 +28,12 @@ BOTH_WAYS = pytest.mark.parametrize(("one", "other"), [("stock", "ours"), ("ours
 RESTORES = {"unacked_restore_throttle": 1, "polling_interval": 1}
 """The stock transport looks for what the dead hold whenever it has waited in vain for as long as it drains for, and the
 end of its BRPOP counts as something that it waited for."""
+
+
+@pytest.fixture(params=["valkey-ours", "redis-ours"])
+def place(request: pytest.FixtureRequest) -> Place:
+    """Where both meet."""
+    return PLACES[request.param]
 
 
 @pytest.fixture

@@ -69,6 +69,20 @@ def test_what_celery_publishes_goes_to_its_events_partition(valkey: RedisServer,
         ]
 
 
+def test_what_is_no_event_goes_to_the_first_partition_however_many_there_are(
+    valkey: RedisServer, partitions: Partitions
+) -> None:
+    """And not to the one that the digest of '' would choose."""
+    for number in (3, 5, 7):
+        with Connection(valkey.url, transport=TRANSPORT, transport_options=options(valkey, number)) as connection:
+            connection.Producer().publish(f"one of {number}", routing_key=QUEUE)
+
+    assert partition_of("", 3) != 0
+    assert [partitions.home.llen(f"{tags(number)[0]}{QUEUE}") for number in (3, 5, 7)] == [
+        sum(tags(other)[0] == tags(number)[0] for other in (3, 5, 7)) for number in (3, 5, 7)
+    ]
+
+
 @pytest.mark.parametrize("eta", [None, "2999-01-01T00:00:00Z"])
 def test_a_message_that_goes_on_for_one_in_flight_stays_in_its_partition(
     valkey: RedisServer, partitions: Partitions, monkeypatch: pytest.MonkeyPatch, eta: str | None
@@ -160,6 +174,7 @@ def test_who_takes_one_message_at_a_time_gets_no_other(
     monkeypatch.setattr("worker.broker.partitioned._RESERVED", 60)
     enqueue(many, *request_ids(100))
     with Looper(valkey, QUEUE, prefetch=10, **options(valkey, MANY)) as worker:
+        worker.connection.channel()  # another one, whose credit has no limit, as Celery's remote control has
         worker.channel.qos.can_consume = lambda: len(worker.received) < 1
         for _ in range(20):
             worker.run_until(lambda: worker.received)
