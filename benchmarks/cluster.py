@@ -16,7 +16,7 @@ from benchmarks.usage import usage
 from producer import FeedbackProducer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from benchmarks.plan import Plan
     from benchmarks.servers import Rig
@@ -30,6 +30,8 @@ _PRIMARIES: Final = 3
 _BATCH: Final = 500
 _BUDGET: Final = 30.0
 _SETTLED: Final = 0.5
+_QUIET: Final = 5.0
+_WATCHED: Final = 20.0
 _MILLISECONDS: Final = 1000
 _MICROSECONDS: Final = 1_000_000
 _SUBJECTS: Final = ("one Valkey", f"a cluster of {_PRIMARIES} primaries")
@@ -74,6 +76,39 @@ def cluster(plan: Plan) -> Iterator[Sample]:
                 yield _batches(subject, broker, plan.events)
             with rig() as servers:
                 yield _delivering(subject, servers, _start(servers, subject), plan.events)
+            with rig() as servers:
+                yield _idling(subject, servers, _start(servers, subject))
+
+
+def _idling(subject: str, servers: Rig, broker: _Servers) -> Sample:
+    servers.start_target(_API)
+    servers.environment["FEEDBACK_BROKER_URL"] = broker.url
+    servers.create_database()
+    alone = _rate_of(lambda: broker.cpu)
+    consumer = ours(1)
+    workers = servers.launch(consumer.commands, consumer.environment)
+    while "ready" not in workers[0].said():
+        time.sleep(_SETTLED)
+    time.sleep(_QUIET)  # what a start costs is over
+    pids = [worker.process.pid for worker in workers]
+    used = usage(pids).cpu
+    beside = _rate_of(lambda: broker.cpu)
+    return Sample(
+        case="an idle worker",
+        subject=subject,
+        figures={
+            "servers' CPU ms/s": beside,
+            "without it": alone,
+            "its CPU ms/s": (usage(pids).cpu - used) / _WATCHED * _MILLISECONDS,
+        },
+    )
+
+
+def _rate_of(cpu: Callable[[], float]) -> float:
+    """Milliseconds of CPU in a second."""
+    before = cpu()
+    time.sleep(_WATCHED)
+    return (cpu() - before) / _WATCHED * _MILLISECONDS
 
 
 def _start(servers: Rig, subject: str) -> _Servers:

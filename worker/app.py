@@ -114,7 +114,7 @@ def _configuration(settings: Settings) -> dict[str, Any]:
         "worker_pool": _POOL,
         "worker_concurrency": settings.feedback_concurrency,
         "worker_prefetch_multiplier": 2,
-        "worker_send_task_events": True,
+        "worker_send_task_events": settings.feedback_task_events,
         "control_exchange": CONTROL_EXCHANGE,
         "event_exchange": EVENT_EXCHANGE,
         "worker_redirect_stdouts": False,

@@ -184,6 +184,10 @@ class Settings(BaseModel):
         default=None, description="Where Flower is, for `aquilax-feedback doctor`; without a login."
     )
 
+    feedback_task_events: Annotated[bool, BeforeValidator(yes_or_no)] = Field(
+        default=True,
+        description="Whether monitors such as Flower are told of each event: yes or no. A cluster tells every node.",
+    )
     feedback_log_format: LogFormat = Field(
         default="console", description="How a worker writes its log: `console` for people, `json` for machines."
     )
