@@ -134,14 +134,19 @@ class AsyncFeedbackProducer(Configured):
             error.not_taken, error.messages_not_taken = tuple(events), tuple(range(len(messages)))
             raise
 
-    async def ping(self, *, timeout: float | None = None) -> None:  # noqa: ASYNC109 - see enqueue
+    async def ping(
+        self,
+        *,
+        timeout: float | None = None,  # noqa: ASYNC109 - see enqueue
+        anywhere: bool = False,
+    ) -> None:
         """Return if Redis answers; as `FeedbackProducer.ping`."""
         try:
             deadline = asyncio.get_running_loop().time() + self._budget(timeout)
             if self._is_whole:
                 require_answer(await self._ask(self._pings[0], deadline))
             else:
-                require_answers(await self._pools.ask(self._pings, deadline))
+                require_answers(await self._pools.ask(self._pings, deadline), anywhere=anywhere)
         except EnqueueUncertain as error:
             raise BrokerUnavailable(str(error)) from error
 

@@ -179,13 +179,14 @@ class FeedbackProducer(Configured):
             error.not_taken, error.messages_not_taken = tuple(events), tuple(range(len(messages)))
             raise
 
-    def ping(self, *, timeout: float | None = None) -> None:
+    def ping(self, *, timeout: float | None = None, anywhere: bool = False) -> None:
         """Return if Redis answers, and in a cluster each primary that has a partition; for a probe of readiness.
 
         With ``replicas`` or ``fsync``: if it confirms a write, which changes nothing, as it must confirm events.
 
         Args:
             timeout: The budget in seconds, if not the producer's own.
+            anywhere: Whether one primary that does so is enough: its events are taken then.
 
         Raises:
             BrokerUnavailable: It can't be reached, does not answer, or does not confirm.
@@ -195,7 +196,7 @@ class FeedbackProducer(Configured):
             if self._is_whole:
                 require_answer(self._ask(self._pings[0], deadline))
             else:
-                require_answers(self._pools.ask(self._pings, deadline))
+                require_answers(self._pools.ask(self._pings, deadline), anywhere=anywhere)
         except EnqueueUncertain as error:
             raise BrokerUnavailable(str(error)) from error
 

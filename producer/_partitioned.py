@@ -90,16 +90,22 @@ def require_one_taken(outcome: Outcome, event: FeedbackEvent) -> None:
         raise error
 
 
-def require_answers(outcomes: Mapping[int, Outcome]) -> None:
-    """Return if no reply to pings is a refusal, nor missing.
+def require_answers(outcomes: Mapping[int, Outcome], *, anywhere: bool) -> None:
+    """Return if no reply to pings is a refusal, nor missing; or if one of them is neither, where that is enough.
 
     Raises:
         ProducerError: The first of them that is.
     """
+    failures = []
     for outcome in outcomes.values():
-        if isinstance(outcome, ProducerError):
-            raise outcome
-        require_answer(outcome)
+        try:
+            if isinstance(outcome, ProducerError):
+                raise outcome
+            require_answer(outcome)
+        except ProducerError as error:
+            failures.append(error)
+    if failures and not (anywhere and len(failures) < len(outcomes)):
+        raise failures[0]
 
 
 def _failure_of(outcome: Outcome) -> ProducerError | None:

@@ -175,7 +175,7 @@ class RecordingProducer(Recorder, FeedbackProducer):
         if messages:
             self._take(messages, events, timeout)
 
-    def ping(self, *, timeout: float | None = None) -> None:
+    def ping(self, *, timeout: float | None = None, anywhere: bool = False) -> None:  # noqa: ARG002 - see enqueue_messages
         """Return, or fail where calls fail; as `FeedbackProducer.ping`."""
         self._budget(timeout)
         self._answer()
@@ -200,7 +200,12 @@ class AsyncRecordingProducer(Recorder, AsyncFeedbackProducer):
         if messages:
             self._take(messages, events, timeout)
 
-    async def ping(self, *, timeout: float | None = None) -> None:  # noqa: ASYNC109 - see AsyncFeedbackProducer.enqueue
+    async def ping(
+        self,
+        *,
+        timeout: float | None = None,  # noqa: ASYNC109 - see AsyncFeedbackProducer.enqueue
+        anywhere: bool = False,  # noqa: ARG002 - see enqueue_messages
+    ) -> None:
         """Return, or fail where calls fail; as `AsyncFeedbackProducer.ping`."""
         self._budget(timeout)
         self._answer()

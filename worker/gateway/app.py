@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 
@@ -75,7 +76,9 @@ class Gateway:
         self._unknown = Endpoint("unknown", (), _no_path, around, needs_key=False)
         confirms = settings.feedback_enqueue_replicas or settings.feedback_enqueue_fsync
         readiness = probes.Readiness(
-            self._partitions, spool_has_room=self._spool_has_room, ping=self._producer.ping if confirms else None
+            self._partitions,
+            spool_has_room=self._spool_has_room,
+            ping=partial(self._producer.ping, anywhere=True) if confirms else None,
         )
         endpoints = (
             Endpoint(BATCH, ("POST",), self._upload(intake), around),
