@@ -73,7 +73,7 @@ class AsyncPools:
         What surely has not run is sent again, where its partition is then, until the deadline, on the loop's clock.
         """
         outcomes: dict[int, Outcome] = {}
-        call = _Call(self, asyncio.get_running_loop(), deadline, outcomes)
+        call = _RoutedCall(self, asyncio.get_running_loop(), deadline, outcomes)
         await call.run(commands)
         return outcomes
 
@@ -125,7 +125,7 @@ class AsyncPools:
                 pipeline.retire()
 
 
-class _Call:
+class _RoutedCall:
     """The commands of one call, and how they ended so far."""
 
     def __init__(

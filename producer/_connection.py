@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Callable, Sequence
 
-    from producer._endpoint import Endpoint
+    from producer._connection_target import ConnectionTarget
     from producer.write_concern import WriteConcern
 
 __all__ = [
@@ -89,7 +89,7 @@ class Connection:
     Args:
         owner: redis-py's connection, connected. Its socket is switched to non-blocking for good.
         concern: What must confirm each command's write; None if Redis' own reply is enough.
-        on_silence: See `Endpoint`.
+        on_silence: See `ConnectionTarget`.
 
     Attributes:
         concern: As it was given.
@@ -142,7 +142,7 @@ class Connection:
         self.touch()
         return reply
 
-    def greet(self, endpoint: Endpoint, deadline: float) -> None:
+    def greet(self, endpoint: ConnectionTarget, deadline: float) -> None:
         """Return if Redis answers, and what must confirm events does so for a write that changes nothing.
 
         Args:
@@ -286,7 +286,7 @@ def wait_for_any(watched: Sequence[tuple[socket.socket, int]], timeout: float) -
     watching.poll(timeout * 1000)
 
 
-def dial(endpoint: Endpoint, deadline: float = -math.inf) -> Future[Connection]:
+def dial(endpoint: ConnectionTarget, deadline: float = -math.inf) -> Future[Connection]:
     """Return the connection to come, or its `BrokerUnavailable`: a thread waits for the name lookup, which may hang.
 
     Args:
@@ -301,7 +301,7 @@ def dial(endpoint: Endpoint, deadline: float = -math.inf) -> Future[Connection]:
     return future
 
 
-def _dial(endpoint: Endpoint, deadline: float, future: Future[Connection]) -> None:
+def _dial(endpoint: ConnectionTarget, deadline: float, future: Future[Connection]) -> None:
     try:
         with OPENSSL.handshake() if endpoint.tls else nullcontext():
             connection = _connect(endpoint, deadline)
@@ -313,7 +313,7 @@ def _dial(endpoint: Endpoint, deadline: float, future: Future[Connection]) -> No
         future.set_result(connection)
 
 
-def _connect(endpoint: Endpoint, deadline: float) -> Connection:
+def _connect(endpoint: ConnectionTarget, deadline: float) -> Connection:
     owner = endpoint.connection()
     try:
         owner.connect()

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from concurrent.futures import Future
 
-    from producer._endpoint import Endpoint
+    from producer._connection_target import ConnectionTarget
     from producer._routing import Outcome
     from producer.write_concern import WriteConcern
 
@@ -64,7 +64,7 @@ class Pipeline:
         closed: Whether it is gone.
     """
 
-    def __init__(self, endpoint: Endpoint, loop: asyncio.AbstractEventLoop, deadline: float) -> None:
+    def __init__(self, endpoint: ConnectionTarget, loop: asyncio.AbstractEventLoop, deadline: float) -> None:
         self.open = True
         self.closed = False
         self._loop = loop

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
 
     from producer._connection import Connection
-    from producer._endpoint import Endpoint
+    from producer._connection_target import ConnectionTarget
 
 __all__ = ["CLOSED", "Pool"]
 
@@ -39,7 +39,7 @@ class Pool:
         closed: Whether it gives out no more.
     """
 
-    def __init__(self, endpoint: Endpoint, size: int) -> None:
+    def __init__(self, endpoint: ConnectionTarget, size: int) -> None:
         self.endpoint = endpoint
         self._size = size
         self.closed = False

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from producer._batch import Batch
+from producer._command_batch import CommandBatch
 from producer._pool import CLOSED, Pool
 from producer._resp import is_taken
 from producer._routing import LAST_TRY
@@ -53,7 +53,7 @@ class Pools:
         What surely has not run is sent again, where its partition is then, until the deadline (of `time.monotonic`).
         """
         if len(commands) > 1:
-            return Batch(self, commands, deadline).run()
+            return CommandBatch(self, commands, deadline).run()
         ((partition, command),) = commands.items()
         return {partition: self.ask_one(partition, command, deadline)}
 
@@ -84,7 +84,7 @@ class Pools:
                 if pause is None or self.closed or time.monotonic() + pause + LAST_TRY >= deadline:
                     return outcome
                 time.sleep(pause)
-        return Batch(self, {partition: command}, deadline).run()[partition]
+        return CommandBatch(self, {partition: command}, deadline).run()[partition]
 
     def unknown(self) -> BrokerUnavailable:
         """Return the error of a call whose partition is not known to be anywhere."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, Protocol, TypeAlias
 
-from producer._endpoint import Endpoint
-from producer._partition_record import PartitionRecord
+from producer._connection_target import ConnectionTarget
+from producer._partition_check import PartitionCheck
 from producer._resp import is_elsewhere, is_reply, leaves_clean, moved_to, serves_nobody
 from producer.cluster import place_of
 from producer.errors import BrokerUnavailable, ProducerError
@@ -61,7 +61,7 @@ class Routes(Protocol):
     def places(self) -> frozenset[Place]:
         """Return where any partition is."""
 
-    def endpoint(self, place: Place, partition: int) -> Endpoint:
+    def endpoint(self, place: Place, partition: int) -> ConnectionTarget:
         """Return what a connection to a place that has this partition leads to."""
 
     def find(self) -> Future[None] | None:
@@ -90,8 +90,8 @@ class SingleRoute:
     is_refused = False
 
     def __init__(self, address: Address, concern: WriteConcern | None) -> None:
-        record = PartitionRecord(address.prefixes, is_cluster=False)
-        self._endpoint = Endpoint(address=address, prefix=address.prefixes[0], concern=concern, record=record)
+        record = PartitionCheck(address.prefixes, is_cluster=False)
+        self._endpoint = ConnectionTarget(address=address, prefix=address.prefixes[0], concern=concern, record=record)
 
     def place(self, partition: int) -> Place:  # noqa: ARG002 - the signature is the protocol's
         """See `Routes`."""
@@ -101,7 +101,7 @@ class SingleRoute:
         """See `Routes`."""
         return frozenset({ONLY})
 
-    def endpoint(self, place: Place = ONLY, partition: int = 0) -> Endpoint:  # noqa: ARG002 - likewise
+    def endpoint(self, place: Place = ONLY, partition: int = 0) -> ConnectionTarget:  # noqa: ARG002 - likewise
         """See `Routes`."""
         return self._endpoint
 
@@ -128,7 +128,7 @@ class ClusterRoutes:
     def __init__(self, address: Address, concern: WriteConcern | None) -> None:
         self._address = address
         self._concern = concern
-        self._map = SlotMap(address, PartitionRecord(address.prefixes, is_cluster=True))
+        self._map = SlotMap(address, PartitionCheck(address.prefixes, is_cluster=True))
         self.place = self._map.owner
         self.places = self._map.owners
         self.find = self._map.refresh
@@ -148,10 +148,12 @@ class ClusterRoutes:
         """See `Routes`."""
         return self._map.is_refused
 
-    def endpoint(self, place: Place, partition: int) -> Endpoint:
+    def endpoint(self, place: Place, partition: int) -> ConnectionTarget:
         """See `Routes`."""
         prefix = self._address.prefixes[partition]
-        return Endpoint(address=self._address, prefix=prefix, concern=self._concern, place=place, on_silence=self.find)
+        return ConnectionTarget(
+            address=self._address, prefix=prefix, concern=self._concern, place=place, on_silence=self.find
+        )
 
     def again(self, place: Place, partition: int, outcome: Outcome) -> float | None:
         """See `Routes`: a command goes again that has not left whole, or was refused because of where the slot is."""

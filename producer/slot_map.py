@@ -26,7 +26,7 @@ from producer.partitions import RECORD, slot_of
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from producer._partition_record import PartitionRecord
+    from producer._partition_check import PartitionCheck
     from producer.address import Address
     from producer.broker_url import Place
 
@@ -56,7 +56,7 @@ class SlotMap:
     _asking: Future[None]
     _asked_at: float
 
-    def __init__(self, address: Address, record: PartitionRecord) -> None:
+    def __init__(self, address: Address, record: PartitionCheck) -> None:
         self._address = address
         self._record = record
         self._slots = [slot_of(prefix.strip("{}")) for prefix in address.prefixes]

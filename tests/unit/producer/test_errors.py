@@ -13,7 +13,7 @@ import redis.exceptions
 
 from producer import BrokerUnavailable, EnqueueUncertain, FeedbackEvent, InvalidEvent, ProducerError
 from producer._connection import Connection, dial
-from producer._endpoint import Endpoint
+from producer._connection_target import ConnectionTarget
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -87,7 +87,7 @@ def test_whatever_fails_while_connecting_leaves_the_event_unsent(kind: type[Base
     """No event has been sent before there is a connection, so the caller may try again later."""
     address: Any = _Address(_raise(kind))
 
-    error = dial(Endpoint(address=address, prefix="")).exception(timeout=5)
+    error = dial(ConnectionTarget(address=address, prefix="")).exception(timeout=5)
 
     assert type(error) is BrokerUnavailable
     assert type(error.__cause__) is kind

@@ -15,12 +15,12 @@ from producer.partitions import RECORD
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["PartitionRecord"]
+__all__ = ["PartitionCheck"]
 
 _SCRIPT: Final = script("partitions.lua")
 
 
-class PartitionRecord:
+class PartitionCheck:
     """What is recorded in Redis of a queue's partitions, beside what this producer is told.
 
     Args:

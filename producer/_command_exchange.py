@@ -16,10 +16,10 @@ if TYPE_CHECKING:
     from producer._connection import Connection
     from producer._routing import Outcome
 
-__all__ = ["Exchange"]
+__all__ = ["CommandExchange"]
 
 
-class Exchange:
+class CommandExchange:
     """Whole commands, behind them what must confirm their writes, and what comes back.
 
     Args:

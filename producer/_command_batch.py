@@ -14,8 +14,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from producer._command_exchange import CommandExchange
 from producer._connection import READABLE, wait_for_any
-from producer._exchange import Exchange
 from producer._routing import LAST_TRY
 from producer.errors import BrokerUnavailable
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from producer._routing import Outcome
     from producer.broker_url import Place
 
-__all__ = ["Batch"]
+__all__ = ["CommandBatch"]
 
 _SUSPECT: Final = 0.1
 """Seconds after which a server that does not answer is suspected, and the partitions are looked for."""
@@ -58,10 +58,10 @@ class _Share:
     partitions: Sequence[int]
     began: float
     dialled: Future[Connection] | None = None
-    exchange: Exchange | None = None
+    exchange: CommandExchange | None = None
 
 
-class Batch:
+class CommandBatch:
     """The commands of one call, on their way.
 
     Args:
@@ -150,10 +150,10 @@ class Batch:
 
     def _send(self, share: _Share, connection: Connection) -> None:
         commands = [self._commands[partition] for partition in share.partitions]
-        share.dialled, share.exchange = None, Exchange(connection, commands, self._deadline)
+        share.dialled, share.exchange = None, CommandExchange(connection, commands, self._deadline)
         self._go_on_with(share, share.exchange)
 
-    def _go_on_with(self, share: _Share, exchange: Exchange) -> None:
+    def _go_on_with(self, share: _Share, exchange: CommandExchange) -> None:
         outcomes = exchange.go_on()
         if outcomes is None:
             return

@@ -11,16 +11,16 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from producer._connection import RedisConnection
-    from producer._partition_record import PartitionRecord
+    from producer._partition_check import PartitionCheck
     from producer.address import Address
     from producer.broker_url import Place
     from producer.write_concern import WriteConcern
 
-__all__ = ["Endpoint"]
+__all__ = ["ConnectionTarget"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Endpoint:
+class ConnectionTarget:
     """Where to connect, and what a new connection must show before its first event.
 
     Attributes:
@@ -35,7 +35,7 @@ class Endpoint:
     address: Address
     prefix: str
     concern: WriteConcern | None = None
-    record: PartitionRecord | None = None
+    record: PartitionCheck | None = None
     place: Place | None = None
     on_silence: Callable[[], object] | None = None
 
