@@ -40,7 +40,7 @@ from worker.setting_types import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
 
 __all__ = [
     "SECRETS",
@@ -48,9 +48,8 @@ __all__ = [
     "Settings",
     "SettingsError",
     "flower_url",
-    "given_variables",
+    "in_dotenv",
     "load_settings",
-    "unknown_settings",
 ]
 
 _DOTENV: Final = ".env"
@@ -292,8 +291,8 @@ class Settings(BaseModel):
         return self.feedback_outbox_url.get_secret_value()
 
 
-def _in_dotenv(path: str | None = _DOTENV) -> Mapping[str, str | None]:
-    """The variables of a file such as ``.env``, as far as there is one."""
+def in_dotenv(path: str | None = _DOTENV) -> Mapping[str, str | None]:
+    """Return the variables of a file such as ``.env``, as far as there is one."""
     if path is None or not Path(path).is_file():
         return {}
     from dotenv import dotenv_values  # noqa: PLC0415 - a tenth of a command's start, and most machines have no such file
@@ -303,13 +302,13 @@ def _in_dotenv(path: str | None = _DOTENV) -> Mapping[str, str | None]:
 
 def _in_environment(env_file: str | None) -> dict[str, str]:
     """The settings that are given as variables, by their names as fields. The environment wins."""
-    every = ((name.lower(), value) for source in (_in_dotenv(env_file), os.environ) for name, value in source.items())
+    every = ((name.lower(), value) for source in (in_dotenv(env_file), os.environ) for name, value in source.items())
     return {name: value for name, value in every if value and name in Settings.model_fields}
 
 
 def _from_files(overrides: Mapping[str, Any]) -> dict[str, str]:
     """The secrets that stand in files; raises `SettingsError` if one can't be read."""
-    given = (_in_dotenv(), os.environ)
+    given = (in_dotenv(), os.environ)
     environ = {name: value for source in given for name, value in source.items() if value}
     found, wrong = {}, []
     for name in SECRETS:
@@ -341,32 +340,3 @@ def load_settings(*, _env_file: str | None = _DOTENV, **overrides: Any) -> Setti
             for problem in error.errors(include_url=False, include_context=False, include_input=False)
         ]
         raise SettingsError("\n".join(lines)) from None
-
-
-_PREFIXES: Final = ("AQUILAX_", "FEEDBACK_")
-
-_OF_OTHERS: Final = frozenset({"FEEDBACK_IMAGE_TAG"})
-"""Variables of docker-compose.yml, which reads the same .env."""
-
-
-def given_variables() -> dict[str, str]:
-    """Return the variables of ``.env`` and of the environment, which wins, by their names in capitals."""
-    in_file = {name.upper(): value for name, value in _in_dotenv().items() if value}
-    return in_file | {name.upper(): value for name, value in os.environ.items()}
-
-
-def unknown_settings(variables: Mapping[str, str]) -> Iterator[tuple[str, str]]:
-    """Yield the name of each that looks like a setting and is none, such as a typo, and what to do.
-
-    Args:
-        variables: All of them, by their names in capitals.
-    """
-    known = [*map(str.upper, Settings.model_fields), *(f"{name}{FILE}" for name in SECRETS)]
-    for name, value in sorted(variables.items()):
-        if not name.startswith(_PREFIXES) or name in known or name in _OF_OTHERS or is_service_link(name, value):
-            continue
-        from difflib import get_close_matches  # noqa: PLC0415 - only a slip of the keys needs it
-
-        near = get_close_matches(name, known, n=1)
-        meant = f"it is {near[0]} that is meant, perhaps" if near else "docs/settings.md has all there are"
-        yield name, f"rename or unset it: {meant}"

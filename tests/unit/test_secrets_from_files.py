@@ -10,7 +10,8 @@ import pytest
 from producer import FeedbackProducer
 from worker.operations.dashboard.flower_hook import read_login
 from worker.policy.environment import drop_flowers_port
-from worker.settings import SECRETS, Settings, SettingsError, load_settings, unknown_settings
+from worker.settings import SECRETS, Settings, SettingsError, load_settings
+from worker.unknown_settings import unknown_settings
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from worker.settings import unknown_settings
+from worker.unknown_settings import unknown_settings
 
 
 @pytest.mark.parametrize(

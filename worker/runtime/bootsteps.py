@@ -23,7 +23,8 @@ from worker.database.errors import DatabaseUnusable, DeadLetterStoreUnavailable,
 from worker.database.schema import checked_engine
 from worker.runtime.container import container_of
 from worker.runtime.pool import TaskPool
-from worker.settings import SettingsError, given_variables, unknown_settings
+from worker.settings import SettingsError
+from worker.unknown_settings import given_variables, unknown_settings
 
 if TYPE_CHECKING:
     from collections.abc import Collection

@@ -10,7 +10,8 @@ from dotenv import dotenv_values
 
 from worker.gateway.key_file import KeyFileError, read_keys
 from worker.operations.doctor.finding import Finding, green, red, yellow
-from worker.settings import Settings, SettingsError, given_variables, load_settings, unknown_settings
+from worker.settings import Settings, SettingsError, load_settings
+from worker.unknown_settings import given_variables, unknown_settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
