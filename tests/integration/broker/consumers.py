@@ -157,6 +157,11 @@ class Drainer(Worker):
                 break
         return self.received[before:]
 
+    def turn(self, longest: float = 0.02) -> None:
+        """Look once."""
+        with suppress(TimeoutError):
+            self.connection.drain_events(timeout=longest)
+
     @property
     def is_quiet(self) -> bool:
         """Whether Redis has answered that there is nothing, or nothing more is wanted."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
@@ -12,7 +12,18 @@ if TYPE_CHECKING:
 
     import redis
 
-__all__ = ["STEPS", "Entry", "Places", "lists_of", "look", "name_of", "same_content", "text_of", "unwrapped"]
+__all__ = [
+    "STEPS",
+    "Entry",
+    "Places",
+    "lists_of",
+    "look",
+    "name_of",
+    "same_content",
+    "text_of",
+    "together",
+    "unwrapped",
+]
 
 STEPS: Final = (0, 3, 6, 9)
 SEP: Final = "\x06\x16"
@@ -36,6 +47,7 @@ class Entry:
     text: bytes
     tag: str = ""
     due: float = 0
+    prefix: str = ""
 
     @property
     def name(self) -> str:
@@ -110,7 +122,16 @@ def look(client: redis.Redis, queues: Iterable[str], *, prefix: str = "") -> Pla
         key.partition("unacked_held:")[2]: frozenset(tag.decode() for tag in tags)
         for key, tags in zip(holders, sets, strict=True)
     }
+    entries = [replace(entry, prefix=prefix) for entry in entries]
     return Places(tuple(entries), held, frozenset(tag.decode() for tag in index), time[0] * 1000 + time[1] // 1000)
+
+
+def together(places: list[Places]) -> Places:
+    """What is in several partitions."""
+    held = {holder: found for place in places for holder, found in place.held.items()}
+    entries = tuple(entry for place in places for entry in place.entries)
+    index = frozenset(tag for place in places for tag in place.index)
+    return Places(entries, held, index, max(place.now for place in places))
 
 
 def text_of(value: object) -> str:

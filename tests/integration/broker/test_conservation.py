@@ -63,30 +63,38 @@ class Conservation(History):
         before = self.look()
         worker = kind(self.server, *QUEUES[first:], *QUEUES[:first], prefetch=prefetch, **self.options)
         self.workers.append(worker)
-        worker.holder._renew_every = LEASE  # not every ten seconds, which a slow history lasts
-        worker.holder.start()
-        deadline = time.monotonic() + 10
-        while not worker.holder._renewed:
-            assert time.monotonic() < deadline, "no lease"
-            time.sleep(0.001)
-        with worker.holder._one_at_a_time:  # until what the dead held has been returned
-            pass
+        self._await_leases(worker)
         self._swept(before)
+
+    @staticmethod
+    def _await_leases(worker: Worker) -> None:
+        """Let a worker have a lease in each partition, and return what the dead held."""
+        deadline = time.monotonic() + 10
+        for channel in worker.channel.everywhere:
+            holder = channel.holder
+            holder._renew_every = LEASE  # not every ten seconds, which a slow history lasts
+            holder.start()
+            while not holder._renewed:
+                assert time.monotonic() < deadline, "no lease"
+                time.sleep(0.001)
+            with holder._one_at_a_time:  # until what the dead held has been returned
+                pass
 
     @precondition(lambda self: self.workers)
     @rule(number=numbers)
     def stop(self, number: int) -> None:
         """A worker closes its channel: what it had is to be handed out next."""
         worker = self.worker(number)
-        held = self.look().held.get(worker.holder.id, frozenset()) & self.look().in_flight.keys()
+        held = self._held_by(worker, self.look()) & self.look().in_flight.keys()
         names = Counter(self.look().in_flight[tag].name for tag in held)
         self.workers.remove(worker)
         before = Counter(entry.name for entry in self.look().entries if entry.place != "in flight")
+        holders = {holder.id for holder in worker.channel.holders}
         worker.close()
-        self.dead_holders.discard(worker.holder.id)
+        self.dead_holders -= holders
         after = Counter(entry.name for entry in self.look().entries if entry.place != "in flight")
         assert after == before + names
-        assert worker.holder.id not in self.look().held
+        assert not holders & self.look().held.keys()
 
     @precondition(lambda self: self.workers)
     @rule(number=numbers)
@@ -105,8 +113,9 @@ class Conservation(History):
         holders = sorted(self.leases)
         if holders:
             holder = holders[number % len(holders)]
-            self.client.zadd(self.key("unacked_leases"), {holder: 1})
-            self.client.hset(self.key("unacked_pulse"), "grace", 0)
+            prefix = next(prefix for prefix in self.prefixes if holder in self.leases_in(prefix))
+            self.client.zadd(f"{prefix}unacked_leases", {holder: 1})
+            self.client.hset(f"{prefix}unacked_pulse", "grace", 0)
             self.dead_holders.add(holder)
 
     @precondition(lambda self: self.workers)
@@ -114,21 +123,30 @@ class Conservation(History):
     def renew(self, number: int) -> None:
         """A worker renews its lease, and returns what the dead held."""
         worker, before = self.worker(number), self.look()
-        worker.holder._renew()
-        self.dead_holders.discard(worker.holder.id)
+        for holder in worker.channel.holders:
+            holder._renew()
+        for holder in worker.channel.holders:  # in each partition one has returned what the others held by now
+            self.dead_holders.discard(holder.id)
         self._swept(before)
 
     def _swept(self, before: Places) -> None:
         """What ended leases held is in its queues again, and in flight no more."""
         after = self.look()
+        gone: set[str] = set()
         for holder in self.dead_holders:
             assert holder not in after.held
             for tag in before.held.get(holder, frozenset()) & before.in_flight.keys():
                 assert tag not in after.in_flight
+                gone.add(tag)
         for worker in self.workers:
-            if worker.holder.id in self.dead_holders:
-                worker.received.clear()
+            worker.received[:] = [message for message in worker.received if message.delivery_tag not in gone]
         self.dead_holders.clear()
+
+    @staticmethod
+    def _held_by(worker: Worker, places: Places) -> frozenset[str]:
+        """The delivery tags of what a worker holds."""
+        holders = [places.held.get(holder.id, frozenset[str]()) for holder in worker.channel.holders]
+        return frozenset[str]().union(*holders)
 
     # Messages are received
 
@@ -150,16 +168,16 @@ class Conservation(History):
             assert not new
         for message in new:
             entry = after.in_flight[message.delivery_tag]
-            assert message.delivery_tag in after.held[worker.holder.id]
+            assert message.delivery_tag in self._held_by(worker, after)
             self._is_whole(message, entry)
-            self.dead_holders.discard(worker.holder.id)
-        if after.held.get(worker.holder.id) != before.held.get(worker.holder.id):
-            self.dead_holders -= {worker.holder.id}
+        for holder in worker.channel.holders:
+            if after.held.get(holder.id) != before.held.get(holder.id):
+                self.dead_holders -= {holder.id}
 
     def _is_ready(self, entry: Entry, places: Places) -> bool:
         if entry.place == "in flight" or entry.due > places.now:
             return False
-        if entry.queue != QUEUES[1] and self.client.exists(self.key(f"{entry.queue}:hold")):
+        if entry.queue != QUEUES[1] and self.client.exists(f"{entry.prefix}{entry.queue}:hold"):
             return False
         due = due_at(to_payload(entry.text, tag="", queue=entry.queue)["headers"])
         return due is None or due <= places.now
@@ -242,13 +260,14 @@ class Conservation(History):
         """A task publishes itself again in place of its message, which Celery acknowledges afterwards."""
         if found := self._in_flight(number):
             worker, message, entry = found
+            tells = tells or (entry.queue == COUNTED and self.partitions > 1)  # such a message always does
             held_in = worker.channel.holder_of(message.delivery_tag).held_key if tells else ""
             taken = Republished(message.delivery_tag, held_in)
             with (
                 patch("worker.broker.safe_channel.republished", return_value=taken),
                 patch("worker.broker.partitioned.republished", return_value=taken),
             ):
-                assert self.put_by_celery(self.new_name(), entry.queue, 0, eta, OURS)
+                assert self.put_by_celery(self.new_name(), entry.queue, 0, eta, OURS, prefix=entry.prefix)
             self.put[entry.queue] -= 1  # the same message still
             self.alive[entry.name] -= 1
             message.ack()
@@ -259,9 +278,7 @@ class Conservation(History):
     def speak_late(self, number: int, which: int, end: str) -> None:
         """A worker ends or returns what it does not hold: that changes nothing."""
         worker, before = self.worker(number), self.look()
-        others = sorted(
-            (before.in_flight.keys() | {"the same", "never seen"}) - before.held.get(worker.holder.id, set())
-        )
+        others = sorted((before.in_flight.keys() | {"the same", "never seen"}) - self._held_by(worker, before))
         tag = others[which % len(others)]
         worker.channel.basic_ack(tag) if end == "ack" else worker.channel.basic_reject(tag, requeue=True)
         worker.settle()
@@ -298,12 +315,14 @@ class Conservation(History):
     @rule(queue=st.sampled_from(["a", COUNTED]))
     def hold(self, queue: str) -> None:
         """The operator holds a queue."""
-        self.client.hset(self.key(f"{queue}:hold"), mapping={"kind": "operator"})
+        for prefix in self.prefixes_of(queue):
+            self.client.hset(f"{prefix}{queue}:hold", mapping={"kind": "operator"})
 
     @rule(queue=st.sampled_from(["a", COUNTED]))
     def resume(self, queue: str) -> None:
         """The operator lets it go."""
-        self.client.delete(self.key(f"{queue}:hold"))
+        for prefix in self.prefixes_of(queue):
+            self.client.delete(f"{prefix}{queue}:hold")
 
     @rule()
     def forget_scripts(self) -> None:
@@ -311,13 +330,12 @@ class Conservation(History):
         self.client.script_flush()
 
 
-def test_every_message_is_in_one_place_or_has_ended(valkey: RedisServer) -> None:
-    """Over many random histories."""
-    Conservation.server = valkey
+def run(machine: type[Conservation], *, examples: int) -> None:
+    """Run so many random histories."""
     run_state_machine_as_test(
-        Conservation,
+        machine,
         settings=settings(
-            max_examples=EXAMPLES,
+            max_examples=examples,
             stateful_step_count=STEPS_EACH,
             deadline=None,
             suppress_health_check=list(HealthCheck),
@@ -325,3 +343,9 @@ def test_every_message_is_in_one_place_or_has_ended(valkey: RedisServer) -> None
             report_multiple_bugs=False,
         ),
     )
+
+
+def test_every_message_is_in_one_place_or_has_ended(valkey: RedisServer) -> None:
+    """Over many random histories."""
+    Conservation.server = valkey
+    run(Conservation, examples=EXAMPLES)
