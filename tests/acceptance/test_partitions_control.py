@@ -8,6 +8,7 @@ from contextlib import closing
 from typing import TYPE_CHECKING
 
 import pytest
+import requests
 
 from producer import FeedbackEvent, FeedbackProducer
 from producer.message import QUEUE
@@ -15,6 +16,7 @@ from producer.partitions import ON_A_CLUSTER, partition_of
 from tests.support.clusters import PREFIXES, RedisCluster, redis_cluster
 from tests.support.commands import reply_to
 from tests.support.processes import VALKEY, eventually
+from worker.sandbox.stack import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -90,3 +92,28 @@ def test_remote_control_knows_all_partitions(empty_stack: LocalStack, cluster: R
         sent = ON_A_CLUSTER - 3
         eventually(lambda: sandbox.received().requests == sent, what="all the others are being sent, wherever they lay")
         assert task_ids(cluster) == []
+
+
+def test_a_worker_starts_while_a_server_is_away(empty_stack: LocalStack, cluster: RedisCluster) -> None:
+    """It delivers what lies elsewhere, and is ready; revoking says that some partitions can't be asked."""
+    environment = empty_stack.environment
+    environment |= {"FEEDBACK_BROKER_URL": cluster.url, "FEEDBACK_HEALTH_PORT": str(port := free_port())}
+    empty_stack.create_database()
+    for server in cluster.servers:
+        cluster.ask(server, "CONFIG", "SET", "cluster-require-full-coverage", "no")
+    events = one_of_each_partition()
+    with FeedbackProducer(cluster.url, timeout=20) as producer:
+        producer.enqueue_many(events)
+    lost = cluster.owner(ON_A_CLUSTER - 1)
+    numbers = {number for number in range(ON_A_CLUSTER) if cluster.owner(number) is not lost}
+    there = {event.request_id for event in events if partition_of(event.request_id, ON_A_CLUSTER) in numbers}
+    lost.run.kill()
+    with closing(empty_stack.start_sandbox()) as sandbox:
+        empty_stack.start_worker()
+        eventually(lambda: set(sandbox.received_by_request_id()) == there, what="the others' events are delivered")
+        assert requests.get(f"http://127.0.0.1:{port}/readyz", timeout=10).json() == {"status": "ok"}
+        away = reply_to(environment, "stats")["broker"]["transport_options"]["activity"]["partitions_away"]
+        assert len(away) == ON_A_CLUSTER - len(there)
+        assert f"{len(away)} of {ON_A_CLUSTER} partitions can't be asked" in str(
+            reply_to(environment, "revoke", task_id=["none"])
+        )
