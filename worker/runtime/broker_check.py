@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from contextlib import closing
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import redis
@@ -13,11 +14,14 @@ from producer.message import QUEUE
 from worker.broker.channel import default_channel
 from worker.clients.redis.connections import recorded_partitions
 from worker.clients.redis.partition_record import PartitionMismatch
+from worker.concurrency.at_once import ask_at_once
 from worker.runtime.bootsteps import exit_with_error
 from worker.runtime.container import container_of
 
 if TYPE_CHECKING:
     from celery.worker.consumer import Consumer
+
+    from worker.broker.safe_channel import SafeChannel
 
 __all__ = ["BrokerCheck"]
 
@@ -32,26 +36,11 @@ class BrokerCheck(bootsteps.StartStopStep):
 
     def start(self, consumer: Consumer) -> None:
         """Refuse a Redis that throws messages away, and warn of one that forgets them when it restarts."""
-        channel = default_channel(consumer.connection)
         _check_partitions(consumer)
-        for partition in channel.channels_of(QUEUE):
-            try:
-                # Not over the channel's own connection: it may have asked for messages, and the answers would be mixed.
-                with partition.conn_or_acquire() as client:
-                    info = client.info()
-            except redis.ResponseError as error:
-                self._warn(f"Redis does not tell whether it keeps its data (INFO: {error}): see docs/guarantees.md")
-            except redis.RedisError as error:
-                if partition is channel:
-                    raise
-                log.warning("a partition's server can't be asked whether it keeps its data: %s", error)
-            else:
-                self._judge(consumer, info)
-
-    def _judge(self, consumer: Consumer, info: dict[str, Any]) -> None:
-        if (policy := info.get("maxmemory_policy", "noeviction")) != "noeviction":
-            exit_with_error(consumer, _EVICTS.format(policy))
-        self._warn("" if info.get("aof_enabled") else _NO_FILE)
+        channels = default_channel(consumer.connection).channels_of(QUEUE)
+        told = ask_at_once([partial(_info_of, channel) for channel in channels])
+        problems = [_problem(consumer, info, is_only_one=len(channels) == 1) for info in told]
+        self._warn("; ".join(dict.fromkeys(filter(None, problems))))
 
     def _warn(self, text: str) -> None:
         """Warn once, as long as it stays the same: a Redis that refuses is connected to every few seconds."""
@@ -68,6 +57,27 @@ _NO_FILE: Final = (
     "Redis has no append-only file: what it holds is gone if it dies. Set appendonly yes "
     "(and appendfsync always, if not even the last second may be lost)"
 )
+
+
+def _info_of(channel: SafeChannel) -> dict[str, Any]:
+    # Not over the channel's own connection: it may have asked for messages, and the answers would be mixed up.
+    with channel.conn_or_acquire() as client:
+        return dict(client.info())
+
+
+def _problem(consumer: Consumer, info: dict[str, Any] | Exception, *, is_only_one: bool) -> str:
+    """Return what to warn of; '' if all is well. A Redis that throws messages away ends the worker."""
+    match info:
+        case redis.ResponseError():
+            return f"Redis does not tell whether it keeps its data (INFO: {info}): see docs/guarantees.md"
+        case redis.RedisError() if not is_only_one:
+            return f"a partition's server can't be asked whether it keeps its data: {info}"
+        case Exception():
+            raise info
+        case _:
+            if (policy := info.get("maxmemory_policy", "noeviction")) != "noeviction":
+                exit_with_error(consumer, _EVICTS.format(policy))
+            return "" if info.get("aof_enabled") else _NO_FILE
 
 
 def _check_partitions(consumer: Consumer) -> None:
