@@ -11,24 +11,27 @@ import logging
 import time
 from functools import cached_property
 from queue import Empty
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import hiredis
 import redis
 from kombu.transport import redis as kombu_redis
 from kombu.utils.json import dumps
 
+from worker.broker.fetched import Fetched
 from worker.broker.in_flight import InFlightChannel
-from worker.broker.keys import DELAYED
 from worker.broker.payload import HELD_IN, MAX_BYTES, PROBE, QUEUED_IN, due_at, to_payload
+from worker.broker.queue_keys import QueueKeys
 from worker.broker.scripts import FETCH
 from worker.broker.server_errors import translating_server_errors
 from worker.clients.redis.retry import NO_RETRY
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from worker.broker.link import Link
 
-__all__ = ["LAST_ANSWER", "Fetched", "FetchingChannel"]
+__all__ = ["LAST_ANSWER", "FetchingChannel"]
 
 log = logging.getLogger(__name__)
 
@@ -51,19 +54,13 @@ _ON_TIME: Final = 20
 _CLOCK_STEP: Final = 0.001
 """Redis counts in ms: a look that comes a moment early would find nothing."""
 
+_KNOWN: Final = 64
+"""Orders of queues whose keys are remembered."""
+
 _OWN_KEYS: Final = 4
 _KEYS_OF_A_LIST: Final = 4
 _COUNTS: Final = 2
 """Where the counts stand among a list's keys (`lua/fetch.lua`): a worker does not wait for them to change."""
-
-
-class Fetched(NamedTuple):
-    """One message that was handed over."""
-
-    queue: str
-    tag: str
-    payload: dict[str, Any]
-    due: int | None
 
 
 class FetchingChannel(InFlightChannel):
@@ -88,7 +85,8 @@ class FetchingChannel(InFlightChannel):
         self._loaded: Any = None
         self._commands: list[str] = []
         self._credit_asked = 0
-        self._lists: list[tuple[str, bool]] = []
+        self._lists: Sequence[tuple[str, bool]] = ()
+        self._known_keys: dict[tuple[tuple[str, bool], ...], QueueKeys] = {}
         super().__init__(*args, **kwargs)
 
     def _on_connection_disconnect(self, connection: redis.Connection) -> None:
@@ -125,23 +123,17 @@ class FetchingChannel(InFlightChannel):
             pool.disconnect()
         super()._disconnect_pools()
 
-    def _queue_keys(self, queues: list[str]) -> tuple[list[str], list[str], list[tuple[str, bool]]]:
-        """The fetch script's keys and arguments for queues, and what each list's number stands for."""
-        keys: list[str] = []
-        arguments: list[str] = []
-        lists: list[tuple[str, bool]] = []
-        by_queue = [(queue, self.keys.lists(queue)) for queue in queues]
-        for number in range(len(self.keys.steps)):
-            for queue, names in by_queue:
-                name = names[number]
-                acknowledged = queue not in self._no_ack and self.ack_emulation
-                counts, hold = self.keys.counts_of(queue), self.keys.hold_of(queue)
-                keys += [name, name + DELAYED, counts or self.keys.unacked, hold or self.keys.unacked]
-                arguments += [queue, "1" if acknowledged else "0"]
-                lists.append((queue, acknowledged))
-        return keys, arguments, lists
+    def _queue_keys(self, queues: list[str]) -> QueueKeys:
+        wanted = tuple((queue, queue not in self._no_ack and self.ack_emulation) for queue in queues)
+        if wanted not in self._known_keys:
+            if len(self._known_keys) == _KNOWN:
+                self._known_keys.clear()
+            self._known_keys[wanted] = QueueKeys.of(self.keys, wanted)
+        return self._known_keys[wanted]
 
-    def _fetch_arguments(self, queues: list[str], credit: int) -> tuple[list[str], list[Any], list[tuple[str, bool]]]:
+    def _fetch_arguments(
+        self, queues: list[str], credit: int
+    ) -> tuple[list[str], list[Any], Sequence[tuple[str, bool]]]:
         lease = self.holder
         keys, arguments, lists = self._queue_keys(queues)
         if any(acknowledged for _, acknowledged in lists):
@@ -284,13 +276,13 @@ class FetchingChannel(InFlightChannel):
         if self.armed_until is not None:  # it waits for changes in queues that are no longer the right ones
             self.disarm()
 
-    def _read_entries(self, now: int, taken: list[Any], lists: list[tuple[str, bool]]) -> list[Fetched]:
+    def _read_entries(self, now: int, taken: list[Any], lists: Sequence[tuple[str, bool]]) -> list[Fetched]:
         """Note what is in flight now, and read it."""
         fetched: list[Fetched] = []
         for number, raw_tag, entry, probe in taken:
             queue, acknowledged = lists[number - 1]
             tag = raw_tag.decode() if isinstance(raw_tag, bytes) else raw_tag
-            payload = to_payload(_bytes(entry), tag=tag, queue=queue)
+            payload = to_payload(entry.encode() if isinstance(entry, str) else entry, tag=tag, queue=queue)
             headers, properties = payload["headers"], payload["properties"]
             properties[QUEUED_IN] = queue
             # No sender may set these: the one passes a hold by, the other ends messages.
@@ -353,7 +345,3 @@ class FetchingChannel(InFlightChannel):
             except (*self.connection_errors, *self.connection.channel_errors):
                 log.debug("the answer under way is lost; what it held comes back by the lease", exc_info=True)
         self._in_poll, self.armed_until, self._awaits_answer = None, None, False
-
-
-def _bytes(entry: bytes | str) -> bytes:
-    return entry.encode() if isinstance(entry, str) else entry

@@ -21,6 +21,7 @@ from kombu.utils.json import dumps
 from producer.partitions import partition_of
 from worker.broker.event_id import request_id_of
 from worker.broker.fetch import LAST_ANSWER
+from worker.broker.fetched import Fetched
 from worker.broker.gatherer import Gatherer
 from worker.broker.link import Link
 from worker.broker.partition_channel import LONGEST_ANSWER, PartitionChannel, impatient, unchecked
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 
     from kombu.transport import virtual
 
-    from worker.broker.fetch import Fetched
+    from worker.broker.fetched import Fetched
     from worker.broker.lease import Lease
     from worker.broker.qos import QoS
     from worker.clients.redis.connections import PartitionAddress

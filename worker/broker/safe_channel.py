@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from kombu.transport import virtual
 from kombu.utils.json import dumps
 
-from worker.broker.fetch import Fetched, FetchingChannel
+from worker.broker.fetch import FetchingChannel
 from worker.broker.keys import DELAYED
 from worker.broker.payload import due_at, read_json
 from worker.broker.qos import QoS
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
 
     import redis
+
+    from worker.broker.fetched import Fetched
 
 __all__ = ["SafeChannel"]
 
