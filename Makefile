@@ -22,7 +22,7 @@ help:
 	@echo "make test     run every test"
 	@echo "make coverage the same, with branch coverage, also of the processes that tests start; takes twice as long"
 	@echo "make fuzz     send a worker thousands of odd messages, on each pool; MESSAGES=… and SEED=… say how many, and which"
-	@echo "make chaos    hurt the system in every way, and count what is lost; half an hour"
+	@echo "make chaos    hurt the system in every way, and count what is lost; 40 minutes"
 	@echo "make soak     full load and a random fault every 20 s; for 20 minutes, or MINUTES=…"
 	@echo "make bench    measure this beside its peers and beside the limits; ARGS=… says what of it, and how often"
 	@echo "make flame    draw where the CPU of a worker goes; with perf, and Python 3.13 or newer"

@@ -89,6 +89,8 @@ def main(
         state = "[red]failed[/]" if outcome.failed else "[yellow]plain[/]" if is_plain else "[green]held[/]"
         words = f"{state} {outcome.scenario}, {outcome.server}: {outcome.events:,} events, {len(outcome.lost)} lost"
         console.print(f"{time.strftime('%H:%M:%S')} {words}, {outcome.seconds:.0f} s", highlight=False, soft_wrap=True)
+        for failure in outcome.failures:
+            console.print(f"   {failure}", highlight=False, markup=False, soft_wrap=True)
         return outcome
 
     began = time.monotonic()

@@ -6,6 +6,8 @@ import time
 from contextlib import ExitStack, closing
 from typing import TYPE_CHECKING
 
+import pytest
+
 from tests.chaos.logs import unexplained
 from tests.chaos.outcome import Outcome, compare, dead_request_ids, examples
 from tests.chaos.run import GaveUp, Run
@@ -44,6 +46,7 @@ def execute(scenario: Scenario, make: str, *, folder: Path, short: bool, plain: 
             progress = opened.enter_context(Progress(system.environment["AQUILAX_BASE_URL"]))
             run = Run(
                 system=system,
+                make=make,
                 server=server,
                 broker=server,
                 sandbox=sandbox,
@@ -63,11 +66,12 @@ def execute(scenario: Scenario, make: str, *, folder: Path, short: bool, plain: 
             if not plain and outcome.first is not None:
                 words = f"{outcome.first:.1f} s until the next delivery, which is more than {scenario.recovers:g} s"
                 run.require(outcome.first <= scenario.recovers, words)
-    except Exception as error:  # noqa: BLE001 - whatever it was, it is this run's result
+    except (Exception, pytest.fail.Exception) as error:  # noqa: BLE001 - whatever it was, it is this run's result
         outcome.failures.append(f"{type(error).__name__}: {error}")
     if run is not None:
         outcome.failures += run.failures
         outcome.notes += run.notes
+        outcome.gaps = run.gaps
         _read_logs(run, outcome)
     outcome.seconds = time.monotonic() - began
     return outcome

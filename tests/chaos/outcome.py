@@ -14,6 +14,7 @@ from worker.sandbox.received import GONE
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
 
+    from tests.chaos.gaps import Gaps
     from worker.sandbox.client import SandboxClient
     from worker.sandbox.received import Account
 
@@ -55,6 +56,7 @@ class Outcome:
         allowed: Events that were on their way to AquilaX at the moments of the faults: those may arrive twice.
         first: Seconds from the end of the last fault to the next delivery.
         drained: Seconds from there until nothing was queued, in flight or waiting.
+        gaps: How long partitions of a cluster went without a delivery; None of one Redis.
         seconds: The whole run.
         failures: Why it failed, in words.
         notes: What else is worth knowing.
@@ -72,6 +74,7 @@ class Outcome:
     allowed: int = 0
     first: float | None = None
     drained: float | None = None
+    gaps: Gaps | None = None
     seconds: float = 0.0
     failures: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)

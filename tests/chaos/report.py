@@ -32,6 +32,13 @@ _COLUMNS: Final = (
     "drained after",
     "plain Celery",
 )
+_WAITS: Final = (
+    "scenario",
+    "server",
+    "longest wait of a partition that was hurt",
+    "of another",
+    "longest call for another",
+)
 
 
 def machine() -> str:
@@ -49,6 +56,11 @@ def show(console: Console, outcomes: Sequence[Outcome]) -> None:
     for row in _rows(outcomes):
         table.add_row(*row)
     console.print(table)
+    if waits := _waits(outcomes):
+        table = Table(*_WAITS, title="Partitions of a cluster", title_justify="left")
+        for row in waits:
+            table.add_row(*row)
+        console.print(table)
     for outcome in outcomes:
         if outcome.notes:
             console.print(f"{_title(outcome)}: {'; '.join(outcome.notes)}", highlight=False, soft_wrap=True)
@@ -81,6 +93,9 @@ def write_page(path: Path, outcomes: Sequence[Outcome], *, text: str) -> None:
     """
     lines = ["| " + " | ".join(_COLUMNS) + " |", "|---|---|" + "---:|" * (len(_COLUMNS) - 3) + "---|"]
     lines += ["| " + " | ".join(row) + " |" for row in _rows(outcomes)]
+    if waits := _waits(outcomes):
+        lines += ["", "| " + " | ".join(_WAITS) + " |", "|---|---|" + "---:|" * (len(_WAITS) - 2)]
+        lines += ["| " + " | ".join(row) + " |" for row in waits]
     notes = [f"- {_title(outcome)}: {'; '.join(outcome.notes)}" for outcome in outcomes if outcome.notes]
     day = datetime.now(UTC).date().isoformat()
     page = [text, f"Measured on {day}: {machine()}.", "\n".join(lines)]
@@ -113,6 +128,21 @@ def _row(outcome: Outcome, plain: Outcome | None) -> tuple[str, ...]:
         _seconds(outcome.drained),
         _beside(plain),
     )
+
+
+def _waits(outcomes: Sequence[Outcome]) -> list[tuple[str, ...]]:
+    """One row for each run on a cluster: how long its partitions went without a delivery."""
+    return [
+        (
+            outcome.scenario,
+            outcome.server,
+            f"{outcome.gaps.hurt:.2f} s",
+            "-" if outcome.gaps.others is None else f"{outcome.gaps.others:.2f} s",
+            "-" if outcome.gaps.others_call is None else f"{outcome.gaps.others_call:.2f} s",
+        )
+        for outcome in outcomes
+        if outcome.gaps is not None
+    ]
 
 
 def _beside(plain: Outcome | None) -> str:

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar, cast
 
 import redis
 
+from tests.chaos.cluster import ChaosCluster
 from tests.chaos.load import Load, Numbers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from tests.chaos.gaps import Gaps
     from tests.chaos.system import Server, System
     from tests.chaos.watch import Progress
     from worker.sandbox.client import SandboxClient
@@ -51,6 +54,7 @@ class Run:
 
     Attributes:
         system: Nothing runs in it but the Redis, the database and the local AquilaX.
+        make: ``valkey`` or ``redis``.
         server: The Redis that was started for it.
         broker: What producers and workers use: that Redis, or what a scenario put in its place.
         sandbox: The local AquilaX.
@@ -63,11 +67,13 @@ class Run:
         gave_up: Whether workers give up waiting for answers here.
         words: How many words were said on a request_id, where it is more than one.
         refused: Request_ids that AquilaX refused for good, and may be asked again: it does no harm.
+        gaps: How long partitions of a cluster went without a delivery.
         failures: What the scenario found wrong, in words.
         notes: What it found worth knowing.
     """
 
     system: System
+    make: str
     server: Server
     broker: Broker
     sandbox: SandboxClient
@@ -81,6 +87,7 @@ class Run:
     gave_up: bool = False
     words: dict[str, int] = field(default_factory=dict)
     refused: set[str] = field(default_factory=set)
+    gaps: Gaps | None = None
     failures: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     in_flight: set[str] = field(default_factory=set)
@@ -163,6 +170,9 @@ class Run:
 
     def note_in_flight(self) -> None:
         """Take what is claimed just now to be in flight at a fault."""
+        if isinstance(self.broker, ChaosCluster):
+            self.in_flight.update(self.broker.claims())
+            return
         with closing(self.client()) as client:
             claims = client.scan_iter("feedback:claim:*", count=10_000)
             self.in_flight.update(claim.decode().rpartition(":")[2] for claim in claims)
@@ -212,14 +222,15 @@ class Run:
 
     def left(self) -> dict[str, int]:
         """How many messages there are in Redis, by where they are; only what is not empty."""
-        with closing(self.client()) as client:
+        left: Counter[str] = Counter()
+        for client, prefix in self._partitions():
             pipe = client.pipeline(transaction=True)
             for suffix in _PRIORITIES:
-                pipe.llen(f"feedback{suffix}")
-                pipe.zcard(f"feedback{suffix}:delayed")
-            pipe.hlen("unacked")
+                pipe.llen(f"{prefix}feedback{suffix}")
+                pipe.zcard(f"{prefix}feedback{suffix}:delayed")
+            pipe.hlen(f"{prefix}unacked")
             *lists, unacked = pipe.execute()
-        left = {"queued": sum(lists[::2]), "waiting": sum(lists[1::2]), "in flight": unacked}
+            left.update({"queued": sum(lists[::2]), "waiting": sum(lists[1::2]), "in flight": unacked})
         return {where: number for where, number in left.items() if number}
 
     def drain(self) -> float | None:
@@ -245,6 +256,14 @@ class Run:
         self._drained = time.monotonic() - began
         return self._drained
 
+    def _partitions(self) -> Iterator[tuple[redis.Redis, str]]:
+        """Yield a connection to each partition, and what stands before its keys."""
+        if isinstance(self.broker, ChaosCluster):
+            yield from self.broker.of_each_partition()
+            return
+        with closing(self.client()) as client:
+            yield client, ""
+
     def _left_if_there(self) -> dict[str, int]:
         try:
             return self.left()
@@ -253,9 +272,11 @@ class Run:
 
     def counts(self) -> dict[str, int]:
         """The system's own counts."""
-        with closing(self.client()) as client:
-            found = cast("dict[bytes, bytes]", client.hgetall("feedback:counts"))
-        return {name.decode(): int(count) for name, count in found.items()}
+        counts: Counter[str] = Counter()
+        for client, prefix in self._partitions():
+            found = cast("dict[bytes, bytes]", client.hgetall(f"{prefix}feedback:counts"))
+            counts.update({name.decode(): int(count) for name, count in found.items()})
+        return dict(counts)
 
     def books(self) -> None:
         """Let the run fail if the system's own counts do not add up."""

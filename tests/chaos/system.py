@@ -15,12 +15,14 @@ import redis
 
 from tests.support.environment import clean_environment
 from tests.support.processes import VALKEY
+from worker.sandbox.parent_death_signal import with_parent_death_signal
 from worker.sandbox.stack import LocalStack, Part, StackError, free_port
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
 
-__all__ = ["DEFAULTS", "SYNCED", "THREADS", "Server", "System"]
+__all__ = ["DEFAULTS", "SYNCED", "THREADS", "Server", "System", "binary_of", "leashed"]
 
 THREADS: Final = 16
 """Of one worker: how many events it has on their way to AquilaX at once."""
@@ -88,9 +90,7 @@ class System(LocalStack):
             name: Of its folder and its log.
             options: More options.
         """
-        binary = VALKEY if make == "valkey" else shutil.which("redis-server")
-        if binary is None:
-            raise StackError("redis-server is not installed; on Debian: apt-get install redis-server")
+        binary = binary_of(make)
         port = free_port()
         data = self.folder / f"{name}-data"
         data.mkdir(exist_ok=True)
@@ -188,3 +188,20 @@ class System(LocalStack):
     def _await_server(self, server: Server) -> None:
         with closing(server.client(timeout=5)) as client:
             self.await_part(server.part, lambda: bool(client.ping()), but=redis.RedisError)
+
+
+def binary_of(make: str) -> str:
+    """The server of a make, ``valkey`` or ``redis``. Raises `StackError` if it is not installed."""
+    binary = VALKEY if make == "valkey" else shutil.which("redis-server")
+    if binary is None:
+        raise StackError("redis-server is not installed; on Debian: apt-get install redis-server")
+    return binary
+
+
+def leashed(binary: str, folder: Path) -> str:
+    """Write a program that runs another one on a leash of this process, and return it."""
+    program = folder / "on-a-leash"
+    words = " ".join(with_parent_death_signal([binary]))
+    program.write_text(f'#!/bin/sh\nexec {words} "$@"\n')
+    program.chmod(0o755)
+    return str(program)

@@ -5,15 +5,20 @@ from __future__ import annotations
 import socket
 import subprocess
 import sys
+import time
+from collections import Counter
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import pytest
 import requests
 
+from producer.partitions import ON_A_CLUSTER, partition_of
+from tests.chaos.gaps import Gaps, Window, arrivals, longest_waits
 from tests.chaos.load import Numbers, event_of
 from tests.chaos.logs import unexplained
 from tests.chaos.outcome import compare
+from tests.chaos.pressing import Call
 from tests.chaos.proxy import Proxy
 from tests.support.processes import ROOT, RedisServer
 from tests.support.sandbox import KEY
@@ -63,6 +68,32 @@ def test_an_event_that_came_twice_is_repeated_unless_an_answer_asked_for_it(sand
     found = compare([asked_for, taken], {refused}, sandbox.client, gave_up=False, words={})
 
     assert (found.lost, found.repeated) == ([], {taken: 2, refused: 1})
+
+
+def test_the_longest_wait_is_told_of_the_partitions_that_were_hurt_and_of_the_others() -> None:
+    """From the beginning of a window to its end; what was before or after it, does not count."""
+    steady = [at / 2 for at in range(200)]
+    arrived = dict.fromkeys(range(ON_A_CLUSTER), steady) | {3: [9.0, 14.0, 22.0], 4: [*steady[:25], *steady[28:]]}
+    calls = [Call(3, 11.0, 4.0), Call(4, 12.0, 0.3), Call(4, 50.0, 9.0)]
+
+    waits = longest_waits([Window(began=10.0, ended=20.0, hurt=frozenset({3}))], arrived, calls)
+    of_all = longest_waits([Window(began=10.0, ended=20.0, hurt=frozenset(range(ON_A_CLUSTER)))], arrived, calls)
+
+    assert waits == Gaps(hurt=6.0, others=2.0, others_call=0.3)
+    assert of_all == Gaps(hurt=6.0, others=None, others_call=None)
+
+
+def test_arrivals_are_told_by_partition(sandbox: RunningSandbox) -> None:
+    """Each reception counts, also of what came twice; what never came does not."""
+    twice, once, never = Numbers().take(3)
+    for request_id in (twice, once, twice):
+        deliver(sandbox, request_id)
+
+    found = arrivals(sandbox.url, [twice, once, never])
+
+    expected = Counter(partition_of(each, ON_A_CLUSTER) for each in (twice, twice, once))
+    assert {number: len(times) for number, times in found.items() if times} == expected
+    assert all(abs(at - time.time()) < 60 for times in found.values() for at in times)
 
 
 def test_an_error_in_a_log_needs_an_explanation(tmp_path: Path) -> None:

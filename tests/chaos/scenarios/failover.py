@@ -9,14 +9,12 @@ from typing import TYPE_CHECKING, Final
 import redis
 
 from tests.chaos.scenario import Scenario
-from tests.chaos.system import SYNCED
+from tests.chaos.system import SYNCED, leashed
 from tests.support.processes import VALKEY
 from tests.support.sentinels import SentinelGroup, sentinel_group
-from worker.sandbox.parent_death_signal import with_parent_death_signal
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
     from tests.chaos.run import Run
 
@@ -57,7 +55,9 @@ class _Watched:
 def _master_killed(run: Run) -> None:
     """The master is killed, the sentinels promote a replica, and the dead one comes back as a replica; twice."""
     group = run.keep(
-        sentinel_group(_on_a_leash(run.system.folder), run.system.folder / "watched", *SYNCED, *_REPLICATED, replicas=2)
+        sentinel_group(
+            leashed(VALKEY, run.system.folder), run.system.folder / "watched", *SYNCED, *_REPLICATED, replicas=2
+        )
     )
     watched = _Watched(group, group.url)
     run.broker = watched
@@ -86,15 +86,6 @@ def _in_step(watched: _Watched) -> int:
             return int(client.info("replication")["connected_slaves"])
     except redis.RedisError:
         return 0
-
-
-def _on_a_leash(folder: Path) -> str:
-    """A program that runs Valkey on a leash of this process."""
-    program = folder / "valkey-on-a-leash"
-    words = " ".join(with_parent_death_signal([VALKEY]))
-    program.write_text(f'#!/bin/sh\nexec {words} "$@"\n')
-    program.chmod(0o755)
-    return str(program)
 
 
 SCENARIOS: Final[Sequence[Scenario]] = (Scenario(name="failover by sentinels, master killed", play=_master_killed),)
