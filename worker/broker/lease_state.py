@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from typing import TYPE_CHECKING, Final, Protocol
 from weakref import WeakSet
 
@@ -13,6 +14,10 @@ __all__ = ["SharedLeaseState"]
 
 _TAGS_LIMIT: Final = 10_000
 """More messages than any process has in flight."""
+
+
+_MIRRORED_WITHIN: Final = 0.5
+"""Seconds in which a hold stands in all partitions whose servers are there."""
 
 
 class Silent(Protocol):
@@ -42,6 +47,7 @@ class SharedLeaseState:
         self.starved = False
         self._settled: dict[str, None] = {}
         self._scripts: dict[str, Silent] = {}
+        self._paused_until = 0.0
         self._leases: WeakSet[Lease] = WeakSet()
         self._one_at_a_time = threading.Lock()
 
@@ -76,6 +82,18 @@ class SharedLeaseState:
         """For how many seconds a partition's server has owed a delivery a reply."""
         scripts = self._scripts.get(prefix)
         return 0.0 if scripts is None else scripts.silent_for
+
+    def pause(self) -> None:
+        """Have channels of partitions fetch nothing for a moment: a hold stands, and is on its way to all partitions.
+
+        Else what goes back because of it would come again, and be sent again, until its own partition holds too.
+        """
+        self._paused_until = time.monotonic() + _MIRRORED_WITHIN
+
+    @property
+    def is_paused(self) -> bool:
+        """Whether nothing is fetched just now."""
+        return time.monotonic() < self._paused_until
 
     def add_settled(self, tag: str) -> None:
         """Remember a message, by its delivery tag."""

@@ -95,8 +95,9 @@ class PartitionChannel(SafeChannel):
 
     def _credit(self) -> int:
         """Its share of the credit. A look that may find nothing takes a part of it."""
-        if self.above.shared_leases and self.above.shared_leases.silent_for(self.global_keyprefix) > _SILENT:
-            return 0  # what was fetched would only wait for a server that is away, and take the others' credit
+        shared = self.above.shared_leases
+        if shared and (shared.is_paused or shared.silent_for(self.global_keyprefix) > _SILENT):
+            return 0  # what was fetched would go back, or wait for a server that is away, and take the others' credit
         free = self.above.unasked(super()._credit())
         return free // _PART_FOR_A_LOOK if self._watch and free >= _PART_FOR_A_LOOK else free
 

@@ -175,6 +175,7 @@ class Hold:
         announcer: The process's own, if more than this object hears of holds.
         begun: Is told the kind of a hold that this object begins.
         changed: Is called when this object has begun or ended one.
+        stands: Is called whenever an answer of AquilaX has shown that one stands.
 
     Every method but `let_through` and `turned_away` raises `redis.RedisError` when Redis is unavailable.
     """
@@ -188,6 +189,7 @@ class Hold:
         announcer: Announcer | None = None,
         begun: Callable[[HoldKind], None] = lambda _: None,
         changed: Callable[[], None] = lambda: None,
+        stands: Callable[[], None] = lambda: None,
     ) -> None:
         self._client = client
         keys = feedback_keys(client)
@@ -197,6 +199,7 @@ class Hold:
         self._announcer = announcer or Announcer()
         self._begun = begun
         self._changed = changed
+        self._stands = stands
         self._breaker = CircuitBreaker()
         self._one_at_a_time = threading.Lock()
 
@@ -253,6 +256,7 @@ class Hold:
         )
         if not stands:
             return False
+        self._stands()
         with self._one_at_a_time:
             self._breaker = CircuitBreaker()  # once the hold ends, one more "not now" is not the end of the same run
         standing, comment = (part.decode(errors="replace") for part in stands[:2])

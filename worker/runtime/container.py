@@ -124,6 +124,7 @@ class Container:
                 announcer=self.announcer,
                 begun=self.hooks.hold_begun,
                 changed=self.hold_changed.set,
+                stands=self.leases.pause,
             ),
             dead_letters=DeadLetterStore.connect(settings.feedback_database_url.get_secret_value()),
             policy=settings.retry_policy,
