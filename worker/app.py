@@ -125,6 +125,7 @@ def _configuration(settings: Settings) -> dict[str, Any]:
             "lease": settings.feedback_lease.total_seconds(),
             "counts": KEYS.counts,
             "holds": KEYS.holds,
+            "telemetry": (EVENT_EXCHANGE,),
             "farthest": settings.feedback_retry_horizon.total_seconds(),
             "socket_connect_timeout": 5,
             "socket_timeout": 5,

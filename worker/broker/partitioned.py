@@ -69,7 +69,10 @@ class PartitionedChannel(SafeChannel):
     """What stands before the keys of each partition, and what finds its server; empty if there is only one."""
     partition_class: ClassVar[type[PartitionChannel]] = PartitionChannel
 
-    from_transport_options: ClassVar[tuple[str, ...]] = (*SafeChannel.from_transport_options, "partitions")
+    telemetry: Collection[str] = ()
+    """Exchanges of whose broadcasts none is worth waiting for, where there are several partitions."""
+
+    from_transport_options: ClassVar[tuple[str, ...]] = (*SafeChannel.from_transport_options, "partitions", "telemetry")
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self._beneath: tuple[PartitionChannel, ...] = ()
@@ -239,15 +242,18 @@ class PartitionedChannel(SafeChannel):
                 for topic in self._get_publish_topics(exchange, routing_key):  # type: ignore[attr-defined]  # Kombu's
                     client.publish(topic, dumps(message))
                 return
+        if self.partitions and exchange in self.telemetry and self.connection.activity.queues:
+            return  # Kombu would wait until the first partition's server is there, in the event loop
         super()._put_fanout(  # type: ignore[misc]  # Kombu's
             exchange, message, routing_key, **kwargs
         )
 
     def _get_one(self, queue: str, *, no_ack: bool) -> Iterator[Fetched]:
-        for channel in self.beneath if self.is_spread(queue) else ():
-            yield from channel._get_one(queue, no_ack=no_ack)  # noqa: SLF001 - a channel of this module
         if not self.is_spread(queue):
             yield from super()._get_one(queue, no_ack=no_ack)
+            return
+        for channel in self.beneath:
+            yield from channel._get_one(queue, no_ack=no_ack)  # noqa: SLF001 - a channel of this module
 
     def _size(self, queue: str) -> int:
         if self.is_spread(queue):
