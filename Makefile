@@ -67,10 +67,10 @@ ifdef ARGS
 test: $(INSTALLED)
 	$(VENV)/bin/python -m pytest $(COVER) $(ARGS)
 else
-# Much of a test is waiting: three at once keep two cores busy. Those that measure time come after them.
+# Much of a test is waiting: four at once keep two cores busy. Those that measure time come after them.
 test: $(INSTALLED)
 	@ended=0; \
-	$(VENV)/bin/python -m pytest -m "not alone" -n 3 --dist loadfile --no-loadscope-reorder $(COVER) || ended=$$?; \
+	$(VENV)/bin/python -m pytest -m "not alone" -n 4 --dist loadfile --no-loadscope-reorder $(COVER) || ended=$$?; \
 	$(VENV)/bin/python -m pytest -m alone $(COVER) || ended=$$?; \
 	exit $$ended
 endif
