@@ -192,11 +192,18 @@ def _join(cluster: RedisCluster, primaries: int) -> None:
         among_nodes = client.config_get("cluster-port")["cluster-port"]
     for server in others:
         cluster.ask(server, "CLUSTER", "MEET", "127.0.0.1", first.port, among_nodes)
-    known = f"cluster_known_nodes:{len(cluster.servers)}"
-    eventually(lambda: all(known in cluster.ask(each, "CLUSTER", "INFO") for each in cluster.servers), what="they met")
+    names = {cluster.node_id(server) for server in cluster.servers}  # until they have met they make names up for others
+    eventually(lambda: all(names <= _known(cluster, each) for each in cluster.servers), what="they know each other")
     for number, server in enumerate(cluster.servers[primaries:]):
         cluster.ask(server, "CLUSTER", "REPLICATE", cluster.node_id(cluster.servers[number]))
     eventually(partial(_serves, cluster, primaries), what="all nodes serve, and the replicas are in step")
+
+
+def _known(cluster: RedisCluster, server: RedisServer) -> set[str]:
+    """The names of the nodes that one of them knows."""
+    with cluster.client(server) as client:
+        found: dict[str, dict[str, str]] = client.execute_command("CLUSTER NODES")
+        return {node["node_id"] for node in found.values()}
 
 
 def _serves(cluster: RedisCluster, primaries: int) -> bool:
