@@ -46,13 +46,15 @@ class Costs:
     """What was measured in a cluster; milliseconds of CPU.
 
     Attributes:
-        enqueue: Of a server, for an event that is enqueued by itself.
+        enqueue: Of a server, for an event that is enqueued in a chunk of 500.
+        alone: Of a server, for one that is enqueued by itself.
         deliver: Of a server, for an event that is delivered.
         look: Of a server in a second, for one partition that an idle worker looks at.
         worker: Of a worker, for an event.
     """
 
     enqueue: float
+    alone: float
     deliver: float
     look: float
     worker: float
@@ -68,7 +70,8 @@ class Costs:
 
         idle = "an idle worker"
         return cls(
-            enqueue=of("enqueue", "servers' CPU µs/event") / 1000,
+            enqueue=of("enqueue_many of 500", "servers' CPU µs/event") / 1000,
+            alone=of("enqueue", "servers' CPU µs/event") / 1000,
             deliver=of("deliver", "servers' CPU ms/event"),
             look=max(of(idle, "servers' CPU ms/s") - of(idle, "without it"), 0.01) / ON_A_CLUSTER,
             worker=of("deliver", "CPU ms/event"),
@@ -144,6 +147,7 @@ def page(costs: Costs) -> str:
     return _TEMPLATE.read_text().format(
         table=table,
         enqueue=costs.enqueue * 1000,
+        alone=costs.alone * 1000,
         deliver=costs.deliver * 1000,
         look=costs.look * 1000,
         worker=costs.worker,

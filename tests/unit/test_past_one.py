@@ -7,7 +7,7 @@ import pytest
 from benchmarks.past_one import RATES, Costs, page, size
 from tests.support.processes import ROOT
 
-COSTS = Costs(enqueue=0.03, deliver=0.1, look=0.3, worker=0.5)
+COSTS = Costs(enqueue=0.03, alone=0.05, deliver=0.1, look=0.3, worker=0.5)
 
 
 @pytest.mark.parametrize("rate", [20_000, 50_000, 100_000, 500_000, 1_000_000])
