@@ -23,7 +23,7 @@ class CommandExchange:
     """Whole commands, behind them what must confirm their writes, and what comes back.
 
     Args:
-        connection: It is used by nobody else until the end.
+        connection: No other call uses it until the end.
         commands: Each has a reply of one line.
         deadline: Until when the copies of what is written may be waited for, by `time.monotonic`.
 

@@ -35,7 +35,7 @@ _ELSEWHERE: Final = re.compile(rb"-(?:MOVED|ASK|TRYAGAIN|CLUSTERDOWN)\b")
 """Refusals of a cluster that is at work on the slot: another node has it now, or will in a moment."""
 
 _UNAVAILABLE: Final = re.compile(rb"-(?:@user_script: \d+: -?)?(?:LOADING|MASTERDOWN|READONLY)\b")
-"""Refusals of a node that serves nobody, or no longer writes: it has run nothing."""
+"""Refusals of a node that serves no client, or no longer writes: it has run nothing."""
 
 _MOVED: Final = re.compile(rb"-MOVED \d+ (.*):(\d+)")
 

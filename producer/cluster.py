@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any, Final
 from producer.locator import Locator
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable, Sequence
 
     from producer._connection import Conversation
     from producer.broker_url import Place
 
-__all__ = ["MOST_KNOWN", "ClusterNodes", "nodes_of", "place_of"]
+__all__ = ["MOST_KNOWN", "ClusterNodes", "SlotRange", "nodes_of", "owner_of", "place_of", "slot_ranges"]
 
 MOST_KNOWN: Final = 32
 """Nodes that are remembered, beside those that the URL names."""
@@ -32,13 +32,13 @@ class ClusterNodes(Locator):
     Attributes:
         key: A key in the slot that is looked for.
         named: Those that the URL names; they are asked too when all others have gone.
-        heard: Is told the reply to CLUSTER SLOTS, and which node gave it, if the login has the right to ask.
+        heard: Is told which node has which slots, if the login has the right to ask.
     """
 
     key: str
 
     named: tuple[Place, ...]
-    heard: Callable[[list[Any], Place], None] = lambda *_: None
+    heard: Callable[[Sequence[SlotRange]], None] = lambda _: None
 
     asked_kind = "node"
     found_kind = "primary"
@@ -62,9 +62,9 @@ class ClusterNodes(Locator):
             raise ConnectionError(f"it names {owner[0]}:{owner[1]}")
         with suppress(Exception):  # a login without the right to ask knows the nodes that the URL names
             connection.send_command("CLUSTER", "SLOTS")
-            ranges = connection.read_response() or []
-            self.heard(ranges, place)
-            told = nodes_of(ranges, place)
+            ranges = slot_ranges(connection.read_response() or [], place)
+            self.heard(ranges)
+            told = nodes_of(ranges)
             self.order = tuple(dict.fromkeys([place, *told[:MOST_KNOWN], *self.named]))
 
     def _owner(self, connection: Conversation, asked: Place) -> Place:
@@ -82,9 +82,41 @@ class ClusterNodes(Locator):
         return asked
 
 
-def nodes_of(slots: list[Any], asked: Place) -> list[Place]:
-    """Return the nodes in a reply to CLUSTER SLOTS: of each range its ends, then its primary and its replicas."""
-    return [place_of(node[0], node[1], asked) for _, _, *nodes in slots for node in nodes]
+@dataclass(frozen=True, slots=True)
+class SlotRange:
+    """Slots that lie side by side on one primary.
+
+    Attributes:
+        first: The first of them.
+        last: The last of them.
+        primary: Where the primary is.
+        replicas: Where its replicas are, as far as the node that was asked knows them.
+    """
+
+    first: int
+    last: int
+    primary: Place
+    replicas: tuple[Place, ...] = ()
+
+
+def slot_ranges(reply: list[Any], asked: Place) -> list[SlotRange]:
+    """Read a reply to CLUSTER SLOTS: of each range its ends, then its primary, then its replicas."""
+    ranges: list[SlotRange] = []
+    for first, last, *nodes in reply:
+        places = [place_of(host, port, asked) for host, port, *_ in nodes]
+        if places:  # a range whose nodes have all gone has none
+            ranges.append(SlotRange(int(first), int(last), places[0], tuple(places[1:])))
+    return ranges
+
+
+def nodes_of(ranges: Iterable[SlotRange]) -> list[Place]:
+    """Return all nodes that have slots, or replicas of them."""
+    return [node for one in ranges for node in (one.primary, *one.replicas)]
+
+
+def owner_of(ranges: Iterable[SlotRange], slot: int) -> Place | None:
+    """Return the primary that has a slot; None if none is known."""
+    return next((one.primary for one in ranges if one.first <= slot <= one.last), None)
 
 
 def place_of(host: bytes | str | None, port: int, asked: Place) -> Place:

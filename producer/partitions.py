@@ -16,7 +16,16 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["MOST_PARTITIONS", "ON_A_CLUSTER", "RECORD", "partition_of", "partitions_of", "slot_of", "tags"]
+__all__ = [
+    "MOST_PARTITIONS",
+    "ON_A_CLUSTER",
+    "RECORD",
+    "partition_of",
+    "partition_of_digest",
+    "partitions_of",
+    "slot_of",
+    "tags",
+]
 
 MOST_PARTITIONS: Final = 256
 """A worker has a connection for each."""
@@ -36,24 +45,29 @@ _SLOTS: Final = 16_384
 def partition_of(request_id: str, count: int) -> int:
     """Return the number of the partition, from 0, that an event belongs to.
 
-    It is taken from the digest by which votes are remembered (bytes 4 to 8 of BLAKE2b with 16 bytes, as an unsigned
-    number, the highest byte first, modulo ``count``), so that these can be moved to another number of partitions too.
+    It is taken from the digest by which votes are remembered (BLAKE2b with 16 bytes), so that these can be moved to
+    another number of partitions too.
 
     Args:
         request_id: The event's, as it stands in its message.
         count: How many partitions there are.
     """
-    if count == 1:
-        return 0
-    return int.from_bytes(blake2b(request_id.encode(), digest_size=16).digest()[4:8], "big") % count
+    return 0 if count == 1 else partition_of_digest(blake2b(request_id.encode(), digest_size=16).digest(), count)
+
+
+def partition_of_digest(digest: bytes, count: int) -> int:
+    """Return the number of the partition of a request_id with this digest; as `partition_of`.
+
+    Its bytes 4 to 8 are taken as an unsigned number, the highest byte first, modulo ``count``.
+    """
+    return int.from_bytes(digest[4:8], "big") % count
 
 
 def partitions_of(request_ids: Iterable[str], count: int) -> list[int]:
     """Return the numbers of the partitions that events belong to; as `partition_of`, in less time."""
     if count in _OF_ONE_BYTE:
         return [blake2b(each.encode(), digest_size=16).digest()[7] % count for each in request_ids]
-    number = int.from_bytes
-    return [number(blake2b(each.encode(), digest_size=16).digest()[4:8], "big") % count for each in request_ids]
+    return [partition_of(each, count) for each in request_ids]
 
 
 @cache
@@ -75,6 +89,12 @@ def _tag(number: int, count: int) -> str:
     raise AssertionError  # `numbers` has no end
 
 
-def slot_of(name: str) -> int:
-    """Return the slot of what is between a key's braces, or of a key without: CRC16 (XMODEM) modulo 16,384."""
-    return crc_hqx(name.encode(), 0) % _SLOTS
+def slot_of(key: str | bytes) -> int:
+    """Return the slot of a key: CRC16 (XMODEM) of what is between its first braces, or of all of it, modulo 16,384.
+
+    https://redis.io/docs/latest/operate/oss_and_stack/reference/cluster-spec/#hash-tags
+    """
+    raw = key.encode() if isinstance(key, str) else key
+    _, brace, behind = raw.partition(b"{")
+    tag, end, _ = behind.partition(b"}")
+    return crc_hqx(tag if brace and end and tag else raw, 0) % _SLOTS

@@ -13,12 +13,12 @@ import time
 from concurrent.futures import Future
 from contextlib import nullcontext
 from threading import Lock, Thread
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 from weakref import WeakSet
 
 from producer._connection import Connection, said
 from producer._forks import OPENSSL, in_each_child, notice_fork
-from producer.cluster import MOST_KNOWN, nodes_of, place_of
+from producer.cluster import MOST_KNOWN, SlotRange, nodes_of, owner_of, slot_ranges
 from producer.errors import ProducerError
 from producer.locator import ask_each, shown
 from producer.partitions import RECORD, slot_of
@@ -59,7 +59,7 @@ class SlotMap:
     def __init__(self, address: Address, record: PartitionCheck) -> None:
         self._address = address
         self._record = record
-        self._slots = [slot_of(prefix.strip("{}")) for prefix in address.prefixes]
+        self._slots = [slot_of(prefix) for prefix in address.prefixes]
         self._owners: tuple[Place | None, ...] = (None,) * len(self._slots)
         self._order = address.nodes
         self._compared: tuple[Place | None, ...] | None = None
@@ -137,19 +137,19 @@ class SlotMap:
             if isinstance(answer, BaseException):
                 problems.append(f"node {shown(place)}: {said(answer)}")
                 continue
-            self._reorder(place, nodes_of(answer, place))
-            record_at = _owner(answer, slot_of(RECORD), place)
+            self._reorder(place, nodes_of(answer))
+            record_at = owner_of(answer, slot_of(RECORD))
             if record_at is None:
                 raise ConnectionError(f"node {shown(place)} knows no node that has the slot of {RECORD}")
-            return tuple(_owner(answer, slot, place) for slot in self._slots), record_at
+            return tuple(owner_of(answer, slot) for slot in self._slots), record_at
         raise ConnectionError(f"no node of {self._address} tells where the slots are; {'; '.join(problems)}")
 
-    def _ranges_of(self, place: Place) -> list[Any]:
+    def _ranges_of(self, place: Place) -> list[SlotRange]:
         connection = self._address.node(place, patience=_PATIENCE)
         try:
             connection.connect()
             connection.send_command("CLUSTER", "SLOTS")
-            ranges = connection.read_response()
+            ranges = slot_ranges(connection.read_response() or [], place)
         finally:
             connection.disconnect()
         if not ranges:
@@ -183,11 +183,6 @@ class SlotMap:
         self._asking = Future()
         self._asking.set_result(None)
         self._asked_at = -math.inf
-
-
-def _owner(ranges: list[Any], slot: int, asked: Place) -> Place | None:
-    """The primary that has a slot, by a reply to CLUSTER SLOTS: of each range its ends, then its primary."""
-    return next((place_of(node[0], node[1], asked) for first, last, node, *_ in ranges if first <= slot <= last), None)
 
 
 _MAPS: Final[WeakSet[SlotMap]] = WeakSet()

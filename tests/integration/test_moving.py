@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 from contextlib import ExitStack, closing
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
 from producer import FeedbackEvent
+from tests.support.cut_short import cut_short
 from tests.support.places import LONG_FROM_NOW, Places, places_of
 from tests.support.processes import VALKEY, redis_server
 from tests.support.scripts import watching_keys
@@ -125,26 +126,11 @@ def test_cut_short_it_goes_on_where_it_was(
     filled: Places, new: Places, monkeypatch: pytest.MonkeyPatch, cut_at: int
 ) -> None:
     """After each step that changes the new Redis, done or not: both sides add up, and nothing is there twice."""
-    before, steps = equation(filled), iter(range(1, 100))
+    before = equation(filled)
     monkeypatch.setattr(moving, "_AT_ONCE", 2)
 
-    class Cut(Exception):
-        pass
-
-    def cut(script: Any) -> Any:
-        def run(*arguments: Any) -> Any:
-            answer = script(*arguments)
-            if next(steps) == cut_at:
-                raise Cut
-            return answer
-
-        return run
-
-    with monkeypatch.context() as patched:
-        for name in ("_TAKE", "_ARRIVE", "_TAKE_COUNTS", "_ADD_COUNTS"):
-            patched.setattr(moving, name, cut(getattr(moving, name)))
-        with pytest.raises(Cut):
-            list(move(filled.partitions, new.partitions))
+    with cut_short(monkeypatch, moving, ("_TAKE", "_ARRIVE", "_TAKE_COUNTS", "_ADD_COUNTS"), at=cut_at):
+        list(move(filled.partitions, new.partitions))
     assert equation(filled)["missing"] == equation(new)["missing"] == 0
 
     list(move(filled.partitions, new.partitions))
@@ -161,22 +147,11 @@ def test_a_move_is_no_loss(
 
     A repair leaves the parcel alone that is on its way: it may have arrived already.
     """
-
-    class Cut(Exception):
-        pass
-
-    def cut(*arguments: Any) -> None:
-        script(*arguments)
-        raise Cut
-
-    script = getattr(moving, cut_at)
     upgrade(sqlite_url)
     with closing(DeadLetterStore.connect(sqlite_url)) as store:
         record(filled.partitions, store.engine)
-        with monkeypatch.context() as patched:
-            patched.setattr(moving, cut_at, cut)
-            with pytest.raises(Cut):
-                list(move(filled.partitions, new.partitions))
+        with cut_short(monkeypatch, moving, (cut_at,), at=1):
+            list(move(filled.partitions, new.partitions))
 
         meanwhile = [record(places.partitions, store.engine).kind for places in (filled, new)]
         strays = find_strays(filled.partitions, within=5)

@@ -6,11 +6,12 @@ from collections import Counter
 from contextlib import closing
 from dataclasses import replace
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import pytest
 
 from producer.message import QUEUE
+from tests.support.cut_short import cut_short
 from tests.support.dead_letter_records import an_event
 from tests.support.partitions import count, enqueue, message_of, opened, request_ids, take
 from tests.support.places import LONG_FROM_NOW, foreign_message
@@ -124,26 +125,11 @@ def test_everything_goes_where_it_belongs(both: _Both) -> None:
 def test_cut_short_it_goes_on_where_it_was(both: _Both, monkeypatch: pytest.MonkeyPatch, cut_at: int) -> None:
     """Also between two partitions of one parcel: every equation holds on both sides, and nothing is there twice."""
     old, new = both
-    before, steps = equations(old), iter(range(1, 10_000))
+    before = equations(old)
     monkeypatch.setattr(moving, "_AT_ONCE", 10)
 
-    class Cut(Exception):
-        pass
-
-    def cut(script: Any) -> Any:
-        def run(*arguments: Any) -> Any:
-            answer = script(*arguments)
-            if next(steps) == cut_at:
-                raise Cut
-            return answer
-
-        return run
-
-    with monkeypatch.context() as patched:
-        for name in ("_TAKE", "_ARRIVE", "_TAKE_COUNTS", "_ADD_COUNTS"):
-            patched.setattr(moving, name, cut(getattr(moving, name)))
-        with pytest.raises(Cut):
-            list(move(old, new))
+    with cut_short(monkeypatch, moving, ("_TAKE", "_ARRIVE", "_TAKE_COUNTS", "_ADD_COUNTS"), at=cut_at):
+        list(move(old, new))
     equations(old), equations(new)
 
     list(move(old, new))

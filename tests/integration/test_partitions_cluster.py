@@ -11,6 +11,7 @@ from click.testing import CliRunner, Result
 from prometheus_client import CollectorRegistry
 
 from producer.message import QUEUE
+from producer.partitions import slot_of
 from tests.support.clusters import RedisCluster, redis_cluster
 from tests.support.partitions import enqueue, message_of, opened, request_ids, take
 from tests.support.places import places_of
@@ -22,7 +23,6 @@ from worker.accounting.reconcile import Report
 from worker.accounting.repair import repair_redis
 from worker.accounting.snapshot import take_partial_snapshot, take_snapshot
 from worker.accounting.strays import find_strays
-from worker.clients.redis.cluster import slot_of_key
 from worker.clients.redis.connections import recorded_partitions
 from worker.delivery.hold import Hold
 from worker.gateway.probes import Readiness
@@ -133,8 +133,7 @@ def test_strays_of_every_primary_go_home(cluster: RedisCluster, partitions: Part
     names = [f"{number}:{QUEUE}" for number in range(200)]
     owners = {one.primary: one for one in partitions.slots()}
     lists = [
-        next(name for name in names if owner.first <= slot_of_key(name.encode()) <= owner.last)
-        for owner in owners.values()
+        next(name for name in names if owner.first <= slot_of(name) <= owner.last) for owner in owners.values()
     ] + [f"{partitions[3].key_prefix}{QUEUE}:odd"]  # type: ignore[attr-defined]  # as `with_prefix` sets it
     for at, name in enumerate(lists):
         with partitions.of_key(name.encode()) as client:

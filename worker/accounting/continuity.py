@@ -208,7 +208,7 @@ def _judge_part(now: Snapshot, known: Recorded | None, number: int) -> Continuit
 
 
 def _fell(now: Snapshot, known: Recorded) -> bool:
-    """Whether a total is lower than it was. What waits is counted elsewhere since the queue was laid out anew."""
+    """Whether a total is lower than it was. What waits is counted elsewhere since the number of partitions changed."""
     laid_anew = now.counts.get(LAYOUT_FIELD, 0) > known.totals.get(LAYOUT_FIELD, 0)
     names = (LAYOUT_FIELD, *(ENDS if laid_anew else _ONLY_RISE))
     return any(now.counts.get(name, 0) < known.totals.get(name, 0) for name in names)

@@ -18,6 +18,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from producer.message import QUEUE
+from producer.partitions import partition_of_digest
 from worker.accounting.continuity import LAYOUT_FIELD, MOVING_FIELD
 from worker.accounting.message_identity import request_id_in
 from worker.accounting.snapshot import ONCE, snapshot_of
@@ -25,7 +26,6 @@ from worker.broker.destinations import Destinations
 from worker.broker.keys import DELAYED, broker_keys
 from worker.broker.scripts import MESSAGE, QUEUES, REQUEUE
 from worker.clients.redis.keys import feedback_keys, prefix_of
-from worker.clients.redis.partitions import partition_of_digest
 from worker.clients.redis.scripts import Script, lua
 from worker.dead_letters.replays.queue import REPLAYS
 from worker.delivery.dedup_buckets import DedupBuckets
@@ -199,17 +199,17 @@ def _move_counts(source: Partitions, target: Partitions) -> None:
             counts = dict(zip(flat[::2], flat[1::2], strict=True))
             name = counts.pop(b"")
             if not same:
-                counts = _laid_anew(counts, is_home=number == 0)
+                counts = _with_next_layout(counts, is_home=number == 0)
             parts = [part for count in counts.items() for part in count]
             _ADD_COUNTS(there, [after.counts, after.moved], [name, *parts])
             client.delete(before.moving_counts)
             arguments = [secrets.token_hex(16), MOVING_FIELD]
 
 
-def _laid_anew(counts: dict[bytes, bytes], *, is_home: bool) -> dict[bytes, bytes]:
+def _with_next_layout(counts: dict[bytes, bytes], *, is_home: bool) -> dict[bytes, bytes]:
     """The counts as they go to the first partition of another number of them.
 
-    Of the others it is not told which data they are. That the queue was laid anew is, so that what the database knows
+    Of the others it is not told which data they are. That there is another layout is, so that what the database knows
     of the old partitions is not taken for the new ones'.
     """
     if is_home:

@@ -18,10 +18,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from producer.message import QUEUE, TASK
+from producer.partitions import slot_of
 from worker.accounting.message_identity import request_id_in
 from worker.broker.keys import KEYS, broker_keys
 from worker.broker.scripts import MESSAGE, QUEUES
-from worker.clients.redis.cluster import slot_of_key
 from worker.clients.redis.keys import FeedbackKeys, feedback_keys, prefix_of
 from worker.clients.redis.scripts import Script, lua
 
@@ -186,7 +186,7 @@ def _move(partitions: Partitions, number: int, source: redis.Redis, key: bytes, 
     keys = broker_keys(target)
     arguments = [QUEUE, keys.steps_text, 1, QUEUE, *messages]
     counts = feedback_keys(target).counts.encode()
-    if not partitions.is_cluster or slot_of_key(key) == slot_of_key(counts):
+    if not partitions.is_cluster or slot_of(key) == slot_of(counts):
         # In the accounts of several partitions what arrives is counted there: it was counted elsewhere, if at all.
         counted_in = counts if len(partitions) > 1 else key
         return int(_MOVE(target, [key, counted_in, *keys.lists(QUEUE)], arguments))

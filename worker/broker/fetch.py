@@ -151,7 +151,7 @@ class FetchingChannel(InFlightChannel):
 
     @property
     def consumed_queues(self) -> list[str]:
-        """The queues that are consumed from, whoever fetches."""
+        """The queues that are consumed from, by this channel or those beneath it."""
         return list(self.active_queues)
 
     def link_of(self, kind: str) -> Link | None:  # noqa: ARG002 - another channel has several

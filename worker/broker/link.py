@@ -15,9 +15,13 @@ import redis
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["Link"]
+__all__ = ["LISTENING", "WAITING", "Link"]
 
 log = logging.getLogger(__name__)
+
+WAITING: Final = "BRPOP"
+LISTENING: Final = "LISTEN"
+"""Kombu's names for the connection that waits for messages, and for the one that listens to what everyone is told."""
 
 _SHORTEST_PAUSE: Final = 0.05
 _LONGEST_PAUSE: Final = 1.0

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 import redis
 from kombu.transport.redis import SUBCLIENT_MAX_MISSED_HEALTH_CHECKS
 
+from worker.broker.link import LISTENING, WAITING
 from worker.broker.poller import ChannelPoller, is_readable
 
 if TYPE_CHECKING:
@@ -22,10 +23,6 @@ if TYPE_CHECKING:
     from worker.broker.safe_channel import SafeChannel
 
 __all__ = ["PartitionPoller"]
-
-_WAITING: Final = "BRPOP"
-_LISTENING: Final = "LISTEN"
-"""Kombu's names for the connection that waits for messages, and for the one that listens to what everyone is told."""
 
 _ALL_AGAIN: Final = 1.0
 """Seconds after which the event loop is told again of every socket, and not of new ones only."""
@@ -68,11 +65,11 @@ class PartitionPoller(ChannelPoller):
         free = [channel for channel in self._channels if _is_free(channel, now)]
         for channel in sorted(_with_room(free), key=_asked_at):
             if channel.active_queues:
-                with self._losing(channel, _WAITING):
+                with self._losing(channel, WAITING):
                     self._register_BRPOP(channel)
         for channel in self._channels:
             if channel.active_fanout_queues and not channel._in_listen:  # noqa: SLF001 - Kombu's poller and channel share it
-                with self._losing(channel, _LISTENING):
+                with self._losing(channel, LISTENING):
                     self._register_LISTEN(channel)
 
     def on_readable(self, fileno: int) -> None:
@@ -97,16 +94,16 @@ class PartitionPoller(ChannelPoller):
     def maybe_check_brpop_health(self) -> None:
         """Give up connections that have not answered for long; not those whose reply waits to be read."""
         for channel in self._channels:
-            connection, link = channel._in_poll, channel.link_of(_WAITING)  # noqa: SLF001 - Kombu's poller and channel share it
+            connection, link = channel._in_poll, channel.link_of(WAITING)  # noqa: SLF001 - Kombu's poller and channel share it
             if link is not None and connection and channel.is_overdue() and not is_readable(connection):
                 link.lose(redis.TimeoutError(f"no answer for {channel.overdue_after:g} s"))
 
     def maybe_check_subclient_health(self) -> None:
         """Give up connections for remote control on which nothing answers; Kombu would connect in the event loop."""
         for channel in self._channels:
-            link = channel.link_of(_LISTENING) if channel.active_fanout_queues else None
+            link = channel.link_of(LISTENING) if channel.active_fanout_queues else None
             if link is not None and link.is_open:
-                with self._losing(channel, _LISTENING):
+                with self._losing(channel, LISTENING):
                     _check_listening(cast("PubSub", link.client))
 
     @contextmanager
@@ -126,11 +123,11 @@ class PartitionPoller(ChannelPoller):
             link.lose(error)
 
     def _register_BRPOP(self, channel: FetchingChannel) -> None:  # noqa: N802 - the name is Kombu's
-        if self._is_ready(channel, _WAITING):
+        if self._is_ready(channel, WAITING):
             super()._register_BRPOP(channel)
 
     def _register_LISTEN(self, channel: SafeChannel) -> None:  # noqa: N802 - the name is Kombu's
-        if self._is_ready(channel, _LISTENING):
+        if self._is_ready(channel, LISTENING):
             super()._register_LISTEN(channel)  # type: ignore[misc]  # Kombu's
 
     def _is_ready(self, channel: FetchingChannel, kind: str) -> bool:

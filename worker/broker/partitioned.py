@@ -23,7 +23,7 @@ from worker.broker.event_id import request_id_of
 from worker.broker.fetch import LAST_ANSWER
 from worker.broker.fetched import Fetched
 from worker.broker.gatherer import Gatherer
-from worker.broker.link import Link
+from worker.broker.link import LISTENING, WAITING, Link
 from worker.broker.partition_channel import LONGEST_ANSWER, PartitionChannel, impatient, unchecked
 from worker.broker.payload import HELD_IN
 from worker.broker.redelivery import republished
@@ -56,10 +56,6 @@ _BINDINGS_EVERY: Final = 15.0
 
 _SERVERS_TRIED: Final = 2
 """Servers by which something is told to everyone, before it is tried in Kombu's way."""
-
-_WAITING: Final = "BRPOP"
-_LISTENING: Final = "LISTEN"
-"""Kombu's names for the connection that waits for messages, and for the one that listens to what everyone is told."""
 
 
 class PartitionedChannel(SafeChannel):
@@ -119,8 +115,8 @@ class PartitionedChannel(SafeChannel):
         if not self.partitions:
             return None
         if kind not in self.links:
-            client: Any = self.client if kind == _WAITING else self.subclient
-            name = "what there is once for all partitions" if kind == _WAITING else "remote control"
+            client: Any = self.client if kind == WAITING else self.subclient
+            name = "what there is once for all partitions" if kind == WAITING else "remote control"
             losses = partial(self.connection.activity.partitions_lost.__getitem__, _HOME)
             self.links[kind] = Link(client, name=name, opened=self.connection.wake, losses=losses)
         return self.links[kind]
@@ -139,13 +135,13 @@ class PartitionedChannel(SafeChannel):
 
     def _heard(self) -> None:
         super()._heard()
-        if _WAITING in self.links:
-            self.links[_WAITING].works()
+        if WAITING in self.links:
+            self.links[WAITING].works()
 
     def _receive(self) -> bool:
         received = super()._receive()
-        if _LISTENING in self.links:
-            self.links[_LISTENING].works()
+        if LISTENING in self.links:
+            self.links[LISTENING].works()
         return received
 
     def _credit(self) -> int:
@@ -176,7 +172,7 @@ class PartitionedChannel(SafeChannel):
 
     @property
     def consumed_queues(self) -> list[str]:
-        """The queues that are consumed from, whoever fetches."""
+        """The queues that are consumed from, by this channel or those beneath it."""
         return list(super().active_queues)
 
     @property

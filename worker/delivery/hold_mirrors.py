@@ -32,7 +32,6 @@ __all__ = ["HoldMirrors"]
 log = logging.getLogger(__name__)
 
 _MIRROR: Final = Script(TIME + lua("worker.delivery", "mirror_hold"))
-_END: Final = Script(lua("worker.delivery", "end_mirror"))
 _TAKE_PROBE: Final = Script(TIME + lua("worker.delivery", "take_probe"))
 _LEND_PROBE: Final = Script(TIME + lua("worker.delivery", "lend_probe"))
 
@@ -83,7 +82,7 @@ class HoldMirrors:
     def _bring_in_line(client: redis.Redis, state: HoldState | None) -> None:
         key = feedback_keys(client).hold
         if state is None:
-            _END(client, [key], [])
+            client.delete(key)
             return
         since = "" if state.since is None else str(round(state.since.timestamp() * 1000))
         _MIRROR(client, [key], [state.kind.value, state.comment, since, state.actor])

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from producer import FeedbackEvent
 
-__all__ = ["Busy", "Claim", "Claimed", "IdempotencyStore", "OnHold", "Seen"]
+__all__ = ["Busy", "Claim", "Claimed", "IdempotencyStore", "OnHold", "Seen", "digest_of"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -205,7 +205,7 @@ class IdempotencyStore:
 
     def has_delivered(self, event: FeedbackEvent, *, message_id: str) -> bool:
         """Return whether the last vote that AquilaX took for this request_id is of this very message."""
-        asked: list[Any] = [_digest(event.request_id, 16), _digest(message_id, 8)]
+        asked: list[Any] = [digest_of(event.request_id), digest_of(message_id, 8)]
         return bool(self._buckets.run(_DELIVERED, asked[0], [], asked)[0])
 
     def counts(self) -> dict[CountField, int]:
@@ -221,15 +221,16 @@ def _vote(event: FeedbackEvent, message_id: str) -> list[str | bytes]:
     the same 16 bytes; 8 are enough to tell the messages of one request_id apart.
     """
     return [
-        _digest(event.request_id, 16),
+        digest_of(event.request_id),
         event.status_text[0],
         f"{(event.occurred_at - _YEAR_ONE) // _MICROSECOND:015x}",
-        _digest(message_id, 8),
+        digest_of(message_id, 8),
     ]
 
 
 @lru_cache(maxsize=2048)  # a claim's are those of its record, some milliseconds later
-def _digest(text: str, size: int) -> bytes:
+def digest_of(text: str, size: int = 16) -> bytes:
+    """Return the digest of a request_id under which its votes are remembered; or of a message_id, with its own size."""
     return blake2b(text.encode(), digest_size=size).digest()
 
 

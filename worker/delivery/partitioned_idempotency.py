@@ -9,11 +9,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from producer.broker_url import BrokerUrl
-from producer.partitions import partition_of
+from producer.partitions import partition_of_digest
 from worker.clients.redis.batching import NodePipelines
 from worker.clients.redis.connections import redis_partitions
-from worker.clients.redis.keys import CountField, prefix_of
-from worker.delivery.idempotency import IdempotencyStore
+from worker.clients.redis.keys import CountField, prefix_of, tag_of
+from worker.delivery.idempotency import IdempotencyStore, digest_of
 
 if TYPE_CHECKING:
     from datetime import timedelta
@@ -96,11 +96,11 @@ class PartitionedIdempotency:
         return {count: sum(counts[count] for counts in found) for count in CountField}
 
     def _of(self, event: FeedbackEvent) -> IdempotencyStore:
-        return self._stores[partition_of(event.request_id, len(self._stores))]
+        return self._stores[partition_of_digest(digest_of(event.request_id), len(self._stores))]
 
     def _at(self, held_in: str) -> IdempotencyStore:
         """Where a message lies; the first partition if that is not known."""
-        return self._by_prefix.get(held_in[: held_in.find("}") + 1], self._stores[0])
+        return self._by_prefix.get(tag_of(held_in), self._stores[0])
 
 
 Idempotency = IdempotencyStore | PartitionedIdempotency

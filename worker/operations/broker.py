@@ -6,13 +6,12 @@ from typing import TYPE_CHECKING
 
 from producer.broker_url import BrokerUrl
 from worker.broker.server_errors import advice
-from worker.clients.redis.connections import broker_client, broker_partitions, recorded_partitions
+from worker.clients.redis.connections import broker_client, broker_partitions, broker_record
 from worker.observability.redaction import redaction_of
 
 if TYPE_CHECKING:
     import redis
 
-    from worker.clients.redis.partition_record import PartitionRecord
     from worker.settings import Settings
 
 __all__ = ["broker_client", "broker_outage", "broker_partitions", "broker_record", "shown_broker"]
@@ -23,16 +22,6 @@ def broker_outage(settings: Settings, error: redis.RedisError) -> str:
     text, fix = str(error), advice(str(error))
     where = f"FEEDBACK_BROKER_URL is {shown_broker(settings)}"
     return redaction_of(settings)(f"{where}: {text}{f'; {fix}' if fix not in text else ''}")
-
-
-def broker_record(settings: Settings, *, patience: float) -> PartitionRecord:
-    """Return what reads the number of partitions that the queue was made with; ``patience`` is in seconds."""
-    return recorded_partitions(
-        settings.feedback_broker_url.get_secret_value(),
-        sentinel_master=settings.feedback_sentinel_master,
-        partitions=settings.feedback_partitions,
-        patience=patience,
-    )
 
 
 def shown_broker(settings: Settings) -> str:

@@ -12,7 +12,7 @@ from celery import bootsteps
 
 from producer.message import QUEUE
 from worker.broker.channel import default_channel
-from worker.clients.redis.connections import recorded_partitions
+from worker.clients.redis.connections import broker_record
 from worker.clients.redis.partition_record import PartitionMismatch
 from worker.concurrency.at_once import ask_at_once
 from worker.runtime.bootsteps import exit_with_error
@@ -82,13 +82,7 @@ def _problem(consumer: Consumer, info: dict[str, Any] | Exception, *, is_only_on
 
 def _check_partitions(consumer: Consumer) -> None:
     """Refuse to start with another number of partitions than the queue was made with."""
-    settings = container_of(consumer.app).settings
-    record = recorded_partitions(
-        settings.feedback_broker_url.get_secret_value(),
-        sentinel_master=settings.feedback_sentinel_master,
-        partitions=settings.feedback_partitions,
-    )
-    with closing(record):
+    with closing(broker_record(container_of(consumer.app).settings)) as record:
         try:
             record.check()
         except PartitionMismatch as error:

@@ -23,7 +23,7 @@ class NodeRole:
         id: The name by which the nodes know it.
         port: Where it listens.
         primary_id: The node that it follows; '' for a primary.
-        epoch: Of its slots: whoever takes them over gets a greater one than any other.
+        epoch: Of its slots: the node that takes them over gets a greater one than any other.
         slots: Those that it serves, as ``0-5460``, one range after the other.
         is_reachable: Whether the node that was asked reaches it.
     """

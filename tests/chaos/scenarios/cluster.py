@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from producer.partitions import ON_A_CLUSTER, partition_of
 from tests.chaos.cluster import ChaosCluster, chaos_cluster
@@ -270,54 +270,19 @@ def _restarted(hurt: _Hurt) -> None:
 _PATIENCE: Final = 180
 _BACK_AGAIN: Final = 10
 
+
+def _of(name: str, hurt: Callable[[_Hurt], None], **more: Any) -> Scenario:
+    """A scenario on Valkey and on Redis, if ``more`` says nothing else."""
+    of_both: dict[str, Any] = {"makes": ("valkey", "redis"), "patience": _PATIENCE, "recovers": _BACK_AGAIN}
+    return Scenario(name=f"cluster: {name}", play=_scenario(hurt), **of_both | more)
+
+
 SCENARIOS: Final[Sequence[Scenario]] = (
-    Scenario(
-        name="cluster: a primary killed, and started again",
-        play=_scenario(_killed),
-        short=True,
-        makes=("valkey", "redis"),
-        patience=_PATIENCE,
-        recovers=_BACK_AGAIN,
-    ),
-    Scenario(
-        name="cluster: a primary frozen until its replica has taken over",
-        play=_scenario(_frozen),
-        makes=("valkey", "redis"),
-        patience=_PATIENCE,
-        recovers=_BACK_AGAIN,
-    ),
-    Scenario(
-        name="cluster: a replica promoted by hand",
-        play=_scenario(_promoted),
-        makes=("valkey", "redis"),
-        patience=_PATIENCE,
-        recovers=_BACK_AGAIN,
-    ),
-    Scenario(
-        name="cluster: slots moved key by key",
-        play=_scenario(_moved_by_key),
-        makes=("valkey", "redis"),
-        patience=_PATIENCE,
-        recovers=_BACK_AGAIN,
-    ),
-    Scenario(
-        name="cluster: slots moved at once",
-        play=_scenario(_moved_at_once),
-        patience=_PATIENCE,
-        recovers=_BACK_AGAIN,
-    ),
-    Scenario(
-        name="cluster: a node added, and emptied again",
-        play=_scenario(_added_and_emptied),
-        makes=("valkey", "redis"),
-        patience=_PATIENCE,
-        recovers=_BACK_AGAIN,
-    ),
-    Scenario(
-        name="cluster: every node restarted",
-        play=_scenario(_restarted),
-        makes=("valkey", "redis"),
-        patience=_PATIENCE,
-        recovers=_BACK_AGAIN,
-    ),
+    _of("a primary killed, and started again", _killed, short=True),
+    _of("a primary frozen until its replica has taken over", _frozen),
+    _of("a replica promoted by hand", _promoted),
+    _of("slots moved key by key", _moved_by_key),
+    _of("slots moved at once", _moved_at_once, makes=("valkey",)),
+    _of("a node added, and emptied again", _added_and_emptied),
+    _of("every node restarted", _restarted),
 )

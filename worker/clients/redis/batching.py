@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import redis
 
-from worker.clients.redis.keys import prefix_of
+from worker.clients.redis.keys import prefix_of, tag_of
 from worker.clients.redis.pipelining import CommandPipeline
 from worker.concurrency.batcher import Batcher
 from worker.concurrency.scheduler import current_scheduler
@@ -144,7 +144,7 @@ class NodePipelines:
         """Return a reply or an error for each command, of whichever partitions, in any thread."""
         of_partition: dict[str, list[int]] = {}
         for number, (_, _, _, key, *_) in enumerate(commands):
-            of_partition.setdefault(key[: key.find("}") + 1], []).append(number)
+            of_partition.setdefault(tag_of(key), []).append(number)
         replies: list[Reply] = [None] * len(commands)
         for prefix, numbers in of_partition.items():
             found = self._batchers[prefix].execute([commands[number] for number in numbers])

@@ -5,20 +5,19 @@ And which node has which slots.
 
 from __future__ import annotations
 
-from binascii import crc_hqx
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import redis
 from redis.exceptions import AskError, ClusterDownError, MovedError, TryAgainError
 from redis.sentinel import SentinelManagedConnection, SentinelManagedSSLConnection
 
+from producer.cluster import slot_ranges
+
 if TYPE_CHECKING:
     from producer.broker_url import Place
+    from producer.cluster import SlotRange
 
-__all__ = ["OwnerConnection", "OwnerSSLConnection", "SlotRange", "is_redirection", "slot_of_key", "slot_ranges"]
-
-_SLOTS: Final = 16_384
+__all__ = ["OwnerConnection", "OwnerSSLConnection", "ask_slot_ranges", "is_redirection"]
 
 _OF_A_CLUSTER = (AskError, ClusterDownError, TryAgainError)
 """Of these `MovedError` is an `AskError`."""
@@ -61,56 +60,14 @@ class OwnerSSLConnection(_LeavingOnRedirection, SentinelManagedSSLConnection):
     """The same, encrypted."""
 
 
-@dataclass(frozen=True, slots=True)
-class SlotRange:
-    """Slots that lie side by side on one primary.
-
-    Attributes:
-        first: The first of them.
-        last: The last of them.
-        primary: Where the primary is.
-        replicas: Where its replicas are, as far as the node that was asked knows them.
-    """
-
-    first: int
-    last: int
-    primary: Place
-    replicas: tuple[Place, ...] = ()
-
-
-def slot_of_key(key: bytes) -> int:
-    """Return the slot of a key: by what is between its first braces, if there is anything, and else by all of it.
-
-    https://redis.io/docs/latest/operate/oss_and_stack/reference/cluster-spec/#hash-tags
-    """
-    _, brace, behind = key.partition(b"{")
-    tag, end, _ = behind.partition(b"}")
-    return crc_hqx(tag if brace and end and tag else key, 0) % _SLOTS
-
-
-def slot_ranges(client: redis.Redis) -> list[SlotRange]:
+def ask_slot_ranges(client: redis.Redis) -> list[SlotRange]:
     """Ask a node of a cluster which node has which slots; raises `redis.RedisError` if it is unavailable."""
-    asked = _asked(client)
     found: list[Any] = client.execute_command("CLUSTER", "SLOTS")
-    return [
-        SlotRange(int(first), int(last), *_nodes(nodes, asked))
-        for first, last, *nodes in found
-        if nodes  # a range whose nodes have all gone
-    ]
+    return slot_ranges(found, _asked(client))
 
 
-def _nodes(nodes: list[Any], asked: str) -> tuple[Place, tuple[Place, ...]]:
-    primary, *replicas = [(_host(host, asked), int(port)) for host, port, *_ in nodes]
-    return primary, tuple(replicas)
-
-
-def _host(host: bytes | None, asked: str) -> str:
-    """A node that does not know how others reach it names no host, or ``?``: then it is that of the node asked."""
-    return asked if host in {None, b"", b"?"} else bytes(host or b"").decode()
-
-
-def _asked(client: redis.Redis) -> str:
-    """The host that a client has connected to last."""
+def _asked(client: redis.Redis) -> Place:
+    """Where a client has connected to last."""
     options = client.connection_pool.connection_kwargs
-    found = getattr(options.get("connection_pool"), "found", None)
-    return str(found[0] if found else options.get("host", "127.0.0.1"))
+    found: Place | None = getattr(options.get("connection_pool"), "found", None)
+    return found or (str(options.get("host", "127.0.0.1")), int(options.get("port", 0)))

@@ -35,6 +35,7 @@ __all__ = [
     "PartitionAddress",
     "broker_client",
     "broker_partitions",
+    "broker_record",
     "kombu_broker",
     "producer_options",
     "recorded_partitions",
@@ -216,6 +217,11 @@ def recorded_partitions(
     return PartitionRecord(client, broker.prefixes(partitions), is_cluster=bool(broker.cluster))
 
 
+def broker_record(settings: Settings, *, patience: float = _PATIENCE) -> PartitionRecord:
+    """Return what reads and writes the recorded number of the broker's partitions; see `redis_client`."""
+    return recorded_partitions(**_where(settings), patience=patience)
+
+
 def _where(settings: Settings) -> dict[str, Any]:
     return {
         "url": settings.feedback_broker_url.get_secret_value(),
@@ -272,7 +278,8 @@ def kombu_broker(url: str, *, sentinel_master: str | None = None, partitions: in
     """
     broker = BrokerUrl.read(url, sentinel_master)
     prefixes = broker.prefixes(partitions)
-    master = _master(url, sentinel_master, prefixes[0])
+    addresses = tuple(PartitionAddress(prefix, _master(url, sentinel_master, prefix)) for prefix in prefixes)
+    master = addresses[0].master
     named = {"client_name": broker.options.client_name} if broker.options.client_name else {}
     found_by: dict[str, Any] = {"master": master} if master else {}
     if sentinel_master:
@@ -280,9 +287,7 @@ def kombu_broker(url: str, *, sentinel_master: str | None = None, partitions: in
     if prefixes[0]:
         found_by["global_keyprefix"] = prefixes[0]
     if len(prefixes) > 1:
-        found_by["partitions"] = tuple(
-            PartitionAddress(prefix, _master(url, sentinel_master, prefix)) for prefix in prefixes
-        )
+        found_by["partitions"] = addresses
     return KombuBroker(url=broker.kombu, transport_options=named | found_by, tls=_tls(broker.options) or False)
 
 
@@ -302,7 +307,7 @@ def _master(url: str, name: str | None, prefix: str) -> Master | None:
     if isinstance(locator, ClusterNodes):
         known = _KNOWN.setdefault(address.nodes, KnownOwners())
         locator.heard = known.learn
-        return Master(locator, prefix, tls=address.tls, known=partial(known.place_of, slot_of(prefix.strip("{}"))))
+        return Master(locator, prefix, tls=address.tls, known=partial(known.place_of, slot_of(prefix)))
     return Master(locator, name or prefix, tls=address.tls) if locator else None
 
 

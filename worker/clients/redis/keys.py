@@ -14,7 +14,7 @@ from producer.message import QUEUE, counts_of
 if TYPE_CHECKING:
     import redis
 
-__all__ = ["CountField", "FeedbackKeys", "feedback_keys", "prefix_of", "with_prefix"]
+__all__ = ["CountField", "FeedbackKeys", "feedback_keys", "prefix_of", "tag_of", "with_prefix"]
 
 
 class FeedbackKeys:
@@ -66,6 +66,11 @@ class FeedbackKeys:
 def prefix_of(client: object) -> str:
     """Return what stands before every key that a client reaches; '' for a client that says nothing of it."""
     return str(getattr(client, "key_prefix", ""))
+
+
+def tag_of(key: str) -> str:
+    """Return the hash tag with which a partition's key begins; '' if it has none."""
+    return key[: key.find("}") + 1]
 
 
 def with_prefix(client: redis.Redis, prefix: str) -> redis.Redis:

@@ -6,12 +6,15 @@ A process opens dozens of connections at once, when it starts and when a server 
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
-from producer.cluster import place_of
+from producer.cluster import owner_of
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from producer.broker_url import Place
+    from producer.cluster import SlotRange
 
 __all__ = ["KnownOwners"]
 
@@ -20,21 +23,17 @@ _FRESH: Final = 1.0
 
 
 class KnownOwners:
-    """The last reply to CLUSTER SLOTS."""
+    """What was told last."""
 
     def __init__(self) -> None:
-        self._owners: list[tuple[int, int, Place]] = []
+        self._ranges: Sequence[SlotRange] = ()
         self._until = 0.0
 
-    def learn(self, ranges: list[Any], asked: Place) -> None:
-        """Take a reply over, and which node gave it."""
-        self._owners = [
-            (first, last, place_of(nodes[0][0], nodes[0][1], asked)) for first, last, *nodes in ranges if nodes
-        ]
+    def learn(self, ranges: Sequence[SlotRange]) -> None:
+        """Take over what a node has told."""
+        self._ranges = ranges
         self._until = time.monotonic() + _FRESH
 
     def place_of(self, slot: int) -> Place | None:
         """Return where a slot is; None if that was told too long ago, or not at all."""
-        if time.monotonic() >= self._until:
-            return None
-        return next((place for first, last, place in self._owners if first <= slot <= last), None)
+        return None if time.monotonic() >= self._until else owner_of(self._ranges, slot)

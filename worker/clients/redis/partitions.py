@@ -3,25 +3,27 @@
 from __future__ import annotations
 
 import threading
-import time
 from contextlib import contextmanager
 from copy import copy
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import redis
 
-from producer.partitions import partition_of
-from worker.clients.redis.cluster import slot_of_key, slot_ranges
+from producer.cluster import owner_of
+from producer.partitions import partition_of, slot_of
+from worker.clients.redis.cluster import ask_slot_ranges
 from worker.clients.redis.keys import prefix_of
+from worker.concurrency.at_once import ask_at_once
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
     from producer.broker_url import Place
-    from worker.clients.redis.cluster import SlotRange
+    from producer.cluster import SlotRange
 
-__all__ = ["Answers", "Partitions", "partition_of_digest", "shown_partition"]
+__all__ = ["Answers", "Partitions", "shown_partition"]
 
 T = TypeVar("T")
 
@@ -46,32 +48,6 @@ class Answers(Generic[T]):
         return [answer for _, answer in sorted(self.of.items())]
 
 
-class _Question(threading.Thread, Generic[T]):
-    """Asks one partition."""
-
-    def __init__(self, question: Callable[[redis.Redis], T], client: redis.Redis) -> None:
-        super().__init__(name="partition", daemon=True)
-        self._question = question
-        self._client = client
-        self._answers: list[T] = []
-        self._fault: BaseException | None = None
-        self.error: redis.RedisError | None = None
-
-    def run(self) -> None:
-        try:
-            self._answers.append(self._question(self._client))
-        except redis.RedisError as error:
-            self.error = error
-        except BaseException as error:  # noqa: BLE001 - it is raised in the thread that asks
-            self._fault = error
-
-    def answer(self) -> T:
-        """The answer, or what was raised that is no error of Redis."""
-        if self._fault is not None:
-            raise self._fault
-        return self._answers[0]
-
-
 class Partitions:
     """The clients of all partitions of one queue.
 
@@ -94,8 +70,8 @@ class Partitions:
         self._clients = tuple(clients)
         self._node = node
         self.patience = patience
-        self._late: dict[int, threading.Thread] = {}
-        """Who waits for a partition that has not answered in time."""
+        self._late: dict[int, threading.Event] = {}
+        """Of each partition that has not answered in time: set once it has."""
 
     def __len__(self) -> int:
         return len(self._clients)
@@ -133,13 +109,13 @@ class Partitions:
     ) -> Answers[T]:
         """Ask the partitions, those of a cluster at the same time.
 
-        Of one Redis the first failure to reach it is that of all: nobody waits for it again and again.
+        Of one Redis the first failure to reach it is that of all: it is waited for once.
 
         Args:
             question: Asks one by its client.
             only: The numbers of those that are asked; all of them if None.
-            within: Seconds after which a partition of a cluster counts as unavailable, and until it has answered is not
-                asked anew; as long as its client is patient if None.
+            within: Seconds after which a partition of a cluster counts as unavailable, and is not asked again until it
+                has answered; as long as its client is patient if None.
         """
         numbers = range(len(self._clients)) if only is None else sorted(only)
         if self._node is not None and len(self._clients) > 1:
@@ -166,25 +142,23 @@ class Partitions:
     def _ask_at_once(
         self, question: Callable[[redis.Redis], T], numbers: Sequence[int], within: float | None
     ) -> Answers[T]:
-        """Threads of its own, that no program waits for as it ends: the name of a node may be looked up for long."""
-        asked = [number for number in numbers if number not in self._late or not self._late[number].is_alive()]
-        questions = {number: _Question(question, self._clients[number]) for number in asked}
-        for each in questions.values():
-            each.start()
-        deadline = None if within is None else time.monotonic() + within
-        for each in questions.values():
-            each.join(None if deadline is None else max(0.0, deadline - time.monotonic()))
+        """Ask in threads that no program waits for as it ends: the name of a node may be looked up for long."""
+        asked = {n: threading.Event() for n in numbers if n not in self._late or self._late[n].is_set()}
+        questions = [partial(_answered, question, self._clients[number], asked[number]) for number in asked]
+        outcomes = dict(zip(asked, ask_at_once(questions, within=within), strict=True))
         found: dict[int, T] = {}
         errors: dict[int, redis.RedisError] = {}
         for number in numbers:
-            asking = questions.get(number)
-            if asking is None or asking.is_alive():
-                errors[number] = redis.TimeoutError("no answer in time")
-                self._late[number] = asking or self._late[number]
-            elif asking.error is not None:
-                errors[number] = asking.error
-            else:
-                found[number] = asking.answer()
+            match outcomes.get(number, TimeoutError()):
+                case TimeoutError():
+                    errors[number] = redis.TimeoutError("no answer in time")
+                    self._late[number] = asked.get(number) or self._late[number]
+                case redis.RedisError() as error:
+                    errors[number] = error
+                case Exception() as fault:
+                    raise fault
+                case answer:
+                    found[number] = answer
         return Answers(of=found, errors=errors)
 
     def ping(self) -> None:
@@ -204,15 +178,14 @@ class Partitions:
         """
         if self._node is None:
             return []
-        answers = self.ask(slot_ranges, only=(0,), within=self.patience)
+        answers = self.ask(ask_slot_ranges, only=(0,), within=self.patience)
         if not answers.of and len(self._clients) > 1:  # any node knows
-            answers = self.ask(slot_ranges, only=range(1, len(self._clients)), within=self.patience)
+            answers = self.ask(ask_slot_ranges, only=range(1, len(self._clients)), within=self.patience)
         return next(iter(answers.of.values()), None) or answers.all(count=len(self._clients))[0]
 
     def places(self, slots: Sequence[SlotRange]) -> list[Place | None]:
         """Return the primary of each partition by its number, of what `slots` has told; None if it is not known."""
-        by_slot = [slot_of_key(prefix_of(client).encode()) for client in self._clients]
-        return [next((one.primary for one in slots if one.first <= slot <= one.last), None) for slot in by_slot]
+        return [owner_of(slots, slot_of(prefix_of(client))) for client in self._clients]
 
     @contextmanager
     def primaries(self) -> Iterator[Sequence[redis.Redis]]:
@@ -248,8 +221,8 @@ class Partitions:
         if self._node is None:
             yield self.home
             return
-        slot = slot_of_key(key)
-        place = next((one.primary for one in self.slots() if one.first <= slot <= one.last), None)
+        slot = slot_of(key)
+        place = owner_of(self.slots(), slot)
         if place is None:
             raise redis.exceptions.ClusterDownError(f"no node has the slot {slot}")
         client = self._node(place)
@@ -268,14 +241,11 @@ def _ping(client: redis.Redis) -> None:
     client.ping()
 
 
-def partition_of_digest(digest: bytes, count: int) -> int:
-    """Return the number of the partition of a request_id by its digest; see `producer.partitions.partition_of`.
-
-    Args:
-        digest: 16 bytes of BLAKE2b, by which votes are remembered.
-        count: How many partitions there are.
-    """
-    return int.from_bytes(digest[4:8], "big") % count
+def _answered(question: Callable[[redis.Redis], T], client: redis.Redis, answered: threading.Event) -> T:
+    try:
+        return question(client)
+    finally:
+        answered.set()
 
 
 def shown_partition(number: int) -> str:

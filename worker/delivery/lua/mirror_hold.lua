@@ -2,7 +2,7 @@
 -- KEYS  1 hold of this partition: as in begin_hold.lua, without what says when a probe is due; and mirrors, '1'
 -- ARGV  1 kind  2 comment  3 since  4 actor
 -- A probe that was lent to this partition, and is not sent yet, stays lent as long as the hold is the same. One that was
--- handed out is over: the next is lent anew (`lend_probe.lua`).
+-- handed out is over: `lend_probe.lua` lends the next.
 local names, now = {'kind', 'since', 'probe_at'}, now_ms()
 local kind, since, probe_at = unpack(redis.call('HMGET', KEYS[1], unpack(names)))
 redis.call('HDEL', KEYS[1], '') -- as in claim.lua

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from producer.broker_url import Place
+    from producer.cluster import SlotRange
     from worker.accounting.snapshot import Snapshot
-    from worker.clients.redis.cluster import SlotRange
     from worker.clients.redis.partition_record import PartitionRecord
     from worker.clients.redis.partitions import Partitions
     from worker.settings import Settings

@@ -9,10 +9,11 @@ import fakeredis
 import pytest
 import redis
 
-from producer.partitions import partition_of, slot_of, tags
-from worker.clients.redis.cluster import SlotRange, slot_of_key, slot_ranges
+from producer.cluster import SlotRange
+from producer.partitions import partition_of, partition_of_digest, slot_of, tags
+from worker.clients.redis.cluster import ask_slot_ranges
 from worker.clients.redis.keys import prefix_of, with_prefix
-from worker.clients.redis.partitions import Partitions, partition_of_digest
+from worker.clients.redis.partitions import Partitions
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -47,7 +48,7 @@ def refusing(*prefixes: str, error: redis.RedisError) -> Callable[[redis.Redis],
 )
 def test_what_is_between_the_first_braces_chooses_the_slot(key: bytes, tag: str) -> None:
     """The examples of the cluster's specification."""
-    assert slot_of_key(key) == slot_of(tag)
+    assert slot_of(key) == slot_of(tag)
 
 
 def test_a_digest_belongs_where_its_request_id_does() -> None:
@@ -104,7 +105,7 @@ def test_who_does_not_answer_in_time_is_not_asked_anew_until_it_has() -> None:
     second = several.ask(ask, within=0.2)
     late = several._late[1]
     go_on.set()
-    late.join()
+    assert late.wait(30)
     third = several.ask(ask, within=30)
 
     assert [sorted(answers.errors) for answers in (first, second, third)] == [[1], [1], []]
@@ -133,7 +134,7 @@ def test_slots_are_told_with_their_nodes() -> None:
     client: Any = _Cluster(reply)
     asked = str(client.connection_pool.connection_kwargs.get("host"))
 
-    assert slot_ranges(client) == [
+    assert ask_slot_ranges(client) == [
         SlotRange(0, 99, ("one", 1), (("two", 2),)),
         SlotRange(100, 199, (asked, 3)),
         SlotRange(200, 299, (asked, 4)),
