@@ -130,7 +130,7 @@ class PartitionedChannel(SafeChannel):
         """The connection that listens to what everyone is told."""
         client: Any = super().subclient  # type: ignore[misc]  # Kombu's
         if self.partitions:
-            client._reconnect = lambda *_: None  # noqa: SLF001 - the link connects; redis-py would, in the event loop
+            client._reconnect = lambda *_, **__: None  # noqa: SLF001 - the link connects; redis-py would, in the event loop
         return client
 
     def _heard(self) -> None:
