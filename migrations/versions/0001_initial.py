@@ -63,6 +63,7 @@ sa.Table(
     sa.Column("response_body", sa.Text(), nullable=False),
     sa.Column("fingerprint", sa.String(12), nullable=False),
     sa.Column("summary", sa.String(200), nullable=False),
+    sa.Column("history", sa.Text()),
     sa.Column("attempts", sa.Integer(), nullable=False),
     sa.Column("first_enqueued_at", _MOMENT, nullable=False),
     sa.Column("failed_at", _MOMENT, nullable=False),

@@ -15,7 +15,11 @@ from tests.support.dead_letter_records import NOON, REQUEST_ID, a_record, add, a
 from worker.database.errors import DeadLetterStoreUnavailable
 from worker.database.models import DeadLetter, State
 from worker.dead_letters.store import DeadLetterStore
+from worker.operations.export import attempts_of
+from worker.policy.attempt import Attempt
+from worker.policy.classification import Response
 from worker.policy.dead_letter import DeadLetterRecord, key_of_event, key_of_event_without_time, key_of_raw
+from worker.policy.result import ResultKind
 from worker.policy.retry import Reason
 
 LATER = NOON + timedelta(hours=1)
@@ -39,6 +43,17 @@ def test_a_dead_letter_tells_all_that_is_known_of_the_event(store: DeadLetterSto
     assert (row.response_body, row.summary) == ("Request ID not found", "rejected 404: Request ID not found")
     assert (row.state, row.replay_count, row.last_replay_at, row.resolved_at) == (State.DEAD, 0, None, None)
     assert row.dedup_key == key_of_event(event)
+
+
+def test_the_requests_that_were_sent_before_a_death_stand_in_its_row(store: DeadLetterStore) -> None:
+    """A later death of the same event has its own, and one that was never sent has none."""
+    attempt = Attempt.of(Response(status=503, text="busy"), at=NOON, worker="w@host", then=ResultKind.RETRY)
+    record = a_record(history=(attempt,))
+
+    first = row_of(store, add(store, record))
+    again = row_of(store, add(store, replace(record, history=())))
+
+    assert (attempts_of(first), attempts_of(again)) == ((attempt,), ())
 
 
 def test_adding_an_event_twice_gives_one_row(store: DeadLetterStore) -> None:

@@ -152,6 +152,8 @@ class DeadLetter(Base):
     """Of `summary`: the same for rows that failed for the same cause."""
     summary: Mapped[str] = mapped_column(String(MAX_SUMMARY_LENGTH))
     attempts: Mapped[int]
+    history: Mapped[str | None] = mapped_column(Text)
+    """The last requests that were sent for it, as JSON (`worker.policy.attempt`)."""
     first_enqueued_at: Mapped[datetime] = mapped_column(UtcDateTime)
     failed_at: Mapped[datetime] = mapped_column(UtcDateTime)
 

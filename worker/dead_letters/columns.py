@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any, Final
 
 from worker.database.models import State
@@ -39,6 +40,7 @@ def death(record: DeadLetterRecord) -> dict[str, Any]:
         "fingerprint": cause.fingerprint,
         "summary": cause.summary,
         "attempts": record.attempts,
+        "history": json.dumps([attempt.to_record() for attempt in record.history]) if record.history else None,
         "failed_at": record.failed_at,
         "state": State.DEAD,
         "comment": _comment(record),

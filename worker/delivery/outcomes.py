@@ -107,6 +107,7 @@ class Outcomes:
             dead_letter=envelope.dead_letter,
             replay=envelope.replay,
             message_id=envelope.message_id,
+            history=envelope.history,
         )
         result: DeliveryResult = _dead_lettered(outcome)
         try:

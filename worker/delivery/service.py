@@ -19,6 +19,7 @@ from __future__ import annotations
 import logging
 import random
 from contextlib import nullcontext
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final, assert_never
 
@@ -29,8 +30,10 @@ from worker.delivery.hooks import NO_HOOKS
 from worker.delivery.idempotency import Busy, Claim, Claimed, OnHold, Seen
 from worker.delivery.outages import Dependency, DependencyOutages
 from worker.delivery.outcomes import Outcomes
+from worker.policy.attempt import Attempt
 from worker.policy.classification import Classification, Response, classify
 from worker.policy.message import Message, PoisonMessage
+from worker.policy.result import ResultKind
 from worker.policy.retry import (
     Delivered,
     Outcome,
@@ -60,6 +63,13 @@ log = logging.getLogger(__name__)
 
 _ENOUGH_ROOM: Final = nullcontext()
 
+_THEN: Final = {
+    RetryAt: ResultKind.RETRY,
+    Snooze: ResultKind.HOLD,
+    SendToDeadLetters: ResultKind.DEAD_LETTER,
+}
+"""What becomes of an event that was sent and not delivered, as its history has it."""
+
 
 class DeliveryService:
     """Delivers events; safe for many threads.
@@ -74,6 +84,7 @@ class DeliveryService:
         jitter: A random number from 0 to 1.
         hooks: Are called as each attempt begins, gets a response, and ends.
         room: Limits how many deliver at once, if there are file descriptors for no more.
+        worker: The worker's node name, for the history of what is not delivered.
     """
 
     def __init__(
@@ -88,6 +99,7 @@ class DeliveryService:
         jitter: Callable[[], float] = random.random,
         hooks: Hooks = NO_HOOKS,
         room: Room | None = None,
+        worker: str = "",
     ) -> None:
         self._aquilax = aquilax
         self._idempotency = idempotency
@@ -98,6 +110,7 @@ class DeliveryService:
         self._jitter = jitter
         self._hooks = hooks
         self._room = room
+        self._worker = worker
         self._outages = DependencyOutages(now)
         self._outcomes = Outcomes(
             idempotency=idempotency,
@@ -152,6 +165,8 @@ class DeliveryService:
                 classification = classify(response)
                 attempt.responded(response, classification)
                 outcome = self._decide(message, response, classification)
+                if not isinstance(outcome, Delivered):
+                    message = self._with_attempt(message, response, outcome)
             return self._settle(message, claim, outcome)
         except Exception:
             self._outcomes.release(message, claim)
@@ -196,6 +211,13 @@ class DeliveryService:
             now=now,
             jitter=self._jitter(),
         )
+
+    def _with_attempt(
+        self, message: Message, response: Response, outcome: RetryAt | Snooze | SendToDeadLetters
+    ) -> Message:
+        """Return the message with one more request in its history, which tells operators what became of it."""
+        attempt = Attempt.of(response, at=self._now(), worker=self._worker, then=_THEN[type(outcome)])
+        return replace(message, envelope=message.envelope.tried(attempt))
 
     def _settle(self, message: Message, claim: Claimed, outcome: Outcome) -> DeliveryResult:
         """Apply the outcome of an event that was sent."""

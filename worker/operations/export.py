@@ -8,14 +8,16 @@ from base64 import b64encode
 from typing import TYPE_CHECKING, Any, Final, TextIO
 
 from worker.operations.text import visible
+from worker.policy.attempt import read_attempts
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from datetime import datetime
 
     from worker.database.models import DeadLetter
+    from worker.policy.attempt import Attempt
 
-__all__ = ["FIELDS", "to_record", "write_csv", "write_ndjson"]
+__all__ = ["FIELDS", "attempts_of", "to_record", "write_csv", "write_ndjson"]
 
 FIELDS: Final = (
     "id",
@@ -49,14 +51,20 @@ def to_record(row: DeadLetter, *, with_raw: bool = False) -> dict[str, Any]:
 
     Args:
         row: The row.
-        with_raw: Whether the raw message is wanted; the row must have been read with it.
+        with_raw: Whether the raw message and the last requests are wanted; the row must have been read with it.
     """
     record = {name: getattr(row, name) for name in FIELDS}
     for name in ("occurred_at", "first_enqueued_at", "failed_at", "resolved_at", "last_replay_at"):
         record[name] = _text(record[name])
     if with_raw:
+        record["history"] = [attempt.to_record() for attempt in attempts_of(row)]
         record["raw_base64"] = None if row.raw is None else b64encode(row.raw).decode()
     return record
+
+
+def attempts_of(row: DeadLetter) -> tuple[Attempt, ...]:
+    """Return the last requests that were sent for a dead letter before it died, the latest last."""
+    return read_attempts(json.loads(row.history)) if row.history else ()
 
 
 def write_ndjson(rows: Iterable[DeadLetter], output: TextIO) -> None:
@@ -69,10 +77,11 @@ def write_csv(rows: Iterable[DeadLetter], output: TextIO) -> None:
 
     What would turn a text's order round on a screen is written out, as `worker.operations.text` has it.
     """
-    writer = csv.DictWriter(output, [*FIELDS, "raw_base64"], lineterminator="\n")
+    writer = csv.DictWriter(output, [*FIELDS, "history", "raw_base64"], lineterminator="\n")
     writer.writeheader()
     for row in rows:
         record = to_record(row, with_raw=True)
+        record["history"] = json.dumps(record["history"], ensure_ascii=False) if record["history"] else None
         writer.writerow({name: _harmless(value) for name, value in record.items()})
 
 

@@ -33,15 +33,18 @@ class Response:
     took: timedelta = field(default=timedelta(), compare=False)
 
     @property
-    def summary(self) -> str:
-        """A short text: ``404 Request ID not found``, ``503 Service Unavailable``, ``timeout``."""
+    def message(self) -> str:
+        """What it says, in a few words: ``Request ID not found``, ``Service Unavailable``, ``timeout``."""
         printable = "".join(char if char.isprintable() else " " for char in message_of(self.text))
         text = " ".join(printable.split())
         if len(text) > _FEW_WORDS:
             text = f"{text[:_FEW_WORDS]}…"
-        if self.status is None:
-            return text or "no answer"
-        return f"{self.status} {text or _phrase(self.status)}".strip()
+        return text or ("no answer" if self.status is None else _phrase(self.status))
+
+    @property
+    def summary(self) -> str:
+        """A short text: ``404 Request ID not found``, ``503 Service Unavailable``, ``timeout``."""
+        return self.message if self.status is None else f"{self.status} {self.message}".strip()
 
 
 class Classification(Enum):

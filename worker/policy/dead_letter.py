@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import unicodedata
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from worker.policy.retry import Reason
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from producer.event import FeedbackEvent
+    from worker.policy.attempt import Attempt
     from worker.policy.message import Message, PoisonMessage
 
 __all__ = [
@@ -58,6 +59,7 @@ class DeadLetterRecord:
         dead_letter: The row that is being replayed, if it died in a replay.
         replay: The name of the plan that replayed it, if one did.
         message_id: The id of the message (`Envelope.message_id`), which a redelivery keeps; '' if it is not known.
+        history: The last requests that were sent for it; for people: it decides nothing.
     """
 
     reason: Reason
@@ -72,6 +74,7 @@ class DeadLetterRecord:
     dead_letter: int | None = None
     replay: str | None = None
     message_id: str = ""
+    history: tuple[Attempt, ...] = field(default=(), compare=False)
 
     def __post_init__(self) -> None:
         if self.event is None and self.reason is not Reason.INVALID:
@@ -98,6 +101,7 @@ def record_of_poison(message: PoisonMessage, *, failed_at: datetime) -> DeadLett
         dead_letter=envelope.dead_letter,
         replay=envelope.replay,
         message_id=envelope.message_id,
+        history=envelope.history,
     )
 
 

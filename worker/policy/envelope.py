@@ -10,6 +10,7 @@ from enum import StrEnum
 from typing import Any, Final, Self
 
 from producer.message import ENVELOPE_VERSION
+from worker.policy.attempt import Attempt, read_attempts, with_attempt
 from worker.policy.retry import Reason, SendToDeadLetters
 
 __all__ = ["Envelope", "WaitReason"]
@@ -53,6 +54,7 @@ class Envelope:
         delivered: Whether AquilaX took it where that could not be recorded yet: it must not be sent again.
         pending_dead_letter: Of what it died, where that could not be written yet: it must not be sent again.
         waits: Why it is scheduled, if it is; for people: it decides nothing.
+        history: The last requests that were sent for it, the latest last; likewise.
     """
 
     enqueued_at: datetime
@@ -64,11 +66,16 @@ class Envelope:
     delivered: bool = False
     pending_dead_letter: SendToDeadLetters | None = None
     waits: WaitReason | None = field(default=None, compare=False)
+    history: tuple[Attempt, ...] = field(default=(), compare=False)
 
     @property
     def attempt(self) -> int:
         """The number of this attempt; where only the dead letter is left to be written, of the last one."""
         return self.attempts + (self.pending_dead_letter is None)
+
+    def tried(self, attempt: Attempt) -> Self:
+        """Return the envelope after a request that did not deliver the event."""
+        return replace(self, history=with_attempt(self.history, attempt))
 
     def spent(self) -> Self:
         """Return the envelope after an attempt."""
@@ -95,6 +102,7 @@ class Envelope:
             "delivered": self.delivered or None,
             "pending_dead_letter": self.pending_dead_letter and asdict(self.pending_dead_letter),
             "waits": self.waits and self.waits.value,
+            "history": [attempt.to_record() for attempt in self.history] or None,
         }
         return {name: value for name, value in header.items() if value is not None}
 
@@ -132,6 +140,7 @@ class Envelope:
             replay=_run(header.get("replay")),
             delivered=header.get("delivered") is True,
             pending_dead_letter=_pending(header.get("pending_dead_letter")),
+            history=read_attempts(header.get("history")),
         )
 
 

@@ -80,7 +80,9 @@ class Preflight(bootsteps.Step):
             )
         # Not in the app's own configuration: Flower and `celery inspect` are no workers.
         worker.app.conf.broker_transport_options["node"] = worker.hostname
-        self._check(container_of(worker.app).settings)
+        container = container_of(worker.app)
+        container.node = worker.hostname
+        self._check(container.settings)
 
     @staticmethod
     def _check(settings: Settings) -> None:

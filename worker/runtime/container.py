@@ -51,6 +51,8 @@ class Container:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
+        self.node = ""
+        """The worker's node name, once it starts."""
         self.announcer = Announcer()
         self.hold_changed = threading.Event()
         """Set when this process begins or ends a hold; who mirrors it into the other partitions clears it."""
@@ -131,6 +133,7 @@ class Container:
             now=clock.now,
             hooks=self.hooks,
             room=self.room,
+            worker=self.node,
         )
 
     @property

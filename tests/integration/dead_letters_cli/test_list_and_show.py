@@ -11,6 +11,9 @@ import pytest
 from tests.support.dead_letter_records import NOON, REQUEST_ID, a_record, an_event, settle
 from tests.support.dead_letters_cli import add_rows, say
 from worker.database.models import State
+from worker.policy.attempt import Attempt
+from worker.policy.classification import Response
+from worker.policy.result import ResultKind
 from worker.policy.retry import Reason
 
 if TYPE_CHECKING:
@@ -111,6 +114,17 @@ def test_a_time_that_can_not_be_read_is_refused(table: DeadLetterStore) -> None:
 
     assert ended.exit_code == 2
     assert "2h, 30m or 7d" in ended.stderr
+
+
+def test_the_requests_that_were_sent_are_shown(table: DeadLetterStore) -> None:
+    """Each on a line; whatever a response says, it begins no line of its own."""
+    response = Response(status=503, text="busy\nsent: ok", took=timedelta(milliseconds=1250))
+    attempt = Attempt.of(response, at=NOON, worker="w@host", then=ResultKind.DEAD_LETTER)
+    table.add(a_record(history=(attempt,)))
+
+    assert "sent:               2026-03-01 12:00:00 UTC 503 busy sent: ok (1,250 ms, w@host), dead letter\n" in (
+        say("show", 1).stdout
+    )
 
 
 def test_one_dead_letter_is_shown_whole(table: DeadLetterStore) -> None:

@@ -155,6 +155,7 @@ class Scene:
             now=lambda: self.now,
             jitter=lambda: 1.0,
             hooks=self.listener,
+            worker="w@host",
         )
 
     def deliver(self, *answers: Response | Exception, message: Message | PoisonMessage = MESSAGE) -> DeliveryResult:
@@ -276,6 +277,36 @@ def test_locked_out_is_held_and_spends_none(scene: Scene) -> None:
 
 def _after(**envelope: Any) -> Message:
     return replace(MESSAGE, envelope=replace(ENVELOPE, **envelope))
+
+
+def test_the_requests_that_delivered_nothing_are_its_history(scene: Scene) -> None:
+    """In its dead letter, over all its messages: when, by which worker, and with which response."""
+    scene.come_again(scene.again(BUSY), NOT_FOUND)
+
+    (record,) = scene.dead_letters.inserted
+    assert [(one.worker, one.summary, one.then) for one in record.history] == [
+        ("w@host", "503 Service Unavailable", ResultKind.RETRY),
+        ("w@host", "404 Request ID not found", ResultKind.DEAD_LETTER),
+    ]
+    assert record.history[0].at == NOW < record.history[1].at == scene.now
+
+
+def test_a_request_that_began_a_hold_is_in_the_history_too(scene: Scene) -> None:
+    """It was sent, though it spent no attempt."""
+    (attempt,) = scene.again(LOCKED).envelope.history
+
+    assert (attempt.status, attempt.then) == (401, ResultKind.HOLD)
+
+
+def test_what_was_not_sent_adds_nothing_to_the_history(scene: Scene) -> None:
+    """Under a hold an event that was tried before keeps what it has."""
+    tried = scene.again(BUSY)
+    scene.hold.hold("maintenance", actor="ann")
+
+    turned_away = scene.come_again(tried)
+
+    assert isinstance(turned_away, Redeliver)
+    assert turned_away.envelope.history == tried.envelope.history != ()
 
 
 def test_a_rejected_event_is_dead_lettered(scene: Scene) -> None:

@@ -3,12 +3,15 @@ from __future__ import annotations
 import csv
 import io
 import json
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from worker.database.models import DeadLetter, State
 from worker.operations.export import FIELDS, to_record, write_csv, write_ndjson
+from worker.policy.attempt import Attempt
+from worker.policy.classification import Response
+from worker.policy.result import ResultKind
 from worker.policy.retry import Reason
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -37,6 +40,19 @@ def test_a_record_has_the_names_that_others_read() -> None:
     )
 
     assert " ".join(FIELDS) == " ".join(to_record(_row())) == names
+
+
+def test_a_whole_record_has_the_requests_that_were_sent() -> None:
+    """As values in JSON, and in a column of a CSV; what a row of an earlier release lacks is an empty list."""
+    response = Response(status=503, text="busy", took=timedelta(seconds=1))
+    attempt = Attempt.of(response, at=NOON, worker="w@host", then=ResultKind.RETRY)
+    row = _row(history=json.dumps([attempt.to_record()]))
+    output = io.StringIO()
+    write_csv([row, _row()], output)
+    tried, untried = csv.DictReader(io.StringIO(output.getvalue()))
+
+    assert to_record(row, with_raw=True)["history"] == json.loads(tried["history"]) == [attempt.to_record()]
+    assert (to_record(_row(), with_raw=True)["history"], untried["history"]) == ([], "")
 
 
 def test_ndjson_has_one_object_a_line() -> None:

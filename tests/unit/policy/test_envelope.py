@@ -10,7 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from worker.policy.attempt import Attempt
 from worker.policy.envelope import Envelope, WaitReason
+from worker.policy.result import ResultKind
 from worker.policy.retry import Reason, SendToDeadLetters
 
 NOW = datetime(2026, 1, 31, 12, tzinfo=UTC)
@@ -20,6 +22,15 @@ past = st.datetimes(max_value=NOW.replace(tzinfo=None), timezones=st.just(UTC))
 text = st.text(st.characters(codec="utf-8"))
 counts = st.integers(min_value=0, max_value=2**31 - 1)
 records = st.builds(SendToDeadLetters, reason=st.sampled_from(Reason), http_status=st.none() | counts, response=text)
+attempts = st.builds(
+    Attempt,
+    at=past,
+    worker=st.text(st.characters(codec="ascii", categories=["L", "N"]), max_size=64),
+    status=st.none() | st.integers(min_value=100, max_value=599),
+    latency=st.integers(min_value=0, max_value=10**6).map(lambda ms: timedelta(milliseconds=ms)),
+    text=st.text(st.characters(codec="ascii", categories=["L", "N"]), max_size=200),
+    then=st.sampled_from(ResultKind),
+)
 envelopes = st.builds(
     Envelope,
     enqueued_at=past,
@@ -30,6 +41,7 @@ envelopes = st.builds(
     replay=st.none() | st.from_regex(r"[0-9a-f]{32}", fullmatch=True),
     delivered=st.booleans(),
     pending_dead_letter=st.none() | records,
+    history=st.lists(attempts, max_size=10).map(tuple),
 )
 anything = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.just("2026-01-31T12:00:00+00:00"),
@@ -45,6 +57,7 @@ fields = [
     "replay",
     "delivered",
     "pending_dead_letter",
+    "history",
 ]
 
 
@@ -56,7 +69,17 @@ def read(header: object) -> Envelope:
 @given(envelope=envelopes)
 def test_a_journey_comes_back_from_its_header_as_it_was(envelope: Envelope) -> None:
     """Over JSON, which is how it travels."""
-    assert read(json.loads(json.dumps(envelope.to_header()))) == envelope
+    there_and_back = read(json.loads(json.dumps(envelope.to_header())))
+
+    assert there_and_back == envelope
+    assert there_and_back.history == envelope.history
+
+
+def test_a_history_that_is_none_is_no_reason_to_refuse_a_message() -> None:
+    """It is for people."""
+    assert read({"v": 2, "attempts": 3, "history": ["?", {"at": 7}]}) == Envelope(
+        enqueued_at=NOW, message_id="this", attempts=3
+    )
 
 
 def test_a_message_without_the_header_begins_its_journey_now() -> None:

@@ -18,6 +18,7 @@ from worker.operations.dashboard.filters import NAMES
 from worker.operations.dashboard.handler import RequestRefused
 from worker.operations.dashboard.page import HtmlHandler
 from worker.operations.dashboard.presenters import COUNTED, advice, view_of
+from worker.operations.export import attempts_of
 
 if TYPE_CHECKING:
     from worker.database.models import DeadLetter
@@ -130,6 +131,7 @@ class RowPage(HtmlHandler):
             can_replay=holds_event(found.row) and not any(replay.is_open for replay in found.replays),
             task_moments=_moments(task),
             advice=advice(found.row),
+            attempts=attempts_of(found.row),
         )
 
 

@@ -13,7 +13,7 @@ from tornado.web import authenticated
 from worker.dead_letters.selection import Selection
 from worker.operations.dashboard.filters import Filters, WrongFilter, read_filters
 from worker.operations.dashboard.handler import Handler, known_only
-from worker.operations.dashboard.presenters import bars, counted, moment, person
+from worker.operations.dashboard.presenters import bars, counted, moment, person, then_of
 from worker.policy.durations import span
 
 __all__ = ["STATIC", "TEMPLATES", "HtmlHandler"]
@@ -54,6 +54,7 @@ class HtmlHandler(Handler):
             "span": span,
             "static_file": lambda name: f"{self.reverse_url('feedback-static', name)}?v={_version(name)}",
             "tab": self.tab,
+            "then_of": then_of,
         }
 
     def sent(self, *names: str) -> None:

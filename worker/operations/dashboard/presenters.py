@@ -11,6 +11,7 @@ from worker.database.models import State
 from worker.operations.text import utc
 from worker.policy.dead_letter import clean
 from worker.policy.durations import span
+from worker.policy.result import ResultKind
 from worker.policy.retry import Reason
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
     from worker.database.audit_log import Action
     from worker.database.models import DeadLetter
+    from worker.policy.attempt import Attempt
 
 __all__ = [
     "COUNTED",
@@ -33,6 +35,7 @@ __all__ = [
     "moment",
     "person",
     "rate",
+    "then_of",
     "unusual",
     "view_of",
 ]
@@ -108,6 +111,18 @@ def rate(value: float | None) -> str:
 def deed(action: Action) -> str:
     """Return what was done, without to what: ``made``; a name that is new here stays as it is."""
     return _DEEDS.get(action.action, action.action)
+
+
+def then_of(attempt: Attempt) -> str:
+    """Return what became of an event after a request, as text."""
+    return _THEN.get(attempt.then, attempt.then.value)
+
+
+_THEN: Final = {
+    ResultKind.RETRY: "to be retried",
+    ResultKind.HOLD: "held: not this event's fault",
+    ResultKind.DEAD_LETTER: "dead letter",
+}
 
 
 def advice(row: DeadLetter) -> str:

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from worker.operations.cli.output import say
-from worker.operations.export import to_record
-from worker.operations.text import visible
+from worker.operations.cli.output import say, shown
+from worker.operations.export import attempts_of, to_record
+from worker.operations.text import utc, visible
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -20,8 +20,9 @@ if TYPE_CHECKING:
     from worker.database.models import DeadLetter
     from worker.dead_letters.causes import FingerprintCount
     from worker.dead_letters.replays.planning import PreviewCount
+    from worker.policy.attempt import Attempt
 
-__all__ = ["print_causes", "print_lines", "print_one", "print_rows", "short_time"]
+__all__ = ["attempt_text", "print_causes", "print_lines", "print_one", "print_rows", "short_time"]
 
 _NARROW_ROW: Final = ("id", "died at (UTC)", "state", "request_id", "summary")
 _NARROW_CAUSE: Final = ("rows", "fingerprint", "summary")
@@ -68,8 +69,17 @@ def print_one(row: DeadLetter) -> None:
     for name, value in to_record(row).items():
         if value is not None and value != "":
             say(f"{name + ':':<20}{json.dumps(value) if isinstance(value, bool) else value}")
+    for attempt in attempts_of(row):
+        say(f"{'sent:':<20}{attempt_text(attempt)}")
     if row.raw is not None:
         say(f"{'raw:':<20}{row.raw!r}")
+
+
+def attempt_text(attempt: Attempt) -> str:
+    """Return one request as a line: ``2026-01-31 12:00:00 UTC 503 Service Unavailable (41 ms, worker@host), retry``."""
+    milliseconds = round(attempt.latency.total_seconds() * 1000)
+    waited = f"{milliseconds:,} ms" + (f", {shown(attempt.worker)}" if attempt.worker else "")
+    return f"{utc(attempt.at)} {shown(attempt.summary)} ({waited}), {attempt.then.value.replace('_', ' ')}"
 
 
 def print_lines(lines: Sequence[dict[str, str]], *, narrow: Sequence[str]) -> None:
