@@ -23,6 +23,7 @@ from worker.runtime.continuity_recorder import ContinuityRecorder
 from worker.runtime.duplicate_nodenames import DuplicateNodenames
 from worker.runtime.event_dispatcher import batch_events
 from worker.runtime.heartbeat import HeartbeatStep
+from worker.runtime.history_sampler import HistorySampler
 from worker.runtime.hold_mirroring import HoldMirroring
 from worker.runtime.hold_watch import HoldWatch
 from worker.runtime.inspect_stats import InspectStats
@@ -48,7 +49,7 @@ _POOL: Final = "worker.runtime.pool:TaskPool"
 
 _WORKER_STEPS: Final = (
     Preflight, GracefulShutdown, MetricsServer, Probes, Pruner, ReplayScheduler, HeartbeatStep, DuplicateNodenames,
-    ContinuityRecorder, HoldMirroring,
+    ContinuityRecorder, HoldMirroring, HistorySampler,
 )  # fmt: skip
 
 

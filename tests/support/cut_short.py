@@ -32,8 +32,8 @@ def cut_short(monkeypatch: pytest.MonkeyPatch, module: ModuleType, steps: Sequen
     calls = count(1)
 
     def cut(step: Any) -> Any:
-        def run(*arguments: Any) -> Any:
-            answer = step(*arguments)
+        def run(*arguments: Any, **named: Any) -> Any:
+            answer = step(*arguments, **named)
             if next(calls) == at:
                 raise _Cut
             return answer

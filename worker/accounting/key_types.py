@@ -138,8 +138,8 @@ def _types(client: object) -> Mapping[str, str]:
     by_type = {
         "list": lists,
         "zset": [*(name + DELAYED for name in lists), keys.index, keys.leases, ours.revoked],
-        "hash": [keys.unacked, keys.pulse, ours.counts, ours.hold, f"{ours.dedup}:0"],
-        "string": [ours.dedup, ours.pruned, ours.replays_watched],
+        "hash": [keys.unacked, keys.pulse, ours.counts, ours.hold, ours.history, f"{ours.dedup}:0"],
+        "string": [ours.dedup, ours.pruned, ours.replays_watched, ours.history_sampled],
         "set": [keys.prefix + _BINDING + exchange for exchange in exchanges],
     }
     return {key: kind for kind, names in by_type.items() for key in names}

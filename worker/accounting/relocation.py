@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 from producer.message import QUEUE
 from producer.partitions import partition_of_digest
 from worker.accounting.continuity import LAYOUT_FIELD, MOVING_FIELD
+from worker.accounting.history.relocation import forget_sample, move_history
 from worker.accounting.message_identity import request_id_in
 from worker.accounting.snapshot import ONCE, snapshot_of
 from worker.broker.destinations import Destinations
@@ -72,13 +73,16 @@ def move(source: Partitions, target: Partitions) -> Iterator[str]:
     _copy_rest(source.home, target.home)
     for partitions in (source, target):
         partitions.home.hset(feedback_keys(partitions.home).counts, MOVING_FIELD, 1)
+        forget_sample(partitions.home)
     yield f"messages moved: {_move_messages(source, target):,}"
     _move_counts(source, target)
     yield "counts moved"
+    yield f"parts of the history moved: {move_history(source.home, target.home):,}"
     for client in source:
         _delete_copied(client)
     for partitions in (target, source):
         partitions.home.hdel(feedback_keys(partitions.home).counts, MOVING_FIELD)
+    forget_sample(target.home)
 
 
 def _refuse_the_same(source: Partitions, target: Partitions) -> None:

@@ -89,15 +89,20 @@ class HookChain:
         """Call one of them; return None if that fails, which is logged once."""
         try:
             return call(*args, **kwargs)
-        except Exception:
-            if not self._complained:
-                self._complained = True
-                log.exception("a fault of ours in what observes deliveries; they go on, and this is said once")
+        except Exception as error:  # noqa: BLE001 - `failed` logs it
+            self.failed(error)
             return None
+
+    def failed(self, error: Exception) -> None:
+        """Log a failure of one of them, once."""
+        if not self._complained:
+            self._complained = True
+            text = "a fault of ours in what observes deliveries; they go on, and this is said once"
+            log.error(text, exc_info=error)
 
 
 class _Attempts:
-    """One attempt, for several observers."""
+    """One attempt, for several observers. It calls them itself: to hand on any arguments costs more than most."""
 
     __slots__ = ("_attempts", "_observers")
 
@@ -107,8 +112,14 @@ class _Attempts:
 
     def responded(self, response: Response, classification: Classification) -> None:
         for attempt in self._attempts:
-            self._observers.tell(attempt.responded, response, classification)
+            try:
+                attempt.responded(response, classification)
+            except Exception as error:  # noqa: BLE001 - `failed` logs it, and the others are told
+                self._observers.failed(error)
 
     def ended(self, ending: DeliveryResult) -> None:
         for attempt in reversed(self._attempts):
-            self._observers.tell(attempt.ended, ending)
+            try:
+                attempt.ended(ending)
+            except Exception as error:  # noqa: BLE001 - `failed` logs it, and the others are told
+                self._observers.failed(error)

@@ -13,7 +13,10 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["Classification", "Response", "classify", "message_of"]
+__all__ = ["TIMEOUT", "Classification", "Response", "classify", "message_of"]
+
+TIMEOUT: Final = "timeout"
+"""How the text of a response begins that did not come in time."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

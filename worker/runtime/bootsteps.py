@@ -184,6 +184,7 @@ def _leave(worker: WorkController, running: Collection[str]) -> Never:
     log.warning("%d tasks are still running: their messages go back to the queue", len(running))
     _requeue_unstarted(worker, keep=())
     state.should_stop = True
+    container_of(worker.app).end_history()
     _tidy_up(worker)
     logging.shutdown()
     for stream in (sys.stdout, sys.stderr):

@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING, Final, cast
 
 from celery import Celery
 
+from worker.accounting.history.flusher import HistoryFlusher
 from worker.broker.activity import ConsumerActivity
 from worker.broker.lease_state import SharedLeaseState
 from worker.broker.redelivery import Redelivery
 from worker.clients.aquilax.client import AquilaX
 from worker.clients.redis.clock import RedisClock
+from worker.clients.redis.connections import broker_client
 from worker.concurrency.file_descriptors import Room, deliveries_at_once
 from worker.concurrency.scheduler import run_in_thread
 from worker.dead_letters.replays.advancer import Advancer
@@ -42,6 +44,9 @@ _LEASE_MARGIN: Final = timedelta(seconds=30)
 _KEPT_OPEN: Final = 1000
 """Connections to AquilaX that are kept: a pool may grow at any time, and none is opened before a delivery needs it."""
 
+_HISTORY_PATIENCE: Final = 2.0
+"""Seconds that the thread which writes the history waits for Redis: it tries again by itself."""
+
 _NEW_OBJECTS: Final = 50_000
 """That many more than there were, and Python looks for cycles among them: what is in flight is about 15,000."""
 
@@ -63,6 +68,7 @@ class Container:
         self.hooks = HookChain(*_traces(), OutcomeLog(now=self.now, sample=settings.feedback_log_sample))
         self._delivery: DeliveryService | None = None
         self._advancer: Advancer | None = None
+        self._history: HistoryFlusher | None = None
         self._one_at_a_time = threading.Lock()
 
     @property
@@ -73,7 +79,10 @@ class Container:
     def _first_delivery(self) -> DeliveryService:
         with self._one_at_a_time:
             if self._delivery is None:
-                self._delivery = self._make_delivery()
+                history = HistoryFlusher(broker_client(self.settings, patience=_HISTORY_PATIENCE, retries=0))
+                self._delivery = self._make_delivery(self.hooks.and_also(history.tally))
+                self._history = history
+                history.start()
                 _look_for_garbage_seldom()
             return self._delivery
 
@@ -98,7 +107,7 @@ class Container:
         possible = deliveries_at_once(wanted)
         return Room(possible) if possible < wanted else None
 
-    def _make_delivery(self) -> DeliveryService:
+    def _make_delivery(self, hooks: Hooks) -> DeliveryService:
         settings = self.settings
         idempotency = connect_idempotency(
             settings.feedback_broker_url.get_secret_value(),
@@ -131,7 +140,7 @@ class Container:
             dead_letters=DeadLetterStore.connect(settings.feedback_database_url.get_secret_value()),
             policy=settings.retry_policy,
             now=clock.now,
-            hooks=self.hooks,
+            hooks=hooks,
             room=self.room,
             worker=self.node,
         )
@@ -155,11 +164,17 @@ class Container:
             lease=settings.feedback_lease,
         )
 
+    def end_history(self) -> None:
+        """Write what was counted since the history was written last, before the process ends without `close`."""
+        if self._history is not None:
+            self._history.close()
+
     def close(self, **_: object) -> None:
         """Close what was opened in this process; a signal's receiver."""
         with self._one_at_a_time:
-            opened = [part for part in (self._delivery, self._advancer) if part is not None]
-            self._delivery = self._advancer = None
+            # The history last: it counts how the deliveries ended.
+            opened = [part for part in (self._delivery, self._advancer, self._history) if part is not None]
+            self._delivery = self._advancer = self._history = None
         for part in opened:
             part.close()
 

@@ -33,7 +33,7 @@ from worker.clients.aquilax.response import BODY, Reply, exchange
 from worker.clients.aquilax.transport import DeadlineAdapter
 from worker.concurrency.file_descriptors import OutOfDescriptors, is_own_shortage
 from worker.concurrency.scheduler import current_scheduler
-from worker.policy.classification import Response
+from worker.policy.classification import TIMEOUT, Response
 from worker.policy.redaction import Redaction
 
 if TYPE_CHECKING:
@@ -199,7 +199,7 @@ class AquilaX:
         """Why no answer came, in short: requests' and urllib3's errors, and the system's behind them."""
         behind = list(_causes(error))
         if any(_is_timeout(cause) for cause in behind):
-            return f"timeout: no answer within {self._timeout:g} s"
+            return f"{TIMEOUT}: no answer within {self._timeout:g} s"
         for cause in behind:
             if isinstance(cause, ssl.SSLError):
                 return f"TLS failure: {getattr(cause, 'verify_message', '') or cause.reason or 'handshake failed'}"

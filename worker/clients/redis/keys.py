@@ -37,6 +37,11 @@ class FeedbackKeys:
         replays_watched: Is there while a worker looks after replays.
         pruned: Is there while no worker has to prune.
         recorded: Is there while no worker has to write Redis' totals down.
+        history: The hash with since when there is a history, and the last sample of the queue.
+        history_minutes, history_quarters, history_hours: Stand before the number of a bucket of the history.
+        history_of: The same by the name of the resolution.
+        history_written: Stands before the name of what writes the history: how much of what it counted is in it.
+        history_sampled: Is there while no worker has to sample the queue for the history.
         told: What a reconciliation has named.
         moving: The parcel on its way to another Redis.
         moving_counts: The counts on their way.
@@ -57,6 +62,17 @@ class FeedbackKeys:
         self.replays_watched = f"{queue}:replays:watched"
         self.pruned = f"{queue}:pruned"
         self.recorded = f"{queue}:recorded"
+        self.history = f"{queue}:history"
+        self.history_minutes = f"{self.history}:minute:"
+        self.history_quarters = f"{self.history}:quarter:"
+        self.history_hours = f"{self.history}:hour:"
+        self.history_of = {
+            "minute": self.history_minutes,
+            "quarter": self.history_quarters,
+            "hour": self.history_hours,
+        }
+        self.history_written = f"{self.history}:written:"
+        self.history_sampled = f"{self.history}:sampled"
         self.told = f"{queue}:told"
         self.moving = f"{queue}:moving"
         self.moving_counts = f"{self.moving}:counts"
