@@ -51,4 +51,4 @@ def death(record: DeadLetterRecord) -> dict[str, Any]:
 def _comment(record: DeadLetterRecord) -> str:
     if record.raw is not None and len(record.raw) > MAX_RAW_BYTES:
         return f"the first {MAX_RAW_BYTES} of the message's {len(record.raw)} bytes"
-    return ""
+    return clean(record.comment)

@@ -60,6 +60,7 @@ class DeadLetterRecord:
         replay: The name of the plan that replayed it, if one did.
         message_id: The id of the message (`Envelope.message_id`), which a redelivery keeps; '' if it is not known.
         history: The last requests that were sent for it; for people: it decides nothing.
+        comment: Why an operator made it one; '' if none did.
     """
 
     reason: Reason
@@ -75,6 +76,7 @@ class DeadLetterRecord:
     replay: str | None = None
     message_id: str = ""
     history: tuple[Attempt, ...] = field(default=(), compare=False)
+    comment: str = ""
 
     def __post_init__(self) -> None:
         if self.event is None and self.reason is not Reason.INVALID:

@@ -1,11 +1,12 @@
 -- Where a message lies: the list of its queue, or the set of those that wait. After `json.lua`.
 
--- Let a message wait. A sorted set has each member once, and of equal messages each is to be delivered.
+-- Let a message wait, and return as what. A sorted set has each member once, and of equal messages each is to be delivered.
 local function schedule(delayed, due, message)
   while redis.call('ZSCORE', delayed, message) do
     message = message .. ' '
   end
   redis.call('ZADD', delayed, due, message)
+  return message
 end
 
 -- Where messages may go. Only a message itself tells its queue, and the client declares the keys of those that it expects.

@@ -79,6 +79,10 @@ _COMMANDS: Final = {
         "Say what is queued, in flight and scheduled, what became of the rest, who works, and how fast.",
     ),
     "up": LazyCommand("worker.operations.cli.local:up", "Run the whole system on this machine until Ctrl-C."),
+    "waiting": LazyCommand(
+        "worker.operations.cli.waiting:waiting",
+        "Look at messages that wait for their time, send them now, or make dead letters of them now.",
+    ),
     "worker": LazyCommand(
         "worker.operations.cli.start_worker:start_worker",
         "Run a worker: `celery -A worker worker`, with all of its options, in less memory.",

@@ -53,6 +53,8 @@ _DEEDS: Final = {
     "discard": "discarded",
     "hold": "held",
     "resume": "resumed",
+    "waiting.send_now": "sent now",
+    "waiting.dead_letter": "made dead letters of",
 }
 
 _ADVICE: Final = {
@@ -180,6 +182,10 @@ def details(action: Action, lines: Mapping[str, str]) -> list[str]:
     text = []
     if isinstance(rows := left.pop("rows", None), int):
         text.append(f"{rows:,} row{'' if rows == 1 else 's'}")
+    if isinstance(messages := left.pop("messages", None), int):
+        text.append(f"{messages:,} message{'' if messages == 1 else 's'}")
+    if isinstance(waiting := left.pop("waiting", None), dict):
+        text.append(_waiting(waiting))
     if "rate" in left:
         text.append(rate(left.pop("rate")))
     if canary := left.pop("canary", 0):
@@ -189,6 +195,15 @@ def details(action: Action, lines: Mapping[str, str]) -> list[str]:
     if isinstance(held := left.pop("held", None), dict):
         text.append(_held(held, until=action.at))
     return text + [f"{name}: {value}" for name, value in left.items()]
+
+
+def _waiting(which: Mapping[str, Any]) -> str:
+    """Which of the messages that wait were meant, as `worker.operations.waiting.control.Chosen.to_record` has it."""
+    if ids := which.get("ids"):
+        return f"{len(ids):,} by id"
+    heads = {"orgs": "org ", "causes": "cause ", "request_ids": "request id "}
+    parts = [_either(head, which.get(name, ())) for name, head in heads.items()]
+    return ", ".join(part for part in parts if part) or "all that waited"
 
 
 def _held(hold: Mapping[str, Any], *, until: datetime) -> str:

@@ -44,6 +44,10 @@ def test_what_the_audit_has_is_told_in_words() -> None:
     held = {"kind": "operator", "comment": "maintenance", "since": "2026-03-01T11:59:52+00:00", "probe_at": None}
     assert wording.details(an_action("resume", held=held), {}) == ["was held for 8.0 s: maintenance"]
     assert wording.details(an_action("resume", held={"kind": "breaker"}), {}) == ["was held: breaker"]
+    sent = an_action("waiting.send_now", messages=2, waiting={"orgs": ["a"], "causes": ["busy", "fault"]})
+    assert wording.details(sent, {}) == ["2 messages", "org a, cause busy or fault"]
+    assert wording.details(an_action(messages=1, waiting={"ids": ["1", "2"]}), {}) == ["1 message", "2 by id"]
+    assert wording.details(an_action(waiting={}), {}) == ["all that waited"]
     assert [wording.deed(an_action(name)) for name in ("replay.create", "discard", "else")] == [
         "made",
         "discarded",

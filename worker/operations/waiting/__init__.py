@@ -1,0 +1,1 @@
+"""Messages that wait for their time: which there are and why, and what an operator does with them before that."""
