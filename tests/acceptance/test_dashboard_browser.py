@@ -5,13 +5,14 @@ from __future__ import annotations
 import threading
 import time
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from playwright.sync_api import expect
 
+from producer.message import to_message
 from tests.support.browser import DESKTOP, PHONE, a_page, chromium, shoot
 from tests.support.dead_letter_records import a_record, add, an_event, rows_of
 from tests.support.dead_letters import fill
@@ -19,6 +20,10 @@ from tests.support.flower import ServedFlower, served_flower
 from worker.database.audit_log import actions
 from worker.database.models import State
 from worker.dead_letters.replays.queries import plans
+from worker.policy.attempt import Attempt
+from worker.policy.classification import Response
+from worker.policy.envelope import Envelope, WaitReason
+from worker.policy.result import ResultKind
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -45,6 +50,7 @@ PAGES = (
     "/feedback/dead-letters/discard",
     "/feedback/replays",
     "/feedback/audit",
+    "/feedback/trace?request_id=77e81bbc",
 )
 
 
@@ -337,3 +343,40 @@ def test_a_hundred_thousand_rows(flower: ServedFlower, sqlite_store: DeadLetterS
     assert slowest < 5
     page.get_by_role("link", name="Replay all").click()
     expect(page.locator("header.page-header")).to_contain_text("Nothing has been changed yet")
+
+
+def test_what_became_of_a_press_is_found_by_its_first_characters(
+    flower: ServedFlower, sqlite_store: DeadLetterStore, valkey: RedisServer, page: Page, browser: Browser
+) -> None:
+    """In the field of the bar, by keyboard alone; the request_id can be copied, and on a phone it fits."""
+    now = datetime.now(UTC)
+    event = an_event(occurred_at=now - timedelta(minutes=9))
+    attempts = tuple(
+        Attempt.of(
+            Response(status=503, text="Downstream service unavailable", took=timedelta(milliseconds=41 + 900 * number)),
+            at=now - timedelta(minutes=8 - 2 * number),
+            worker="worker@chat-7",
+            then=ResultKind.RETRY,
+        )
+        for number in range(3)
+    )
+    envelope = Envelope(enqueued_at=event.occurred_at, message_id="m", attempts=3, history=attempts)
+    message = to_message(event, envelope=envelope.waiting(WaitReason.RETRY).to_header())
+    with valkey.client() as client:
+        client.zadd("feedback:delayed", {message: round((now + timedelta(minutes=4)).timestamp() * 1000)})
+    add(sqlite_store, a_record(event, first_enqueued_at=event.occurred_at, failed_at=now - timedelta(minutes=1)))
+
+    page.goto(f"{flower.url}/feedback")
+    _tab_to(page, "What became of the press with this request id, or its first 8 characters?")
+    page.keyboard.type(event.request_id[:8])
+    page.keyboard.press("Enter")
+
+    expect(page.locator(".feedback-statements")).to_contain_text("waits until")
+    expect(page.locator(".feedback-timeline > li")).to_have_count(7)
+    shoot(page, "trace")
+    _tab_to(page, "Copy the request id")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("button", name="Copy the request id")).to_have_text("Copied")
+    with a_page(browser, viewport=PHONE) as phone:
+        phone.goto(page.url)
+        assert phone.evaluate("document.documentElement.scrollWidth <= window.innerWidth")

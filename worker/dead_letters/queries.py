@@ -15,7 +15,7 @@ from worker.policy.parsing import LARGEST
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-__all__ = ["count", "find", "stream", "stream_ids"]
+__all__ = ["count", "find", "request_ids_like", "stream", "stream_ids"]
 
 _T = TypeVar("_T")
 
@@ -49,6 +49,21 @@ def find(engine: Engine, name: str) -> list[DeadLetter]:
         which = DeadLetter.request_id == name.lower()
     with translated(), Session(engine) as session:
         return list(session.scalars(select(DeadLetter).where(which).order_by(DeadLetter.id)))
+
+
+def request_ids_like(engine: Engine, beginning: str, *, limit: int) -> list[str]:
+    """Return the request_ids of dead letters that begin so, in their order.
+
+    Args:
+        engine: The database.
+        beginning: Hexadecimal digits in lower case, and hyphens.
+        limit: How many at most.
+    """
+    column = DeadLetter.request_id
+    after = f"{beginning}g"  # which follows every digit
+    query = select(column).where(column >= beginning, column < after).distinct().order_by(column).limit(limit)
+    with translated(), engine.connect() as connection:
+        return [name for name in connection.scalars(query) if name is not None]
 
 
 def stream(

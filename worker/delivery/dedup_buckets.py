@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from worker.clients.redis.pipelining import Reply
     from worker.clients.redis.scripts import RunsScripts
 
-__all__ = ["DedupBuckets"]
+__all__ = ["DedupBuckets", "bucket_of"]
 
 _DEDUP: Final = TIME + lua("worker.delivery", "dedup")
 _SPLIT: Final = Script(_DEDUP + lua("worker.delivery", "split_buckets"))
@@ -70,11 +70,8 @@ class DedupBuckets:
         self._counting.close()
 
     def key_of(self, digest: bytes) -> str:
-        """Return the key of a digest's bucket, as far as is known: linear hashing, as in `lua/dedup.lua`."""
-        count = self._count
-        above = 1 << count.bit_length()  # the least power of two above it
-        bucket = int.from_bytes(digest[:4], "big") & (above - 1)
-        return f"{self._name}:{bucket if bucket < count else bucket & ((above >> 1) - 1)}"
+        """Return the key of a digest's bucket, as far as is known."""
+        return f"{self._name}:{bucket_of(digest, self._count)}"
 
     def run(self, script: Script, digest: bytes, keys: Sequence[str], arguments: Sequence[Any]) -> Reply:
         """Run a script on the bucket of a digest, and return what it returns.
@@ -153,6 +150,13 @@ class DedupBuckets:
             if count:
                 return [count] * len(calls)
             first, at_once = first + at_once, min(at_once * 2, _COUNTED_AT_ONCE)
+
+
+def bucket_of(digest: bytes, count: int) -> int:
+    """Return the number of a digest's bucket where there are ``count``: linear hashing, as in `lua/dedup.lua`."""
+    above = 1 << count.bit_length()  # the least power of two above it
+    bucket = int.from_bytes(digest[:4], "big") & (above - 1)
+    return bucket if bucket < count else bucket & ((above >> 1) - 1)
 
 
 def _too_often() -> redis.RedisError:

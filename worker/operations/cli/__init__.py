@@ -78,6 +78,10 @@ _COMMANDS: Final = {
         "worker.operations.cli.status:status",
         "Say what is queued, in flight and scheduled, what became of the rest, who works, and how fast.",
     ),
+    "trace": LazyCommand(
+        "worker.operations.cli.trace:trace",
+        "Say what became of a press, by its request_id: everything that is known of it, as one timeline.",
+    ),
     "up": LazyCommand("worker.operations.cli.local:up", "Run the whole system on this machine until Ctrl-C."),
     "waiting": LazyCommand(
         "worker.operations.cli.waiting:waiting",

@@ -23,6 +23,9 @@ from worker.operations.dashboard.previews import (
     read_rate,
 )
 from worker.operations.dashboard.replay_views import actions_of, plan_record, plans_of, read_before, steer
+from worker.operations.dashboard.trace_views import PATIENCE, find_event
+from worker.operations.event_trace.lookup import read_search
+from worker.operations.event_trace.timeline import story_record
 from worker.operations.export import to_record
 
 if TYPE_CHECKING:
@@ -44,6 +47,7 @@ __all__ = [
     "ReplaysApi",
     "ResumeApi",
     "SteerApi",
+    "TraceApi",
 ]
 
 _LIMIT: Final = 50
@@ -104,6 +108,36 @@ class OverviewApi(ApiHandler):
         if not overview.is_whole:
             self.set_status(503)
         self.finish(overview.to_record())
+
+
+class TraceApi(ApiHandler):
+    """What became of one press."""
+
+    async def get(self, text: str) -> None:
+        """Answer with all that is known of a request_id; of its beginning, if it is the only one that begins so."""
+        self.asked()
+        with explained():
+            wanted, is_whole = read_search(text)
+        found = await self.sources.look(lambda: find_event(self.sources, wanted, is_whole=is_whole), patience=PATIENCE)
+        if found.trace is None:
+            self.set_status(409 if found.matches else 503 if found.problems else 404)
+            named = (
+                f"{len(found.matches)} request_ids begin with {wanted}"
+                if found.matches
+                else f"nothing begins with {wanted}"
+            )
+            self.finish(
+                {
+                    "title": "Not one",
+                    "error": named,
+                    "request_ids": list(found.matches),
+                    "problems": list(found.problems),
+                }
+            )
+            return
+        if not found.trace.is_known:
+            self.set_status(404 if found.trace.is_whole else 503)
+        self.finish(story_record(found.trace))
 
 
 class CausesApi(ApiHandler):

@@ -2,7 +2,8 @@
 
 Flower takes its handlers from a list and its templates from Tornado's loader, when its command runs. So before that,
 our handlers go into the list, ahead of the one that catches everything; and the loader finds our templates beside
-Flower's, and gives its navbar two more tabs. No file of Flower's is changed, and all of its options work as ever.
+Flower's, gives its navbar more tabs and a search, and the page of a task a link. No file of Flower's is changed, and
+all of its options work as ever.
 """
 
 from __future__ import annotations
@@ -19,13 +20,16 @@ if TYPE_CHECKING:
 
 __all__ = ["Templates", "install"]
 
-_NAVBAR: Final = "navbar.html"
-_TABS: Final = ("</ul>", '{% include "feedback_tabs.html" %}</ul>')
-"""The first list of the navbar has the tabs. Ours go to its end, so that a Flower with one more tab keeps it."""
+_ADDED: Final = {
+    "navbar.html": ("</ul>", '{% include "feedback_tabs.html" %}</ul>'),
+    "task.html": ('<dl class="detail-list">', '<dl class="detail-list">{% include "feedback_task.html" %}'),
+}
+"""What Flower's own templates get. The first list of the navbar has the tabs: ours go to its end, so that a Flower with
+one more tab keeps it. A task's page says first whose feedback it is."""
 
 
 class Templates(BaseLoader):
-    """Our templates and Flower's, whose navbar gets our tabs.
+    """Our templates and Flower's, some of which get parts of ours.
 
     Args:
         ours: The folder of ours. Each template stands directly in its folder.
@@ -42,8 +46,8 @@ class Templates(BaseLoader):
 
     def _create_template(self, name: str) -> Template:
         text = next(folder / name for folder in self._folders if (folder / name).is_file()).read_text(encoding="utf-8")
-        if name == _NAVBAR:
-            text = text.replace(*_TABS, 1)
+        if (ours := _ADDED.get(name)) is not None:
+            text = text.replace(*ours, 1)
         return Template(text, name=name, loader=self)
 
 

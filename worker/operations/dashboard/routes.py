@@ -12,6 +12,7 @@ from worker.operations.dashboard.dead_letter_views import CausesPage, RawFile, R
 from worker.operations.dashboard.overview_views import HoldPage, OverviewPage, ResumePage
 from worker.operations.dashboard.page import STATIC
 from worker.operations.dashboard.replay_views import AuditPage, ReplayPage, ReplaysPage, SteerPage
+from worker.operations.dashboard.trace_views import TracePage
 
 __all__ = ["ROUTES"]
 
@@ -20,6 +21,7 @@ _ID: Final = "([0-9]{1,18})"
 
 _PAGES: Final = (
     url(r"/feedback", OverviewPage, name="feedback-overview"),
+    url(r"/feedback/trace", TracePage, name="feedback-trace"),
     url(r"/feedback/hold", HoldPage, name="feedback-hold"),
     url(r"/feedback/resume", ResumePage, name="feedback-resume"),
     url(r"/feedback/dead-letters", CausesPage, name="feedback-causes"),
@@ -38,6 +40,7 @@ _PAGES: Final = (
 
 _API: Final = (
     url(r"/api/feedback/overview", api.OverviewApi),
+    url(r"/api/feedback/trace/([^/]{1,60})", api.TraceApi),
     url(r"/api/feedback/hold", api.HoldApi),
     url(r"/api/feedback/resume", api.ResumeApi),
     url(r"/api/feedback/causes", api.CausesApi),

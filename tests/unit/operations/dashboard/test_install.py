@@ -26,9 +26,28 @@ def test_the_navbar_has_two_more_tabs_and_keeps_flowers_own() -> None:
     own = (FLOWERS / "navbar.html").read_text()
     loader = Templates(ours=TEMPLATES, flowers=FLOWERS)
     code = loader.load("navbar.html").code
-    for name in ("main", "workers", "tasks", "broker", "feedback-overview", "feedback-causes"):
+    for name in ("main", "workers", "tasks", "broker", "feedback-overview", "feedback-causes", "feedback-trace"):
         assert f"'{name}'" in code
     assert own.index("</ul>") > own.index("reverse_url('broker')")
+
+
+def test_the_page_of_a_delivery_leads_to_what_became_of_it() -> None:
+    """The request_id is in what Flower knows of the task's arguments; other tasks have none, or no feedback."""
+    loader = Templates(ours=TEMPLATES, flowers=FLOWERS)
+    name = "77e81bbc-3e7f-47b9-87fa-681b5d2f54e6"
+
+    def row_of(task_name: str, kwargs: str | None) -> str:
+        task = SimpleNamespace(name=task_name, kwargs=kwargs)
+        row = loader.load("feedback_task.html").generate(task=task, reverse_url=lambda _: "/feedback/trace")
+        return row.decode()
+
+    assert "'feedback-trace'" in loader.load("task.html").code
+    assert f'href="/feedback/trace?request_id={name}"' in row_of(
+        "feedback.deliver", f"{{'request_id': '{name.upper()}'}}"
+    )
+    assert not row_of("feedback.deliver", "{'request_id': '...'}").strip()
+    assert not row_of("feedback.deliver", None).strip()
+    assert not row_of("another.task", f"{{'request_id': '{name}'}}").strip()
 
 
 def test_every_template_can_be_compiled() -> None:

@@ -1,4 +1,4 @@
-/* What moves by itself: parts of a page that are loaded again, ticking all rows, and an estimate while one types.
+/* What moves by itself: parts of a page that are loaded again, ticking all rows, copying, and an estimate while one types.
    Without it everything can still be done; a page then moves when it is loaded again. */
 
 (function () {
@@ -136,6 +136,36 @@
         rate.addEventListener("input", function () {
             var perSecond = Number(rate.value);
             output.textContent = perSecond > 0 ? "about " + span(rows / perSecond) : "as fast as it goes";
+        });
+    });
+
+    // What can be copied: a browser gives the clipboard to pages of this machine and of https alone.
+    function copy(text) {
+        if (navigator.clipboard) {
+            return navigator.clipboard.writeText(text);
+        }
+        var field = document.createElement("textarea");
+        field.value = text;
+        field.className = "visually-hidden";
+        document.body.appendChild(field);
+        field.select();
+        var copied = document.execCommand("copy");
+        field.remove();
+        return copied ? Promise.resolve() : Promise.reject(new Error("refused"));
+    }
+
+    document.querySelectorAll("[data-copy]").forEach(function (button) {
+        var label = button.textContent;
+        button.hidden = false;
+        button.addEventListener("click", function () {
+            copy(button.getAttribute("data-copy")).then(function () {
+                button.textContent = "Copied";
+            }, function () {
+                button.textContent = "Not copied";
+            }).then(function () {
+                button.focus();
+                window.setTimeout(function () { button.textContent = label; }, 2000);
+            });
         });
     });
 
