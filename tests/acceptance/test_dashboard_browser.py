@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,8 @@ from tests.support.browser import DESKTOP, PHONE, a_page, chromium, shoot
 from tests.support.dead_letter_records import a_record, add, an_event, rows_of
 from tests.support.dead_letters import fill
 from tests.support.flower import ServedFlower, served_flower
+from tests.support.places import places_of
+from tests.support.waiting import ENVELOPE, REFUSAL, a_retry, wait
 from worker.database.audit_log import actions
 from worker.database.models import State
 from worker.dead_letters.replays.queries import plans
@@ -50,6 +53,9 @@ PAGES = (
     "/feedback/dead-letters/discard",
     "/feedback/replays",
     "/feedback/audit",
+    "/feedback/waiting",
+    "/feedback/waiting?cause=weather",
+    "/feedback/waiting/dead-letter?all=1",
     "/feedback/trace?request_id=77e81bbc",
 )
 
@@ -75,8 +81,17 @@ def page(browser: Browser) -> Iterator[Page]:
         yield page
 
 
-def test_a_hostile_answer_is_text(flower: ServedFlower, sqlite_store: DeadLetterStore, page: Page) -> None:
+def let_wait(server: RedisServer, text: str) -> None:
+    """Let a message wait whose org and last response are this text, as far as each goes."""
+    with places_of(server) as places:
+        wait(places, a_retry(ENVELOPE.tried(replace(REFUSAL, text=text)), org=text[:120]))
+
+
+def test_a_hostile_answer_is_text(
+    flower: ServedFlower, sqlite_store: DeadLetterStore, page: Page, valkey: RedisServer
+) -> None:
     """Nothing in it runs, on any page, and nothing of it becomes a part of the page."""
+    let_wait(valkey, HOSTILE)
     add(sqlite_store, a_record(an_event(org=HOSTILE[:120], group=HOSTILE[:120]), response_body=HOSTILE))
     page.goto(f"{flower.url}/feedback/dead-letters/1")
     expect(page.locator("pre").first).to_contain_text("<script>document.title='stolen'</script><img src=x")
@@ -178,9 +193,10 @@ def test_an_attackers_page_changes_nothing_and_reads_nothing(
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_a_phone_needs_no_scrolling_sideways(
-    flower: ServedFlower, sqlite_store: DeadLetterStore, browser: Browser, theme: str
+    flower: ServedFlower, sqlite_store: DeadLetterStore, browser: Browser, valkey: RedisServer, theme: str
 ) -> None:
     """Whatever stands in a row; and what is to be pressed is as large as a finger needs."""
+    let_wait(valkey, "o" * WIDEST)
     add(sqlite_store, a_record(an_event(org="o" * 120, group="g" * 120), response_body="x" * WIDEST))
     with a_page(browser, viewport=PHONE, color_scheme=theme, is_mobile=True, has_touch=True) as page:
         for path in PAGES:
@@ -194,9 +210,10 @@ def test_a_phone_needs_no_scrolling_sideways(
 
 
 def test_in_the_dark_it_is_dark_and_can_be_read(
-    flower: ServedFlower, sqlite_store: DeadLetterStore, browser: Browser
+    flower: ServedFlower, sqlite_store: DeadLetterStore, browser: Browser, valkey: RedisServer
 ) -> None:
     """Flower's theme decides; words keep the contrast that WCAG asks for, 4.5 to 1, in both themes."""
+    let_wait(valkey, "Downstream service unavailable")
     add(sqlite_store, a_record())
     for theme in ("light", "dark"):
         with a_page(browser, color_scheme=theme) as page:

@@ -6,13 +6,14 @@ from typing import Final
 
 from tornado.web import StaticFileHandler, url
 
-from worker.operations.dashboard import api
+from worker.operations.dashboard import api, attention_api
 from worker.operations.dashboard.action_views import DiscardForm, DiscardPage, ReplayForm
 from worker.operations.dashboard.dead_letter_views import CausesPage, RawFile, RowPage, RowsPage
 from worker.operations.dashboard.overview_views import HoldPage, OverviewPage, ResumePage
 from worker.operations.dashboard.page import STATIC
 from worker.operations.dashboard.replay_views import AuditPage, ReplayPage, ReplaysPage, SteerPage
 from worker.operations.dashboard.trace_views import TracePage
+from worker.operations.dashboard.waiting_views import WaitingActionPage, WaitingForm, WaitingPage
 
 __all__ = ["ROUTES"]
 
@@ -34,6 +35,9 @@ _PAGES: Final = (
     url(r"/feedback/replays", ReplaysPage, name="feedback-replays"),
     url(rf"/feedback/replays/{_ID}", ReplayPage, name="feedback-replay-plan"),
     url(rf"/feedback/replays/{_ID}/(pause|resume|cancel)", SteerPage, name="feedback-steer"),
+    url(r"/feedback/waiting", WaitingPage, name="feedback-waiting"),
+    url(r"/feedback/waiting/(send-now|dead-letter)", WaitingForm, name="feedback-waiting-act"),
+    url(rf"/feedback/waiting/actions/{_ID}", WaitingActionPage, name="feedback-waiting-action"),
     url(r"/feedback/audit", AuditPage, name="feedback-audit"),
     url(r"/feedback/static/([a-z]+[.][a-z]+)", StaticFileHandler, {"path": str(STATIC)}, name="feedback-static"),
 )
@@ -53,6 +57,9 @@ _API: Final = (
     url(r"/api/feedback/discards", api.DiscardsApi),
     url(rf"/api/feedback/discards/{_ID}", api.DiscardApi),
     url(r"/api/feedback/audit", api.AuditApi),
+    url(r"/api/feedback/waiting", attention_api.WaitingApi),
+    url(r"/api/feedback/waiting/(send-now|dead-letter)", attention_api.WaitingActApi),
+    url(rf"/api/feedback/waiting/actions/{_ID}", attention_api.WaitingActionApi),
 )
 
 ROUTES: Final = (*_PAGES, *_API)

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CAUSES",
+    "LOOKED_AT",
     "Cause",
     "Cursor",
     "Look",
