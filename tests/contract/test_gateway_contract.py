@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 import schemathesis
-from hypothesis import HealthCheck, settings
 from schemathesis import GenerationMode
 from schemathesis.config import ChecksConfig, GenerationConfig, ProjectConfig, ProjectsConfig, SchemathesisConfig
 
 from tests.contract.test_sandbox_contract import DOCUMENT as AQUILAX
 from tests.contract.test_sandbox_contract import FEEDBACK
 from tests.support.gateway import RunningGateway, running_gateway
+from tests.support.openapi import each_request, operations
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -47,29 +47,29 @@ SCHEMA: Final = schemathesis.openapi.from_dict(
 )
 
 
-@pytest.fixture(scope="module", params=["one gateway"])
-def local(
-    request: pytest.FixtureRequest, _valkey: RedisServer, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[RunningGateway]:
-    """One gateway for all requests. Its one parameter keeps the tests' node ids apart: see test_sandbox_contract.py."""
-    assert request.param
+@pytest.fixture(scope="module")
+def local(_valkey: RedisServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningGateway]:
+    """One gateway for all requests."""
     with running_gateway(tmp_path_factory.mktemp("gateway"), _valkey.url) as gateway:
         yield gateway
 
 
-@SCHEMA.parametrize()
-@settings(derandomize=True, database=None, deadline=None, max_examples=30, suppress_health_check=list(HealthCheck))
-def test_the_gateway_keeps_its_document_for_any_request(case: schemathesis.Case[Any], local: RunningGateway) -> None:
+@pytest.mark.parametrize("operation", operations(GENERATED))
+def test_the_gateway_keeps_its_document_for_any_request(operation: str, local: RunningGateway) -> None:
     """Valid requests are taken, invalid ones refused, and each answer is of a documented status, type and shape.
 
     A key that is made up becomes the right one; where it is left out on purpose, it stays out. An Idempotency-Key that
     came before with another body becomes a new one.
     """
-    if re.fullmatch(r"[!-~]+", case.headers.get("Idempotency-Key", "")):
-        case.headers["Idempotency-Key"] = str(uuid.uuid4())
-    has_key = case.headers.get("X-AX-KEY") or case.headers.get("Authorization")
-    case.headers.pop("Authorization", None)
-    case.call_and_validate(base_url=local.url, headers={"X-AX-KEY": local.key} if has_key else {})
+
+    def send(case: schemathesis.Case[Any]) -> None:
+        if re.fullmatch(r"[!-~]+", case.headers.get("Idempotency-Key", "")):
+            case.headers["Idempotency-Key"] = str(uuid.uuid4())
+        has_key = case.headers.get("X-AX-KEY") or case.headers.get("Authorization")
+        case.headers.pop("Authorization", None)
+        case.call_and_validate(base_url=local.url, headers={"X-AX-KEY": local.key} if has_key else {})
+
+    each_request(SCHEMA, operation, send, examples=30)
 
 
 def test_the_drop_in_takes_what_aquilax_takes() -> None:

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any, Final
 import pytest
 import schemathesis
 import yaml
-from hypothesis import HealthCheck, settings
 from schemathesis import GenerationMode
 from schemathesis.config import GenerationConfig, ProjectConfig, ProjectsConfig, SchemathesisConfig
 
+from tests.support.openapi import each_request, operations
 from tests.support.sandbox import KEY, RunningSandbox, running_sandbox
 
 if TYPE_CHECKING:
@@ -58,19 +58,12 @@ SCHEMA: Final = schemathesis.openapi.from_dict(
         )
     ),
 )
-THE_SAME_EACH_TIME: Final = settings(
-    derandomize=True, database=None, deadline=None, max_examples=60, suppress_health_check=list(HealthCheck)
-)
 
 
-@pytest.fixture(scope="module", params=["--seed=1"])
-def local(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningSandbox]:
-    """One sandbox for all: hundreds of requests each.
-
-    It has a parameter, although there is only one: pytest 9 leaves the operation, which schemathesis puts into a test's
-    name, out of the test's node id, unless the test has a parameter as well. Then nine tests have one node id.
-    """
-    with running_sandbox(tmp_path_factory.mktemp("sandbox"), request.param) as sandbox:
+@pytest.fixture(scope="module")
+def local(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningSandbox]:
+    """One sandbox for all: hundreds of requests each."""
+    with running_sandbox(tmp_path_factory.mktemp("sandbox"), "--seed=1") as sandbox:
         yield sandbox
 
 
@@ -81,26 +74,27 @@ def fixed(local: RunningSandbox) -> RunningSandbox:
     return local
 
 
-@SCHEMA.include(path=FEEDBACK).parametrize()
-@THE_SAME_EACH_TIME
-def test_the_feedback_endpoint_keeps_its_document_for_any_request(
-    case: schemathesis.Case[Any], local: RunningSandbox
-) -> None:
+def test_the_feedback_endpoint_keeps_its_document_for_any_request(local: RunningSandbox) -> None:
     """Valid requests are taken, invalid ones refused, and each answer is of a documented status, type and shape.
 
     A key that is made up becomes the right one; where it is left out on purpose, it stays out.
     """
-    headers = {"X-AX-KEY": KEY} if case.headers.get("X-AX-KEY") else {}
-    case.call_and_validate(base_url=local.url, headers=headers)
+
+    def send(case: schemathesis.Case[Any]) -> None:
+        headers = {"X-AX-KEY": KEY} if case.headers.get("X-AX-KEY") else {}
+        case.call_and_validate(base_url=local.url, headers=headers)
+
+    each_request(SCHEMA, f"GET {FEEDBACK}", send, examples=60)
 
 
-@SCHEMA.exclude(path=FEEDBACK).parametrize()
-@THE_SAME_EACH_TIME
-def test_the_control_api_keeps_its_document_for_any_request(
-    case: schemathesis.Case[Any], local: RunningSandbox
-) -> None:
+@pytest.mark.parametrize("operation", [each for each in operations(DOCUMENT) if FEEDBACK not in each])
+def test_the_control_api_keeps_its_document_for_any_request(operation: str, local: RunningSandbox) -> None:
     """Whatever is asked of it: a documented answer, and never a 5xx."""
-    case.call_and_validate(base_url=local.url)
+
+    def send(case: schemathesis.Case[Any]) -> None:
+        case.call_and_validate(base_url=local.url)
+
+    each_request(SCHEMA, operation, send, examples=60)
 
 
 @pytest.mark.parametrize("status", PUBLISHED)
