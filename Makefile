@@ -122,6 +122,8 @@ chart: export PYTHONDONTWRITEBYTECODE :=
 matrix: $(INSTALLED)
 	tests/matrix.sh
 
+matrix: export PYTHONDONTWRITEBYTECODE :=
+
 lock: $(INSTALLED)
 	$(LOCK) $(UPGRADE) --group dev --all-extras -o requirements/dev.txt pyproject.toml
 	$(LOCK) $(UPGRADE) --extra worker --extra gateway --extra flower --extra postgresql --extra mysql --extra sandbox \
