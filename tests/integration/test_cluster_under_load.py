@@ -24,6 +24,9 @@ OTHERS_WITHIN: Final = 2.0
 """Seconds that a call for another primary may take. Of the default `cluster-require-full-coverage yes` is that all
 primaries refuse for up to a second when one of them has failed."""
 
+TIMEOUTS: Final = {"killed": 4, "frozen": 4}
+"""Seconds of a call, else 10: where a primary has lost its only replica each call waits its whole time for it."""
+
 
 def _kill(cluster: RedisCluster, old: RedisServer) -> None:
     old.run.kill()
@@ -97,7 +100,7 @@ def test_what_was_acknowledged_is_there_and_other_primaries_are_not_held_up(
         old = cluster.owner(HURT)
         hurt = {number for number in range(ON_A_CLUSTER) if cluster.owner(number) is old}
         others = set(range(ON_A_CLUSTER)) - hurt
-        with cluster_load(kind, cluster.url, timeout=10, replicas=1) as load:
+        with cluster_load(kind, cluster.url, timeout=TIMEOUTS.get(way, 10), replicas=1) as load:
             _await_more(load, range(ON_A_CLUSTER))
             WAYS[way](cluster, old)
             _await_more(load, range(ON_A_CLUSTER) if way != "killed" else others)
