@@ -67,11 +67,14 @@ ifdef ARGS
 test: $(INSTALLED)
 	$(VENV)/bin/python -m pytest $(COVER) $(ARGS)
 else
+# The files with the marker's name in them: importing the other 250 takes longer than most of these tests.
+ALONE = $$(grep -rlw --include='test_*.py' --exclude-dir=chart alone tests examples)
+
 # Much of a test is waiting: four at once keep two cores busy. Those that measure time come after them.
 test: $(INSTALLED)
 	@ended=0; \
 	$(VENV)/bin/python -m pytest -m "not alone" -n 4 --dist loadfile --no-loadscope-reorder $(COVER) || ended=$$?; \
-	$(VENV)/bin/python -m pytest -m alone $(COVER) || ended=$$?; \
+	$(VENV)/bin/python -m pytest -m alone $(COVER) $(ALONE) || ended=$$?; \
 	exit $$ended
 endif
 
