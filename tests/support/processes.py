@@ -82,15 +82,21 @@ def running(
 
 
 def eventually(look: Callable[[], T], *, timeout: float = 60, what: str = "") -> T:
-    """Return the first true thing that `look` sees; fail after `timeout` seconds."""
-    deadline = time.monotonic() + timeout
+    """Return the first true thing that `look` sees; fail after `timeout` seconds.
+
+    A look takes CPU from what it waits for: those that take long, by a command or by many requests, have as long a
+    pause between them, and a wait that lasts is looked at less often, up to a twentieth of it.
+    """
+    began = time.monotonic()
     while True:
+        looked = time.monotonic()
         seen = look()
         if seen:
             return seen
-        if time.monotonic() > deadline:
+        now = time.monotonic()
+        if now - began > timeout:
             pytest.fail(f"not within {timeout} s: {what or look}; last seen: {seen!r}")
-        time.sleep(0.02)
+        time.sleep(max(0.02, min(now - looked, 1), min((now - began) / 20, 0.25)))
 
 
 @dataclass(frozen=True)
