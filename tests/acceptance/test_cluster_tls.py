@@ -7,6 +7,8 @@ import uuid
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+import pytest
+
 from producer import FeedbackEvent, FeedbackProducer
 from tests.support.certificates import self_signed
 from tests.support.clusters import redis_cluster
@@ -61,6 +63,7 @@ def press(producer: FeedbackProducer, count: int) -> set[str]:
     return names
 
 
+@pytest.mark.usefixtures("no_system_certificates")
 def test_workers_and_commands_reach_a_cluster_over_tls(
     empty_stack: LocalStack, sandbox: SandboxClient, tmp_path: Path
 ) -> None:

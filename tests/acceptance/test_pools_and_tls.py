@@ -46,6 +46,7 @@ def broker_url(tmp_path: Path) -> Iterator[str]:
         )
 
 
+@pytest.mark.usefixtures("no_system_certificates")
 @pytest.mark.parametrize("pool", ["threads", "processes", "solo", "gevent"])
 def test_every_pool_delivers_retries_and_gives_up_over_tls(empty_stack: LocalStack, broker_url: str, pool: str) -> None:
     """What forks makes its connections after the fork; and the password is printed nowhere.
