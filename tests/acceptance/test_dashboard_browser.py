@@ -8,14 +8,16 @@ from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import axe_playwright_python
 import pytest
 from playwright.sync_api import expect
 
 from producer.message import to_message
 from tests.support.browser import DESKTOP, PHONE, a_page, chromium, shoot
-from tests.support.dead_letter_records import a_record, add, an_event, rows_of
+from tests.support.dead_letter_records import REQUEST_ID, a_record, add, an_event, rows_of
 from tests.support.dead_letters import fill
 from tests.support.flower import ServedFlower, served_flower
 from tests.support.places import places_of
@@ -40,6 +42,8 @@ HOSTILE = (
     "<script>document.title='stolen'</script><img src=x onerror=\"document.title='stolen'\">"
     "</code></pre></textarea><svg onload=\"document.title='stolen'\"> \u202eevil"
 )
+AXE = Path(str(axe_playwright_python.__file__)).parent / "axe.min.js"
+
 WIDEST = 700
 """Characters without a space: AquilaX, or a client, may send them."""
 
@@ -397,3 +401,30 @@ def test_what_became_of_a_press_is_found_by_its_first_characters(
     with a_page(browser, viewport=PHONE) as phone:
         phone.goto(page.url)
         assert phone.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+
+
+def test_axe_finds_nothing_serious(
+    flower: ServedFlower, sqlite_store: DeadLetterStore, valkey: RedisServer, browser: Browser
+) -> None:
+    """On no page: what keeps someone from reading or using it. The contrast of the dark theme has a test of its own."""
+    add(sqlite_store, a_record())
+    with valkey.client() as client:
+        client.zadd("feedback:delayed", {to_message(an_event(request_id=REQUEST_ID)): 4_102_444_800_000})
+    serious = []
+    with a_page(browser) as page:
+        for path in (*PAGES, f"/feedback/trace?request_id={REQUEST_ID}"):
+            page.goto(f"{flower.url}{path}")
+            serious += [f"{path} {found}" for found in _serious(page)]
+    assert not serious, "\n".join(serious)
+
+
+def _serious(page: Page) -> list[str]:
+    """What axe-core calls serious or critical, with where it is."""
+    page.evaluate(AXE.read_text())
+    found = page.evaluate("axe.run(document, {resultTypes: ['violations']}).then(result => result.violations)")
+    return [
+        f"{each['id']}: {node['html'][:120]}"
+        for each in found
+        if each["impact"] in {"serious", "critical"}
+        for node in each["nodes"]
+    ]
