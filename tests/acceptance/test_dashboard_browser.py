@@ -8,10 +8,9 @@ from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
+from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
-import axe_playwright_python
 import pytest
 from playwright.sync_api import expect
 
@@ -42,7 +41,7 @@ HOSTILE = (
     "<script>document.title='stolen'</script><img src=x onerror=\"document.title='stolen'\">"
     "</code></pre></textarea><svg onload=\"document.title='stolen'\"> \u202eevil"
 )
-AXE = Path(str(axe_playwright_python.__file__)).parent / "axe.min.js"
+AXE = files("axe_playwright_python") / "axe.min.js"
 
 WIDEST = 700
 """Characters without a space: AquilaX, or a client, may send them."""
