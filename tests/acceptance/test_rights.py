@@ -120,8 +120,9 @@ def test_the_rights_of_the_page_are_all_that_is_needed(
     _revoked(rights, operator)
     _mended(rights, operator)
     with _flower(rights, stack) as flower:
-        for path in ("/feedback", "/workers?refresh=1", "/tasks", "/broker"):
+        for path in ("/feedback", "/feedback/waiting", "/workers?refresh=1", "/tasks", "/broker"):
             assert requests.get(flower + path, timeout=30).ok
+        assert requests.get(f"{flower}/feedback/trace?request_id={uuid.uuid4()}", timeout=30).status_code == 404
     operator.run("doctor")
     stack.stop(stack.parts[-1])
 
@@ -149,6 +150,7 @@ def _delivered_by_every_road(rights: Rights, sandbox: SandboxClient, operator: O
         sent = str(uuid.uuid4())
         operator.run("send", sent, "false", "--org", "o", "--group", "g")
         yield sent
+        operator.run("trace", dead)
         sandbox.behave(revoked_key=True)
         held = press()
         eventually(lambda: rights.admin.hget("feedback:hold", "kind") == "locked_out")
