@@ -8,7 +8,6 @@ import signal
 import subprocess
 from typing import TYPE_CHECKING
 
-import pytest
 import requests
 
 from tests.support.environment import clean_environment
@@ -18,6 +17,8 @@ from worker.sandbox.client import SandboxClient
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from tests.support.processes import Running
 
 
 def test_the_stack_runs_until_ctrl_c_and_leaves_nothing_running(tmp_path: Path) -> None:
@@ -50,7 +51,7 @@ def test_the_stack_runs_until_ctrl_c_and_leaves_nothing_running(tmp_path: Path) 
 def test_what_waits_when_it_ends_is_delivered_when_it_starts_again(tmp_path: Path) -> None:
     """The folder keeps the queue; here the key is revoked when the press comes, and good at the next start.
 
-    `kill` ends every part of the first.
+    `kill` ends every part of the first. After `kill -9` the kernel ends those of the second.
     """
     command = up_command(tmp_path)
     with running(command, log=tmp_path / "first.log", env=clean_environment()) as first:
@@ -69,6 +70,7 @@ def test_what_waits_when_it_ends_is_delivered_when_it_starts_again(tmp_path: Pat
         SandboxClient(addresses_of(second)["AQUILAX_BASE_URL"]) as sandbox,
     ):
         eventually(lambda: sandbox.received_for(event).status == "true", what="the press is delivered after all")
+        _assert_ends_with_all_its_parts(second, signal.SIGKILL)
 
 
 def test_a_part_that_ends_by_itself_ends_the_stack_and_is_named(tmp_path: Path) -> None:
@@ -83,15 +85,18 @@ def test_a_part_that_ends_by_itself_ends_the_stack_and_is_named(tmp_path: Path) 
         assert "Traceback" not in up.output()
 
 
-@pytest.mark.parametrize("ending", [signal.SIGHUP, signal.SIGKILL])
-def test_however_the_stack_ends_nothing_is_left_running(tmp_path: Path, ending: signal.Signals) -> None:
-    """A terminal that is closed, and even `kill -9`, after which the kernel ends the parts."""
+def test_a_terminal_that_is_closed_leaves_nothing_running(tmp_path: Path) -> None:
+    """It says SIGHUP."""
     with running(up_command(tmp_path), log=tmp_path / "up.log", env=clean_environment()) as up:
         addresses_of(up)
-        parts = children(up.process.pid)
+        _assert_ends_with_all_its_parts(up, signal.SIGHUP)
 
-        up.process.send_signal(ending)
 
-        up.process.wait(30)
-        assert len(parts) == 4
-        eventually(lambda: not [part for part in parts if runs(part)], what="every part has ended")
+def _assert_ends_with_all_its_parts(up: Running, ending: signal.Signals) -> None:
+    parts = children(up.process.pid)
+
+    up.process.send_signal(ending)
+
+    up.process.wait(30)
+    assert len(parts) == 4
+    eventually(lambda: not [part for part in parts if runs(part)], what="every part has ended")
