@@ -191,12 +191,13 @@ def test_what_a_killed_worker_held_is_run_by_another(fleet: Fleet) -> None:
         doomed.kill()
         interrupted = fleet.noted(key).count("begun") - fleet.noted(key).count("ended")
     killed_at = time.monotonic()
-    with fleet.worker("heir", "-Q", "theirs"):
-        eventually(lambda: fleet.noted(key).count("ended") == 6, timeout=60, what="all six have ended")
+    fleet.app.control.add_consumer("theirs", reply=True, limit=1, timeout=10)
+    eventually(lambda: fleet.noted(key).count("ended") == 6, timeout=60, what="all six have ended")
 
-        assert time.monotonic() - killed_at < 30
-        assert fleet.noted(key).count("begun") == 6 + interrupted
-        eventually(lambda: not fleet.client.exists("unacked", "unacked_index"), what="nothing is left in flight")
+    assert time.monotonic() - killed_at < 30
+    assert fleet.noted(key).count("begun") == 6 + interrupted
+    eventually(lambda: not fleet.client.exists("unacked", "unacked_index"), what="nothing is left in flight")
+    fleet.app.control.cancel_consumer("theirs", reply=True, limit=1, timeout=10)
 
 
 @pytest.mark.parametrize("fleet", ["threads"], indirect=True)
