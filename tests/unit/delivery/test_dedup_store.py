@@ -236,7 +236,7 @@ def test_what_has_expired_makes_room(client: redis.Redis) -> None:
 
     Each bucket may have been split once more by then: its turn comes when any of them overflows.
     """
-    generation, counts = 4000, []
+    generation, counts = 2000, []
     for nth in range(8):
         expire_all(client)
         remember(client, range(nth * generation, (nth + 1) * generation))
