@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 WAYS = ("socket", "database", "tls", "password", "few rights")
 
 
-@pytest.fixture(params=["valkey-stock", "valkey-ours"])
+@pytest.fixture(params=["redis-stock", "redis-ours"])
 def place(request: pytest.FixtureRequest) -> Place:
     """Kombu's own transport, and ours."""
     return PLACES[request.param]
