@@ -93,6 +93,22 @@ sa.Table(
     **_UTF8MB4,
 )
 sa.Table(
+    "dead_letter_causes",
+    _METADATA,
+    sa.Column("fingerprint", sa.String(12), primary_key=True),
+    sa.Column("summary", sa.String(200), nullable=False),
+    sa.Column("first_seen_at", _MOMENT, nullable=False),
+    sa.Column("last_seen_at", _MOMENT, nullable=False),
+    sa.Column("returned_at", _MOMENT),
+    sa.Column("state", sa.String(16), nullable=False),
+    sa.Column("changed_at", _MOMENT),
+    sa.Column("owner", sa.String(128), nullable=False),
+    sa.Column("muted_until", _MOMENT),
+    sa.Column("runbook_url", sa.String(500), nullable=False),
+    sa.Index("ix_dead_letter_causes_last_seen_at", "last_seen_at"),
+    **_UTF8MB4,
+)
+sa.Table(
     "dead_letters_pruned",
     _METADATA,
     sa.Column("what", sa.String(32), primary_key=True),

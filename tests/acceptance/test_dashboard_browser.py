@@ -52,6 +52,7 @@ PAGES = (
     "/feedback/dead-letters/rows?state=any",
     "/feedback/dead-letters/rows?since=yesterday",
     "/feedback/dead-letters/1",
+    "/feedback/causes/732a1c19a072",
     "/feedback/dead-letters/replay",
     "/feedback/dead-letters/discard",
     "/feedback/replays",
@@ -269,6 +270,31 @@ def test_everything_can_be_done_with_the_keyboard(
     page.keyboard.press("Enter")
     expect(page.locator("#replay-progress")).to_contain_text("cancelled")
     assert plans(sqlite_store.engine)[0].comment == "fixed"
+
+
+def test_a_new_cause_is_found_and_acknowledged_with_the_keyboard(
+    flower: ServedFlower, sqlite_store: DeadLetterStore, page: Page
+) -> None:
+    """From the list that has it alone, by its page, and back: it is new no more, and says whose it is."""
+    add(sqlite_store, a_record(failed_at=datetime.now(UTC)))
+    add(sqlite_store, a_record(response_body="Long ago"))
+    page.goto(f"{flower.url}/feedback/dead-letters")
+    _tab_to(page, "New since yesterday 1")
+    page.keyboard.press("Enter")
+    expect(page.locator(".feedback-causes")).not_to_contain_text("Long ago")
+    _tab_to(page, "Triage rejected 404: Request ID not found")
+    page.keyboard.press("Enter")
+    expect(page.locator("h1")).to_have_text("Cause 732a1c19a072")
+    _tab_to(page, "Owner")
+    page.keyboard.type("ann@example.com")
+    page.keyboard.press("Enter")
+    expect(page.locator(".detail-list")).to_contain_text("ann@example.com")
+    _tab_to(page, "Acknowledge")
+    page.keyboard.press("Enter")
+    expect(page.locator(".page-description .badge")).to_have_text(["new", "acknowledged"])
+    shoot(page, "cause")
+    page.goto(f"{flower.url}/feedback/dead-letters?show=unacknowledged")
+    expect(page.locator(".feedback-causes")).not_to_contain_text("Request ID not found")
 
 
 def _tab_to(page: Page, name: str) -> None:

@@ -120,7 +120,7 @@ def test_a_database_that_is_unavailable_is_asked_once_for_a_group(
     """Each further try would wait for its timeout again."""
     tries: list[int] = []
 
-    def unavailable(_: object, writes: list[Any]) -> Any:
+    def unavailable(_: object, writes: list[Any], _recent: object) -> Any:
         tries.append(len(writes))
         raise OperationalError("select 1", {}, Exception("gone"))
 

@@ -5,15 +5,17 @@ Every function here that takes an engine raises `DeadLetterStoreUnavailable` if 
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 
-from sqlalchemy import CTE, ColumnElement, Connection, Engine, Select, and_, case, exists, func, literal, select
+from sqlalchemy import CTE, ColumnElement, Connection, Engine, Select, case, exists, func, literal, select
 from sqlalchemy.orm import aliased
 
 from worker.database.errors import translated
 from worker.database.models import DeadLetter
+from worker.dead_letters.cause_chart import BUCKETS, DAY, SHORTEST_BUCKET, Chart, Ends, Numbers
 from worker.dead_letters.lookups import FEW, covered, few_of, unindexed
 from worker.dead_letters.statistics import lines_of
 
@@ -25,12 +27,6 @@ if TYPE_CHECKING:
     from worker.dead_letters.selection import Selection
 
 __all__ = ["BUCKETS", "Causes", "FingerprintCount", "causes_over_time"]
-
-BUCKETS: Final = 32
-"""Into how many stretches of time a chart is cut: as many bars as fit beside a line of text."""
-
-_SHORTEST_BUCKET: Final = 60
-"""Seconds. What died within one minute died at once."""
 
 _NAMED: Final = 500
 """Causes that one statement names: SQLite takes 32,766 values, other databases more."""
@@ -49,6 +45,8 @@ class FingerprintCount:
         org: Whose they are, if they are all of one org.
         replayable: Whether any of them holds an event.
         counts: How many died in each stretch of time.
+        last_day: How many died within the last 24 hours.
+        day_before: How many died in the 24 hours before these.
     """
 
     fingerprint: str
@@ -59,6 +57,8 @@ class FingerprintCount:
     org: str | None
     replayable: bool
     counts: tuple[int, ...]
+    last_day: int
+    day_before: int
 
     def to_record(self) -> dict[str, Any]:
         """Return it as JSON can carry it, without its chart."""
@@ -78,7 +78,7 @@ class Causes:
 
     causes: tuple[FingerprintCount, ...] = ()
     begin: datetime | None = None
-    bucket: timedelta = timedelta(seconds=_SHORTEST_BUCKET)
+    bucket: timedelta = timedelta(seconds=SHORTEST_BUCKET)
 
     @property
     def rows(self) -> int:
@@ -91,47 +91,7 @@ class Causes:
         return tuple(map(sum, zip(*(cause.counts for cause in self.causes), strict=True)))
 
 
-class _Ends(NamedTuple):
-    """One cause, but for its numbers; the fields are those of `FingerprintCount`."""
-
-    fingerprint: str
-    summary: str
-    first_failed_at: datetime
-    last_failed_at: datetime
-    org: str | None
-    is_mixed: bool
-
-
-class _Chart(NamedTuple):
-    """The stretches of time: when the first one begins, and how long each is."""
-
-    begin: datetime
-    bucket: timedelta
-
-    @classmethod
-    def over(cls, ends: Iterable[_Ends]) -> _Chart:
-        """Return those of some causes.
-
-        The last stretch ends with the last death. After a single burst the others are empty, and say since when.
-        """
-        every = list(ends)
-        end = int(max(each.last_failed_at for each in every).timestamp()) + 1
-        lived = end - int(min(each.first_failed_at for each in every).timestamp())
-        bucket = timedelta(seconds=max(_SHORTEST_BUCKET, -(-lived // BUCKETS)))
-        return cls(datetime.fromtimestamp(end, UTC) - BUCKETS * bucket, bucket)
-
-    @property
-    def stretches(self) -> list[ColumnElement[bool]]:
-        """The condition on a row of each stretch."""
-        starts = [self.begin + number * self.bucket for number in range(BUCKETS)]
-        return [and_(DeadLetter.failed_at >= start, DeadLetter.failed_at < start + self.bucket) for start in starts]
-
-    def place_of(self, moment: datetime) -> int:
-        """Return in which stretch a row died."""
-        return (moment - self.begin) // self.bucket
-
-
-def causes_over_time(engine: Engine, selection: Selection, *, few: int = FEW) -> Causes:
+def causes_over_time(engine: Engine, selection: Selection, *, few: int = FEW, now: datetime | None = None) -> Causes:
     """Return what the rows of a selection died of, and when.
 
     Few rows are fetched, and counted here. Of many, each cause, and each of its stretches of time, is one range of an
@@ -141,18 +101,19 @@ def causes_over_time(engine: Engine, selection: Selection, *, few: int = FEW) ->
         engine: The database.
         selection: The rows.
         few: How many rows are few.
+        now: The end of the last day; this moment if None.
     """
-    which = selection.clause()
+    which, now = selection.clause(), now or datetime.now(UTC)
     with translated(), engine.connect() as connection:
         columns = (DeadLetter.id, DeadLetter.fingerprint, DeadLetter.failed_at, DeadLetter.org)
         if (rows := few_of(connection, which, *columns, most=few)) is not None:
-            return _of_few(connection, rows)
+            return _of_few(connection, rows, now)
         if selection.rest_of:
-            return _of_a_list(connection, which)
-        return _by_ranges(connection, which, has_one_org=len(selection.orgs) == 1)
+            return _of_a_list(connection, which, now)
+        return _by_ranges(connection, which, now, has_one_org=len(selection.orgs) == 1)
 
 
-def _of_few(connection: Connection, rows: Sequence[Row[Any]]) -> Causes:
+def _of_few(connection: Connection, rows: Sequence[Row[Any]], now: datetime) -> Causes:
     """Count rows that are here."""
     if not rows:
         return Causes()
@@ -161,20 +122,19 @@ def _of_few(connection: Connection, rows: Sequence[Row[Any]]) -> Causes:
         by_cause.setdefault(row.fingerprint, []).append(row)
     lines = lines_of(connection, [alike[0].id for alike in by_cause.values()])
     ends = [
-        _Ends(cause, lines.get(cause, cause), first.failed_at, alike[-1].failed_at, first.org, len(orgs) > 1)
+        Ends(cause, lines.get(cause, cause), first.failed_at, alike[-1].failed_at, first.org, len(orgs) > 1)
         for cause, alike in by_cause.items()
         for first, orgs in ((alike[0], {row.org for row in alike}),)
     ]
-    chart, counts = _Chart.over(ends), {}
+    chart, numbers = Chart.over(ends, now), {}
     for cause, alike in by_cause.items():
-        numbers = [0] * BUCKETS
-        for row in alike:
-            numbers[chart.place_of(row.failed_at)] += 1
-        counts[cause] = tuple(numbers)
-    return _causes(chart, ends, counts)
+        counts = Counter(chart.place_of(row.failed_at) for row in alike)
+        last, both = (sum(row.failed_at >= now - days * DAY for row in alike) for days in (1, 2))
+        numbers[cause] = Numbers(tuple(counts[place] for place in range(BUCKETS)), last, both - last)
+    return _causes(chart, ends, numbers)
 
 
-def _of_a_list(connection: Connection, which: ColumnElement[bool]) -> Causes:
+def _of_a_list(connection: Connection, which: ColumnElement[bool], now: datetime) -> Causes:
     """Count rows that another table lists: in as few passes as there are, since each reads that list again."""
     cause, fits = unindexed(DeadLetter.fingerprint.expression), covered(which)
     first, last = func.min(DeadLetter.failed_at), func.max(DeadLetter.failed_at)
@@ -184,47 +144,48 @@ def _of_a_list(connection: Connection, which: ColumnElement[bool]) -> Causes:
     found = connection.execute(rows.where(fits).group_by(cause)).all()
     lines = lines_of(connection, [row.one for row in found])
     ends = [
-        _Ends(row.cause, lines.get(row.cause, row.cause), row.first, row.last, row.org, _is_mixed(row)) for row in found
+        Ends(row.cause, lines.get(row.cause, row.cause), row.first, row.last, row.org, _is_mixed(row)) for row in found
     ]
     if not ends:
         return Causes()
-    chart = _Chart.over(ends)
-    sums = (func.sum(case((within, 1), else_=0)) for within in chart.stretches)
+    chart = Chart.over(ends, now)
+    sums = (func.sum(case((within, 1), else_=0)) for within in chart.ranges)
     counted = connection.execute(select(cause.label("cause"), *sums).where(fits).group_by(cause))
-    return _causes(chart, ends, {name: tuple(map(int, numbers)) for name, *numbers in counted})
+    return _causes(chart, ends, {name: chart.numbers(rows) for name, *rows in counted})
 
 
 def _is_mixed(row: Row[Any]) -> bool:
     return row.org != row.other_org or row.with_org not in {0, row.rows}
 
 
-def _by_ranges(connection: Connection, which: ColumnElement[bool], *, has_one_org: bool) -> Causes:
+def _by_ranges(connection: Connection, which: ColumnElement[bool], now: datetime, *, has_one_org: bool) -> Causes:
     mixed = not has_one_org and _has_several_orgs(connection)
-    ends = [_Ends(*row) for row in connection.execute(_ends(which, may_be_mixed=mixed))]
+    ends = [Ends(*row) for row in connection.execute(_ends(which, may_be_mixed=mixed))]
     if not ends:
         return Causes()
-    chart = _Chart.over(ends)
+    chart = Chart.over(ends, now)
     counts = _counts(which, chart, [each.fingerprint for each in ends])
-    return _causes(chart, ends, {name: tuple(rows) for name, *rows in connection.execute(counts)})
+    return _causes(chart, ends, {name: chart.numbers(rows) for name, *rows in connection.execute(counts)})
 
 
-def _causes(chart: _Chart, ends: Iterable[_Ends], counts: dict[str, tuple[int, ...]]) -> Causes:
+def _causes(chart: Chart, ends: Iterable[Ends], numbers: dict[str, Numbers]) -> Causes:
     # What died since the first statement may be counted by the second: its cause is shown the next time.
-    causes = (_cause(each, counts[each.fingerprint]) for each in ends if any(counts.get(each.fingerprint, ())))
+    found = ((each, numbers.get(each.fingerprint)) for each in ends)
+    causes = (_cause(each, counted) for each, counted in found if counted is not None and any(counted.counts))
     ordered = sorted(causes, key=lambda cause: (-cause.rows, cause.fingerprint))
     return Causes(causes=tuple(ordered), begin=chart.begin, bucket=chart.bucket)
 
 
-def _cause(ends: _Ends, counts: tuple[int, ...]) -> FingerprintCount:
+def _cause(ends: Ends, numbers: Numbers) -> FingerprintCount:
     return FingerprintCount(
         fingerprint=ends.fingerprint,
         summary=ends.summary,
-        rows=sum(counts),
+        rows=sum(numbers.counts),
         first_failed_at=ends.first_failed_at,
         last_failed_at=ends.last_failed_at,
         replayable=ends.is_mixed or ends.org is not None,
         org=None if ends.is_mixed else ends.org,
-        counts=counts,
+        **numbers._asdict(),
     )
 
 
@@ -258,11 +219,11 @@ def _ends(which: ColumnElement[bool], *, may_be_mixed: bool) -> Select[*tuple[An
     return select(*columns, is_mixed.label("mixed")).join_from(firsts, first, first.id == firsts.c.id)
 
 
-def _counts(which: ColumnElement[bool], chart: _Chart, causes: list[str]) -> Select[*tuple[Any, ...]]:
+def _counts(which: ColumnElement[bool], chart: Chart, causes: list[str]) -> Select[*tuple[Any, ...]]:
     """How many rows of each of these causes died in each stretch of time; the others have none that fits."""
     each = _fingerprints()
     some = (each.c.fingerprint.in_(causes),) if len(causes) <= _NAMED else ()
     of_each = (DeadLetter.fingerprint == each.c.fingerprint, covered(which, "fingerprint", "failed_at"))
     rows = select(func.count()).select_from(DeadLetter).where(*of_each)
-    counts = (rows.where(within).scalar_subquery() for within in chart.stretches)
+    counts = (rows.where(within).scalar_subquery() for within in chart.ranges)
     return select(each.c.fingerprint, *counts).where(*some)

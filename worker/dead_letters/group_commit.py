@@ -19,6 +19,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from worker.database.errors import DeadLetterStoreUnavailable, translated
 from worker.database.models import DeadLetter, State
 from worker.database.replay_models import RowState, book_outcomes
+from worker.dead_letters.cause_sightings import RecentSightings, write_sightings
 from worker.dead_letters.columns import death, new_row
 from worker.policy.dead_letter import DeadLetterRecord, clean, stored_message_id
 
@@ -85,24 +86,26 @@ class _Vanished(Exception):
     """A row was deleted after it was found, so the write has to look for it again."""
 
 
-def commit(engine: Engine, writes: Sequence[Write]) -> list[bool | Exception]:
-    """Commit a group of writes.
+def commit(engine: Engine, writes: Sequence[Write], *, recent: RecentSightings | None = None) -> list[bool | Exception]:
+    """Commit a group of writes, and what they died of.
 
     Args:
         engine: The database.
         writes: The group.
+        recent: Which causes need not be written down again; none if None.
 
     Returns:
         For each write its result (see the methods of `worker.dead_letters.store.DeadLetterStore`), or its error.
     """
     try:
         with translated():
-            return list(_alone(engine, writes) if len(writes) == 1 else _together(engine, writes))
+            recent = recent or RecentSightings()
+            return list(_alone(engine, writes, recent) if len(writes) == 1 else _together(engine, writes, recent))
     except Exception as error:  # noqa: BLE001 - each caller gets the error of its own write, whatever it is
         if len(writes) == 1 or _concerns_all(error):
             return [error] * len(writes)
     half = len(writes) // 2
-    return commit(engine, writes[:half]) + commit(engine, writes[half:])
+    return commit(engine, writes[:half], recent=recent) + commit(engine, writes[half:], recent=recent)
 
 
 def _concerns_all(error: Exception) -> bool:
@@ -118,18 +121,19 @@ _PG_DEADLOCK: Final = "40P01"
 _MYSQL_DEADLOCK: Final = 1213
 
 
-def _alone(engine: Engine, writes: Sequence[Write]) -> list[bool]:
+def _alone(engine: Engine, writes: Sequence[Write], recent: RecentSightings) -> list[bool]:
     for _ in range(_TRIES - 1):
         try:
-            return _together(engine, writes)
+            return _together(engine, writes, recent)
         except (IntegrityError, _Vanished):
             continue
-    return _together(engine, writes)
+    return _together(engine, writes, recent)
 
 
-def _together(engine: Engine, writes: Sequence[Write]) -> list[bool]:
+def _together(engine: Engine, writes: Sequence[Write], recent: RecentSightings) -> list[bool]:
     results = [True] * len(writes)
     insertions, outcomes = [], []
+    deaths: list[dict[str, Any]] = []
     at = datetime.now(UTC)
     with engine.begin() as connection:
         for number, write in enumerate(writes):
@@ -143,23 +147,31 @@ def _together(engine: Engine, writes: Sequence[Write]) -> list[bool]:
                 case Disowning():
                     _disown(connection, write, at)
         while insertions:
-            insertions = _insert(connection, insertions, results)
+            insertions = _insert(connection, insertions, results, deaths)
         if outcomes:
             _resolve(connection, outcomes, at)
+        write_sightings(connection, sightings := recent.due(deaths))
+    recent.note(sightings)
     return results
 
 
 def _insert(
-    connection: Connection, insertions: list[tuple[int, DeadLetterRecord]], results: list[bool]
+    connection: Connection,
+    insertions: list[tuple[int, DeadLetterRecord]],
+    results: list[bool],
+    deaths: list[dict[str, Any]],
 ) -> list[tuple[int, DeadLetterRecord]]:
-    """Insert or update rows, and note for each whether its message made it; return repetitions within the group."""
+    """Insert or update rows, and note for each whether its message made it; return repetitions within the group.
+
+    What was written is added to the deaths.
+    """
     rows = _Rows(connection, [record for _, record in insertions])
     new: dict[str, dict[str, Any]] = {}
-    known: list[tuple[int, DeadLetterRecord]] = []
+    known: list[dict[str, Any]] = []
     repeated = []
     for number, record in insertions:
         if (row := rows.of(record)) is not None:
-            known.append((row.id, record))
+            known.append({"found": row.id, "enqueued": record.first_enqueued_at, **death(record)})
             message_id = stored_message_id(record.message_id)
             results[number] = message_id is not None and row.message_id == message_id
         elif record.dedup_key in new:
@@ -171,6 +183,7 @@ def _insert(
     if known:
         _update(connection, known)
     _book_deaths(connection, [record for _, record in insertions])
+    deaths += [*new.values(), *known]
     return repeated
 
 
@@ -205,12 +218,11 @@ _DIE_AGAIN: Final = update(DeadLetter).where(
 """The columns that it sets are those among its parameters."""
 
 
-def _update(connection: Connection, known: list[tuple[int, DeadLetterRecord]]) -> None:
+def _update(connection: Connection, known: list[dict[str, Any]]) -> None:
     """Update rows, in the order of their ids: two groups at once must not wait for each other in a ring."""
-    known.sort(key=lambda row: row[0])
-    values = [{"found": row_id, "enqueued": record.first_enqueued_at, **death(record)} for row_id, record in known]
-    connection.execute(_DIE_AGAIN, values)
-    ids = {row_id for row_id, _ in known}
+    known.sort(key=lambda row: row["found"])
+    connection.execute(_DIE_AGAIN, known)
+    ids = {row["found"] for row in known}
     if len(connection.execute(select(DeadLetter.id).where(DeadLetter.id.in_(ids))).all()) < len(ids):
         raise _Vanished
 

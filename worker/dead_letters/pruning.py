@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from datetime import timedelta
 from threading import Event
 from typing import TYPE_CHECKING, Any, Final, cast
 
-from sqlalchemy import ColumnElement, CursorResult, Engine, and_, delete, func, insert, select, update
+from sqlalchemy import ColumnElement, CursorResult, Engine, and_, delete, exists, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
+from worker.database.cause_models import Cause, CauseState
 from worker.database.errors import translated
 from worker.database.models import DeadLetter, PrunedRows, State
 from worker.database.replay_models import Replay, ReplayRow
@@ -34,8 +36,15 @@ COUNTED: Final = "counted"
 _CHUNK: Final = 250
 """Rows in one transaction: a dead letter inserted meanwhile waits for it, some ten milliseconds."""
 
+_CAUSES_LONGER: Final = timedelta(days=365)
+"""How much longer than dead letters causes are kept of which nothing died, and which no operator has touched."""
+
 _SHARE: Final = 4
 """For each second of deleting, so many are left to the others."""
+
+
+_FIRST_YEAR: Final = 1970
+"""Nothing was seen before: and a time a year earlier than the first one that Python has can't be said."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,6 +81,8 @@ def prune(
 ) -> Pruned:
     """Delete what has been over for long enough: dead letters that are delivered or discarded, and replay plans.
 
+    A cause is forgotten a year after that, if none of its rows is left and no operator has decided anything of it.
+
     Never a dead letter that is dead or replaying, nor a plan that has not ended or waits for an outcome.
 
     It goes in small steps with pauses, so that workers that insert meanwhile don't wait; each step holds, whatever
@@ -87,7 +98,7 @@ def prune(
         DeadLetterStoreUnavailable: The database did not do it; what was pruned before stays so.
     """
     pruned, stop = Pruned(), stop or Event()
-    for step in (_prune_dead_letters, _prune_replay):
+    for step in (_prune_dead_letters, _prune_replay, _prune_causes):
         more = True
         while more and not stop.is_set():
             began = time.monotonic()
@@ -129,6 +140,21 @@ def _prune_replay(engine: Engine, before: datetime) -> tuple[bool, Pruned]:
         if len(ids) == _CHUNK:
             return True, Pruned()
         return True, Pruned(replays=_rows(connection.execute(delete(Replay).where(Replay.id == plan))))
+
+
+def _prune_causes(engine: Engine, before: datetime) -> tuple[bool, Pruned]:
+    """Delete some causes that are forgotten; return as `_prune_dead_letters` does. They are not counted."""
+    if before.year <= _FIRST_YEAR:
+        return False, Pruned()
+    untouched = (Cause.state == CauseState.OPEN, Cause.changed_at.is_(None), Cause.muted_until.is_(None))
+    unmarked = (Cause.owner == "", Cause.runbook_url == "")
+    left = exists(select(DeadLetter.id).where(DeadLetter.fingerprint == Cause.fingerprint))
+    over = and_(Cause.last_seen_at < before - _CAUSES_LONGER, *untouched, *unmarked, ~left)
+    with translated(), engine.begin() as connection:
+        names = list(connection.scalars(select(Cause.fingerprint).where(over).limit(_CHUNK)))
+        if names:
+            connection.execute(delete(Cause).where(Cause.fingerprint.in_(names), over))
+    return len(names) == _CHUNK, Pruned()
 
 
 def _delete(engine: Engine, which: ColumnElement[bool]) -> int:

@@ -11,6 +11,7 @@ from worker.concurrency.batcher import Batcher
 from worker.database.engine import connect
 from worker.database.errors import DeadLetterStoreUnavailable, translated
 from worker.database.models import DeadLetter, State
+from worker.dead_letters.cause_sightings import RecentSightings
 from worker.dead_letters.columns import new_row
 from worker.dead_letters.group_commit import Disowning, Insertion, MadeOutcome, ReplayOutcome, Write, commit
 
@@ -46,7 +47,7 @@ class DeadLetterStore:
     def __init__(self, engine: Engine) -> None:
         self.engine: Final = engine
         self._batcher: Batcher[Write, bool] = Batcher(
-            partial(commit, engine),
+            partial(commit, engine, recent=RecentSightings()),
             name="dead letters",
             limit=_GROUP_LIMIT,
             pending_limit=_PENDING_LIMIT,

@@ -6,7 +6,7 @@ import re
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
-__all__ = ["EXPECTED", "read_time", "utc", "visible"]
+__all__ = ["EXPECTED", "read_later", "read_time", "utc", "visible"]
 
 EXPECTED: Final = "a time such as 2026-01-31T12:00:00, 2026-01-31, 2h, 30m or 7d"
 
@@ -26,6 +26,21 @@ def read_time(text: str, *, now: datetime) -> datetime:
         moment = datetime.fromisoformat(text)
         return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
     except (ValueError, OverflowError):
+        raise ValueError(f"{text!r}: expected {EXPECTED}") from None
+
+
+def read_later(text: str, *, now: datetime) -> datetime:
+    """Read a time to come: in how long, as ``30m``, ``2h`` or ``7d``; else as `read_time`.
+
+    Raises:
+        ValueError: It is none.
+    """
+    text = text.strip()
+    if not _AGO.fullmatch(text):
+        return read_time(text, now=now)
+    try:
+        return now + (now - read_time(text, now=now))
+    except OverflowError:
         raise ValueError(f"{text!r}: expected {EXPECTED}") from None
 
 

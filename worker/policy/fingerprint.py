@@ -5,14 +5,12 @@ from __future__ import annotations
 import hashlib
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from worker.policy.classification import message_of
+from worker.policy.retry import Reason
 
-if TYPE_CHECKING:
-    from worker.policy.retry import Reason
-
-__all__ = ["MAX_SUMMARY_LENGTH", "Fingerprint", "fingerprint_of"]
+__all__ = ["MAX_SUMMARY_LENGTH", "Fingerprint", "fingerprint_of", "head_of"]
 
 MAX_SUMMARY_LENGTH: Final = 200
 """Characters of the summary: the width of the column, and what fits two rows of a terminal."""
@@ -55,6 +53,13 @@ def fingerprint_of(reason: Reason, http_status: int | None, answer: str) -> Fing
     head = reason.value if http_status is None else f"{reason.value} {http_status}"
     text = _without_what_varies(message_of(answer))
     return Fingerprint((f"{head}: {text}" if text else head)[:MAX_SUMMARY_LENGTH])
+
+
+def head_of(summary: str) -> tuple[Reason | None, int | None]:
+    """Return the reason and the status that a summary begins with; None for what is not there."""
+    reason, _, status = summary.partition(":")[0].partition(" ")
+    known = Reason(reason) if reason in set(Reason) else None
+    return known, int(status) if known is not None and status.isascii() and status.isdecimal() else None
 
 
 def _without_what_varies(answer: str) -> str:

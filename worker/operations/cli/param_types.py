@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 import os
+import re
 from typing import TYPE_CHECKING, Final
 
 import click
@@ -14,7 +15,18 @@ from worker.policy.parsing import LARGEST, read_decimal, read_text, read_uuid, r
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["ANY_TEXT", "COMMENT", "TEXT", "UUID", "Decimal", "Text", "WholeNumber", "actor_option", "current_actor"]
+__all__ = [
+    "ANY_TEXT",
+    "COMMENT",
+    "FINGERPRINT",
+    "TEXT",
+    "UUID",
+    "Decimal",
+    "Text",
+    "WholeNumber",
+    "actor_option",
+    "current_actor",
+]
 
 
 class Text(click.ParamType[str]):
@@ -66,6 +78,13 @@ def _comment(value: str) -> str:
     raise ValueError("a few words")
 
 
+def _fingerprint(value: str) -> str:
+    text = value.strip().lower()
+    if re.fullmatch("[0-9a-f]{12}", text):
+        return text
+    raise ValueError("a cause as `dead-letters causes list` prints it, such as 040f0606fc39")
+
+
 def _shown(value: object) -> str:
     return repr(str(value)[:40])
 
@@ -79,6 +98,10 @@ TEXT: Final = Text("text", read_text)
 
 
 UUID: Final = Text("uuid", read_uuid)
+
+
+FINGERPRINT: Final = Text("fingerprint", _fingerprint)
+"""One cause. Unlike a filter's value, it must look like one."""
 
 
 COMMENT: Final = Text("text", _comment)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from worker.operations.dashboard.access_control import is_simple
 from worker.operations.dashboard.action_views import discards_of
-from worker.operations.dashboard.dead_letter_views import causes_of, find_row, read_order, read_place, rows_of
+from worker.operations.dashboard.dead_letter_views import find_row, read_order, read_place, rows_of
 from worker.operations.dashboard.documents import number_in, read_document, text_in, values_in
 from worker.operations.dashboard.filters import NAMES
 from worker.operations.dashboard.handler import Handler, RequestRefused, explained, whole
@@ -34,8 +34,8 @@ if TYPE_CHECKING:
     from worker.operations.dashboard.filters import Filters
 
 __all__ = [
+    "ApiHandler",
     "AuditApi",
-    "CausesApi",
     "DeadLetterApi",
     "DeadLettersApi",
     "DiscardApi",
@@ -138,18 +138,6 @@ class TraceApi(ApiHandler):
         if not found.trace.is_known:
             self.set_status(404 if found.trace.is_whole else 503)
         self.finish(story_record(found.trace))
-
-
-class CausesApi(ApiHandler):
-    """Causes."""
-
-    async def get(self) -> None:
-        """Answer with the causes of what fits, the most frequent one first."""
-        self.asked("limit", *NAMES)
-        limit, causes = self.limit(), await self.look(causes_of, self.sources, self.filters())
-        shown = [one.to_record() | {"org": one.org, "counts": list(one.counts)} for one in causes.causes[:limit]]
-        stretches = {"begin": _iso(causes.begin), "bucket_seconds": causes.bucket.total_seconds()}
-        self.finish({"total": causes.rows, "causes": shown} | stretches)
 
 
 class DeadLettersApi(ApiHandler):

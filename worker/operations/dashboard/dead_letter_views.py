@@ -1,4 +1,4 @@
-"""The pages that show dead letters: by cause, row by row, and one with all that is known of it."""
+"""The pages that show dead letters row by row, and one of them with all that is known of it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
 from worker.accounting.table_counts import count_by_state
-from worker.dead_letters.causes import Causes, FingerprintCount, causes_over_time
 from worker.dead_letters.pagination import Order, Place, page_of, total_of
 from worker.dead_letters.pagination import Page as Rows
 from worker.dead_letters.queries import count, find
@@ -22,24 +21,22 @@ from worker.operations.export import attempts_of
 
 if TYPE_CHECKING:
     from worker.database.models import DeadLetter
+    from worker.dead_letters.causes import FingerprintCount
     from worker.dead_letters.replays.queries import Replayed
     from worker.operations.dashboard.filters import Filters
     from worker.operations.dashboard.sources import Sources
 
 __all__ = [
-    "CausesPage",
     "RawFile",
     "RowPage",
     "RowsPage",
-    "causes_of",
+    "elsewhere_of",
     "find_row",
     "read_order",
     "read_place",
     "rows_of",
+    "states_of",
 ]
-
-_CAUSES: Final = 50
-"""Causes on one page. Where there are more, the most frequent ones say what is wrong."""
 
 _ROWS: Final = 50
 
@@ -47,32 +44,6 @@ _DIGITS: Final = 10
 
 _LOOKED_AT: Final = 200
 """Rows of each cause that are looked up in the replays that go on."""
-
-
-class CausesPage(HtmlHandler):
-    """What has died, and of what: one line for each cause, however many rows it has."""
-
-    section = "causes"
-
-    async def get(self) -> None:
-        """Show the causes."""
-        self.asked(*NAMES)
-        filters, wrong = self.read_filters()
-        causes, states, elsewhere = Causes(), None, set[str]()
-        if wrong is None:
-            causes = await self.look(causes_of, self.sources, filters)
-            elsewhere = await self.look(elsewhere_of, self.sources, filters, causes.causes[:_CAUSES])
-            if not causes.rows and filters.folded:
-                states = await self.look(states_of, self.sources)
-        self.render(
-            "feedback_causes.html",
-            causes=causes,
-            shown=causes.causes[:_CAUSES],
-            elsewhere=elsewhere,
-            filters=filters,
-            states=states,
-            wrong=wrong,
-        )
 
 
 class RowsPage(HtmlHandler):
@@ -146,11 +117,6 @@ class RawFile(HtmlHandler):
         self.set_header("Content-Type", "application/octet-stream")
         self.set_header("Content-Disposition", f'attachment; filename="dead-letter-{int(row_id)}.bin"')
         self.finish(found)
-
-
-def causes_of(sources: Sources, filters: Filters) -> Causes:
-    """Return the causes of what fits."""
-    return causes_over_time(sources.engine(), filters.selection)
 
 
 def rows_of(sources: Sources, filters: Filters, *, order: Order, place: Place | None, size: int) -> tuple[Rows, int]:

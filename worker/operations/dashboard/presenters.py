@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from worker.database.models import State
+from worker.operations.runbook import advice_on
 from worker.operations.text import utc
 from worker.policy.dead_letter import clean
 from worker.policy.durations import span
@@ -55,19 +56,14 @@ _DEEDS: Final = {
     "resume": "resumed",
     "waiting.send_now": "sent now",
     "waiting.dead_letter": "made dead letters of",
-}
-
-_ADVICE: Final = {
-    Reason.REJECTED: "AquilaX does not take it as it is: fix the backend, replay what was right, discard the rest.",
-    Reason.FORBIDDEN: "Give the key the permission for this org or group at AquilaX, then replay.",
-    Reason.EXHAUSTED: "AquilaX was unavailable for longer than the attempts last: once back, replay, slowly if many.",
-    Reason.INVALID: "A client writes messages of its own: fix it. There is no event in this that could be replayed.",
-}
-
-_ADVICE_BY_STATUS: Final = {
-    404: "AquilaX does not know this request id: it is of another instance, or too old. Fix the backend, replay what "
-    "was right, discard the rest.",
-    400: "AquilaX finds the org, the group or the id wrong: fix the backend, replay what was right, discard the rest.",
+    "cause.acknowledge": "acknowledged",
+    "cause.resolve": "resolved",
+    "cause.reopen": "reopened",
+    "cause.mute": "muted",
+    "cause.unmute": "unmuted",
+    "cause.assign": "assigned",
+    "cause.runbook": "linked",
+    "cause.note": "noted",
 }
 
 _HEADS: Final = {
@@ -129,9 +125,7 @@ _THEN: Final = {
 
 def advice(row: DeadLetter) -> str:
     """Return what to do about what a row died of, in a sentence; more is in docs/operations.md."""
-    if row.reason is Reason.REJECTED and row.http_status in _ADVICE_BY_STATUS:
-        return _ADVICE_BY_STATUS[row.http_status]
-    return _ADVICE[row.reason]
+    return advice_on(row.reason, row.http_status)
 
 
 def unusual(action: str, by_state: Iterable[tuple[str, int]], *, chosen: Iterable[State]) -> list[str]:

@@ -6,9 +6,11 @@ from typing import Final
 
 from tornado.web import StaticFileHandler, url
 
-from worker.operations.dashboard import api, attention_api
+from worker.operations.cause_decisions import Verb
+from worker.operations.dashboard import api, attention_api, cause_api
 from worker.operations.dashboard.action_views import DiscardForm, DiscardPage, ReplayForm
-from worker.operations.dashboard.dead_letter_views import CausesPage, RawFile, RowPage, RowsPage
+from worker.operations.dashboard.cause_views import CausePage, CausesPage, DecisionPage
+from worker.operations.dashboard.dead_letter_views import RawFile, RowPage, RowsPage
 from worker.operations.dashboard.overview_views import HoldPage, OverviewPage, ResumePage
 from worker.operations.dashboard.page import STATIC
 from worker.operations.dashboard.replay_views import AuditPage, ReplayPage, ReplaysPage, SteerPage
@@ -19,6 +21,11 @@ __all__ = ["ROUTES"]
 
 _ID: Final = "([0-9]{1,18})"
 """As many digits as a number of any table may have."""
+
+_FINGERPRINT: Final = "([0-9a-f]{12})"
+
+_VERB: Final = f"({'|'.join(Verb)})"
+"""What can be done with a cause."""
 
 _PAGES: Final = (
     url(r"/feedback", OverviewPage, name="feedback-overview"),
@@ -31,6 +38,8 @@ _PAGES: Final = (
     url(r"/feedback/dead-letters/discard", DiscardForm, name="feedback-discard"),
     url(rf"/feedback/dead-letters/{_ID}", RowPage, name="feedback-row"),
     url(rf"/feedback/dead-letters/{_ID}/raw", RawFile, name="feedback-raw"),
+    url(rf"/feedback/causes/{_FINGERPRINT}", CausePage, name="feedback-cause"),
+    url(rf"/feedback/causes/{_FINGERPRINT}/{_VERB}", DecisionPage, name="feedback-decide"),
     url(rf"/feedback/discards/{_ID}", DiscardPage, name="feedback-discarding"),
     url(r"/feedback/replays", ReplaysPage, name="feedback-replays"),
     url(rf"/feedback/replays/{_ID}", ReplayPage, name="feedback-replay-plan"),
@@ -47,7 +56,9 @@ _API: Final = (
     url(r"/api/feedback/trace/([^/]{1,60})", api.TraceApi),
     url(r"/api/feedback/hold", api.HoldApi),
     url(r"/api/feedback/resume", api.ResumeApi),
-    url(r"/api/feedback/causes", api.CausesApi),
+    url(r"/api/feedback/causes", cause_api.CausesApi),
+    url(rf"/api/feedback/causes/{_FINGERPRINT}", cause_api.CauseApi),
+    url(rf"/api/feedback/causes/{_FINGERPRINT}/{_VERB}", cause_api.DecisionApi),
     url(r"/api/feedback/dead-letters", api.DeadLettersApi),
     url(rf"/api/feedback/dead-letters/{_ID}", api.DeadLetterApi),
     url(r"/api/feedback/preview/(replay|discard)", api.PreviewApi),

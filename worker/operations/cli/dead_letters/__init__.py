@@ -1,4 +1,4 @@
-"""``aquilax-feedback dead-letters``: look at what was not delivered, send it again, or let it go."""
+"""``aquilax-feedback dead-letters``: look at what was not delivered, triage it, send it again, or let it go."""
 
 from __future__ import annotations
 
@@ -11,6 +11,10 @@ from worker.operations.cli.lazy_group import LazyCommand, LazyGroup
 __all__ = ["dead_letters"]
 
 _COMMANDS: Final = {
+    "causes": LazyCommand(
+        "worker.operations.cli.dead_letters.causes:causes",
+        "Triage what dead letters died of: what is new, acknowledged, muted or resolved, and whose it is.",
+    ),
     "discard": LazyCommand(
         "worker.operations.cli.dead_letters.disposal:discard",
         "Decide that dead letters shall not be delivered. The rows stay, and can be replayed with --state discarded.",

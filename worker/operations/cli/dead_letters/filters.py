@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from contextlib import contextmanager
-from dataclasses import fields
+from dataclasses import fields, replace
 from datetime import UTC, datetime
 from functools import wraps
 from typing import TYPE_CHECKING, Any, Final
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Engine
 
-__all__ = ["confirm", "opened_for", "row_id", "selecting", "tell_passed_over", "time"]
+__all__ = ["confirm", "of_the_dead", "opened_for", "row_id", "selecting", "tell_passed_over", "time"]
 
 _FEW: Final = 10
 """Rows that are changed without asking: as many as one sees at a glance."""
@@ -127,6 +127,11 @@ def selecting(command: Callable[..., None]) -> Callable[..., None]:
     for option in reversed(_OPTIONS):
         with_selection = option(with_selection)
     return with_selection
+
+
+def of_the_dead(selection: Selection) -> Selection:
+    """Return a selection of the dead, unless it chooses states: these are what a list without a state has."""
+    return selection if selection.states else replace(selection, states=(State.DEAD,))
 
 
 def tell_passed_over(engine: Engine, selection: Selection) -> bool:

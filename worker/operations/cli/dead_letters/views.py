@@ -15,7 +15,7 @@ from worker.dead_letters.causes import causes_over_time
 from worker.dead_letters.pagination import page_of, total_of
 from worker.dead_letters.queries import count, find, stream
 from worker.operations.cli.database import opened
-from worker.operations.cli.dead_letters.filters import opened_for, selecting
+from worker.operations.cli.dead_letters.filters import of_the_dead, opened_for, selecting
 from worker.operations.cli.dead_letters.progress import counting
 from worker.operations.cli.dead_letters.tables import print_causes, print_one, print_rows
 from worker.operations.cli.output import json_text, say, whole_file
@@ -51,7 +51,7 @@ def list_(selection: Selection, group_by: str | None, limit: int, as_json: bool)
     The others that fit, such as those delivered by a replay, are counted at the end.
     """
     with opened_for(selection) as engine:
-        shown = selection if selection.states else replace(selection, states=(State.DEAD,))
+        shown = of_the_dead(selection)
         if group_by == "fingerprint":
             _list_causes(engine, shown, limit, as_json=as_json)
         else:
