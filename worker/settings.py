@@ -80,7 +80,13 @@ class Settings(BaseModel):
     model_config = ConfigDict(extra="ignore", frozen=True, hide_input_in_errors=True, validate_default=True)
 
     aquilax_api_key: Annotated[SecretStr, AfterValidator(api_key)] | None = Field(
-        default=None, description="The Personal Access Token sent as X-AX-KEY. The worker needs it."
+        default=None,
+        description="The Personal Access Token sent as X-AX-KEY. The worker needs it, or the file of the next row.",
+    )
+    aquilax_keys_file: Path | None = Field(
+        default=None,
+        description="A file in JSON with keys for single orgs, which is read again when it changes. "
+        "`AQUILAX_API_KEY` is for the orgs that it does not name.",
     )
     aquilax_base_url: Annotated[str, AfterValidator(base_url)] = Field(
         default="https://aquilax.ai",
@@ -269,7 +275,7 @@ class Settings(BaseModel):
         )
 
     def require_api_key(self) -> SecretStr:
-        """Return the key.
+        """Return the key for the orgs that AQUILAX_KEYS_FILE does not name.
 
         Raises:
             SettingsError: There is none.

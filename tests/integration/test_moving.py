@@ -16,15 +16,18 @@ from tests.support.processes import VALKEY, redis_server
 from tests.support.scripts import watching_keys
 from worker.accounting import relocation as moving
 from worker.accounting.continuity import Kind, record
+from worker.accounting.held_orgs import look_at_held_orgs
 from worker.accounting.integrity import check
 from worker.accounting.reconcile import Report
 from worker.accounting.relocation import MoveRefused, move
 from worker.accounting.repair import repair_redis
 from worker.accounting.strays import find_strays
+from worker.broker.set_aside import moment_of
 from worker.database.schema import upgrade
 from worker.dead_letters.store import DeadLetterStore
 from worker.delivery.hold import Hold
 from worker.delivery.idempotency import Claimed, IdempotencyStore, Seen
+from worker.delivery.org_holds import OrgHolds
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -69,12 +72,15 @@ def filled(old: Places) -> Places:
     old.take(_popped(old.client), "tag-1", holder="host:1:dead")
     old.hold("host:1:dead", "tag-1", until=1)
     old.client.zadd("feedback:delayed", {_popped(old.client): 4_102_444_800_000})
+    old.client.zadd("feedback:delayed", {_popped(old.client): moment_of("org:acme")})
     with _idempotency(old.client) as idempotency:
         claimed = idempotency.claim(EVENT, message_id="m")
         assert isinstance(claimed, Claimed)
         idempotency.record(EVENT, claimed, message_id="m")
     old.client.sadd("feedback:replay:run", "1", "-2")
     Hold(old.client, actor="x").hold("a test", actor="me")
+    OrgHolds(old.client, actor="x").hold("acme", "a test", actor="me")
+    old.client.hset("feedback:holds", "key:main", '{"kind": "locked_out", "comment": "401", "probe_at": 1}')
     found = check(old.client)
     assert (found.balance.missing, found.balance.uncounted) == (0, 2)
     return old
@@ -119,6 +125,8 @@ def test_everything_goes_and_adds_up(filled: Places, new: Places) -> None:
         assert idempotency.claim(EVENT, message_id="another") is Seen.DUPLICATE
     assert new.client.smembers("feedback:replay:run") == {b"1", b"-2"}
     assert new.client.ttl("feedback:dedup") > 0
+    held = look_at_held_orgs(new.partitions)
+    assert ([hold.scope for hold in held.holds], held.set_aside) == (["org:acme"], {"org:acme": 1})
 
 
 @pytest.mark.parametrize("cut_at", range(1, 12))

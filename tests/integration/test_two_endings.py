@@ -20,6 +20,7 @@ from worker.database.schema import upgrade
 from worker.dead_letters.store import DeadLetterStore
 from worker.delivery.hold import Hold
 from worker.delivery.idempotency import IdempotencyStore
+from worker.delivery.org_holds import OrgHolds
 from worker.delivery.service import DeliveryService
 from worker.policy.classification import Response
 from worker.policy.envelope import Envelope
@@ -93,6 +94,7 @@ class Scene:
             aquilax=cast("AquilaX", FakeAquilaX(list(answers))),
             idempotency=IdempotencyStore(self.places.client, ttl=timedelta(days=7), lease=timedelta(seconds=40)),
             hold=Hold(self.places.client, actor="worker"),
+            org_holds=OrgHolds(self.places.client, actor="worker"),
             dead_letters=store,
             policy=POLICY,
             now=lambda: NOON,

@@ -17,11 +17,13 @@ from producer.testing import RecordingProducer
 from tests.support.compose import Compose
 from tests.support.processes import ROOT
 from worker.accounting.backlog import Backlog
+from worker.accounting.held_orgs import HeldOrgs
 from worker.accounting.snapshot import PartitionLook, Snapshot, sum_of
 from worker.broker.lease_state import SharedLeaseState
 from worker.observability.backlog_metrics import OfBacklog
 from worker.observability.collectors import OfProcess, OfQueue
 from worker.observability.metrics import Metrics
+from worker.observability.org_metrics import OfKeysFile, OfOrgs
 from worker.observability.outbox_metrics import OfOutbox
 from worker.policy.classification import Classification
 from worker.policy.result import ResultKind
@@ -46,6 +48,8 @@ def told() -> str:
     ProcessCollector(registry=registry)
     registry.register(OfProcess("1", SharedLeaseState()))
     registry.register(OfQueue(lambda: sum_of([PartitionLook(number=number, snapshot=empty) for number in range(2)])))
+    registry.register(OfOrgs(lambda: HeldOrgs(holds=(), set_aside={})))
+    registry.register(OfKeysFile(str))
     registry.register(OfBacklog(lambda: Backlog.of(empty, None), lambda: 0))
     relay = outbox.Relay(create_engine("sqlite://"), RecordingProducer())
     registry.register(OfOutbox(relay, lambda: outbox.OutboxStatus(waiting=0, set_aside=0, oldest_at=None)))

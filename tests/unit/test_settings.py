@@ -15,6 +15,7 @@ from worker.settings import Settings, SettingsError, load_settings
 
 DEFAULTS: dict[str, Any] = {
     "AQUILAX_API_KEY": None,
+    "AQUILAX_KEYS_FILE": None,
     "AQUILAX_BASE_URL": "https://aquilax.ai",
     "FEEDBACK_SENTINEL_MASTER": None,
     "FEEDBACK_PARTITIONS": None,

@@ -65,7 +65,7 @@ LAYOUT_FIELD: Final = "layout"
 _SEPARATOR: Final = ":"
 """Between the parts of the names of other partitions' rows."""
 
-_NO_TOTALS: Final = frozenset({GENERATION, _HOLD_CHANGES, "carried", MOVING_FIELD})
+_NO_TOTALS: Final = frozenset({GENERATION, _HOLD_CHANGES, "org_hold_changes", "carried", MOVING_FIELD})
 
 
 class Kind(StrEnum):

@@ -59,6 +59,7 @@ def status_record(
     strays: Strays | None = None,
     continuity: Continuity | None = None,
     partitions: Sequence[Mapping[str, Any]] = (),
+    held_orgs: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Return the status as JSON can carry it. What can't be asked is null.
 
@@ -73,6 +74,7 @@ def status_record(
         strays: The lists with feedback that no worker reads; None if not looked for.
         continuity: Whether Redis has the data that it had; None if that can't be told, or was not looked for.
         partitions: How each of several partitions stands.
+        held_orgs: Which orgs are held; None if that can't be told.
     """
     whole = None if snapshot is None or not snapshot.is_whole else snapshot
     return {
@@ -81,6 +83,7 @@ def status_record(
         "redis": _server(redis_problem),
         "database": _server(table_problem),
         "scheduled_for": None if scheduled is None or whole is None else scheduled.to_record(),
+        "held_orgs": held_orgs,
         "dead_letters": None if states is None else dict(states),
         "redis_data": _redis_data(continuity),
         "replays": replays,

@@ -17,6 +17,7 @@ import redis
 
 from producer.message import QUEUE
 from worker.broker.keys import DELAYED, broker_keys
+from worker.broker.set_aside import SET_ASIDE
 from worker.clients.redis.keys import feedback_keys
 from worker.dead_letters.replays.queue import REPLAYS
 
@@ -99,7 +100,8 @@ def _leases_too_long(client: redis.Redis, until: int) -> Iterator[KeyProblem]:
 def _never_due(client: redis.Redis, at: int) -> Iterator[KeyProblem]:
     keys = broker_keys(client)
     for delayed in (name + DELAYED for queue in (QUEUE, REPLAYS) for name in keys.lists(queue)):
-        if found := client.zcount(delayed, at, "+inf"):
+        found = client.zcount(delayed, at, "+inf") - client.zcount(delayed, SET_ASIDE.start, SET_ASIDE.stop - 1)
+        if found > 0:
             yield KeyProblem(
                 summary=f"the key {delayed!r} has messages that are due in ten years or never: {found:,}",
                 fix=f"ZRANGE {delayed!r} {at} +inf BYSCORE shows them; a lower score lets them go (ZADD XX)",
@@ -138,8 +140,8 @@ def _types(client: object) -> Mapping[str, str]:
     by_type = {
         "list": lists,
         "zset": [*(name + DELAYED for name in lists), keys.index, keys.leases, ours.revoked],
-        "hash": [keys.unacked, keys.pulse, ours.counts, ours.hold, ours.history, f"{ours.dedup}:0"],
-        "string": [ours.dedup, ours.pruned, ours.replays_watched, ours.history_sampled],
+        "hash": [keys.unacked, keys.pulse, ours.counts, ours.hold, ours.holds, ours.history, f"{ours.dedup}:0"],
+        "string": [ours.dedup, ours.pruned, ours.replays_watched, ours.holds_watched, ours.history_sampled],
         "set": [keys.prefix + _BINDING + exchange for exchange in exchanges],
     }
     return {key: kind for kind, names in by_type.items() for key in names}

@@ -31,6 +31,7 @@ from worker.clients.redis.scripts import Script, lua
 from worker.dead_letters.replays.queue import REPLAYS
 from worker.delivery.dedup_buckets import DedupBuckets
 from worker.delivery.hold import HoldKind
+from worker.delivery.org_holds import read_org_holds
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -142,13 +143,16 @@ def _copy_notes(source: Partitions, target: Partitions) -> None:
 
 
 def _copy_rest(source: redis.Redis, target: redis.Redis) -> None:
-    """Copy what was revoked, and what an operator holds."""
+    """Copy what was revoked, and what operators hold; a key that is refused is found out again."""
     before, after = feedback_keys(source), feedback_keys(target)
     if revoked := cast("list[tuple[bytes, float]]", source.zrange(before.revoked, 0, -1, withscores=True)):
         target.zadd(after.revoked, dict(revoked))
     hold = source.hgetall(before.hold)
     if hold.get(b"kind") == HoldKind.OPERATOR.encode() and not target.exists(after.hold):
         target.hset(after.hold, mapping=cast("dict[Any, Any]", hold))
+    by_scope = cast("dict[bytes, bytes]", source.hgetall(before.holds))
+    for scope in (held.scope.encode() for held in read_org_holds(source) if held.state.by_hand):
+        target.hsetnx(after.holds, scope, by_scope.get(scope, b""))
 
 
 def _move_messages(source: Partitions, target: Partitions) -> int:
@@ -225,7 +229,7 @@ def _delete_copied(source: redis.Redis) -> None:
     keys = feedback_keys(source)
     for bucket in _buckets(source):
         source.delete(bucket)
-    source.delete(keys.dedup, keys.revoked, keys.hold, broker_keys(source).pulse)
+    source.delete(keys.dedup, keys.revoked, keys.hold, keys.holds, broker_keys(source).pulse)
     for note in _notes(source):
         source.delete(note)
 

@@ -30,6 +30,7 @@ _LABELS: Final = {
     WaitReason.REDIS: "because Redis failed",
     WaitReason.DATABASE: "because the dead-letter database failed",
     WaitReason.BUSY: "for another press on the same answer, which is being sent",
+    WaitReason.HOLD: "because their org is held, or its key",
     WaitReason.FAULT: "because of a fault of ours, which stands in the workers' log",
     "": "for the time that their client set",
 }

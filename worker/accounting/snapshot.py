@@ -46,7 +46,9 @@ __all__ = [
     "text_of",
 ]
 
-ONCE: Final = frozenset({"generation", "hold_changes", "carried", "carried_from", "layout", "moving"})
+ONCE: Final = frozenset(
+    {"generation", "hold_changes", "org_hold_changes", "carried", "carried_from", "layout", "moving"}
+)
 """Fields of the counts that are no sums, and of which the first partition's tell."""
 
 _SNAPSHOT: Final = Script(TIME + MESSAGE + lua("worker.accounting", "entries", "moment", "snapshot"))

@@ -16,6 +16,7 @@ from kombu.utils.json import dumps
 from worker.broker.keys import DELAYED, Keys, broker_keys
 from worker.broker.payload import HELD_IN, QUEUED_IN
 from worker.broker.scripts import PUBLISH
+from worker.broker.set_aside import moment_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -125,17 +126,22 @@ class Redelivery:
         self._scripts_at = scripts_at
         self._shared = shared
 
-    def publish(self, request: Context, headers: Mapping[str, Any], *, due: datetime | None) -> None:
+    def publish(
+        self, request: Context, headers: Mapping[str, Any], *, due: datetime | None, set_aside: str = ""
+    ) -> None:
         """Publish the message of a plain request again, with one retry more.
 
         Args:
             request: What Celery tells the task of its message.
             headers: The message's headers beside Celery's own.
             due: When it is handed out next; None at the end of its queue.
+            set_aside: The name under which it waits instead (`worker.broker.set_aside`); '' under none.
 
         Raises:
             redis.RedisError: Redis is unavailable; the message in flight is still there.
         """
+        if set_aside:
+            due = None
         properties = request.properties
         queue, tag, held_in = (str(properties.get(name) or "") for name in (QUEUED_IN, "delivery_tag", HELD_IN))
         priority = properties.get("priority")
@@ -143,7 +149,10 @@ class Redelivery:
         keys = broker_keys(scripts)
         name = keys.list_of(queue, priority)
         message = dumps(_message(request, headers, queue=queue, priority=priority, due=due), separators=_COMPACT)
-        moment = None if due is None else round(due.timestamp() * 1000)
+        if set_aside:
+            moment: int | None = moment_of(set_aside)
+        else:
+            moment = None if due is None else round(due.timestamp() * 1000)
         instead_of = Republished(tag, held_in)
         if publish_instead(scripts, keys, name, message, due=moment, instead_of=instead_of) and held_in:
             self._shared.add_settled(tag)

@@ -25,12 +25,12 @@ if TYPE_CHECKING:
 
     from worker.clients.redis.scripts import RunsScripts
 
-__all__ = ["Announcer", "Hold", "HoldKind", "HoldState"]
+__all__ = ["FIRST_PROBE", "LONGEST_PROBE", "Announcer", "Hold", "HoldKind", "HoldState"]
 
 log = logging.getLogger(__name__)
 
-_FIRST: Final = timedelta(seconds=1)
-_LONGEST: Final = timedelta(minutes=1)
+FIRST_PROBE: Final = timedelta(seconds=1)
+LONGEST_PROBE: Final = timedelta(minutes=1)
 """The time until the first probe, which doubles with each that fails, and the longest."""
 
 _BENEATH: Final = b"beneath_"
@@ -250,7 +250,7 @@ class Hold:
     def _begin(
         self, kind: HoldKind, comment: str, *, at: datetime, asked: timedelta, probe: bool, sustained: bool = True
     ) -> bool:
-        waits = [_milliseconds(_FIRST), _milliseconds(_LONGEST), _milliseconds(asked)]
+        waits = [_milliseconds(FIRST_PROBE), _milliseconds(LONGEST_PROBE), _milliseconds(asked)]
         stands = _BEGIN(
             self._scripts, [self._key], [kind.value, comment, self._actor, *waits, int(probe), int(sustained)]
         )
@@ -288,7 +288,7 @@ class Hold:
 
         A hold that had begun by itself beneath one by hand goes on, and its next probe is due.
         """
-        return bool(_RESUME(self._scripts, self._and_counts, [_milliseconds(_FIRST)]))
+        return bool(_RESUME(self._scripts, self._and_counts, [_milliseconds(FIRST_PROBE)]))
 
     def probe_soon(self) -> None:
         """Let the next probe be sent at once: the key, or the URL, may be another one now; or the last had no need.

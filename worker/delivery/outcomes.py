@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from typing import TYPE_CHECKING, Final, assert_never
 
 import redis
@@ -24,10 +25,11 @@ from worker.policy.retry import Reason, RetryAt, RetryPolicy, SendToDeadLetters,
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from datetime import datetime, timedelta
+    from datetime import datetime
 
     from worker.dead_letters.store import DeadLetterStore
     from worker.delivery.hold import Hold
+    from worker.delivery.org_holds import OrgHold, OrgHolds
     from worker.delivery.partitioned_idempotency import Idempotency
     from worker.policy.envelope import Envelope
 
@@ -37,6 +39,9 @@ log = logging.getLogger(__name__)
 
 _TEN_SECONDS: Final = 10
 
+_CANVAS_AGAIN: Final = timedelta(minutes=1)
+"""When a message of a held org comes again that Celery publishes itself, as those with a callback."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcomes:
@@ -44,6 +49,7 @@ class Outcomes:
 
     idempotency: Idempotency
     hold: Hold
+    org_holds: OrgHolds
     dead_letters: DeadLetterStore
     outages: DependencyOutages
     policy: RetryPolicy
@@ -86,8 +92,13 @@ class Outcomes:
         )
 
     def snooze(self, message: Message, claim: Claimed, outcome: Snooze) -> Redeliver:
-        """Release the claim; the message returns to the end of the queue, which hands out nothing during a hold."""
+        """Release the claim; the message returns to the end of the queue, which hands out nothing during a hold.
+
+        Where its org or its org's key is held, and other orgs are not, it is set aside.
+        """
         self.release(message, claim, count=CountField.SNOOZED)
+        if (hold := self.org_holds.of(message.event.org)) is not None:
+            return self._set_aside(message, hold)
         return Redeliver(envelope=message.envelope.snoozed(), summary=f"hold: {outcome.cause}", result=ResultKind.HOLD)
 
     def dead_letter(self, message: Message, claim: Claimed, outcome: SendToDeadLetters) -> DeliveryResult:
@@ -125,7 +136,14 @@ class Outcomes:
     def on_hold(self, message: Message, claim: OnHold) -> Redeliver:
         """Return the message to the end of the queue, which hands out nothing during a hold."""
         self.hold.turned_away(claim.comment, by_hand=claim.by_hand, at=self.now())
+        if message.probes:
+            self.pass_probe_on(replace(message, probe=False))
         return Redeliver(envelope=message.envelope.snoozed(), summary=f"hold: {claim.comment}", result=ResultKind.HOLD)
+
+    def org_on_hold(self, message: Message, hold: OrgHold) -> Redeliver:
+        """Set the message aside until its org, or its org's key, is held no more."""
+        self.pass_probe_on(message)
+        return self._set_aside(message, hold)
 
     def busy(self, message: Message, claim: Busy) -> Redeliver:
         """Let the message wait for the other one of its request_id, at most until the other's claim ends."""
@@ -171,9 +189,13 @@ class Outcomes:
 
     def pass_probe_on(self, message: Message | PoisonMessage) -> None:
         """Let the next event be the probe of a hold, if this message is the probe and nothing is sent for it."""
-        if message.probe:
+        of_org = message.probes if isinstance(message, Message) else ""
+        if message.probe or of_org:
             try:
-                self.hold.probe_soon()
+                if message.probe:
+                    self.hold.probe_soon()
+                if of_org:
+                    self.org_holds.probe_soon(of_org)
             except redis.RedisError as error:
                 log.info("the next probe goes when this one is overdue: %s", self.outages.explain(error))
 
@@ -222,6 +244,15 @@ class Outcomes:
         at = self.now() + wait
         text = f"snoozed, again in {self._until(at)}: {detail}"
         return Redeliver(envelope=envelope.snoozed().waiting(reason), summary=text, due=at)
+
+    def _set_aside(self, message: Message, hold: OrgHold) -> Redeliver:
+        return Redeliver(
+            envelope=message.envelope.snoozed().waiting(WaitReason.HOLD),
+            summary=f"hold of {hold.shown}: {hold.state.comment}",
+            due=self.now() + _CANVAS_AGAIN,
+            set_aside=hold.scope,
+            result=ResultKind.HOLD,
+        )
 
     def _until(self, at: datetime) -> str:
         seconds = (at - self.now()).total_seconds()

@@ -7,7 +7,7 @@ What happens to an event for which AquilaX responds
 - 503, 429, or nothing in time: it is retried with growing waits; after the last attempt it becomes a dead letter
   (`exhausted`). While AquilaX takes nothing at all, the circuit breaker opens: a hold begins, and no attempt is spent;
 - 401, or 3xx: our key or URL is wrong, for every event. A hold begins: nothing is sent but a probe now and then, and no
-  attempt is spent.
+  attempt is spent. Where orgs have keys of their own, a 401 holds the orgs of that key alone.
 
 Where Redis or the database is unavailable, or our own code fails, the message waits and comes again, with no attempt
 spent. Only dead letters, replays and redelivered messages need the database. What was sent by then is never sent again:
@@ -49,11 +49,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from worker.clients.aquilax.client import AquilaX
+    from worker.clients.aquilax.keys import KeyRing
     from worker.clients.redis.batching import ScriptBatcher
     from worker.concurrency.file_descriptors import Room
     from worker.dead_letters.store import DeadLetterStore
     from worker.delivery.hold import Hold
     from worker.delivery.hooks import AttemptHooks, Hooks
+    from worker.delivery.org_holds import OrgHolds
     from worker.delivery.partitioned_idempotency import Idempotency
     from worker.policy.result import DeliveryResult
 
@@ -78,6 +80,7 @@ class DeliveryService:
         aquilax: Sends.
         idempotency: Keeps a vote from being sent twice.
         hold: Keeps everything in the queue while nothing can be sent.
+        org_holds: Keeps back the events of single orgs, and of the orgs of a key that is refused.
         dead_letters: Keeps what can't be delivered.
         policy: How long and how often to try.
         now: The clock.
@@ -93,6 +96,7 @@ class DeliveryService:
         aquilax: AquilaX,
         idempotency: Idempotency,
         hold: Hold,
+        org_holds: OrgHolds,
         dead_letters: DeadLetterStore,
         policy: RetryPolicy,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
@@ -111,16 +115,22 @@ class DeliveryService:
         self._hooks = hooks
         self._room = room
         self._worker = worker
+        self._org_holds = org_holds
         self._outages = DependencyOutages(now)
         self._outcomes = Outcomes(
             idempotency=idempotency,
             hold=hold,
+            org_holds=org_holds,
             dead_letters=dead_letters,
             outages=self._outages,
             policy=policy,
             now=now,
             jitter=jitter,
         )
+
+    def use_keys(self, ring: KeyRing) -> None:
+        """Send with these keys from now on."""
+        self._aquilax.use(ring)
 
     def deliver(self, message: Message | PoisonMessage) -> DeliveryResult:
         """Bring one message to its end, or one step nearer to it.
@@ -155,6 +165,10 @@ class DeliveryService:
 
     def _deliver(self, message: Message, attempt: AttemptHooks) -> DeliveryResult:
         """Claim, send, classify, decide, settle."""
+        if hold := self._org_holds.of(message.event.org):
+            if message.probe or not self._org_holds.take_probe(hold, now=self._now()):
+                return self._outcomes.org_on_hold(message, hold)
+            message = replace(message, probes=hold.scope)
         claim = self._claim(message)
         if not isinstance(claim, Claimed):
             return self._settle_unsent(message, claim)
@@ -253,9 +267,17 @@ class DeliveryService:
         asked = min(response.retry_after or timedelta(), self._policy.horizon)
         cause = "" if classification is Classification.DELIVERED else response.summary
         try:
-            return self._hold.heard(classification, cause, at=now, asked=asked, probe=message.probe)
+            if not self._org_holds.heard(message, response, classification, cause, asked=asked):
+                return self._hold.heard(classification, cause, at=now, asked=asked, probe=message.probe)
+            if response.keyless:  # nothing was sent, so that the hold of everything hears nothing
+                self._outcomes.pass_probe_on(replace(message, probes=""))
+            elif classification is Classification.UNAUTHORIZED:  # AquilaX has answered: it is there
+                self._hold.heard(Classification.REJECTED, "", at=now, probe=message.probe)
+            else:
+                self._hold.heard(classification, cause, at=now, asked=asked, probe=message.probe)
         except redis.RedisError as error:
             if classification is Classification.UNAUTHORIZED:
                 raise
             log.info("the hold is left to the next answer: %s", self._outages.explain(error))
             return False
+        return True

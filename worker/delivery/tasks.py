@@ -187,7 +187,7 @@ def _come_again(task: Task, again: Redeliver, redelivery: Redelivery) -> Never:
         headers[ENVELOPE] = again.envelope.to_header()
     try:
         if is_plain(request) and is_in_flight(request):
-            redelivery.publish(request, headers, due=again.due)
+            redelivery.publish(request, headers, due=again.due, set_aside=again.set_aside)
         else:
             request.headers = headers
             signature = task.signature_from_request(request, eta=again.due, retries=request.retries + 1)

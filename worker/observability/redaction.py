@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
+from worker.clients.aquilax.keys import KeysFileError, ring_of
 from worker.policy.redaction import Redaction, secrets_in_url
 
 if TYPE_CHECKING:
@@ -16,13 +18,15 @@ __all__ = ["Redactor", "redaction_of", "secrets_of"]
 
 
 def secrets_of(settings: Settings) -> set[str]:
-    """Return what must not stand in a log: the key, and the passwords in the URLs, as meant and as URLs have them."""
+    """Return what must not stand in a log: the keys, and the passwords in the URLs, as meant and as URLs have them."""
     found = secrets_in_url(settings.feedback_broker_url.get_secret_value())
     found |= secrets_in_url(settings.feedback_database_url.get_secret_value())
     if settings.feedback_outbox_url is not None:
         found |= secrets_in_url(settings.feedback_outbox_url.get_secret_value())
     if settings.aquilax_api_key is not None:
         found.add(settings.aquilax_api_key.get_secret_value())
+    with suppress(KeysFileError):  # a program that can't read them has none to show
+        found |= ring_of(settings).secrets
     return found | {quote(secret, safe="") for secret in found}
 
 
@@ -39,7 +43,15 @@ class Redactor:
     """
 
     def __init__(self, secrets: Iterable[str]) -> None:
-        self.clean = Redaction(secrets)
+        self._secrets = frozenset(secrets)
+        self.clean = Redaction(self._secrets)
+
+    def learn(self, secrets: Iterable[str]) -> None:
+        """Take these out as well from now on, and go on with those that were known before."""
+        found = frozenset(secrets)
+        if not found <= self._secrets:
+            self._secrets |= found | {quote(secret, safe="") for secret in found}
+            self.clean = Redaction(self._secrets)
 
     def __call__(self, line: dict[str, object]) -> dict[str, object]:
         """Clean the texts of a line, in their place."""

@@ -11,12 +11,14 @@ import redis
 from prometheus_client import CollectorRegistry, ProcessCollector
 
 from worker.accounting.backlog import take_backlog
+from worker.accounting.held_orgs import look_at_held_orgs
 from worker.accounting.snapshot import take_partial_snapshot
 from worker.clients.redis.connections import broker_client, broker_partitions
 from worker.database.errors import DeadLetterError
 from worker.dead_letters.replays.attendance import attended
 from worker.observability.backlog_metrics import OfBacklog
 from worker.observability.collectors import OfQueue
+from worker.observability.org_metrics import OfOrgs
 from worker.observability.redaction import redaction_of
 from worker.operations.database import checked_database, database_outage
 from worker.operations.metrics_port import metrics_port
@@ -56,6 +58,7 @@ def exporting(settings: Settings) -> Iterator[None]:
         _GoingReplays(settings) as replays,
     ):
         registry.register(OfQueue(lambda: take_partial_snapshot(partitions)))
+        registry.register(OfOrgs(lambda: look_at_held_orgs(partitions)))
         registry.register(OfBacklog(lambda: take_backlog(partitions), lambda: replays.number))
         with metrics_port(settings, registry):
             yield

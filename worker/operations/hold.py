@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Any, assert_never
 import redis
 
 from worker.accounting.continuity import record
+from worker.clients.aquilax.keys import DEFAULT_KEY
 from worker.database.audit_log import record_action
 from worker.database.errors import DeadLetterError
 from worker.delivery.hold import Hold, HoldKind
 from worker.delivery.hold_mirrors import HoldMirrors
+from worker.delivery.org_holds import OrgHolds, org_scope, read_org_holds
 from worker.policy.durations import span
 
 if TYPE_CHECKING:
@@ -24,8 +26,9 @@ if TYPE_CHECKING:
 
     from worker.clients.redis.partitions import Partitions
     from worker.delivery.hold import HoldState
+    from worker.delivery.org_holds import OrgHold
 
-__all__ = ["HoldChange", "HoldControl", "fix_of", "next_probe", "what_resume_does"]
+__all__ = ["HoldChange", "HoldControl", "OrgHoldChange", "fix_of", "fix_of_org", "next_probe", "what_resume_does"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +41,19 @@ class HoldChange:
     """
 
     state: HoldState | None
+    unrecorded: DeadLetterError | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OrgHoldChange:
+    """A hold of an org, or of a key's orgs, that an operator has begun or ended.
+
+    Attributes:
+        hold: The hold that stands since, or that stood until then.
+        unrecorded: Why the audit log does not have it; None if it has.
+    """
+
+    hold: OrgHold
     unrecorded: DeadLetterError | None
 
 
@@ -72,17 +88,37 @@ class HoldControl:
         details = {} if state is None else {"held": state.as_dict()}
         return HoldChange(state=state, unrecorded=self._record("resume", comment, details))
 
+    def hold_org(self, org: str, comment: str) -> OrgHoldChange:
+        """Hold one org. Each worker knows it within a second."""
+        scope = org_scope(org)
+        self._orgs().hold(org, comment, actor=self.actor)
+        [hold] = (found for found in read_org_holds(self.partitions.home) if found.scope == scope)
+        return OrgHoldChange(hold=hold, unrecorded=self._record("hold", comment, {}, target=scope))
+
+    def resume_scope(self, scope: str, comment: str) -> OrgHoldChange | None:
+        """End the hold of one org, or of one key; None if there is none. Workers then send what was set aside."""
+        before = [found for found in read_org_holds(self.partitions.home) if found.scope == scope]
+        if not self._orgs().resume(scope) or not before:
+            return None
+        details = {"held": before[0].state.as_dict()}
+        return OrgHoldChange(hold=before[0], unrecorded=self._record("resume", comment, details, target=scope))
+
+    def _orgs(self) -> OrgHolds:
+        return OrgHolds(self.partitions.home, actor=self.actor)
+
     def _mirrored(self, held: Hold) -> HoldState | None:
         """Return the hold that stands now, after the other partitions know it too: workers need not tell them."""
         state = held.state()
         HoldMirrors(self.partitions).follow(state)
         return state
 
-    def _record(self, action: str, comment: str, details: dict[str, Any]) -> DeadLetterError | None:
+    def _record(
+        self, action: str, comment: str, details: dict[str, Any], *, target: str = "queue"
+    ) -> DeadLetterError | None:
         """Write down who did it, and the hold itself, which is restored from there if Redis loses it."""
         try:
             with self.database() as engine:
-                record_action(engine, actor=self.actor, action=action, target="queue", comment=comment, details=details)
+                record_action(engine, actor=self.actor, action=action, target=target, comment=comment, details=details)
                 with suppress(redis.RedisError):
                     record(self.partitions, engine)
         except DeadLetterError as error:
@@ -101,6 +137,16 @@ def fix_of(kind: HoldKind) -> str:
             return "nothing, if AquilaX is down: a probe goes at least once a minute, and it ends by itself"
         case _:
             assert_never(kind)
+
+
+def fix_of_org(hold: OrgHold) -> str:
+    """Return what ends a hold of an org, or of a key's orgs."""
+    kind, _, name = hold.scope.partition(":")
+    if kind == "org" or hold.state.by_hand:
+        return f"`aquilax-feedback resume --{kind} {name}` ends it"
+    if name == DEFAULT_KEY:
+        return "set AQUILAX_API_KEY to a valid key, and restart the workers; or name these orgs in AQUILAX_KEYS_FILE"
+    return f"put a valid key for {name} into AQUILAX_KEYS_FILE: workers use it within seconds"
 
 
 def next_probe(hold: HoldState, now: datetime) -> str:

@@ -10,6 +10,7 @@ import redis
 
 from worker.accounting.continuity import look_at_continuity
 from worker.accounting.documents import status_record
+from worker.accounting.held_orgs import look_at_held_orgs
 from worker.accounting.scheduled import look_at_scheduled
 from worker.accounting.strays import find_strays
 from worker.accounting.table_counts import count_by_state
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Engine
 
     from worker.accounting.continuity import Continuity
+    from worker.accounting.held_orgs import HeldOrgs
     from worker.accounting.scheduled import Scheduled
     from worker.accounting.snapshot import Rates, Snapshot
     from worker.accounting.strays import Strays
@@ -57,6 +59,7 @@ class Status:
         redis_problem: Why Redis, or some of its partitions, can't be asked; '' if all were.
         table_problem: Why the database can't be asked; '' if it was.
         partitions: How each of several partitions stands; empty if there is only one.
+        held_orgs: Which orgs are held; None if the first partition can't be asked.
     """
 
     snapshot: Snapshot | None = None
@@ -70,6 +73,7 @@ class Status:
     redis_problem: str = ""
     table_problem: str = ""
     partitions: tuple[PartitionStatus, ...] = ()
+    held_orgs: HeldOrgs | None = None
 
     @classmethod
     def take(
@@ -110,6 +114,8 @@ class Status:
             self.redis_problem = broker_outage(settings, redis.ConnectionError(outage))
         asked = [part.number for part in now.parts if part.snapshot is not None] or None
         self.scheduled = look_at_scheduled(partitions, only=asked)
+        if asked is None or 0 in asked:
+            self.held_orgs = look_at_held_orgs(partitions, only=asked)
         if strays_within and now.is_whole:
             self.strays = find_strays(partitions, within=strays_within)
 
@@ -134,4 +140,5 @@ class Status:
             strays=self.strays,
             continuity=self.continuity,
             partitions=[row.to_record() for row in self.partitions],
+            held_orgs=None if self.held_orgs is None else self.held_orgs.to_record(),
         )

@@ -27,12 +27,14 @@ class Response:
         status: The HTTP status, or None if no answer came.
         text: The answer's body as text, or what went wrong where no answer came; cleaned and without secrets.
         retry_after: How long AquilaX asks us to wait, if it does.
+        keyless: Whether nothing was sent, because there is no key for the event's org.
         took: How long it was waited for. Answers that say the same are the same, however long they took.
     """
 
     status: int | None
     text: str = ""
     retry_after: timedelta | None = None
+    keyless: bool = False
     took: timedelta = field(default=timedelta(), compare=False)
 
     @property
@@ -85,7 +87,7 @@ def classify(answer: Response) -> Classification:
     Unknown is RETRYABLE: a needless retry costs a request, a drop costs feedback.
     """
     if answer.status is None:
-        return Classification.RETRYABLE
+        return Classification.UNAUTHORIZED if answer.keyless else Classification.RETRYABLE
     by_class = _BY_CLASS.get(answer.status // 100, Classification.RETRYABLE)
     return _BY_STATUS.get(answer.status, by_class)
 

@@ -35,6 +35,8 @@ class WaitReason(StrEnum):
     """The dead-letter database failed under it."""
     BUSY = "busy"
     """Another message of its request_id is being sent."""
+    HOLD = "hold"
+    """Its org is held, or its org's key."""
     FAULT = "fault"
     """A fault of ours."""
 

@@ -61,10 +61,12 @@ class Message(Received):
     Attributes:
         event: The event.
         timed: Whether its sender said when it occurred; if not, its first receipt stands in.
+        probes: The scope of the hold that can end with it, of its org or its org's key; '' if none can.
     """
 
     event: FeedbackEvent
     timed: bool = True
+    probes: str = ""
 
     @property
     def vote(self) -> FeedbackEvent:

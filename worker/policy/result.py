@@ -46,6 +46,8 @@ class Completed:
 class Redeliver:
     """The message comes again, with this envelope: when it is ``due``, or at the end of its queue.
 
+    One that is ``set_aside`` under a name comes when that is given up; if it can't be set aside, when it is due.
+
     Poison comes ``as_it_is``: with the header that it has, and without an envelope.
     """
 
@@ -53,6 +55,7 @@ class Redeliver:
     summary: str
     due: datetime | None = None
     as_it_is: bool = False
+    set_aside: str = ""
     result: ResultKind = ResultKind.SNOOZED
 
 

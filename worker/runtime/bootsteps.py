@@ -35,7 +35,6 @@ if TYPE_CHECKING:
     from celery.worker.consumer import Consumer
 
     from worker.runtime.container import Container
-    from worker.settings import Settings
 
 __all__ = [
     "GracefulShutdown", "ListeningStep", "Preflight", "exit_with_error", "port_error", "start_error",
@@ -82,12 +81,15 @@ class Preflight(bootsteps.Step):
         worker.app.conf.broker_transport_options["node"] = worker.hostname
         container = container_of(worker.app)
         container.node = worker.hostname
-        self._check(container.settings)
+        self._check(container)
 
     @staticmethod
-    def _check(settings: Settings) -> None:
+    def _check(container: Container) -> None:
+        settings = container.settings
         try:
-            settings.require_api_key()
+            if settings.aquilax_keys_file is None:
+                settings.require_api_key()
+            _ = container.keys
             with checked_engine(settings.feedback_database_url.get_secret_value()):
                 pass
         except (SettingsError, SchemaError, DatabaseUnusable) as error:

@@ -17,6 +17,7 @@ from worker.broker.activity import ConsumerActivity
 from worker.broker.lease_state import SharedLeaseState
 from worker.broker.redelivery import Redelivery
 from worker.clients.aquilax.client import AquilaX
+from worker.clients.aquilax.key_reload import ReloadedKeys
 from worker.clients.redis.clock import RedisClock
 from worker.clients.redis.connections import broker_client
 from worker.concurrency.file_descriptors import Room, deliveries_at_once
@@ -25,12 +26,14 @@ from worker.dead_letters.replays.advancer import Advancer
 from worker.dead_letters.store import DeadLetterStore
 from worker.delivery.hold import Announcer, Hold
 from worker.delivery.hooks import HookChain
+from worker.delivery.org_holds import OrgHolds
 from worker.delivery.partitioned_idempotency import connect_idempotency
 from worker.delivery.revocations import Revocations
 from worker.delivery.service import DeliveryService
 from worker.observability.logs import Logs
 from worker.observability.outcome_log import OutcomeLog
 from worker.observability.redaction import Redactor, secrets_of
+from worker.runtime.org_watch import OrgWatch
 
 if TYPE_CHECKING:
     from worker.delivery.hooks import Hooks
@@ -64,9 +67,11 @@ class Container:
         self.revocations = Revocations()
         self.leases = SharedLeaseState()
         self.activity = ConsumerActivity(self.leases)
-        self.logs = Logs(settings.feedback_log_format, Redactor(secrets_of(settings)))
+        self.redactor = Redactor(secrets_of(settings))
+        self.logs = Logs(settings.feedback_log_format, self.redactor)
         self.hooks = HookChain(*_traces(), OutcomeLog(now=self.now, sample=settings.feedback_log_sample))
         self._delivery: DeliveryService | None = None
+        self._org_watch: OrgWatch | None = None
         self._advancer: Advancer | None = None
         self._history: HistoryFlusher | None = None
         self._one_at_a_time = threading.Lock()
@@ -107,6 +112,11 @@ class Container:
         possible = deliveries_at_once(wanted)
         return Room(possible) if possible < wanted else None
 
+    @cached_property
+    def keys(self) -> ReloadedKeys:
+        """The keys that this process uses; raises `SettingsError` when they are first read, and can't be used."""
+        return ReloadedKeys(self.settings, learned=self.redactor.learn)
+
     def _make_delivery(self, hooks: Hooks) -> DeliveryService:
         settings = self.settings
         idempotency = connect_idempotency(
@@ -120,10 +130,18 @@ class Container:
         )
         clock = RedisClock(idempotency.client)
         clock.now()  # a look before there is anything that would have to wait for it
-        return DeliveryService(
+        actor = f"{socket.gethostname()}:{os.getpid()}"
+        org_holds = OrgHolds(
+            idempotency.client,
+            scripts=idempotency.scripts,
+            actor=actor,
+            ring=lambda: self.keys.ring,
+            begun=self.hooks.hold_begun,
+        )
+        delivery = DeliveryService(
             aquilax=AquilaX(
                 settings.aquilax_base_url,
-                settings.require_api_key(),
+                self.keys.ring,
                 timeout=settings.feedback_request_timeout,
                 connections=max(settings.feedback_concurrency, _KEPT_OPEN),
             ),
@@ -131,12 +149,13 @@ class Container:
             hold=Hold(
                 idempotency.client,
                 scripts=idempotency.scripts,
-                actor=f"{socket.gethostname()}:{os.getpid()}",
+                actor=actor,
                 announcer=self.announcer,
                 begun=self.hooks.hold_begun,
                 changed=self.hold_changed.set,
                 stands=self.leases.pause,
             ),
+            org_holds=org_holds,
             dead_letters=DeadLetterStore.connect(settings.feedback_database_url.get_secret_value()),
             policy=settings.retry_policy,
             now=clock.now,
@@ -144,6 +163,9 @@ class Container:
             room=self.room,
             worker=self.node,
         )
+        self._org_watch = OrgWatch(settings, keys=self.keys, holds=org_holds, use_keys=delivery.use_keys, name=actor)
+        self._org_watch.start()
+        return delivery
 
     @property
     def advancer(self) -> Advancer:
@@ -173,8 +195,9 @@ class Container:
         """Close what was opened in this process; a signal's receiver."""
         with self._one_at_a_time:
             # The history last: it counts how the deliveries ended.
-            opened = [part for part in (self._delivery, self._advancer, self._history) if part is not None]
-            self._delivery = self._advancer = self._history = None
+            parts = (self._org_watch, self._delivery, self._advancer, self._history)
+            self._org_watch = self._delivery = self._advancer = self._history = None
+        opened = [part for part in parts if part is not None]
         for part in opened:
             part.close()
 

@@ -10,6 +10,7 @@ from celery.worker.control import inspect_command
 
 from worker.broker.channel import default_channel
 from worker.delivery.hold import Hold, HoldKind
+from worker.delivery.org_holds import read_org_holds
 from worker.runtime.broker_check import BrokerCheck
 from worker.runtime.container import container_of
 
@@ -42,12 +43,18 @@ class HoldWatch(bootsteps.StartStopStep):
 
 
 def shown_hold(consumer: Consumer) -> dict[str, Any] | str:
-    """The hold as a worker shows it: its fields; or a text, if there is none or it is not known."""
+    """The hold as a worker shows it: its fields; or a text, if there is none or it is not known.
+
+    Holds of single orgs are in ``orgs``; where they are the only ones, there is no other field.
+    """
     try:
         state = _hold(consumer).state()
+        orgs = [hold.as_dict() for hold in read_org_holds(default_channel(consumer.connection).scripting())]
     except (redis.RedisError, AttributeError):  # the connection is being made again
         return "unknown: Redis is unavailable"
-    return "none" if state is None else state.as_dict()
+    if state is None and not orgs:
+        return "none"
+    return ({} if state is None else state.as_dict()) | ({"orgs": orgs} if orgs else {})
 
 
 def _hold(consumer: Consumer) -> Hold:

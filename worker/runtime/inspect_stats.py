@@ -16,9 +16,10 @@ if TYPE_CHECKING:
     from celery.worker.consumer import Consumer
 
     from worker.broker.lease_state import SharedLeaseState
+    from worker.clients.aquilax.key_reload import ReloadedKeys
     from worker.settings import Settings
 
-__all__ = ["ABOUT", "DELIVERIES_AT_ONCE", "IN_FLIGHT", "InspectStats", "inspect_stats"]
+__all__ = ["ABOUT", "DELIVERIES_AT_ONCE", "IN_FLIGHT", "KEYS_FILE", "InspectStats", "inspect_stats"]
 
 ABOUT: Final = "feedback"
 """The key in a worker's ``stats``."""
@@ -28,6 +29,9 @@ IN_FLIGHT: Final = "in_flight"
 
 DELIVERIES_AT_ONCE: Final = "deliveries_at_once"
 """There: how many it has file descriptors for, if for fewer than it is to deliver."""
+
+KEYS_FILE: Final = "keys_file"
+"""There: the names of the keys for single orgs, and what is wrong with their file, if a worker has one."""
 
 _SHARED: Final = (
     "aquilax_base_url",
@@ -57,7 +61,8 @@ class InspectStats(bootsteps.StartStopStep):
         """What ``celery inspect stats`` shows, and Flower's page of the worker."""
         parts = container_of(consumer.app)
         short = {} if parts.room is None else {DELIVERIES_AT_ONCE: parts.room.most}
-        return {ABOUT: {**inspect_stats(parts.settings), IN_FLIGHT: _in_flight(parts.leases), **short}}
+        file = {} if parts.settings.aquilax_keys_file is None else {KEYS_FILE: _keys(parts.keys)}
+        return {ABOUT: {**inspect_stats(parts.settings), IN_FLIGHT: _in_flight(parts.leases), **short, **file}}
 
 
 def _in_flight(shared: SharedLeaseState) -> dict[str, float]:
@@ -65,3 +70,12 @@ def _in_flight(shared: SharedLeaseState) -> dict[str, float]:
     holders, now = shared.in_use, time.monotonic()
     longest = max((holder.without_end(now) for holder in holders), default=0.0)
     return {"messages": sum(holder.held for holder in holders), "without_end": round(longest, 1)}
+
+
+def _keys(keys: ReloadedKeys) -> dict[str, Any]:
+    ring = keys.ring
+    return {
+        "keys": {key.name: len(key.orgs) for key in ring.named},
+        "default": ring.default.secret is not None,
+        "problem": keys.problem_now(),
+    }

@@ -10,10 +10,12 @@ from celery.concurrency.prefork import TaskPool as Prefork
 from prometheus_client import CollectorRegistry, ProcessCollector, start_http_server
 
 from producer import __version__
+from worker.accounting.held_orgs import look_at_held_orgs
 from worker.accounting.snapshot import take_partial_snapshot
 from worker.clients.redis.connections import broker_partitions
 from worker.observability.collectors import OfPool, OfProcess, OfQueue
 from worker.observability.metrics import Metrics
+from worker.observability.org_metrics import OfKeysFile, OfOrgs
 from worker.runtime.bootsteps import ListeningStep, port_error, start_error
 from worker.runtime.container import container_of
 
@@ -23,8 +25,8 @@ if TYPE_CHECKING:
 
     from celery.worker import WorkController
 
-    from worker.broker.lease_state import SharedLeaseState
     from worker.clients.redis.partitions import Partitions
+    from worker.runtime.container import Container
 
 __all__ = ["MetricsServer"]
 
@@ -62,7 +64,7 @@ class MetricsServer(ListeningStep):
         metrics = Metrics(now=container_of(worker.app).now)
         try:
             self._partitions = broker_partitions(settings, patience=_PATIENCE, retries=0)
-            registry = _served(metrics, self._partitions, container_of(worker.app).leases)
+            registry = _served(metrics, self._partitions, container_of(worker.app))
             self._server, self._thread = start_http_server(port or 0, host, registry)
         except OSError as error:
             raise SystemExit(port_error("METRICS", host, port, error)) from None
@@ -83,13 +85,16 @@ class MetricsServer(ListeningStep):
             self._partitions.close()
 
 
-def _served(metrics: Metrics, partitions: Partitions, leases: SharedLeaseState) -> CollectorRegistry:
+def _served(metrics: Metrics, partitions: Partitions, container: Container) -> CollectorRegistry:
     """What is served: what this process counts, or, in a shared folder, it and those of its pool."""
     registry = metrics.registry
     if _SHARED in os.environ:
         registry = CollectorRegistry()
         registry.register(OfPool(os.environ[_SHARED]))
     ProcessCollector(registry=registry)
-    registry.register(OfProcess(__version__, leases))
+    registry.register(OfProcess(__version__, container.leases))
     registry.register(OfQueue(lambda: take_partial_snapshot(partitions)))
+    registry.register(OfOrgs(lambda: look_at_held_orgs(partitions)))
+    if container.settings.aquilax_keys_file is not None:
+        registry.register(OfKeysFile(container.keys.problem_now))
     return registry

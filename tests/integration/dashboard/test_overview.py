@@ -41,6 +41,30 @@ def a_flower(valkey: RedisServer, url: str, **options: Any) -> Iterator[ServedFl
         yield flower
 
 
+def test_an_operator_holds_one_org_and_resumes_it(flower: ServedFlower, browsed: DeadLetterStore) -> None:
+    """By the page and by the API; the others go on, and an empty name never means everything."""
+    visitor = flower.session()
+    assert visitor.send("/feedback/hold", comment="acme migrates", org="acme").status_code == 303
+    shown = flower.get("/feedback")
+    assert "Nothing of the org acme is delivered: acme migrates" in text_of(shown)
+    assert 'name="scope" value="org:acme"' in shown.text
+    overview = flower.get("/api/feedback/overview").json()
+    assert overview["hold"] is None
+    assert [hold["scope"] for hold in overview["held_orgs"]["holds"]] == ["org:acme"]
+    assert visitor.send("/feedback/resume", scope="org:acme").status_code == 303
+    assert "Nothing of the org" not in text_of(flower.get("/feedback"))
+
+    assert flower.post("/api/feedback/hold", json={"comment": "so", "org": "globex"}, headers=API).json()["held"]
+    for wrong in ({"org": ""}, {"org": 1}, {"key": ""}, {"org": "globex", "key": "k"}):
+        assert flower.post("/api/feedback/resume", json=wrong, headers=API).status_code == 400
+    assert flower.post("/api/feedback/hold", json={"comment": "so", "org": ""}, headers=API).status_code == 400
+    assert visitor.send("/feedback/resume", scope="").status_code == 400
+    ended = flower.post("/api/feedback/resume", json={"org": "globex"}, headers=API).json()
+    assert ended == {"held": False, "recorded": True}
+    done = [(action.action, action.target) for action in actions(browsed.engine)]
+    assert done == [("resume", "org:globex"), ("hold", "org:globex"), ("resume", "org:acme"), ("hold", "org:acme")]
+
+
 def test_an_operator_holds_and_resumes(flower: ServedFlower, browsed: DeadLetterStore) -> None:
     """The overview says why, and the audit who."""
     visitor = flower.session()

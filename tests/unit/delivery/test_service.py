@@ -13,9 +13,11 @@ from typing import TYPE_CHECKING, Any, cast
 import fakeredis
 import pytest
 import redis
+from pydantic import SecretStr
 
 from producer import FeedbackEvent
 from tests.support.processes import eventually
+from worker.clients.aquilax.keys import ApiKey, KeyRing
 from worker.clients.redis.keys import CountField
 from worker.concurrency.file_descriptors import OutOfDescriptors
 from worker.concurrency.gevent_scheduler import GeventScheduler
@@ -24,6 +26,7 @@ from worker.database.errors import DeadLetterStoreUnavailable
 from worker.database.models import State
 from worker.delivery.hold import Hold
 from worker.delivery.idempotency import Claimed, IdempotencyStore, Seen
+from worker.delivery.org_holds import OrgHolds, key_scope, org_scope, read_org_holds
 from worker.delivery.service import DeliveryService
 from worker.policy.classification import Classification, Response
 from worker.policy.dead_letter import DeadLetterRecord, key_of_event
@@ -145,11 +148,14 @@ class Scene:
         self.client = fakeredis.FakeRedis(server=self.redis)
         self.idempotency = IdempotencyStore(self.client, ttl=timedelta(days=7), lease=timedelta(seconds=40))
         self.hold = Hold(self.client, actor="worker")
+        self.keys = KeyRing()
+        self.org_holds = OrgHolds(self.client, actor="worker", ring=lambda: self.keys)
         self.listener = Listener()
         self.delivery = DeliveryService(
             aquilax=cast("AquilaX", self.aquilax),
             idempotency=self.idempotency,
             hold=self.hold,
+            org_holds=self.org_holds,
             dead_letters=cast("DeadLetterStore", self.dead_letters),
             policy=POLICY,
             now=lambda: self.now,
@@ -856,3 +862,137 @@ def test_a_database_that_is_away_is_one_warning_for_all_that_wait(
     assert len(warnings) == 1
     assert warnings[0].startswith("events are snoozed: the dead-letter database is unavailable: gone")
     assert "the dead-letter database is back" in caplog.text
+
+
+TWO_KEYS = KeyRing(
+    [
+        ApiKey(name="acme", secret=SecretStr("k1"), orgs=("acme", "acme-labs")),
+        ApiKey(name="globex", secret=SecretStr("k2"), orgs=("globex",)),
+    ],
+    from_file=True,
+)
+
+
+def of_org(org: str, number: int = 0) -> Message:
+    """A message of an org."""
+    event = replace(EVENT, request_id=REQUEST_ID[:-2] + f"{number:02x}", org=org)
+    return Message(
+        event=event, envelope=replace(ENVELOPE, message_id=f"{org}-{number}"), delivery_tag=f"{org}-{number}"
+    )
+
+
+def test_an_event_of_a_held_org_is_set_aside_and_others_are_sent(scene: Scene) -> None:
+    """It spends no attempt, and claims nothing."""
+    scene.org_holds.hold("acme", "maintenance", actor="jo")
+    scene.org_holds.heard_of(read_org_holds(scene.client))
+
+    again = scene.again(message=of_org("acme"))
+
+    assert (again.set_aside, again.result, again.envelope.attempts) == (org_scope("acme"), ResultKind.HOLD, 0)
+    assert again.envelope.waits is WaitReason.HOLD
+    assert scene.deliver(OK, message=of_org("globex", 1)) == Completed(summary="delivered")
+    assert [event.org for event in scene.aquilax.received] == ["globex"]
+
+
+def test_a_refused_key_holds_its_own_orgs_alone(scene: Scene) -> None:
+    """All of them, and none of another key; nothing is held for the fleet."""
+    scene.keys = TWO_KEYS
+
+    assert scene.again(LOCKED, message=of_org("acme")).set_aside == key_scope("acme")
+    assert scene.again(message=of_org("acme-labs", 1)).set_aside == key_scope("acme")
+
+    assert scene.deliver(OK, message=of_org("globex", 2)) == Completed(summary="delivered")
+    assert scene.hold.state() is None
+    assert [hold.scope for hold in read_org_holds(scene.client)] == [key_scope("acme")]
+
+
+def test_a_redirect_holds_all_also_where_orgs_have_keys(scene: Scene) -> None:
+    """It is the URL that is wrong."""
+    scene.keys = TWO_KEYS
+
+    assert not scene.again(Response(status=302), message=of_org("acme")).set_aside
+
+    assert scene.hold.state() is not None
+    assert not read_org_holds(scene.client)
+
+
+def probe_is_due(scene: Scene) -> None:
+    """The hold's probe is due, by Redis' clock and the worker's."""
+    scene.org_holds.probe_soon(*(hold.scope for hold in read_org_holds(scene.client)))
+    scene.org_holds.heard_of(read_org_holds(scene.client))
+    scene.now = datetime.now(UTC) + SECOND
+
+
+@pytest.mark.parametrize("answer", [OK, NOT_FOUND])
+def test_a_probe_that_is_answered_ends_the_hold_of_its_key(scene: Scene, answer: Response) -> None:
+    """Whatever it says, it is no refusal of the key."""
+    scene.keys = TWO_KEYS
+    scene.deliver(LOCKED, message=of_org("acme"))
+    probe_is_due(scene)
+
+    scene.deliver(answer, message=of_org("acme", 1))
+
+    assert not read_org_holds(scene.client)
+    assert scene.deliver(OK, message=of_org("acme", 2)) == Completed(summary="delivered")
+
+
+@pytest.mark.parametrize("answer", [LOCKED, BUSY])
+def test_a_probe_that_fails_is_set_aside_and_the_next_waits_longer(scene: Scene, answer: Response) -> None:
+    """A 503 says nothing of the key; the event spends no attempt."""
+    scene.keys = TWO_KEYS
+    scene.deliver(LOCKED, message=of_org("acme"))
+    probe_is_due(scene)
+
+    again = scene.again(answer, message=of_org("acme", 1))
+
+    assert (again.set_aside, again.envelope.attempts) == (key_scope("acme"), 0)
+    [hold] = read_org_holds(scene.client)
+    assert hold.state.probes == 1
+    assert hold.state.probe_at is not None
+    assert hold.state.probe_at > datetime.now(UTC) + SECOND
+
+
+def test_a_probe_that_has_nothing_to_send_leaves_it_to_the_next(scene: Scene) -> None:
+    """AquilaX has its vote already."""
+    scene.keys = TWO_KEYS
+    scene.deliver(OK, message=of_org("acme"))
+    scene.deliver(LOCKED, message=of_org("acme", 1))
+    probe_is_due(scene)
+
+    ending = scene.deliver(message=replace(of_org("acme"), envelope=replace(ENVELOPE, message_id="again")))
+
+    assert ending == Completed(summary="duplicate")
+    [hold] = read_org_holds(scene.client)
+    assert hold.state.probe_at is not None
+    assert hold.state.probe_at <= datetime.now(UTC)
+
+
+def test_an_org_without_a_key_waits_as_one_whose_key_is_refused(scene: Scene) -> None:
+    """It is our fault, and not the event's: nothing is sent, and nothing is dead."""
+    scene.keys = TWO_KEYS
+
+    again = scene.again(
+        Response(status=None, text="no key for the org initech", keyless=True), message=of_org("initech")
+    )
+
+    assert (again.set_aside, again.envelope.attempts) == (key_scope("default"), 0)
+    assert scene.hold.state() is None
+    assert not scene.dead_letters.inserted
+
+
+def test_the_probe_of_the_hold_of_everything_is_not_spent_on_a_held_org(scene: Scene) -> None:
+    """The next event is the probe; a refused key that is answered ends the hold of everything."""
+    scene.org_holds.hold("acme", "maintenance", actor="jo")
+    scene.org_holds.heard_of(read_org_holds(scene.client))
+    scene.hold.heard(Classification.UNAUTHORIZED, "302", at=NOW)
+    scene.client.hset("feedback:hold", "probe_at", 10**15)
+
+    assert scene.again(message=replace(of_org("acme"), probe=True)).set_aside == org_scope("acme")
+
+    state = scene.hold.state()
+    assert state is not None
+    assert state.probe_at is not None
+    assert state.probe_at <= datetime.now(UTC)
+    scene.keys = TWO_KEYS
+    assert scene.again(LOCKED, message=replace(of_org("globex", 1), probe=True)).set_aside == key_scope("globex")
+    assert scene.hold.state() is None

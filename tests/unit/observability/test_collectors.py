@@ -13,11 +13,14 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.mmap_dict import MmapedDict
 
 from producer import FeedbackProducer
+from worker.accounting.held_orgs import HeldOrgs, look_at_held_orgs
 from worker.accounting.snapshot import PartitionLook, Snapshot, sum_of, take_snapshot
 from worker.broker.lease_state import SharedLeaseState
 from worker.clients.redis.partitions import Partitions
 from worker.delivery.hold import Hold, HoldKind, HoldState
+from worker.delivery.org_holds import OrgHold
 from worker.observability.collectors import OfPool, OfProcess, OfQueue
+from worker.observability.org_metrics import OfKeysFile, OfOrgs
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -226,3 +229,20 @@ def test_without_the_first_one_the_hold_is_not_told() -> None:
     series = Redis(several(None, snapshot())).scrape()
 
     assert [name for name in series if name.startswith("hold")] == []
+
+
+def test_held_orgs_are_told_by_kind_and_a_redis_that_is_away_fails_nothing() -> None:
+    """With what is set aside for them, and what is going back; and whether the file of keys can be used."""
+    state = HoldState(kind=HoldKind.LOCKED_OUT, comment="401", since=None, actor="", probes=0, probe_at=None)
+    held = HeldOrgs(holds=(OrgHold(scope="key:a", state=state),), set_aside={"key:a": 7}, going_back=2)
+    registry = CollectorRegistry()
+    registry.register(OfOrgs(lambda: held))
+    registry.register(OfKeysFile(lambda: "keys.json can't be read"))
+
+    assert registry.get_sample_value("aquilax_feedback_org_holds", {"kind": "locked_out"}) == 1
+    assert registry.get_sample_value("aquilax_feedback_org_holds", {"kind": "operator"}) == 0
+    assert registry.get_sample_value("aquilax_feedback_set_aside_messages") == 9
+    assert registry.get_sample_value("aquilax_feedback_keys_file_usable") == 0
+    away = CollectorRegistry()
+    away.register(OfOrgs(lambda: look_at_held_orgs(Partitions([redis.Redis(port=1)]))))
+    assert list(away.collect()) == []

@@ -23,6 +23,7 @@ from worker.broker.payload import HELD_IN
 from worker.database.errors import DeadLetterStoreUnavailable
 from worker.delivery.hold import Hold
 from worker.delivery.idempotency import IdempotencyStore
+from worker.delivery.org_holds import OrgHolds
 from worker.delivery.service import DeliveryService
 from worker.policy.envelope import Envelope
 from worker.policy.message import PoisonMessage
@@ -138,6 +139,7 @@ class PoisonScene:
             aquilax=cast("Any", SimpleNamespace(close=lambda: None)),
             idempotency=idempotency,
             hold=Hold(self.redis, actor="worker"),
+            org_holds=OrgHolds(self.redis, actor="worker"),
             dead_letters=cast("Any", self.table),
             policy=self.app.feedback.settings.retry_policy,
         )

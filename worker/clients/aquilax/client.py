@@ -29,6 +29,7 @@ from urllib3.exceptions import HTTPError, NewConnectionError, ProxySchemeUnsuppo
 from urllib3.exceptions import TimeoutError as Urllib3TimeoutError
 
 from producer import __version__
+from worker.clients.aquilax.keys import DEFAULT_KEY, KeyRing
 from worker.clients.aquilax.response import BODY, Reply, exchange
 from worker.clients.aquilax.transport import DeadlineAdapter
 from worker.concurrency.file_descriptors import OutOfDescriptors, is_own_shortage
@@ -57,7 +58,7 @@ class AquilaX:
 
     Args:
         base_url: Where AquilaX is, without a slash at the end.
-        api_key: The Personal Access Token; it goes into the header X-AX-KEY and nowhere else.
+        keys: The keys by org, or one for all; each goes into the header X-AX-KEY and nowhere else.
         timeout: How long one request may take in all, from connect to the answer's last byte.
         connections: How many connections are kept open at the most: as many as there are threads.
         now: The clock, against which a Retry-After that is a date is read.
@@ -66,24 +67,20 @@ class AquilaX:
     def __init__(
         self,
         base_url: str,
-        api_key: SecretStr,
+        keys: KeyRing | SecretStr,
         *,
         timeout: timedelta,
         connections: int,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._base_url = base_url
-        self._redacted = Redaction(keys=[api_key.get_secret_value()])
+        self._rings: list[KeyRing] = []
         self._timeout = timeout.total_seconds()
         self._now = now
         self._short = False
         self._last_text = b"", ""
         self._adapter = DeadlineAdapter(pool_connections=1, pool_maxsize=connections)
-        self._template = _template(base_url, api_key)
-        before = f"GET {self._template.path_url}".encode()
-        lines = "".join(f"{name}: {value}\r\n" for name, value in self._template.headers.items())
-        behind = f" HTTP/1.1\r\n{lines}\r\n".encode("latin-1")
-        self._written: Callable[[str], bytes] = lambda what: before + what.encode() + behind  # it shows no key
+        self.use(keys if isinstance(keys, KeyRing) else KeyRing(default=keys))
         with requests.Session() as session:
             found = session.merge_environment_settings(base_url, {}, None, None, None)
         # Plain http is for loopback: through a proxy the key would leave the machine in the clear.
@@ -103,27 +100,45 @@ class AquilaX:
         """Close the pooled connections."""
         self._adapter.close()
 
+    def use(self, ring: KeyRing) -> None:
+        """Send with these keys from now on; requests that are under way are not touched. From any thread."""
+        self._rings = [*self._rings, ring][-_RINGS:]  # a response to a request of before may repeat a key that is gone
+        self._redacted = Redaction(keys=frozenset[str]().union(*(known.secrets for known in self._rings)))
+        self._last_text = b"", ""
+        signed = {key.name: _Signed(self._base_url, key.secret) for key in ring.all if key.secret is not None}
+        self._of_key = signed
+        self._default = signed.get(ring.default.name)
+        self._by_org = {org: signed[key.name] for key in ring.named for org in key.orgs}
+
     def send(self, event: FeedbackEvent) -> Response:
         """Send one event and return what came back, or in short why nothing did, and how long that took.
+
+        Where there is no key for its org nothing is sent, and the response says so.
 
         Raises:
             OutOfDescriptors: This process can open no connection.
         """
-        return self._ask(_path_of(event))
+        signed = self._by_org.get(event.org, self._default) if self._by_org else self._default
+        if signed is None:
+            return Response(status=None, text=f"no key for the org {event.org}: {_NO_KEY}", keyless=True)
+        return self._ask(_path_of(event), signed)
 
-    def probe_key(self) -> Response:
-        """Ask for what can't be, with our key, to see whether it is taken; return what came back.
+    def probe_key(self, name: str = DEFAULT_KEY) -> Response:
+        """Ask for what can't be, with a key of ours, to see whether it is taken; return what came back.
 
         AquilaX documents no request that only reads. This one names neither a request_id (a UUID) nor a status
         (``true`` or ``false``), so there is nothing that it could be feedback on: 400 by the contract, or 401 if the
         key is wrong.
-        """
-        return self._ask("no-request/no-status?org=no-org&group=no-group")
 
-    def _ask(self, what: str) -> Response:
+        Raises:
+            KeyError: There is no key of this name.
+        """
+        return self._ask("no-request/no-status?org=no-org&group=no-group", self._of_key[name])
+
+    def _ask(self, what: str, signed: _Signed) -> Response:
         began = time.perf_counter()
         try:
-            reply = self._exchange(what)
+            reply = self._exchange(what, signed)
         except (requests.RequestException, HTTPError, HTTPException, ProxySchemeUnsupported, OSError) as error:
             self._require_no_shortage(error)
             return Response(status=None, text=self._why(error), took=timedelta(seconds=time.perf_counter() - began))
@@ -146,23 +161,23 @@ class AquilaX:
             log.warning("no connection to AquilaX can be opened here: %s; events wait, and spend no attempt", shortage)
         raise OutOfDescriptors(str(shortage)) from error
 
-    def _exchange(self, what: str) -> Reply:
+    def _exchange(self, what: str, signed: _Signed) -> Reply:
         """Ask over a connection that is open; if there is none, requests opens one with the same request."""
         connection = self._adapter.kept()
         if connection is None:
-            return self._request(what)
+            return self._request(what, signed)
         reusable = False
         try:
-            reply, reusable = exchange(connection.sock, self._written(what), timeout=self._timeout)
+            reply, reusable = exchange(connection.sock, signed.written(what), timeout=self._timeout)
         finally:
             self._adapter.put_back(connection, reusable=reusable)
         return reply
 
-    def _request(self, what: str) -> Reply:
+    def _request(self, what: str, signed: _Signed) -> Reply:
         if (scheduler := current_scheduler()) is not None:
             scheduler.add_cleanup(self.close)  # its connections are that thread's
-        request = self._template.copy()
-        request.url = f"{self._template.url}{what}"
+        request = signed.template.copy()
+        request.url = f"{signed.template.url}{what}"
         response = self._adapter.send(
             request,
             stream=True,
@@ -208,6 +223,19 @@ class AquilaX:
             if isinstance(cause, OSError) and cause.errno and cause.strerror:
                 return cause.strerror.lower()
         return f"no answer: {type(behind[-1]).__name__}"
+
+
+class _Signed:
+    """The request with one key, but for what stands behind the endpoint's path; its repr shows no key."""
+
+    __slots__ = ("template", "written")
+
+    def __init__(self, base_url: str, api_key: SecretStr) -> None:
+        self.template = _template(base_url, api_key)
+        before = f"GET {self.template.path_url}".encode()
+        lines = "".join(f"{name}: {value}\r\n" for name, value in self.template.headers.items())
+        behind = f" HTTP/1.1\r\n{lines}\r\n".encode("latin-1")
+        self.written: Callable[[str], bytes] = lambda what: before + what.encode() + behind
 
 
 def _template(base_url: str, api_key: SecretStr) -> requests.PreparedRequest:
@@ -293,6 +321,11 @@ _HTTP_DATE: Final = re.compile(r"[A-Za-z]{3,9},? [\w :+-]{1,40}\Z", re.ASCII)
 
 _LONGEST_WAIT: Final = 10 * 365 * 24 * 3600
 """Seconds: ten years, beyond any horizon, and short of what `timedelta` can't hold."""
+
+_NO_KEY: Final = "name it in AQUILAX_KEYS_FILE, or set AQUILAX_API_KEY"
+
+_RINGS: Final = 20
+"""Of so many changes of the keys the keys are known: a request that takes longer has ended before."""
 
 _SHORT_BODY: Final = 1024
 """Bytes of a body that is remembered."""

@@ -27,6 +27,8 @@ class FeedbackKeys:
         prefix: As it was given.
         counts: The hash of the counts (`CountField`).
         hold: The hash of the hold (`worker/delivery/lua/begin_hold.lua`).
+        holds: The hash of the holds of single orgs and keys (`worker/delivery/lua/begin_org_hold.lua`).
+        holds_watched: Is there while no worker has to give back what was set aside.
         hold_mirrored: Is there while no worker has to mirror the hold into the other partitions.
         dedup: The number of buckets of remembered votes, and what stands before each bucket
             (`worker/delivery/lua/dedup.lua`).
@@ -53,6 +55,8 @@ class FeedbackKeys:
         self.prefix = prefix
         self.counts = prefix + counts_of(QUEUE)
         self.hold = f"{queue}:hold"
+        self.holds = f"{queue}:holds"
+        self.holds_watched = f"{self.holds}:watched"
         self.hold_mirrored = f"{self.hold}:mirrored"
         self.dedup = f"{queue}:dedup"
         self.idempotency = f"{queue}:idempotency:"

@@ -20,7 +20,7 @@ from worker.operations.cli.database import settings
 from worker.operations.cli.output import INTERRUPTED, json_text, say, shown
 from worker.operations.cli.param_types import Decimal
 from worker.operations.database import checked_database
-from worker.operations.hold import fix_of
+from worker.operations.hold import fix_of, fix_of_org
 from worker.operations.partitions import shown_first
 from worker.operations.status import Status
 from worker.operations.text import utc
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Engine
 
     from worker.accounting.continuity import Continuity
+    from worker.accounting.held_orgs import HeldOrgs
     from worker.accounting.scheduled import Scheduled
     from worker.accounting.snapshot import Snapshot
     from worker.dead_letters.replays.attendance import Attended
@@ -130,6 +131,7 @@ def _lines(look: Status) -> Iterator[tuple[str, str]]:
         yield "redis", f"unavailable: {look.redis_problem}"
     if look.snapshot is not None:
         yield from _of_queue(look.snapshot, look.scheduled)
+        yield from _of_held_orgs(look.held_orgs, look.snapshot.at)
         yield from _of_partitions(look.partitions)
     if look.strays is not None:
         yield from (("no worker reads", shown(stray.summary)) for stray in look.strays.lists)
@@ -156,6 +158,18 @@ def _of_queue(snapshot: Snapshot, scheduled: Scheduled | None) -> Iterator[tuple
     if counts.get(CountField.DEAD):
         reasons = [f"{number:,} {reason}" for reason, number in snapshot.dead_by_reason.items() if number]
         yield "died of", ", ".join(reasons)
+
+
+def _of_held_orgs(held: HeldOrgs | None, now: datetime) -> Iterator[tuple[str, str]]:
+    if held is None:
+        return
+    for hold in held.holds:
+        yield "held", f"{shown(hold.shown)}: {_hold(hold.state, now, ends=fix_of_org(hold))}"
+        yield "", f"{held.set_aside[hold.scope]:,} set aside, which are among the scheduled"
+        if not hold.state.by_hand:
+            yield "", f"to end its cause: {shown(fix_of_org(hold))}"
+    if held.going_back:
+        yield "going back", f"{held.going_back:,} that were set aside; a worker gives them back to the queue"
 
 
 def _of_partitions(rows: Sequence[PartitionStatus]) -> Iterator[tuple[str, str]]:
@@ -207,12 +221,12 @@ def _of_work(snapshot: Snapshot, rates: Rates | None) -> Iterator[tuple[str, str
             yield "drained", f"in about {span(drained_in)}"
 
 
-def _hold(hold: HoldState, now: datetime) -> str:
+def _hold(hold: HoldState, now: datetime, *, ends: str = "`aquilax-feedback resume` ends it") -> str:
     text = [f"{shown(hold.comment)} ({hold.kind.value})"]
     text += [f"for {span(now - hold.since)}"] if hold.since else []
     text += [f"by {shown(hold.actor)}"] if hold.actor else []
     if hold.probe_at is None:
-        text.append("no probes: `aquilax-feedback resume` ends it")
+        text.append(f"no probes: {shown(ends)}")
     else:
         due = f"in {span(hold.probe_at - now)}" if hold.probe_at > now else "now"
         text.append(f"{hold.probes:,} probes, the next one {due}")

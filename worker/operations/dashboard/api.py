@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Final
 
+from worker.delivery.org_holds import key_scope, org_scope
 from worker.operations.dashboard.access_control import is_simple
 from worker.operations.dashboard.action_views import discards_of
 from worker.operations.dashboard.dead_letter_views import find_row, read_order, read_place, rows_of
 from worker.operations.dashboard.documents import number_in, read_document, text_in, values_in
 from worker.operations.dashboard.filters import NAMES
 from worker.operations.dashboard.handler import Handler, RequestRefused, explained, whole
-from worker.operations.dashboard.overview_views import hold, is_held, look, resume
+from worker.operations.dashboard.overview_views import hold, is_held, look, read_org, resume
 from worker.operations.dashboard.previews import (
     Pacing,
     begin_discard,
@@ -87,6 +88,13 @@ class ApiHandler(Handler):
         """Return a numeric field as text; None if there is none. Raises `RequestRefused` if it is no number."""
         with explained():
             return number_in(document, name)
+
+    def _name_in(self, document: dict[str, Any], name: str) -> str | None:
+        """Return a name; None if it is not there. One that is empty would mean everything, and is refused."""
+        if name not in document:
+            return None
+        with explained():
+            return read_org(text_in(document, name), field=name)
 
     def confirmed(self, document: dict[str, Any]) -> dict[str, Any]:
         """Return what a change of rows needs besides them: their number in the preview, who asks, and why."""
@@ -260,10 +268,12 @@ class HoldApi(ApiHandler):
     """Hold."""
 
     async def post(self) -> None:
-        """Hold all workers."""
+        """Hold all workers, or one org."""
         self.may_change()
-        comment = self.comment_in(self.sent("comment"))
-        self.finish({"held": True, "recorded": await self.look(hold, self.sources, comment=comment, actor=self.actor)})
+        sent = self.sent("comment", "org")
+        comment, org = self.comment_in(sent), self._name_in(sent, "org")
+        recorded = await self.look(hold, self.sources, comment=comment, actor=self.actor, org=org)
+        self.finish({"held": True, "recorded": recorded})
 
 
 class ResumeApi(ApiHandler):
@@ -272,9 +282,13 @@ class ResumeApi(ApiHandler):
     async def post(self) -> None:
         """End the hold by hand, or where there is none whatever hold there is; say whether one stands."""
         self.may_change()
-        comment = self.comment_in(self.sent("comment"), needed=False)
-        recorded = await self.look(resume, self.sources, comment=comment, actor=self.actor)
-        self.finish({"held": await self.look(is_held, self.sources), "recorded": bool(recorded)})
+        sent = self.sent("comment", "org", "key")
+        comment, org, key = self.comment_in(sent, needed=False), self._name_in(sent, "org"), self._name_in(sent, "key")
+        if org is not None and key is not None:
+            raise RequestRefused(400, "key: expected an org or a key, not both")
+        scope = org_scope(org) if org is not None else None if key is None else key_scope(key)
+        recorded = await self.look(resume, self.sources, comment=comment, actor=self.actor, scope=scope)
+        self.finish({"held": await self.look(is_held, self.sources, scope), "recorded": bool(recorded)})
 
 
 class AuditApi(ApiHandler):

@@ -36,7 +36,7 @@ _PATIENCE: Final = 12.0
 _MOST_THREADS: Final = 12
 """Looks that may hang at once, in a server that takes no time limit: with more of them nothing is examined again."""
 
-_SHOWN_OTHERWISE: Final = frozenset({"hold"})
+_SHOWN_OTHERWISE: Final = frozenset({"hold", "org hold"})
 """Checks of which the page tells more itself, and sooner."""
 
 

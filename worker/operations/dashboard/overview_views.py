@@ -10,11 +10,14 @@ from typing import TYPE_CHECKING, Any, Final
 from worker.accounting.snapshot import Snapshot, take_partial_snapshot
 from worker.accounting.worker_presence import no_worker
 from worker.delivery.hold import Hold
+from worker.delivery.org_holds import read_org_holds
 from worker.operations.dashboard.findings import ExaminationResult
+from worker.operations.dashboard.handler import RequestRefused
 from worker.operations.dashboard.page import HtmlHandler
-from worker.operations.hold import HoldControl, fix_of, next_probe, what_resume_does
+from worker.operations.hold import HoldControl, fix_of, fix_of_org, next_probe, what_resume_does
 from worker.operations.partitions import shown_first
 from worker.operations.status import Status
+from worker.policy.parsing import read_text
 
 if TYPE_CHECKING:
     from worker.accounting.snapshot import Rates
@@ -22,7 +25,7 @@ if TYPE_CHECKING:
     from worker.operations.dashboard.sources import Sources
     from worker.operations.doctor.finding import Finding
 
-__all__ = ["HoldPage", "Overview", "OverviewPage", "ResumePage", "hold", "is_held", "look", "resume"]
+__all__ = ["HoldPage", "Overview", "OverviewPage", "ResumePage", "hold", "is_held", "look", "read_org", "resume"]
 
 _UNRECORDED: Final = "?unrecorded=1"
 
@@ -46,6 +49,7 @@ class OverviewPage(HtmlHandler):
             overview=overview,
             unrecorded=unrecorded,
             fix_of=fix_of,
+            fix_of_org=fix_of_org,
             next_probe=next_probe,
             shown_first=shown_first,
             what_resume_does=what_resume_does,
@@ -56,11 +60,16 @@ class HoldPage(HtmlHandler):
     """Hold by hand."""
 
     async def post(self) -> None:
-        """Hold, and show the overview again."""
+        """Hold everything, or one org, and show the overview again."""
         self.may_change()
-        self.sent("comment")
+        self.sent("comment", "org")
+        org = self.body("org")
         recorded = await self.look(
-            hold, self.sources, comment=self.read_comment(self.body("comment")), actor=self.actor
+            hold,
+            self.sources,
+            comment=self.read_comment(self.body("comment")),
+            actor=self.actor,
+            org=read_org(org) if org else None,
         )
         self.see("feedback-overview", query="" if recorded else _UNRECORDED)
 
@@ -71,26 +80,49 @@ class ResumePage(HtmlHandler):
     async def post(self) -> None:
         """Resume, and show the overview again."""
         self.may_change()
-        self.sent("comment")
-        comment = self.read_comment(self.body("comment"), needed=False)
-        recorded = await self.look(resume, self.sources, comment=comment, actor=self.actor)
+        self.sent("comment", "scope")
+        comment, scope = self.read_comment(self.body("comment"), needed=False), self.body("scope") or None
+        if scope is None and self.get_body_arguments("scope"):
+            raise RequestRefused(400, "scope: expected the org or the key that is held")
+        recorded = await self.look(resume, self.sources, comment=comment, actor=self.actor, scope=scope)
         self.see("feedback-overview", query=_UNRECORDED if recorded is False else "")
 
 
-def hold(sources: Sources, *, comment: str, actor: str) -> bool:
-    """Hold all workers, and return whether the audit log has it."""
-    return _control(sources, actor).hold(comment).unrecorded is None
+def read_org(text: str, *, field: str = "org") -> str:
+    """Return the org, or the key's name, that is meant. Raises `RequestRefused` if it can't be one."""
+    try:
+        return read_text(text)
+    except ValueError as error:
+        raise RequestRefused(400, f"{field}: expected {error}") from None
 
 
-def resume(sources: Sources, *, comment: str, actor: str) -> bool | None:
-    """Resume, and return whether the audit log has it; None if nothing was held: then it has nothing."""
-    change = _control(sources, actor).resume(comment)
+def hold(sources: Sources, *, comment: str, actor: str, org: str | None = None) -> bool:
+    """Hold all workers, or one org, and return whether the audit log has it."""
+    control = _control(sources, actor)
+    change = control.hold(comment) if org is None else control.hold_org(org, comment)
+    return change.unrecorded is None
+
+
+def resume(sources: Sources, *, comment: str, actor: str, scope: str | None = None) -> bool | None:
+    """Resume, and return whether the audit log has it; None if nothing was held: then it has nothing.
+
+    Args:
+        sources: Where Redis and the database are.
+        comment: Why.
+        actor: The operator.
+        scope: The org or the key whose hold ends; that of everything if None.
+    """
+    control = _control(sources, actor)
+    change = control.resume(comment) if scope is None else control.resume_scope(scope, comment)
     return None if change is None else change.unrecorded is None
 
 
-def is_held(sources: Sources) -> bool:
-    """Return whether a hold stands."""
-    return Hold(sources.partitions().home, actor="").state() is not None
+def is_held(sources: Sources, scope: str | None = None) -> bool:
+    """Return whether a hold stands: that of everything, or of an org or a key."""
+    home = sources.partitions().home
+    if scope is not None:
+        return any(held.scope == scope for held in read_org_holds(home))
+    return Hold(home, actor="").state() is not None
 
 
 def _control(sources: Sources, actor: str) -> HoldControl:

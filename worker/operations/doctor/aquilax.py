@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 import requests
 
 from worker.clients.aquilax.client import AquilaX
+from worker.clients.aquilax.keys import DEFAULT_KEY, KeysFileError, ring_of
 from worker.operations.doctor.finding import Finding, green, red, yellow
 from worker.policy.durations import span
 
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from worker.policy.classification import Response
     from worker.settings import Settings
 
-__all__ = ["look_at_aquilax", "look_at_key"]
+__all__ = ["look_at_api_keys", "look_at_aquilax"]
 
 _CONNECTED_WITHIN: Final = 4.0
 _ANSWERED_WITHIN: Final = timedelta(seconds=8)
@@ -132,19 +133,26 @@ def _trusting(base_url: str) -> ssl.SSLContext:
     return ssl.create_default_context(cafile=str(authorities))
 
 
-def look_at_key(settings: Settings) -> Finding:
-    """Ask AquilaX whether it takes our key, by a request that can't be feedback."""
-    key = settings.require_api_key()
+def look_at_api_keys(settings: Settings) -> Iterator[Finding]:
+    """Ask AquilaX whether it takes each of our keys, by a request that can't be feedback."""
+    try:
+        ring = ring_of(settings)
+    except KeysFileError:
+        return  # the settings' own check tells it
     timeout = min(settings.feedback_request_timeout, _ANSWERED_WITHIN)
-    with AquilaX(settings.aquilax_base_url, key, timeout=timeout, connections=1) as aquilax:
-        return _judge_key(aquilax.probe_key())
+    with AquilaX(settings.aquilax_base_url, ring, timeout=timeout, connections=1) as aquilax:
+        for key in ring.all:
+            yield _judge_key(key.name, aquilax.probe_key(key.name))
 
 
-def _judge_key(answer: Response) -> Finding:
-    check = "aquilax key"
+def _judge_key(name: str, answer: Response) -> Finding:
+    is_default = name == DEFAULT_KEY
+    check = "aquilax key" if is_default else f"aquilax key {name}"
     match answer.status:
         case HTTPStatus.UNAUTHORIZED:
             fix = f"set AQUILAX_API_KEY to a valid key, and restart the workers{_HELD}"
+            if not is_default:
+                fix = f"put a valid key for {name} into AQUILAX_KEYS_FILE{_HELD}"
             return red(check, f"it is refused: {answer.summary}", fix=fix)
         case status if status in _REFUSED_FOR_ITS_FIELDS:
             return green(check, f"it is taken (asked for what can't be: {answer.summary})")

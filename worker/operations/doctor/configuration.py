@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from dotenv import dotenv_values
 
+from worker.clients.aquilax.keys import KeysFileError, ring_of
 from worker.gateway.key_file import KeyFileError, read_keys
 from worker.operations.doctor.finding import Finding, green, red, yellow
 from worker.settings import Settings, SettingsError, load_settings
@@ -68,6 +69,15 @@ def look_at_settings(given: Given) -> Iterator[Finding]:
 
 def _key(given: Given) -> Finding:
     check = "key"
+    if given.settings.aquilax_keys_file is not None:
+        try:
+            ring = ring_of(given.settings)
+        except KeysFileError as error:
+            summary, _, fix = str(error).rpartition(": ")
+            return red(check, summary, fix=f"{fix}; workers that run go on with the keys of before")
+        orgs = sum(len(one.orgs) for one in ring.named)
+        others = "every other org has AQUILAX_API_KEY" if ring.default.secret else "events of every other org wait"
+        return green(check, f"AQUILAX_KEYS_FILE has {len(ring.named)} keys for {orgs} orgs; {others}")
     if not given.has("AQUILAX_API_KEY"):
         return red(check, "AQUILAX_API_KEY can't be used", fix="set it to a Personal Access Token of AquilaX")
     try:

@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Final
 import redis
 from kombu.exceptions import OperationalError
 
+from worker.accounting.held_orgs import look_at_held_orgs
 from worker.accounting.snapshot import take_partial_snapshot
 from worker.app import create_app
 from worker.observability.redaction import redaction_of
 from worker.operations.broker import broker_partitions, broker_record, shown_broker
 from worker.operations.database import database_url
-from worker.operations.doctor.aquilax import look_at_aquilax, look_at_key
+from worker.operations.doctor.aquilax import look_at_api_keys, look_at_aquilax
 from worker.operations.doctor.balance import look_at_books, look_at_redis_data
 from worker.operations.doctor.broker import broker_unavailable, look_at_keys
 from worker.operations.doctor.cluster import look_at_partitions, look_at_record, look_at_servers
@@ -38,6 +39,8 @@ if TYPE_CHECKING:
 
     from celery import Celery
 
+    from worker.accounting.held_orgs import HeldOrgs
+    from worker.accounting.snapshot import Snapshot
     from worker.clients.redis.partitions import Partitions
     from worker.operations.doctor.configuration import Given
     from worker.policy.redaction import Redaction
@@ -155,8 +158,8 @@ def _looks(given: Given, *, flower: str | None, probe_key: bool) -> Iterator[_Lo
         yield _Look("outbox", lambda: look_at_outbox(settings))
     if given.has("AQUILAX_BASE_URL"):
         yield _Look("aquilax", lambda: look_at_aquilax(settings.aquilax_base_url))
-        if probe_key and given.has("AQUILAX_API_KEY") and settings.aquilax_api_key is not None:
-            yield _Look("aquilax key", lambda: iter([look_at_key(settings)]))
+        if probe_key and given.has("AQUILAX_API_KEY"):
+            yield _Look("aquilax key", lambda: look_at_api_keys(settings))
     if where := flower or settings.feedback_flower_url:
         yield _Look("flower", lambda: look_at_flower(where.rstrip("/")))
 
@@ -192,7 +195,8 @@ def _look_through_redis(settings: Settings, app: Celery, *, alike: Settings | No
             yield from look_at_partitions(before)
             fleet = ask_fleet(app, before.alive)
             now = take_partial_snapshot(partitions, away=before.unavailable)
-            yield from look_at_queue(before, now, horizon=settings.feedback_retry_horizon)
+            held = _held_orgs(partitions, now)
+            yield from look_at_queue(before, now, horizon=settings.feedback_retry_horizon, held=held)
             asked = {lease.name for lease in before.holders}  # one that came since was not
             seen = replace(now, holders=tuple(lease for lease in now.holders if lease.name in asked))
             yield from look_at_workers(fleet, seen, alike)
@@ -201,6 +205,12 @@ def _look_through_redis(settings: Settings, app: Celery, *, alike: Settings | No
             yield broker_unavailable(redis.ResponseError(str(error)), shown_broker(settings))
         except redis.RedisError as error:
             yield broker_unavailable(error, shown_broker(settings))
+
+
+def _held_orgs(partitions: Partitions, now: Snapshot) -> HeldOrgs | None:
+    """Which orgs are held; None if the first partition can't be asked."""
+    asked = [part.number for part in now.parts if part.snapshot is not None] or [0]
+    return look_at_held_orgs(partitions, only=asked) if 0 in asked else None
 
 
 def _asked(partitions: Partitions) -> Collection[int] | None:

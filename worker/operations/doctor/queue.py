@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Final
 from worker.accounting.snapshot import Rates
 from worker.delivery.hold import HoldKind
 from worker.operations.doctor.finding import Finding, green, red, yellow
-from worker.operations.hold import fix_of
+from worker.operations.hold import fix_of, fix_of_org
 from worker.policy.durations import span
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from datetime import datetime
 
+    from worker.accounting.held_orgs import HeldOrgs
     from worker.accounting.snapshot import Snapshot
 
 __all__ = ["look_at_queue"]
@@ -25,10 +27,14 @@ _OLD: Final = timedelta(minutes=15)
 """An event that is older was retried a few times, or no worker takes it."""
 
 
-def look_at_queue(before: Snapshot, now: Snapshot, *, horizon: timedelta) -> Iterator[Finding]:
+def look_at_queue(
+    before: Snapshot, now: Snapshot, *, horizon: timedelta, held: HeldOrgs | None = None
+) -> Iterator[Finding]:
     """Check the queue as it is now, and was a few seconds before; for the horizon an event is retried."""
     yield _hold(now)
-    yield _age(now, horizon)
+    if held is not None:
+        yield from _held_orgs(held, now.at)
+    yield _age(now, horizon, waits=now.hold is not None or (held is not None and bool(held.holds)))
     yield _backlog(before, now)
 
 
@@ -48,13 +54,23 @@ def _hold(now: Snapshot) -> Finding:
     return (red if locked_out else yellow)(check, summary, fix=fix)
 
 
-def _age(now: Snapshot, horizon: timedelta) -> Finding:
+def _held_orgs(held: HeldOrgs, now: datetime) -> Iterator[Finding]:
+    for hold in held.holds:
+        state = hold.state
+        since = f" since {span(now - state.since)}" if state.since else ""
+        by = f" ({'said' if state.by_hand else 'found'} by {state.actor})" if state.actor else ""
+        summary = f"nothing of {hold.shown} is sent{since}: {state.comment}{by}"
+        more = f"; {held.set_aside[hold.scope]:,} events are set aside"
+        yield (yellow if state.by_hand else red)("org hold", summary + more, fix=fix_of_org(hold))
+
+
+def _age(now: Snapshot, horizon: timedelta, *, waits: bool) -> Finding:
     check = "oldest event"
     if now.oldest is None:
         return green(check, "nothing waits")
     age = now.at - now.oldest
     summary = f"enqueued {span(age)} ago"
-    if now.hold is not None or age < min(_OLD, horizon / 2):
+    if waits or age < min(_OLD, horizon / 2):
         return green(check, summary)
     fix = "look in the workers' log, or in Flower, for why it is retried: `retry in …`, `snoozed, …`"
     if age < horizon / 2:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
@@ -10,7 +11,7 @@ from producer.message import QUEUE
 from worker.dead_letters.replays.queue import REPLAYS
 from worker.operations.doctor.finding import Finding, green, red, yellow
 from worker.policy.durations import span
-from worker.runtime.inspect_stats import ABOUT, DELIVERIES_AT_ONCE, IN_FLIGHT, inspect_stats
+from worker.runtime.inspect_stats import ABOUT, DELIVERIES_AT_ONCE, IN_FLIGHT, KEYS_FILE, inspect_stats
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
@@ -41,6 +42,7 @@ def look_at_workers(fleet: Fleet, now: Snapshot, settings: Settings | None) -> I
         yield _of_one_mind(fleet, settings)
         yield from _same_name(fleet)
         yield from _short_of_files(fleet)
+        yield from _keys_files(fleet)
     else:
         yield _none(now)
     yield from _taken_by_others(fleet)
@@ -94,6 +96,25 @@ def _short_of_files(fleet: Fleet) -> Iterator[Finding]:
         if (at_once := stats.get(ABOUT, {}).get(DELIVERIES_AT_ONCE)) is not None:
             summary = f"{name} may open too few files: it delivers {at_once} events at once, not FEEDBACK_CONCURRENCY"
             yield yellow("workers' files", summary, fix="raise its limit (ulimit -n, LimitNOFILE), and restart it")
+
+
+def _keys_files(fleet: Fleet) -> Iterator[Finding]:
+    """A worker whose file of keys is bad goes on with those of before; all should have the same."""
+    check = "workers' keys"
+    files = {name: file for name, stats in sorted(fleet.stats.items()) if (file := stats.get(ABOUT, {}).get(KEYS_FILE))}
+    bad = {name: file["problem"] for name, file in files.items() if file.get("problem")}
+    for name, problem in bad.items():
+        fix = "correct the file: the worker reads it again within a second, and does not start with it as it is"
+        yield red(check, f"{name} goes on with the keys of before: {problem}", fix=fix)
+    if files and len(files) < len(fleet.stats):
+        without = ", ".join(sorted(set(fleet.stats) - set(files)))
+        fix = "give every worker the same file: a key that is refused holds everything where a worker has none"
+        yield yellow(check, f"{without} has no AQUILAX_KEYS_FILE, as others have", fix=fix)
+    elif len({json.dumps([file.get("keys"), file.get("default")], sort_keys=True) for file in files.values()}) > 1:
+        yield yellow(check, "workers have other keys than others", fix="give every worker the same AQUILAX_KEYS_FILE")
+    elif files and not bad:
+        number = len(next(iter(files.values())).get("keys", ()))
+        yield green(check, f"{number} keys for single orgs, the same everywhere")
 
 
 def _taken_by_others(fleet: Fleet) -> Iterator[Finding]:

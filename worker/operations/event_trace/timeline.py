@@ -29,6 +29,7 @@ _WAITS: Final = {
     WaitReason.REDIS: "Redis failed under it",
     WaitReason.DATABASE: "the dead-letter database failed under it",
     WaitReason.BUSY: "another press on the same answer was being sent",
+    WaitReason.HOLD: "its org is held, or its org's key",
     WaitReason.FAULT: "a fault of ours, which stands in the workers' log",
 }
 
@@ -132,6 +133,8 @@ def _message(message: FoundMessage, trace: EventTrace) -> str:
             )
             return f"{queued}.{_held(trace.hold)}"
         case Whereabouts.SCHEDULED:
+            if message.waits is WaitReason.HOLD:
+                return f"{what} is set aside{after}: {_WAITS[WaitReason.HOLD]}."
             due = "" if message.due is None else f" until {utc(message.due)}"
             why = _WAITS[message.waits] if message.waits else "its client set that time"
             last = message.envelope.history[-1] if message.envelope and message.envelope.history else None

@@ -27,12 +27,12 @@ if TYPE_CHECKING:
 )
 def test_an_answer_tells_whether_the_key_is_taken(status: int | None, level: str) -> None:
     """Who asks comes before what is asked."""
-    assert _judge_key(Response(status=status, text="words")).level == level
+    assert _judge_key("default", Response(status=status, text="words")).level == level
 
 
 def test_a_success_for_what_can_not_be_tells_nothing() -> None:
     """A login page that some proxy put in between, say."""
-    assert _judge_key(Response(status=200)).level == "yellow"
+    assert _judge_key("default", Response(status=200)).level == "yellow"
 
 
 @pytest.mark.parametrize(

@@ -5,8 +5,10 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from worker.accounting.held_orgs import HeldOrgs
 from worker.accounting.snapshot import Snapshot
 from worker.delivery.hold import HoldKind, HoldState
+from worker.delivery.org_holds import OrgHold
 from worker.operations.doctor.queue import look_at_queue
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -44,6 +46,22 @@ def test_an_empty_queue_is_well() -> None:
 def test_an_event_that_waits_for_long_is_told(age: timedelta, wrong: dict[str, str]) -> None:
     """At half of what it has, there is still time to fix whatever it is."""
     assert _wrong(replace(EMPTY, scheduled=1, oldest=NOW - age)) == wrong
+
+
+def test_a_held_org_is_told_and_is_the_reason_for_what_is_old() -> None:
+    """A refused key is red, with the fix; an operator's hold is yellow."""
+    of_key = OrgHold(scope="key:acme", state=_held(HoldKind.LOCKED_OUT))
+    of_org = OrgHold(scope="org:globex", state=_held(HoldKind.OPERATOR))
+    held = HeldOrgs(holds=(of_key, of_org), set_aside={"key:acme": 1200, "org:globex": 0})
+    old = replace(EMPTY, scheduled=1200, oldest=NOW - timedelta(days=2))
+
+    found = [finding for finding in look_at_queue(old, old, horizon=HORIZON, held=held) if finding.level != "green"]
+
+    assert [(finding.check, finding.level.value) for finding in found] == [("org hold", "red"), ("org hold", "yellow")]
+    assert "nothing of the orgs of the key acme is sent since 2 h: 401 Unauthorized" in found[0].summary
+    assert "1,200 events are set aside" in found[0].summary
+    assert "put a valid key for acme into AQUILAX_KEYS_FILE" in found[0].fix
+    assert "resume --org globex" in found[1].fix
 
 
 @pytest.mark.parametrize(

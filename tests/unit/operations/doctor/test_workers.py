@@ -56,6 +56,22 @@ def test_workers_that_agree_are_well() -> None:
     assert _wrong(_fleet(a=_stats(), b=_stats(pid=8)), _holder("host:7:x"), _holder("host:8:x", holds=0)) == {}
 
 
+def _with_keys(problem: str = "", **keys: int) -> dict[str, Any]:
+    file = {"keys": keys, "default": True, "problem": problem}
+    return {"pid": 7, ABOUT: {**inspect_stats(SETTINGS), "keys_file": file}}
+
+
+def test_workers_with_other_keys_are_told() -> None:
+    """One whose file is bad is red, with what is wrong; one without a file, or with another one, is yellow."""
+    same = _with_keys(acme=2)
+
+    assert "workers' keys" not in _wrong(_fleet(a=same, b=same))
+    level, summary = _wrong(_fleet(a=same, b=_with_keys("keys.json is no file of keys", acme=2)))["workers' keys"]
+    assert (level, summary) == ("red", "b goes on with the keys of before: keys.json is no file of keys")
+    assert _wrong(_fleet(a=same, b=_stats()))["workers' keys"][0] == "yellow"
+    assert _wrong(_fleet(a=same, b=_with_keys(globex=1)))["workers' keys"][0] == "yellow"
+
+
 def test_no_answer_is_red() -> None:
     """Whatever else is said of it."""
     assert _wrong(_fleet())["workers"][0] == "red"
