@@ -3,23 +3,31 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 from datetime import timedelta
 from typing import Annotated, Final, Literal
 from urllib.parse import SplitResult, urlsplit
 
-from pydantic import BeforeValidator, SecretStr
+from pydantic import BeforeValidator, SecretStr, ValidationInfo
 
 from producer.environment import switch
 from worker.policy.request_origin import is_loopback
+from worker.policy.roles import ActRule
 
 __all__ = [
-    "LogFormat", "Seconds", "api_key", "base_url", "database_url", "flower_url", "interval", "lease", "networks",
-    "origins", "parts_of", "yes_or_no",
+    "UNIX_SOCKET", "LogFormat", "Seconds", "act_rule", "api_key", "base_url", "database_url", "flower_url",
+    "groups_header", "interval", "lease", "networks", "origins", "parts_of", "proxy_addresses", "proxy_header",
+    "yes_or_no",
 ]  # fmt: skip
+
+UNIX_SOCKET: Final = "unix"
+"""What stands among a proxy's addresses if it speaks over a Unix socket, whose other end has none."""
 
 _SHORTEST_SECONDS: Final = 0.001
 _LONGEST_SECONDS: Final = 10 * 365 * 24 * 3600
 _SHORTEST_LEASE: Final = timedelta(seconds=3)
+_OWN_HEADERS: Final = frozenset({"authorization", "cookie", "host", "origin"})
+"""Headers that a browser or a program sets itself, and that proxies pass on."""
 _LONGEST_INTERVAL: Final = timedelta(hours=1)
 """Of a relay: `producer.outbox.Relay` takes no longer one."""
 
@@ -135,6 +143,48 @@ def networks(value: str) -> str:
             ipaddress.ip_network(network)
         except ValueError:
             raise ValueError("expected addresses or networks such as 10.0.0.0/8, separated by commas") from None
+    return value
+
+
+def proxy_addresses(value: str) -> str:
+    """Read where a proxy is whose word on users is taken; raises ValueError if that is nowhere, or everywhere."""
+    addresses = [address for address in parts_of(value) if address != UNIX_SOCKET]
+    networks(",".join(addresses))
+    if not parts_of(value) or any(ipaddress.ip_network(address).prefixlen == 0 for address in addresses):
+        raise ValueError(
+            "expected the addresses or networks of the proxy alone, such as 10.0.0.7 or 10.1.0.0/16, or `unix` for "
+            "Flower's --unix_socket, separated by commas: any program there is believed whatever user it names"
+        )
+    return value
+
+
+def proxy_header(value: str, given: ValidationInfo) -> str:
+    """Read the name of the header that names the user; raises ValueError if it is none, or any program may send it."""
+    if not given.data.get("feedback_dashboard_proxy_addresses"):
+        raise ValueError(
+            "any program could send this header: set FEEDBACK_DASHBOARD_PROXY_ADDRESSES to the proxy's own addresses"
+        )
+    return _header(value, "X-Forwarded-User")
+
+
+def groups_header(value: str, given: ValidationInfo) -> str:
+    """Read the name of the header that names the user's groups; raises ValueError if it is none, or stands alone."""
+    user = given.data.get("feedback_dashboard_proxy_header")
+    if not user or user.lower() == value.lower():
+        raise ValueError("it goes with another header, which names the user: set FEEDBACK_DASHBOARD_PROXY_HEADER")
+    return _header(value, "X-Forwarded-Groups")
+
+
+def _header(value: str, example: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9-]{1,64}", value) or value.lower() in _OWN_HEADERS:
+        raise ValueError(f"expected the name of a header that the proxy sets, such as {example}")
+    return value
+
+
+def act_rule(value: str, given: ValidationInfo) -> str:
+    """Read who may act; raises ValueError if it is no rule, or names groups that no header tells."""
+    if ActRule.read(value).groups and not given.data.get("feedback_dashboard_proxy_groups_header"):
+        raise ValueError("group:NAME needs a proxy that names groups: set FEEDBACK_DASHBOARD_PROXY_GROUPS_HEADER")
     return value
 
 

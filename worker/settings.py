@@ -28,14 +28,18 @@ from worker.policy.retry import RetryPolicy
 from worker.setting_types import (
     LogFormat,
     Seconds,
+    act_rule,
     api_key,
     base_url,
     database_url,
     flower_url,
+    groups_header,
     interval,
     lease,
     networks,
     origins,
+    proxy_addresses,
+    proxy_header,
     yes_or_no,
 )
 
@@ -187,6 +191,22 @@ class Settings(BaseModel):
     )
     feedback_flower_url: Annotated[str, AfterValidator(flower_url)] | None = Field(
         default=None, description="Where Flower is, for `aquilax-feedback doctor`; without a login."
+    )
+
+    feedback_dashboard_proxy_addresses: Annotated[str, AfterValidator(proxy_addresses)] | None = Field(
+        default=None,
+        description="Addresses of the proxy that logs users in, separated by commas; `unix` for Flower's Unix socket.",
+    )
+    feedback_dashboard_proxy_header: Annotated[str, AfterValidator(proxy_header)] | None = Field(
+        default=None,
+        description="The header in which that proxy names the user, such as `X-Forwarded-User`; then it is a login.",
+    )
+    feedback_dashboard_proxy_groups_header: Annotated[str, AfterValidator(groups_header)] | None = Field(
+        default=None, description="The header in which it names the user's groups, such as `X-Forwarded-Groups`."
+    )
+    feedback_dashboard_act: Annotated[str, AfterValidator(act_rule)] | None = Field(
+        default=None,
+        description="Who may act in Flower: users, e-mail addresses with `*`, `group:NAME`; all with access if none.",
     )
 
     feedback_task_events: Annotated[bool, BeforeValidator(yes_or_no)] = Field(

@@ -174,6 +174,22 @@ sa.Table(
     **_UTF8MB4,
 )
 sa.Table(
+    "api_tokens",
+    _METADATA,
+    sa.Column("id", _NUMBER, primary_key=True),
+    sa.Column("name", sa.String(48), nullable=False, unique=True),
+    sa.Column("prefix", sa.String(16), nullable=False),
+    sa.Column("sha256", sa.String(64), nullable=False, unique=True),
+    sa.Column("scope", sa.String(16), nullable=False),
+    sa.Column("created_at", _MOMENT, nullable=False),
+    sa.Column("created_by", sa.String(128), nullable=False),
+    sa.Column("expires_at", _MOMENT, nullable=False),
+    sa.Column("last_used_at", _MOMENT),
+    sa.Column("revoked_at", _MOMENT),
+    sqlite_autoincrement=True,
+    **_UTF8MB4,
+)
+sa.Table(
     "redis_generations",
     _METADATA,
     sa.Column("generation", sa.String(32), primary_key=True),

@@ -62,6 +62,17 @@ def test_a_part_gets_the_secrets_that_it_needs_and_no_other(everything: Objects,
     )
 
 
+def test_a_proxy_that_names_users_is_a_login_of_flowers(chart: Chart) -> None:
+    """Then Flower needs no other; one that is given is kept. Without either nothing is rendered."""
+    header = {"FEEDBACK_DASHBOARD_PROXY_ADDRESSES": "10.0.0.7", "FEEDBACK_DASHBOARD_PROXY_HEADER": "X-Forwarded-User"}
+    without = merged(EVERYTHING, {"secrets": {"flowerLogin": {"existingSecret": ""}}})
+    proxied = {"flower": {"settings": header}}
+
+    assert "FLOWER_BASIC_AUTH_FILE" not in chart.render(without, proxied).environment("flower")
+    assert "FLOWER_BASIC_AUTH_FILE" in chart.render(EVERYTHING, proxied).environment("flower")
+    assert "secrets.flowerLogin is not set, and flower needs it" in chart.error(without)
+
+
 def test_a_secret_that_is_given_stands_in_secrets_alone(chart: Chart) -> None:
     """And the Job, which comes before the chart's own Secret, has one of its own that goes with it."""
     rendered = chart.render(EVERYTHING, GIVEN)

@@ -22,7 +22,7 @@ from worker.operations.dashboard.install import install
 from worker.settings import load_settings
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
 
 @dataclass(frozen=True)
@@ -68,16 +68,20 @@ class Visitor:
 
 
 @contextmanager
-def served_flower(*, broker_url: str, database_url: str, **options: Any) -> Iterator[ServedFlower]:
+def served_flower(
+    *, broker_url: str, database_url: str, settings: Mapping[str, str] | None = None, **options: Any
+) -> Iterator[ServedFlower]:
     """Serve Flower on loopback.
 
     Args:
         broker_url: Its Redis.
         database_url: The dead letters.
+        settings: More of our settings.
         options: Flower's own.
     """
     install()
-    settings = load_settings(feedback_broker_url=broker_url, feedback_database_url=database_url, _env_file=None)
+    places = {"feedback_broker_url": broker_url, "feedback_database_url": database_url}
+    loaded = load_settings(**places, **(settings or {}), _env_file=None)
     given = {option.name: option.value() for option in default_options._options.values()}
     chosen = SimpleNamespace(
         **{**{name.replace("-", "_"): value for name, value in given.items()}, **_LOCAL, **options}
@@ -86,7 +90,7 @@ def served_flower(*, broker_url: str, database_url: str, **options: Any) -> Iter
     served: list[tuple[str, Any, asyncio.AbstractEventLoop]] = []
 
     async def serve() -> None:
-        capp = create_app(settings)
+        capp = create_app(loaded)
         app = Flower(capp=capp, options=chosen, io_loop=IOLoop.current(), **flower_settings)
         (socket,) = bind_sockets(0, address="127.0.0.1")
         server = HTTPServer(app, xheaders=chosen.xheaders)

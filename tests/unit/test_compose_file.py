@@ -81,15 +81,27 @@ def test_a_setting_of_the_worker_reaches_it(compose: Compose, name: str) -> None
     assert filled.services["worker"]["environment"][name] == "7"
 
 
-OF_BACKENDS = ("FEEDBACK_ENQUEUE_", "FEEDBACK_GATEWAY_", "FEEDBACK_OUTBOX_", "FEEDBACK_RELAY_", "FEEDBACK_SPOOL_")
-"""How the names of settings begin that are of backends, and of what runs beside one; neither is in the file."""
+OF_OTHERS = (
+    *("FEEDBACK_ENQUEUE_", "FEEDBACK_GATEWAY_", "FEEDBACK_OUTBOX_", "FEEDBACK_RELAY_", "FEEDBACK_SPOOL_"),
+    "FEEDBACK_DASHBOARD_",
+)
+"""How the names of settings begin that are of backends, and of what runs beside one, which are not in the file; and of
+Flower."""
 
 
 def test_every_setting_reaches_the_worker(compose: Compose) -> None:
     """A setting that the file forgets could not be set under Docker Compose."""
     settings = {name.upper() for name in type(load_settings(_env_file=None)).model_fields}
-    of_workers = {name for name in settings if not name.startswith(OF_BACKENDS)}
+    of_workers = {name for name in settings if not name.startswith(OF_OTHERS)}
     assert set(compose.services["worker"]["environment"]) == of_workers
+
+
+def test_every_setting_of_the_dashboard_reaches_flower(compose: Compose) -> None:
+    """And no other part, which has no use for it."""
+    settings = {name.upper() for name in type(load_settings(_env_file=None)).model_fields}
+    of_flower = {name for name in settings if name.startswith("FEEDBACK_DASHBOARD_")}
+    for name, service in compose.services.items():
+        assert of_flower & set(service.get("environment", {})) == (of_flower if name == "flower" else set())
 
 
 def test_no_secret_stands_in_the_file(compose: Compose) -> None:

@@ -62,6 +62,10 @@ DEFAULTS: dict[str, Any] = {
     "FEEDBACK_GATEWAY_RATE": None,
     "FEEDBACK_GATEWAY_IDEMPOTENCY_TTL": timedelta(seconds=86400),
     "FEEDBACK_FLOWER_URL": None,
+    "FEEDBACK_DASHBOARD_PROXY_ADDRESSES": None,
+    "FEEDBACK_DASHBOARD_PROXY_HEADER": None,
+    "FEEDBACK_DASHBOARD_PROXY_GROUPS_HEADER": None,
+    "FEEDBACK_DASHBOARD_ACT": None,
 }
 DURATIONS = [name for name, default in DEFAULTS.items() if isinstance(default, timedelta)]
 SECRET = "t0p-s3cret"
@@ -235,6 +239,16 @@ def test_a_duration_is_a_number_of_seconds(monkeypatch: pytest.MonkeyPatch, name
         ("FEEDBACK_FLOWER_URL", "127.0.0.1:5555", "http://127.0.0.1:5555"),
         ("FEEDBACK_FLOWER_URL", "http://[::1", "http://127.0.0.1:5555"),
         ("FEEDBACK_FLOWER_URL", "http://user:pw@flower:5555", "without login, query and fragment"),
+        ("FEEDBACK_DASHBOARD_ACT", "ann bob", "separated by commas"),
+        ("FEEDBACK_DASHBOARD_ACT", "ann,", "separated by commas"),
+        ("FEEDBACK_DASHBOARD_ACT", "group:", "separated by commas"),
+        ("FEEDBACK_DASHBOARD_ACT", "group:operators", "FEEDBACK_DASHBOARD_PROXY_GROUPS_HEADER"),
+        ("FEEDBACK_DASHBOARD_PROXY_HEADER", "X-Forwarded-User", "FEEDBACK_DASHBOARD_PROXY_ADDRESSES"),
+        ("FEEDBACK_DASHBOARD_PROXY_GROUPS_HEADER", "X-Forwarded-Groups", "FEEDBACK_DASHBOARD_PROXY_HEADER"),
+        ("FEEDBACK_DASHBOARD_PROXY_ADDRESSES", "proxy", "addresses or networks such as 10.0.0.0/8"),
+        ("FEEDBACK_DASHBOARD_PROXY_ADDRESSES", ",", "of the proxy alone"),
+        ("FEEDBACK_DASHBOARD_PROXY_ADDRESSES", "10.0.0.7,0.0.0.0/0", "of the proxy alone"),
+        ("FEEDBACK_DASHBOARD_PROXY_ADDRESSES", "::/0", "of the proxy alone"),
     ],
 )
 def test_a_wrong_value_is_refused_with_its_name_and_the_fix(
@@ -245,6 +259,30 @@ def test_a_wrong_value_is_refused_with_its_name_and_the_fix(
 
     assert said.startswith(f"{name}: ")
     assert fix in said
+
+
+PROXY = {"FEEDBACK_DASHBOARD_PROXY_ADDRESSES": "10.0.0.7, fd00::/8, unix"}
+
+
+@pytest.mark.parametrize("name", ["X Forwarded User", "X-Forwarded-User:", "Authorization", "cookie", "Host"])
+def test_a_header_that_a_proxy_passes_on_is_no_login(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """A browser sets it itself; and a name that is none would never be found."""
+    said = complaint(monkeypatch, **PROXY, FEEDBACK_DASHBOARD_PROXY_HEADER=name)
+
+    assert said.startswith(
+        "FEEDBACK_DASHBOARD_PROXY_HEADER: expected the name of a header that the proxy sets, such as"
+    )
+
+
+def test_users_and_groups_stand_in_two_headers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both of one proxy."""
+    user, groups = "FEEDBACK_DASHBOARD_PROXY_HEADER", "FEEDBACK_DASHBOARD_PROXY_GROUPS_HEADER"
+
+    assert "another header" in complaint(monkeypatch, **PROXY, **{user: "X-Who", groups: "x-who"})
+    assert (
+        load(monkeypatch, **{groups: "X-Groups"}, FEEDBACK_DASHBOARD_ACT="group:ops").feedback_dashboard_act
+        == "group:ops"
+    )
 
 
 def test_every_wrong_value_is_named_at_once(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from typing import Final
 
-from worker.database import audit_log, cause_models, redis_generations, replay_models  # noqa: F401 - they add tables
+from worker.database import (  # noqa: F401 - they add tables to `Base`
+    api_tokens,
+    audit_log,
+    cause_models,
+    redis_generations,
+    replay_models,
+)
 from worker.database.models import Base
 
 __all__ = ["METADATA"]

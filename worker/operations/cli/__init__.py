@@ -78,6 +78,10 @@ _COMMANDS: Final = {
         "worker.operations.cli.status:status",
         "Say what is queued, in flight and scheduled, what became of the rest, who works, and how fast.",
     ),
+    "tokens": LazyCommand(
+        "worker.operations.cli.tokens:tokens",
+        "Make, list and revoke the tokens of programs that call the dashboard's API.",
+    ),
     "trace": LazyCommand(
         "worker.operations.cli.trace:trace",
         "Say what became of a press, by its request_id: everything that is known of it, as one timeline.",

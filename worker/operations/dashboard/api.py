@@ -28,11 +28,13 @@ from worker.operations.dashboard.trace_views import PATIENCE, find_event
 from worker.operations.event_trace.lookup import read_search
 from worker.operations.event_trace.timeline import story_record
 from worker.operations.export import to_record
+from worker.operations.tokens import Token, TokenRefused, authenticate
 
 if TYPE_CHECKING:
     from datetime import datetime
 
     from worker.operations.dashboard.filters import Filters
+    from worker.operations.dashboard.sources import Sources
 
 __all__ = [
     "ApiHandler",
@@ -58,8 +60,23 @@ _MOST: Final = 500
 class ApiHandler(Handler):
     """What answers in JSON."""
 
+    async def take_token(self) -> None:
+        """Let a program with a valid token in, under the token's name and no other (401 if it is not valid)."""
+        if (sent := self.token_sent) is None:
+            return
+        try:
+            self.api_token = await self.look(token_of, self.sources, sent)
+        except TokenRefused as refused:
+            raise RequestRefused(401, f"This login is refused: {refused}.") from None
+        self.current_user = self.actor
+
     def check_token(self) -> None:
-        """Take only what no page of another site can send: JSON, with a header that a browser would ask about first."""
+        """Take only what no page of another site can send: JSON, with a header that a browser would ask about first.
+
+        A browser adds no API token by itself, so a request that brings one needs neither.
+        """
+        if self.token_sent is not None:
+            return
         headers = self.request.headers
         kind, requested_with = headers.get("Content-Type", ""), headers.get("X-Requested-With")
         if is_simple(content_type=kind, requested_with=requested_with):
@@ -301,6 +318,11 @@ class AuditApi(ApiHandler):
         done = await self.look(actions_of, self.sources, before=before, limit=self.limit())
         records = [asdict(action) | {"at": _iso(action.at), "details": dict(action.details)} for action in done]
         self.finish({"actions": records})
+
+
+def token_of(sources: Sources, sent: str) -> Token:
+    """Return the token that a program sent. Raises `TokenRefused` if it is not valid."""
+    return authenticate(sources.engine(), sent)
 
 
 def _iso(moment: datetime | None) -> str | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from base64 import b64decode
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, TypeVar
@@ -12,6 +11,7 @@ from flower.views import BaseHandler
 from tornado.web import HTTPError
 
 from worker.operations.dashboard.access_control import Binding, Caller, rejection
+from worker.operations.dashboard.authorization import READING, Authorization, RequestRefused
 from worker.operations.dashboard.filters import Filters, WrongFilter, read_filters
 from worker.operations.dashboard.sources import Sources, SourceUnavailable
 from worker.policy.dead_letter import clean
@@ -42,13 +42,8 @@ _PROXY_HEADERS: Final = ("Forwarded", "Via", "X-Forwarded-For", "X-Forwarded-Hos
 
 _MAX_COMMENT: Final = 500
 
-
-class RequestRefused(HTTPError):
-    """The request is not carried out; the message tells the operator why."""
-
-    def __init__(self, status: int, text: str) -> None:
-        super().__init__(status, text.replace("%", "%%"))
-        self.summary = text
+_READ_ONLY: Final = "Flower is in read-only mode (--read_only): nothing can be changed here."
+_NO_USER: Final = "no login: the proxy before Flower did not say who asks, or this request did not come through it"
 
 
 @contextmanager
@@ -75,34 +70,38 @@ def known_only(arguments: Iterable[str], names: Sequence[str]) -> None:
         raise RequestRefused(400, f"{unknown[0][:40]!r} is no field here: expected {expected}")
 
 
-class Handler(BaseHandler):
+class Handler(Authorization):
     """A handler of the dashboard, inside Flower."""
-
-    current_user: Any
-    """Who is logged in: an address of e-mail; True for a login without a name, or where none is needed; or None."""
 
     def set_default_headers(self) -> None:
         """Let no other page frame, embed or read this one; also where Flower opens its own API to everybody."""
         for name, value in _HEADERS.items():
             self.set_header(name, value)
 
-    def prepare(self) -> None:
-        """Reject requests to an unprotected Flower (403); otherwise require a login (401)."""
+    async def prepare(self) -> None:
+        """Reject requests to an unprotected Flower (403); require a login (401), and the right to act (403)."""
+        self.refuse_token_in_address()
         options, request = self.application.options, self.request
-        binding = Binding(
-            has_login=bool(options.basic_auth or options.auth), address=options.address, unix_socket=options.unix_socket
-        )
+        has_login = self.has_own_login or self.rules.proxy is not None
+        binding = Binding(has_login=has_login, address=options.address, unix_socket=options.unix_socket)
         caller = Caller(
-            peer=self._peer(), host=request.host, forwarded=any(name in request.headers for name in _PROXY_HEADERS)
+            peer=self.peer, host=request.host, forwarded=any(name in request.headers for name in _PROXY_HEADERS)
         )
         if reason := rejection(binding, caller):
             raise RequestRefused(403, f"Nothing is shown here: {reason}.")
+        await self.take_token()
         self.ask_for_login()
+        if request.method not in READING:
+            self.may_change()
+
+    async def take_token(self) -> None:
+        """Let a program with a token in (401 if it is not valid); a page refuses it."""
+        self.refuse_token()
 
     def ask_for_login(self) -> None:
         """Require a login for everything further (401)."""
         if not self.current_user:
-            raise RequestRefused(401, "log in first")
+            raise RequestRefused(401, _NO_USER if self.rules.proxy else "log in first")
 
     def check_xsrf_cookie(self) -> None:
         """Refuse what a page of another site may have sent (403), with a login and without; Flower does not always."""
@@ -117,14 +116,23 @@ class Handler(BaseHandler):
         super(BaseHandler, self).check_xsrf_cookie()
 
     def may_change(self) -> None:
-        """Refuse any change in a Flower that may make none (403)."""
-        if self.read_only:
-            raise RequestRefused(403, "Flower is in read-only mode (--read_only): nothing can be changed here.")
+        """Refuse any change in a Flower that may make none, and to those who may only look (403).
+
+        Every request that is not a GET is asked this before its handler is called.
+        """
+        if self.application.options.read_only:
+            raise RequestRefused(403, _READ_ONLY)
+        self.require_act()
 
     @property
     def read_only(self) -> bool:
-        """Whether nothing can be changed."""
-        return bool(self.application.options.read_only)
+        """Whether this user can change nothing: pages show no button then."""
+        return bool(self.why_read_only)
+
+    @property
+    def why_read_only(self) -> str:
+        """Why this user can change nothing, as a sentence; '' if they can."""
+        return _READ_ONLY if self.application.options.read_only else self.act_refusal
 
     @property
     def sources(self) -> Sources:
@@ -138,15 +146,6 @@ class Handler(BaseHandler):
     async def look(self, what: Callable[..., T], *arguments: Any, **named: Any) -> T:
         """Carry a function out off the event loop. What can't be reached becomes status 503."""
         return await self.sources.look(lambda: what(*arguments, **named))
-
-    @property
-    def actor(self) -> str:
-        """Who asks, as the audit has it."""
-        if isinstance(self.current_user, str):
-            return self.current_user
-        if self.application.options.basic_auth:
-            return clean(self._basic_user())
-        return f"without login, from {self._peer()}"
 
     def asked(self, *names: str) -> None:
         """Refuse a request whose address has another field than these: a misspelt filter would choose too much."""
@@ -181,7 +180,7 @@ class Handler(BaseHandler):
         if not hasattr(self, "_current_user"):
             self.current_user = None  # don't ask for the login again while saying that it is missing
         if status_code == 401:  # noqa: PLR2004 - the status of HTTP
-            self.set_header("WWW-Authenticate", 'Basic realm="flower"')
+            self.challenge()
         match (kwargs.get("exc_info") or (None, None))[1]:
             case SourceUnavailable() as error:
                 self.set_status(503)
@@ -194,16 +193,6 @@ class Handler(BaseHandler):
     def say(self, title: str, text: str, *, do: str = "") -> None:
         """Answer with a problem."""
         raise NotImplementedError
-
-    def _peer(self) -> str:
-        """The other end of the connection, whatever a header says of it."""
-        address = getattr(getattr(self.request.connection, "context", None), "address", None)
-        return str(address[0]) if isinstance(address, tuple) else str(self.request.remote_ip)
-
-    def _basic_user(self) -> str:
-        """The name in the login, which Flower has checked by now."""
-        credentials = self.request.headers.get("Authorization", "").partition(" ")[2]
-        return b64decode(credentials).decode(errors="replace").partition(":")[0]
 
 
 _TITLES: Final = {

@@ -35,7 +35,10 @@ class HtmlHandler(Handler):
 
     def ask_for_login(self) -> None:
         """Redirect a request without a login to Flower's own login page, where there is one."""
-        authenticated(_in)(self)
+        if self.has_own_login:
+            authenticated(_in)(self)
+        else:
+            super().ask_for_login()
 
     def get_template_namespace(self) -> dict[str, Any]:
         """Return what every template may use."""
@@ -55,6 +58,7 @@ class HtmlHandler(Handler):
             "static_file": lambda name: f"{self.reverse_url('feedback-static', name)}?v={_version(name)}",
             "tab": self.tab,
             "then_of": then_of,
+            "why_read_only": self.why_read_only,
         }
 
     def sent(self, *names: str) -> None:

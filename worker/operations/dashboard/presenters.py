@@ -64,6 +64,8 @@ _DEEDS: Final = {
     "cause.assign": "assigned",
     "cause.runbook": "linked",
     "cause.note": "noted",
+    "token.create": "made",
+    "token.revoke": "revoked",
 }
 
 _HEADS: Final = {

@@ -14,10 +14,16 @@ flowerLogin: FLOWER_BASIC_AUTH
 
 {{/* The secrets that a part needs, as a list. */}}
 {{- define "feedback.secrets.needed" -}}
+{{- /* A proxy that names users is a login as well. */ -}}
+{{- $login := .root.Values.secrets.flowerLogin -}}
+{{- $header := "FEEDBACK_DASHBOARD_PROXY_HEADER" -}}
+{{- $proxied := or (get .root.Values.settings $header) (get .root.Values.flower.settings $header) -}}
+{{- $ofFlower := list "brokerUrl" "databaseUrl" -}}
+{{- if or $login.existingSecret $login.value (not $proxied) }}{{ $ofFlower = append $ofFlower "flowerLogin" }}{{ end -}}
 {{- $needed := dict
   "worker" (list "apiKey" "brokerUrl" "databaseUrl")
   "gateway" (list "brokerUrl")
-  "flower" (list "brokerUrl" "databaseUrl" "flowerLogin")
+  "flower" $ofFlower
   "relay" (list "brokerUrl" "outboxUrl")
   "exporter" (list "brokerUrl" "databaseUrl")
   "migrate" (list "databaseUrl")
