@@ -60,6 +60,8 @@ PAGES = (
     "/feedback/waiting",
     "/feedback/waiting?cause=weather",
     "/feedback/waiting/dead-letter?all=1",
+    "/feedback/workers",
+    "/feedback/workers/grow?name=w",
     "/feedback/trace?request_id=77e81bbc",
 )
 

@@ -95,6 +95,10 @@ _COMMANDS: Final = {
         "worker.operations.cli.start_worker:start_worker",
         "Run a worker: `celery -A worker worker`, with all of its options, in less memory.",
     ),
+    "workers": LazyCommand(
+        "worker.operations.cli.workers:workers",
+        "Look at each worker, and quiet, stop, grow or shrink one of them.",
+    ),
 }
 
 

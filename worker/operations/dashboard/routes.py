@@ -11,11 +11,13 @@ from worker.operations.dashboard import api, attention_api, cause_api
 from worker.operations.dashboard.action_views import DiscardForm, DiscardPage, ReplayForm
 from worker.operations.dashboard.cause_views import CausePage, CausesPage, DecisionPage
 from worker.operations.dashboard.dead_letter_views import RawFile, RowPage, RowsPage
+from worker.operations.dashboard.fleet_views import WorkerActApi, WorkerForm, WorkersApi, WorkersPage
 from worker.operations.dashboard.overview_views import HoldPage, OverviewPage, ResumePage
 from worker.operations.dashboard.page import STATIC
 from worker.operations.dashboard.replay_views import AuditPage, ReplayPage, ReplaysPage, SteerPage
 from worker.operations.dashboard.trace_views import TracePage
 from worker.operations.dashboard.waiting_views import WaitingActionPage, WaitingForm, WaitingPage
+from worker.operations.workers.control import WorkerAction
 
 __all__ = ["ROUTES"]
 
@@ -26,6 +28,7 @@ _FINGERPRINT: Final = "([0-9a-f]{12})"
 
 _VERB: Final = f"({'|'.join(Verb)})"
 """What can be done with a cause."""
+_WORKER_ACTION: Final = f"({'|'.join(WorkerAction)})"
 
 _PAGES: Final = (
     url(r"/feedback", OverviewPage, name="feedback-overview"),
@@ -47,6 +50,8 @@ _PAGES: Final = (
     url(r"/feedback/waiting", WaitingPage, name="feedback-waiting"),
     url(r"/feedback/waiting/(send-now|dead-letter)", WaitingForm, name="feedback-waiting-act"),
     url(rf"/feedback/waiting/actions/{_ID}", WaitingActionPage, name="feedback-waiting-action"),
+    url(r"/feedback/workers", WorkersPage, name="feedback-workers"),
+    url(rf"/feedback/workers/{_WORKER_ACTION}", WorkerForm, name="feedback-worker-act"),
     url(r"/feedback/audit", AuditPage, name="feedback-audit"),
     url(r"/feedback/static/([a-z]+[.][a-z]+)", StaticFileHandler, {"path": str(STATIC)}, name="feedback-static"),
 )
@@ -68,6 +73,8 @@ _API: Final = (
     url(r"/api/feedback/discards", api.DiscardsApi),
     url(rf"/api/feedback/discards/{_ID}", api.DiscardApi),
     url(r"/api/feedback/audit", api.AuditApi),
+    url(r"/api/feedback/workers", WorkersApi),
+    url(rf"/api/feedback/workers/{_WORKER_ACTION}", WorkerActApi),
     url(r"/api/feedback/waiting", attention_api.WaitingApi),
     url(r"/api/feedback/waiting/(send-now|dead-letter)", attention_api.WaitingActApi),
     url(rf"/api/feedback/waiting/actions/{_ID}", attention_api.WaitingActionApi),
