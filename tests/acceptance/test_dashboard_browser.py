@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from contextlib import contextmanager
@@ -19,7 +20,9 @@ from tests.support.browser import DESKTOP, PHONE, a_page, chromium, shoot
 from tests.support.dead_letter_records import REQUEST_ID, a_record, add, an_event, rows_of
 from tests.support.dead_letters import fill
 from tests.support.flower import ServedFlower, served_flower
+from tests.support.history import fill_history
 from tests.support.places import places_of
+from tests.support.processes import ROOT
 from tests.support.waiting import ENVELOPE, REFUSAL, a_retry, wait
 from worker.database.audit_log import actions
 from worker.database.models import State
@@ -43,11 +46,13 @@ HOSTILE = (
 )
 AXE = files("axe_playwright_python") / "axe.min.js"
 
+WIDE = {"width": 1280, "height": 1600}
 WIDEST = 700
 """Characters without a space: AquilaX, or a client, may send them."""
 
 PAGES = (
     "/feedback",
+    "/feedback/history?range=week",
     "/feedback/dead-letters",
     "/feedback/dead-letters/rows?state=any",
     "/feedback/dead-letters/rows?since=yesterday",
@@ -249,6 +254,47 @@ _POOR_CONTRAST = """() => {
     });
     return poor;
 }"""
+
+
+def test_the_charts_lead_to_what_is_behind_them(
+    flower: ServedFlower, sqlite_store: DeadLetterStore, browser: Browser, valkey: RedisServer
+) -> None:
+    """One stop of the Tab key each, arrow keys within; read in both themes, on a phone, as a table, without colours."""
+    add(sqlite_store, a_record())
+    with valkey.client() as client:
+        fill_history(client, minutes=6 * 60)
+    for theme, viewport in (("light", PHONE), ("dark", DESKTOP), ("light", WIDE)):
+        with a_page(browser, color_scheme=theme, viewport=viewport) as page:
+            page.goto(f"{flower.url}/feedback?range=hour")
+            expect(page.locator("#overview-history svg[data-chart]")).to_have_count(6)
+            expect(page.get_by_role("alert").filter(has_text="AquilaX failed")).to_contain_text(
+                "within the last 5 minutes"
+            )
+            assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth"), (theme, viewport)
+            assert page.evaluate(_POOR_CONTRAST) == [], (theme, viewport)
+    with a_page(browser, viewport=WIDE) as page:
+        page.goto(f"{flower.url}/feedback?range=hour")
+        page.locator("#history").scroll_into_view_if_needed()
+        if os.environ.get("FEEDBACK_SCREENSHOTS"):
+            page.locator("#history").screenshot(path=ROOT / "docs" / "images" / "history.png")
+        dead = page.locator("figure", has_text="Dead letters").locator("svg[data-chart]")
+        assert dead.locator("a[tabindex='0']").count() == 1
+        dead.locator("a[tabindex='0']").focus()
+        page.keyboard.press("Home")
+        assert page.evaluate("document.activeElement.textContent").count("rejected") == 1
+        page.keyboard.press("ArrowRight")
+        behind = page.evaluate("document.activeElement.getAttribute('href')")
+        page.keyboard.press("Enter")
+        page.wait_for_url("**/feedback/dead-letters/rows?**")
+        assert behind in page.url
+        assert "state=any&since=" in page.url
+        page.goto(f"{flower.url}/feedback?range=day")
+        page.locator("figure", has_text="latency").locator("svg[data-chart] a").last.focus()
+        page.keyboard.press("Enter")
+        page.wait_for_url("**/feedback?range=hour&until=*")
+        page.get_by_role("link", name="The same as a table").click()
+        page.wait_for_url("**/feedback/history?**")
+        expect(page.get_by_role("columnheader", name="p95")).to_be_visible()
 
 
 def test_everything_can_be_done_with_the_keyboard(

@@ -87,11 +87,11 @@ class HistoryBucket:
 
     def sum(self, *fields: StrEnum) -> int:
         """Return the sum of fields."""
-        return sum(self.counts.get(field.value, 0) for field in fields)
+        return sum(self.counts.get(field, 0) for field in fields)
 
     def peak(self, field: PeakField) -> int | None:
         """Return a peak; None if there was no sample."""
-        return self.counts.get(field.value)
+        return self.counts.get(field)
 
     @property
     def dead(self) -> int:

@@ -41,6 +41,10 @@ _COMMANDS: Final = {
         "worker.operations.cli.health:health",
         "Exit with status 0 if this worker is well; else with 1, and say why.",
     ),
+    "history": LazyCommand(
+        "worker.operations.cli.history:history",
+        "Say how the last hour, day or week went: events, AquilaX' responses and latency, and the queue.",
+    ),
     "hold": LazyCommand(
         "worker.operations.cli.hold:hold",
         "Hand no more feedback out to any worker, until `aquilax-feedback resume`.",

@@ -7,12 +7,16 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
+import redis
+
 from worker.accounting.snapshot import Snapshot, take_partial_snapshot
 from worker.accounting.worker_presence import no_worker
 from worker.delivery.hold import Hold
 from worker.delivery.org_holds import read_org_holds
+from worker.operations.broker import broker_outage
 from worker.operations.dashboard.findings import ExaminationResult
 from worker.operations.dashboard.handler import RequestRefused
+from worker.operations.dashboard.history_views import HistoryView, history_of, read_asked
 from worker.operations.dashboard.page import HtmlHandler
 from worker.operations.hold import HoldControl, fix_of, fix_of_org, next_probe, what_resume_does
 from worker.operations.partitions import shown_first
@@ -20,8 +24,10 @@ from worker.operations.status import Status
 from worker.policy.parsing import read_text
 
 if TYPE_CHECKING:
+    from worker.accounting.history.reading import History
     from worker.accounting.snapshot import Rates
     from worker.accounting.worker_presence import NoWorker
+    from worker.operations.dashboard.history_views import AskedHistory
     from worker.operations.dashboard.sources import Sources
     from worker.operations.doctor.finding import Finding
 
@@ -40,7 +46,8 @@ class OverviewPage(HtmlHandler):
 
     async def get(self) -> None:
         """Show it; with status 503 if something is unavailable, and with what is not."""
-        overview = await self.look(look, self.sources)
+        asked = read_asked(self)
+        overview, history = await self.look(_look_with_history, self.sources, None if _moves_often(self) else asked)
         if not overview.is_whole:
             self.set_status(503)
         unrecorded = bool(self.get_query_argument("unrecorded", ""))
@@ -48,6 +55,8 @@ class OverviewPage(HtmlHandler):
             "feedback_overview.html",
             overview=overview,
             unrecorded=unrecorded,
+            asked=asked,
+            history=None if history is None else HistoryView(self, asked, history),
             fix_of=fix_of,
             fix_of_org=fix_of_org,
             next_probe=next_probe,
@@ -94,6 +103,23 @@ def read_org(text: str, *, field: str = "org") -> str:
         return read_text(text)
     except ValueError as error:
         raise RequestRefused(400, f"{field}: expected {error}") from None
+
+
+def _moves_often(page: OverviewPage) -> bool:
+    """Whether the page's own script asks for what moves every two seconds, to which the charts don't belong."""
+    return page.request.headers.get("X-Feedback-Live") == "2"
+
+
+def _look_with_history(sources: Sources, asked: AskedHistory | None) -> tuple[Overview, History | None]:
+    """Look at the whole, and at the history if it is asked for and Redis can be asked."""
+    overview = look(sources)
+    if asked is None or overview.snapshot is None:
+        return overview, None
+    try:
+        return overview, history_of(sources, asked)
+    except redis.RedisError as error:
+        overview.redis_problem = overview.redis_problem or broker_outage(sources.settings, error)
+        return overview, None
 
 
 def hold(sources: Sources, *, comment: str, actor: str, org: str | None = None) -> bool:

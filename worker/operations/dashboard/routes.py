@@ -12,6 +12,8 @@ from worker.operations.dashboard.action_views import DiscardForm, DiscardPage, R
 from worker.operations.dashboard.cause_views import CausePage, CausesPage, DecisionPage
 from worker.operations.dashboard.dead_letter_views import RawFile, RowPage, RowsPage
 from worker.operations.dashboard.fleet_views import WorkerActApi, WorkerForm, WorkersApi, WorkersPage
+from worker.operations.dashboard.history_api import HistoryApi
+from worker.operations.dashboard.history_views import HistoryPage
 from worker.operations.dashboard.overview_views import HoldPage, OverviewPage, ResumePage
 from worker.operations.dashboard.page import STATIC
 from worker.operations.dashboard.replay_views import AuditPage, ReplayPage, ReplaysPage, SteerPage
@@ -33,6 +35,7 @@ _WORKER_ACTION: Final = f"({'|'.join(WorkerAction)})"
 _PAGES: Final = (
     url(r"/feedback", OverviewPage, name="feedback-overview"),
     url(r"/feedback/trace", TracePage, name="feedback-trace"),
+    url(r"/feedback/history", HistoryPage, name="feedback-history"),
     url(r"/feedback/hold", HoldPage, name="feedback-hold"),
     url(r"/feedback/resume", ResumePage, name="feedback-resume"),
     url(r"/feedback/dead-letters", CausesPage, name="feedback-causes"),
@@ -59,6 +62,7 @@ _PAGES: Final = (
 _API: Final = (
     url(r"/api/feedback/overview", api.OverviewApi),
     url(r"/api/feedback/trace/([^/]{1,60})", api.TraceApi),
+    url(r"/api/feedback/history", HistoryApi),
     url(r"/api/feedback/hold", api.HoldApi),
     url(r"/api/feedback/resume", api.ResumeApi),
     url(r"/api/feedback/causes", cause_api.CausesApi),

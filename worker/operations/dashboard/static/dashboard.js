@@ -4,17 +4,8 @@
 (function () {
     "use strict";
 
-    var regions = Array.prototype.slice.call(document.querySelectorAll("[data-live]"));
     var status = document.querySelector("[data-live-status]");
     var dot = document.querySelector("[data-live-dot]");
-    var failures = 0;
-
-    function every() {
-        var seconds = Math.min.apply(null, regions.map(function (region) {
-            return Number(region.getAttribute("data-live"));
-        }));
-        return seconds * 1000 * Math.min(Math.pow(2, failures), 16);
-    }
 
     function say(words, alive) {
         if (status) {
@@ -28,7 +19,7 @@
 
     // What differs from load to load, and means nothing.
     function content(region) {
-        return region.innerHTML.replace(/(name="_xsrf" value=")[^"]*/g, "$1");
+        return region.innerHTML.replace(/(name="_xsrf" value=")[^"]*/g, "$1").replace(/ tabindex="-?[01]"/g, "");
     }
 
     function isInUse(region) {
@@ -38,55 +29,105 @@
         });
     }
 
-    function replace(fresh) {
-        regions.forEach(function (region) {
-            var other = fresh.getElementById(region.id);
-            // A part with the focus, or with a half-typed field, is left alone.
-            if (other && !isInUse(region) && content(region) !== content(other)) {
-                region.replaceChildren.apply(region, Array.prototype.slice.call(other.childNodes));
-            }
-        });
-        if (regions.every(function (region) {
-            var other = fresh.getElementById(region.id);
-            return other && !other.hasAttribute("data-live");
-        })) {
-            regions = [];
+    // The parts that are loaded again after the same time, which the header names: the server may leave out the others.
+    function keepFresh(seconds, regions) {
+        var failures = 0;
+
+        function again() {
+            window.setTimeout(refresh, seconds * 1000 * Math.min(Math.pow(2, failures), 16));
         }
+
+        function replace(fresh) {
+            regions.forEach(function (region) {
+                var other = fresh.getElementById(region.id);
+                // A part with the focus, or with a half-typed field, is left alone.
+                if (other && !isInUse(region) && content(region) !== content(other)) {
+                    region.replaceChildren.apply(region, Array.prototype.slice.call(other.childNodes));
+                }
+            });
+            prepareCharts();
+            if (regions.every(function (region) {
+                var other = fresh.getElementById(region.id);
+                return other && !other.hasAttribute("data-live");
+            })) {
+                regions = [];
+            }
+        }
+
+        function refresh() {
+            if (document.hidden) {
+                again();
+                return;
+            }
+            window.fetch(window.location.href, {
+                cache: "no-store", credentials: "same-origin", headers: {"X-Feedback-Live": seconds}
+            }).then(function (answer) {
+                return answer.text().then(function (text) {
+                    var fresh = new DOMParser().parseFromString(text, "text/html");
+                    if (!fresh.getElementById(regions[0].id)) {
+                        throw new Error(String(answer.status));
+                    }
+                    failures = 0;
+                    replace(fresh);
+                    say("as of " + new Date().toISOString().slice(11, 19) + " UTC", answer.ok);
+                });
+            }).catch(function () {
+                failures += 1;
+                say("not reachable; what stands here is old", false);
+            }).then(function () {
+                if (regions.length) {
+                    again();
+                } else {
+                    say("no longer moves", true);
+                    if (dot) {
+                        dot.classList.remove("status-dot-live");
+                    }
+                }
+            });
+        }
+
+        again();
     }
 
-    function refresh() {
-        if (document.hidden) {
-            window.setTimeout(refresh, every());
+    var bySeconds = {};
+    document.querySelectorAll("[data-live]").forEach(function (region) {
+        var seconds = region.getAttribute("data-live");
+        bySeconds[seconds] = (bySeconds[seconds] || []).concat(region);
+    });
+    Object.keys(bySeconds).forEach(function (seconds) {
+        keepFresh(seconds, bySeconds[seconds]);
+    });
+
+    // A chart is one stop of the Tab key; within it the arrow keys go from bar to bar.
+    function oneStop(links, stop) {
+        links.forEach(function (link) { link.setAttribute("tabindex", link === stop ? "0" : "-1"); });
+    }
+
+    function linksOf(chart) {
+        return Array.prototype.slice.call(chart.querySelectorAll("a"));
+    }
+
+    function prepareCharts() {
+        document.querySelectorAll("[data-chart]").forEach(function (chart) {
+            var links = linksOf(chart);
+            oneStop(links, links[links.length - 1]);
+        });
+    }
+
+    document.addEventListener("keydown", function (event) {
+        var chart = event.target.closest && event.target.closest("[data-chart]");
+        var steps = {ArrowLeft: -1, ArrowRight: 1, Home: -Infinity, End: Infinity};
+        if (!chart || !(event.key in steps)) {
             return;
         }
-        window.fetch(window.location.href, {credentials: "same-origin", cache: "no-store"}).then(function (answer) {
-            return answer.text().then(function (text) {
-                var fresh = new DOMParser().parseFromString(text, "text/html");
-                if (!fresh.getElementById(regions[0].id)) {
-                    throw new Error(String(answer.status));
-                }
-                failures = 0;
-                replace(fresh);
-                say("as of " + new Date().toISOString().slice(11, 19) + " UTC", answer.ok);
-            });
-        }).catch(function () {
-            failures += 1;
-            say("not reachable; what stands here is old", false);
-        }).then(function () {
-            if (regions.length) {
-                window.setTimeout(refresh, every());
-            } else {
-                say("no longer moves", true);
-                if (dot) {
-                    dot.classList.remove("status-dot-live");
-                }
-            }
-        });
-    }
-
-    if (regions.length) {
-        window.setTimeout(refresh, every());
-    }
+        var links = linksOf(chart);
+        var at = links.indexOf(event.target.closest("a")) + steps[event.key];
+        var next = links[Math.max(0, Math.min(links.length - 1, at))];
+        oneStop(links, next);
+        next.focus();
+        event.preventDefault();
+    });
+    prepareCharts();
 
     document.querySelectorAll("[data-selection]").forEach(function (form) {
         var all = form.querySelector("[data-select-all]");

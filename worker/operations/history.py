@@ -1,0 +1,101 @@
+"""The history as operators ask for it, by the command line, the pages and the API; and how AquilaX does now."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from worker.accounting.history.reading import FAILURES, HistoryRange
+from worker.operations.text import read_time
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from worker.accounting.history.fields import ResponseField
+    from worker.accounting.history.reading import History, HistoryBucket
+
+__all__ = ["RESPONSES", "failing", "failures_in", "latency_text", "percent", "read_range", "read_until"]
+
+RESPONSES: Final = {
+    "2xx": "2xx",
+    "3xx": "3xx",
+    "429": "429",
+    "4xx": "other 4xx",
+    "5xx": "5xx",
+    "timeout": "timeouts",
+    "none": "no connection",
+    "other": "no HTTP status",
+}
+"""What AquilaX responded, as people read it, by the name of the field."""
+
+_RECENT: Final = 5
+"""Buckets of which it is said how AquilaX does now."""
+
+_MANY: Final = 0.05
+"""The share of failures from which on it is said: far below what opens the circuit breaker."""
+
+_ENOUGH: Final = 3
+"""Failures; fewer are chance."""
+
+
+def read_range(text: str) -> HistoryRange:
+    """Read how much of the history is wanted.
+
+    Raises:
+        ValueError: It is none of the three; the message names the field and them.
+    """
+    try:
+        return HistoryRange(text)
+    except ValueError:
+        raise ValueError(f"range is {text[:40]!r}: expected {', '.join(HistoryRange)}") from None
+
+
+def read_until(text: str, *, now: datetime) -> datetime | None:
+    """Read a moment in the last stretch of time that is wanted; None for now.
+
+    Raises:
+        ValueError: It is no time, or one to come; the message names the field and what is expected.
+    """
+    if not text:
+        return None
+    try:
+        until = read_time(text, now=now)
+    except ValueError as error:
+        raise ValueError(f"until is {error}") from None
+    if until > now:
+        raise ValueError(f"until is {text[:40]!r}: expected a time that has passed")
+    return until
+
+
+def failing(history: History) -> str:
+    """Return how much AquilaX fails now, in a sentence; '' if it does not, or the history is not by the minute."""
+    recent, before = history.last(_RECENT), history.buckets[:-_RECENT]
+    if history.shown is not HistoryRange.HOUR or recent.failures < max(_ENOUGH, recent.responses * _MANY):
+        return ""
+    counts = f"{recent.failures:,} of {recent.responses:,} requests ({percent(recent.failures, recent.responses)})"
+    failed, asked = sum(one.failures for one in before), sum(one.responses for one in before)
+    rest = f"; {percent(failed, asked)} in the hour before" if asked else ""
+    return f"AquilaX failed {counts} within the last {_RECENT} minutes: {failures_in(recent)}{rest}."
+
+
+def failures_in(bucket: HistoryBucket) -> str:
+    """Return which failures there were: ``20 5xx, 4 timeouts``; '' for none."""
+    return _listed(bucket, FAILURES)
+
+
+def _listed(bucket: HistoryBucket, fields: tuple[ResponseField, ...]) -> str:
+    return ", ".join(f"{bucket.sum(field):,} {RESPONSES[field.value]}" for field in fields if bucket.sum(field))
+
+
+def percent(part: int, whole: int) -> str:
+    """Return a share as text: ``0.4 %``; of nothing it is none."""
+    share = 100 * part / whole if whole else 0.0
+    return f"{share:.0f} %" if share >= 10 or share == 0 else f"{share:.1f} %"  # noqa: PLR2004 - two digits say enough
+
+
+def latency_text(seconds: float | None) -> str:
+    """Return a latency as text, to two digits, as it is known to no more; a dash for none."""
+    if seconds is None:
+        return "—"
+    if seconds < 1:
+        return f"{float(f'{seconds * 1000:.2g}'):g} ms"
+    return f"{float(f'{seconds:.2g}'):g} s"
