@@ -62,8 +62,8 @@ class CausePage(HtmlHandler):
 
     section = "causes"
 
-    async def get(self, fingerprint: str) -> None:
-        """Show all that is known of it, and what can be decided."""
+    async def get(self, fingerprint: str, verb: str = "") -> None:  # noqa: ARG002 - a form that was refused is loaded again
+        """Show all that is known of it, and what can be decided; also at the address of one of its forms."""
         self.asked()
         await self.show(fingerprint)
 
