@@ -65,7 +65,7 @@ def test_a_thousand_dead_events_are_understood_replayed_and_delivered(
 
     cause.get_by_role("heading").get_by_role("link").click()
     expect(page.locator("header.page-header")).to_contain_text("1,000 rows")
-    page.locator("tbody tr").first.get_by_role("link").click()
+    page.locator("tbody tr").first.get_by_role("link").first.click()
     expect(page.locator("pre").first).to_contain_text("Request ID not found")
     page.get_by_role("link", name="rejected 404: Request ID not found").click()
 

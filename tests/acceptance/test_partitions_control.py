@@ -73,8 +73,14 @@ def test_remote_control_knows_all_partitions(empty_stack: LocalStack, cluster: R
     empty_stack.create_database()
     with closing(empty_stack.start_sandbox(["--latency=60"])) as sandbox:
         empty_stack.start_worker()
-        shown = reply_to(environment, "stats")["broker"]["transport_options"]["activity"]
-        assert shown == {"queues": [QUEUE, "feedback-replays"], "partitions_away": []}
+        eventually(
+            lambda: (
+                reply_to(environment, "stats")["broker"]["transport_options"]["activity"]
+                == {"queues": [QUEUE, "feedback-replays"], "partitions_away": []}
+            ),
+            timeout=60,
+            what="the worker consumes all partitions",
+        )
 
         with FeedbackProducer(cluster.url, timeout=20) as producer:
             assert producer.enqueue_many(one_of_each_partition()) == ON_A_CLUSTER

@@ -18,13 +18,15 @@ from producer import FeedbackProducer
 from producer.message import QUEUE, to_message
 from tests.support.clusters import redis_cluster
 from tests.support.dead_letter_records import an_event
-from tests.support.places import Places
+from tests.support.places import Places, request_id_of
 from tests.support.processes import VALKEY, RedisServer, need
 from tests.support.scripts import all_scripts, watching_keys
 from tests.support.tagged_redis import TaggedRedis
 from worker.accounting import continuity
 from worker.accounting.backlog import take_backlog
+from worker.accounting.history.store import buckets_of, write_counts, write_sample
 from worker.accounting.integrity import check
+from worker.accounting.message_search import search_messages
 from worker.accounting.reconcile import Report
 from worker.accounting.relocation import move
 from worker.accounting.repair import repair_redis
@@ -35,15 +37,21 @@ from worker.broker.keys import DELAYED, KEYS
 from worker.broker.lease_scripts import LeaseScripts
 from worker.broker.redelivery import Republished, publish_instead
 from worker.broker.scripts import FETCH, PURGE
+from worker.broker.set_aside import give_back, give_one_back, moment_of
+from worker.clients.aquilax.keys import KeyRing
 from worker.clients.redis.keys import CountField, FeedbackKeys
 from worker.clients.redis.partitions import Partitions
 from worker.dead_letters.replays.queue import enqueue, withhold
 from worker.delivery.hold import Hold
 from worker.delivery.hold_mirrors import HoldMirrors
 from worker.delivery.idempotency import Claimed, IdempotencyStore, Seen
+from worker.delivery.org_holds import OrgHolds, org_scope, read_org_holds
 from worker.delivery.revocations import Revocations, Searched, criteria_of_ids
 from worker.gateway.idempotency_keys import _KeyClaim
-from worker.policy.classification import Classification
+from worker.operations.waiting.moves import Ending, Replacement, end, send
+from worker.policy.classification import Classification, Response
+from worker.policy.envelope import Envelope
+from worker.policy.message import Message
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -195,6 +203,32 @@ def _accounts(client: TaggedRedis, places: Places) -> None:
     asyncio.run(claim.settle("done", 1000))
 
 
+def _operators(client: TaggedRedis, places: Places) -> None:
+    """Messages are searched for, sent before their time and ended; a history is kept; single orgs are held."""
+    (message,) = places.enqueue(1)
+    assert len(search_messages(Partitions([client]), request_id_of(message)).found) == 1
+    waiting = [to_message(an_event()) for _ in range(2)]
+    places.schedule(*waiting)
+    assert send(client, 0, [Replacement(waiting[0], waiting[0])]) == [True]
+    assert end(client, 0, [Ending(waiting[1], [CountField.DEAD])]) == [True]
+    now = float(client.time()[0])
+    assert write_counts(client, {int(now) // 60 * 60: {"del": 1}}, writer="w", number=1, now=now)
+    assert write_sample(client, buckets_of({int(now) // 60 * 60: {"acc": 1}}), last=b"", sample=b"1", now=now)
+    holds = OrgHolds(client, actor="me", ring=lambda: KeyRing(from_file=True))
+    holds.hold("acme", "why", actor="me")
+    probe = Message(event=an_event(), envelope=Envelope(enqueued_at=NOON, message_id="m"))
+    refused = Response(status=401)
+    assert holds.heard(probe, refused, Classification.UNAUTHORIZED, "401")
+    (of_key,) = [hold for hold in read_org_holds(client) if not hold.state.by_hand]
+    holds.probe_soon(of_key.scope)
+    assert holds.take_probe(of_key, now=datetime.now(UTC) + timedelta(hours=1))
+    holds.try_keys([of_key])
+    assert holds.resume(org_scope("acme"))
+    client.zadd(f"{QUEUE}{DELAYED}", {to_message(an_event()): moment_of("org:acme") for _ in range(3)})
+    assert give_one_back(client, "org:acme")
+    assert give_back(client, but=(), most=10).messages == 2
+
+
 def _moving(client: TaggedRedis, other: TaggedRedis) -> None:
     """Everything goes to another slot of the node, as to another Redis."""
     _lease(client, "host:2:b").requeue([], end="head", keep=())
@@ -214,6 +248,7 @@ def test_every_script_runs_in_cluster_mode(client: TaggedRedis, node: RedisServe
     _broker(client, places)
     _deliveries(client, places)
     _accounts(client, places)
+    _operators(client, places)
     with closing(TaggedRedis(node.port, OTHER_TAG)) as other:
         _moving(client, other)
 

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 PAGE = (ROOT / "docs" / "operations.md").read_text()
 MOMENT = re.compile(r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d(\.\d+\+00:00)?")
+WAITED = re.compile(r"\([\d,]+ ms, [^)]+\)")
 
 PRESSES = [
     {
@@ -91,8 +92,8 @@ def _type(command: str, stack: LocalStack, folder: Path) -> str:
 
 
 def _plain(text: str) -> list[list[str]]:
-    """What a person reads: without times, and however wide the columns are."""
-    return [MOMENT.sub("<time>", line).split() for line in text.strip().splitlines()]
+    """What a person reads: without times, however long a response took, and however wide the columns are."""
+    return [WAITED.sub("<waited>", MOMENT.sub("<time>", line)).split() for line in text.strip().splitlines()]
 
 
 def _number_as_sent(store: DeadLetterStore) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from click.testing import CliRunner, Result
 
+from tests.support.processes import eventually
 from worker.app import create_app
 from worker.operations.cli import main
 from worker.settings import load_settings
@@ -50,10 +51,17 @@ def record_of(environment: Mapping[str, str], *arguments: str) -> dict[str, Any]
 
 
 def reply_to(environment: Mapping[str, str], remote_command: str, **arguments: object) -> dict[str, Any]:
-    """What the one worker replies to a command of Celery's remote control."""
+    """What the one worker replies to a command of Celery's remote control; in a cluster it subscribes late."""
     broker, database = environment["FEEDBACK_BROKER_URL"], environment["FEEDBACK_DATABASE_URL"]
     settings = load_settings(feedback_broker_url=broker, feedback_database_url=database, _env_file=None)
     with closing(create_app(settings)) as app:
-        (reply,) = app.control.broadcast(remote_command, arguments=arguments, reply=True, limit=1, timeout=20)
+
+        def ask() -> list[dict[str, Any]]:
+            replies: list[dict[str, Any]] = app.control.broadcast(
+                remote_command, arguments=arguments, reply=True, limit=1, timeout=10
+            )
+            return replies
+
+        (reply,) = eventually(ask, timeout=60, what=f"a worker replies to {remote_command}")
     answer: dict[str, Any] = next(iter(reply.values()))
     return answer

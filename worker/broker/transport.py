@@ -74,10 +74,12 @@ class Transport(kombu_redis.Transport):
                 os.write(self._wakeup[1], b"!")
 
     def _drain_wakeup_pipe(self) -> None:
-        self._is_woken = False  # first: what wakes it from now on is written again
         if self._wakeup is not None:
             with suppress(OSError):
                 os.read(self._wakeup[0], 4096)
+        # Last: a byte that were written in between would be read here, and no other would follow it. What was not
+        # written until now for the one that is read has happened before the loop looks, which it does next.
+        self._is_woken = False
 
     def look_again(self, wait: float) -> None:
         """Let the event loop turn again in ``wait`` seconds."""

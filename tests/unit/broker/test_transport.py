@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from queue import Empty
 from types import SimpleNamespace
 from typing import Any
@@ -42,3 +43,28 @@ def test_looking_for_neighbours_hides_no_turn(monkeypatch: pytest.MonkeyPatch) -
     drain(transport)
 
     assert seen == [{"feedback"}]
+
+
+def test_a_call_that_comes_while_the_pipe_is_emptied_is_not_the_last_that_wakes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Another thread may wake the loop just before, and its byte is read too: the next call writes one again."""
+    transport: Any = Transport(Connection("redis://127.0.0.1:1/0"))
+    pipe = transport._open_wakeup_pipe()
+    read = os.read
+
+    def read_meanwhile(fileno: int, size: int) -> bytes:
+        transport.wake()
+        return read(fileno, size)
+
+    transport.wake()
+    monkeypatch.setattr(os, "read", read_meanwhile)
+    transport._drain_wakeup_pipe()
+    monkeypatch.undo()
+    transport.wake()
+
+    try:
+        assert read(pipe, 4096) == b"!"
+    finally:
+        for end in transport._wakeup:
+            os.close(end)
