@@ -15,7 +15,7 @@ from tests.support.dead_letter_records import NOON, REQUEST_ID, a_record, add, a
 from worker.database.errors import DeadLetterStoreUnavailable
 from worker.database.models import DeadLetter, State
 from worker.dead_letters.store import DeadLetterStore
-from worker.operations.export import attempts_of
+from worker.operations.attempts import attempts_of
 from worker.policy.attempt import Attempt
 from worker.policy.classification import Response
 from worker.policy.dead_letter import DeadLetterRecord, key_of_event, key_of_event_without_time, key_of_raw

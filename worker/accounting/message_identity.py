@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from kombu.compression import decompress
 
 from worker.broker.decompression import unpacks_too_large
+from worker.broker.payload import MAX_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -16,8 +17,6 @@ if TYPE_CHECKING:
 __all__ = ["arguments_in", "request_id_in"]
 
 _UNREADABLE: Final = (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError)
-
-_LARGEST_BODY: Final = 1024 * 1024
 
 
 def request_id_in(message: bytes) -> str:
@@ -46,7 +45,7 @@ def _arguments(message: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _unpacked(message: Mapping[str, Any]) -> Mapping[str, Any]:
-    if problem := unpacks_too_large(message, most=_LARGEST_BODY):
+    if problem := unpacks_too_large(message, most=MAX_BYTES):
         raise ValueError(problem)
     body = decompress(b64decode(message["body"]), message["headers"]["compression"])
     return {**message, "body": body.decode(), "properties": {**message["properties"], "body_encoding": None}}

@@ -23,6 +23,7 @@ __all__ = [
     "PROBE",
     "QUEUED_IN",
     "UNENDED",
+    "UNREAD_ID",
     "due_at",
     "handed_out_at",
     "read_json",
@@ -55,6 +56,9 @@ QUEUED_IN: Final = "feedback_queue"
 
 UNENDED: Final = "feedback_unended"
 """The header that counts how often a message was handed out and did not come to an end (`lua/message.lua`)."""
+
+UNREAD_ID: Final = "feedback_message_id"
+"""The header of a message that can't be read and comes again as it is: by which identity it was first handed out."""
 
 PROBE: Final = "feedback_probe"
 """The header of the one message that is handed out to see whether a hold can end."""

@@ -77,8 +77,8 @@ class Transport(kombu_redis.Transport):
         if self._wakeup is not None:
             with suppress(OSError):
                 os.read(self._wakeup[0], 4096)
-        # Last: a byte that were written in between would be read here, and no other would follow it. What was not
-        # written until now for the one that is read has happened before the loop looks, which it does next.
+        # Last: were it cleared before, a byte that is written in between would be read too, and none would follow it.
+        # A call that writes none until now needs none: the loop looks only after this.
         self._is_woken = False
 
     def look_again(self, wait: float) -> None:

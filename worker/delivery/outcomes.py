@@ -17,7 +17,7 @@ from worker.database.models import State
 from worker.delivery.idempotency import Busy, Claimed, OnHold, Seen
 from worker.delivery.outages import Dependency, DependencyOutages, wait_reason_of
 from worker.policy.classification import Response
-from worker.policy.dead_letter import DeadLetterRecord, key_of_message, record_of_poison
+from worker.policy.dead_letter import key_of_message, record_of_event, record_of_poison
 from worker.policy.envelope import WaitReason
 from worker.policy.message import Message, PoisonMessage
 from worker.policy.result import Completed, DeadLetteredResult, DeliveryResult, Redeliver, ResultKind
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from worker.delivery.hold import Hold
     from worker.delivery.org_holds import OrgHold, OrgHolds
     from worker.delivery.partitioned_idempotency import Idempotency
+    from worker.policy.dead_letter import DeadLetterRecord
     from worker.policy.envelope import Envelope
 
 __all__ = ["Outcomes"]
@@ -106,20 +107,7 @@ class Outcomes:
         envelope = message.envelope
         if envelope.pending_dead_letter is None:
             envelope = replace(envelope, attempts=envelope.attempts + 1, pending_dead_letter=outcome)
-        record = DeadLetterRecord(
-            reason=outcome.reason,
-            failed_at=self.now(),
-            first_enqueued_at=envelope.enqueued_at,
-            attempts=envelope.attempts,
-            event=message.event,
-            dedup_key=key_of_message(message),
-            http_status=outcome.http_status,
-            response_body=outcome.response,
-            dead_letter=envelope.dead_letter,
-            replay=envelope.replay,
-            message_id=envelope.message_id,
-            history=envelope.history,
-        )
+        record = record_of_event(message, envelope, outcome, failed_at=self.now())
         result: DeliveryResult = _dead_lettered(outcome)
         try:
             new, ended = self._insert(message, record)

@@ -11,7 +11,7 @@ from celery._state import _task_stack  # what `celery.current_task` looks at
 from celery.exceptions import Reject, Retry
 
 from producer.message import ENVELOPE, TASK, TRACE_HEADERS
-from worker.broker.payload import HELD_IN, PROBE, UNENDED
+from worker.broker.payload import HELD_IN, PROBE, UNENDED, UNREAD_ID
 from worker.broker.redelivery import is_in_flight, is_plain
 from worker.concurrency.scheduler import run_in_thread
 from worker.database.errors import DeadLetterStoreUnavailable
@@ -39,10 +39,6 @@ log = logging.getLogger(__name__)
 
 _OF_A_DELIVERY: Final = {PROBE, UNENDED}
 """Headers that say how a message was handed out: its next turn is another one."""
-
-
-_MESSAGE_ID: Final = "feedback_message_id"
-"""The header of a message that can't be read and comes again as it is: by which identity it was first handed out."""
 
 
 class DeadLettered(Exception):
@@ -156,7 +152,7 @@ def _message(
         kwargs,
         headers.get(ENVELOPE),
         delivery_tag=str(properties.get("delivery_tag") or request.id),
-        message_id=message_id if isinstance(message_id := headers.get(_MESSAGE_ID), str) else "",
+        message_id=message_id if isinstance(message_id := headers.get(UNREAD_ID), str) else "",
         held_in=str(properties.get(HELD_IN) or ""),
         received_at=received_at,
         probe=headers.get(PROBE) is True,
@@ -182,7 +178,7 @@ def _come_again(task: Task, again: Redeliver, redelivery: Redelivery) -> Never:
     headers = {name: value for name, value in _headers(request).items() if name not in _OF_A_DELIVERY}
     if again.as_it_is:
         headers["redelivered"] = True  # it was counted as accepted: so the transport knows
-        headers[_MESSAGE_ID] = again.envelope.message_id
+        headers[UNREAD_ID] = again.envelope.message_id
     else:
         headers[ENVELOPE] = again.envelope.to_header()
     try:

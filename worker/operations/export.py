@@ -7,17 +7,16 @@ import json
 from base64 import b64encode
 from typing import TYPE_CHECKING, Any, Final, TextIO
 
+from worker.operations.attempts import attempts_of
 from worker.operations.text import visible
-from worker.policy.attempt import read_attempts
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from datetime import datetime
 
     from worker.database.models import DeadLetter
-    from worker.policy.attempt import Attempt
 
-__all__ = ["FIELDS", "attempts_of", "to_record", "write_csv", "write_ndjson"]
+__all__ = ["FIELDS", "to_record", "write_csv", "write_ndjson"]
 
 FIELDS: Final = (
     "id",
@@ -60,11 +59,6 @@ def to_record(row: DeadLetter, *, with_raw: bool = False) -> dict[str, Any]:
         record["history"] = [attempt.to_record() for attempt in attempts_of(row)]
         record["raw_base64"] = None if row.raw is None else b64encode(row.raw).decode()
     return record
-
-
-def attempts_of(row: DeadLetter) -> tuple[Attempt, ...]:
-    """Return the last requests that were sent for a dead letter before it died, the latest last."""
-    return read_attempts(json.loads(row.history)) if row.history else ()
 
 
 def write_ndjson(rows: Iterable[DeadLetter], output: TextIO) -> None:

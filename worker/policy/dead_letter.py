@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 
     from producer.event import FeedbackEvent
     from worker.policy.attempt import Attempt
+    from worker.policy.envelope import Envelope
     from worker.policy.message import Message, PoisonMessage
+    from worker.policy.retry import SendToDeadLetters
 
 __all__ = [
     "MAX_MESSAGE_ID_LENGTH",
@@ -28,6 +30,7 @@ __all__ = [
     "key_of_event_without_time",
     "key_of_message",
     "key_of_raw",
+    "record_of_event",
     "record_of_poison",
     "stored_message_id",
 ]
@@ -81,6 +84,35 @@ class DeadLetterRecord:
     def __post_init__(self) -> None:
         if self.event is None and self.reason is not Reason.INVALID:
             raise ValueError(f"a dead letter without its event is invalid, not {self.reason.value}")
+
+
+def record_of_event(
+    message: Message, envelope: Envelope, outcome: SendToDeadLetters, *, failed_at: datetime, comment: str = ""
+) -> DeadLetterRecord:
+    """Return the dead letter of an event.
+
+    Args:
+        message: The event's message.
+        envelope: Its delivery, with the last attempt in it.
+        outcome: Of what it dies.
+        failed_at: Now.
+        comment: The comment of the operator that gave it up, if one did.
+    """
+    return DeadLetterRecord(
+        reason=outcome.reason,
+        failed_at=failed_at,
+        first_enqueued_at=envelope.enqueued_at,
+        attempts=envelope.attempts,
+        event=message.event,
+        dedup_key=key_of_message(message),
+        http_status=outcome.http_status,
+        response_body=outcome.response,
+        dead_letter=envelope.dead_letter,
+        replay=envelope.replay,
+        message_id=envelope.message_id,
+        history=envelope.history,
+        comment=comment,
+    )
 
 
 def record_of_poison(message: PoisonMessage, *, failed_at: datetime) -> DeadLetterRecord:

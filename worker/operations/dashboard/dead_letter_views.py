@@ -13,11 +13,11 @@ from worker.dead_letters.queries import count, find
 from worker.dead_letters.replays.free_rows import free_rows
 from worker.dead_letters.replays.queries import plans, replays_of
 from worker.dead_letters.selection import holds_event, is_replayable
+from worker.operations.attempts import attempts_of
 from worker.operations.dashboard.filters import NAMES
 from worker.operations.dashboard.handler import RequestRefused
 from worker.operations.dashboard.page import HtmlHandler
 from worker.operations.dashboard.presenters import COUNTED, advice, view_of
-from worker.operations.export import attempts_of
 
 if TYPE_CHECKING:
     from worker.database.models import DeadLetter

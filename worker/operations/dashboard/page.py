@@ -11,9 +11,10 @@ from typing import Any, Final
 from tornado.web import authenticated
 
 from worker.dead_letters.selection import Selection
+from worker.operations.attempts import milliseconds_of, then_of
 from worker.operations.dashboard.filters import Filters, WrongFilter, read_filters
 from worker.operations.dashboard.handler import Handler, known_only
-from worker.operations.dashboard.presenters import bars, counted, moment, person, then_of
+from worker.operations.dashboard.presenters import bars, counted, moment, person
 from worker.policy.durations import span
 
 __all__ = ["STATIC", "TEMPLATES", "HtmlHandler"]
@@ -46,6 +47,7 @@ class HtmlHandler(Handler):
         return namespace | {
             "bars": bars,
             "counted": counted,
+            "milliseconds_of": milliseconds_of,
             "moment": moment,
             "now": datetime.now(UTC),
             "number": number,

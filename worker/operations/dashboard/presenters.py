@@ -12,7 +12,6 @@ from worker.operations.runbook import advice_on
 from worker.operations.text import utc
 from worker.policy.dead_letter import clean
 from worker.policy.durations import span
-from worker.policy.result import ResultKind
 from worker.policy.retry import Reason
 
 if TYPE_CHECKING:
@@ -20,7 +19,6 @@ if TYPE_CHECKING:
 
     from worker.database.audit_log import Action
     from worker.database.models import DeadLetter
-    from worker.policy.attempt import Attempt
 
 __all__ = [
     "COUNTED",
@@ -36,7 +34,6 @@ __all__ = [
     "moment",
     "person",
     "rate",
-    "then_of",
     "unusual",
     "view_of",
 ]
@@ -116,18 +113,6 @@ def rate(value: float | None) -> str:
 def deed(action: Action) -> str:
     """Return what was done, without to what: ``made``; a name that is new here stays as it is."""
     return _DEEDS.get(action.action, action.action)
-
-
-def then_of(attempt: Attempt) -> str:
-    """Return what became of an event after a request, as text."""
-    return _THEN.get(attempt.then, attempt.then.value)
-
-
-_THEN: Final = {
-    ResultKind.RETRY: "to be retried",
-    ResultKind.HOLD: "held: not this event's fault",
-    ResultKind.DEAD_LETTER: "dead letter",
-}
 
 
 def advice(row: DeadLetter) -> str:

@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING, Any, Final, assert_never
 
 from worker.accounting.message_search import FoundMessage, Whereabouts
 from worker.database.models import State
-from worker.operations.export import attempts_of
+from worker.operations.attempts import attempts_of, milliseconds_of, then_of
 from worker.operations.text import utc
 from worker.policy.durations import span
 from worker.policy.envelope import WaitReason
-from worker.policy.result import ResultKind
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -31,12 +30,6 @@ _WAITS: Final = {
     WaitReason.BUSY: "another press on the same answer was being sent",
     WaitReason.HOLD: "its org is held, or its org's key",
     WaitReason.FAULT: "a fault of ours, which stands in the workers' log",
-}
-
-_THEN: Final = {
-    ResultKind.RETRY: "to be retried",
-    ResultKind.HOLD: "a hold: not this event's fault",
-    ResultKind.DEAD_LETTER: "dead letter",
 }
 
 
@@ -237,10 +230,9 @@ def _of_row(traced: TracedRow) -> Iterator[Moment]:
 
 def _attempts(history: Iterable[Attempt], *, row: int | None = None) -> Iterator[Moment]:
     for attempt in history:
-        milliseconds = round(attempt.latency.total_seconds() * 1000)
         worker = f" by {attempt.worker}" if attempt.worker else ""
-        then = _THEN.get(attempt.then, attempt.then.value)
-        yield Moment(at=attempt.at, text=f"sent{worker}: {attempt.summary} after {milliseconds:,} ms; {then}", row=row)
+        text = f"sent{worker}: {attempt.summary} after {milliseconds_of(attempt):,} ms; {then_of(attempt)}"
+        yield Moment(at=attempt.at, text=text, row=row)
 
 
 def _of_spooled(pressed: datetime, spooled_at: datetime, *, status: bool) -> Sequence[Moment]:

@@ -29,10 +29,6 @@ BY_CLIENT: Final = "client"
 
 _ID: Final = re.compile(r"(\d{1,4})-(\d)-([-+.0-9a-z]{1,32})-([0-9a-f]{16})")
 _LARGEST: Final = datetime.max.replace(tzinfo=UTC)
-_MESSAGE_ID: Final = "feedback_message_id"
-"""The header with the identity of a message that a worker could not read (docs/wire-format.md)."""
-
-_SAID: Final = "dead-lettered by an operator while it waited for its time"
 
 
 class Place(NamedTuple):

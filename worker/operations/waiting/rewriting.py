@@ -9,8 +9,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from producer.message import ENVELOPE
-from worker.broker.payload import HANDED_OUT_AS
-from worker.policy.dead_letter import DeadLetterRecord, key_of_message
+from worker.broker.payload import HANDED_OUT_AS, UNREAD_ID
+from worker.policy.dead_letter import record_of_event
 from worker.policy.message import Message, read_message
 from worker.policy.retry import Reason, SendToDeadLetters
 
@@ -18,12 +18,10 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from worker.operations.waiting.message import WaitingMessage
+    from worker.policy.dead_letter import DeadLetterRecord
     from worker.policy.envelope import Envelope
 
 __all__ = ["DeadLetterNow", "NotTaken", "as_dead_letter", "as_due"]
-
-_MESSAGE_ID: Final = "feedback_message_id"
-"""The header with the identity of a message that a worker could not read (docs/wire-format.md)."""
 
 _SAID: Final = "dead-lettered by an operator while it waited for its time"
 
@@ -69,21 +67,7 @@ def as_dead_letter(waiting: WaitingMessage, *, now: datetime, comment: str) -> D
     message = _read(waiting, now)
     envelope = message.envelope
     outcome = envelope.pending_dead_letter or _given_up(waiting)
-    record = DeadLetterRecord(
-        reason=outcome.reason,
-        failed_at=now,
-        first_enqueued_at=envelope.enqueued_at,
-        attempts=envelope.attempts,
-        event=message.event,
-        dedup_key=key_of_message(message),
-        http_status=outcome.http_status,
-        response_body=outcome.response,
-        dead_letter=envelope.dead_letter,
-        replay=envelope.replay,
-        message_id=envelope.message_id,
-        history=envelope.history,
-        comment=comment,
-    )
+    record = record_of_event(message, envelope, outcome, failed_at=now, comment=comment)
     return DeadLetterNow(_marked(waiting, replace(envelope, pending_dead_letter=outcome)), record)
 
 
@@ -110,7 +94,7 @@ def _read(waiting: WaitingMessage, now: datetime) -> Message:
 
 def _identity(waiting: WaitingMessage) -> str:
     """Under which a message was first handed out, if it ever was; the envelope may tell it as well."""
-    told = (waiting.headers.get(_MESSAGE_ID), _info(waiting).get(HANDED_OUT_AS))
+    told = (waiting.headers.get(UNREAD_ID), _info(waiting).get(HANDED_OUT_AS))
     return next((name for name in told if isinstance(name, str) and name), "")
 
 

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
+from worker.operations.attempts import attempts_of, milliseconds_of
 from worker.operations.cli.output import say, shown
-from worker.operations.export import attempts_of, to_record
+from worker.operations.export import to_record
 from worker.operations.text import utc, visible
 
 if TYPE_CHECKING:
@@ -77,8 +78,7 @@ def print_one(row: DeadLetter) -> None:
 
 def attempt_text(attempt: Attempt) -> str:
     """Return one request as a line: ``2026-01-31 12:00:00 UTC 503 Service Unavailable (41 ms, worker@host), retry``."""
-    milliseconds = round(attempt.latency.total_seconds() * 1000)
-    waited = f"{milliseconds:,} ms" + (f", {shown(attempt.worker)}" if attempt.worker else "")
+    waited = f"{milliseconds_of(attempt):,} ms" + (f", {shown(attempt.worker)}" if attempt.worker else "")
     return f"{utc(attempt.at)} {shown(attempt.summary)} ({waited}), {attempt.then.value.replace('_', ' ')}"
 
 
