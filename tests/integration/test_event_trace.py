@@ -20,8 +20,10 @@ from tests.support.partitions import enqueue_in, message_of, opened, request_id_
 from tests.support.places import Places, foreign_message, request_id_of
 from worker.accounting import message_search
 from worker.accounting.message_search import Whereabouts, search_messages
+from worker.broker.set_aside import moment_of
 from worker.database.engine import connect
 from worker.delivery.idempotency import Claimed, IdempotencyStore
+from worker.delivery.org_holds import OrgHolds, org_scope
 from worker.delivery.remembered import Remembered, remembered
 from worker.operations.cli import main
 from worker.policy.attempt import Attempt
@@ -127,6 +129,24 @@ def test_a_hold_is_told_with_what_it_keeps_in_the_queue(places: Places) -> None:
     assert trace(REQUEST_ID).stdout.startswith(
         "👍 true is queued: 5 are handed out before it. Everything is held: AquilaX migrates.\n"
     )
+
+
+def test_a_press_of_a_held_org_says_whose_hold_it_waits_for(places: Places) -> None:
+    """It has no time: thousands of years from now is none. Once the hold has ended it goes back."""
+    holds = OrgHolds(places.client, actor="me")
+    holds.hold("org-1", "they migrate", actor="ann")
+    places.schedule(message(TRIED), due=moment_of(org_scope("org-1")))
+
+    held, record = trace(REQUEST_ID), told()
+    holds.resume(org_scope("org-1"))
+
+    assert held.stdout.startswith(
+        "👍 true is set aside after 1 attempt: nothing of the org org-1 is sent: they migrate.\n"
+    )
+    assert "to be handed out" not in held.stdout
+    assert [(one["due"], one["set_aside"]) for one in record["messages"]] == [(None, True)]
+    assert [hold["scope"] for hold in record["org_holds"]] == ["org:org-1"]
+    assert "its hold has ended: it goes back to the queue" in trace(REQUEST_ID).stdout
 
 
 def test_a_delivered_press_says_until_when_that_is_remembered(places: Places) -> None:

@@ -22,6 +22,7 @@ from worker.accounting.message_identity import arguments_in
 from worker.accounting.snapshot import text_of
 from worker.broker.keys import DELAYED, broker_keys
 from worker.broker.payload import handed_out_at, read_json
+from worker.broker.set_aside import SET_ASIDE
 from worker.clients.redis.scripts import Script, lua
 from worker.policy.envelope import Envelope, WaitReason
 
@@ -61,7 +62,8 @@ class FoundMessage:
         waits: Why it is scheduled, if a worker has said so.
         task_id: The id of its task, as Flower knows it; '' if it has none.
         ahead: If it is queued: how many messages of its list are handed out before it.
-        due: If it is scheduled: when it is handed out.
+        due: If it is scheduled: when it is handed out; None if it is set aside.
+        set_aside: If it is set aside with its org: the moment of the hold's name (`worker.broker.set_aside`).
         since: If it is in flight: when it was first handed out; None if that is not known.
         holder: If it is in flight: the lease that owns it; '' if that is not known.
         tag: If it is in flight: its delivery tag.
@@ -76,6 +78,7 @@ class FoundMessage:
     task_id: str = ""
     ahead: int | None = None
     due: datetime | None = None
+    set_aside: int | None = None
     since: datetime | None = None
     holder: str = ""
     tag: bytes = field(default=b"", repr=False)
@@ -95,6 +98,7 @@ class FoundMessage:
             "task_id": self.task_id,
             "ahead": self.ahead,
             "due": self.due and self.due.isoformat(),
+            "set_aside": self.set_aside is not None,
             "since": self.since and self.since.isoformat(),
             "holder": self.holder or None,
         }
@@ -228,6 +232,8 @@ def _read(entry: bytes, place: bytes, where: Whereabouts) -> FoundMessage | None
         case Whereabouts.QUEUED:
             return replace(one, ahead=int(place))
         case Whereabouts.SCHEDULED:
+            if SET_ASIDE.start <= float(place) < SET_ASIDE.stop:
+                return replace(one, set_aside=int(float(place)))
             return replace(one, due=_moment(place))
         case Whereabouts.IN_FLIGHT:
             first = handed_out_at(text_of(place))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from worker.operations.export import to_record
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from datetime import datetime, timedelta
 
     from producer.spool.line import Record
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from worker.database.models import DeadLetter
     from worker.dead_letters.replays.queries import Replayed
     from worker.delivery.hold import HoldState
+    from worker.delivery.org_holds import OrgHold
     from worker.delivery.remembered import Remembered
 
 __all__ = ["EventTrace", "OutboxEntry", "TracedRow"]
@@ -98,6 +99,7 @@ class EventTrace:
         remembered: What the dedup store has; None if the answer's partition can't be asked.
         ttl: For how long a delivered vote is remembered.
         hold: The hold, if there is one.
+        org_holds: The holds of single orgs and keys, by the moment under which their messages are set aside.
         rows: Its dead letters, the oldest first; None if the database can't be asked.
         spooled: Its events in the spool of this machine; None if there is no spool here.
         outbox: Its rows in the outbox; None if there is none, or it can't be asked.
@@ -110,6 +112,7 @@ class EventTrace:
     remembered: Remembered | None = None
     ttl: timedelta
     hold: HoldState | None = None
+    org_holds: Mapping[int, OrgHold] = field(default_factory=dict)
     rows: tuple[TracedRow, ...] | None = None
     spooled: tuple[Record, ...] | None = None
     outbox: tuple[OutboxEntry, ...] | None = None
@@ -141,6 +144,7 @@ class EventTrace:
             "of_messages": None if search is None else search.total,
             "delivered": None if self.remembered is None else self.remembered.to_record(),
             "hold": None if self.hold is None else self.hold.as_dict(),
+            "org_holds": [hold.as_dict() for hold in self.org_holds.values()],
             "dead_letters": None if self.rows is None else [row.to_record() for row in self.rows],
             "spooled": None
             if self.spooled is None

@@ -14,11 +14,13 @@ from sqlalchemy import MetaData, exc, select
 from producer.outbox import OutboxTableError, table
 from producer.spool import records_of
 from worker.accounting.message_search import search_messages
+from worker.broker.set_aside import moment_of
 from worker.database.audit_log import actions
 from worker.database.errors import DatabaseUnusable, DeadLetterError
 from worker.dead_letters.queries import find, request_ids_like
 from worker.dead_letters.replays.queries import replays_of
 from worker.delivery.hold import Hold
+from worker.delivery.org_holds import read_org_holds
 from worker.delivery.remembered import remembered
 from worker.operations.broker import broker_outage
 from worker.operations.database import database_outage
@@ -138,9 +140,12 @@ def _in_redis(trace: EventTrace, settings: Settings, partitions: Partitions, mos
         if not search.found and known.until is None:  # it may have moved on between two looks
             search = search_messages(partitions, request_id, most=most)
         hold = Hold(partitions.home, actor="").state()
+        org_holds = {moment_of(each.scope): each for each in read_org_holds(partitions.home)}
     except redis.RedisError as error:
         return _with(trace, [broker_outage(settings, error)])
-    return _with(replace(trace, search=search, remembered=known, hold=hold), _partial(settings, search))
+    return _with(
+        replace(trace, search=search, remembered=known, hold=hold, org_holds=org_holds), _partial(settings, search)
+    )
 
 
 def _partial(settings: Settings, search: MessageSearch) -> list[str]:

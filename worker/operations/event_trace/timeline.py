@@ -125,6 +125,11 @@ def _message(message: FoundMessage, trace: EventTrace) -> str:
                 f"{what} is queued{after}: {ahead:,} are handed out before it" if ahead else f"{what} is queued{after}"
             )
             return f"{queued}.{_held(trace.hold)}"
+        case Whereabouts.SCHEDULED if message.set_aside is not None:
+            hold = trace.org_holds.get(message.set_aside)
+            if hold is None:
+                return f"{what} was set aside{after}, and its hold has ended: it goes back to the queue."
+            return f"{what} is set aside{after}: nothing of {hold.shown} is sent: {hold.state.comment}."
         case Whereabouts.SCHEDULED:
             if message.waits is WaitReason.HOLD:
                 return f"{what} is set aside{after}: {_WAITS[WaitReason.HOLD]}."
