@@ -85,6 +85,7 @@ PRIVATE: Final = (
         "a reply, tried twice",
     ),
     Private("kombu.pidbox", "Mailbox", "_get_exchange", "(self, namespace, type)", "the shared exchange"),
+    Private("kombu.transport", "", "_transport_cache", "", "our transport, where Kombu's was looked up before"),
     # Kombu: a transport is written by overriding these
     Private("kombu.message", "Message", "_decode", "(self)", "limits for what a message unpacks to"),
     Private("kombu.message", "Message", "_decoded_cache", "", "a message that is read already is not decoded again"),

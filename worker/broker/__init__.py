@@ -7,9 +7,21 @@ a message moves from its queue to a worker in one step (`lua/fetch.lua`), the wo
 
 from __future__ import annotations
 
-from kombu.transport import TRANSPORT_ALIASES
+from typing import Final
+
+from kombu.transport import (
+    TRANSPORT_ALIASES,
+    _transport_cache,  # Kombu has no public way to look a name up once more
+)
 
 __all__ = ["install"]
+
+_OURS: Final = {
+    "redis": "worker.broker.transport:Transport",
+    "rediss": "worker.broker.transport:Transport",
+    "sentinel": "worker.broker.transport:SentinelTransport",
+    "rediscluster": "worker.broker.transport:ClusterTransport",
+}
 
 
 def install() -> None:
@@ -19,7 +31,6 @@ def install() -> None:
     """
     import worker.broker.inspect_scheduled  # noqa: F401, PLC0415 - importing it registers the command; Celery's worker is slow to import
 
-    TRANSPORT_ALIASES["redis"] = "worker.broker.transport:Transport"
-    TRANSPORT_ALIASES["rediss"] = "worker.broker.transport:Transport"
-    TRANSPORT_ALIASES["sentinel"] = "worker.broker.transport:SentinelTransport"
-    TRANSPORT_ALIASES["rediscluster"] = "worker.broker.transport:ClusterTransport"
+    TRANSPORT_ALIASES.update(_OURS)
+    for name in _OURS:  # another app of this process may have looked one up before, and Kombu looks each up once
+        _transport_cache.pop(name, None)

@@ -9,7 +9,10 @@ from typing import Any
 
 import pytest
 from kombu import Connection
+from kombu import transport as kombu_transport
+from kombu.transport import redis as kombu_redis
 
+from worker.broker import install
 from worker.broker.activity import ConsumerActivity
 from worker.broker.transport import Transport
 
@@ -68,3 +71,14 @@ def test_a_call_that_comes_while_the_pipe_is_emptied_is_not_the_last_that_wakes(
     finally:
         for end in transport._wakeup:
             os.close(end)
+
+
+def test_our_transport_is_taken_where_kombus_was_used_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another app of the process may have opened a connection before: Kombu looks a name up once, and remembers it."""
+    monkeypatch.setitem(kombu_transport.TRANSPORT_ALIASES, "redis", "kombu.transport.redis:Transport")
+    monkeypatch.delitem(kombu_transport._transport_cache, "redis", raising=False)
+    assert kombu_transport.get_transport_cls("redis") is kombu_redis.Transport
+
+    install()
+
+    assert kombu_transport.get_transport_cls("redis") is Transport
