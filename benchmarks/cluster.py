@@ -34,14 +34,21 @@ _QUIET: Final = 8.0
 _WATCHED: Final = 15.0
 _MILLISECONDS: Final = 1000
 _MICROSECONDS: Final = 1_000_000
-_SUBJECTS: Final = ("one Valkey", f"a cluster of {_PRIMARIES} primaries")
+_PARTITIONS: Final = 16
+"""Of a cluster by default."""
+
+_ONE: Final = "one Valkey"
+_PARTITIONED: Final = f"one Valkey, {_PARTITIONS} partitions"
+_CLUSTER: Final = f"a cluster of {_PRIMARIES} primaries"
 
 CLUSTER: Final = Measurement(
     name="cluster",
     title="A cluster beside one server",
-    text="One Valkey, and a Valkey Cluster of three primaries with 16 partitions; nothing is written to disks, and "
-    "there are no replicas. A worker of 100 requests empties a queue, with an API that answers after 20 ms; a producer "
-    "enqueues with one thread. CPU is that of the process, or of all servers together.",
+    text=f"One Valkey, the same with {_PARTITIONS} partitions, and a Valkey Cluster of {_PRIMARIES} primaries with "
+    f"{_PARTITIONS} partitions; nothing is written to disks, and there are no replicas. What the second costs beside "
+    "the first is the partitions' price; the rest of the third's is that of several servers on one machine. A worker "
+    "of 100 requests empties a queue, with an API that answers after 20 ms; a producer enqueues with one thread. CPU "
+    "is that of the process, or of all servers together.",
     more_is_better=False,
     ranked=False,
 )
@@ -53,10 +60,12 @@ class _Servers:
 
     Attributes:
         url: Of the broker.
+        partitions: Of the queue.
         pids: Of its processes.
     """
 
     url: str
+    partitions: int
     pids: list[int]
 
     @property
@@ -68,7 +77,7 @@ class _Servers:
 def cluster(plan: Plan) -> Iterator[Sample]:
     """Measure one server and a cluster by turns, round by round."""
     for _ in range(plan.rounds):
-        for subject in _SUBJECTS:
+        for subject in (_ONE, _PARTITIONED, _CLUSTER):
             plan.tell(subject)
             with rig() as servers:
                 broker = _start(servers, subject)
@@ -82,7 +91,7 @@ def cluster(plan: Plan) -> Iterator[Sample]:
 
 def _idling(subject: str, servers: Rig, broker: _Servers) -> Sample:
     servers.start_target(_API)
-    servers.environment["FEEDBACK_BROKER_URL"] = broker.url
+    servers.environment |= {"FEEDBACK_BROKER_URL": broker.url, "FEEDBACK_PARTITIONS": str(broker.partitions)}
     servers.create_database()
     alone = _rate_of(lambda: broker.cpu)
     consumer = ours(1)
@@ -112,12 +121,17 @@ def _rate_of(cpu: Callable[[], float]) -> float:
 
 
 def _start(servers: Rig, subject: str) -> _Servers:
-    url = servers.start_valkey() if subject == _SUBJECTS[0] else servers.start_nodes(_PRIMARIES)
-    return _Servers(url=url, pids=[part.process.pid for part in servers.parts])
+    url = servers.start_nodes(_PRIMARIES) if subject == _CLUSTER else servers.start_valkey()
+    pids = [part.process.pid for part in servers.parts]
+    return _Servers(url=url, partitions=1 if subject == _ONE else _PARTITIONS, pids=pids)
+
+
+def _producer(broker: _Servers) -> FeedbackProducer:
+    return FeedbackProducer(broker.url, timeout=_BUDGET, partitions=broker.partitions)
 
 
 def _enqueueing(subject: str, broker: _Servers, number: int) -> Sample:
-    with closing(FeedbackProducer(broker.url, timeout=_BUDGET)) as producer:
+    with closing(_producer(broker)) as producer:
         supply = [(each["request_id"], each["status"], each["org"], each["group"]) for each in events(number)]
         producer.enqueue(*supply[0][:2], org="org", group="group")  # connects
         at_first, cpu, began = broker.cpu, time.process_time(), time.perf_counter()
@@ -128,7 +142,7 @@ def _enqueueing(subject: str, broker: _Servers, number: int) -> Sample:
 
 
 def _batches(subject: str, broker: _Servers, number: int) -> Sample:
-    with closing(FeedbackProducer(broker.url, timeout=_BUDGET)) as producer:
+    with closing(_producer(broker)) as producer:
         supply = list(events(number))
         producer.enqueue_many(supply[:_BATCH])  # connects
         at_first, cpu, began = broker.cpu, time.process_time(), time.perf_counter()
@@ -151,9 +165,9 @@ def _sample(case: str, subject: str, number: int, *, used: float, took: float, s
 
 def _delivering(subject: str, servers: Rig, broker: _Servers, number: int) -> Sample:
     url = servers.start_target(_API)
-    servers.environment["FEEDBACK_BROKER_URL"] = broker.url
+    servers.environment |= {"FEEDBACK_BROKER_URL": broker.url, "FEEDBACK_PARTITIONS": str(broker.partitions)}
     servers.create_database()
-    with closing(FeedbackProducer(broker.url, timeout=_BUDGET)) as producer:
+    with closing(_producer(broker)) as producer:
         producer.enqueue_many(events(number))
     servers.ask(f"{url}/close")
     consumer = ours(1)
