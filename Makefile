@@ -130,7 +130,7 @@ matrix: export PYTHONDONTWRITEBYTECODE :=
 lock: $(INSTALLED)
 	$(LOCK) $(UPGRADE) --group dev --all-extras -o requirements/dev.txt pyproject.toml
 	$(LOCK) $(UPGRADE) --extra worker --extra gateway --extra flower --extra postgresql --extra mysql --extra sandbox \
-		-c requirements/dev.txt -o requirements/worker.txt pyproject.toml
+		--extra notify -c requirements/dev.txt -o requirements/worker.txt pyproject.toml
 	$(LOCK) $(UPGRADE) --group bench --extra local --extra gateway --extra postgresql --extra mysql \
 		-c requirements/dev.txt -o requirements/bench.txt pyproject.toml
 	$(LOCK) $(UPGRADE) --group docs -c requirements/dev.txt -o requirements/docs.txt pyproject.toml

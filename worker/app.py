@@ -28,6 +28,7 @@ from worker.runtime.hold_mirroring import HoldMirroring
 from worker.runtime.hold_watch import HoldWatch
 from worker.runtime.inspect_stats import InspectStats
 from worker.runtime.metrics_server import MetricsServer
+from worker.runtime.notifications import Notifications
 from worker.runtime.probe_server import Probes
 from worker.runtime.pruner import Pruner
 from worker.runtime.remote_control import CONTROL_EXCHANGE, EVENT_EXCHANGE
@@ -49,7 +50,7 @@ _POOL: Final = "worker.runtime.pool:TaskPool"
 
 _WORKER_STEPS: Final = (
     Preflight, GracefulShutdown, MetricsServer, Probes, Pruner, ReplayScheduler, HeartbeatStep, DuplicateNodenames,
-    ContinuityRecorder, HoldMirroring, HistorySampler,
+    ContinuityRecorder, HoldMirroring, HistorySampler, Notifications,
 )  # fmt: skip
 
 

@@ -11,13 +11,16 @@ from urllib.parse import SplitResult, urlsplit
 from pydantic import BeforeValidator, SecretStr, ValidationInfo
 
 from producer.environment import switch
+from worker.policy.notification_receiver import read_receivers
+from worker.policy.quiet_hours import QuietHours
 from worker.policy.request_origin import is_loopback
 from worker.policy.roles import ActRule
+from worker.policy.webhook_signature import read_signing_keys
 
 __all__ = [
     "UNIX_SOCKET", "LogFormat", "Seconds", "act_rule", "api_key", "base_url", "database_url", "flower_url",
-    "groups_header", "interval", "lease", "networks", "origins", "parts_of", "proxy_addresses", "proxy_header",
-    "yes_or_no",
+    "groups_header", "interval", "lease", "networks", "notify_quiet", "notify_secret", "notify_urls", "origins",
+    "parts_of", "proxy_addresses", "proxy_header", "yes_or_no",
 ]  # fmt: skip
 
 UNIX_SOCKET: Final = "unix"
@@ -114,6 +117,27 @@ def database_url(value: SecretStr) -> SecretStr:
         make_url(value.get_secret_value())
     except (ArgumentError, ValueError):
         raise ValueError("expected an SQLAlchemy URL such as postgresql+psycopg://user:password@host/name") from None
+    return value
+
+
+def notify_secret(value: SecretStr) -> SecretStr:
+    """Read what signs webhooks; raises ValueError if it is too short, or otherwise none."""
+    read_signing_keys(value.get_secret_value())
+    return value
+
+
+def notify_urls(value: SecretStr, given: ValidationInfo) -> SecretStr:
+    """Read who is told; raises ValueError if an address is none, or a webhook could not be signed."""
+    signs = given.data.get("feedback_notify_secret", value)  # where that is wrong itself, it is said once
+    for receiver in read_receivers(value.get_secret_value()):
+        if receiver.is_webhook and signs is None:
+            raise ValueError(f"address {receiver.number} is a webhook: set FEEDBACK_NOTIFY_SECRET, which signs it")
+    return value
+
+
+def notify_quiet(value: str) -> str:
+    """Read the hours in which only what is urgent is told; raises ValueError if they are none."""
+    QuietHours.read(value)
     return value
 
 

@@ -24,7 +24,10 @@ from producer.environment import FILE, secret, without_line_end
 from producer.partitions import MOST_PARTITIONS
 from producer.write_concern import MOST_REPLICAS
 from worker.policy.environment import is_service_link
+from worker.policy.notification_receiver import Receiver, read_receivers
+from worker.policy.quiet_hours import QuietHours
 from worker.policy.retry import RetryPolicy
+from worker.policy.webhook_signature import read_signing_keys
 from worker.setting_types import (
     LogFormat,
     Seconds,
@@ -37,6 +40,9 @@ from worker.setting_types import (
     interval,
     lease,
     networks,
+    notify_quiet,
+    notify_secret,
+    notify_urls,
     origins,
     proxy_addresses,
     proxy_header,
@@ -58,7 +64,10 @@ __all__ = [
 
 _DOTENV: Final = ".env"
 
-SECRETS: Final = ("AQUILAX_API_KEY", "FEEDBACK_BROKER_URL", "FEEDBACK_DATABASE_URL", "FEEDBACK_OUTBOX_URL")
+SECRETS: Final = (
+    "AQUILAX_API_KEY", "FEEDBACK_BROKER_URL", "FEEDBACK_DATABASE_URL", "FEEDBACK_OUTBOX_URL",
+    "FEEDBACK_NOTIFY_SECRET", "FEEDBACK_NOTIFY_URLS",
+)  # fmt: skip
 """The settings that may stand in a file, which the variable of the same name and `_FILE` names."""
 
 
@@ -189,9 +198,6 @@ class Settings(BaseModel):
         default=timedelta(days=90),
         description="How long a dead letter is kept after it was delivered or discarded, and a replay after its end.",
     )
-    feedback_flower_url: Annotated[str, AfterValidator(flower_url)] | None = Field(
-        default=None, description="Where Flower is, for `aquilax-feedback doctor`; without a login."
-    )
 
     feedback_dashboard_proxy_addresses: Annotated[str, AfterValidator(proxy_addresses)] | None = Field(
         default=None,
@@ -207,6 +213,29 @@ class Settings(BaseModel):
     feedback_dashboard_act: Annotated[str, AfterValidator(act_rule)] | None = Field(
         default=None,
         description="Who may act in Flower: users, e-mail addresses with `*`, `group:NAME`; all with access if none.",
+    )
+
+    feedback_flower_url: Annotated[str, AfterValidator(flower_url)] | None = Field(
+        default=None,
+        description="Where Flower is, for `aquilax-feedback doctor` and the links of notifications; without a login.",
+    )
+    feedback_notify_secret: Annotated[SecretStr, AfterValidator(notify_secret)] | None = Field(
+        default=None, description="Signs the webhooks: `whsec_` and 24 to 64 bytes in base64."
+    )
+    feedback_notify_urls: Annotated[SecretStr, AfterValidator(notify_urls)] | None = Field(
+        default=None,
+        description="Which addresses are told what needs attention, as Apprise has them, or `webhook+https://…`; "
+        "separated by spaces.",
+    )
+    feedback_notify_quiet: Annotated[str, AfterValidator(notify_quiet)] | None = Field(
+        default=None,
+        description="Hours in which only what is urgent is told, such as `22:00-07:00 Europe/Berlin`.",
+    )
+    feedback_notify_window: Seconds = Field(
+        default=timedelta(seconds=30), description="How long events are gathered into one message."
+    )
+    feedback_notify_backlog_age: Seconds = Field(
+        default=timedelta(minutes=15), description="How old the oldest event must be for the backlog to be told of."
     )
 
     feedback_task_events: Annotated[bool, BeforeValidator(yes_or_no)] = Field(
@@ -293,6 +322,23 @@ class Settings(BaseModel):
             cap=self.feedback_retry_cap,
             horizon=self.feedback_retry_horizon,
         )
+
+    @property
+    def receivers(self) -> tuple[Receiver, ...]:
+        """Who is told what needs attention; empty if no address is."""
+        return () if self.feedback_notify_urls is None else read_receivers(self.feedback_notify_urls.get_secret_value())
+
+    @property
+    def signing_keys(self) -> tuple[bytes, ...]:
+        """What signs webhooks; empty if nothing does."""
+        if self.feedback_notify_secret is None:
+            return ()
+        return read_signing_keys(self.feedback_notify_secret.get_secret_value())
+
+    @property
+    def quiet_hours(self) -> QuietHours | None:
+        """When only what is urgent is told; None if there are no such hours."""
+        return None if self.feedback_notify_quiet is None else QuietHours.read(self.feedback_notify_quiet)
 
     def require_api_key(self) -> SecretStr:
         """Return the key for the orgs that AQUILAX_KEYS_FILE does not name.

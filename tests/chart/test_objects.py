@@ -73,6 +73,21 @@ def test_a_proxy_that_names_users_is_a_login_of_flowers(chart: Chart) -> None:
     assert "secrets.flowerLogin is not set, and flower needs it" in chart.error(without)
 
 
+def test_who_is_told_is_a_secret_of_workers_and_of_the_doctor(chart: Chart) -> None:
+    """Where it is given: nobody need be told."""
+    names = {"FEEDBACK_NOTIFY_URLS", "FEEDBACK_NOTIFY_SECRET"}
+    told = {"notifyUrls": {"existingSecret": "of-ours"}, "notifySecret": {"value": "whsec_s3cret"}}
+    rendered = chart.render(EVERYTHING, {"secrets": told})
+
+    for part in PARTS:
+        (volume,) = [each["projected"] for each in rendered.pods()[part]["volumes"] if each["name"] == "secrets"]
+        files = {item["path"] for source in volume["sources"] for item in source["secret"]["items"]}
+        assert files == NEEDED[part] | (names if part in {"worker", "doctor"} else set())
+    assert rendered.environment("worker")["FEEDBACK_NOTIFY_URLS_FILE"].endswith("/FEEDBACK_NOTIFY_URLS")
+    others = json.dumps([each for each in rendered.all if each["kind"] != "Secret"])
+    assert "whsec_s3cret" not in others + rendered.notes
+
+
 def test_a_secret_that_is_given_stands_in_secrets_alone(chart: Chart) -> None:
     """And the Job, which comes before the chart's own Secret, has one of its own that goes with it."""
     rendered = chart.render(EVERYTHING, GIVEN)

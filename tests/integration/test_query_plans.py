@@ -15,6 +15,7 @@ from worker.database.engine import connect
 from worker.database.models import DeadLetter, State
 from worker.database.schema import upgrade
 from worker.dead_letters.causes import causes_over_time
+from worker.dead_letters.new_causes import new_causes
 from worker.dead_letters.pagination import Order, page_of
 from worker.dead_letters.queries import count
 from worker.dead_letters.replays.planning import preview
@@ -147,6 +148,16 @@ def test_states_are_counted_without_grouping(sqlite: Engine) -> None:
     }
 
 
+def test_sqlite_finds_new_causes_by_steps_into_an_index(sqlite: Engine) -> None:
+    """Workers look every ten seconds, however many rows there are; the text of each new one is read from a row."""
+    with _explained(sqlite, "EXPLAIN QUERY PLAN") as plans:
+        found = new_causes(sqlite, NOW - timedelta(days=6))
+    ours = [plan for plan in plans if "dead_letters" in plan]
+    assert found
+    assert {plan.partition(" USING ")[2] or plan for plan in ours if "COVERING INDEX" not in plan} == {_LINE}
+    assert not [plan for plan in ours if plan.startswith("SCAN dead_letters USING COVERING")]
+
+
 @pytest.fixture(scope="module")
 def postgres(_postgres: Any) -> Iterator[Engine]:
     """A PostgreSQL that knows rows of all kinds, so many that to read all of them is dear."""
@@ -170,4 +181,13 @@ def test_postgresql_looks_into_indices_and_reads_not_all_rows(postgres: Engine, 
     with _explained(postgres, "EXPLAIN") as plans:
         LOOKS[look](postgres, SELECTIONS[which])
     assert any("on dead_letters" in plan for plan in plans)
+    assert not [plan for plan in plans if "Seq Scan on dead_letters" in plan]
+
+
+def test_postgresql_finds_new_causes_by_steps_into_an_index(postgres: Engine) -> None:
+    """As SQLite does."""
+    with _explained(postgres, "EXPLAIN") as plans:
+        found = new_causes(postgres, NOW - timedelta(days=6))
+    assert found
+    assert any("Index Only Scan using ix_dead_letters_statistics on dead_letters" in plan for plan in plans)
     assert not [plan for plan in plans if "Seq Scan on dead_letters" in plan]

@@ -109,7 +109,7 @@ def test_no_secret_stands_in_the_file(compose: Compose) -> None:
     for name, service in compose.services.items():
         for variable, value in service.get("environment", {}).items():
             if SECRET.search(variable) and not variable.endswith("_FILE"):
-                assert re.search(r"\$\{\w+:\?", value), f"{name}: {variable}"
+                assert re.search(r"\$\{\w+:\?|^\$\{\w+:-\}$", value), f"{name}: {variable}"
 
 
 def test_no_secret_stands_in_a_command_line(filled: Compose) -> None:

@@ -20,6 +20,8 @@ from worker.accounting.backlog import Backlog
 from worker.accounting.held_orgs import HeldOrgs
 from worker.accounting.snapshot import PartitionLook, Snapshot, sum_of
 from worker.broker.lease_state import SharedLeaseState
+from worker.notifications.metrics import OfNotifications
+from worker.notifications.state import NotifierState, ReceiverHealth
 from worker.observability.backlog_metrics import OfBacklog
 from worker.observability.collectors import OfProcess, OfQueue
 from worker.observability.metrics import Metrics
@@ -51,6 +53,7 @@ def told() -> str:
     registry.register(OfOrgs(lambda: HeldOrgs(holds=(), set_aside={})))
     registry.register(OfKeysFile(str))
     registry.register(OfBacklog(lambda: Backlog.of(empty, None), lambda: 0))
+    registry.register(OfNotifications(lambda: NotifierState(receivers={"1:slack": ReceiverHealth()})))
     relay = outbox.Relay(create_engine("sqlite://"), RecordingProducer())
     registry.register(OfOutbox(relay, lambda: outbox.OutboxStatus(waiting=0, set_aside=0, oldest_at=None)))
     return generate_latest(registry).decode()

@@ -22,6 +22,8 @@ GIVEN = {
     "FEEDBACK_BROKER_URL": "redis://:t0p-s3cret@broker",
     "FEEDBACK_DATABASE_URL": "postgresql://u:t0p-s3cret@host/name",
     "FEEDBACK_OUTBOX_URL": "postgresql://u:t0p-s3cret@host/chat",
+    "FEEDBACK_NOTIFY_URLS": "slack://t0p-s3cret/b/c",
+    "FEEDBACK_NOTIFY_SECRET": "whsec_dDBwLXMzY3JldC10MHAtczNjcmV0LXQwcC1zM2NyZXQ=",
     "FEEDBACK_CONCURRENCY": "7",
     "FEEDBACK_LEASE": "30",
     "FEEDBACK_LOG_FORMAT": "json",

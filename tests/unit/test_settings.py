@@ -10,6 +10,7 @@ import pytest
 from pydantic import SecretStr
 from pydantic_core import PydanticUndefined
 
+from worker.policy.quiet_hours import QuietHours
 from worker.policy.retry import RetryPolicy
 from worker.settings import Settings, SettingsError, load_settings
 
@@ -66,6 +67,11 @@ DEFAULTS: dict[str, Any] = {
     "FEEDBACK_DASHBOARD_PROXY_HEADER": None,
     "FEEDBACK_DASHBOARD_PROXY_GROUPS_HEADER": None,
     "FEEDBACK_DASHBOARD_ACT": None,
+    "FEEDBACK_NOTIFY_SECRET": None,
+    "FEEDBACK_NOTIFY_URLS": None,
+    "FEEDBACK_NOTIFY_QUIET": None,
+    "FEEDBACK_NOTIFY_WINDOW": timedelta(seconds=30),
+    "FEEDBACK_NOTIFY_BACKLOG_AGE": timedelta(minutes=15),
 }
 DURATIONS = [name for name, default in DEFAULTS.items() if isinstance(default, timedelta)]
 SECRET = "t0p-s3cret"
@@ -139,6 +145,11 @@ def test_each_setting_is_read_from_its_variable(monkeypatch: pytest.MonkeyPatch)
         FEEDBACK_METRICS_HOST="0.0.0.0",
         FEEDBACK_RETENTION="2592000",
         FEEDBACK_FLOWER_URL="http://flower:5555/",
+        FEEDBACK_NOTIFY_SECRET="whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
+        FEEDBACK_NOTIFY_URLS="slack://a/b/c\nwebhook+https://h/x",
+        FEEDBACK_NOTIFY_QUIET="22:00-07:00 Europe/Berlin",
+        FEEDBACK_NOTIFY_WINDOW="60",
+        FEEDBACK_NOTIFY_BACKLOG_AGE="300",
     )
 
     assert settings.require_api_key().get_secret_value() == "key"
@@ -163,6 +174,11 @@ def test_each_setting_is_read_from_its_variable(monkeypatch: pytest.MonkeyPatch)
     assert settings.feedback_heartbeat_file == Path("/run/feedback/heartbeat")
     assert (settings.feedback_health_port, settings.feedback_health_host) == (9541, "0.0.0.0")
     assert settings.feedback_retention == timedelta(days=30)
+    assert [receiver.name for receiver in settings.receivers] == ["1:slack", "2:webhook+https"]
+    assert [len(key) for key in settings.signing_keys] == [24]
+    assert settings.quiet_hours == QuietHours.read("22:00-07:00 Europe/Berlin")
+    assert settings.feedback_notify_window == timedelta(minutes=1)
+    assert settings.feedback_notify_backlog_age == timedelta(minutes=5)
     assert settings.feedback_flower_url == "http://flower:5555"
 
 
@@ -249,6 +265,11 @@ def test_a_duration_is_a_number_of_seconds(monkeypatch: pytest.MonkeyPatch, name
         ("FEEDBACK_DASHBOARD_PROXY_ADDRESSES", ",", "of the proxy alone"),
         ("FEEDBACK_DASHBOARD_PROXY_ADDRESSES", "10.0.0.7,0.0.0.0/0", "of the proxy alone"),
         ("FEEDBACK_DASHBOARD_PROXY_ADDRESSES", "::/0", "of the proxy alone"),
+        ("FEEDBACK_NOTIFY_URLS", "hooks.example.com/s", "address 1: expected one such as slack://…"),
+        ("FEEDBACK_NOTIFY_URLS", "json://a webhook+https://h", "address 2 is a webhook: set FEEDBACK_NOTIFY_SECRET"),
+        ("FEEDBACK_NOTIFY_SECRET", "short", "openssl rand -base64 32"),
+        ("FEEDBACK_NOTIFY_QUIET", "at night", "such as 22:00-07:00 Europe/Berlin"),
+        ("FEEDBACK_NOTIFY_WINDOW", "0", "a number of seconds"),
     ],
 )
 def test_a_wrong_value_is_refused_with_its_name_and_the_fix(

@@ -141,7 +141,14 @@ def _types(client: object) -> Mapping[str, str]:
         "list": lists,
         "zset": [*(name + DELAYED for name in lists), keys.index, keys.leases, ours.revoked],
         "hash": [keys.unacked, keys.pulse, ours.counts, ours.hold, ours.holds, ours.history, f"{ours.dedup}:0"],
-        "string": [ours.dedup, ours.pruned, ours.replays_watched, ours.holds_watched, ours.history_sampled],
+        "string": [
+            ours.dedup,
+            ours.pruned,
+            ours.replays_watched,
+            ours.holds_watched,
+            ours.history_sampled,
+            ours.notifier,
+        ],
         "set": [keys.prefix + _BINDING + exchange for exchange in exchanges],
     }
     return {key: kind for kind, names in by_type.items() for key in names}

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from worker.dead_letters.selection import Selection
 
-__all__ = ["BUCKETS", "Causes", "FingerprintCount", "causes_over_time"]
+__all__ = ["BUCKETS", "Causes", "FingerprintCount", "causes_over_time", "every_fingerprint"]
 
 _NAMED: Final = 500
 """Causes that one statement names: SQLite takes 32,766 values, other databases more."""
@@ -197,7 +197,7 @@ def _has_several_orgs(connection: Connection) -> bool:
     return bool(least != most or without)
 
 
-def _fingerprints() -> CTE:
+def every_fingerprint() -> CTE:
     """Every fingerprint that any row has, each found by one step into the index behind the one before."""
     each = select(func.min(DeadLetter.fingerprint).label("fingerprint")).cte("fingerprints", recursive=True)
     following = select(func.min(DeadLetter.fingerprint)).where(DeadLetter.fingerprint > each.c.fingerprint)
@@ -207,7 +207,7 @@ def _fingerprints() -> CTE:
 def _ends(which: ColumnElement[bool], *, may_be_mixed: bool) -> Select[*tuple[Any, ...]]:
     """The first row of each cause, when its last row died, and whether its rows are of several orgs."""
     fits = covered(which, "fingerprint", "failed_at", "org")
-    each, first = _fingerprints(), aliased(DeadLetter)
+    each, first = every_fingerprint(), aliased(DeadLetter)
     of_each = (DeadLetter.fingerprint == each.c.fingerprint, fits)
     oldest = select(DeadLetter.id).where(*of_each).order_by(DeadLetter.failed_at).limit(1).scalar_subquery()
     firsts = select(oldest.label("id")).select_from(each).subquery()
@@ -221,7 +221,7 @@ def _ends(which: ColumnElement[bool], *, may_be_mixed: bool) -> Select[*tuple[An
 
 def _counts(which: ColumnElement[bool], chart: Chart, causes: list[str]) -> Select[*tuple[Any, ...]]:
     """How many rows of each of these causes died in each stretch of time; the others have none that fits."""
-    each = _fingerprints()
+    each = every_fingerprint()
     some = (each.c.fingerprint.in_(causes),) if len(causes) <= _NAMED else ()
     of_each = (DeadLetter.fingerprint == each.c.fingerprint, covered(which, "fingerprint", "failed_at"))
     rows = select(func.count()).select_from(DeadLetter).where(*of_each)

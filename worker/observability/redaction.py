@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from worker.clients.aquilax.keys import KeysFileError, ring_of
+from worker.policy.notification_receiver import secret_tokens
 from worker.policy.redaction import Redaction, secrets_in_url
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ __all__ = ["Redactor", "redaction_of", "secrets_of"]
 
 
 def secrets_of(settings: Settings) -> set[str]:
-    """Return what must not stand in a log: the keys, and the passwords in the URLs, as meant and as URLs have them."""
+    """Return what must not stand in a log: the keys, and what is secret in the URLs, as meant and as written."""
     found = secrets_in_url(settings.feedback_broker_url.get_secret_value())
     found |= secrets_in_url(settings.feedback_database_url.get_secret_value())
     if settings.feedback_outbox_url is not None:
@@ -27,7 +28,17 @@ def secrets_of(settings: Settings) -> set[str]:
         found.add(settings.aquilax_api_key.get_secret_value())
     with suppress(KeysFileError):  # a program that can't read them has none to show
         found |= ring_of(settings).secrets
+    found |= _secrets_of_notifications(settings)
     return found | {quote(secret, safe="") for secret in found}
+
+
+def _secrets_of_notifications(settings: Settings) -> set[str]:
+    found = set()
+    if settings.feedback_notify_secret is not None:
+        found |= set(settings.feedback_notify_secret.get_secret_value().split())
+    for receiver in settings.receivers:
+        found |= secret_tokens(receiver.url) | secrets_in_url(receiver.url)
+    return found
 
 
 def redaction_of(settings: Settings) -> Redaction:

@@ -13,6 +13,8 @@ from producer import __version__
 from worker.accounting.held_orgs import look_at_held_orgs
 from worker.accounting.snapshot import take_partial_snapshot
 from worker.clients.redis.connections import broker_partitions
+from worker.notifications.metrics import OfNotifications
+from worker.notifications.store import NotifierStore
 from worker.observability.collectors import OfPool, OfProcess, OfQueue
 from worker.observability.metrics import Metrics
 from worker.observability.org_metrics import OfKeysFile, OfOrgs
@@ -65,6 +67,9 @@ class MetricsServer(ListeningStep):
         try:
             self._partitions = broker_partitions(settings, patience=_PATIENCE, retries=0)
             registry = _served(metrics, self._partitions, container_of(worker.app))
+            if settings.receivers:
+                store = NotifierStore(self._partitions.home, "")
+                registry.register(OfNotifications(store.load))
             self._server, self._thread = start_http_server(port or 0, host, registry)
         except OSError as error:
             raise SystemExit(port_error("METRICS", host, port, error)) from None

@@ -45,6 +45,8 @@ class FeedbackKeys:
         history_written: Stands before the name of what writes the history: how much of what it counted is in it.
         history_sampled: Is there while no worker has to sample the queue for the history.
         told: What a reconciliation has named.
+        notifier: What is known of notifications: what was told, and what is to be told (`worker.notifications.state`).
+        notifier_lease: Is there while one worker notifies, or none has to.
         moving: The parcel on its way to another Redis.
         moving_counts: The counts on their way.
         moved: The parcels that have arrived.
@@ -78,6 +80,8 @@ class FeedbackKeys:
         self.history_written = f"{self.history}:written:"
         self.history_sampled = f"{self.history}:sampled"
         self.told = f"{queue}:told"
+        self.notifier = f"{queue}:notifier"
+        self.notifier_lease = f"{self.notifier}:lease"
         self.moving = f"{queue}:moving"
         self.moving_counts = f"{self.moving}:counts"
         self.moved = f"{queue}:moved"

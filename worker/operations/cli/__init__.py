@@ -53,6 +53,10 @@ _COMMANDS: Final = {
         "worker.operations.cli.move:move",
         "Move all feedback from an old Redis to the one of FEEDBACK_BROKER_URL.",
     ),
+    "notify": LazyCommand(
+        "worker.operations.cli.notify:notify",
+        "Try the addresses of FEEDBACK_NOTIFY_URLS, or see how they do.",
+    ),
     "reconcile": LazyCommand(
         "worker.operations.cli.reconcile:reconcile",
         "Prove that nothing was lost: everything that was accepted has ended, or is in a place from which it goes on.",

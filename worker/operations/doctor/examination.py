@@ -27,6 +27,7 @@ from worker.operations.doctor.disk import look_at_disk
 from worker.operations.doctor.finding import Finding, Level, red
 from worker.operations.doctor.fleet import ask_fleet
 from worker.operations.doctor.flower import look_at_flower
+from worker.operations.doctor.notifications import look_at_notifications
 from worker.operations.doctor.outbox import look_at_outbox
 from worker.operations.doctor.queue import look_at_queue
 from worker.operations.doctor.workers import look_at_progress, look_at_workers
@@ -156,6 +157,8 @@ def _looks(given: Given, *, flower: str | None, probe_key: bool) -> Iterator[_Lo
             yield from _looks_at_both(settings)
     if given.has("FEEDBACK_OUTBOX_URL") and settings.feedback_outbox_url is not None:
         yield _Look("outbox", lambda: look_at_outbox(settings))
+    if settings.receivers and has_broker:
+        yield _Look("notifications", lambda: look_at_notifications(settings))
     if given.has("AQUILAX_BASE_URL"):
         yield _Look("aquilax", lambda: look_at_aquilax(settings.aquilax_base_url))
         if probe_key and given.has("AQUILAX_API_KEY"):

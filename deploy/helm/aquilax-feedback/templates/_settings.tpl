@@ -10,9 +10,11 @@ brokerUrl: FEEDBACK_BROKER_URL
 databaseUrl: FEEDBACK_DATABASE_URL
 outboxUrl: FEEDBACK_OUTBOX_URL
 flowerLogin: FLOWER_BASIC_AUTH
+notifyUrls: FEEDBACK_NOTIFY_URLS
+notifySecret: FEEDBACK_NOTIFY_SECRET
 {{- end -}}
 
-{{/* The secrets that a part needs, as a list. */}}
+{{/* The secrets that a part needs, as a list: workers and the doctor also those of notifications, where they are given. */}}
 {{- define "feedback.secrets.needed" -}}
 {{- /* A proxy that names users is a login as well. */ -}}
 {{- $login := .root.Values.secrets.flowerLogin -}}
@@ -28,7 +30,14 @@ flowerLogin: FLOWER_BASIC_AUTH
   "exporter" (list "brokerUrl" "databaseUrl")
   "migrate" (list "databaseUrl")
   "doctor" (list "apiKey" "brokerUrl" "databaseUrl") -}}
-{{- get $needed .part | toJson -}}
+{{- $all := get $needed .part -}}
+{{- if has .part (list "worker" "doctor") -}}
+{{- range $secret := list "notifyUrls" "notifySecret" -}}
+{{- $given := index $.root.Values.secrets $secret -}}
+{{- if or $given.existingSecret $given.value }}{{ $all = append $all $secret }}{{ end -}}
+{{- end -}}
+{{- end -}}
+{{- $all | toJson -}}
 {{- end -}}
 
 {{/* The name of the Secret with one of the values' secrets. The Job runs before the chart's own Secret is there. */}}
