@@ -27,6 +27,7 @@ from worker.dead_letters.new_causes import new_causes
 from worker.dead_letters.replays.stopped import stopped_replays
 from worker.dead_letters.triage import change
 from worker.delivery.hold import Hold
+from worker.delivery.org_holds import OrgHolds, org_scope
 from worker.notifications import outbox
 from worker.notifications.metrics import OfNotifications
 from worker.notifications.notifier import PERIOD, Notifier
@@ -314,6 +315,19 @@ def test_a_database_that_is_unavailable_keeps_no_hold_from_being_told(fleet: Fle
         fleet.worker(database=lambda: checked_engine("sqlite:///nowhere/at-all.sqlite3")).take_round(fleet.partitions)
 
     assert fleet.phone.told() == ["hold_begun"]
+
+
+def test_an_org_that_is_held_is_told(fleet: Fleet, places: Places) -> None:
+    """And the end of that, by the org's name."""
+    holds = OrgHolds(places.client, actor="ada")
+    holds.hold("org-1", "they move", actor="ada")
+    begun = fleet.rounds(2)
+    holds.resume(org_scope("org-1"))
+
+    assert (begun, fleet.rounds(2)) == (["hold_begun"], ["hold_begun", "hold_ended"])
+    texts = [message.body for name, message in fleet.phone.messages if name.startswith("1:")]
+    assert "nothing is sent for the org org-1: an operator holds (ada): they move" in texts[0]
+    assert "the hold of the org org-1 has ended after" in texts[1]
 
 
 def test_what_is_known_begins_again_where_it_can_not_be_read(

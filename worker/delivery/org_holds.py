@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from worker.clients.redis.scripts import RunsScripts
     from worker.policy.message import Message
 
-__all__ = ["OrgHold", "OrgHolds", "key_scope", "org_scope", "read_org_holds"]
+__all__ = ["OrgHold", "OrgHolds", "key_scope", "org_scope", "read_org_holds", "shown_scope"]
 
 log = logging.getLogger(__name__)
 
@@ -54,6 +54,13 @@ def org_scope(org: str) -> str:
 def key_scope(name: str) -> str:
     """Return the scope of the orgs of one key, by the key's name."""
     return _KEY + name
+
+
+def shown_scope(scope: str) -> str:
+    """Return whose a scope is, as people read it."""
+    if scope.startswith(_ORG):
+        return f"the org {scope.removeprefix(_ORG)}"
+    return f"the orgs of the key {scope.removeprefix(_KEY)}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,9 +91,7 @@ class OrgHold:
     @property
     def shown(self) -> str:
         """Whose it is, as people read it."""
-        if self.scope.startswith(_ORG):
-            return f"the org {self.scope.removeprefix(_ORG)}"
-        return f"the orgs of the key {self.scope.removeprefix(_KEY)}"
+        return shown_scope(self.scope)
 
     def as_dict(self) -> dict[str, Any]:
         """Return it as JSON can carry it."""

@@ -12,6 +12,7 @@ from worker.accounting.continuity import MOVING_FIELD
 from worker.accounting.snapshot import PartitionLook
 from worker.clients.redis.partitions import shown_partition
 from worker.delivery.hold import HoldKind
+from worker.delivery.org_holds import key_scope
 from worker.notifications.events import EventKind
 from worker.policy.durations import span
 
@@ -21,11 +22,14 @@ if TYPE_CHECKING:
 
     from worker.accounting.continuity import Continuity
     from worker.accounting.snapshot import Snapshot
+    from worker.delivery.org_holds import OrgHold
     from worker.notifications.observation import Observation
 
-__all__ = ["BACKLOG", "HOLD", "LOSS", "Condition", "Conditions", "conditions_of"]
+__all__ = ["BACKLOG", "HELD", "HELD_BY_KEY", "HOLD", "LOSS", "Condition", "Conditions", "conditions_of"]
 
 HOLD: Final = "hold:"
+HELD: Final = "held:"
+HELD_BY_KEY: Final = f"{HELD}{key_scope('')}"
 BACKLOG: Final = "backlog"
 LOSS: Final = "loss:"
 _BALANCE: Final = f"{LOSS}balance:"
@@ -99,6 +103,7 @@ def conditions_of(
     else:
         limit = backlog_age * (_ENDS_BELOW if BACKLOG in standing else 1)
         found |= _backlog(seen.snapshot, limit, resumed_at)
+    found |= {HELD + hold.scope: _held(hold) for hold in seen.org_holds}
     if not moving:
         found |= _missing(seen.snapshot)
     if seen.continuity is not None:
@@ -117,6 +122,14 @@ def _holds(now: Snapshot) -> Iterator[tuple[str, Condition]]:
             HOLD + hold.kind,
             Condition(kind=EventKind.HOLD_BEGUN, subject=hold.kind.value, text=text, urgent=urgent),
         )
+
+
+def _held(hold: OrgHold) -> Condition:
+    state = hold.state
+    actor = f" ({state.actor})" if state.by_hand and state.actor else ""
+    text = f"nothing is sent for {hold.shown}: {_HOLDS[state.kind]}{actor}: {state.comment or 'no comment'}"
+    urgent = state.kind is HoldKind.LOCKED_OUT
+    return Condition(kind=EventKind.HOLD_BEGUN, subject=hold.scope, text=text, urgent=urgent)
 
 
 def _backlog(now: Snapshot, limit: timedelta, resumed_at: datetime | None) -> dict[str, Condition]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
-from worker.notifications.conditions import HOLD, LOSS, conditions_of
+from worker.delivery.org_holds import shown_scope
+from worker.notifications.conditions import HELD, HELD_BY_KEY, HOLD, LOSS, conditions_of
 from worker.notifications.events import Event, EventKind
 from worker.notifications.observation import OVERLAP
 from worker.policy.durations import span
@@ -28,7 +29,7 @@ _MOST_PENDING: Final = 200
 _LONGEST_TEXT: Final = 400
 """Characters of an event."""
 
-_URGENT_KINDS: Final = ("hold:locked_out", LOSS)
+_URGENT_KINDS: Final = ("hold:locked_out", HELD_BY_KEY, LOSS)
 
 
 def noted(
@@ -100,6 +101,8 @@ def _ended(name: str, state: NotifierState, standing: dict[str, datetime], at: d
     if name.startswith(HOLD):
         goes_on = "; another one stands" if _stands(standing, HOLD) else ": feedback is sent again"
         kind, text = EventKind.HOLD_ENDED, f"the hold has ended after {lasted}{goes_on}"
+    elif name.startswith(HELD):
+        kind, text = EventKind.HOLD_ENDED, f"the hold of {shown_scope(subject)} has ended after {lasted}"
     elif name.startswith(LOSS):
         if _stands(standing, LOSS):
             return None

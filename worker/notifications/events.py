@@ -44,7 +44,8 @@ class Event:
 
     Attributes:
         kind: What.
-        subject: Of what: the fingerprint of a cause, the kind of a hold, the number of a replay; '' of the whole queue.
+        subject: Of what: the fingerprint of a cause, the kind of a hold, the scope of a hold of orgs, the number of a
+            replay; '' of the whole queue.
         at: When it was found, by Redis' clock.
         text: It in one line, without secrets.
         urgent: Whether it is told in quiet hours too.

@@ -11,6 +11,7 @@ from worker.accounting.snapshot import take_partial_snapshot
 from worker.database.errors import DeadLetterError
 from worker.dead_letters.new_causes import NewCause, new_causes
 from worker.dead_letters.replays.stopped import StoppedReplay, stopped_replays
+from worker.delivery.org_holds import OrgHold, read_org_holds
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -34,12 +35,14 @@ class Observation:
 
     Attributes:
         snapshot: The queue.
+        org_holds: Of single orgs, and of the orgs of a key.
         continuity: Whether Redis has the data that it had; None if the database can't be asked.
         causes: Causes whose first dead letter is recent, but for the known ones; None likewise.
         replays: Replays that their canary stopped recently; None likewise.
     """
 
     snapshot: Snapshot
+    org_holds: tuple[OrgHold, ...] = ()
     continuity: Continuity | None = None
     causes: tuple[NewCause, ...] | None = None
     replays: tuple[StoppedReplay, ...] | None = None
@@ -71,15 +74,17 @@ def observe(
     snapshot = take_partial_snapshot(partitions)
     if snapshot.parts and snapshot.parts[0].snapshot is None and snapshot.parts[0].error is not None:
         raise snapshot.parts[0].error  # which has the hold, and what is known
+    org_holds = read_org_holds(partitions.home)
     since = (snapshot.at if known_until is None else known_until) - OVERLAP
     try:
         with database() as engine:
             continuity = look_at_continuity(partitions, engine, away=snapshot.unavailable)
             return Observation(
                 snapshot=snapshot,
+                org_holds=org_holds,
                 continuity=continuity,
                 causes=tuple(new_causes(engine, since, known=known_causes)),
                 replays=tuple(stopped_replays(engine, since)),
             )
     except DeadLetterError:
-        return Observation(snapshot=snapshot)
+        return Observation(snapshot=snapshot, org_holds=org_holds)

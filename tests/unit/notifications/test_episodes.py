@@ -13,6 +13,7 @@ from worker.database.redis_generations import Recorded
 from worker.dead_letters.new_causes import NewCause
 from worker.dead_letters.replays.stopped import StoppedReplay
 from worker.delivery.hold import HoldKind, HoldState
+from worker.delivery.org_holds import OrgHold, key_scope, org_scope
 from worker.notifications.episodes import noted
 from worker.notifications.events import Event, EventKind
 from worker.notifications.observation import Observation
@@ -138,6 +139,27 @@ def test_a_loss_is_told_once_it_was_seen_for_several_looks() -> None:
     assert told == [[], [], [], [], [("loss_found", "balance")], [], [("loss_ended", "")]]
     assert [event.urgent for event in state.pending] == [True, True]
     assert state.pending[0].text == "1 events are missing in partition 01: `aquilax-feedback reconcile` says which"
+
+
+def test_orgs_that_are_held_are_told_each_by_itself() -> None:
+    """At once at night too if AquilaX refuses a key: nobody has decided that."""
+    refused = OrgHold(scope=key_scope("acme"), state=a_hold(HoldKind.LOCKED_OUT))
+    by_hand = OrgHold(scope=org_scope("other"), state=a_hold(HoldKind.OPERATOR, "they move"))
+
+    state, begun = look(NotifierState(), seen(moment(), org_holds=(refused, by_hand)))
+    state, same = look(state, seen(moment(NOON + SECOND), org_holds=(refused, by_hand)))
+    state, first = look(state, seen(moment(NOON + AGE), org_holds=(by_hand,)))
+    _, last = look(state, seen(moment(NOON + AGE)))
+
+    assert [(event.text, event.urgent) for event in begun] == [
+        ("nothing is sent for the orgs of the key acme: AquilaX refuses our key, or is elsewhere: HTTP 401", True),
+        ("nothing is sent for the org other: an operator holds (ada): they move", False),
+    ]
+    assert (same, [kinds(events) for events in (first, last)]) == (
+        [],
+        [[("hold_ended", "key:acme")], [("hold_ended", "org:other")]],
+    )
+    assert (first[0].text, first[0].urgent) == ("the hold of the orgs of the key acme has ended after 15 min", True)
 
 
 def test_a_redis_that_lost_its_data_is_told_until_that_is_taken_as_it_is() -> None:
