@@ -88,6 +88,24 @@ def test_who_is_told_is_a_secret_of_workers_and_of_the_doctor(chart: Chart) -> N
     assert "whsec_s3cret" not in others + rendered.notes
 
 
+def test_keys_of_single_orgs_are_a_file_of_workers_and_of_the_doctor(chart: Chart) -> None:
+    """Beside the key of all others, or in its place."""
+    given = {"secrets": {"orgKeys": {"existingSecret": "of-orgs"}}}
+    alone = merged(given, {"secrets": {"apiKey": {"existingSecret": ""}}})
+
+    for more, key in ((given, {"AQUILAX_API_KEY"}), (alone, set())):
+        rendered = chart.render(EVERYTHING, more)
+        for part in PARTS:
+            (volume,) = [each["projected"] for each in rendered.pods()[part]["volumes"] if each["name"] == "secrets"]
+            files = {item["path"] for source in volume["sources"] for item in source["secret"]["items"]}
+            keys = key | {"AQUILAX_KEYS"} if part in {"worker", "doctor"} else set()
+            assert files == NEEDED[part] - {"AQUILAX_API_KEY"} | keys
+        assert rendered.environment("worker")["AQUILAX_KEYS_FILE"] == "/run/secrets/feedback/AQUILAX_KEYS"
+    assert "secrets.apiKey is not set, and " in chart.error(
+        merged(EVERYTHING, {"secrets": {"apiKey": {"existingSecret": ""}}})
+    )
+
+
 def test_a_secret_that_is_given_stands_in_secrets_alone(chart: Chart) -> None:
     """And the Job, which comes before the chart's own Secret, has one of its own that goes with it."""
     rendered = chart.render(EVERYTHING, GIVEN)

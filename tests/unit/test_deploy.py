@@ -98,7 +98,7 @@ def test_what_alerts_count_is_told_at_zero_from_the_start(told: str) -> None:
 def test_every_alert_says_what_is_wrong_and_where_the_cure_is_written() -> None:
     """At three in the morning that is one link."""
     page = (ROOT / "docs" / "operations.md").read_text()
-    headings = re.findall(r"^## (.+)$", page, re.MULTILINE)
+    headings = re.findall(r"^##+ (.+)$", page, re.MULTILINE)
     anchors = {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
     for rule in RULES:

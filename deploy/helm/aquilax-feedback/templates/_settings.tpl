@@ -6,6 +6,7 @@
 {{/* The variable of each secret of the values. */}}
 {{- define "feedback.secrets.variables" -}}
 apiKey: AQUILAX_API_KEY
+orgKeys: AQUILAX_KEYS
 brokerUrl: FEEDBACK_BROKER_URL
 databaseUrl: FEEDBACK_DATABASE_URL
 outboxUrl: FEEDBACK_OUTBOX_URL
@@ -14,7 +15,8 @@ notifyUrls: FEEDBACK_NOTIFY_URLS
 notifySecret: FEEDBACK_NOTIFY_SECRET
 {{- end -}}
 
-{{/* The secrets that a part needs, as a list: workers and the doctor also those of notifications, where they are given. */}}
+{{/* The secrets that a part needs, as a list: workers and the doctor also those of notifications and
+     the keys of single orgs, where they are given. With these no other key is needed. */}}
 {{- define "feedback.secrets.needed" -}}
 {{- /* A proxy that names users is a login as well. */ -}}
 {{- $login := .root.Values.secrets.flowerLogin -}}
@@ -32,7 +34,10 @@ notifySecret: FEEDBACK_NOTIFY_SECRET
   "doctor" (list "apiKey" "brokerUrl" "databaseUrl") -}}
 {{- $all := get $needed .part -}}
 {{- if has .part (list "worker" "doctor") -}}
-{{- range $secret := list "notifyUrls" "notifySecret" -}}
+{{- $ofOrgs := .root.Values.secrets.orgKeys -}}
+{{- $ofAll := .root.Values.secrets.apiKey -}}
+{{- if and (or $ofOrgs.existingSecret $ofOrgs.value) (not (or $ofAll.existingSecret $ofAll.value)) }}{{ $all = without $all "apiKey" }}{{ end -}}
+{{- range $secret := list "orgKeys" "notifyUrls" "notifySecret" -}}
 {{- $given := index $.root.Values.secrets $secret -}}
 {{- if or $given.existingSecret $given.value }}{{ $all = append $all $secret }}{{ end -}}
 {{- end -}}
