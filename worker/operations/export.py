@@ -66,13 +66,16 @@ def write_ndjson(rows: Iterable[DeadLetter], output: TextIO) -> None:
     output.writelines(visible(json.dumps(to_record(row, with_raw=True), ensure_ascii=False)) + "\n" for row in rows)
 
 
-def write_csv(rows: Iterable[DeadLetter], output: TextIO) -> None:
-    """Write rows as CSV with a header. A text that a spreadsheet would carry out gets an apostrophe in front.
+def write_csv(rows: Iterable[DeadLetter], output: TextIO, *, header: bool = True) -> None:
+    """Write rows as CSV, with a header unless they go on a file that has one.
+
+    A text that a spreadsheet would carry out gets an apostrophe in front.
 
     What would turn a text's order round on a screen is written out, as `worker.operations.text` has it.
     """
     writer = csv.DictWriter(output, [*FIELDS, "history", "raw_base64"], lineterminator="\n")
-    writer.writeheader()
+    if header:
+        writer.writeheader()
     for row in rows:
         record = to_record(row, with_raw=True)
         record["history"] = json.dumps(record["history"], ensure_ascii=False) if record["history"] else None

@@ -25,9 +25,9 @@ if TYPE_CHECKING:
     from worker.operations.dashboard.filters import Filters
     from worker.operations.dashboard.previews import Choice
 
-__all__ = ["DiscardForm", "DiscardPage", "ReplayForm", "discards_of"]
+__all__ = ["TICKED", "DiscardForm", "DiscardPage", "ReplayForm", "chosen_filters", "discards_of"]
 
-_TICKED: Final = "ticked"
+TICKED: Final = "ticked"
 """A field that the form of ticked rows always has: without it, none ticked would mean all."""
 
 
@@ -40,8 +40,8 @@ class _ActionForm(HtmlHandler):
 
     async def get(self) -> None:
         """Show what would be done."""
-        self.asked(*self.fields, _TICKED)
-        await self._show(frozen(_chosen(self)))
+        self.asked(*self.fields, TICKED)
+        await self._show(frozen(chosen_filters(self)))
 
     async def post(self) -> None:
         """Begin it, and lead to its progress; or show what has changed since the preview."""
@@ -150,9 +150,9 @@ def discards_of(handler: Handler) -> Discards:
     return discards
 
 
-def _chosen(page: HtmlHandler) -> Filters:
-    """The filters of a preview's address; it is refused if no row is ticked where ticked rows are meant."""
-    if page.get_query_arguments(_TICKED) and not page.get_query_arguments("id"):
+def chosen_filters(page: HtmlHandler) -> Filters:
+    """Return the filters of a preview's address; it is refused if no row is ticked where ticked rows are meant."""
+    if page.get_query_arguments(TICKED) and not page.get_query_arguments("id"):
         raise RequestRefused(400, "id: no row is ticked. Go back, and tick the rows that you mean.")
     return page.filters()
 

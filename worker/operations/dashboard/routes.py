@@ -11,6 +11,7 @@ from worker.operations.dashboard import api, attention_api, cause_api
 from worker.operations.dashboard.action_views import DiscardForm, DiscardPage, ReplayForm
 from worker.operations.dashboard.cause_views import CausePage, CausesPage, DecisionPage
 from worker.operations.dashboard.dead_letter_views import RawFile, RowPage, RowsPage
+from worker.operations.dashboard.export_views import FORMATS, ExportApi, ExportFile
 from worker.operations.dashboard.fleet_views import WorkerActApi, WorkerForm, WorkersApi, WorkersPage
 from worker.operations.dashboard.history_api import HistoryApi
 from worker.operations.dashboard.history_views import HistoryPage
@@ -32,6 +33,8 @@ _VERB: Final = f"({'|'.join(Verb)})"
 """What can be done with a cause."""
 _WORKER_ACTION: Final = f"({'|'.join(WorkerAction)})"
 
+_FORMAT: Final = f"({'|'.join(FORMATS)})"
+
 _PAGES: Final = (
     url(r"/feedback", OverviewPage, name="feedback-overview"),
     url(r"/feedback/trace", TracePage, name="feedback-trace"),
@@ -42,6 +45,7 @@ _PAGES: Final = (
     url(r"/feedback/dead-letters/rows", RowsPage, name="feedback-rows"),
     url(r"/feedback/dead-letters/replay", ReplayForm, name="feedback-replay"),
     url(r"/feedback/dead-letters/discard", DiscardForm, name="feedback-discard"),
+    url(rf"/feedback/dead-letters/export\.{_FORMAT}", ExportFile, name="feedback-export"),
     url(rf"/feedback/dead-letters/{_ID}", RowPage, name="feedback-row"),
     url(rf"/feedback/dead-letters/{_ID}/raw", RawFile, name="feedback-raw"),
     url(rf"/feedback/causes/{_FINGERPRINT}", CausePage, name="feedback-cause"),
@@ -69,6 +73,7 @@ _API: Final = (
     url(rf"/api/feedback/causes/{_FINGERPRINT}", cause_api.CauseApi),
     url(rf"/api/feedback/causes/{_FINGERPRINT}/{_VERB}", cause_api.DecisionApi),
     url(r"/api/feedback/dead-letters", api.DeadLettersApi),
+    url(rf"/api/feedback/dead-letters/export\.{_FORMAT}", ExportApi),
     url(rf"/api/feedback/dead-letters/{_ID}", api.DeadLetterApi),
     url(r"/api/feedback/preview/(replay|discard)", api.PreviewApi),
     url(r"/api/feedback/replays", api.ReplaysApi),
