@@ -132,6 +132,7 @@ sa.Table(
     sa.Column("comment", sa.Text(), nullable=False),
     sa.Column("stopped_because", sa.Text(), nullable=False),
     sa.Column("created_at", _MOMENT, nullable=False),
+    sa.Column("begins_at", _MOMENT),
     sa.Column("started_at", _MOMENT),
     sa.Column("canary_passed_at", _MOMENT),
     sa.Column("moved_at", _MOMENT),

@@ -388,6 +388,51 @@ def test_a_row_whose_message_redis_has_lost_is_replayed_on_request(steps: Steps)
 # The canary
 
 
+def test_a_scheduled_replay_begins_when_it_is_time(steps: Steps) -> None:
+    """Not before, whatever looks at it; then it is overdue, as one whose message was lost, and a worker takes it up."""
+    _add_rows(steps.store, 3)
+    begins_at = (steps.time + timedelta(hours=2)).replace(microsecond=0)
+    plan = steps.plan(begins_at=begins_at)
+    assert (plan.begins_at, plan.is_scheduled, plan.state) == (begins_at, True, ReplayState.PLANNED)
+    assert actions(steps.store.engine)[0].details["begins_at"] == begins_at.isoformat()
+    with pytest.raises(NothingToReplay):  # its rows are chosen
+        steps.plan()
+
+    for early in (timedelta(), timedelta(minutes=119)):
+        assert overdue(steps.store.engine, now=steps.time + early) == []
+    done = steps.step(plan)
+    assert isinstance(done, NextStep)
+    assert not steps.queued
+
+    assert overdue(steps.store.engine, now=begins_at + timedelta(seconds=4)) == [(plan.id, done.step_number)]
+    steps.time = begins_at + timedelta(seconds=4)
+    begun = steps.run(plan)
+    assert (begun.state, begun.is_scheduled, len(steps.queued)) == (ReplayState.RUNNING, False, 3)
+
+
+def test_a_scheduled_replay_can_be_paused_and_cancelled(steps: Steps) -> None:
+    """Resumed, it waits for its time as before; cancelled, it leaves its rows to others."""
+    _add_rows(steps.store, 1)
+    plan = steps.plan(begins_at=steps.time + timedelta(hours=2))
+    pause(steps.store.engine, plan.id, actor="ann")
+    resume(steps.store.engine, plan.id, actor="ann")
+    assert overdue(steps.store.engine, now=steps.time + timedelta(hours=1)) == []
+
+    cancel(steps.store.engine, plan.id, actor="ann")
+
+    steps.run(plan)
+    assert not steps.queued
+    assert steps.plan(Selection(rest_of=(plan.id,))).total == 1
+
+
+def test_a_time_to_begin_says_of_which_zone_it_is(steps: Steps) -> None:
+    """Else it would be another one on each machine."""
+    _add_rows(steps.store, 1)
+    with pytest.raises(ValueError, match="expected a time with an offset"):
+        steps.plan(begins_at=datetime(2027, 1, 1))  # noqa: DTZ001 - that is the mistake
+    assert not plans(steps.store.engine)
+
+
 def test_the_rest_waits_for_the_canaries(steps: Steps) -> None:
     """Only when all of them have their outcome it goes."""
     ids = _add_rows(steps.store, 5)

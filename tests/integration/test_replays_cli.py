@@ -100,6 +100,29 @@ def test_a_stopped_replay_says_of_what_its_rows_died_and_offers_the_rest(steps: 
     assert "left out: another replay" in _say("dead-letters", "replay", "--rest-of", plan, "--yes").stdout
 
 
+def test_a_cancelled_replay_offers_the_rest(steps: Steps) -> None:
+    """As a stopped one does."""
+    plan = _plan(steps)
+    assert _say("replays", "cancel", plan).exit_code == 0
+    assert f"`aquilax-feedback dead-letters replay --rest-of {plan}`" in _say("replays", "show", plan).stdout
+
+
+def test_a_replay_is_scheduled(steps: Steps) -> None:
+    """The command waits for nothing, and says when it begins; a time that is over is refused."""
+    _plan(steps)
+    assert _say("replays", "cancel", 1).exit_code == 0
+    refused = _say("dead-letters", "replay", "--at", "2020-01-01", "--yes")
+    assert (refused.exit_code, "expected a time to come" in refused.stderr) == (2, True)
+
+    made = _say("dead-letters", "replay", "--at", "2h", "--yes")
+
+    assert made.exit_code == 0
+    assert "replay 2: enqueued 0 of 3" in made.stdout
+    assert "it begins at 20" in made.stderr
+    assert "begins_at:          20" in _say("replays", "show", 2).stdout
+    assert json.loads(_say("replays", "show", 2, "--json").stdout)["begins_at"]
+
+
 def test_one_replay_is_shown_whole(steps: Steps) -> None:
     """How far it is, who did what and why, and its rows."""
     plan = _plan(steps)

@@ -107,6 +107,8 @@ class Replay(Base):
     stopped_because: Mapped[str] = mapped_column(Text)
 
     created_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    begins_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    """Until when it waits before its first row goes; None if it begins at once."""
     started_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     canary_passed_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     moved_at: Mapped[datetime | None] = mapped_column(UtcDateTime)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
@@ -10,7 +9,7 @@ from urllib.parse import urlsplit
 from worker.database.cause_models import MAX_URL_LENGTH, CauseState
 from worker.database.models import MAX_ACTOR_LENGTH
 from worker.dead_letters.triage import change
-from worker.operations.text import read_later
+from worker.operations.text import read_time_to_come
 from worker.policy.parsing import read_text
 
 if TYPE_CHECKING:
@@ -22,8 +21,6 @@ if TYPE_CHECKING:
     from worker.dead_letters.triage import Triage
 
 __all__ = ["VALUES", "Verb", "decide"]
-
-_LONGEST_MUTE: Final = timedelta(days=366)
 
 
 class Verb(StrEnum):
@@ -97,12 +94,9 @@ _DECIDED: Final = {
 
 def _until(value: str, now: datetime) -> datetime:
     try:
-        until = read_later(value, now=now)
+        return read_time_to_come(value, now=now)
     except ValueError as error:
         raise ValueError(f"until is {error}") from None
-    if not now < until <= now + _LONGEST_MUTE:
-        raise ValueError(f"until is {value[:40]!r}: expected a time to come, within {_LONGEST_MUTE.days} days")
-    return until
 
 
 def _owner(value: str) -> str:

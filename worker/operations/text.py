@@ -6,9 +6,11 @@ import re
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
-__all__ = ["EXPECTED", "read_later", "read_time", "utc", "visible"]
+__all__ = ["EXPECTED", "read_later", "read_time", "read_time_to_come", "utc", "visible"]
 
 EXPECTED: Final = "a time such as 2026-01-31T12:00:00, 2026-01-31, 2h, 30m or 7d"
+
+_LONGEST_WAIT: Final = timedelta(days=366)
 
 _AGO: Final = re.compile(r"([0-9]{1,6})([smhdw])")
 _UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
@@ -42,6 +44,18 @@ def read_later(text: str, *, now: datetime) -> datetime:
         return now + (now - read_time(text, now=now))
     except OverflowError:
         raise ValueError(f"{text!r}: expected {EXPECTED}") from None
+
+
+def read_time_to_come(text: str, *, now: datetime) -> datetime:
+    """Read a time to come, as `read_later` does, within a year.
+
+    Raises:
+        ValueError: It is none.
+    """
+    moment = read_later(text, now=now)
+    if not now < moment <= now + _LONGEST_WAIT:
+        raise ValueError(f"{text[:40]!r}: expected a time to come, within {_LONGEST_WAIT.days} days")
+    return moment
 
 
 def utc(moment: datetime) -> str:

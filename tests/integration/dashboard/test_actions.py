@@ -14,7 +14,10 @@ from tests.support.processes import eventually
 from worker.database.audit_log import actions
 from worker.database.models import DeadLetter, State
 from worker.database.replay_models import Replay, ReplayRow, ReplayState, RowState
+from worker.dead_letters.replays.lifecycle import cancel
+from worker.dead_letters.replays.planning import create
 from worker.dead_letters.replays.queries import plans
+from worker.dead_letters.selection import Selection
 from worker.policy.fingerprint import fingerprint_of
 from worker.policy.retry import Reason
 
@@ -242,3 +245,39 @@ def test_no_replay_is_offered_of_what_another_replay_has(flower: ServedFlower, b
     assert "Discard all 3…" in text_of(flower.get(pages[1]))
     assert 'href="/feedback/dead-letters/replay' not in flower.get(pages[2]).text
     assert "Discard…" in text_of(flower.get(pages[2]))
+
+
+def test_a_replay_is_scheduled(flower: ServedFlower, browsed: DeadLetterStore) -> None:
+    """From the preview and by programs; its page and the list say when it begins."""
+    add_three(browsed)
+    visitor = flower.session()
+    refused = visitor.send("/feedback/dead-letters/replay", org="org-1", comment="so", rate="1", begins_at="2020-01-01")
+    assert refused.status_code == 400
+    assert "expected a time to come, within 366 days" in text_of(refused)
+    planned = visitor.send("/feedback/dead-letters/replay", org="org-1", comment="so", rate="1", begins_at="2h")
+    assert planned.status_code == 303
+    assert "begins at 20" in text_of(flower.get(planned.headers["Location"]))
+    assert "planned begins 20" in text_of(flower.get("/feedback/replays"))
+    assert "to begin at 20" in text_of(flower.get("/feedback/audit"))
+
+    made = flower.post(
+        "/api/feedback/replays", json={"org": "org-2", "comment": "so", "begins_at": "2099-01-01"}, headers=API
+    )
+    assert made.status_code == 400
+    made = flower.post("/api/feedback/replays", json={"org": "org-2", "comment": "so", "begins_at": "1d"}, headers=API)
+    assert made.json()["begins_at"] > made.json()["created_at"]
+    assert [plan.is_scheduled for plan in plans(browsed.engine)] == [True, True]
+
+
+def test_the_rest_of_a_cancelled_replay_is_offered(flower: ServedFlower, browsed: DeadLetterStore) -> None:
+    """On its page, and to programs, which take it by its number."""
+    add_three(browsed)
+    plan = create(browsed.engine, Selection(orgs=("org-1",)), actor="ann", rate=1)
+    cancel(browsed.engine, plan.id, actor="ann")
+    page = flower.get(f"/feedback/replays/{plan.id}")
+    assert "Replay the rest, 2 rows" in text_of(page)
+    assert f'href="/feedback/dead-letters/replay?rest_of={plan.id}"' in page.text
+    assert flower.get(f"/api/feedback/replays/{plan.id}").json()["rest"] == 2
+    made = flower.post("/api/feedback/replays", json={"rest_of": plan.id, "comment": "now"}, headers=API)
+    assert (made.status_code, made.json()["total"]) == (201, 2)
+    assert flower.get(f"/api/feedback/replays/{plan.id}").json()["rest"] == 0

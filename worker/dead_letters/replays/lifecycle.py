@@ -9,7 +9,7 @@ from sqlalchemy import CursorResult, Engine, update
 
 from worker.database.audit_log import write_action
 from worker.database.errors import translated
-from worker.database.replay_models import Replay
+from worker.database.replay_models import Replay, ReplayState
 from worker.dead_letters.replays.errors import NotPossible
 from worker.dead_letters.replays.policy import ReplayOrder, after_order
 from worker.dead_letters.replays.queries import Plan, read_plan
@@ -67,7 +67,8 @@ def _changed(connection: Connection, plan: Plan, order: ReplayOrder) -> bool:
         started=plan.started_at is not None,
         canary_passed=plan.canary_passed_at is not None,
     )
-    values: dict[str, Any] = {"state": state, "due_at": None}  # the next process that looks takes it up
+    # Due at once, the next process that looks takes it up; but one that is to begin later stays so.
+    values: dict[str, Any] = {"state": state, "due_at": plan.begins_at if state is ReplayState.PLANNED else None}
     if order.name == "cancel":
         values["ended_at"] = datetime.now(UTC)
     same = (Replay.id == plan.id, Replay.state == plan.state)

@@ -157,6 +157,7 @@ def create(
     rate: float | None = None,
     canary: int = 0,
     limit: int | None = None,
+    begins_at: datetime | None = None,
 ) -> Plan:
     """Make a plan. Its rows are chosen now, in the database; a worker begins within a few seconds.
 
@@ -172,16 +173,22 @@ def create(
         canary: How many rows go first: one of each cause by turns, the oldest. The rest goes only when they are
             delivered; if one of them fails again the plan stops. 0 if all go at once.
         limit: How many rows at most; the oldest.
+        begins_at: When it begins; at once if None. A worker begins it within a few seconds of that, and until then no
+            other plan takes its rows.
 
     Raises:
-        ValueError: The rate is not between `SLOWEST` and `FASTEST`, or the number of canaries is negative.
+        ValueError: The rate is not between `SLOWEST` and `FASTEST`, the number of canaries is negative, or the time to
+            begin has no offset.
         NothingToReplay: No row fits.
         DeadLetterStoreUnavailable: The database did not do it: there is no plan.
     """
     _check_rate(rate)
     if canary < 0:
         raise ValueError(f"the canary is {canary} rows: expected 0 or more")
-    values = _new(selection, actor, comment) | {"rate": rate, "canary": canary}
+    if begins_at is not None and begins_at.tzinfo is None:
+        raise ValueError(f"it begins at {begins_at.isoformat()}: expected a time with an offset")
+    pace = {"rate": rate, "canary": canary, "begins_at": begins_at, "due_at": begins_at}
+    values = _new(selection, actor, comment) | pace
     with translated():
         return _create(engine, selection, values, limit=limit)
 
@@ -228,6 +235,7 @@ def _begin(
     found |= {"invalid": left_out[0], "elsewhere": left_out[1] + taken}
     connection.execute(plan.values(found))
     details = {"rows": total - taken, "rate": made.rate, "canary": made.canary, "selection": selection.to_record()}
+    details |= {} if made.begins_at is None else {"begins_at": made.begins_at.isoformat()}
     target = f"replay {replay_id}"
     write_action(
         connection, actor=made.actor, action="replay.create", target=target, comment=made.comment, details=details

@@ -84,6 +84,7 @@ class Plan:
     comment: str
     stopped_because: str
     created_at: datetime
+    begins_at: datetime | None
     started_at: datetime | None
     canary_passed_at: datetime | None
     moved_at: datetime | None
@@ -95,6 +96,11 @@ class Plan:
     def is_active(self) -> bool:
         """Whether it has not ended."""
         return self.state in ACTIVE
+
+    @property
+    def is_scheduled(self) -> bool:
+        """Whether it has yet to begin, at a time that an operator gave."""
+        return self.begins_at is not None and self.started_at is None and self.is_active
 
     @property
     def left(self) -> timedelta | None:

@@ -88,17 +88,18 @@ class ReplayForm(_ActionForm):
     """What a replay would do, and how fast it shall go."""
 
     action = "replay"
-    fields = (*_ActionForm.fields, "rate", "canary")
+    fields = (*_ActionForm.fields, "rate", "canary", "begins_at")
 
     def pacing(self) -> Pacing:
         """Return the default until a form is sent; an empty field is as fast as it goes, and no canary."""
         if self.request.method == "POST":
-            rate, canary = self.body("rate"), self.body("canary")
+            rate, canary, begins = self.body("rate"), self.body("canary"), self.body("begins_at")
         elif self.get_query_arguments("rate") or self.get_query_arguments("canary"):
             rate, canary = self.get_query_argument("rate", ""), self.get_query_argument("canary", "")
+            begins = self.get_query_argument("begins_at", "")
         else:
             return Pacing()
-        return Pacing(rate=read_rate(rate or None), canary=read_canary(canary or None))
+        return Pacing(rate=read_rate(rate or None), canary=read_canary(canary or None), begins=begins)
 
     async def choose(self, filters: Filters) -> Choice:
         """Return what a replay would do."""

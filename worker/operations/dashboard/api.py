@@ -229,8 +229,11 @@ class ReplaysApi(ApiHandler):
     async def post(self) -> None:
         """Plan a replay of what fits."""
         self.may_change()
-        sent = self.sent("comment", "rate", "canary", "expected", *NAMES)
-        pacing = Pacing(rate=read_rate(self.number(sent, "rate")), canary=read_canary(self.number(sent, "canary")))
+        sent = self.sent("comment", "rate", "canary", "begins_at", "expected", *NAMES)
+        with explained():
+            begins = text_in(sent, "begins_at")
+        rate, canary = read_rate(self.number(sent, "rate")), read_canary(self.number(sent, "canary"))
+        pacing = Pacing(rate=rate, canary=canary, begins=begins)
         plan = await plan_replay(self.sources, self.chosen(sent), pacing, **self.confirmed(sent))
         self.set_status(201)
         self.finish(plan.to_record())

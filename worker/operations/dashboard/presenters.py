@@ -176,6 +176,8 @@ def details(action: Action, lines: Mapping[str, str]) -> list[str]:
         text.append(rate(left.pop("rate")))
     if canary := left.pop("canary", 0):
         text.append(f"a canary of {canary:,}")
+    if begins := left.pop("begins_at", ""):
+        text.append(_time("to begin at ", str(begins)))
     if isinstance(selection := left.pop("selection", None), dict):
         text.append(chosen(selection, lines))
     if isinstance(held := left.pop("held", None), dict):

@@ -15,6 +15,7 @@ from worker.dead_letters.selection import replayable
 from worker.dead_letters.statistics import shares
 from worker.operations.dashboard.filters import Filters
 from worker.operations.dashboard.handler import RequestRefused, whole
+from worker.operations.text import read_time_to_come
 from worker.policy.parsing import read_decimal
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ __all__ = [
     "choose_replay",
     "frozen",
     "plan_replay",
+    "read_begins",
     "read_canary",
     "read_count",
     "read_rate",
@@ -55,10 +57,12 @@ class Pacing:
     Attributes:
         rate: Events a second at most; as fast as it goes if None.
         canary: How many go first, and must be delivered before the rest goes.
+        begins: When it begins, as the operator wrote it; '' if at once.
     """
 
     rate: float | None = RATE
     canary: int = CANARY
+    begins: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,11 +142,12 @@ def begin_replay(
     sources: Sources, filters: Filters, pacing: Pacing, *, expected: int | None, actor: str, comment: str
 ) -> Plan:
     """Plan a replay of as many rows as expected, if a number is. Raises `RequestRefused` if there are others."""
-    engine = sources.engine()
+    engine, begins_at = sources.engine(), read_begins(pacing.begins)
     if expected is not None:
         _as_expected(preview(engine, filters.selection).rows, expected)
+    pace: dict[str, Any] = {"rate": pacing.rate, "canary": pacing.canary, "begins_at": begins_at}
     try:
-        return create(engine, filters.selection, actor=actor, comment=comment, rate=pacing.rate, canary=pacing.canary)
+        return create(engine, filters.selection, actor=actor, comment=comment, **pace)
     except ReplayError as error:
         raise RequestRefused(409, str(error)) from None
 
@@ -192,6 +197,14 @@ def read_rate(text: str | None) -> float | None:
         return read_decimal(text, least=SLOWEST, most=_FASTEST)
     except ValueError as error:
         raise RequestRefused(400, f"rate is {text[:40]!r}: expected {error}, in events a second, or no rate") from None
+
+
+def read_begins(text: str) -> datetime | None:
+    """Read when a replay begins; None for at once. Raises `RequestRefused` if it is no time to come."""
+    try:
+        return read_time_to_come(text, now=datetime.now(UTC)) if text else None
+    except ValueError as error:
+        raise RequestRefused(400, f"begins_at is {error}") from None
 
 
 def read_canary(text: str | None) -> int:

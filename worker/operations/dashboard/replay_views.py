@@ -157,7 +157,7 @@ def progress_of(sources: Sources, number: int, *, after: int, state: str) -> _Pr
     states = (RowState(state),) if state else ()
     rows = queries.rows(sources.engine(), number, states=states, after=after, limit=_PAGE)
     changed = {row.fingerprint for row in rows if row.fingerprint != row.fingerprint_now}
-    over = not plan.is_active and plan.progress.waiting > 0
+    over = _has_rest(plan)
     return _Progress(
         plan=plan,
         rows=rows,
@@ -167,6 +167,11 @@ def progress_of(sources: Sources, number: int, *, after: int, state: str) -> _Pr
         died_of=_died_of(sources, plan),
         watched=_is_watched(sources) if plan.is_active else None,
     )
+
+
+def _has_rest(plan: Plan) -> bool:
+    """Whether it was cancelled or stopped before it sent all of its rows."""
+    return not plan.is_active and plan.progress.waiting > 0
 
 
 def _rest_of(sources: Sources, number: int) -> int | None:
@@ -179,9 +184,13 @@ def _died_of(sources: Sources, plan: Plan) -> list[FailureCount]:
 
 
 def plan_record(sources: Sources, number: int) -> dict[str, Any]:
-    """Return a replay as JSON can carry it, and of what its rows died again if it has ended; see `find_plan`."""
+    """Return a replay as JSON can carry it; see `find_plan`.
+
+    If it has ended, it says of what its rows died again, and how many a replay of the rest would take.
+    """
     plan = find_plan(sources, number)
-    return plan.to_record() | {"died_of": [each.to_record() for each in _died_of(sources, plan)]}
+    rest = _rest_of(sources, number) if _has_rest(plan) else 0
+    return plan.to_record() | {"died_of": [each.to_record() for each in _died_of(sources, plan)], "rest": rest}
 
 
 def steer(sources: Sources, number: int, what: str, *, actor: str, comment: str) -> Plan:

@@ -19,7 +19,7 @@ from worker.dead_letters.selection import ANY_STATE, Selection
 from worker.operations.cli.database import opened
 from worker.operations.cli.output import say
 from worker.operations.cli.param_types import TEXT, UUID, WholeNumber
-from worker.operations.text import read_time
+from worker.operations.text import read_time, read_time_to_come
 from worker.policy.parsing import read_whole
 from worker.policy.retry import Reason
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Engine
 
-__all__ = ["confirm", "of_the_dead", "opened_for", "row_id", "selecting", "tell_passed_over", "time"]
+__all__ = ["confirm", "of_the_dead", "opened_for", "row_id", "selecting", "tell_passed_over", "time", "time_to_come"]
 
 _FEW: Final = 10
 """Rows that are changed without asking: as many as one sees at a glance."""
@@ -38,6 +38,14 @@ def time(value: str) -> datetime:
     """Read a time as `worker.operations.text.read_time` does."""
     try:
         return read_time(value, now=datetime.now(UTC))
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
+
+
+def time_to_come(value: str) -> datetime:
+    """Read a time to come, within a year."""
+    try:
+        return read_time_to_come(value, now=datetime.now(UTC))
     except ValueError as error:
         raise click.BadParameter(str(error)) from None
 

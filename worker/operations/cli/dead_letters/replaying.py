@@ -28,12 +28,14 @@ from worker.operations.cli.dead_letters.filters import (
     row_id,
     selecting,
     tell_passed_over,
+    time_to_come,
 )
 from worker.operations.cli.dead_letters.progress import counting, stopping
 from worker.operations.cli.dead_letters.tables import print_causes
 from worker.operations.cli.output import INTERRUPTED, json_text, say
 from worker.operations.cli.param_types import ANY_TEXT, Decimal, WholeNumber, actor_option
 from worker.operations.cli.replays.summaries import Aftermath, outcome
+from worker.operations.text import utc
 from worker.policy.durations import span
 
 if TYPE_CHECKING:
@@ -66,6 +68,13 @@ _LOOK_EVERY: Final = timedelta(seconds=0.5)
     help="Let N rows go first, and the rest only when these are delivered; if one dies again, stop.",
 )
 @click.option("--limit", type=WholeNumber(min=1), help="Rows at most; the oldest first.")
+@click.option(
+    "--at",
+    "begins_at",
+    type=time_to_come,
+    metavar="TIME",
+    help="When it begins: in 30m, 2h or 7d, or at a time in ISO 8601 (UTC). Workers begin it; nothing is waited for.",
+)
 @click.option("--comment", default="", type=ANY_TEXT, help="The reason; it is kept in the audit log.")
 @actor_option
 @click.option("--dry-run", is_flag=True, help="Say what would be replayed, and change nothing.")
@@ -93,7 +102,7 @@ def replay(*, selection: Selection, dry_run: bool, yes: bool, wait: bool, as_jso
             _tell_nothing(planned, as_json=as_json)
             sys.exit(0 if complete else 1)
         with closing(_advancer()) as advancer:
-            if not wait:
+            if not wait or plan.is_scheduled:
                 _tell(Followed(plan=plan, alone=_is_unwatched(advancer)), planned, None, as_json=as_json)
                 sys.exit(0 if complete else 1)
             followed = _followed(engine, advancer, plan)
@@ -178,6 +187,8 @@ def _notes(followed: Followed, aftermath: Aftermath | None) -> Iterator[str]:
         yield f"not followed any more: {followed.failure}"
     if followed.alone:
         yield f"no worker consumes {REPLAYS}: {START_A_REPLAY_WORKER}"
+    if plan.is_scheduled and plan.begins_at is not None:
+        yield f"it begins at {utc(plan.begins_at)}"
     if plan.is_active:
         commands = f"`aquilax-feedback replays show {plan.id}`, `… pause {plan.id}`, `… cancel {plan.id}`"
         background = "it goes on in the background: nothing is lost, and nothing is sent twice"

@@ -101,7 +101,10 @@ def _print_plan(plan: Plan, aftermath: Aftermath) -> None:
         "canary": plan.canary or None,
         "actor": plan.actor,
         "comment": plan.comment,
-        **{name: getattr(plan, name) for name in ("created_at", "started_at", "canary_passed_at", "ended_at")},
+        **{
+            name: getattr(plan, name)
+            for name in ("created_at", "begins_at", "started_at", "canary_passed_at", "ended_at")
+        },
     }
     for name, value in [*told.items(), *aftermath.lines()]:
         if value is not None and value != "":
