@@ -31,6 +31,7 @@ from worker.database.replay_models import ReplayState, RowState
 from worker.dead_letters.discard import discard
 from worker.dead_letters.replays import policy, step
 from worker.dead_letters.replays.advancer import overdue
+from worker.dead_letters.replays.edits import Edit
 from worker.dead_letters.replays.errors import NoSuchReplay, NothingToReplay, NotPossible
 from worker.dead_letters.replays.lifecycle import cancel, pause, resume
 from worker.dead_letters.replays.planning import create, preview
@@ -385,7 +386,106 @@ def test_a_row_whose_message_redis_has_lost_is_replayed_on_request(steps: Steps)
     assert _letters(steps.store) == [(State.REPLAYING, 2)]
 
 
-# The canary
+# Another org or group
+
+
+def _wires(steps: Steps) -> list[dict[str, str]]:
+    return [json.loads(str(message["body"]))[1] for message in steps.messages]
+
+
+@pytest.mark.parametrize("at", ["_carry_out", "_confirm"])
+def test_an_edit_reaches_every_event_whatever_becomes_of_its_replay(
+    steps: Steps, monkeypatch: pytest.MonkeyPatch, at: str
+) -> None:
+    """Scheduled, with a canary, paused, resumed and killed: the votes stay, and none goes as it had died."""
+    events = [an_event(status=bool(number % 2), org=f"wrong-{number % 2}") for number in range(4)]
+    ids = [add(steps.store, a_record(event)) for event in events]
+    begins_at = steps.time + timedelta(hours=2)
+    plan = steps.plan(canary=1, begins_at=begins_at, edit=Edit(org="right", group="its-group"))
+    assert {row.org for row in rows_of(steps.store)} == {"wrong-0", "wrong-1"}  # nothing has gone yet
+    assert actions(steps.store.engine)[0].details.items() >= {"set_org": "right", "set_group": "its-group"}.items()
+    steps.time = begins_at
+    steps.run(plan)
+    assert len(steps.queued) == 1
+    steps.deliver()
+    pause(steps.store.engine, plan.id, actor="ann")
+    steps.run(plan)
+    resume(steps.store.engine, plan.id, actor="ann")
+
+    _kill_at(monkeypatch, at)
+    with pytest.raises(KilledError):
+        steps.run(plan)
+    steps.time += LEASE + timedelta(seconds=1)
+    steps.run(plan)
+
+    assert sorted(steps.queued, key=str) == sorted(ids, key=str)
+    died = {event.request_id: event.to_wire() for event in events}
+    edited = [died[wire["request_id"]] | {"org": "right", "group": "its-group"} for wire in _wires(steps)]
+    assert _wires(steps) == edited
+    for row, event in zip(rows_of(steps.store), events, strict=True):
+        assert (row.org, row.group, row.original_org, row.original_group) == (
+            *("right", "its-group"),
+            *(event.org, event.group),
+        )
+
+
+def test_what_it_died_with_first_outlives_every_edit(steps: Steps) -> None:
+    """An event that dies again is edited again; one that has the value already has nothing to keep."""
+    record, right = a_record(an_event(org="wrong")), add(steps.store, a_record(an_event(org="right")))
+    row_id = add(steps.store, record)
+    for org in ("wrong too", "right"):
+        plan = steps.plan(edit=Edit(org=org), selection=Selection(ids=(row_id,)))
+        steps.run(plan)
+        assert _wires(steps)[-1]["org"] == org
+        steps.store.add(replace(record, dead_letter=row_id, replay=steps.envelopes[-1].replay))
+
+    steps.run(steps.plan(edit=Edit(org="right")))
+    assert [(row.org, row.original_org) for row in rows_of(steps.store)] == [("right", None), ("right", "wrong")]
+    assert {wire["org"] for wire in _wires(steps)[-2:]} == {"right"}
+    assert steps.queued[-2:].count(right) == 1
+
+
+def test_a_preview_says_how_many_rows_an_edit_changes(steps: Steps) -> None:
+    """Those that have the value already are not among them; nothing is changed."""
+    _add_rows(steps.store, 2)
+    add(steps.store, a_record(an_event(org="org-2", group="group-2")))
+
+    seen = preview(steps.store.engine, EVERYTHING, edit=Edit(org="org-2", group="group-3"))
+
+    assert [each.to_record() for each in seen.edited] == [
+        {"field": "org", "value": "org-2", "rows": 2},
+        {"field": "group", "value": "group-3", "rows": 3},
+    ]
+    assert (seen.rows, sorted(row.org or "" for row in rows_of(steps.store))) == (3, ["org-1", "org-1", "org-2"])
+
+
+@pytest.mark.parametrize("replayed_before", [False, True])
+def test_what_was_edited_and_never_went_is_as_it_was(
+    steps: Steps, monkeypatch: pytest.MonkeyPatch, *, replayed_before: bool
+) -> None:
+    """A row that went before with the same value keeps it: that is what it died with last."""
+    record = a_record(an_event(org="wrong"))
+    row_id = add(steps.store, record)
+    if replayed_before:
+        steps.run(steps.plan(edit=Edit(org="right")))
+        steps.store.add(replace(record, dead_letter=row_id, replay=steps.envelopes[0].replay))
+        before: tuple[str, str | None] = ("right", "wrong")
+    else:
+        before = ("wrong", None)
+    plan = steps.plan(edit=Edit(org="right"))
+    _kill_at(monkeypatch, "_carry_out")
+    with pytest.raises(KilledError):
+        steps.step(plan)
+    assert row_of(steps.store, row_id).org == "right"
+    cancel(steps.store.engine, plan.id, actor="ann")
+    steps.time += LEASE + timedelta(seconds=1)
+    steps.run(plan)
+
+    row = row_of(steps.store, row_id)
+    assert (row.state, row.org, row.original_org) == (State.DEAD, *before)
+
+
+# A time to begin
 
 
 def test_a_scheduled_replay_begins_when_it_is_time(steps: Steps) -> None:
@@ -431,6 +531,9 @@ def test_a_time_to_begin_says_of_which_zone_it_is(steps: Steps) -> None:
     with pytest.raises(ValueError, match="expected a time with an offset"):
         steps.plan(begins_at=datetime(2027, 1, 1))  # noqa: DTZ001 - that is the mistake
     assert not plans(steps.store.engine)
+
+
+# The canary
 
 
 def test_the_rest_waits_for_the_canaries(steps: Steps) -> None:

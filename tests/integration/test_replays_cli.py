@@ -10,14 +10,15 @@ import pytest
 from click.testing import CliRunner, Result
 from sqlalchemy import update
 
-from tests.support.dead_letter_records import a_record, add
+from tests.support.dead_letter_records import a_record, add, row_of
 from tests.support.plans import Steps
 from worker.database.audit_log import actions
 from worker.database.models import DeadLetter
 from worker.database.replay_models import Replay, ReplayRow, ReplayState, RowState
 from worker.database.schema import upgrade
+from worker.dead_letters.replays.edits import Edit
 from worker.dead_letters.replays.planning import create
-from worker.dead_letters.replays.queries import find
+from worker.dead_letters.replays.queries import find, plans
 from worker.dead_letters.selection import Selection
 from worker.dead_letters.store import DeadLetterStore
 from worker.operations.cli import main
@@ -121,6 +122,31 @@ def test_a_replay_is_scheduled(steps: Steps) -> None:
     assert "it begins at 20" in made.stderr
     assert "begins_at:          20" in _say("replays", "show", 2).stdout
     assert json.loads(_say("replays", "show", 2, "--json").stdout)["begins_at"]
+
+
+def test_a_replay_sends_events_for_another_org(steps: Steps) -> None:
+    """It says what changes before it asks; the row, its replay and the command for the rest have it afterwards."""
+    add(steps.store, a_record())
+    for option, value in (("--set-org", ""), ("--set-group", "a\tb")):
+        refused = _say("dead-letters", "replay", option, value, "--yes")
+        assert (refused.exit_code, option in refused.stderr) == (2, True)
+    assert not plans(steps.store.engine)
+
+    edit = ("--set-org", "org 2", "--canary", 1)
+    assert "org becomes org 2 in 1 of 1" in _say("dead-letters", "replay", *edit, "--dry-run").stdout
+    seen = json.loads(_say("dead-letters", "replay", *edit, "--dry-run", "--json").stdout)
+    assert seen["edited"] == [{"field": "org", "value": "org 2", "rows": 1}]
+    assert row_of(steps.store, 1).org == "org-1"
+    made = _say("dead-letters", "replay", *edit, "--yes", "--no-wait")
+    assert "org becomes org 2 in 1 of 1" in made.stderr
+    assert "set_org:            org 2" in _say("replays", "show", 1).stdout
+
+    assert _say("replays", "cancel", 1).exit_code == 0
+    assert "dead-letters replay --rest-of 1 --set-org 'org 2'`" in _say("replays", "show", 1).stdout
+
+    steps.run(create(steps.store.engine, Selection(), actor="ann", edit=Edit(org="org 2")))
+    shown = _say("dead-letters", "show", 1).stdout
+    assert ("org:                org 2\n" in shown, "original_org:       org-1\n" in shown) == (True, True)
 
 
 def test_one_replay_is_shown_whole(steps: Steps) -> None:

@@ -143,6 +143,10 @@ class DeadLetter(Base):
     org: Mapped[str | None] = mapped_column(String(MAX_NAME_LENGTH))
     group: Mapped[str | None] = mapped_column("org_group", String(MAX_NAME_LENGTH))
     """``group`` is a reserved word of SQL."""
+    original_org: Mapped[str | None] = mapped_column(String(MAX_NAME_LENGTH))
+    """The org that it died with first, if a replay has set another one since."""
+    original_group: Mapped[str | None] = mapped_column(String(MAX_NAME_LENGTH))
+    """The group, likewise."""
     occurred_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
 
     reason: Mapped[Reason] = mapped_column(enum_column(Reason))

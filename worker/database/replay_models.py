@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 from sqlalchemy import BigInteger, Double, Index, Integer, String, Text, select, update
 from sqlalchemy.orm import Mapped, mapped_column
 
+from producer.event import MAX_NAME_LENGTH
 from worker.database.models import MAX_ACTOR_LENGTH, UTF8MB4, Base, State, UtcDateTime, enum_column
 
 if TYPE_CHECKING:
@@ -95,6 +96,10 @@ class Replay(Base):
     """How many rows go first; 0 if all go at once."""
     canary_until: Mapped[int]
     """The position behind the last canary. More become canaries if nothing came of the first ones."""
+    set_org: Mapped[str | None] = mapped_column(String(MAX_NAME_LENGTH))
+    """The org that its events get; None if they keep theirs."""
+    set_group: Mapped[str | None] = mapped_column(String(MAX_NAME_LENGTH))
+    """The group, likewise."""
     total: Mapped[int]
     """How many rows it has."""
     elsewhere: Mapped[int]

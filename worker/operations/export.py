@@ -38,6 +38,8 @@ FIELDS: Final = (
     "resolved_at",
     "replay_count",
     "last_replay_at",
+    "original_org",
+    "original_group",
 )
 """The fields of a record, in the order of the columns of a CSV. Programs of others read them: add, don't rename."""
 

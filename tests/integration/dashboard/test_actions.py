@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from sqlalchemy import update
@@ -14,6 +15,7 @@ from tests.support.processes import eventually
 from worker.database.audit_log import actions
 from worker.database.models import DeadLetter, State
 from worker.database.replay_models import Replay, ReplayRow, ReplayState, RowState
+from worker.dead_letters.replays.edits import Edit
 from worker.dead_letters.replays.lifecycle import cancel
 from worker.dead_letters.replays.planning import create
 from worker.dead_letters.replays.queries import plans
@@ -267,6 +269,62 @@ def test_a_replay_is_scheduled(flower: ServedFlower, browsed: DeadLetterStore) -
     made = flower.post("/api/feedback/replays", json={"org": "org-2", "comment": "so", "begins_at": "1d"}, headers=API)
     assert made.json()["begins_at"] > made.json()["created_at"]
     assert [plan.is_scheduled for plan in plans(browsed.engine)] == [True, True]
+
+
+def test_an_edit_is_seen_before_it_is_done(flower: ServedFlower, browsed: DeadLetterStore) -> None:
+    """The form is shown again with what would change; confirmed, its page, the audit and the rest have it."""
+    add_three(browsed)
+    visitor = flower.session()
+    form: dict[str, Any] = {"comment": "moved", "rate": "1", "expected": "3"}
+    for name in ("set_org", "set_group"):
+        wrong: dict[str, Any] = {name: "x" * 129}
+        refused = visitor.send("/feedback/dead-letters/replay", **form, **wrong)
+        assert (refused.status_code, f"{name} is" in text_of(refused)) == (400, True)
+
+    edit: dict[str, Any] = {"set_org": "org-2", "set_group": "g 2"}
+    shown = visitor.send("/feedback/dead-letters/replay", **form, **edit)
+    assert shown.status_code == 409
+    assert "the org becomes org-2 in 2 of 3 rows the group becomes g 2 in 3 of 3 rows" in text_of(shown)
+    assert not plans(browsed.engine)
+    other = visitor.send("/feedback/dead-letters/replay", **form, seen_org="org-2", set_org="org-3")
+    assert (other.status_code, "the org becomes org-3 in 3 of 3 rows" in text_of(other)) == (409, True)
+    left_out = visitor.send("/feedback/dead-letters/replay", **form, seen_org="org-2")
+    assert (left_out.status_code, plans(browsed.engine)) == (409, [])
+
+    sent = visitor.send("/feedback/dead-letters/replay", **form, **edit, seen_org="org-2", seen_group="g 2")
+    assert sent.status_code == 303
+    (plan,) = plans(browsed.engine)
+    assert (plan.set_org, plan.set_group) == ("org-2", "g 2")
+    assert "org set to org-2, group set to g 2" in text_of(flower.get(sent.headers["Location"]))
+    assert "org set to org-2; group set to g 2" in text_of(flower.get("/feedback/audit"))
+
+    cancel(browsed.engine, plan.id, actor="ann")
+    rest = f"/feedback/dead-letters/replay?rest_of={plan.id}&amp;set_org=org-2&amp;set_group=g+2"
+    assert f'href="{rest}"' in flower.get(sent.headers["Location"]).text
+    assert "the org becomes org-2 in 2 of 3 rows" in text_of(flower.get(rest.replace("&amp;", "&")))
+
+
+def test_programs_edit_what_they_replay(flower: ServedFlower, browsed: DeadLetterStore) -> None:
+    """A value that no event can have is refused by its field, also an empty one; a row says what it died with."""
+    ids = add_three(browsed)
+    seen = flower.get("/api/feedback/preview/replay?set_org=org-2").json()
+    assert seen["edited"] == [{"field": "org", "value": "org-2", "rows": 2}]
+    assert flower.get("/api/feedback/preview/replay?set_org=").status_code == 400
+    for wrong in ({"set_org": ""}, {"set_org": 7}, {"set_group": "\n"}):
+        refused = flower.post("/api/feedback/replays", json={"comment": "moved", **wrong}, headers=API)
+        assert (refused.status_code, f"{next(iter(wrong))} is" in refused.json()["error"]) == (400, True)
+    assert not plans(browsed.engine)
+    sent = {"comment": "moved", "set_org": "org-2"}
+    made = flower.post("/api/feedback/replays", json=sent, headers=API).json()
+    assert (made["set_org"], made["set_group"]) == ("org-2", None)
+
+    with browsed.engine.begin() as connection:  # as its replay does when it sends them
+        Edit(org="org-2").write(connection, ids)
+    row = flower.get(f"/api/feedback/dead-letters/{ids[0]}").json()
+    assert (row["org"], row["original_org"]) == ("org-2", "org-1")
+    assert "org-2 , set by a replay; it died with org-1" in text_of(flower.get(f"/feedback/dead-letters/{ids[0]}"))
+    exported = flower.get("/api/feedback/dead-letters/export.ndjson").text.splitlines()
+    assert [json.loads(line)["original_org"] for line in exported] == ["org-1", "org-1", None]
 
 
 def test_the_rest_of_a_cancelled_replay_is_offered(flower: ServedFlower, browsed: DeadLetterStore) -> None:

@@ -36,7 +36,8 @@ def test_a_record_has_the_names_that_others_read() -> None:
     """They are pinned here: scripts and spreadsheets depend on them."""
     names = (
         "id request_id status org group occurred_at reason http_status response_body fingerprint summary attempts "
-        "first_enqueued_at failed_at state comment resolved_at replay_count last_replay_at"
+        "first_enqueued_at failed_at state comment resolved_at replay_count last_replay_at "
+        "original_org original_group"
     )
 
     assert " ".join(FIELDS) == " ".join(to_record(_row())) == names

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
     from sqlalchemy import ColumnElement, Row
 
+    from worker.dead_letters.replays.edits import Edit
+
 __all__ = ["Batch", "LeftOut", "confirm", "cut_short", "event_of", "mark", "take_back"]
 
 
@@ -43,13 +45,14 @@ class LeftOut:
     comment: str
 
 
-def event_of(letter: Row[Any] | None, *, was: State, name: str) -> FeedbackEvent | LeftOut:
+def event_of(letter: Row[Any] | None, *, was: State, name: str, edit: Edit) -> FeedbackEvent | LeftOut:
     """Return the event of a dead letter as it is when its turn comes, or why it has none to send.
 
     Args:
         letter: The dead letter; None if it is gone.
         was: Its state when it was chosen.
         name: The plan, by its name.
+        edit: What the plan changes in it.
     """
     if letter is None:
         return LeftOut(state=RowState.SKIPPED, comment="the dead letter is gone")
@@ -61,18 +64,21 @@ def event_of(letter: Row[Any] | None, *, was: State, name: str) -> FeedbackEvent
         return LeftOut(state=RowState.SKIPPED, comment="part of another replay")
     fields = {name: getattr(letter, name) for name in ("request_id", "status", "org", "group", "occurred_at")}
     try:
-        return FeedbackEvent.from_wire(fields)
+        return FeedbackEvent.from_wire(fields | edit.fields)
     except InvalidEvent as error:  # it may have been edited by hand
         return LeftOut(state=RowState.REFUSED, comment=str(error))
 
 
-def mark(connection: Connection, replay_id: int, name: str, *, below: int, size: int, at: datetime) -> Batch:
+def mark(
+    connection: Connection, replay_id: int, name: str, *, edit: Edit, below: int, size: int, at: datetime
+) -> Batch:
     """Take the next rows, mark those that go, and write down why the others don't.
 
     Args:
         connection: The transaction that has the plan's lease.
         replay_id: The plan.
         name: Its name.
+        edit: What it changes in its events.
         below: The position behind the last row that may go now.
         size: How many rows at most.
         at: Now.
@@ -87,11 +93,13 @@ def mark(connection: Connection, replay_id: int, name: str, *, below: int, size:
     events: dict[int, FeedbackEvent] = {}
     left_out: dict[LeftOut, list[int]] = {}
     for row in rows:
-        found = event_of(letters.get(row.dead_letter_id), was=row.was, name=name)
+        found = event_of(letters.get(row.dead_letter_id), was=row.was, name=name, edit=edit)
         if isinstance(found, LeftOut):
             left_out.setdefault(found, []).append(row.dead_letter_id)
         else:
             events[row.dead_letter_id] = found
+    if events:
+        edit.write(connection, events.keys())
     first = [row.dead_letter_id for row in rows if row.dead_letter_id in events and row.state is RowState.WAITING]
     marked = {"state": State.REPLAYING, "last_replay_at": at, "replay_name": name, "replay_enqueued_at": None}
     _change_letters(connection, first, marked | {"replay_count": DeadLetter.replay_count + 1})
@@ -124,13 +132,15 @@ def cut_short(connection: Connection, replay_id: int) -> Batch:
     return Batch(unsure=connection.scalars(select(ReplayRow.dead_letter_id).where(*unsure)).all())
 
 
-def take_back(connection: Connection, replay_id: int, name: str, ids: Collection[int]) -> None:
+def take_back(connection: Connection, replay_id: int, name: str, ids: Collection[int], *, edit: Edit) -> None:
     """Let rows of an ended plan, which never went, be what they were."""
     sending = ReplayRow.state == RowState.SENDING
     for was in State:
         chosen = (ReplayRow.replay_id == replay_id, ReplayRow.dead_letter_id.in_(ids), ReplayRow.was == was)
         these = connection.scalars(select(ReplayRow.dead_letter_id).where(*chosen, sending)).all()
         mine = (DeadLetter.replay_name == name, DeadLetter.state == State.REPLAYING)
+        if these:
+            edit.take_back(connection, these, *mine)
         before = {"state": was, "replay_count": DeadLetter.replay_count - 1}
         _change_letters(connection, these, before, *mine)
     _change_rows(connection, replay_id, ids, {"state": RowState.WAITING, "comment": _NEVER_WENT}, sending)

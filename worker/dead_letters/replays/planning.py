@@ -26,6 +26,7 @@ from worker.database.errors import translated
 from worker.database.models import MAX_ACTOR_LENGTH, PREVIEW, DeadLetter
 from worker.database.replay_models import OPEN, Replay, ReplayRow, ReplayState
 from worker.dead_letters.lookups import by_no_index, covered
+from worker.dead_letters.replays.edits import Edit
 from worker.dead_letters.replays.errors import NothingToReplay
 from worker.dead_letters.replays.freezing import active_plans, freeze, leave_to_others, pages_of
 from worker.dead_letters.replays.queries import Plan, read_plan
@@ -45,6 +46,9 @@ __all__ = ["FASTEST", "SLOWEST", "Preview", "PreviewCount", "create", "preview"]
 SLOWEST: Final = 0.001
 FASTEST: Final = 1_000_000
 """Rows a second. What is slower than a row in a quarter of an hour, or faster than Redis, is a slip of the keys."""
+
+
+_AS_THEY_ARE: Final = Edit()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,6 +71,25 @@ class PreviewCount:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Edited:
+    """What a plan would change.
+
+    Attributes:
+        field: ``org`` or ``group``.
+        value: What it becomes.
+        rows: In how many rows; the others have it already.
+    """
+
+    field: str
+    value: str
+    rows: int
+
+    def to_record(self) -> dict[str, Any]:
+        """Return it as JSON can carry it."""
+        return {"field": self.field, "value": self.value, "rows": self.rows}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Preview:
     """What a plan would do.
 
@@ -78,6 +101,7 @@ class Preview:
         by_org: Its rows by organization, likewise.
         by_state: Its rows by what has become of them so far, likewise.
         duration: How long it takes to enqueue them; None without a rate.
+        edited: What it changes in them, and in how many.
     """
 
     rows: int
@@ -87,9 +111,17 @@ class Preview:
     by_org: tuple[PreviewCount, ...]
     by_state: tuple[PreviewCount, ...]
     duration: timedelta | None
+    edited: tuple[Edited, ...] = ()
 
 
-def preview(engine: Engine, selection: Selection, *, rate: float | None = None, limit: int | None = None) -> Preview:
+def preview(
+    engine: Engine,
+    selection: Selection,
+    *,
+    rate: float | None = None,
+    limit: int | None = None,
+    edit: Edit = _AS_THEY_ARE,
+) -> Preview:
     """Return what a plan would do; nothing is changed.
 
     Args:
@@ -97,6 +129,7 @@ def preview(engine: Engine, selection: Selection, *, rate: float | None = None, 
         selection: The rows.
         rate: Rows a second at most.
         limit: How many rows at most; the oldest.
+        edit: What it would change in their events.
 
     Raises:
         ValueError: The rate is not between `SLOWEST` and `FASTEST`.
@@ -108,17 +141,22 @@ def preview(engine: Engine, selection: Selection, *, rate: float | None = None, 
         invalid, elsewhere = _left_out(connection, selection, others)
         # Of all its rows, their groups: in the order of an index, which has all that they are counted by.
         by = covered(replayable(selection), *PREVIEW) if limit is None else by_no_index(replayable(selection))
-        chosen = _chosen(by, others, engine.dialect.name, limit=limit).subquery()
+        chosen = _chosen(by, others, engine.dialect.name, limit=limit).add_columns(*edit.changes()).subquery()
         number = func.count().label("rows")
         died = (func.min(chosen.c.failed_at).label("first"), func.max(chosen.c.failed_at).label("last"))
         alike = (chosen.c.org, chosen.c.state, chosen.c.fingerprint)  # in the order of an index
-        groups = connection.execute(select(*alike, number, *died).group_by(*alike)).all()
+        changed = [func.sum(chosen.c[f"set_{name}"]).label(f"set_{name}") for name in edit.fields]
+        groups = connection.execute(select(*alike, number, *died, *changed).group_by(*alike)).all()
         lines = summaries_of(connection, {group.fingerprint for group in groups})
     by_cause = _counts(groups, lambda group: (group.fingerprint, lines.get(group.fingerprint, group.fingerprint)))
     by_org = _counts(groups, lambda group: (group.org or "", group.org or ""))
     by_state = _counts(groups, lambda group: (group.state.value, group.state.value))
     rows = sum(count.rows for count in by_cause)
     duration = None if rate is None else timedelta(seconds=rows / rate)
+    edited = tuple(
+        Edited(field=name, value=value, rows=sum(int(getattr(group, f"set_{name}")) for group in groups))
+        for name, value in edit.fields.items()
+    )
     return Preview(
         rows=rows,
         invalid=invalid,
@@ -127,6 +165,7 @@ def preview(engine: Engine, selection: Selection, *, rate: float | None = None, 
         by_org=by_org,
         by_state=by_state,
         duration=duration,
+        edited=edited,
     )
 
 
@@ -158,6 +197,7 @@ def create(
     canary: int = 0,
     limit: int | None = None,
     begins_at: datetime | None = None,
+    edit: Edit = _AS_THEY_ARE,
 ) -> Plan:
     """Make a plan. Its rows are chosen now, in the database; a worker begins within a few seconds.
 
@@ -175,6 +215,7 @@ def create(
         limit: How many rows at most; the oldest.
         begins_at: When it begins; at once if None. A worker begins it within a few seconds of that, and until then no
             other plan takes its rows.
+        edit: What it changes in their events when they go.
 
     Raises:
         ValueError: The rate is not between `SLOWEST` and `FASTEST`, the number of canaries is negative, or the time to
@@ -187,7 +228,7 @@ def create(
         raise ValueError(f"the canary is {canary} rows: expected 0 or more")
     if begins_at is not None and begins_at.tzinfo is None:
         raise ValueError(f"it begins at {begins_at.isoformat()}: expected a time with an offset")
-    pace = {"rate": rate, "canary": canary, "begins_at": begins_at, "due_at": begins_at}
+    pace = {"rate": rate, "canary": canary, "begins_at": begins_at, "due_at": begins_at} | edit.to_record()
     values = _new(selection, actor, comment) | pace
     with translated():
         return _create(engine, selection, values, limit=limit)
@@ -236,6 +277,7 @@ def _begin(
     connection.execute(plan.values(found))
     details = {"rows": total - taken, "rate": made.rate, "canary": made.canary, "selection": selection.to_record()}
     details |= {} if made.begins_at is None else {"begins_at": made.begins_at.isoformat()}
+    details |= Edit(org=made.set_org, group=made.set_group).to_record()
     target = f"replay {replay_id}"
     write_action(
         connection, actor=made.actor, action="replay.create", target=target, comment=made.comment, details=details

@@ -77,6 +77,8 @@ class Plan:
     rate: float | None
     canary: int
     canary_until: int
+    set_org: str | None
+    set_group: str | None
     total: int
     elsewhere: int
     invalid: int

@@ -28,6 +28,7 @@ from worker.database.models import DeadLetter
 from worker.database.replay_models import ACTIVE, Replay, ReplayRow, ReplayState, RowState
 from worker.dead_letters.replays import batch as chunks
 from worker.dead_letters.replays.batch import Batch
+from worker.dead_letters.replays.edits import Edit
 from worker.dead_letters.replays.policy import (
     TO_GO,
     Await,
@@ -103,6 +104,7 @@ class _Taken:
     rate: float | None
     canary: int
     canary_until: int
+    edit: Edit
     total: int
     due_at: datetime | None
     moved_at: datetime | None
@@ -184,7 +186,8 @@ def _take(connection: Connection, replay_id: int, step_number: int, at: datetime
         return None
     plan = connection.execute(select(Replay).where(Replay.id == replay_id)).one()
     names = ("id", "name", "step_number", "state", "rate", "canary", "canary_until", "total", "due_at", "moved_at")
-    return _Taken(**{name: getattr(plan, name) for name in names}, at=at)
+    edit = Edit(org=plan.set_org, group=plan.set_group)
+    return _Taken(**{name: getattr(plan, name) for name in names}, edit=edit, at=at)
 
 
 def _decide(connection: Connection, taken: _Taken) -> tuple[_Taken, Batch | NextStep | ReplayEnded]:
@@ -195,8 +198,8 @@ def _decide(connection: Connection, taken: _Taken) -> tuple[_Taken, Batch | Next
             case Become():
                 taken = _become(connection, taken, move)
             case Enqueue():
-                size = rows_at_once(taken.rate)
-                return taken, chunks.mark(connection, taken.id, taken.name, below=_bound(taken), size=size, at=taken.at)
+                bounds: dict[str, Any] = {"below": _bound(taken), "size": rows_at_once(taken.rate), "at": taken.at}
+                return taken, chunks.mark(connection, taken.id, taken.name, edit=taken.edit, **bounds)
             case Await():
                 wait = look_again(moved_at=taken.moved_at, now=taken.at)
                 return taken, replace(_next(connection, taken, due=taken.at + wait, after=wait), waits=True)
@@ -291,7 +294,7 @@ def _confirm(connection: Connection, taken: _Taken, chunk: Batch, gone: frozense
     if taken.state not in ACTIVE:
         connection.execute(update(Replay).where(Replay.id == taken.id).values(closed_at=at, leased_until=None))
         chunks.confirm(connection, taken.id, taken.name, gone, at=at)
-        chunks.take_back(connection, taken.id, taken.name, set(chunk.unsure) - gone)
+        chunks.take_back(connection, taken.id, taken.name, set(chunk.unsure) - gone, edit=taken.edit)
         return ReplayEnded()
     due = next_due(due=taken.due_at, now=taken.at, went=len(chunk.events), rate=taken.rate)
     step = _next(connection, taken, due=due, after=max(due - at, timedelta()), moved_at=at)

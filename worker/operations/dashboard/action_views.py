@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
+from worker.dead_letters.replays.edits import Edit
 from worker.operations.dashboard.discards import Discards
 from worker.operations.dashboard.filters import NAMES
 from worker.operations.dashboard.handler import Handler, RequestRefused
@@ -18,6 +19,7 @@ from worker.operations.dashboard.previews import (
     plan_replay,
     read_canary,
     read_count,
+    read_edit,
     read_rate,
 )
 
@@ -88,26 +90,39 @@ class ReplayForm(_ActionForm):
     """What a replay would do, and how fast it shall go."""
 
     action = "replay"
-    fields = (*_ActionForm.fields, "rate", "canary", "begins_at")
+    fields = (*_ActionForm.fields, "rate", "canary", "begins_at", "set_org", "set_group", "seen_org", "seen_group")
 
     def pacing(self) -> Pacing:
         """Return the default until a form is sent; an empty field is as fast as it goes, and no canary."""
-        if self.request.method == "POST":
-            rate, canary, begins = self.body("rate"), self.body("canary"), self.body("begins_at")
-        elif self.get_query_arguments("rate") or self.get_query_arguments("canary"):
-            rate, canary = self.get_query_argument("rate", ""), self.get_query_argument("canary", "")
-            begins = self.get_query_argument("begins_at", "")
-        else:
-            return Pacing()
-        return Pacing(rate=read_rate(rate or None), canary=read_canary(canary or None), begins=begins)
+        value = self.body if self.request.method == "POST" else self._asked_for
+        org, group = value("set_org") or None, value("set_group") or None
+        if self.request.method == "GET" and not (value("rate") or value("canary")):
+            return Pacing(begins=value("begins_at"), set_org=org, set_group=group)
+        rate, canary = read_rate(value("rate") or None), read_canary(value("canary") or None)
+        return Pacing(rate=rate, canary=canary, begins=value("begins_at"), set_org=org, set_group=group)
+
+    def _asked_for(self, name: str) -> str:
+        value: str = self.get_query_argument(name, "", strip=True)
+        return value
 
     async def choose(self, filters: Filters) -> Choice:
         """Return what a replay would do."""
-        return await self.look(choose_replay, self.sources, filters, rate=self.pacing().rate)
+        pacing = self.pacing()
+        try:
+            edit = read_edit(pacing)
+        except RequestRefused:
+            if self.request.method == "GET":
+                raise
+            edit = Edit()  # the form is shown again, with what is wrong
+        return await self.look(choose_replay, self.sources, filters, rate=pacing.rate, edit=edit)
 
     async def begin(self, filters: Filters, **confirmed: Any) -> tuple[str, int]:
-        """Plan the replay."""
-        plan = await plan_replay(self.sources, filters, self.pacing(), actor=self.actor, **confirmed)
+        """Plan the replay. An edit that was in no preview is shown in one before."""
+        pacing = self.pacing()
+        edit = read_edit(pacing)
+        if edit.fields != {name: seen for name in ("org", "group") if (seen := self.body(f"seen_{name}"))}:
+            raise RequestRefused(409, "the preview was of another org or group: look at what changes, and confirm it")
+        plan = await plan_replay(self.sources, filters, pacing, actor=self.actor, **confirmed)
         return "feedback-replay-plan", plan.id
 
 

@@ -21,6 +21,7 @@ from worker.operations.dashboard.previews import (
     plan_replay,
     read_canary,
     read_count,
+    read_edit,
     read_rate,
 )
 from worker.operations.dashboard.replay_views import actions_of, plan_record, plans_of, read_before, steer
@@ -206,11 +207,13 @@ class PreviewApi(ApiHandler):
 
     async def get(self, action: str) -> None:
         """Answer with what a replay or a discard of what fits would do."""
-        self.asked("rate", *NAMES)
+        self.asked("rate", "set_org", "set_group", *NAMES)
         filters = self.filters()
         if action == "replay":
             rate = read_rate(self.get_query_argument("rate", None))
-            choice = await self.look(choose_replay, self.sources, filters, rate=rate)
+            org, group = (self.get_query_argument(name, None, strip=False) for name in ("set_org", "set_group"))
+            edit = read_edit(Pacing(set_org=org, set_group=group))
+            choice = await self.look(choose_replay, self.sources, filters, rate=rate, edit=edit)
         else:
             choice = await self.look(choose_discard, self.sources, filters)
         self.finish(choice.to_record())
@@ -229,11 +232,12 @@ class ReplaysApi(ApiHandler):
     async def post(self) -> None:
         """Plan a replay of what fits."""
         self.may_change()
-        sent = self.sent("comment", "rate", "canary", "begins_at", "expected", *NAMES)
+        sent = self.sent("comment", "rate", "canary", "begins_at", "set_org", "set_group", "expected", *NAMES)
         with explained():
             begins = text_in(sent, "begins_at")
+            org, group = (text_in(sent, name) if name in sent else None for name in ("set_org", "set_group"))
         rate, canary = read_rate(self.number(sent, "rate")), read_canary(self.number(sent, "canary"))
-        pacing = Pacing(rate=rate, canary=canary, begins=begins)
+        pacing = Pacing(rate=rate, canary=canary, begins=begins, set_org=org, set_group=group)
         plan = await plan_replay(self.sources, self.chosen(sent), pacing, **self.confirmed(sent))
         self.set_status(201)
         self.finish(plan.to_record())

@@ -176,6 +176,7 @@ def details(action: Action, lines: Mapping[str, str]) -> list[str]:
         text.append(rate(left.pop("rate")))
     if canary := left.pop("canary", 0):
         text.append(f"a canary of {canary:,}")
+    text += [f"{name} set to {value}" for name in ("org", "group") if (value := left.pop(f"set_{name}", None))]
     if begins := left.pop("begins_at", ""):
         text.append(_time("to begin at ", str(begins)))
     if isinstance(selection := left.pop("selection", None), dict):

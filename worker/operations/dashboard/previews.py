@@ -8,7 +8,9 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
+from producer.errors import InvalidEvent
 from worker.dead_letters.ineligible import passed_over
+from worker.dead_letters.replays.edits import Edit
 from worker.dead_letters.replays.errors import ReplayError
 from worker.dead_letters.replays.planning import SLOWEST, create, preview
 from worker.dead_letters.selection import replayable
@@ -21,6 +23,7 @@ from worker.policy.parsing import read_decimal
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from worker.dead_letters.replays.planning import Edited
     from worker.dead_letters.replays.queries import Plan
     from worker.operations.dashboard.discards import Discard, Discards
     from worker.operations.dashboard.sources import Sources
@@ -37,6 +40,7 @@ __all__ = [
     "read_begins",
     "read_canary",
     "read_count",
+    "read_edit",
     "read_rate",
 ]
 
@@ -58,11 +62,15 @@ class Pacing:
         rate: Events a second at most; as fast as it goes if None.
         canary: How many go first, and must be delivered before the rest goes.
         begins: When it begins, as the operator wrote it; '' if at once.
+        set_org: The org that its events get; None if they keep theirs.
+        set_group: The group, likewise.
     """
 
     rate: float | None = RATE
     canary: int = CANARY
     begins: str = ""
+    set_org: str | None = None
+    set_group: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,6 +86,7 @@ class Choice:
         by_state: How many of each state.
         duration: How long it takes at the rate; None if there is none.
         problems: Which of the ticked rows are not taken, and why.
+        edited: What is changed in their events, and in how many.
     """
 
     rows: int
@@ -88,6 +97,7 @@ class Choice:
     by_state: tuple[tuple[str, int], ...] = ()
     duration: timedelta | None = None
     problems: tuple[str, ...] = ()
+    edited: tuple[Edited, ...] = ()
 
     def to_record(self) -> dict[str, Any]:
         """Return it as JSON can carry it."""
@@ -100,6 +110,7 @@ class Choice:
             "by_state": [{"state": state, "rows": rows} for state, rows in self.by_state],
             "duration_seconds": None if self.duration is None else self.duration.total_seconds(),
             "problems": list(self.problems),
+            "edited": [each.to_record() for each in self.edited],
         }
 
 
@@ -117,10 +128,10 @@ def frozen(filters: Filters, *, now: datetime | None = None) -> Filters:
     return Filters(given, replace(selection, until=until))
 
 
-def choose_replay(sources: Sources, filters: Filters, *, rate: float | None) -> Choice:
+def choose_replay(sources: Sources, filters: Filters, *, rate: float | None, edit: Edit) -> Choice:
     """Return what a replay would do."""
     engine = sources.engine()
-    seen = preview(engine, filters.selection, rate=rate)
+    seen = preview(engine, filters.selection, rate=rate, edit=edit)
     return Choice(
         rows=seen.rows,
         invalid=seen.invalid,
@@ -130,6 +141,7 @@ def choose_replay(sources: Sources, filters: Filters, *, rate: float | None) -> 
         by_state=tuple((count.name, count.rows) for count in seen.by_state),
         duration=seen.duration,
         problems=tuple(passed_over(engine, filters.selection)),
+        edited=seen.edited,
     )
 
 
@@ -142,10 +154,10 @@ def begin_replay(
     sources: Sources, filters: Filters, pacing: Pacing, *, expected: int | None, actor: str, comment: str
 ) -> Plan:
     """Plan a replay of as many rows as expected, if a number is. Raises `RequestRefused` if there are others."""
-    engine, begins_at = sources.engine(), read_begins(pacing.begins)
+    engine, begins_at, edit = sources.engine(), read_begins(pacing.begins), read_edit(pacing)
     if expected is not None:
         _as_expected(preview(engine, filters.selection).rows, expected)
-    pace: dict[str, Any] = {"rate": pacing.rate, "canary": pacing.canary, "begins_at": begins_at}
+    pace: dict[str, Any] = {"rate": pacing.rate, "canary": pacing.canary, "begins_at": begins_at, "edit": edit}
     try:
         return create(engine, filters.selection, actor=actor, comment=comment, **pace)
     except ReplayError as error:
@@ -197,6 +209,14 @@ def read_rate(text: str | None) -> float | None:
         return read_decimal(text, least=SLOWEST, most=_FASTEST)
     except ValueError as error:
         raise RequestRefused(400, f"rate is {text[:40]!r}: expected {error}, in events a second, or no rate") from None
+
+
+def read_edit(pacing: Pacing) -> Edit:
+    """Return what a replay changes in its events. Raises `RequestRefused` if no event can have it."""
+    try:
+        return Edit(org=pacing.set_org, group=pacing.set_group)
+    except InvalidEvent as error:
+        raise RequestRefused(400, f"set_{error}") from None
 
 
 def read_begins(text: str) -> datetime | None:

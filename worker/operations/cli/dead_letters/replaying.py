@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 import redis
 
+from producer.errors import InvalidEvent
 from worker.database.errors import DeadLetterStoreUnavailable
 from worker.dead_letters.replays.advancer import Advancer
 from worker.dead_letters.replays.attendance import START_A_REPLAY_WORKER
+from worker.dead_letters.replays.edits import Edit
 from worker.dead_letters.replays.errors import NothingToReplay
 from worker.dead_letters.replays.planning import FASTEST, SLOWEST, create, preview
 from worker.dead_letters.replays.queries import find
@@ -33,7 +35,7 @@ from worker.operations.cli.dead_letters.filters import (
 from worker.operations.cli.dead_letters.progress import counting, stopping
 from worker.operations.cli.dead_letters.tables import print_causes
 from worker.operations.cli.output import INTERRUPTED, json_text, say
-from worker.operations.cli.param_types import ANY_TEXT, Decimal, WholeNumber, actor_option
+from worker.operations.cli.param_types import ANY_TEXT, TEXT, Decimal, WholeNumber, actor_option
 from worker.operations.cli.replays.summaries import Aftermath, outcome
 from worker.operations.text import utc
 from worker.policy.durations import span
@@ -75,13 +77,25 @@ _LOOK_EVERY: Final = timedelta(seconds=0.5)
     metavar="TIME",
     help="When it begins: in 30m, 2h or 7d, or at a time in ISO 8601 (UTC). Workers begin it; nothing is waited for.",
 )
+@click.option("--set-org", type=TEXT, help="Send them for this organization; the rows keep what they died with.")
+@click.option("--set-group", type=TEXT, help="Send them for this group, likewise.")
 @click.option("--comment", default="", type=ANY_TEXT, help="The reason; it is kept in the audit log.")
 @actor_option
 @click.option("--dry-run", is_flag=True, help="Say what would be replayed, and change nothing.")
 @click.option("--yes", is_flag=True, help="Don't ask.")
 @click.option("--wait/--no-wait", default=True, help="Follow it to its end, or leave it to the workers.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
-def replay(*, selection: Selection, dry_run: bool, yes: bool, wait: bool, as_json: bool, **making: Any) -> None:
+def replay(
+    *,
+    selection: Selection,
+    set_org: str | None,
+    set_group: str | None,
+    dry_run: bool,
+    yes: bool,
+    wait: bool,
+    as_json: bool,
+    **making: Any,
+) -> None:
     """Put dead letters back into the queue: those of the IDs, or those that fit the filters.
 
     The rows are chosen now, as a plan with a number; `aquilax-feedback replays` looks at it, pauses, resumes and
@@ -89,12 +103,15 @@ def replay(*, selection: Selection, dry_run: bool, yes: bool, wait: bool, as_jso
     and not the plan: no row is missed, and none is enqueued twice. The rows taken are the dead ones. With --state
     replaying it also takes rows whose outcome has not come, for when Redis has lost its queue.
     """
+    edit = making["edit"] = _edit(set_org, set_group)
     with opened_for(selection) as engine:
-        planned = preview(engine, selection, rate=making["rate"], limit=making["limit"])
+        planned = preview(engine, selection, rate=making["rate"], limit=making["limit"], edit=edit)
         complete = _is_complete(engine, selection, planned)
         if dry_run:
             _tell_preview(planned, as_json=as_json)
             sys.exit(0 if complete else 1)
+        for line in () if as_json else _edits(planned):
+            say(line, err=True)
         confirm("replay", planned.rows, selection, yes=yes)
         try:
             plan = create(engine, selection, **making)
@@ -109,6 +126,13 @@ def replay(*, selection: Selection, dry_run: bool, yes: bool, wait: bool, as_jso
             aftermath = None if followed.failure else Aftermath.of(engine, followed.plan)
     _tell(followed, planned, aftermath, as_json=as_json)
     sys.exit(_status(followed, complete=complete))
+
+
+def _edit(org: str | None, group: str | None) -> Edit:
+    try:
+        return Edit(org=org, group=group)
+    except InvalidEvent as error:
+        raise click.BadParameter(str(error), param_hint=f"--set-{error.field}") from None
 
 
 def _is_complete(engine: Engine, selection: Selection, planned: Preview) -> bool:
@@ -143,13 +167,22 @@ def _tell_preview(planned: Preview, *, as_json: bool) -> None:
     if as_json:
         seconds = None if planned.duration is None else planned.duration.total_seconds()
         found = {"would_replay": planned.rows, "invalid": planned.invalid, "elsewhere": planned.elsewhere}
+        edited = {"edited": [each.to_record() for each in planned.edited]}
         by = {"by_cause": planned.by_cause, "by_org": planned.by_org}
         counts = {name: [_record(count) for count in every] for name, every in by.items()}
-        say(json_text(found | {"seconds": seconds} | counts))
+        say(json_text(found | {"seconds": seconds} | edited | counts))
         return
     print_causes((count.name, count.summary, count) for count in planned.by_cause)
     takes = "" if planned.duration is None else f", which takes {span(planned.duration)}"
+    for line in _edits(planned):
+        say(line)
     say(f"would replay {planned.rows:,}{takes}{_left_out(planned)}")
+
+
+def _edits(planned: Preview) -> Iterator[str]:
+    """What it changes in events, a line for each field."""
+    for each in planned.edited:
+        yield f"{each.field} becomes {each.value} in {each.rows:,} of {planned.rows:,}"
 
 
 def _record(count: PreviewCount) -> dict[str, Any]:

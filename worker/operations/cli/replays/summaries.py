@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Self
 
+from worker.dead_letters.replays.edits import Edit
 from worker.dead_letters.replays.failures import died_of
 from worker.dead_letters.replays.queries import count_left_dead
 
@@ -60,7 +62,9 @@ class Aftermath:
         """Return it as text, each line with its label."""
         lines = [("died again", f"{each.line} (cause {each.fingerprint})") for each in self.died_of]
         if self.left_dead:
-            command = f"`aquilax-feedback dead-letters replay --rest-of {self.plan.id}`"
+            edit = Edit(org=self.plan.set_org, group=self.plan.set_group).fields
+            options = "".join(f" --set-{name} {shlex.quote(value)}" for name, value in edit.items())
+            command = f"`aquilax-feedback dead-letters replay --rest-of {self.plan.id}{options}`"
             lines.append(("not sent", f"{self.left_dead:,}, which are dead as before: once that is fixed, {command}"))
         return lines
 

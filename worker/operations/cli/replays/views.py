@@ -99,6 +99,8 @@ def _print_plan(plan: Plan, aftermath: Aftermath) -> None:
         "rows": json_text(plan.selection) if plan.selection else "all that were dead",
         "rate": None if plan.rate is None else f"{plan.rate:g} a second",
         "canary": plan.canary or None,
+        "set_org": plan.set_org,
+        "set_group": plan.set_group,
         "actor": plan.actor,
         "comment": plan.comment,
         **{

@@ -1,0 +1,80 @@
+"""Another org or group for the events of a replay, which died because theirs were wrong."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from sqlalchemy import Connection, case, update
+
+from producer.event import FeedbackEvent
+from worker.database.models import DeadLetter
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from sqlalchemy import ColumnElement
+
+__all__ = ["Edit"]
+
+_ANY: Final = {"request_id": "00000000-0000-0000-0000-000000000000", "status": True, "org": "any", "group": "any"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Edit:
+    """What a replay changes in its events. The request_id and the vote are the person's, and stay.
+
+    Attributes:
+        org: The organization's id; None leaves that of each event.
+        group: The group's id; likewise.
+
+    Raises:
+        InvalidEvent: No event can have it.
+    """
+
+    org: str | None = None
+    group: str | None = None
+
+    def __post_init__(self) -> None:
+        FeedbackEvent.from_wire(_ANY | self.fields)
+
+    @property
+    def fields(self) -> dict[str, str]:
+        """The fields of an event that are changed, and what they become."""
+        return {name: value for name, value in (("org", self.org), ("group", self.group)) if value is not None}
+
+    def to_record(self) -> dict[str, Any]:
+        """Return it as the audit log has it."""
+        return {f"set_{name}": value for name, value in self.fields.items()}
+
+    def changes(self) -> list[ColumnElement[int]]:
+        """Return a column for each field that is changed, by its name in `to_record`: 1 where it is another now."""
+        return [
+            case((_COLUMNS[name][0] != value, 1), else_=0).label(f"set_{name}") for name, value in self.fields.items()
+        ]
+
+    def write(self, connection: Connection, ids: Collection[int]) -> None:
+        """Write it into dead letters, which keep what they died with beside it, however often they are edited."""
+        for name, value in self.fields.items():
+            column, original = _COLUMNS[name]
+            others = (DeadLetter.id.in_(ids), column != value)
+            connection.execute(update(DeadLetter).where(*others, original.is_(None)).values({original: column}))
+            connection.execute(update(DeadLetter).where(*others).values({column: value}))
+
+    def take_back(self, connection: Connection, ids: Collection[int], *where: ColumnElement[bool]) -> None:
+        """Let dead letters that never went be as they were.
+
+        One that was replayed before stays edited: it may have been sent with the same value then.
+        """
+        first = (DeadLetter.id.in_(ids), DeadLetter.replay_count == 1, *where)
+        for name, value in self.fields.items():
+            column, original = _COLUMNS[name]
+            edited = (*first, column == value, original.is_not(None))
+            connection.execute(update(DeadLetter).where(*edited).values({column: original}))
+            connection.execute(update(DeadLetter).where(*first, column == original).values({original: None}))
+
+
+_COLUMNS: Final = {
+    "org": (DeadLetter.org, DeadLetter.original_org),
+    "group": (DeadLetter.group, DeadLetter.original_group),
+}
