@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field, replace
 from typing import Final
-from urllib.parse import SplitResult, quote, urlencode, urlsplit, urlunsplit
+from urllib.parse import SplitResult, quote, urlencode, urlsplit
 
 from producer.partitions import MOST_PARTITIONS, ON_A_CLUSTER, tags
 from producer.url_options import UrlOptions, unreadable
@@ -113,23 +113,21 @@ class BrokerUrl:
     @classmethod
     def _of_cluster(cls, url: str) -> BrokerUrl:
         """Read what all nodes share - login, options - and where each is."""
-        try:
-            parts = urlsplit(url)
-        except ValueError:
-            raise unreadable(_NOT_TOLD) from None
-        login, at, places = parts.netloc.rpartition("@")
-        scheme = parts.scheme.removesuffix(_CLUSTER)
-        rest = parts.path, parts.query, parts.fragment
-        nodes = [_split(urlunsplit((scheme, f"{login}{at}{place}", *rest))) for place in places.split(",")]
+        named, _, after = url.partition("://")
+        netloc = re.split("[/?#]", after, maxsplit=1)[0]
+        login, at, places = netloc.rpartition("@")
+        scheme, rest = named.removesuffix(_CLUSTER), after[len(netloc) :]
+        # Node by node: some releases of Python refuse an IPv6 address that is not the first thing of a netloc.
+        nodes = [_split(f"{scheme}://{login}{at}{place}{rest}") for place in places.split(",")]
         if not all(node.hostname for node in nodes):
-            raise unreadable(f"expected {parts.scheme}://host:port,host:port")
+            raise unreadable(f"expected {named}://host:port,host:port")
         first = cls._of_one(nodes[0])
-        if _number(parts.path.strip("/"), first.options):
+        if _number(nodes[0].path.strip("/"), first.options):
             raise unreadable("its database is not 0, and a cluster has no other")
         return replace(
             first,
             kombu=first.kombu.replace(scheme, _KOMBU_CLUSTER, 1),
-            shown=_masked(parts),
+            shown=_masked(nodes[0]._replace(scheme=named, netloc=netloc)),
             cluster=tuple((node.hostname or "", node.port or _PORT) for node in nodes),
         )
 

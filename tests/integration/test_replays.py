@@ -459,19 +459,20 @@ def test_a_preview_says_how_many_rows_an_edit_changes(steps: Steps) -> None:
     assert (seen.rows, sorted(row.org or "" for row in rows_of(steps.store))) == (3, ["org-1", "org-1", "org-2"])
 
 
-@pytest.mark.parametrize("replayed_before", [False, True])
+@pytest.mark.parametrize(
+    ("before", "org", "original"),
+    [((), "wrong", None), ((Edit(),), "wrong", None), ((Edit(org="right"),), "right", "wrong")],
+    ids=["first", "replayed as it was", "replayed with the same edit"],
+)
 def test_what_was_edited_and_never_went_is_as_it_was(
-    steps: Steps, monkeypatch: pytest.MonkeyPatch, *, replayed_before: bool
+    steps: Steps, monkeypatch: pytest.MonkeyPatch, before: tuple[Edit, ...], org: str, original: str | None
 ) -> None:
     """A row that went before with the same value keeps it: that is what it died with last."""
     record = a_record(an_event(org="wrong"))
     row_id = add(steps.store, record)
-    if replayed_before:
-        steps.run(steps.plan(edit=Edit(org="right")))
-        steps.store.add(replace(record, dead_letter=row_id, replay=steps.envelopes[0].replay))
-        before: tuple[str, str | None] = ("right", "wrong")
-    else:
-        before = ("wrong", None)
+    for edit in before:
+        steps.run(steps.plan(edit=edit))
+        steps.store.add(replace(record, dead_letter=row_id, replay=steps.envelopes[-1].replay))
     plan = steps.plan(edit=Edit(org="right"))
     _kill_at(monkeypatch, "_carry_out")
     with pytest.raises(KilledError):
@@ -482,7 +483,7 @@ def test_what_was_edited_and_never_went_is_as_it_was(
     steps.run(plan)
 
     row = row_of(steps.store, row_id)
-    assert (row.state, row.org, row.original_org) == (State.DEAD, *before)
+    assert (row.state, row.org, row.original_org) == (State.DEAD, org, original)
 
 
 # A time to begin

@@ -112,6 +112,7 @@ def test_where_no_node_leads_there_each_says_why(scene: _Scene) -> None:
     [
         ("redis+cluster://one", (("one", 6379),), "redis://one/0?", "rediscluster://one/0"),
         ("redis+cluster://one:7001,two,[::1]:7003/0", (ONE, ("two", 6379), ("::1", 7003)), "redis://one:7001/0?", ""),
+        ("redis+cluster://u:p@[::1]:7001,[::2]", (("::1", 7001), ("::2", 6379)), "redis://u:p@[::1]:7001/0?", ""),
         ("redis+cluster://u:p%2C%40s@one,two/", (("one", 6379), ("two", 6379)), "redis://u:p%2C%40s@one/0?", ""),
         ("redis+cluster://pw@one?client_name=chat", (("one", 6379),), "redis://:pw@one/0?client_name=chat", ""),
         (

@@ -140,7 +140,7 @@ def take_back(connection: Connection, replay_id: int, name: str, ids: Collection
         these = connection.scalars(select(ReplayRow.dead_letter_id).where(*chosen, sending)).all()
         mine = (DeadLetter.replay_name == name, DeadLetter.state == State.REPLAYING)
         if these:
-            edit.take_back(connection, these, *mine)
+            edit.take_back(connection, replay_id, these, *mine)
         before = {"state": was, "replay_count": DeadLetter.replay_count - 1}
         _change_letters(connection, these, before, *mine)
     _change_rows(connection, replay_id, ids, {"state": RowState.WAITING, "comment": _NEVER_WENT}, sending)

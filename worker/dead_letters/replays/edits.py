@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from sqlalchemy import Connection, case, update
+from sqlalchemy import Connection, case, select, update
 
 from producer.event import FeedbackEvent
 from worker.database.models import DeadLetter
+from worker.database.replay_models import Replay, ReplayRow, RowState
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -61,17 +62,28 @@ class Edit:
             connection.execute(update(DeadLetter).where(*others, original.is_(None)).values({original: column}))
             connection.execute(update(DeadLetter).where(*others).values({column: value}))
 
-    def take_back(self, connection: Connection, ids: Collection[int], *where: ColumnElement[bool]) -> None:
+    def take_back(
+        self, connection: Connection, replay_id: int, ids: Collection[int], *where: ColumnElement[bool]
+    ) -> None:
         """Let dead letters that never went be as they were.
 
-        One that was replayed before stays edited: it may have been sent with the same value then.
+        One that another replay has sent with an edit of the same field stays as it is: it may have died with that.
         """
-        first = (DeadLetter.id.in_(ids), DeadLetter.replay_count == 1, *where)
         for name, value in self.fields.items():
             column, original = _COLUMNS[name]
-            edited = (*first, column == value, original.is_not(None))
+            once = set(ids) - _edited_by_others(connection, replay_id, ids, getattr(Replay, f"set_{name}"))
+            these = (DeadLetter.id.in_(once), *where)
+            edited = (*these, column == value, original.is_not(None))
             connection.execute(update(DeadLetter).where(*edited).values({column: original}))
-            connection.execute(update(DeadLetter).where(*first, column == original).values({original: None}))
+            connection.execute(update(DeadLetter).where(*these, column == original).values({original: None}))
+
+
+def _edited_by_others(
+    connection: Connection, replay_id: int, ids: Collection[int], field: ColumnElement[str | None]
+) -> set[int]:
+    others = (ReplayRow.dead_letter_id.in_(ids), ReplayRow.replay_id != replay_id, ReplayRow.state != RowState.WAITING)
+    query = select(ReplayRow.dead_letter_id).join(Replay, Replay.id == ReplayRow.replay_id)
+    return set(connection.scalars(query.where(*others, field.is_not(None))))
 
 
 _COLUMNS: Final = {
