@@ -127,7 +127,7 @@ class BrokerUrl:
         return replace(
             first,
             kombu=first.kombu.replace(scheme, _KOMBU_CLUSTER, 1),
-            shown=_masked(nodes[0]._replace(scheme=named, netloc=netloc)),
+            shown=f"{named}://{_masked_login(netloc)}{nodes[0].path}",
             cluster=tuple((node.hostname or "", node.port or _PORT) for node in nodes),
         )
 
@@ -201,7 +201,10 @@ def _query(options: UrlOptions, **more: str) -> str:
 
 
 def _masked(parts: SplitResult) -> str:
-    login, _, place = parts.netloc.rpartition("@")
+    return f"{parts.scheme}://{_masked_login(parts.netloc)}{parts.path}"
+
+
+def _masked_login(netloc: str) -> str:
+    login, _, place = netloc.rpartition("@")
     user, colon, _ = login.partition(":")
-    shown_login = f"{user if colon else ''}:***@" if login else ""
-    return f"{parts.scheme}://{shown_login}{place}{parts.path}"
+    return f"{user if colon else ''}:***@{place}" if login else place

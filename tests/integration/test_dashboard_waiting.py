@@ -12,7 +12,9 @@ from tests.support.flower import ServedFlower, served_flower
 from tests.support.places import Places, places_of
 from tests.support.processes import eventually
 from tests.support.waiting import ENVELOPE, REFUSAL, a_retry, wait
+from worker.broker.set_aside import moment_of
 from worker.database.audit_log import actions
+from worker.delivery.org_holds import org_scope
 from worker.policy.envelope import WaitReason
 
 if TYPE_CHECKING:
@@ -68,6 +70,20 @@ def test_what_waits_is_shown_by_cause_and_row_by_row(flower: ServedFlower, place
     assert (wrong.status_code, "expected one of retry, redis" in wrong.text) == (400, True)
     assert ([one["org"] for one in rest["messages"]], rest["after"], first["total"]) == (["b"], None, 61)
     assert [cause["messages"] for cause in first["causes"]] == [60, 1]
+
+
+def test_what_is_set_aside_is_due_when_its_hold_ends(flower: ServedFlower, places: Places) -> None:
+    """Not at the moment, thousands of years away, under which it stands; also beside one that is due."""
+    wait(places, a_retry(org="acme", waits=WaitReason.HOLD), due=moment_of(org_scope("acme")))
+    alone = flower.get("/feedback/waiting")
+    wait(places, a_retry(org="b", waits=WaitReason.HOLD))
+
+    page, found = flower.get("/feedback/waiting"), flower.get("/api/feedback/waiting").json()
+
+    assert "1 message, acme 1; due when their hold ends" in text_of(alone)
+    assert ("; next due" in text_of(page), page.text.count("when its hold ends")) == (True, 1)
+    assert [(one["org"], one["due"] is None) for one in found["messages"]] == [("b", False), ("acme", True)]
+    assert found["causes"][0]["next_due"] == found["messages"][0]["due"]
 
 
 def test_selected_messages_are_sent_now_and_it_stands_in_the_audit(

@@ -10,7 +10,9 @@ from click.testing import CliRunner, Result
 
 from tests.support.places import LONG_FROM_NOW, request_id_of
 from tests.support.waiting import ENVELOPE, REFUSAL, a_retry, wait
+from worker.broker.set_aside import moment_of
 from worker.database.audit_log import actions
+from worker.delivery.org_holds import org_scope
 from worker.operations.cli import main
 from worker.policy.envelope import WaitReason
 
@@ -42,6 +44,17 @@ def test_what_waits_is_listed_and_counted_by_cause(places: Places, table: DeadLe
     assert [(each["waits"], each["messages"]) for each in causes["causes"]] == [("retry", 1), ("busy", 1)]
     assert say("list", "--group-by", "cause").stdout.count("\n") == 3
     assert table is not None
+
+
+def test_what_is_set_aside_is_due_when_its_hold_ends(places: Places) -> None:
+    """In both lists, and null in JSON."""
+    wait(places, a_retry(org="acme", waits=WaitReason.HOLD), due=moment_of(org_scope("acme")))
+
+    listed, causes = say("list"), say("list", "--group-by", "cause")
+    record = json.loads(say("list", "--json").stdout)["messages"][0]
+
+    assert ("when its hold ends" in listed.stdout, "when its hold ends" in causes.stdout) == (True, True)
+    assert (record["org"], record["due"]) == ("acme", None)
 
 
 def test_one_is_sent_now_by_its_id_and_the_rest_by_a_filter(places: Places, table: DeadLetterStore) -> None:

@@ -34,6 +34,7 @@ from worker.operations.waiting.message import MessageId
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from contextlib import AbstractContextManager
+    from datetime import datetime
 
     from sqlalchemy import Engine
 
@@ -129,7 +130,7 @@ def _list_messages(look: Look, which: WaitingFilter, limit: int, *, as_json: boo
     lines = [
         {
             "id": str(message.id),
-            "due (UTC)": short_time(message.due_at),
+            "due (UTC)": _due(message.due_at),
             "request_id": shown(message.request_id),
             "org": shown(message.org),
             "attempts": str(message.attempts),
@@ -144,6 +145,10 @@ def _list_messages(look: Look, which: WaitingFilter, limit: int, *, as_json: boo
         say(f"there is more, after {page.looked_at:,} that were looked at: --after {page.after}", err=True)
 
 
+def _due(at: datetime | None) -> str:
+    return "when its hold ends" if at is None else short_time(at)
+
+
 def _list_causes(look: Look, which: WaitingFilter, limit: int, *, as_json: bool) -> None:
     causes = causes_of(look.messages, which)[:limit]
     if as_json:
@@ -154,7 +159,7 @@ def _list_causes(look: Look, which: WaitingFilter, limit: int, *, as_json: bool)
         {
             "messages": str(cause.messages),
             "cause": cause.cause,
-            "next due (UTC)": short_time(cause.next_due),
+            "next due (UTC)": _due(cause.next_due),
             "orgs": shown(", ".join(f"{org or '-'} {number}" for org, number in cause.orgs.items())),
             "why": shown(_why(cause.waits, cause.response)),
         }

@@ -150,7 +150,7 @@ class Cause:
         response: The last response, if AquilaX could not take them; else ''.
         messages: How many of those that were looked at.
         orgs: How many of each org.
-        next_due: When the first of them is due.
+        next_due: When the first of them is due; None if all are set aside until a hold ends.
     """
 
     cause: str
@@ -158,7 +158,7 @@ class Cause:
     response: str
     messages: int
     orgs: Mapping[str, int]
-    next_due: datetime
+    next_due: datetime | None
 
     def to_record(self) -> dict[str, Any]:
         """Return it as JSON can carry it."""
@@ -168,7 +168,7 @@ class Cause:
             "response": self.response or None,
             "messages": self.messages,
             "orgs": dict(self.orgs),
-            "next_due": self.next_due.isoformat(),
+            "next_due": None if self.next_due is None else self.next_due.isoformat(),
         }
 
 
@@ -255,7 +255,7 @@ def causes_of(messages: Iterable[WaitingMessage], chosen: WaitingFilter) -> list
             response=cause.response,
             messages=len(those),
             orgs=dict(Counter(one.org for one in those).most_common()),
-            next_due=min(one.due_at for one in those),
+            next_due=min((at for one in those if (at := one.due_at) is not None), default=None),
         )
         for (waits, cause), those in by_cause.items()
     ]

@@ -13,6 +13,7 @@ from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from producer.message import ENVELOPE, TASK
+from worker.broker.set_aside import SET_ASIDE
 from worker.policy.attempt import read_attempts
 from worker.policy.dead_letter import clean
 from worker.policy.envelope import WaitReason
@@ -104,8 +105,10 @@ class WaitingMessage:
         return MessageId(self.place, self.due, hashlib.sha1(self.entry, usedforsecurity=False).hexdigest()[:16])
 
     @property
-    def due_at(self) -> datetime:
-        """When it is due."""
+    def due_at(self) -> datetime | None:
+        """When it is due; None if it is set aside until a hold of its org, or of its org's key, ends."""
+        if SET_ASIDE.start <= self.due < SET_ASIDE.stop:
+            return None
         try:
             return datetime.fromtimestamp(self.due / 1000, UTC)
         except (OverflowError, ValueError, OSError):
@@ -215,7 +218,7 @@ class WaitingMessage:
         """Return what is known of it, as JSON can carry it."""
         return {
             "id": str(self.id),
-            "due": self.due_at.isoformat(),
+            "due": None if self.due_at is None else self.due_at.isoformat(),
             "request_id": self.request_id or None,
             "task_id": self.task_id or None,
             "org": self.org or None,
