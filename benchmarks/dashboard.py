@@ -3,10 +3,11 @@
     python -m benchmarks.dashboard [ROWS] [--rounds N] [--json FILE] [--before FILE] [URL...]
 
 On databases of its own, or on those of the URLs, which are filled already. One Flower process for each, on a Valkey of
-its own, and its own list of 100,000 tasks beside our pages, in the same rounds, so that whatever else the machine does
-hits all alike. Then each command in a process of its own, and what `benchmarks.operators` measures. All of that runs on
-the cores that this process has: `taskset -c 1` gives it one. Medians with their ranges are printed, and at a million
-rows written to docs/performance/dashboard.md; beside the medians of another run, which ``--json`` wrote.
+its own with a week of history and 10,000 messages that wait for their time, and Flower's own list of 100,000 tasks
+beside our pages, in the same rounds, so that whatever else the machine does hits all alike. Then each command in a
+process of its own, and what `benchmarks.operators` measures. All of that runs on the cores that this process has:
+`taskset -c 1` gives it one. Medians with their ranges are printed, and at a million rows written to
+docs/performance/dashboard.md; beside the medians of another run, which ``--json`` wrote.
 """
 
 from __future__ import annotations
@@ -28,7 +29,11 @@ from benchmarks.machine import describe
 from benchmarks.operators import Took, beside_burials, cancel_replays, commands, plan_everything, previews, vacuum
 from benchmarks.plan import MILLION
 from tests.support.dead_letters import fill
+from tests.support.history import fill_history
+from tests.support.places import Places
+from tests.support.waiting import a_retry, wait
 from worker.app import create_app
+from worker.clients.redis.connections import redis_client
 from worker.database.schema import upgrade
 from worker.dead_letters.store import DeadLetterStore
 from worker.sandbox.stack import LocalStack
@@ -39,6 +44,7 @@ if TYPE_CHECKING:
 
 ROUNDS = 5
 _TASKS = 100_000
+_WAITING = 10_000
 _OWN = "Flower's tasks"
 _REPORT: Final = Path("docs/performance/dashboard.md")
 _ABOUT: Final = (
@@ -58,6 +64,12 @@ _ORG = "65dd3e835a669e3347654203"
 _GROUP = "67e86d036e9921509f730403"
 PAGES: Final = {
     "overview": "/feedback",
+    "overview of a week": "/feedback?range=week",
+    "what became of one": "/feedback/trace?request_id={request_id}",
+    "what became of one, by 8 characters": "/feedback/trace?request_id={request_id:.8}",
+    "a cause": "/feedback/causes/{fingerprint}",
+    "waiting": "/feedback/waiting",
+    "fleet": "/feedback/workers",
     "causes": _CAUSES,
     "causes, any state": f"{_CAUSES}?state=any",
     "causes of one org": f"{_CAUSES}?org={_ORG}",
@@ -139,6 +151,9 @@ def _flower(database: str) -> Iterator[str]:
         stack.environment["FEEDBACK_DATABASE_URL"] = database
         flower = stack.start_flower([f"--max_tasks={_TASKS}", "--inspect_timeout=100"])
         _tell_of_tasks(broker, _TASKS)
+        with redis_client(broker, connections=1) as client:
+            fill_history(client)
+            wait(Places(client), *(a_retry() for _ in range(_WAITING)))
         while requests.get(f"{flower}{TASKS}", timeout=120).json()["recordsTotal"] < _TASKS:
             time.sleep(1)
         yield flower
