@@ -48,6 +48,8 @@ from worker.delivery.idempotency import Claimed, IdempotencyStore, Seen
 from worker.delivery.org_holds import OrgHolds, org_scope, read_org_holds
 from worker.delivery.revocations import Revocations, Searched, criteria_of_ids
 from worker.gateway.idempotency_keys import _KeyClaim
+from worker.notifications.state import NotifierState
+from worker.notifications.store import NotifierStore
 from worker.operations.waiting.moves import Ending, Replacement, end, send
 from worker.policy.classification import Classification, Response
 from worker.policy.envelope import Envelope
@@ -204,7 +206,7 @@ def _accounts(client: TaggedRedis, places: Places) -> None:
 
 
 def _operators(client: TaggedRedis, places: Places) -> None:
-    """Messages are searched for, sent before their time and ended; a history is kept; single orgs are held."""
+    """Messages are searched for, sent and ended; a history is kept; single orgs are held; operators are told."""
     (message,) = places.enqueue(1)
     assert len(search_messages(Partitions([client]), request_id_of(message)).found) == 1
     waiting = [to_message(an_event()) for _ in range(2)]
@@ -227,6 +229,10 @@ def _operators(client: TaggedRedis, places: Places) -> None:
     client.zadd(f"{QUEUE}{DELAYED}", {to_message(an_event()): moment_of("org:acme") for _ in range(3)})
     assert give_one_back(client, "org:acme")
     assert give_back(client, but=(), most=10).messages == 2
+    notifier = NotifierStore(client, "w1")
+    assert notifier.acquire()
+    assert notifier.save(NotifierState())
+    notifier.release(timedelta(seconds=1))
 
 
 def _moving(client: TaggedRedis, other: TaggedRedis) -> None:

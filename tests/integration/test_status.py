@@ -263,8 +263,13 @@ def _watching(folder: Path, *options: str, **environment: str) -> Iterator[_Watc
     """Run `status --watch` until the block ends."""
     output = folder / "status.log"
     command = [sys.executable, "-m", "worker.operations.cli", "status", "--watch", "0.2", *options]
-    with running(command, log=output, env=os.environ | environment, cwd=ROOT) as process:
-        yield _Watch(process.process, output)
+    # A shell that runs the tests in the background lets them ignore Ctrl-C, and their processes with them.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with running(command, log=output, env=os.environ | environment, cwd=ROOT) as process:
+            yield _Watch(process.process, output)
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 class _Watch:
