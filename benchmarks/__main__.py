@@ -18,6 +18,7 @@ from benchmarks.databases import KINDS
 from benchmarks.days import BAD_DAYS, GOOD
 from benchmarks.deliver import DELIVER, deliver
 from benchmarks.enqueue import ENQUEUE, enqueue
+from benchmarks.fairness import FAIRNESS, fairness
 from benchmarks.gateway import GATEWAY, gateway
 from benchmarks.latency import LATENCY, latency
 from benchmarks.machine import describe
@@ -40,6 +41,7 @@ _MEASUREMENTS: Final[dict[str, tuple[Measurement, Callable[[Plan], Iterator[Samp
     "deliver": (DELIVER, deliver),
     "badday": (BADDAY, badday),
     "latency": (LATENCY, latency),
+    "fairness": (FAIRNESS, fairness),
     "scale": (SCALE, scale),
     "memory": (MEMORY, memory),
     "outbox": (OUTBOX, outbox_costs),

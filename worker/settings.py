@@ -167,6 +167,12 @@ class Settings(BaseModel):
     feedback_concurrency: int = Field(
         default=50, ge=1, le=1000, description="Requests to AquilaX at once, of one worker process."
     )
+    feedback_org_concurrency: int | None = Field(
+        default=None,
+        ge=1,
+        le=1000,
+        description="Requests to AquilaX at once of one org, of one worker process; as many as of all if none.",
+    )
     feedback_idempotency_ttl: Seconds = Field(
         default=timedelta(days=7), description="How long a request_id's last delivered vote is remembered."
     )

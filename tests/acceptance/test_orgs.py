@@ -100,3 +100,29 @@ def test_a_refused_key_an_org_without_one_and_a_held_org_keep_no_other_back(
     counts = take_snapshot(partitions).counts
     assert (counts["accepted"], counts["delivered"], counts.get("dead", 0)) == (100 + 3 * MANY, 100 + 3 * MANY, 0)
     assert SANDBOX_KEY not in worker.said()
+
+
+def test_one_orgs_storm_keeps_no_other_back(stack: LocalStack, sandbox: SandboxClient, partitions: Partitions) -> None:
+    """It has two places of ten: what is behind it in the queue goes past it, and all of it is delivered in the end."""
+    latency, storm = 0.2, 150
+    sandbox.behave(latency=latency)
+    limits = {"FEEDBACK_CONCURRENCY": "10", "FEEDBACK_ORG_CONCURRENCY": "2"}
+    stack.environment |= {"FEEDBACK_PARTITIONS": str(PARTITIONS)} | limits
+    press(stack, storm, org="storm")
+    press(stack, 20, org="quiet")
+    stack.start_worker()
+
+    def arrivals(org: str) -> list[float]:
+        """When each of an org's events came first."""
+        every = [name for name, account in sandbox.received_by_request_id().items() if account.org == org]
+        return sorted(sandbox.received_for(name).recent[0].at.timestamp() for name in every)
+
+    eventually(lambda: sandbox.received().delivered == storm + 20, timeout=300, what="all are delivered")
+    eventually(lambda: take_snapshot(partitions).waiting == 0, what="every message has ended")
+    of_storm, of_quiet = arrivals("storm"), arrivals("quiet")
+    counts = take_snapshot(partitions).counts
+    assert (len(of_storm), len(of_quiet)) == (storm, 20)
+    assert sum(at < of_quiet[-1] for at in of_storm) < storm / 2
+    assert all(third - first > latency * 0.9 for first, third in zip(of_storm, of_storm[2:], strict=False))
+    assert (counts["accepted"], counts["delivered"], counts.get("dead", 0)) == (storm + 20, storm + 20, 0)
+    assert "balance" in ask(stack, "reconcile")

@@ -35,6 +35,7 @@ DEFAULTS: dict[str, Any] = {
     "FEEDBACK_RETRY_HORIZON": timedelta(days=3),
     "FEEDBACK_REQUEST_TIMEOUT": timedelta(seconds=10),
     "FEEDBACK_CONCURRENCY": 50,
+    "FEEDBACK_ORG_CONCURRENCY": None,
     "FEEDBACK_IDEMPOTENCY_TTL": timedelta(days=7),
     "FEEDBACK_LEASE": timedelta(seconds=20),
     "FEEDBACK_SHUTDOWN_TIMEOUT": timedelta(seconds=20),

@@ -31,6 +31,7 @@ _LABELS: Final = {
     WaitReason.DATABASE: "because the dead-letter database failed",
     WaitReason.BUSY: "for another press on the same answer, which is being sent",
     WaitReason.HOLD: "because their org is held, or its key",
+    WaitReason.LIMIT: "because their org has as many requests at once as it may",
     WaitReason.FAULT: "because of a fault of ours, which stands in the workers' log",
     "": "for the time that their client set",
 }

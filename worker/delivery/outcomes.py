@@ -133,6 +133,16 @@ class Outcomes:
         self.pass_probe_on(message)
         return self._set_aside(message, hold)
 
+    def over_limit(self, message: Message, wait: timedelta, *, most: int) -> Redeliver:
+        """Let the message wait in Redis until its org may have another request under way; others go past it."""
+        at = self.now() + wait
+        return Redeliver(
+            envelope=message.envelope.waiting(WaitReason.LIMIT),
+            summary=f"hold: {message.event.org} has {most} requests at once, again in {self._until(at)}",
+            due=at,
+            result=ResultKind.HOLD,
+        )
+
     def busy(self, message: Message, claim: Busy) -> Redeliver:
         """Let the message wait for the other one of its request_id, at most until the other's claim ends."""
         self.pass_probe_on(message)

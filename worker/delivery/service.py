@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import logging
 import random
+import time
 from contextlib import nullcontext
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -56,6 +57,7 @@ if TYPE_CHECKING:
     from worker.delivery.hold import Hold
     from worker.delivery.hooks import AttemptHooks, Hooks
     from worker.delivery.org_holds import OrgHolds
+    from worker.delivery.org_limits import OrgLimits
     from worker.delivery.partitioned_idempotency import Idempotency
     from worker.policy.result import DeliveryResult
 
@@ -87,6 +89,7 @@ class DeliveryService:
         jitter: A random number from 0 to 1.
         hooks: Are called as each attempt begins, gets a response, and ends.
         room: Limits how many deliver at once, if there are file descriptors for no more.
+        org_limits: Limits the requests at once of each org; None if nothing does.
         worker: The worker's node name, for the history of what is not delivered.
     """
 
@@ -103,6 +106,7 @@ class DeliveryService:
         jitter: Callable[[], float] = random.random,
         hooks: Hooks = NO_HOOKS,
         room: Room | None = None,
+        org_limits: OrgLimits | None = None,
         worker: str = "",
     ) -> None:
         self._aquilax = aquilax
@@ -116,6 +120,7 @@ class DeliveryService:
         self._room = room
         self._worker = worker
         self._org_holds = org_holds
+        self._org_limits = org_limits
         self._outages = DependencyOutages(now)
         self._outcomes = Outcomes(
             idempotency=idempotency,
@@ -164,11 +169,24 @@ class DeliveryService:
         self._dead_letters.close()
 
     def _deliver(self, message: Message, attempt: AttemptHooks) -> DeliveryResult:
-        """Claim, send, classify, decide, settle."""
+        """Deliver an event, unless its org is held or has as many requests under way as it may."""
         if hold := self._org_holds.of(message.event.org):
             if message.probe or not self._org_holds.take_probe(hold, now=self._now()):
                 return self._outcomes.org_on_hold(message, hold)
             message = replace(message, probes=hold.scope)
+        if self._org_limits is None or message.probe or message.probes:
+            return self._attempt(message, attempt)
+        org = message.event.org
+        if (wait := self._org_limits.enter(org)) is not None:
+            return self._outcomes.over_limit(message, wait, most=self._org_limits.most)
+        timed = _Timed(attempt)
+        try:
+            return self._attempt(message, timed)
+        finally:
+            self._org_limits.leave(org, took=time.monotonic() - timed.began if timed.was_sent else None)
+
+    def _attempt(self, message: Message, attempt: AttemptHooks) -> DeliveryResult:
+        """Claim, send, classify, decide, settle."""
         claim = self._claim(message)
         if not isinstance(claim, Claimed):
             return self._settle_unsent(message, claim)
@@ -281,3 +299,19 @@ class DeliveryService:
             log.info("the hold is left to the next answer: %s", self._outages.explain(error))
             return False
         return True
+
+
+class _Timed:
+    """Hears whether an event was sent, and passes on what it hears."""
+
+    def __init__(self, attempt: AttemptHooks) -> None:
+        self._attempt = attempt
+        self.began = time.monotonic()
+        self.was_sent = False
+
+    def responded(self, response: Response, classification: Classification) -> None:
+        self.was_sent = True
+        self._attempt.responded(response, classification)
+
+    def ended(self, result: DeliveryResult) -> None:
+        self._attempt.ended(result)

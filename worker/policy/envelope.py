@@ -37,6 +37,8 @@ class WaitReason(StrEnum):
     """Another message of its request_id is being sent."""
     HOLD = "hold"
     """Its org is held, or its org's key."""
+    LIMIT = "limit"
+    """Its org has as many requests at once as it may."""
     FAULT = "fault"
     """A fault of ours."""
 

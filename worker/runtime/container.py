@@ -27,6 +27,7 @@ from worker.dead_letters.store import DeadLetterStore
 from worker.delivery.hold import Announcer, Hold
 from worker.delivery.hooks import HookChain
 from worker.delivery.org_holds import OrgHolds
+from worker.delivery.org_limits import OrgLimits
 from worker.delivery.partitioned_idempotency import connect_idempotency
 from worker.delivery.revocations import Revocations
 from worker.delivery.service import DeliveryService
@@ -138,6 +139,8 @@ class Container:
             ring=lambda: self.keys.ring,
             begun=self.hooks.hold_begun,
         )
+        most, of_all = settings.feedback_org_concurrency, settings.feedback_concurrency
+        limits = None if most is None or most >= of_all else OrgLimits(most, most_waiting=of_all)
         delivery = DeliveryService(
             aquilax=AquilaX(
                 settings.aquilax_base_url,
@@ -161,6 +164,7 @@ class Container:
             now=clock.now,
             hooks=hooks,
             room=self.room,
+            org_limits=limits,
             worker=self.node,
         )
         self._org_watch = OrgWatch(settings, keys=self.keys, holds=org_holds, use_keys=delivery.use_keys, name=actor)

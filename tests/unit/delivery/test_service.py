@@ -27,6 +27,7 @@ from worker.database.models import State
 from worker.delivery.hold import Hold
 from worker.delivery.idempotency import Claimed, IdempotencyStore, Seen
 from worker.delivery.org_holds import OrgHolds, key_scope, org_scope, read_org_holds
+from worker.delivery.org_limits import OrgLimits
 from worker.delivery.service import DeliveryService
 from worker.policy.classification import Classification, Response
 from worker.policy.dead_letter import DeadLetterRecord, key_of_event
@@ -996,3 +997,32 @@ def test_the_probe_of_the_hold_of_everything_is_not_spent_on_a_held_org(scene: S
     scene.keys = TWO_KEYS
     assert scene.again(LOCKED, message=replace(of_org("globex", 1), probe=True)).set_aside == key_scope("globex")
     assert scene.hold.state() is None
+
+
+def test_an_org_with_as_many_requests_as_it_may_waits_and_others_are_sent(scene: Scene) -> None:
+    """It claims nothing, spends no attempt, and comes when there is room; a probe is sent all the same."""
+    limits = OrgLimits(1, most_waiting=10)
+    scene.delivery._org_limits = limits
+    assert limits.enter("acme") is None
+
+    again = scene.again(message=of_org("acme"))
+
+    assert (again.result, again.envelope.attempts, again.envelope.waits) == (ResultKind.HOLD, 0, WaitReason.LIMIT)
+    assert again.due is not None
+    assert scene.now < again.due < scene.now + SECOND
+    assert scene.deliver(OK, message=of_org("globex", 1)) == Completed(summary="delivered")
+    assert limits.running("globex") == 0
+    assert scene.deliver(OK, message=replace(of_org("acme", 2), probe=True)) == Completed(summary="delivered")
+    limits.leave("acme", took=0.1)
+    assert scene.come_again(again, OK, message=of_org("acme")) == Completed(summary="delivered")
+    assert limits.running("acme") == 0
+
+
+def test_a_failure_gives_the_place_back(scene: Scene) -> None:
+    """Else the org would have one fewer for ever."""
+    limits = OrgLimits(1, most_waiting=10)
+    scene.delivery._org_limits = limits
+
+    scene.again(RuntimeError("a fault"), message=of_org("acme"))
+
+    assert limits.running("acme") == 0

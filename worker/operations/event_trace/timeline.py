@@ -29,6 +29,7 @@ _WAITS: Final = {
     WaitReason.DATABASE: "the dead-letter database failed under it",
     WaitReason.BUSY: "another press on the same answer was being sent",
     WaitReason.HOLD: "its org is held, or its org's key",
+    WaitReason.LIMIT: "its org has as many requests at once as it may",
     WaitReason.FAULT: "a fault of ours, which stands in the workers' log",
 }
 
