@@ -21,6 +21,7 @@ from tests.support.processes import eventually
 from tests.support.receivers import http_receiver
 from worker.accounting.continuity import record
 from worker.clients.redis.keys import FeedbackKeys
+from worker.database.models import DeadLetter
 from worker.database.replay_models import Replay, ReplayState
 from worker.database.schema import checked_engine
 from worker.dead_letters.new_causes import new_causes
@@ -372,6 +373,15 @@ def test_new_causes_are_found_in_every_database(store: DeadLetterStore) -> None:
     assert known == found[1:]
     assert new_causes(store.engine, datetime.now(UTC)) == []
     assert stopped_replays(store.engine, since) == []
+
+
+def test_an_old_cause_of_which_a_row_dies_again_is_not_new(store: DeadLetterStore) -> None:
+    """The row says when it died last; the cause, when something first died of it."""
+    fail(store, "old", ago=timedelta(days=8))
+    with store.engine.begin() as connection:
+        connection.execute(update(DeadLetter).values(failed_at=datetime.now(UTC)))
+
+    assert new_causes(store.engine, datetime.now(UTC) - timedelta(hours=1)) == []
 
 
 @pytest.fixture

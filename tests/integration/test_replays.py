@@ -445,6 +445,17 @@ def test_what_it_died_with_first_outlives_every_edit(steps: Steps) -> None:
     assert steps.queued[-2:].count(right) == 1
 
 
+def test_blanks_at_the_end_are_a_change(steps: Steps) -> None:
+    """Also to MariaDB, whose comparison passes over them: or the row would be sent with them the next time."""
+    add(steps.store, a_record(an_event(org="acme ")))
+
+    (edited,) = preview(steps.store.engine, EVERYTHING, edit=Edit(org="acme")).edited
+    steps.run(steps.plan(edit=Edit(org="acme")))
+
+    (row,) = rows_of(steps.store)
+    assert (edited.rows, row.org, row.original_org, _wires(steps)[0]["org"]) == (1, "acme", "acme ", "acme")
+
+
 def test_a_preview_says_how_many_rows_an_edit_changes(steps: Steps) -> None:
     """Those that have the value already are not among them; nothing is changed."""
     _add_rows(steps.store, 2)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sqlalchemy import func, select
+from sqlalchemy import exists, func, select
 
+from worker.database.cause_models import Cause
 from worker.database.errors import translated
 from worker.database.models import DeadLetter
 from worker.dead_letters.causes import every_fingerprint
@@ -58,7 +59,10 @@ def new_causes(engine: Engine, since: datetime, *, known: Collection[str] = ()) 
     of_each = DeadLetter.fingerprint == each.c.fingerprint
     first = select(func.min(DeadLetter.failed_at)).where(of_each).scalar_subquery()
     firsts = select(each.c.fingerprint, first.label("first")).where(each.c.fingerprint.is_not(None)).subquery()
-    new = select(firsts.c.fingerprint, firsts.c.first).where(firsts.c.first >= since).order_by(firsts.c.first)
+    # A row that has died again says when it did last: when anything first died of a cause stands beside the rows.
+    is_old = exists().where(Cause.fingerprint == firsts.c.fingerprint, Cause.first_seen_at < since)
+    new = select(firsts.c.fingerprint, firsts.c.first).where(firsts.c.first >= since, ~is_old)
+    new = new.order_by(firsts.c.first)
     numbers = select(func.count(), func.count(func.distinct(DeadLetter.org)))
     with translated(), engine.connect() as connection:
         found = [row for row in connection.execute(new) if row.fingerprint not in known]

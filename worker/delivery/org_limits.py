@@ -20,7 +20,7 @@ from worker.concurrency.scheduler import current_scheduler
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from worker.concurrency.scheduler import Waiter
+    from worker.concurrency.scheduler import Scheduler, Waiter
 
 __all__ = ["OrgLimits"]
 
@@ -37,8 +37,8 @@ late leaves a place empty."""
 _LONGEST_IN_WORKER: Final = 30.0
 """Seconds: as long as a request and more. Those before hang then, and the message goes back."""
 
-_LONGEST: Final = 3600.0
-"""Seconds for which a message is put off."""
+_LONGEST: Final = 300.0
+"""Seconds for which a message is put off: AquilaX may be fast again long before the time that was reckoned."""
 
 
 @dataclass(slots=True)
@@ -72,6 +72,9 @@ class OrgLimits:
         self._monotonic = monotonic
         self._orgs: dict[str, _Org] = {}
         self._one_at_a_time = threading.Lock()
+        self._closed = False
+        self._turned_away: list[Waiter] = []
+        self._scheduler: Scheduler | None = None
 
     def enter(self, org: str) -> timedelta | None:
         """Take one of an org's places, waiting for it if few do; `leave` gives it back.
@@ -86,14 +89,19 @@ class OrgLimits:
                 one.running += 1
                 return None
             scheduler = current_scheduler()
-            if scheduler is None or len(one.waiting) >= self.most or self._waiting >= self._most_waiting:
+            is_full = len(one.waiting) >= self.most or self._waiting >= self._most_waiting
+            if scheduler is None or is_full or self._closed:
                 return self._put_off(one)
-            waiter = scheduler.waiter()
+            waiter, self._scheduler = scheduler.waiter(), scheduler
             one.waiting.append(waiter)
             self._waiting += 1
-        if scheduler.wait_outside_limit(waiter, timeout=_LONGEST_IN_WORKER):
-            return None  # who left has handed the place over
+        is_woken = scheduler.wait_outside_limit(waiter, timeout=_LONGEST_IN_WORKER)
         with self._one_at_a_time:
+            if waiter in self._turned_away:
+                self._turned_away.remove(waiter)
+                return timedelta()
+            if is_woken:
+                return None  # who left has handed the place over
             if waiter not in one.waiting:  # it was woken in the moment in which it gave up
                 return None
             one.waiting.remove(waiter)
@@ -122,10 +130,27 @@ class OrgLimits:
         if next_one is not None and scheduler is not None:
             scheduler.wake_threadsafe((next_one,))
 
+    def close(self) -> None:
+        """Let no event wait in this process any more, as it ends: those that do come again at once, to another."""
+        with self._one_at_a_time:
+            self._closed = True
+            waiters = [waiter for one in self._orgs.values() for waiter in one.waiting]
+            for one in self._orgs.values():
+                one.waiting.clear()
+            self._waiting = 0
+            self._turned_away += waiters
+        if waiters and self._scheduler is not None:
+            self._scheduler.wake_threadsafe(waiters)
+
     def running(self, org: str) -> int:
         """Return how many of an org's places are taken."""
         one = self._orgs.get(org)
         return 0 if one is None else one.running
+
+    @property
+    def waiting(self) -> int:
+        """How many events wait in this process."""
+        return self._waiting
 
     def _put_off(self, one: _Org) -> timedelta:
         now = self._monotonic()

@@ -162,6 +162,11 @@ class DeliveryService:
         """Return the time by the clock that decides."""
         return self._now()
 
+    def stop_waiting(self) -> None:
+        """Let no event wait in this process for a place of its org."""
+        if self._org_limits is not None:
+            self._org_limits.close()
+
     def close(self) -> None:
         """Close every connection."""
         self._aquilax.close()
@@ -181,9 +186,11 @@ class DeliveryService:
             return self._outcomes.over_limit(message, wait, most=self._org_limits.most)
         timed = _Timed(attempt)
         try:
+            if hold := self._org_holds.of(org):  # which has begun while it waited for its place
+                return self._outcomes.org_on_hold(message, hold)
             return self._attempt(message, timed)
         finally:
-            self._org_limits.leave(org, took=time.monotonic() - timed.began if timed.was_sent else None)
+            self._org_limits.leave(org, took=timed.took)
 
     def _attempt(self, message: Message, attempt: AttemptHooks) -> DeliveryResult:
         """Claim, send, classify, decide, settle."""
@@ -302,15 +309,16 @@ class DeliveryService:
 
 
 class _Timed:
-    """Hears whether an event was sent, and passes on what it hears."""
+    """Hears how long a request takes, and passes on what it hears."""
 
     def __init__(self, attempt: AttemptHooks) -> None:
         self._attempt = attempt
-        self.began = time.monotonic()
-        self.was_sent = False
+        self._began = time.monotonic()
+        self.took: float | None = None
+        """Seconds until the response, without what its end waits for; None if nothing was sent."""
 
     def responded(self, response: Response, classification: Classification) -> None:
-        self.was_sent = True
+        self.took = time.monotonic() - self._began
         self._attempt.responded(response, classification)
 
     def ended(self, result: DeliveryResult) -> None:

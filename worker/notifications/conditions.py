@@ -98,7 +98,7 @@ def conditions_of(
     found = dict(_holds(seen.snapshot))
     moving = MOVING_FIELD in seen.snapshot.counts  # to another Redis: what is gone here is there
     unknown = [LOSS] if moving or seen.continuity is None or not seen.snapshot.is_whole else []
-    if found:
+    if found or seen.org_holds:
         unknown.append(BACKLOG)  # what a hold keeps waiting is the hold's
     else:
         limit = backlog_age * (_ENDS_BELOW if BACKLOG in standing else 1)

@@ -43,7 +43,8 @@ def noted(
         backlog_age: How old the oldest event must be for the backlog to be told of.
         redact: Takes secrets out of a text.
     """
-    if _stands(state.standing, HOLD) and seen.snapshot.hold is None:
+    is_held = seen.snapshot.hold is not None or bool(seen.org_holds)
+    if (_stands(state.standing, HOLD) or _stands(state.standing, HELD)) and not is_held:
         state = replace(state, resumed_at=seen.at)
     conditions = conditions_of(seen, backlog_age=backlog_age, standing=state.standing, resumed_at=state.resumed_at)
     after, events = _followed(state, conditions, seen.at)
@@ -53,7 +54,13 @@ def noted(
     told = tuple(replace(event, text=_line(redact(event.text))) for event in events)
     pending = (*after.pending, *told)
     dropped = max(len(pending) - _MOST_PENDING, 0)
-    return replace(after, pending=pending[:_MOST_PENDING], dropped=after.dropped + dropped)
+    return replace(after, pending=_most_urgent(pending), dropped=after.dropped + dropped)
+
+
+def _most_urgent(pending: tuple[Event, ...]) -> tuple[Event, ...]:
+    """As many as may wait, in their order: of too many the urgent ones, and then the first ones."""
+    kept = sorted(range(len(pending)), key=lambda at: (not pending[at].urgent, at))[:_MOST_PENDING]
+    return tuple(pending[at] for at in sorted(kept))
 
 
 def _line(text: str) -> str:

@@ -163,6 +163,7 @@ class GracefulShutdown(bootsteps.StartStopStep):
         """Let what runs end. By now Celery has stopped consuming."""
         if not isinstance(worker.pool, TaskPool):
             return  # the other pools of Celery stop in their own ways; what they leave goes back as the channel closes
+        container_of(worker.app).stop_waiting()
         _requeue_unstarted(worker, keep=worker.pool.drop_unstarted())
         while running := worker.pool.drop_unstarted():
             if self._deadline.left <= MARGIN or self._asked_to_stop > 1:

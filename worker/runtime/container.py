@@ -92,6 +92,11 @@ class Container:
                 _look_for_garbage_seldom()
             return self._delivery
 
+    def stop_waiting(self) -> None:
+        """Let no event wait in this process for a place of its org, as the process ends."""
+        if self._delivery is not None:
+            self._delivery.stop_waiting()
+
     @property
     def redelivery(self) -> Redelivery:
         """What publishes messages of the process's delivery again."""

@@ -115,3 +115,24 @@ def test_a_few_wait_in_the_worker_and_take_over_in_turn() -> None:
         first.set()
         others.set()
         scheduler.stop()
+
+
+def test_what_waits_in_a_worker_that_ends_comes_again_at_once() -> None:
+    """Nothing new is begun: a place that becomes free stays so, and nothing waits here any more."""
+    limits, turned_away = OrgLimits(1, most_waiting=2), list[timedelta | None]()
+    scheduler = GeventScheduler(1)
+    assert limits.enter("a") is None
+
+    try:
+        scheduler.submit(lambda: turned_away.append(limits.enter("a")), tag="1")
+        eventually(lambda: limits.waiting == 1, what="it waits")
+        limits.close()
+        eventually(lambda: turned_away, what="it is turned away")
+        limits.leave("a", took=0.1)
+        assert (turned_away, limits.running("a"), limits.waiting) == ([timedelta()], 0, 0)
+        assert limits.enter("a") is None
+        scheduler.submit(lambda: turned_away.append(limits.enter("a")), tag="2")
+        eventually(lambda: len(turned_away) > 1, what="the next one does not wait")
+        assert (turned_away[1] or timedelta()) > timedelta()
+    finally:
+        scheduler.stop()

@@ -1018,6 +1018,25 @@ def test_an_org_with_as_many_requests_as_it_may_waits_and_others_are_sent(scene:
     assert limits.running("acme") == 0
 
 
+def test_an_org_that_is_held_while_an_event_waits_for_its_place_gets_nothing(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That may take as long as a request: the hold is looked at again."""
+    limits = OrgLimits(1, most_waiting=10)
+    scene.delivery._org_limits = limits
+    enter = limits.enter
+
+    def hold_and_enter(org: str) -> timedelta | None:
+        scene.org_holds.hold(org, "maintenance", actor="jo")
+        scene.org_holds.heard_of(read_org_holds(scene.client))
+        return enter(org)
+
+    monkeypatch.setattr(limits, "enter", hold_and_enter)
+
+    assert scene.again(message=of_org("acme")).set_aside == org_scope("acme")
+    assert limits.running("acme") == 0
+
+
 def test_a_failure_gives_the_place_back(scene: Scene) -> None:
     """Else the org would have one fewer for ever."""
     limits = OrgLimits(1, most_waiting=10)

@@ -270,3 +270,30 @@ def test_of_very_many_events_the_rest_is_counted() -> None:
     after, _ = look(NotifierState(known_until=NOON), seen(moment(), causes=causes))
 
     assert (len(after.pending), after.dropped) == (200, 50)
+
+
+def test_of_very_many_events_an_urgent_one_is_kept() -> None:
+    """It is told once, and stands as told from then on."""
+    causes = tuple(a_cause(f"{number:012x}") for number in range(250))
+    state, _ = look(NotifierState(known_until=NOON), seen(moment(), causes=causes))
+
+    after, _ = look(state, seen(moment(hold=a_hold(HoldKind.LOCKED_OUT))))
+
+    assert (len(after.pending), after.dropped, after.pending[-1].urgent) == (200, 51, True)
+    assert [event.subject for event in after.pending[:199]] == [cause.fingerprint for cause in causes[:199]]
+
+
+def test_what_a_held_org_keeps_waiting_is_no_backlog_until_some_time_after_its_end() -> None:
+    """Its events are as old as its hold, and go back to the queue as they are."""
+    old = NOON - 2 * AGE
+    held = OrgHold(scope=org_scope("acme"), state=a_hold(HoldKind.OPERATOR))
+
+    state, first = look(NotifierState(), seen(moment(oldest=old), org_holds=(held,)))
+    state, second = look(state, seen(moment(NOON + AGE, oldest=old)))
+    _, third = look(state, seen(moment(NOON + 2 * AGE, oldest=old)))
+
+    assert [kinds(events) for events in (first, second, third)] == [
+        [("hold_begun", "org:acme")],
+        [("hold_ended", "org:acme")],
+        [("backlog_old", "")],
+    ]

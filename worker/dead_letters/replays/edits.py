@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection
 
     from sqlalchemy import ColumnElement
+    from sqlalchemy.orm import InstrumentedAttribute
 
 __all__ = ["Edit"]
 
@@ -51,14 +52,15 @@ class Edit:
     def changes(self) -> list[ColumnElement[int]]:
         """Return a column for each field that is changed, by its name in `to_record`: 1 where it is another now."""
         return [
-            case((_COLUMNS[name][0] != value, 1), else_=0).label(f"set_{name}") for name, value in self.fields.items()
+            case((_differs(_COLUMNS[name][0], value), 1), else_=0).label(f"set_{name}")
+            for name, value in self.fields.items()
         ]
 
     def write(self, connection: Connection, ids: Collection[int]) -> None:
         """Write it into dead letters, which keep what they died with beside it, however often they are edited."""
         for name, value in self.fields.items():
             column, original = _COLUMNS[name]
-            others = (DeadLetter.id.in_(ids), column != value)
+            others = (DeadLetter.id.in_(ids), _differs(column, value))
             connection.execute(update(DeadLetter).where(*others, original.is_(None)).values({original: column}))
             connection.execute(update(DeadLetter).where(*others).values({column: value}))
 
@@ -73,18 +75,31 @@ class Edit:
             column, original = _COLUMNS[name]
             once = set(ids) - _edited_by_others(connection, replay_id, ids, getattr(Replay, f"set_{name}"))
             these = (DeadLetter.id.in_(once), *where)
-            edited = (*these, column == value, original.is_not(None))
+            edited = (*these, ~_differs(column, value), original.is_not(None))
             connection.execute(update(DeadLetter).where(*edited).values({column: original}))
-            connection.execute(update(DeadLetter).where(*these, column == original).values({original: None}))
+            same = column.concat("|") == original.concat("|")
+            connection.execute(update(DeadLetter).where(*these, same).values({original: None}))
 
 
 def _edited_by_others(
     connection: Connection, replay_id: int, ids: Collection[int], field: ColumnElement[str | None]
 ) -> set[int]:
-    others = (ReplayRow.dead_letter_id.in_(ids), ReplayRow.replay_id != replay_id, ReplayRow.state != RowState.WAITING)
+    others = (
+        ReplayRow.dead_letter_id.in_(ids),
+        ReplayRow.replay_id != replay_id,
+        ReplayRow.state.not_in(_NEVER_EDITED),
+    )
     query = select(ReplayRow.dead_letter_id).join(Replay, Replay.id == ReplayRow.replay_id)
     return set(connection.scalars(query.where(*others, field.is_not(None))))
 
+
+def _differs(column: InstrumentedAttribute[str | None], value: str) -> ColumnElement[bool]:
+    """Also by blanks at its end, which MariaDB does not compare."""
+    return column.concat("|") != f"{value}|"
+
+
+_NEVER_EDITED: Final = (RowState.WAITING, RowState.SKIPPED, RowState.REFUSED)
+"""Rows of a replay that never went."""
 
 _COLUMNS: Final = {
     "org": (DeadLetter.org, DeadLetter.original_org),
