@@ -26,7 +26,7 @@ from worker.dead_letters.selection import Selection
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from worker.dead_letters.replays.queries import Plan
+    from worker.dead_letters.replays.queries import Plan, Progress
     from worker.dead_letters.store import DeadLetterStore
     from worker.sandbox.client import SandboxClient
     from worker.sandbox.stack import LocalStack
@@ -125,8 +125,12 @@ def test_a_cancelled_plan_leaves_the_rest_dead(
 
     cancel(store.engine, plan.id, actor="test")
 
-    eventually(lambda: not find(store.engine, plan.id).progress.enqueued, what="what went arrives")
-    progress = find(store.engine, plan.id).progress
+    def progress_at_rest() -> Progress | None:
+        progress = find(store.engine, plan.id).progress
+        return None if progress.sending or progress.enqueued else progress
+
+    progress = eventually(progress_at_rest, what="what was being sent goes and arrives")
+    assert progress is not None
     assert progress.delivered + progress.waiting == 60
     assert progress.delivered == sandbox.received().delivered
     assert _count(store, State.DEAD) == progress.waiting > 0
