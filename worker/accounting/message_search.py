@@ -22,7 +22,7 @@ from worker.accounting.message_identity import arguments_in
 from worker.accounting.snapshot import text_of
 from worker.broker.keys import DELAYED, broker_keys
 from worker.broker.payload import handed_out_at, read_json
-from worker.broker.set_aside import SET_ASIDE
+from worker.broker.set_aside import is_set_aside
 from worker.clients.redis.scripts import Script, lua
 from worker.policy.envelope import Envelope, WaitReason
 
@@ -232,7 +232,7 @@ def _read(entry: bytes, place: bytes, where: Whereabouts) -> FoundMessage | None
         case Whereabouts.QUEUED:
             return replace(one, ahead=int(place))
         case Whereabouts.SCHEDULED:
-            if SET_ASIDE.start <= float(place) < SET_ASIDE.stop:
+            if is_set_aside(float(place)):
                 return replace(one, set_aside=int(float(place)))
             return replace(one, due=_moment(place))
         case Whereabouts.IN_FLIGHT:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     import redis
 
-__all__ = ["SET_ASIDE", "GivenBack", "count_set_aside", "give_back", "give_one_back", "moment_of"]
+__all__ = ["SET_ASIDE", "GivenBack", "count_set_aside", "give_back", "give_one_back", "is_set_aside", "moment_of"]
 
 SET_ASIDE: Final = range(2 * 10**14, 2 * 10**14 + 2**45)
 """The moments, in ms since 1970: from the year 8307 to 9422, which every program can still tell as a time."""
@@ -39,6 +39,12 @@ def moment_of(name: str) -> int:
     """Return the moment under which the messages of a name stand, in ms since 1970."""
     digest = int.from_bytes(blake2b(name.encode(), digest_size=8).digest())
     return SET_ASIDE.start + digest % len(SET_ASIDE)
+
+
+def is_set_aside(due: float) -> bool:
+    """Whether the moment at which a message is due, in ms since 1970, is a name's."""
+    # Not `in`: a range compares a float with its numbers one by one.
+    return SET_ASIDE.start <= due < SET_ASIDE.stop
 
 
 def give_back(client: redis.Redis, *, but: Collection[str], most: int) -> GivenBack:

@@ -73,7 +73,6 @@ class OrgLimits:
         self._orgs: dict[str, _Org] = {}
         self._one_at_a_time = threading.Lock()
         self._closed = False
-        self._turned_away: list[Waiter] = []
         self._scheduler: Scheduler | None = None
 
     def enter(self, org: str) -> timedelta | None:
@@ -95,18 +94,13 @@ class OrgLimits:
             waiter, self._scheduler = scheduler.waiter(), scheduler
             one.waiting.append(waiter)
             self._waiting += 1
-        is_woken = scheduler.wait_outside_limit(waiter, timeout=_LONGEST_IN_WORKER)
+        scheduler.wait_outside_limit(waiter, timeout=_LONGEST_IN_WORKER)
         with self._one_at_a_time:
-            if waiter in self._turned_away:
-                self._turned_away.remove(waiter)
-                return timedelta()
-            if is_woken:
-                return None  # who left has handed the place over
-            if waiter not in one.waiting:  # it was woken in the moment in which it gave up
-                return None
+            if waiter not in one.waiting:
+                return None  # the place was handed over, be it in the moment in which it gave up
             one.waiting.remove(waiter)
             self._waiting -= 1
-            return self._put_off(one)
+            return timedelta() if self._closed else self._put_off(one)
 
     def leave(self, org: str, *, took: float | None) -> None:
         """Give a place back, or hand it over to the event that has waited longest here.
@@ -120,7 +114,7 @@ class OrgLimits:
             one = self._orgs[org]
             if took is not None:
                 one.mean += (took - one.mean) * _WEIGHT
-            next_one = one.waiting.popleft() if one.waiting else None
+            next_one = one.waiting.popleft() if one.waiting and not self._closed else None
             if next_one is not None:
                 self._waiting -= 1
             else:
@@ -135,10 +129,6 @@ class OrgLimits:
         with self._one_at_a_time:
             self._closed = True
             waiters = [waiter for one in self._orgs.values() for waiter in one.waiting]
-            for one in self._orgs.values():
-                one.waiting.clear()
-            self._waiting = 0
-            self._turned_away += waiters
         if waiters and self._scheduler is not None:
             self._scheduler.wake_threadsafe(waiters)
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from worker.accounting.continuity import Continuity
     from worker.accounting.snapshot import Snapshot
-    from worker.delivery.org_holds import OrgHold
+    from worker.delivery.hold import HoldState
     from worker.notifications.observation import Observation
 
 __all__ = ["BACKLOG", "HELD", "HELD_BY_KEY", "HOLD", "LOSS", "Condition", "Conditions", "conditions_of"]
@@ -103,7 +103,7 @@ def conditions_of(
     else:
         limit = backlog_age * (_ENDS_BELOW if BACKLOG in standing else 1)
         found |= _backlog(seen.snapshot, limit, resumed_at)
-    found |= {HELD + hold.scope: _held(hold) for hold in seen.org_holds}
+    found |= {HELD + hold.scope: _hold(hold.state, f"for {hold.shown}", subject=hold.scope) for hold in seen.org_holds}
     if not moving:
         found |= _missing(seen.snapshot)
     if seen.continuity is not None:
@@ -113,23 +113,18 @@ def conditions_of(
 
 def _holds(now: Snapshot) -> Iterator[tuple[str, Condition]]:
     for hold in (now.hold, now.hold and now.hold.beneath):
-        if hold is None:
-            continue
-        actor = f" ({hold.actor})" if hold.by_hand and hold.actor else ""
-        text = f"nothing is sent to AquilaX: {_HOLDS[hold.kind]}{actor}: {hold.comment or 'no comment'}"
-        urgent = hold.kind is HoldKind.LOCKED_OUT
-        yield (
-            HOLD + hold.kind,
-            Condition(kind=EventKind.HOLD_BEGUN, subject=hold.kind.value, text=text, urgent=urgent),
-        )
+        if hold is not None:
+            yield HOLD + hold.kind, _hold(hold, "to AquilaX", subject=hold.kind.value)
 
 
-def _held(hold: OrgHold) -> Condition:
-    state = hold.state
+def _hold(state: HoldState, what: str, *, subject: str) -> Condition:
     actor = f" ({state.actor})" if state.by_hand and state.actor else ""
-    text = f"nothing is sent for {hold.shown}: {_HOLDS[state.kind]}{actor}: {state.comment or 'no comment'}"
-    urgent = state.kind is HoldKind.LOCKED_OUT
-    return Condition(kind=EventKind.HOLD_BEGUN, subject=hold.scope, text=text, urgent=urgent)
+    return Condition(
+        kind=EventKind.HOLD_BEGUN,
+        subject=subject,
+        text=f"nothing is sent {what}: {_HOLDS[state.kind]}{actor}: {state.comment or 'no comment'}",
+        urgent=state.kind is HoldKind.LOCKED_OUT,
+    )
 
 
 def _backlog(now: Snapshot, limit: timedelta, resumed_at: datetime | None) -> dict[str, Condition]:

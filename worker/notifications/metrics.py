@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import logging
 from typing import TYPE_CHECKING
 
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
+
+from worker.observability.looking import looked_at
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -16,8 +17,6 @@ if TYPE_CHECKING:
     from worker.notifications.state import NotifierState
 
 __all__ = ["OfNotifications"]
-
-log = logging.getLogger(__name__)
 
 
 class OfNotifications(Collector):
@@ -32,17 +31,15 @@ class OfNotifications(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """Yield the metrics; none while Redis is unavailable."""
-        try:
-            state = self._look()
-        except Exception as error:  # noqa: BLE001 - a failing query must not hide the other metrics
-            log.debug("the receivers of notifications can't be looked at: %r", error)
+        state = looked_at(self._look, "the receivers of notifications")
+        if state is None:
             return
         failures = _gauge("failures", "Attempts in a row that the receiver did not take.")
         waiting = _gauge("waiting_messages", "Messages that the receiver has not taken yet.")
         given_up = _gauge("given_up_messages", "Messages that the receiver did not take within a day.")
         for name, health in sorted(state.receivers.items()):
             failures.add_metric([name], health.failures)
-            waiting.add_metric([name], sum(name in message.to for message in state.outbox))
+            waiting.add_metric([name], state.waiting_for(name))
             given_up.add_metric([name], health.given_up)
         yield from (failures, waiting, given_up)
 

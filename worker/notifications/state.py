@@ -89,6 +89,10 @@ class NotifierState:
     outbox: tuple[Message, ...] = ()
     receivers: Mapping[str, ReceiverHealth] = field(default_factory=dict)
 
+    def waiting_for(self, receiver: str) -> int:
+        """Return how many messages a receiver has not taken yet."""
+        return sum(receiver in message.to for message in self.outbox)
+
     def to_json(self) -> str:
         """Return what stands in Redis."""
         return json.dumps(

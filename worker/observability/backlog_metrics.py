@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import logging
 from typing import TYPE_CHECKING
 
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
+
+from worker.observability.looking import looked_at
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -16,8 +17,6 @@ if TYPE_CHECKING:
     from worker.accounting.backlog import Backlog
 
 __all__ = ["OfBacklog"]
-
-log = logging.getLogger(__name__)
 
 
 class OfBacklog(Collector):
@@ -34,10 +33,8 @@ class OfBacklog(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """Yield the metrics; none while Redis is unavailable, as 0 would stop workers."""
-        try:
-            backlog = self._look()
-        except Exception as error:  # noqa: BLE001 - a failing query must not hide the other metrics
-            log.debug("the backlog can't be looked at: %r", error)
+        backlog = looked_at(self._look, "the backlog")
+        if backlog is None:
             return
         yield _gauge("backlog_messages", "Messages that more workers would end sooner; 0 in a hold.", backlog.messages)
         yield _gauge(

@@ -14,6 +14,7 @@ from prometheus_client.registry import Collector
 
 from worker.clients.redis.partitions import shown_partition
 from worker.delivery.hold import HoldKind
+from worker.observability.looking import looked_at
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -66,11 +67,7 @@ class OfQueue(Collector):
     def _snapshot(self) -> Snapshot | None:
         with self._one_at_a_time:
             if self._monotonic() - self._seen_at >= _FRESH:
-                try:
-                    self._seen = self._look()
-                except Exception as error:  # noqa: BLE001 - a failing query must not hide the other metrics
-                    log.debug("the queue can't be looked at: %r", error)
-                    self._seen = None
+                self._seen = looked_at(self._look, "the queue")
                 self._seen_at = self._monotonic()
             return self._seen
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections import Counter
 from typing import TYPE_CHECKING
 
@@ -10,6 +9,7 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from worker.delivery.hold import HoldKind
+from worker.observability.looking import looked_at
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from worker.accounting.held_orgs import HeldOrgs
 
 __all__ = ["OfKeysFile", "OfOrgs"]
-
-log = logging.getLogger(__name__)
 
 
 class OfOrgs(Collector):
@@ -35,10 +33,8 @@ class OfOrgs(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """Yield the metrics; none while Redis can't be asked, which `OfQueue` tells."""
-        try:
-            held = self._look()
-        except Exception as error:  # noqa: BLE001 - a failing query must not hide the other metrics
-            log.debug("the holds of orgs can't be looked at: %r", error)
+        held = looked_at(self._look, "the holds of orgs")
+        if held is None:
             return
         kinds = Counter(hold.state.kind for hold in held.holds)
         holds = GaugeMetricFamily(

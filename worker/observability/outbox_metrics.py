@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import logging
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
+
+from worker.observability.looking import looked_at
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -17,8 +18,6 @@ if TYPE_CHECKING:
     from producer.outbox import OutboxStatus, Relay
 
 __all__ = ["OfOutbox"]
-
-log = logging.getLogger(__name__)
 
 
 class OfOutbox(Collector):
@@ -38,10 +37,8 @@ class OfOutbox(Collector):
         yield _counter("relayed", "Events that were carried to Redis.", self._relay.relayed)
         yield _counter("set_aside", "Rows that were no event.", self._relay.set_aside)
         yield _gauge("relay_up", "Whether the relay's last try succeeded.", self._relay.problem is None)
-        try:
-            found = self._look()
-        except Exception as error:  # noqa: BLE001 - a failing query must not hide the other metrics
-            log.debug("the outbox can't be looked at: %r", error)
+        found = looked_at(self._look, "the outbox")
+        if found is None:
             return
         yield _gauge("waiting_rows", "Rows that wait to be carried.", found.waiting)
         yield _gauge("set_aside_rows", "Rows that are set aside.", found.set_aside)

@@ -159,5 +159,5 @@ def _report(receiver: Receiver, state: NotifierState) -> ReceiverReport:
     return ReceiverReport(
         name=receiver.name,
         health=state.receivers.get(receiver.name, ReceiverHealth()),
-        waiting=sum(receiver.name in message.to for message in state.outbox),
+        waiting=state.waiting_for(receiver.name),
     )

@@ -1,4 +1,4 @@
-"""Any selection of dead letters as a file, CSV or NDJSON: sent page by page, however many rows there are."""
+"""Downloads of dead letters as CSV or NDJSON, streamed page by page."""
 
 from __future__ import annotations
 
@@ -33,20 +33,20 @@ FORMATS: Final[Mapping[str, str]] = {"csv": "text/csv; charset=utf-8", "ndjson":
 
 
 class _Export(Handler):
-    """What sends a file."""
+    """A handler that streams a file."""
 
     async def send(self, filters: Filters, format_: str) -> None:
         """Send the rows that fit, oldest first, with their raw messages.
 
-        The next page is read once the browser has taken the one before, so that no more than one is in memory. Rows
-        that are inserted meanwhile don't come.
+        The next page is read once the client has received the one before, so that one page at most is in memory. Rows
+        that are inserted meanwhile are left out.
 
         Args:
             filters: The rows.
             format_: One of `FORMATS`.
         """
         pages = await self.look(pages_of, self.sources, filters)
-        text = await self.look(_text_of, pages, format_, is_first=True)  # before the head: what fails has a page
+        text = await self.look(_text_of, pages, format_, is_first=True)  # before the headers: an error still has a page
         name = f"dead-letters-{datetime.now(UTC):%Y%m%dT%H%M%SZ}.{format_}"
         self.set_header("Content-Type", FORMATS[format_])
         self.set_header("Content-Disposition", f'attachment; filename="{name}"')
@@ -56,7 +56,7 @@ class _Export(Handler):
                 await self.flush()
                 text = await self.look(_text_of, pages, format_, is_first=False)
         except StreamClosedError:
-            return  # whom it was for has gone
+            return  # the client has disconnected
         except Exception:
             log.exception("an export ends in the middle, and its connection with it")
             self._break_off()
@@ -64,7 +64,7 @@ class _Export(Handler):
         self.finish()
 
     def _break_off(self) -> None:
-        """Close the connection in the middle: a file that ended in order would be taken for whole."""
+        """Close the connection before the last chunk, so that the client sees an incomplete response."""
         connection: Any = self.request.connection  # of HTTP/1.1, which Flower speaks
         connection.stream.close()
 

@@ -13,7 +13,7 @@ from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from producer.message import ENVELOPE, TASK
-from worker.broker.set_aside import SET_ASIDE
+from worker.broker.set_aside import is_set_aside
 from worker.policy.attempt import read_attempts
 from worker.policy.dead_letter import clean
 from worker.policy.envelope import WaitReason
@@ -107,7 +107,7 @@ class WaitingMessage:
     @property
     def due_at(self) -> datetime | None:
         """When it is due; None if it is set aside until a hold of its org, or of its org's key, ends."""
-        if SET_ASIDE.start <= self.due < SET_ASIDE.stop:
+        if is_set_aside(self.due):
             return None
         try:
             return datetime.fromtimestamp(self.due / 1000, UTC)
