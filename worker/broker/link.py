@@ -91,6 +91,12 @@ class Link:
             self._thread.start()
         return False
 
+    def wait(self, seconds: float) -> bool:
+        """Open the connection, if there is none, and return whether there is one after so many seconds at most."""
+        if not self.ready() and self._thread is not None:
+            self._thread.join(seconds)
+        return self.ready()
+
     def lose(self, error: Exception) -> None:
         """Give the connection up, after an error on it."""
         self._tell(error)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from redis.client import PubSub
 
     from worker.broker.fetch import FetchingChannel
+    from worker.broker.link import Link
     from worker.broker.partitioned import PartitionedChannel
     from worker.broker.safe_channel import SafeChannel
 
@@ -71,6 +72,14 @@ class PartitionPoller(ChannelPoller):
             if channel.active_fanout_queues and not channel._in_listen:  # noqa: SLF001 - Kombu's poller and channel share it
                 with self._losing(channel, LISTENING):
                     self._register_LISTEN(channel)
+
+    def listen(self, channel: SafeChannel, *, within: float) -> None:
+        """Ask for the broadcasts that a channel consumes; their server is waited for so many seconds at most."""
+        link = channel.link_of(LISTENING)
+        if link is not None and not link.is_open and link.wait(within):
+            self._is_new(channel, link, LISTENING)
+        with self._losing(channel, LISTENING):
+            self._register_LISTEN(channel)
 
     def on_readable(self, fileno: int) -> None:
         """Let a channel read what came.
@@ -138,8 +147,12 @@ class PartitionPoller(ChannelPoller):
             return True
         if not link.is_open:
             return False
-        self._chan_to_sock.pop((channel, link.client, kind), None)  # type: ignore[attr-defined]  # Kombu's
+        self._is_new(channel, link, kind)
         return True
+
+    def _is_new(self, channel: FetchingChannel, link: Link, kind: str) -> None:
+        """Forget the socket that a connection had before."""
+        self._chan_to_sock.pop((channel, link.client, kind), None)  # type: ignore[attr-defined]  # Kombu's
 
 
 def _check_listening(client: PubSub) -> None:

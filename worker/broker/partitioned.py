@@ -54,6 +54,9 @@ _HOME: Final = 0
 _BINDINGS_EVERY: Final = 15.0
 """Seconds between two looks whether Kombu has bindings to refresh, which it does more seldom."""
 
+_FIRST_LISTENING: Final = 1.0
+"""Seconds that a consumer of broadcasts waits, as it starts, for the server that they come from."""
+
 _SERVERS_TRIED: Final = 2
 """Servers by which something is told to everyone, before it is tried in Kombu's way."""
 
@@ -132,6 +135,15 @@ class PartitionedChannel(SafeChannel):
         if self.partitions:
             client._reconnect = lambda *_, **__: None  # noqa: SLF001 - the link connects; redis-py would, in the event loop
         return client
+
+    def basic_consume(self, queue: str, no_ack: bool, *args: Any, **kwargs: Any) -> None:
+        """Consume from a queue. A consumer of broadcasts has asked for them when this returns.
+
+        Unless their server is away for a second: it is asked later then, and no partition waits for it.
+        """
+        super().basic_consume(queue, no_ack, *args, **kwargs)
+        if self.partitions and queue in self.active_fanout_queues:  # type: ignore[attr-defined]  # Kombu's
+            self.connection.cycle.listen(self, within=_FIRST_LISTENING)
 
     def _heard(self) -> None:
         super()._heard()

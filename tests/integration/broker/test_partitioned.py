@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from collections import Counter
 from contextlib import closing
 from dataclasses import replace
@@ -9,12 +11,13 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import redis
 from celery.app.task import Context
-from kombu import Connection
+from kombu import Connection, Consumer, Exchange, Producer, Queue
 
 from producer.message import QUEUE, TASK
 from producer.partitions import partition_of, tags
-from tests.integration.broker.consumers import TRANSPORT, Drainer, Looper, Worker
+from tests.integration.broker.consumers import TRANSPORT, Drainer, Looper, Worker, connect
 from tests.integration.broker.partitioning import (
     FEW,
     MANY,
@@ -183,6 +186,32 @@ def test_who_takes_one_message_at_a_time_gets_no_other(
             assert sum(in_flight(many)) == len(worker.received) == 1
             end(worker, worker.received.pop(0))
             worker.settle()
+
+
+def test_a_consumer_of_broadcasts_hears_what_is_said_from_then_on(
+    valkey: RedisServer, partitions: Partitions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However long its connection takes: a worker that is ready answers remote control."""
+    connects: Any = redis.connection.AbstractConnection.connect
+
+    def connect_slowly(connection: Any) -> None:
+        if threading.current_thread().name == "link remote control":
+            time.sleep(0.3)
+        connects(connection)
+
+    monkeypatch.setattr(redis.connection.AbstractConnection, "connect", connect_slowly)
+    news = Exchange("news", type="fanout")
+    several = options(valkey, FEW)
+    with Looper(valkey, QUEUE, **several) as worker, closing(connect(valkey, **several)) as publisher:
+        heard: list[Any] = []
+        queue = Queue("mine", news)
+        Consumer(worker.connection.channel(), [queue], on_message=heard.append, no_ack=True).consume()
+        assert partitions.home.pubsub_numpat() == 1
+
+        Producer(publisher, news).publish("now")
+        worker.run_until(lambda: heard)
+
+    assert [message.payload for message in heard] == ["now"]
 
 
 def test_slow_servers_hand_out_no_more_than_is_documented(

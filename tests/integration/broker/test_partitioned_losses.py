@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import redis
-from kombu import Queue
+from kombu import Consumer, Exchange, Queue
 
 from producer.message import QUEUE
 from producer.partitions import tags
@@ -30,7 +30,8 @@ from tests.integration.broker.partitioning import (
 )
 from tests.support.partitions import enqueue, enqueue_in, message_of, request_id_of_partition, request_ids
 from tests.support.processes import eventually
-from worker.broker.keys import broker_keys
+from worker.broker.channel import Channel
+from worker.broker.keys import DELAYED, broker_keys
 from worker.broker.partition_channel import PartitionChannel
 from worker.clients.redis.keys import CountField
 
@@ -198,6 +199,27 @@ def test_a_server_that_does_not_answer_is_never_waited_for_where_messages_are_de
     assert threading.get_ident() not in asked_by
 
 
+def test_a_consumer_of_broadcasts_starts_while_their_server_does_not_answer(
+    valkey: RedisServer, partitions: Partitions, frozen: socket.socket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It hears none yet, and takes what the partitions have."""
+    params = Channel._connparams
+
+    def away(channel: Channel, asynchronous: bool = False) -> dict[str, Any]:
+        return params(channel, asynchronous) | {"port": frozen.getsockname()[1]}
+
+    names = request_ids(20)
+    enqueue(partitions, *names)
+    with Looper(valkey, QUEUE, **options(valkey, FEW)) as worker:
+        listens = worker.connection.channel()
+        queue = Queue("mine", Exchange("news", type="fanout"))
+        queue(listens).declare()
+        monkeypatch.setattr(Channel, "_connparams", away)
+        Consumer(listens, [queue], no_ack=True, auto_declare=False).consume()
+        worker.run_until(lambda: len(worker.received) == len(names))
+        assert partitions.home.pubsub_numpat() == 0
+
+
 def test_a_connection_that_was_idle_is_not_checked_where_messages_are_delivered(
     valkey: RedisServer, partitions: Partitions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -225,7 +247,7 @@ def test_what_one_partition_refuses_is_no_matter_of_the_others(
     valkey: RedisServer, partitions: Partitions, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A key of the wrong type: the log says which partition, once, and it goes on when that is mended."""
-    key = broker_keys(partitions[1]).lists(QUEUE)[3]
+    key = broker_keys(partitions[1]).lists(QUEUE)[0] + DELAYED  # the first that is read, whatever the credit
     partitions[1].set(key, "text")
     names = request_ids(40)
     enqueue(partitions, *names)
