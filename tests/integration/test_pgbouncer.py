@@ -102,15 +102,16 @@ def test_times_are_read_in_any_zone_to_the_last_microsecond(pooled: str) -> None
 def test_what_an_operators_queries_are_told_ends_with_each(pooled: str) -> None:
     """A session that is another one's next has neither their limit nor what plans them."""
     told = text(
-        "SELECT current_setting('random_page_cost'), current_setting('jit'), current_setting('statement_timeout')"
+        "SELECT current_setting('random_page_cost'), current_setting('jit'), current_setting('statement_timeout'),"
+        " current_setting('max_parallel_workers_per_gather')"
     )
     operators, workers = engines.connect(pooled, looking=True, statement_seconds=3), engines.connect(pooled)
     with operators.connect() as connection:
-        assert tuple(connection.execute(told).one()) == ("1.1", "off", "3s")
+        assert tuple(connection.execute(told).one()) == ("1.1", "off", "3s", "0")
         session = connection.scalar(text("SELECT pg_backend_pid()"))
     with workers.connect() as connection:
         assert connection.scalar(text("SELECT pg_backend_pid()")) == session
-        cost, _, limit = connection.execute(told).one()
-        assert (cost, limit) == ("4", "0")
+        cost, _, limit, processes = connection.execute(told).one()
+        assert (cost, limit, processes) == ("4", "0", "2")
     operators.dispose()
     workers.dispose()

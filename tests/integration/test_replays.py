@@ -22,6 +22,7 @@ from tests.support.dead_letter_records import (
     rows_of,
     settle,
 )
+from tests.support.dead_letters import fill
 from tests.support.plans import EVERYTHING, LEASE, Steps
 from worker.accounting.table_counts import put_back_to_dead, replaying
 from worker.broker.keys import KEYS
@@ -38,7 +39,7 @@ from worker.dead_letters.replays.planning import create, preview
 from worker.dead_letters.replays.queries import Progress, find, plans, replays_of, rows
 from worker.dead_letters.replays.queue import LIST
 from worker.dead_letters.replays.step import NextStep, ReplayEnded, StepTaken
-from worker.dead_letters.selection import Selection, replayable
+from worker.dead_letters.selection import Selection, holds_event, replayable
 from worker.policy.retry import Reason
 
 if TYPE_CHECKING:
@@ -188,6 +189,44 @@ def test_a_preview_says_what_a_plan_would_do_and_changes_nothing(steps: Steps) -
     assert [(count.name, count.rows) for count in found.by_org] == [("org-1", 2), ("org-2", 1)]
     assert preview(steps.store.engine, EVERYTHING, limit=2).rows == 2
     assert len(plans(steps.store.engine)) == 1
+
+
+@pytest.mark.parametrize("states", [(), (State.DEAD, State.REPLAYING), (State.DISCARDED,), (State.REPLAYING,)])
+def test_a_preview_counts_the_rows_that_a_replay_takes(steps: Steps, states: tuple[State, ...]) -> None:
+    """However they are found: by groups, row by row for a filter within groups, or past those that a plan has."""
+    store, now = steps.store, datetime.now(UTC)
+    fill(store, 300, last_at=now)
+    with store.engine.begin() as connection:
+        on_their_way = update(DeadLetter).where(DeadLetter.id % 3 == 0).values(state=State.REPLAYING)
+        connection.execute(on_their_way)
+        connection.execute(update(DeadLetter).where(DeadLetter.id % 6 == 0).values(replay_enqueued_at=now))
+        unreadable = {"org": None, "org_group": None, "reason": Reason.INVALID}
+        connection.execute(update(DeadLetter).where(DeadLetter.id % 7 == 0).values(**unreadable))
+    since = now - timedelta(days=6)
+    every = Selection(states=states, since=since)
+
+    by_groups = preview(store.engine, every)
+    assert (by_groups.rows, by_groups.invalid) == _fitting(store, states, since)
+    assert preview(store.engine, replace(every, reasons=tuple(Reason))) == by_groups
+
+    plan = create(store.engine, replace(every, http_statuses=(400,)), actor="operator")
+    rest = preview(store.engine, every)
+    assert (rest.rows, rest.elsewhere) == (by_groups.rows - plan.total, plan.total)
+    assert sum(count.rows for count in rest.by_org) == rest.rows
+    assert create(store.engine, every, actor="operator").total == rest.rows
+
+
+def _fitting(store: DeadLetterStore, states: tuple[State, ...], since: datetime) -> tuple[int, int]:
+    """How many rows hold an event, and how many hold none, looked at one by one."""
+    chosen = set(states or (State.DEAD,))
+    fit = [
+        row
+        for row in rows_of(store)
+        if row.failed_at >= since
+        and (row.state in chosen or (row.state is State.REPLAYING and row.replay_enqueued_at is None))
+    ]
+    events = sum(holds_event(row) for row in fit)
+    return events, len(fit) - events
 
 
 @pytest.mark.parametrize("at", ["_carry_out", "_confirm"], ids=["before it is enqueued", "after it is enqueued"])

@@ -49,10 +49,13 @@ _ISOLATION: Final = {"postgresql": "AUTOCOMMIT", "mysql": "READ COMMITTED", "mar
 
 _BEGIN: Final = f"BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL lock_timeout = '{_LOCK_SECONDS}s'"
 
-_LOOKING: Final = "; SET LOCAL random_page_cost = 1.1; SET LOCAL jit = off"
+_LOOKING: Final = (
+    "; SET LOCAL random_page_cost = 1.1; SET LOCAL jit = off; SET LOCAL max_parallel_workers_per_gather = 0"
+)
 """An index-only scan of a million entries takes a fraction of reading as many rows one after the other, also from a
 disk, as it reads the pages of the index and no other. By its defaults, which are those of disks that turn, PostgreSQL
-takes both for the same. To compile a query takes longer than most of them do."""
+takes both for the same. To compile a query takes longer than most of them do; so does starting processes for it, and on
+two cores they hold each other up: an operator's look takes one core, and leaves the others to what workers write."""
 
 _MYSQL_ARGS: Final = {"connect_timeout": _CONNECT_SECONDS, "charset": "utf8mb4"}
 _CONNECT_ARGS: Final[dict[str, dict[str, Any]]] = {

@@ -57,6 +57,11 @@ class Selection:
         narrowing = any(getattr(self, field.name) for field in fields(self) if field.name != "states")
         return not narrowing and (not self.states or set(self.states) == set(State))
 
+    @property
+    def narrows_within_groups(self) -> bool:
+        """Whether some of the rows of one org, state and cause that died in a stretch of time fit, and others don't."""
+        return bool(self.ids or self.reasons or self.http_statuses or self.groups or self.request_ids or self.rest_of)
+
     def to_record(self) -> dict[str, Any]:
         """Return the filters that are given, as JSON can carry them."""
         given = {field.name: getattr(self, field.name) for field in fields(self)}
@@ -88,19 +93,28 @@ class Selection:
         return and_(true(), *clauses)
 
 
-def replayable(selection: Selection) -> ColumnElement[bool]:
+def replayable(selection: Selection, *, row_by_row: bool = False) -> ColumnElement[bool]:
     """Return the condition for the rows of a selection that a replay or a discard may take.
 
     Without a choice of states these are the dead. Rows whose enqueue was cut short, which are marked as replaying but
     were never confirmed to be in the queue, are taken whichever states are chosen; a plan that has not ended takes up
     its own. A row that is confirmed has an event in the queue, so its outcome is awaited, unless the operator asks for
     `State.REPLAYING` because the broker has lost it. A delivered row is never taken.
+
+    Args:
+        selection: The rows.
+        row_by_row: Whether each row is looked at, and no index is to answer it: then few comparisons are.
     """
     chosen = set(selection.states or (State.DEAD,)) - {State.DELIVERED}
     if not chosen:
         return false()
-    # In this form one index answers it: an alternative of two states would be looked up twice, row by row.
     cut_short = DeadLetter.replay_enqueued_at.is_(None)
+    if row_by_row:
+        alternatives = (DeadLetter.state == state for state in sorted(chosen - {State.REPLAYING}))
+        marked = DeadLetter.state == State.REPLAYING
+        marked = marked if State.REPLAYING in chosen else and_(marked, cut_short)
+        return and_(replace(selection, states=()).clause(), or_(*alternatives, marked))
+    # In this form one index answers it: an alternative of two states would be looked up twice, row by row.
     taken = and_(DeadLetter.state.in_(chosen | {State.REPLAYING}), or_(DeadLetter.state.in_(chosen), cut_short))
     return and_(replace(selection, states=()).clause(), taken)
 

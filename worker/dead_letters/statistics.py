@@ -35,10 +35,11 @@ def summaries_by_fingerprint(engine: Engine, causes: Iterable[str]) -> dict[str,
 def summaries_of(connection: Connection, causes: Iterable[str]) -> dict[str, str]:
     """As `summaries_by_fingerprint`, in a transaction: each takes one step into an index."""
     lines: dict[str, str] = {}
-    # The first of them, for in its order there is an index: PostgreSQL would look for any from the table's beginning.
-    line_of = select(DeadLetter.summary).order_by(DeadLetter.failed_at).limit(1)
+    # The first of them, for in its order there is an index. Asked for one fingerprint, PostgreSQL would go through all
+    # rows in the order of their times, and any from the table's beginning: to it this is a range.
+    line_of = select(DeadLetter.summary).order_by(DeadLetter.fingerprint, DeadLetter.failed_at).limit(1)
     for cause in sorted(set(causes)):
-        line = connection.scalar(line_of.where(DeadLetter.fingerprint == cause))
+        line = connection.scalar(line_of.where(DeadLetter.fingerprint.between(cause, cause)))
         if line is not None:
             lines[cause] = line
     return lines

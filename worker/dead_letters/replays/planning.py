@@ -14,6 +14,7 @@ from sqlalchemy import (
     Engine,
     Row,
     Select,
+    and_,
     exists,
     func,
     insert,
@@ -25,7 +26,7 @@ from worker.database.audit_log import write_action
 from worker.database.errors import translated
 from worker.database.models import MAX_ACTOR_LENGTH, PREVIEW, DeadLetter
 from worker.database.replay_models import OPEN, Replay, ReplayRow, ReplayState
-from worker.dead_letters.lookups import by_no_index, covered
+from worker.dead_letters.lookups import by_no_index, covered, keep_to_indices
 from worker.dead_letters.replays.edits import Edit
 from worker.dead_letters.replays.errors import NothingToReplay
 from worker.dead_letters.replays.freezing import active_plans, freeze, leave_to_others, pages_of
@@ -138,15 +139,9 @@ def preview(
     _check_rate(rate)
     with translated(), engine.connect() as connection:
         others = active_plans(connection)
-        invalid, elsewhere = _left_out(connection, selection, others)
-        # Of all its rows, their groups: in the order of an index, which has all that they are counted by.
-        by = covered(replayable(selection), *PREVIEW) if limit is None else by_no_index(replayable(selection))
-        chosen = _chosen(by, others, engine.dialect.name, limit=limit).add_columns(*edit.changes()).subquery()
-        number = func.count().label("rows")
-        died = (func.min(chosen.c.failed_at).label("first"), func.max(chosen.c.failed_at).label("last"))
-        alike = (chosen.c.org, chosen.c.state, chosen.c.fingerprint)  # in the order of an index
-        changed = [func.sum(chosen.c[f"set_{name}"]).label(f"set_{name}") for name in edit.fields]
-        groups = connection.execute(select(*alike, number, *died, *changed).group_by(*alike)).all()
+        groups = _groups(connection, selection, others, edit, limit=limit)
+        taken = sum(group.rows for group in groups) if limit is None else None
+        invalid, elsewhere = _left_out(connection, selection, others, taken=taken)
         lines = summaries_of(connection, {group.fingerprint for group in groups})
     by_cause = _counts(groups, lambda group: (group.fingerprint, lines.get(group.fingerprint, group.fingerprint)))
     by_org = _counts(groups, lambda group: (group.org or "", group.org or ""))
@@ -167,6 +162,34 @@ def preview(
         duration=duration,
         edited=edited,
     )
+
+
+def _groups(
+    connection: Connection, selection: Selection, others: set[int], edit: Edit, *, limit: int | None
+) -> Sequence[Row[Any]]:
+    """What a plan would take, by org, state and cause: in the order of an index, which has all that is counted by."""
+    dialect = connection.dialect.name
+    if dialect == "sqlite" and limit is None and not (others or edit.fields or selection.narrows_within_groups):
+        return _groups_and_ends(connection, selection)
+    fits = covered(replayable(selection), *PREVIEW) if limit is None else by_no_index(replayable(selection))
+    if limit is None:
+        keep_to_indices(connection)
+    chosen = _chosen(fits, others, dialect, limit=limit).add_columns(*edit.changes()).subquery()
+    died = (func.min(chosen.c.failed_at).label("first"), func.max(chosen.c.failed_at).label("last"))
+    alike = (chosen.c.org, chosen.c.state, chosen.c.fingerprint)
+    changed = [func.sum(chosen.c[f"set_{name}"]).label(f"set_{name}") for name in edit.fields]
+    return connection.execute(select(*alike, func.count().label("rows"), *died, *changed).group_by(*alike)).all()
+
+
+def _groups_and_ends(connection: Connection, selection: Selection) -> Sequence[Row[Any]]:
+    """The same in half of SQLite's time, where each comparison of a row takes its own: a group's ends are looked up."""
+    fits = covered(and_(replayable(selection, row_by_row=True), HOLDS_EVENT), *PREVIEW)
+    alike = (DeadLetter.org, DeadLetter.state, DeadLetter.fingerprint)
+    groups = select(*alike, func.count().label("rows")).where(fits).group_by(*alike).subquery()
+    of_group = (column.is_not_distinct_from(groups.c[column.name]) for column in alike)
+    died = select(DeadLetter.failed_at).where(*of_group, fits).limit(1)
+    first, last = (died.order_by(at).scalar_subquery() for at in (DeadLetter.failed_at, DeadLetter.failed_at.desc()))
+    return connection.execute(select(groups, first.label("first"), last.label("last"))).all()
 
 
 def _counts(groups: Sequence[Row[Any]], name: Callable[[Row[Any]], tuple[str, str]]) -> tuple[PreviewCount, ...]:
@@ -332,17 +355,27 @@ def _chosen(
     return query if limit is None else query.order_by(DeadLetter.id).limit(limit)
 
 
-def _left_out(connection: Connection, selection: Selection, others: set[int]) -> tuple[int, int]:
-    """How many fit and are left out: because they hold no event, and because other plans have them."""
+def _left_out(
+    connection: Connection, selection: Selection, others: set[int], *, taken: int | None = None
+) -> tuple[int, int]:
+    """How many fit and are left out: because they hold no event, and because other plans have them.
+
+    Args:
+        connection: A transaction.
+        selection: The rows.
+        others: The other plans.
+        taken: How many are not left out, if that is known: then those of other plans need not be looked for.
+    """
     rows = select(func.count()).select_from(DeadLetter)
     fits = by_no_index(replayable(selection))
     invalid = connection.scalar(rows.where(fits, covered(HOLDS_NONE, *PREVIEW))) or 0
-    elsewhere = (
-        connection.scalar(rows.where(fits, HOLDS_EVENT, _is_elsewhere(others, connection.dialect.name)))
-        if others
-        else 0
-    )
-    return invalid, elsewhere or 0
+    if not others:
+        return invalid, 0
+    if taken is not None:
+        everything = connection.scalar(rows.where(covered(and_(replayable(selection), HOLDS_EVENT), *PREVIEW))) or 0
+        return invalid, max(everything - taken, 0)
+    elsewhere = rows.where(fits, HOLDS_EVENT, _is_elsewhere(others, connection.dialect.name))
+    return invalid, connection.scalar(elsewhere) or 0
 
 
 def _is_elsewhere(others: set[int], dialect: str) -> ColumnElement[bool]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
-from sqlalchemy import and_, func, select
+from sqlalchemy import func, select
 
 from worker.database.errors import translated
 from worker.database.models import DeadLetter, State
@@ -118,6 +118,8 @@ class Plan:
         return record | {"state": self.state.value, "progress": progress}
 
 
+_NONE: Final = "there is no replay {}"
+
 _INSIDE: Final = {"canary_until", "step_number", "progress"}
 
 
@@ -188,7 +190,7 @@ def read_plan(connection: Connection, replay_id: int) -> Plan:
     """As `find`, in a transaction."""
     row = connection.execute(select(Replay).where(Replay.id == replay_id)).first()
     if row is None:
-        raise NoSuchReplay(f"there is no replay {replay_id}")
+        raise NoSuchReplay(_NONE.format(replay_id))
     return _plan(row, _progress(connection, [replay_id]))
 
 
@@ -240,7 +242,9 @@ def rows(
     if states:
         query = query.where(ReplayRow.state.in_(states))
     with translated(), engine.connect() as connection:
-        plan = read_plan(connection, replay_id)
+        plan = connection.execute(select(Replay.canary, Replay.canary_until).where(Replay.id == replay_id)).first()
+        if plan is None:
+            raise NoSuchReplay(_NONE.format(replay_id))
         canaries = plan.canary_until if plan.canary else 0
         return [PlanRow(is_canary=row.position < canaries, **row._asdict()) for row in connection.execute(query)]
 
@@ -283,16 +287,11 @@ def replays_of(engine: Engine, dead_letter_id: int) -> list[Replayed]:
 
 
 def _progress(connection: Connection, ids: Iterable[int]) -> dict[int, dict[str, int]]:
-    number = func.count().label("number")
-    query = (
-        select(ReplayRow.replay_id, ReplayRow.state, number)
-        .where(and_(ReplayRow.replay_id.in_(list(ids))))
-        .group_by(ReplayRow.replay_id, ReplayRow.state)
-    )
-    found: dict[int, dict[str, int]] = {}
-    for row in connection.execute(query):
-        found.setdefault(row.replay_id, {})[row.state.value] = row.number
-    return found
+    """Count the rows of plans by their states: each is one range of an index, which is counted faster than grouped."""
+    of_plan = select(func.count()).select_from(ReplayRow).where(ReplayRow.replay_id == Replay.id)
+    counts = (of_plan.where(ReplayRow.state == state).scalar_subquery().label(state.value) for state in RowState)
+    found = connection.execute(select(Replay.id, *counts).where(Replay.id.in_(list(ids))))
+    return {replay_id: dict(zip(map(str, RowState), numbers, strict=True)) for replay_id, *numbers in found}
 
 
 def _plan(row: Row[Any], progress: Mapping[int, Mapping[str, int]]) -> Plan:
