@@ -6,7 +6,7 @@ import os
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from playwright.sync_api import sync_playwright
+from playwright.sync_api import expect, sync_playwright
 
 from tests.support.processes import ROOT, need
 
@@ -28,6 +28,11 @@ ARGUMENTS = [
 DESKTOP = {"width": 1280, "height": 800}
 PHONE = {"width": 390, "height": 844}
 
+_PATIENCE = 30_000
+"""Milliseconds, on a busy machine; an expectation has 5 s of its own."""
+
+expect.set_options(timeout=_PATIENCE)
+
 
 @contextmanager
 def chromium() -> Iterator[Browser]:
@@ -45,7 +50,7 @@ def chromium() -> Iterator[Browser]:
 def a_page(browser: Browser, *, hostile: bool = False, **context: Any) -> Iterator[Page]:
     """Open a page in a context of its own. Unless it is hostile, it has no error and asks no foreign host."""
     made = browser.new_context(**({"viewport": DESKTOP} | context))
-    made.set_default_timeout(30_000)
+    made.set_default_timeout(_PATIENCE)
     page, wrong = made.new_page(), list[str]()
     page.on("pageerror", lambda error: wrong.append(str(error)))
     page.on("console", lambda message: wrong.append(message.text) if "Content Security" in message.text else None)
