@@ -10,7 +10,7 @@ from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
-from sqlalchemy import func, select
+from sqlalchemy import Subquery, and_, func, select, union_all
 
 from worker.database.errors import translated
 from worker.database.models import DeadLetter, State
@@ -232,21 +232,34 @@ def rows(
     """
     own = (ReplayRow.dead_letter_id, ReplayRow.position, ReplayRow.state, ReplayRow.comment, ReplayRow.fingerprint)
     now = (DeadLetter.request_id, DeadLetter.org, DeadLetter.summary, DeadLetter.fingerprint.label("fingerprint_now"))
+    page = _page(replay_id, states or tuple(RowState), after=after, limit=limit)
+    its_row = (ReplayRow.replay_id == replay_id, ReplayRow.dead_letter_id == page.c.dead_letter_id)
     query = (
         select(*own, ReplayRow.changed_at, *now)
+        .join_from(page, ReplayRow, and_(*its_row))
         .outerjoin(DeadLetter, DeadLetter.id == ReplayRow.dead_letter_id)
-        .where(ReplayRow.replay_id == replay_id, ReplayRow.position > after)
-        .order_by(ReplayRow.position)
-        .limit(limit)
+        .order_by(page.c.position)
     )
-    if states:
-        query = query.where(ReplayRow.state.in_(states))
     with translated(), engine.connect() as connection:
         plan = connection.execute(select(Replay.canary, Replay.canary_until).where(Replay.id == replay_id)).first()
         if plan is None:
             raise NoSuchReplay(_NONE.format(replay_id))
         canaries = plan.canary_until if plan.canary else 0
         return [PlanRow(is_canary=row.position < canaries, **row._asdict()) for row in connection.execute(query)]
+
+
+def _page(replay_id: int, states: Iterable[RowState], *, after: int, limit: int) -> Subquery:
+    """The next rows of a plan, from the next of each state: in the order of an index, which has the state first."""
+    next_of_each = (
+        select(ReplayRow.dead_letter_id, ReplayRow.position)
+        .where(ReplayRow.replay_id == replay_id, ReplayRow.state == state, ReplayRow.position > after)
+        .order_by(ReplayRow.position)
+        .limit(limit)
+        .subquery()
+        for state in dict.fromkeys(states)
+    )
+    several = union_all(*(select(each) for each in next_of_each)).subquery()
+    return select(several).order_by(several.c.position).limit(limit).subquery()
 
 
 def count_left_dead(engine: Engine, replay_id: int, *, most: int | None = None) -> int:
