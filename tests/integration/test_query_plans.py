@@ -18,9 +18,11 @@ from worker.dead_letters.causes import causes_over_time
 from worker.dead_letters.new_causes import new_causes
 from worker.dead_letters.pagination import Order, page_of
 from worker.dead_letters.queries import count
-from worker.dead_letters.replays.planning import preview
+from worker.dead_letters.replays.lifecycle import cancel
+from worker.dead_letters.replays.planning import create, preview
+from worker.dead_letters.replays.queries import rows
 from worker.dead_letters.selection import Selection, replayable
-from worker.dead_letters.statistics import shares
+from worker.dead_letters.statistics import shares, summaries_of
 from worker.dead_letters.store import DeadLetterStore
 from worker.policy.retry import Reason
 
@@ -86,7 +88,7 @@ def _explained(engine: Engine, explain: str) -> Iterator[list[str]]:
 
 
 _BY_ID = "INTEGER PRIMARY KEY (rowid=?)"
-_LINE = "INDEX ix_dead_letters_statistics (fingerprint=?)"
+_LINE = "INDEX ix_dead_letters_statistics (fingerprint>? AND fingerprint<?)"
 """The text of a cause is in no index: it is read from one row of each."""
 _NEAR = "INDEX ix_dead_letters_failed_at (failed_at>?)"
 """Those few rows that come next in a list's order are looked at before any others are searched."""
@@ -158,6 +160,19 @@ def test_sqlite_finds_new_causes_by_steps_into_an_index(sqlite: Engine) -> None:
     assert not [plan for plan in ours if plan.startswith("SCAN dead_letters USING COVERING")]
 
 
+def test_sqlite_finds_a_page_of_a_replay_in_its_index(sqlite: Engine) -> None:
+    """The next rows of each state, and not all of them to be sorted."""
+    plan = create(sqlite, Selection(states=DEAD), actor="operator")
+    with _explained(sqlite, "EXPLAIN QUERY PLAN") as plans:
+        found = rows(sqlite, plan.id, after=9, limit=5)
+    cancel(sqlite, plan.id, actor="operator")
+    assert [row.position for row in found] == [10, 11, 12, 13, 14]
+    assert {each.partition(" USING ")[2] for each in plans if "replay_rows" in each} == {
+        "INDEX ix_replay_rows_state (replay_id=? AND state=? AND position>?)",
+        "INDEX sqlite_autoindex_replay_rows_1 (replay_id=? AND dead_letter_id=?)",
+    }
+
+
 @pytest.fixture(scope="module")
 def postgres(_postgres: Any) -> Iterator[Engine]:
     """A PostgreSQL that knows rows of all kinds, so many that to read all of them is dear."""
@@ -191,3 +206,14 @@ def test_postgresql_finds_new_causes_by_steps_into_an_index(postgres: Engine) ->
     assert found
     assert any("Index Only Scan using ix_dead_letters_statistics on dead_letters" in plan for plan in plans)
     assert not [plan for plan in plans if "Seq Scan on dead_letters" in plan]
+
+
+def test_postgresql_finds_the_text_of_a_cause_among_its_own_rows(postgres: Engine) -> None:
+    """Not among all rows in the order of their times, where those of a cause that began late come last."""
+    fingerprints = {row.fingerprint for row in causes_over_time(postgres, Selection()).causes}
+    with postgres.connect() as connection, _explained(postgres, "EXPLAIN") as plans:
+        lines = summaries_of(connection, fingerprints)
+    assert set(lines) == fingerprints
+    assert {plan.partition(" using ")[2].split(" ")[0] for plan in plans if " using " in plan} == {
+        "ix_dead_letters_statistics"
+    }
