@@ -160,6 +160,7 @@ def beside_burials(url: str) -> dict[str, str]:
         told[f"planning a replay of {plan.total:,} rows"] = _told(waits, time.perf_counter() - began)
     cancel_replays(url)
     _settle(engine)
+    vacuum(url)
     with _burials(url) as waits:
         began = time.perf_counter()
         pruned = prune(engine, now - timedelta(hours=12), stop=_soon())

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from worker.dead_letters.causes import FingerprintCount
 
-__all__ = ["NEW", "NoSuchCause", "Triage", "change", "is_muted", "target_of", "triage_of", "triages"]
+__all__ = ["NEW", "NoSuchCause", "Triage", "change", "target_of", "triage_of", "triages"]
 
 NEW: Final = timedelta(hours=24)
 """How long a cause is new after it was first seen, or came back."""
@@ -111,12 +111,6 @@ def triages(engine: Engine, fingerprints: Iterable[str]) -> dict[str, Triage]:
 def triage_of(engine: Engine, fingerprint: str) -> Triage | None:
     """Return what is decided of one cause; None if it is not written down."""
     return triages(engine, [fingerprint]).get(fingerprint)
-
-
-def is_muted(engine: Engine, fingerprint: str, now: datetime) -> bool:
-    """Return whether operators want to hear nothing of a cause now."""
-    found = triage_of(engine, fingerprint)
-    return found is not None and found.is_muted(now)
 
 
 def target_of(fingerprint: str) -> str:
