@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from threading import Barrier
 from typing import TYPE_CHECKING, Any
@@ -23,7 +24,7 @@ from worker.dead_letters.pruning import prune
 from worker.dead_letters.selection import Selection
 from worker.dead_letters.triage import NoSuchCause, Triage, triage_of
 from worker.operations.cause_decisions import Verb, decide
-from worker.operations.causes import Show, details_of, triaged
+from worker.operations.causes import Show, details_of, trend, triaged
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -215,6 +216,35 @@ def test_new_causes_come_first_then_the_unacknowledged_then_the_rest(store: Dead
 
     assert [cause.count.summary.rpartition(" ")[2] for cause in found.causes] == ["new", "open", "rarer", "found"]
     assert [found.numbers[show] for show in (Show.UNMUTED, Show.NEW, Show.UNACKNOWLEDGED)] == [4, 1, 3]
+
+
+def test_a_cause_is_not_new_because_its_latest_rows_were_asked_for(store: DeadLetterStore) -> None:
+    """An older release had inserted the others, and written no cause down."""
+    die(store.engine, 3 * DAY, timedelta(minutes=5))
+    with store.engine.begin() as connection:
+        connection.execute(update(Cause).values(first_seen_at=NOW - timedelta(minutes=5)))
+
+    for selection in (DEAD, replace(DEAD, since=NOW - timedelta(hours=1))):
+        found = triaged(store.engine, selection, now=NOW)
+        assert (found.numbers[Show.NEW], found.numbers[Show.UNMUTED]) == (0, 1)
+        assert found.causes[0].triage.first_seen_at == NOW - 3 * DAY
+
+
+@pytest.mark.parametrize(
+    ("last", "before", "told"),
+    [
+        (0, 0, "none within 48 hours"),
+        (7, 7, "steady: 7 within 24 hours, as before"),
+        (1, 0, "steady: 1 within 24 hours, 0 in the 24 before"),
+        (110, 90, "steady: 110 within 24 hours, 90 in the 24 before"),
+        (5, 0, "rising: 5 within 24 hours, 0 in the 24 before"),
+        (1_100, 900, "rising: 1,100 within 24 hours, 900 in the 24 before"),
+        (0, 5, "falling: 0 within 24 hours, 5 in the 24 before"),
+    ],
+)
+def test_a_trend_is_more_than_chance(last: int, before: int, told: str) -> None:
+    """One death more or less is none."""
+    assert trend(last, before) == told
 
 
 def test_every_change_is_in_the_audit_log(store: DeadLetterStore) -> None:

@@ -16,8 +16,9 @@ from worker.dead_letters.lookups import covered
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from datetime import datetime
 
-__all__ = ["Share", "lines_of", "shares", "summaries_by_fingerprint", "summaries_of"]
+__all__ = ["Share", "first_deaths", "lines_of", "shares", "summaries_by_fingerprint", "summaries_of"]
 
 
 def lines_of(connection: Connection, ids: list[int]) -> dict[str, str]:
@@ -43,6 +44,17 @@ def summaries_of(connection: Connection, causes: Iterable[str]) -> dict[str, str
         if line is not None:
             lines[cause] = line
     return lines
+
+
+def first_deaths(engine: Engine, causes: Iterable[str]) -> dict[str, datetime]:
+    """Return when the first row of each of some causes died; nothing of a cause without rows."""
+    first = select(DeadLetter.failed_at).order_by(DeadLetter.fingerprint, DeadLetter.failed_at).limit(1)
+    with translated(), engine.connect() as connection:
+        found = {
+            cause: connection.scalar(first.where(DeadLetter.fingerprint.between(cause, cause)))
+            for cause in sorted(set(causes))
+        }
+    return {cause: at for cause, at in found.items() if at is not None}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,9 +7,10 @@ unavailable.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from enum import StrEnum
+from math import sqrt
 from typing import TYPE_CHECKING, Any, Final
 
 from worker.database.audit_log import actions
@@ -18,6 +19,7 @@ from worker.database.models import State
 from worker.dead_letters.causes import Causes, FingerprintCount, causes_over_time
 from worker.dead_letters.queries import count
 from worker.dead_letters.selection import Selection
+from worker.dead_letters.statistics import first_deaths
 from worker.dead_letters.triage import NoSuchCause, Triage, target_of, triage_of, triages
 from worker.operations.runbook import runbook_of
 
@@ -32,6 +34,10 @@ __all__ = ["CauseDetails", "Show", "TriagedCause", "TriagedCauses", "details_of"
 
 _HISTORY: Final = 100
 """Changes of one cause that are shown, the latest first."""
+
+
+_CHANCE: Final = 2
+"""Standard deviations of the difference of two numbers of independent deaths, within which it is no trend."""
 
 
 class Show(StrEnum):
@@ -170,12 +176,28 @@ def triaged(engine: Engine, selection: Selection, *, show: Show = Show.UNMUTED, 
     """
     over_time = causes_over_time(engine, selection, now=now)
     known = triages(engine, (cause.fingerprint for cause in over_time.causes))
-    every = [_joined(cause, known.get(cause.fingerprint), now) for cause in over_time.causes]
+    every = _with_first_deaths(
+        engine, [_joined(cause, known.get(cause.fingerprint), now) for cause in over_time.causes]
+    )
     every.sort(key=lambda cause: cause.rank)  # stable: among equals the most frequent one stays first
     numbers = {each: sum(cause.fits(each) for cause in every) for each in Show}
     return TriagedCauses(
         over_time=over_time, causes=tuple(cause for cause in every if cause.fits(show)), numbers=numbers
     )
+
+
+def _with_first_deaths(engine: Engine, causes: list[TriagedCause]) -> list[TriagedCause]:
+    """The same, with the first row of what seems new, whatever rows were chosen.
+
+    What is written down may be younger than it: an older release inserts rows without writing their causes down.
+    """
+    firsts = first_deaths(engine, (cause.triage.fingerprint for cause in causes if cause.is_new))
+    return [
+        replace(each, triage=replace(each.triage, first_seen_at=min(each.triage.first_seen_at, first)))
+        if (first := firsts.get(each.triage.fingerprint))
+        else each
+        for each in causes
+    ]
 
 
 def _joined(counted: FingerprintCount, known: Triage | None, now: datetime) -> TriagedCause:
@@ -211,6 +233,8 @@ def trend(last_day: int, day_before: int) -> str:
     if last_day == day_before:
         return f"steady: {last_day:,} within 24 hours, as before" if last_day else "none within 48 hours"
     way = "rising" if last_day > day_before else "falling"
+    if abs(last_day - day_before) <= _CHANCE * sqrt(last_day + day_before):
+        way = "steady"
     return f"{way}: {last_day:,} within 24 hours, {day_before:,} in the 24 before"
 
 

@@ -8,12 +8,13 @@ from worker.accounting.history.reading import FAILURES, HistoryRange
 from worker.operations.text import read_time
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from datetime import datetime
 
     from worker.accounting.history.fields import ResponseField
     from worker.accounting.history.reading import History, HistoryBucket
 
-__all__ = ["RESPONSES", "failing", "failures_in", "latency_text", "percent", "read_range", "read_until"]
+__all__ = ["RESPONSES", "failures_in", "latency_text", "percent", "read_range", "read_until", "warnings_of"]
 
 RESPONSES: Final = {
     "2xx": "2xx",
@@ -35,6 +36,15 @@ _MANY: Final = 0.05
 
 _ENOUGH: Final = 3
 """Failures; fewer are chance."""
+
+_HALF: Final = 0.5
+
+_SLOWER: Final = 2.0
+_SLOW_BY: Final = 0.1
+"""By how much half of the responses must take longer than usual before it is said, as a ratio and in seconds."""
+
+_MEASURED: Final = 10
+"""Responses, and minutes with any; what takes long among fewer is chance."""
 
 
 def read_range(text: str) -> HistoryRange:
@@ -66,15 +76,57 @@ def read_until(text: str, *, now: datetime) -> datetime | None:
     return until
 
 
-def failing(history: History) -> str:
-    """Return how much AquilaX fails now, in a sentence; '' if it does not, or the history is not by the minute."""
+def warnings_of(history: History) -> list[str]:
+    """Return how much AquilaX fails now, and how slow it is; nothing if the history is not by the minute."""
+    if history.shown is not HistoryRange.HOUR:
+        return []
+    return [warning for warning in (_failing(history), _slow(history)) if warning]
+
+
+def _failing(history: History) -> str:
+    """How much it fails, if it does."""
     recent, before = history.last(_RECENT), history.buckets[:-_RECENT]
-    if history.shown is not HistoryRange.HOUR or recent.failures < max(_ENOUGH, recent.responses * _MANY):
+    if recent.failures < max(_ENOUGH, recent.responses * _MANY):
         return ""
     counts = f"{recent.failures:,} of {recent.responses:,} requests ({percent(recent.failures, recent.responses)})"
     failed, asked = sum(one.failures for one in before), sum(one.responses for one in before)
     rest = f"; {percent(failed, asked)} in the hour before" if asked else ""
-    return f"AquilaX failed {counts} within the last {_RECENT} minutes: {failures_in(recent)}{rest}."
+    since = _since(history, lambda minute: minute.failures >= minute.responses * _MANY)
+    return f"AquilaX failed {counts} within the last {_RECENT} minutes: {failures_in(recent)}{rest}. {since}"
+
+
+def _slow(history: History) -> str:
+    """How slow it is, if it takes much longer than usual.
+
+    It may have been slow for half of the hour: the fastest quarter of its minutes tells what is usual.
+    """
+    recent = history.last(_RECENT)
+    half = recent.latency(_HALF)
+    usual = sorted(took for minute in history.buckets[:-_RECENT] if (took := minute.latency(_HALF)) is not None)
+    if half is None or recent.responses < _MEASURED or len(usual) < _MEASURED:
+        return ""
+    typical = usual[len(usual) // 4]
+    longer = max(typical * _SLOWER, typical + _SLOW_BY)
+    if half < longer:
+        return ""
+    since = _since(history, lambda minute: (minute.latency(_HALF) or 0) >= longer)
+    return (
+        f"AquilaX is slow: half of its responses within the last {_RECENT} minutes took {latency_text(half)} or longer;"
+        f" {latency_text(typical)} is usual. {since}"
+    )
+
+
+def _since(history: History, is_so: Callable[[HistoryBucket], bool]) -> str:
+    """Since when it has been so without a break, minutes without a request aside."""
+    began, asked = None, [minute for minute in history.buckets if minute.responses]
+    for minute in reversed(asked):
+        if is_so(minute):
+            began = minute
+        elif began is not None:
+            break
+    if began is None or began is asked[0]:
+        return "That began more than an hour ago." if began is not None else "That began just now."
+    return f"That began at {began.at:%H:%M} UTC."
 
 
 def failures_in(bucket: HistoryBucket) -> str:

@@ -19,7 +19,8 @@ _ADVICE: Final = {
 _ADVICE_BY_STATUS: Final = {
     404: "AquilaX does not know this request id: it is of another instance, or too old. Fix the backend, replay what "
     "was right, discard the rest.",
-    400: "AquilaX finds the org, the group or the id wrong: fix the backend, replay what was right, discard the rest.",
+    400: "AquilaX finds something wrong in what was sent, and its response says what: often the org, the group or the "
+    "id. Fix the backend, replay what was right, discard the rest.",
 }
 
 _PAGE: Final = "docs/operations.md"

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 from sqlalchemy import update
 
+from producer.message import TASK
 from tests.support.dashboard import add_three, an_invalid_record, text_of
 from tests.support.dead_letter_records import NOON, REQUEST_ID, a_record, add, an_event, row_of
 from worker.database.models import DeadLetter, State
@@ -87,6 +88,27 @@ def test_one_row_says_all_that_is_known(flower: ServedFlower, browsed: DeadLette
     assert flower.get(f"/api/feedback/dead-letters/{row_id}").json()["request_id"] == REQUEST_ID
     assert flower.get("/feedback/dead-letters/4711").status_code == 404
     assert flower.get("/feedback/dead-letters/999999999999999999").status_code == 404
+
+
+def test_what_flower_has_seen_of_an_event_stands_with_its_row_and_its_trace(
+    flower: ServedFlower, browsed: DeadLetterStore
+) -> None:
+    """By the request_id, which a task has among its arguments: its own id is that of the message."""
+    row_id = add(browsed, a_record(an_event(request_id=REQUEST_ID)))
+    page = text_of(flower.get(f"/feedback/dead-letters/{row_id}"))
+    assert "What Flower has seen Nothing: Flower keeps tasks in memory" in page
+    told = {"uuid": "0a1b2c3d4e5f", "hostname": "worker@one", "clock": 1, "local_received": NOON.timestamp()}
+    received = {"name": TASK, "args": "[]", "kwargs": f"{{'request_id': '{REQUEST_ID}'}}"}
+    for seconds, event in enumerate(({"type": "task-received", **received}, {"type": "task-started"})):
+        flower.app.events.state.event(told | event | {"timestamp": NOON.timestamp() + seconds})
+
+    seen = flower.get(f"/feedback/dead-letters/{row_id}")
+
+    assert "12:00:00 UTC received, task 0a1b2c3d… 2026-03-01 12:00:01 UTC started, task 0a1b2c3d…" in text_of(seen)
+    assert seen.text.count('href="/task/0a1b2c3d4e5f"') == 3
+    trace = flower.get(f"/feedback/trace?request_id={REQUEST_ID}")
+    assert "Task 0a1b2c3d… (STARTED) in Flower" in text_of(trace)
+    assert 'href="/task/0a1b2c3d4e5f"' in trace.text
 
 
 def test_nothing_hostile_reaches_the_page_unescaped(flower: ServedFlower, browsed: DeadLetterStore) -> None:

@@ -3,24 +3,39 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Final
 
 import pytest
 
-from worker.accounting.history.fields import ResponseField
+from worker.accounting.history.fields import LATENCY, ResponseField
+from worker.accounting.history.latency import bucket_of
 from worker.accounting.history.reading import History, HistoryBucket, HistoryRange
-from worker.operations.history import failing, latency_text, percent, read_range, read_until
+from worker.operations.history import latency_text, percent, read_range, read_until, warnings_of
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 NOON = datetime(2026, 1, 31, 12, tzinfo=UTC)
 
 
-def history(*minutes: dict[ResponseField, int], shown: HistoryRange = HistoryRange.HOUR) -> History:
+def took(seconds: float, *, requests: int = 10) -> dict[str, int]:
+    """A minute of requests that took so long."""
+    return {ResponseField.SUCCESS.value: requests, LATENCY[bucket_of(seconds)]: requests}
+
+
+USUAL: Final = took(0.1)
+
+
+def history(
+    *minutes: Mapping[ResponseField, int] | Mapping[str, int], shown: HistoryRange = HistoryRange.HOUR
+) -> History:
     """An hour, of which these were the last minutes; in the others all was well."""
-    counts = [{ResponseField.SUCCESS: 10}] * (60 - len(minutes)) + list(minutes)
+    counts = [*[USUAL] * (60 - len(minutes)), *minutes]
     buckets = tuple(
         HistoryBucket(
             at=NOON + timedelta(minutes=number),
             length=timedelta(minutes=1),
-            counts={field.value: count for field, count in each.items()},
+            counts={str(field): count for field, count in each.items()},
         )
         for number, each in enumerate(counts)
     )
@@ -31,9 +46,40 @@ def test_an_aquilax_that_fails_one_in_ten_is_told() -> None:
     """Long before the circuit breaker opens, which takes failures only; with what was usual before."""
     minute = {ResponseField.SUCCESS: 18, ResponseField.SERVER_ERROR: 1, ResponseField.TIMEOUT: 1}
 
-    assert failing(history(minute, minute, minute, minute, minute)) == (
-        "AquilaX failed 10 of 100 requests (10 %) within the last 5 minutes: 5 5xx, 5 timeouts; 0 % in the hour before."
+    (warning,) = warnings_of(history(minute, minute, {}, minute, minute, minute))
+
+    assert warning == (
+        "AquilaX failed 8 of 80 requests (10 %) within the last 5 minutes: 4 5xx, 4 timeouts; 0.4 % in the hour before."
+        " That began at 12:54 UTC."
     )
+
+
+def test_an_aquilax_that_has_become_slow_is_told_with_when_that_began() -> None:
+    """Half an hour later, too, when most of what is shown was slow."""
+    slow = took(0.4)
+    for minutes in (5, 29):
+        (warning,) = warnings_of(history(*[slow] * minutes))
+        assert warning.startswith("AquilaX is slow: half of its responses within the last 5 minutes took ")
+        assert warning.endswith(f" ms is usual. That began at 12:{60 - minutes} UTC.")
+
+
+def test_what_began_before_the_hour_is_told_so() -> None:
+    """It has failed in each of its minutes."""
+    minute = {ResponseField.SUCCESS: 8, ResponseField.SERVER_ERROR: 2}
+
+    (warning,) = warnings_of(history(*[minute] * 60))
+
+    assert warning.endswith("; 20 % in the hour before. That began more than an hour ago.")
+
+
+@pytest.mark.parametrize(
+    "minutes",
+    [[took(0.15)] * 5, [took(0.4)] * 2, [took(9, requests=1)] * 5, [took(0.4)] * 52],
+    ids=["hardly slower", "for two minutes", "too few to tell", "for most of the hour"],
+)
+def test_what_is_hardly_slower_is_not_told(minutes: list[dict[str, int]]) -> None:
+    """Nor what has been so for so long that it is usual."""
+    assert warnings_of(history(*minutes)) == []
 
 
 @pytest.mark.parametrize(
@@ -48,12 +94,12 @@ def test_an_aquilax_that_fails_one_in_ten_is_told() -> None:
 )
 def test_what_is_usual_is_not_told(last: dict[ResponseField, int]) -> None:
     """A banner that always stands there is not read."""
-    assert failing(history(last)) == ""
+    assert warnings_of(history(last)) == []
 
 
 def test_a_day_says_nothing_of_now() -> None:
     """Its stretches of time are too long for that."""
-    assert failing(history({ResponseField.SERVER_ERROR: 50}, shown=HistoryRange.DAY)) == ""
+    assert warnings_of(history({ResponseField.SERVER_ERROR: 50}, shown=HistoryRange.DAY)) == []
 
 
 def test_an_unknown_range_is_refused_by_its_name() -> None:

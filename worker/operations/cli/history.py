@@ -13,7 +13,7 @@ from worker.accounting.history.reading import HistoryRange, read_history
 from worker.operations.cli.broker import broker, broker_outage
 from worker.operations.cli.dead_letters.tables import print_lines
 from worker.operations.cli.output import json_text, say
-from worker.operations.history import failing, failures_in, latency_text, percent, read_until
+from worker.operations.history import failures_in, latency_text, percent, read_until, warnings_of
 from worker.operations.text import utc
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def history(shown: str, until: str, *, as_json: bool) -> None:
         since = "no history yet" if found.since is None else f"nothing; recorded since {utc(found.since)}"
         say(f"{since}: workers record what they deliver")
     print_lines(lines, narrow=tuple(lines[0]) if lines else ())
-    if end is None and (warning := failing(found)):
+    for warning in warnings_of(found) if end is None else ():
         say(warning, err=True)
 
 

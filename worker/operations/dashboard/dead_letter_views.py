@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
 from worker.accounting.table_counts import count_by_state
@@ -15,6 +14,7 @@ from worker.dead_letters.replays.queries import plans, replays_of
 from worker.dead_letters.selection import holds_event, is_replayable
 from worker.operations.attempts import attempts_of
 from worker.operations.dashboard.filters import NAMES
+from worker.operations.dashboard.flower_tasks import moments_of, tasks_of
 from worker.operations.dashboard.handler import RequestRefused
 from worker.operations.dashboard.page import HtmlHandler
 from worker.operations.dashboard.presenters import COUNTED, advice, view_of
@@ -91,7 +91,8 @@ class RowPage(HtmlHandler):
         found = await self.look(find_row, self.sources, row_id)
         if found is None:
             raise RequestRefused(404, f"There is no dead letter {row_id}.")
-        task = self.application.events.state.tasks.get(found.row.request_id) if found.row.request_id else None
+        tasks = self.application.events.state.tasks
+        seen = tasks_of(tasks, found.row.request_id) if found.row.request_id else []
         raw = None if found.row.raw is None else view_of(found.row.raw)
         self.render(
             "feedback_row.html",
@@ -100,7 +101,7 @@ class RowPage(HtmlHandler):
             replays=found.replays,
             can_take=is_replayable(found.row),
             can_replay=holds_event(found.row) and not any(replay.is_open for replay in found.replays),
-            task_moments=_moments(task),
+            moments=moments_of(seen),
             advice=advice(found.row),
             attempts=attempts_of(found.row),
         )
@@ -210,15 +211,6 @@ def find_row(sources: Sources, row_id: str) -> DeadLetterView | None:
     """Return the row of an id; None if there is none."""
     rows = find(sources.engine(), row_id)
     return DeadLetterView(row=rows[0], replays=replays_of(sources.engine(), rows[0].id)) if rows else None
-
-
-def _moments(task: object) -> list[tuple[datetime, str]]:
-    """What Flower has seen of the task since it started, in order."""
-    if task is None:
-        return []
-    names = ("sent", "received", "started", "retried", "succeeded", "failed", "revoked", "rejected")
-    seen = [(at, name) for name in names if (at := getattr(task, name, None))]
-    return [(datetime.fromtimestamp(at, UTC), name) for at, name in sorted(seen)]
 
 
 def read_order(text: str) -> Order:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import urlencode
 
 from worker.accounting.history.reading import HistoryRange, read_history
 from worker.operations.dashboard.handler import explained
 from worker.operations.dashboard.history_charts import HistoryLinks, charts_of, time_text
 from worker.operations.dashboard.page import HtmlHandler
-from worker.operations.history import failing, failures_in, latency_text, percent, read_range, read_until
+from worker.operations.history import failures_in, latency_text, percent, read_range, read_until, warnings_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from worker.operations.dashboard.handler import Handler
     from worker.operations.dashboard.sources import Sources
 
-__all__ = ["AskedHistory", "HistoryPage", "HistoryView", "history_of", "read_asked"]
+__all__ = ["AskedHistory", "FoundHistory", "HistoryPage", "HistoryView", "find_history", "history_of", "read_asked"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,20 +56,34 @@ def history_of(sources: Sources, asked: AskedHistory) -> History:
     return read_history(sources.partitions().home, asked.shown, until=asked.until)
 
 
+class FoundHistory(NamedTuple):
+    """The part that is shown, and the last hour, which tells how AquilaX does now."""
+
+    shown: History
+    hour: History
+
+
+def find_history(sources: Sources, asked: AskedHistory) -> FoundHistory:
+    """Return both; as `history_of`."""
+    shown = history_of(sources, asked)
+    is_hour = asked.shown is HistoryRange.HOUR or asked.until is not None
+    return FoundHistory(shown, shown if is_hour else read_history(sources.partitions().home, HistoryRange.HOUR))
+
+
 class HistoryView:
     """A history as the pages show it.
 
     Args:
         page: The page, which knows the addresses.
         asked: What was asked for.
-        history: What was found.
+        found: What was found.
 
     Attributes:
-        history: As it was given.
+        history: The part that is shown.
     """
 
-    def __init__(self, page: Handler, asked: AskedHistory, history: History) -> None:
-        self.history = history
+    def __init__(self, page: Handler, asked: AskedHistory, found: FoundHistory) -> None:
+        self.history, self._hour = found
         self._is_now = asked.until is None
         self._links = HistoryLinks(
             rows=page.reverse_url("feedback-rows"),
@@ -78,9 +92,15 @@ class HistoryView:
         )
 
     @property
-    def warning(self) -> str:
-        """How much AquilaX fails now, if it does."""
-        return failing(self.history) if self._is_now else ""
+    def warnings(self) -> list[str]:
+        """How much AquilaX fails now, and how slow it is, if so."""
+        return warnings_of(self._hour) if self._is_now else []
+
+    @property
+    def times(self) -> tuple[datetime, datetime, datetime]:
+        """When what is shown begins, its middle, and its end: that of the last stretch, or now if that goes on."""
+        first, last = self.history.buckets[0].at, self.history.buckets[-1].until
+        return first, first + (last - first) / 2, min(last, self._links.now)
 
     @property
     def begun(self) -> datetime | None:
@@ -116,11 +136,11 @@ class HistoryPage(HtmlHandler):
         """Show it."""
         self.asked("range", "until")
         asked = read_asked(self)
-        history = await self.look(history_of, self.sources, asked)
+        found = await self.look(find_history, self.sources, asked)
         self.render(
             "feedback_history_table.html",
             asked=asked,
-            history=HistoryView(self, asked, history),
+            history=HistoryView(self, asked, found),
             failures_in=failures_in,
             latency_text=latency_text,
             percent=percent,

@@ -16,7 +16,7 @@ from worker.delivery.org_holds import read_org_holds
 from worker.operations.broker import broker_outage
 from worker.operations.dashboard.findings import ExaminationResult
 from worker.operations.dashboard.handler import RequestRefused
-from worker.operations.dashboard.history_views import HistoryView, history_of, read_asked
+from worker.operations.dashboard.history_views import HistoryView, find_history, read_asked
 from worker.operations.dashboard.page import HtmlHandler
 from worker.operations.hold import HoldControl, fix_of, fix_of_org, next_probe, what_resume_does
 from worker.operations.partitions import shown_first
@@ -24,10 +24,9 @@ from worker.operations.status import Status
 from worker.policy.parsing import read_text
 
 if TYPE_CHECKING:
-    from worker.accounting.history.reading import History
     from worker.accounting.snapshot import Rates
     from worker.accounting.worker_presence import NoWorker
-    from worker.operations.dashboard.history_views import AskedHistory
+    from worker.operations.dashboard.history_views import AskedHistory, FoundHistory
     from worker.operations.dashboard.sources import Sources
     from worker.operations.doctor.finding import Finding
 
@@ -110,13 +109,13 @@ def _moves_often(page: OverviewPage) -> bool:
     return page.request.headers.get("X-Feedback-Live") == "2"
 
 
-def _look_with_history(sources: Sources, asked: AskedHistory | None) -> tuple[Overview, History | None]:
+def _look_with_history(sources: Sources, asked: AskedHistory | None) -> tuple[Overview, FoundHistory | None]:
     """Look at the whole, and at the history if it is asked for and Redis can be asked."""
     overview = look(sources)
     if asked is None or overview.snapshot is None:
         return overview, None
     try:
-        return overview, history_of(sources, asked)
+        return overview, find_history(sources, asked)
     except redis.RedisError as error:
         overview.redis_problem = overview.redis_problem or broker_outage(sources.settings, error)
         return overview, None

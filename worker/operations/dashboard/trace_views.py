@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
+from worker.operations.dashboard.flower_tasks import tasks_of
 from worker.operations.dashboard.page import HtmlHandler
 from worker.operations.event_trace.lookup import read_search, request_ids, trace_event
 from worker.operations.event_trace.timeline import attempts_in, statements, timeline
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from worker.operations.dashboard.sources import Sources
     from worker.operations.event_trace.found import EventTrace
@@ -23,8 +23,6 @@ _LOOKED_THROUGH: Final = 200_000
 
 PATIENCE: Final = 15.0
 """Seconds that a search may take."""
-
-_TASKS: Final = 20
 
 
 class TracePage(HtmlHandler):
@@ -61,7 +59,7 @@ class TracePage(HtmlHandler):
             statements=[] if trace is None else statements(trace),
             attempts=[] if trace is None else attempts_in(trace),
             moments=[] if trace is None else timeline(trace),
-            tasks=[] if trace is None else _tasks(self.application.events.state.tasks, trace.request_id),
+            tasks=[] if trace is None else tasks_of(self.application.events.state.tasks, trace.request_id),
         )
 
 
@@ -97,13 +95,3 @@ def find_event(sources: Sources, wanted: str, *, is_whole: bool) -> FoundEvent:
         wanted = matches[0]
     trace = trace_event(settings, partitions, sources.engine, wanted, most=_LOOKED_THROUGH)
     return FoundEvent(trace=trace, problems=problems)
-
-
-def _tasks(tasks: Mapping[str, Any], request_id: str) -> list[tuple[str, str, datetime | None]]:
-    """The tasks of an answer that Flower has seen, the latest first: id, state, and when that was."""
-    seen = [
-        (task_id, str(task.state), datetime.fromtimestamp(task.timestamp, UTC) if task.timestamp else None)
-        for task_id, task in list(tasks.items())
-        if request_id in (task.kwargs or "")
-    ]
-    return sorted(seen, key=lambda task: task[2] or datetime.min.replace(tzinfo=UTC), reverse=True)[:_TASKS]
