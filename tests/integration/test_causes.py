@@ -235,7 +235,7 @@ def test_a_cause_is_not_new_because_its_latest_rows_were_asked_for(store: DeadLe
     [
         (0, 0, "none within 48 hours"),
         (7, 7, "steady: 7 within 24 hours, as before"),
-        (1, 0, "steady: 1 within 24 hours, 0 in the 24 before"),
+        (1, 0, "1 within 24 hours, 0 in the 24 before"),
         (110, 90, "steady: 110 within 24 hours, 90 in the 24 before"),
         (5, 0, "rising: 5 within 24 hours, 0 in the 24 before"),
         (1_100, 900, "rising: 1,100 within 24 hours, 900 in the 24 before"),

@@ -130,6 +130,19 @@ def test_sqlite_finds_what_a_request_id_died_of_by_it(sqlite: Engine) -> None:
     }
 
 
+def test_sqlite_previews_a_cause_among_its_own_rows(sqlite: Engine) -> None:
+    """Also while another replay goes on."""
+    cause = causes_over_time(sqlite, Selection(states=DEAD)).causes[-1].fingerprint
+    other = create(sqlite, Selection(states=DEAD, orgs=(ORG,)), actor="operator")
+    for others in (True, False):
+        with _explained(sqlite, "EXPLAIN QUERY PLAN") as plans:
+            seen = preview(sqlite, Selection(states=DEAD, fingerprints=(cause,)))
+        if others:
+            cancel(sqlite, other.id, actor="operator")
+        assert seen.rows
+        assert not [plan for plan in plans if plan.startswith("SCAN dead_letters")]
+
+
 def test_sqlite_counts_an_org_among_its_own_rows(sqlite: Engine) -> None:
     """The entries of the others are passed over."""
     with _explained(sqlite, "EXPLAIN QUERY PLAN") as plans:

@@ -139,7 +139,7 @@ class PartitionedChannel(SafeChannel):
     def basic_consume(self, queue: str, no_ack: bool, *args: Any, **kwargs: Any) -> None:
         """Consume from a queue. A consumer of broadcasts has asked for them when this returns.
 
-        Unless their server is away for a second: it is asked later then, and no partition waits for it.
+        Unless their server is away: it is waited for a second, in which nothing is delivered, and asked later.
         """
         super().basic_consume(queue, no_ack, *args, **kwargs)
         if self.partitions and queue in self.active_fanout_queues:  # type: ignore[attr-defined]  # Kombu's

@@ -58,9 +58,9 @@ class Selection:
         return not narrowing and (not self.states or set(self.states) == set(State))
 
     @property
-    def narrows_within_groups(self) -> bool:
-        """Whether some of the rows of one org, state and cause that died in a stretch of time fit, and others don't."""
-        return bool(self.ids or self.reasons or self.http_statuses or self.groups or self.request_ids or self.rest_of)
+    def is_of_orgs(self) -> bool:
+        """Whether no filter is given but by states and orgs."""
+        return not any(getattr(self, field.name) for field in fields(self) if field.name not in {"states", "orgs"})
 
     def to_record(self) -> dict[str, Any]:
         """Return the filters that are given, as JSON can carry them."""

@@ -232,10 +232,10 @@ def trend(last_day: int, day_before: int) -> str:
     """Return how many died within the last day, beside the one before it."""
     if last_day == day_before:
         return f"steady: {last_day:,} within 24 hours, as before" if last_day else "none within 48 hours"
-    way = "rising" if last_day > day_before else "falling"
+    both = f"{last_day:,} within 24 hours, {day_before:,} in the 24 before"
     if abs(last_day - day_before) <= _CHANCE * sqrt(last_day + day_before):
-        way = "steady"
-    return f"{way}: {last_day:,} within 24 hours, {day_before:,} in the 24 before"
+        return f"steady: {both}" if last_day and day_before else both
+    return f"{'rising' if last_day > day_before else 'falling'}: {both}"
 
 
 def record_of(triage: Triage, now: datetime) -> dict[str, Any]:

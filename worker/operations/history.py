@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from worker.accounting.history.reading import FAILURES, HistoryRange
+from worker.accounting.history.reading import FAILURES, HistoryRange, merged
 from worker.operations.text import read_time
 
 if TYPE_CHECKING:
@@ -117,16 +117,20 @@ def _slow(history: History) -> str:
 
 
 def _since(history: History, is_so: Callable[[HistoryBucket], bool]) -> str:
-    """Since when it has been so without a break, minutes without a request aside."""
-    began, asked = None, [minute for minute in history.buckets if minute.responses]
-    for minute in reversed(asked):
-        if is_so(minute):
-            began = minute
+    """Since when it has been so without a break, which takes as many minutes together as the warning itself does."""
+    minutes, began = history.buckets, None
+    for last in reversed(range(len(minutes))):
+        some = minutes[max(last + 1 - _RECENT, 0) : last + 1]
+        together = merged(some)
+        if not together.responses:
+            continue
+        if is_so(together):
+            began = next((minute for minute in some if minute.responses and is_so(minute)), some[-1])
         elif began is not None:
             break
-    if began is None or began is asked[0]:
-        return "That began more than an hour ago." if began is not None else "That began just now."
-    return f"That began at {began.at:%H:%M} UTC."
+    if began is None:
+        return "That began just now."
+    return "That began an hour ago or earlier." if began is minutes[0] else f"That began at {began.at:%H:%M} UTC."
 
 
 def failures_in(bucket: HistoryBucket) -> str:

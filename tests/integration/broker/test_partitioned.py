@@ -200,18 +200,19 @@ def test_a_consumer_of_broadcasts_hears_what_is_said_from_then_on(
         connects(connection)
 
     monkeypatch.setattr(redis.connection.AbstractConnection, "connect", connect_slowly)
-    news = Exchange("news", type="fanout")
+    news, weather = Exchange("news", type="fanout"), Exchange("weather", type="fanout")
     several = options(valkey, FEW)
     with Looper(valkey, QUEUE, **several) as worker, closing(connect(valkey, **several)) as publisher:
         heard: list[Any] = []
-        queue = Queue("mine", news)
-        Consumer(worker.connection.channel(), [queue], on_message=heard.append, no_ack=True).consume()
-        assert partitions.home.pubsub_numpat() == 1
+        queues = [Queue("mine", news), Queue("another", weather)]
+        Consumer(worker.connection.channel(), queues, on_message=heard.append, no_ack=True).consume()
+        assert partitions.home.pubsub_numpat() == 2
 
         Producer(publisher, news).publish("now")
-        worker.run_until(lambda: heard)
+        Producer(publisher, weather).publish("rain")
+        worker.run_until(lambda: len(heard) == 2)
 
-    assert [message.payload for message in heard] == ["now"]
+    assert sorted(message.payload for message in heard) == ["now", "rain"]
 
 
 def test_slow_servers_hand_out_no_more_than_is_documented(

@@ -35,7 +35,7 @@ def test_what_is_new_since_yesterday_comes_first(flower: ServedFlower, browsed: 
     add_two_causes(browsed)
     page = text_of(flower.get("/feedback/dead-letters"))
     assert page.index("Never seen before new Triage") < page.index("Request ID not found Triage")
-    assert "steady: 1 within 24 hours, 0 in the 24 before" in page
+    assert "1 within 24 hours, 0 in the 24 before" in page
     assert "New since yesterday 1" in page
 
     alone = text_of(flower.get("/feedback/dead-letters?show=new"))

@@ -93,8 +93,8 @@ def test_one_row_says_all_that_is_known(flower: ServedFlower, browsed: DeadLette
 def test_what_flower_has_seen_of_an_event_stands_with_its_row_and_its_trace(
     flower: ServedFlower, browsed: DeadLetterStore
 ) -> None:
-    """By the request_id, which a task has among its arguments: its own id is that of the message."""
-    row_id = add(browsed, a_record(an_event(request_id=REQUEST_ID)))
+    """With the row that of the message that made it; with the trace all that have the request_id as an argument."""
+    row_id = add(browsed, a_record(an_event(request_id=REQUEST_ID), message_id="0a1b2c3d4e5f"))
     page = text_of(flower.get(f"/feedback/dead-letters/{row_id}"))
     assert "What Flower has seen Nothing: Flower keeps tasks in memory" in page
     told = {"uuid": "0a1b2c3d4e5f", "hostname": "worker@one", "clock": 1, "local_received": NOON.timestamp()}
@@ -104,8 +104,8 @@ def test_what_flower_has_seen_of_an_event_stands_with_its_row_and_its_trace(
 
     seen = flower.get(f"/feedback/dead-letters/{row_id}")
 
-    assert "12:00:00 UTC received, task 0a1b2c3d… 2026-03-01 12:00:01 UTC started, task 0a1b2c3d…" in text_of(seen)
-    assert seen.text.count('href="/task/0a1b2c3d4e5f"') == 3
+    assert "12:00:00 UTC received 2026-03-01 12:00:01 UTC started" in text_of(seen)
+    assert 'href="/task/0a1b2c3d4e5f"' in seen.text
     trace = flower.get(f"/feedback/trace?request_id={REQUEST_ID}")
     assert "Task 0a1b2c3d… (STARTED) in Flower" in text_of(trace)
     assert 'href="/task/0a1b2c3d4e5f"' in trace.text

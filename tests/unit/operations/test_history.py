@@ -69,7 +69,24 @@ def test_what_began_before_the_hour_is_told_so() -> None:
 
     (warning,) = warnings_of(history(*[minute] * 60))
 
-    assert warning.endswith("; 20 % in the hour before. That began more than an hour ago.")
+    assert warning.endswith("; 20 % in the hour before. That began an hour ago or earlier.")
+
+
+def test_when_it_began_is_not_before_the_first_request() -> None:
+    """After an idle hour the first minutes fail."""
+    bad = {ResponseField.SERVER_ERROR: 3}
+
+    (warning,) = warnings_of(history(*[{}] * 57, *[bad] * 3))
+
+    assert warning.endswith(": 9 5xx. That began at 12:57 UTC.")
+
+
+def test_a_minute_in_between_that_went_well_does_not_begin_it_anew() -> None:
+    """Nor is one that went badly by chance a part of it: both are looked at as the warning is, over five minutes."""
+    ok, bad = took(0.1), took(0.4) | {ResponseField.SERVER_ERROR: 3}
+    warnings = warnings_of(history(took(0.4) | {ResponseField.SERVER_ERROR: 1}, *[ok] * 9, *[bad, bad, ok] * 10))
+
+    assert [warning.partition("That began at ")[2] for warning in warnings] == ["12:30 UTC.", "12:30 UTC."]
 
 
 @pytest.mark.parametrize(

@@ -29,7 +29,7 @@ from worker.policy.retry import Reason
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-__all__ = ["FAILURES", "QUANTILES", "History", "HistoryBucket", "HistoryRange", "read_history"]
+__all__ = ["FAILURES", "QUANTILES", "History", "HistoryBucket", "HistoryRange", "merged", "read_history"]
 
 QUANTILES: Final = (0.5, 0.95, 0.99)
 

@@ -169,7 +169,7 @@ def _groups(
 ) -> Sequence[Row[Any]]:
     """What a plan would take, by org, state and cause: in the order of an index, which has all that is counted by."""
     dialect = connection.dialect.name
-    if dialect == "sqlite" and limit is None and not (others or edit.fields or selection.narrows_within_groups):
+    if dialect == "sqlite" and limit is None and selection.is_of_orgs and not (others or edit.fields):
         return _groups_and_ends(connection, selection)
     fits = covered(replayable(selection), *PREVIEW) if limit is None else by_no_index(replayable(selection))
     if limit is None:
@@ -183,7 +183,7 @@ def _groups(
 
 def _groups_and_ends(connection: Connection, selection: Selection) -> Sequence[Row[Any]]:
     """The same in half of SQLite's time, where each comparison of a row takes its own: a group's ends are looked up."""
-    fits = covered(and_(replayable(selection, row_by_row=True), HOLDS_EVENT), *PREVIEW)
+    fits = and_(covered(replayable(selection, row_by_row=True), *PREVIEW), HOLDS_EVENT)
     alike = (DeadLetter.org, DeadLetter.state, DeadLetter.fingerprint)
     groups = select(*alike, func.count().label("rows")).where(fits).group_by(*alike).subquery()
     of_group = (column.is_not_distinct_from(groups.c[column.name]) for column in alike)
@@ -372,7 +372,7 @@ def _left_out(
     if not others:
         return invalid, 0
     if taken is not None:
-        everything = connection.scalar(rows.where(covered(and_(replayable(selection), HOLDS_EVENT), *PREVIEW))) or 0
+        everything = connection.scalar(rows.where(covered(replayable(selection), *PREVIEW), HOLDS_EVENT)) or 0
         return invalid, max(everything - taken, 0)
     elsewhere = rows.where(fits, HOLDS_EVENT, _is_elsewhere(others, connection.dialect.name))
     return invalid, connection.scalar(elsewhere) or 0

@@ -14,7 +14,7 @@ from worker.dead_letters.replays.queries import plans, replays_of
 from worker.dead_letters.selection import holds_event, is_replayable
 from worker.operations.attempts import attempts_of
 from worker.operations.dashboard.filters import NAMES
-from worker.operations.dashboard.flower_tasks import moments_of, tasks_of
+from worker.operations.dashboard.flower_tasks import task_of
 from worker.operations.dashboard.handler import RequestRefused
 from worker.operations.dashboard.page import HtmlHandler
 from worker.operations.dashboard.presenters import COUNTED, advice, view_of
@@ -91,8 +91,7 @@ class RowPage(HtmlHandler):
         found = await self.look(find_row, self.sources, row_id)
         if found is None:
             raise RequestRefused(404, f"There is no dead letter {row_id}.")
-        tasks = self.application.events.state.tasks
-        seen = tasks_of(tasks, found.row.request_id) if found.row.request_id else []
+        task = task_of(self.application.events.state.tasks, found.row.message_id)
         raw = None if found.row.raw is None else view_of(found.row.raw)
         self.render(
             "feedback_row.html",
@@ -101,7 +100,7 @@ class RowPage(HtmlHandler):
             replays=found.replays,
             can_take=is_replayable(found.row),
             can_replay=holds_event(found.row) and not any(replay.is_open for replay in found.replays),
-            moments=moments_of(seen),
+            task=task,
             advice=advice(found.row),
             attempts=attempts_of(found.row),
         )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-__all__ = ["SeenTask", "moments_of", "tasks_of"]
+__all__ = ["SeenTask", "task_of", "tasks_of"]
 
 _TASKS: Final = 20
 """Tasks of one event that a page shows: a message for each replay and each repetition."""
@@ -35,20 +35,26 @@ class SeenTask:
     moments: tuple[tuple[datetime, str], ...]
 
 
-def tasks_of(tasks: Mapping[str, Any], request_id: str) -> list[SeenTask]:
-    """Return the tasks of an answer that Flower has seen, the latest first.
+def task_of(tasks: Mapping[str, Any], message_id: str | None) -> SeenTask | None:
+    """Return the task of a message; None if Flower has not seen it, or does not have it any more.
 
     Args:
         tasks: Flower's own.
+        message_id: The message; None if there was none.
+    """
+    task = None if message_id is None else tasks.get(message_id)
+    return None if message_id is None or task is None else _seen(message_id, task)
+
+
+def tasks_of(tasks: Iterable[tuple[str, Any]], request_id: str) -> list[SeenTask]:
+    """Return the tasks of an answer that Flower has seen, the latest first. All are looked through, not in its loop.
+
+    Args:
+        tasks: Flower's own, with their ids.
         request_id: The answer.
     """
-    seen = [_seen(task_id, task) for task_id, task in list(tasks.items()) if request_id in (task.kwargs or "")]
+    seen = [_seen(task_id, task) for task_id, task in tasks if request_id in (task.kwargs or "")]
     return sorted(seen, key=lambda task: task.at or datetime.min.replace(tzinfo=UTC), reverse=True)[:_TASKS]
-
-
-def moments_of(tasks: Iterable[SeenTask]) -> list[tuple[datetime, str, str]]:
-    """Return what became of tasks, in order: when, what, and of which task, by its id."""
-    return sorted((at, what, task.id) for task in tasks for at, what in task.moments)
 
 
 def _seen(task_id: str, task: object) -> SeenTask:

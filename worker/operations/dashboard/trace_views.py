@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from worker.operations.dashboard.flower_tasks import tasks_of
+from worker.operations.dashboard.flower_tasks import SeenTask, tasks_of
 from worker.operations.dashboard.page import HtmlHandler
 from worker.operations.event_trace.lookup import read_search, request_ids, trace_event
 from worker.operations.event_trace.timeline import attempts_in, statements, timeline
@@ -48,7 +48,10 @@ class TracePage(HtmlHandler):
                 self.set_status(404)
             elif found.trace is not None and not found.trace.is_known:
                 self.set_status(404 if found.trace.is_whole else 503)
-        trace = found.trace
+        trace, tasks = found.trace, list[SeenTask]()
+        if trace is not None:
+            seen = list(self.application.events.state.tasks.data.items())  # which other threads may read
+            tasks = await self.sources.look(lambda: tasks_of(seen, trace.request_id))
         self.render(
             "feedback_trace.html",
             text=text,
@@ -59,7 +62,7 @@ class TracePage(HtmlHandler):
             statements=[] if trace is None else statements(trace),
             attempts=[] if trace is None else attempts_in(trace),
             moments=[] if trace is None else timeline(trace),
-            tasks=[] if trace is None else tasks_of(self.application.events.state.tasks, trace.request_id),
+            tasks=tasks,
         )
 
 
