@@ -137,10 +137,13 @@ def mariadb_server(folder: Path) -> Iterator[DatabaseServer]:
     data, port = folder / "data", free_port()
     log = folder / "mariadb.log"
     install = [need("mariadb-install-db"), "--no-defaults", f"--datadir={data}", "--skip-test-db"]
+    # In a folder of its own: a server that starts, also to install, deletes the temporary tables that it finds there.
     subprocess.run(
-        [*install, "--auth-root-authentication-method=normal", "--user=root"], check=True, capture_output=True
+        [*install, "--auth-root-authentication-method=normal", "--user=root"],
+        check=True,
+        capture_output=True,
+        env=os.environ | {"TMPDIR": str(folder)},
     )
-    # In a folder of its own: a server that starts deletes the temporary tables that it finds there.
     command = [need("mariadbd"), "--no-defaults", "--user=root", f"--datadir={data}", f"--tmpdir={folder}"]
     command.append("--bind-address=127.0.0.1")
     command.append("--debug-no-sync")  # no test cuts this machine's power
