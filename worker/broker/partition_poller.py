@@ -78,12 +78,9 @@ class PartitionPoller(ChannelPoller):
         link = channel.link_of(LISTENING)
         if link is not None and not link.is_open and link.wait(within):
             self._is_new(channel, link, LISTENING)
-        own: Any = channel  # Kombu's poller and channel share what follows
         with self._losing(channel, LISTENING):
-            listened = own._in_listen  # noqa: SLF001 - likewise
+            channel._in_listen = None  # type: ignore[attr-defined]  # noqa: SLF001 - Kombu's; it asks again, for one queue more
             self._register_LISTEN(channel)
-            if listened and own._in_listen is listened:  # noqa: SLF001 - likewise
-                own._subscribe()  # noqa: SLF001 - likewise; to one queue more
 
     def on_readable(self, fileno: int) -> None:
         """Let a channel read what came.
