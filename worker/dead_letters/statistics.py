@@ -6,7 +6,7 @@ Every function here that takes an engine raises `DeadLetterStoreUnavailable` if 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from sqlalchemy import ColumnElement, Connection, Engine, func, select
 
@@ -18,7 +18,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from datetime import datetime
 
+    from sqlalchemy.orm import InstrumentedAttribute
+
 __all__ = ["Share", "first_deaths", "lines_of", "shares", "summaries_by_fingerprint", "summaries_of"]
+
+_T = TypeVar("_T")
 
 
 def lines_of(connection: Connection, ids: list[int]) -> dict[str, str]:
@@ -35,26 +39,27 @@ def summaries_by_fingerprint(engine: Engine, causes: Iterable[str]) -> dict[str,
 
 def summaries_of(connection: Connection, causes: Iterable[str]) -> dict[str, str]:
     """As `summaries_by_fingerprint`, in a transaction: each takes one step into an index."""
-    lines: dict[str, str] = {}
-    # The first of them, for in its order there is an index. Asked for one fingerprint, PostgreSQL would go through all
-    # rows in the order of their times, and any from the table's beginning: to it this is a range.
-    line_of = select(DeadLetter.summary).order_by(DeadLetter.fingerprint, DeadLetter.failed_at).limit(1)
-    for cause in sorted(set(causes)):
-        line = connection.scalar(line_of.where(DeadLetter.fingerprint.between(cause, cause)))
-        if line is not None:
-            lines[cause] = line
-    return lines
+    return _of_the_firsts(connection, DeadLetter.summary, causes)
 
 
 def first_deaths(engine: Engine, causes: Iterable[str]) -> dict[str, datetime]:
     """Return when the first row of each of some causes died; nothing of a cause without rows."""
-    first = select(DeadLetter.failed_at).order_by(DeadLetter.fingerprint, DeadLetter.failed_at).limit(1)
     with translated(), engine.connect() as connection:
-        found = {
-            cause: connection.scalar(first.where(DeadLetter.fingerprint.between(cause, cause)))
-            for cause in sorted(set(causes))
-        }
-    return {cause: at for cause, at in found.items() if at is not None}
+        return _of_the_firsts(connection, DeadLetter.failed_at, causes)
+
+
+def _of_the_firsts(connection: Connection, column: InstrumentedAttribute[_T], causes: Iterable[str]) -> dict[str, _T]:
+    """A column of the first row of each cause, as in its order there is an index.
+
+    Asked for one fingerprint, PostgreSQL would go through all rows in the order of their times, and for any row from
+    the table's beginning: to it this is a range.
+    """
+    first = select(column).order_by(DeadLetter.fingerprint, DeadLetter.failed_at).limit(1)
+    found = {
+        cause: connection.scalar(first.where(DeadLetter.fingerprint.between(cause, cause)))
+        for cause in sorted(set(causes))
+    }
+    return {cause: value for cause, value in found.items() if value is not None}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

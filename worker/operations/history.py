@@ -118,18 +118,16 @@ def _slow(history: History) -> str:
 
 def _since(history: History, is_so: Callable[[HistoryBucket], bool]) -> str:
     """Since when it has been so without a break, which takes as many minutes together as the warning itself does."""
-    minutes, began = history.buckets, None
+    minutes = history.buckets
+    began = minutes[-1]
     for last in reversed(range(len(minutes))):
         some = minutes[max(last + 1 - _RECENT, 0) : last + 1]
         together = merged(some)
         if not together.responses:
             continue
-        if is_so(together):
-            began = next((minute for minute in some if minute.responses and is_so(minute)), some[-1])
-        elif began is not None:
+        if not is_so(together):
             break
-    if began is None:
-        return "That began just now."
+        began = next((minute for minute in some if minute.responses and is_so(minute)), some[-1])
     return "That began an hour ago or earlier." if began is minutes[0] else f"That began at {began.at:%H:%M} UTC."
 
 

@@ -42,8 +42,9 @@ def task_of(tasks: Mapping[str, Any], message_id: str | None) -> SeenTask | None
         tasks: Flower's own.
         message_id: The message; None if there was none.
     """
-    task = None if message_id is None else tasks.get(message_id)
-    return None if message_id is None or task is None else _seen(message_id, task)
+    if message_id is None or (task := tasks.get(message_id)) is None:
+        return None
+    return _seen(message_id, task)
 
 
 def tasks_of(tasks: Iterable[tuple[str, Any]], request_id: str) -> list[SeenTask]:

@@ -67,7 +67,7 @@ def find_history(sources: Sources, asked: AskedHistory) -> FoundHistory:
     """Return both; as `history_of`."""
     shown = history_of(sources, asked)
     is_hour = asked.shown is HistoryRange.HOUR or asked.until is not None
-    return FoundHistory(shown, shown if is_hour else read_history(sources.partitions().home, HistoryRange.HOUR))
+    return FoundHistory(shown, shown if is_hour else history_of(sources, AskedHistory(shown=HistoryRange.HOUR)))
 
 
 class HistoryView:
@@ -136,11 +136,11 @@ class HistoryPage(HtmlHandler):
         """Show it."""
         self.asked("range", "until")
         asked = read_asked(self)
-        found = await self.look(find_history, self.sources, asked)
+        history = await self.look(history_of, self.sources, asked)
         self.render(
             "feedback_history_table.html",
             asked=asked,
-            history=HistoryView(self, asked, found),
+            history=HistoryView(self, asked, FoundHistory(history, history)),  # it shows no warnings
             failures_in=failures_in,
             latency_text=latency_text,
             percent=percent,
